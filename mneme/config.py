@@ -1,0 +1,341 @@
+"""One frozen `Config`, built by `load` from four layers: defaults < config.json < environment < command line.
+
+All layers pass through the same checks (`_checked`), also where a higher layer overrides them. Whatever is
+wrong is one sentence that says where, which key and what was expected, and that never repeats a value: an
+API key pasted into the wrong place must not end up in a log.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from attrs import field, frozen
+from msgspec import Meta
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The only argument is a sentence for the person who wrote it."""
+
+
+@frozen(kw_only=True)
+class Config:
+    """What the server runs with. The values are checked by `load`, not by the class.
+
+    The keys of config.json are the same names in camelCase.
+    """
+
+    data_dir: Path
+    """Where the projects live; the home directory is filled in, a relative path is as it was given."""
+    port: int = 3847
+    """The TCP port, 0 for any free one."""
+    host: str | None = None
+    """The name or address to listen on; None if none was given."""
+    listen: tuple[str, ...] = ()
+    """Twisted endpoint strings to listen on."""
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    """The keys that clients may show; with none, nobody is asked for one."""
+    lock_ttl_minutes: float = 30.0
+    """How long a lock lives, in minutes; fractions are allowed."""
+    allowed_origins: tuple[str, ...] = ()
+    """The web origins that browsers may call from, in lower case as browsers send them, or `*`."""
+    rate_limit_per_minute: int = 1200
+    """Requests a minute for each API key, else for each address; 0 for no limit."""
+    max_body_bytes: int = 10 * 1024 * 1024
+    """The largest request body, in bytes."""
+
+    @property
+    def lock_ttl_ms(self) -> int:
+        """How long a lock lives, in whole milliseconds, at least 1."""
+        return max(1, round(self.lock_ttl_minutes * 60_000))
+
+
+@frozen
+class Loaded:
+    """A configuration, and what is to be said about it.
+
+    `warnings` are sentences for the log; `path` is the config file that was considered, there or not.
+    """
+
+    config: Config
+    warnings: tuple[str, ...]
+    path: Path
+
+
+def load(command_line: Mapping[str, str | list[str]], environ: Mapping[str, str], home: Path) -> Loaded:
+    """Build the configuration from the config file, the `MNEME_*` variables and the command line.
+
+    `command_line` holds the options that were given, as typed, under `port`, `host`, `listen`, `dataDir` and
+    `config`; an empty list counts as not given. `home` stands for `~`, and has `.mneme-server/config.json`,
+    which is read if it is there; a file named by `config` or `MNEME_CONFIG` must be there. Nothing but that
+    file is read, nothing is written, and no directory is made.
+
+    Raises `ConfigError`.
+    """
+    warnings = list(_unknown_variables(environ))
+    options = _checked(_command_line(command_line))
+    variables = _checked(_environment(environ))
+    named = options.pop(_CONFIG.field, variables.pop(_CONFIG.field, None))
+    path = home / ".mneme-server" / "config.json" if named is None else _expanded(str(named), home)
+    document, mode = _read(path, required=named is not None)
+    warnings += _file_warnings(path, document, mode)
+    values = {"data_dir": "~/.mneme-server", **_checked(_file(path, document)), **variables, **options}
+    config = msgspec.convert(values, Config, dec_hook=lambda _, text: _expanded(text, home))
+    return Loaded(config, (*warnings, *_short_keys(config)), path)
+
+
+def changes_needing_restart(old: Config, new: Config) -> tuple[str, ...]:
+    """Name the keys, as in the file, that differ and that a running server cannot take over."""
+    return tuple(key.name for key in _FIXED if getattr(old, key.field) != getattr(new, key.field))
+
+
+def refuse_reload(old: Config, new: Config) -> str | None:
+    """Say in a sentence why a running server must not go over to `new`; None if it may.
+
+    Addresses are bound at the start: without its keys, a server that was opened to the network stays open.
+    """
+    if old.api_keys and not new.api_keys:
+        return "apiKeys is gone, and a running server does not drop authentication: restart it to do so"
+    return None
+
+
+def _at_commas(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+@frozen(eq=False)
+class _Key:
+    """A key and what its value must be, or with `split`, which takes a variable apart, each of its items."""
+
+    name: str
+    field: str
+    schema: object
+    expected: str
+    split: Callable[[str], list[str]] | None = None
+
+    @property
+    def variable(self) -> str:
+        return f"MNEME_{self.field.upper()}"
+
+    @property
+    def option(self) -> str:
+        return f"--{self.field.replace('_', '-')}"
+
+
+# `~name` is refused because only `~` is expanded: a directory of that very name would be a surprise.
+_PathText = Annotated[str, Meta(pattern=r"\A(?:~(?:/|\Z)|[^~\0])[^\0]*\Z")]
+_Name = Annotated[str, Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z")]
+_Endpoint = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z")]
+_Secret = Annotated[str, Meta(pattern=r"\A[!-~]+\Z")]
+_Origin = Annotated[
+    str, Meta(pattern=r"\A(?:\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)\Z")
+]
+_Minutes = Annotated[float, Meta(gt=0, le=365 * 24 * 60)]
+# More than a hundred million a minute is no limit, and 0 says that better.
+_Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
+# A body is held in memory, several times over while it is parsed: more than 1 GiB is a slip of the units.
+_Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
+
+_PORT = _Key("port", "port", Annotated[int, Meta(ge=0, le=65535)], "a whole number from 0 to 65535")
+_HOST = _Key("host", "host", _Name, "a host name or an IP address")
+_LISTEN = _Key("listen", "listen", _Endpoint, "a Twisted endpoint string such as tcp:3847", str.split)
+_DATA_DIR = _Key("dataDir", "data_dir", _PathText, "a path, with ~/ for the home directory")
+_API_KEYS = _Key("apiKeys", "api_keys", _Secret, "printable ASCII without spaces, and not empty", _at_commas)
+_CONFIG = _Key("config", "config", _PathText, "a path, with ~/ for the home directory")
+_KEYS = (
+    _PORT,
+    _HOST,
+    _LISTEN,
+    _DATA_DIR,
+    _API_KEYS,
+    _Key("lockTTLMinutes", "lock_ttl_minutes", _Minutes, "a number over 0, at most 525600 (a year)"),
+    _Key("allowedOrigins", "allowed_origins", _Origin, '"*" or scheme://host[:port], lower case', _at_commas),
+    _Key("rateLimitPerMinute", "rate_limit_per_minute", _Rate, "a whole number from 0 (off) to 100000000"),
+    _Key("maxBodyBytes", "max_body_bytes", _Bytes, "a whole number from 1 to 1073741824 (1 GiB)"),
+)
+_FIXED = (_PORT, _HOST, _LISTEN, _DATA_DIR)
+_IN_FILE = {key.name: key for key in _KEYS}
+_IN_ENVIRONMENT = {key.variable: key for key in (*_KEYS, _CONFIG)}
+# API keys are no option, because `ps` shows the options of every process to everybody.
+_OPTIONS = {key.name: key for key in (_PORT, _HOST, _LISTEN, _DATA_DIR, _CONFIG)}
+
+
+@frozen
+class _Layer:
+    """What one source gives: the raw value of each key, and how messages name the source of a key.
+
+    `strict` is off where numbers come as text.
+    """
+
+    given: Mapping[_Key, object] = field(repr=False)
+    source: Callable[[_Key], str]
+    strict: bool
+
+
+def _file(path: Path, document: Mapping[str, object]) -> _Layer:
+    """The file's layer; `"host": null` is the one null that means "not given"."""
+    known = {_IN_FILE[name]: raw for name, raw in document.items() if name in _IN_FILE}
+    given = {key: raw for key, raw in known.items() if not (key is _HOST and raw is None)}
+    return _Layer(given, lambda _: str(path), strict=True)
+
+
+def _environment(environ: Mapping[str, str]) -> _Layer:
+    """The environment's layer; an empty variable counts as unset, but never switches authentication off."""
+    texts = {key: environ[name].strip() for name, key in _IN_ENVIRONMENT.items() if name in environ}
+    if texts.get(_API_KEYS) == "":
+        raise ConfigError(f"environment variable {_API_KEYS.variable} is empty: unset it, or give keys")
+    given = {key: key.split(text) if key.split else text for key, text in texts.items() if text}
+    return _Layer(given, lambda key: f"environment variable {key.variable}", strict=False)
+
+
+def _command_line(options: Mapping[str, str | list[str]]) -> _Layer:
+    """The command line's layer; an option that may be repeated comes as a list, or as the text of one."""
+    for name in options:
+        if name not in _OPTIONS:
+            raise ConfigError(f"{name} is no option: set it in the file or in the environment")
+    named = {_OPTIONS[name]: raw for name, raw in options.items() if raw != []}
+    given = {key: [raw] if key.split and isinstance(raw, str) else raw for key, raw in named.items()}
+    return _Layer(given, lambda key: f"option {key.option}", strict=False)
+
+
+def _checked(layer: _Layer) -> dict[str, object]:
+    """Turn a layer's raw values into values for the fields of `Config`."""
+    return {key.field: _value(key, raw, layer) for key, raw in layer.given.items()}
+
+
+def _value(key: _Key, raw: object, layer: _Layer) -> object:
+    source = layer.source(key)
+    if key.split is None:
+        return _converted(f"{source}: {key.name}", raw, key, layer.strict)
+    if not isinstance(raw, list):
+        raise _refused(f"{source}: {key.name}", raw, "an array of strings")
+    return tuple(
+        _converted(f"{source}: item {position} of {key.name}", item, key, layer.strict)
+        for position, item in enumerate(raw, start=1)
+    )
+
+
+def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
+    try:
+        value: object = msgspec.convert(raw, key.schema, strict=strict)
+    except ValueError:  # a ValidationError, or text from the environment that was no UTF-8
+        raise _refused(what, raw, key.expected) from None
+    return value
+
+
+def _refused(what: str, raw: object, expected: str) -> ConfigError:
+    return ConfigError(f"{what} must be {expected}, not {_kind(raw)}")
+
+
+def _kind(raw: object) -> str:
+    """Name the type of a JSON value, and nothing more: the value may be somebody's API key."""
+    match raw:
+        case None:
+            return "null"
+        case "":
+            return "an empty string"
+        case bool():
+            return "this boolean"
+        case str():
+            return "this string"
+        case int() | float():
+            return "this number"
+        case list():
+            return "this array"
+        case _:
+            return "this object"
+
+
+def _expanded(text: str, home: Path) -> Path:
+    return home / text[1:].lstrip("/") if text.startswith("~") else Path(text)
+
+
+def _read(path: Path, required: bool) -> tuple[Mapping[str, object], int]:
+    """Read the file: its top-level object and its mode bits. A missing one that is not required is empty."""
+    try:
+        with path.open("rb") as file:
+            raw, mode = file.read(), os.fstat(file.fileno()).st_mode
+    except FileNotFoundError:
+        if required:
+            raise ConfigError(f"{path}: there is no such file") from None
+        return {}, 0
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    document = _parsed(path, raw)
+    if not isinstance(document, dict):
+        raise _refused(f"{path}: the top level", document, "an object")
+    return document, mode
+
+
+def _parsed(path: Path, raw: bytes) -> object:
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8") from None
+    try:
+        # With this hook a number beyond any float is inf, which the check of its key refuses by name.
+        return msgspec.json.Decoder(object, float_hook=float).decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: {_syntax_error(raw, str(error))}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+
+
+def _syntax_error(raw: bytes, message: str) -> str:
+    """Say msgspec's message with line and column; it counts in bytes, or means the end of the file."""
+    found = re.search(r" \(byte (\d+)\)", message)
+    before = raw[: int(found[1])] if found else raw
+    line, start = before.count(b"\n") + 1, before.rfind(b"\n") + 1
+    column = len(before[start:].decode(errors="replace")) + 1
+    return f"line {line}, column {column}: {message[: found.start()] if found else message}"
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    ours = [name for name in environ if name.upper().startswith("MNEME_")]
+    return _unknown("environment variable", ours, _IN_ENVIRONMENT)
+
+
+def _file_warnings(path: Path, document: Mapping[str, object], mode: int) -> Iterator[str]:
+    yield from _unknown(f"{path}:", document, _IN_FILE)
+    if document.get(_API_KEYS.name) and mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield f"{path}: holds apiKeys and other users can read it: chmod 600 it"
+
+
+def _short_keys(config: Config) -> Iterator[str]:
+    for position, key in enumerate(config.api_keys, start=1):
+        if len(key) < 16:
+            yield f"item {position} of apiKeys is shorter than 16 characters and can be guessed"
+
+
+_ABOUT_KEYS = re.compile("key|token|secret|auth|passw")
+
+
+def _unknown(source: str, names: Iterable[str], known: Mapping[str, _Key]) -> Iterator[str]:
+    """Warn of each name that is not known, with the nearest that is.
+
+    Raises `ConfigError` for one that may have meant the API keys: a typo must never turn authentication off.
+    """
+    folded = {_folded(name): name for name in known}
+    for name in names:
+        if name in known:
+            continue
+        nearest = [folded[near] for near in difflib.get_close_matches(_folded(name), folded, n=1)]
+        keys = folded[_folded(_API_KEYS.name)]
+        # "allowedKeys" is nearest to allowedOrigins, "token" to nothing: both may be meant to protect.
+        if nearest == [keys] or _ABOUT_KEYS.search(_folded(name)):
+            raise ConfigError(f"{source} {name!r} is unknown: write {keys} if it was meant, else remove it")
+        hint = f"did you mean {nearest[0]}?" if nearest else f"the known ones are {', '.join(known)}"
+        yield f"{source} {name!r} is unknown and ignored: {hint}"
+
+
+def _folded(name: str) -> str:
+    """Reduce a name to what makes it different: no case, no separators, no prefix."""
+    return re.sub("[^a-z0-9]", "", name.lower().removeprefix("mneme_"))

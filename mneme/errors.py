@@ -1,0 +1,74 @@
+"""What can go wrong, in the words of the domain. Each says one sentence to the person who caused it."""
+
+
+class MnemeError(Exception):
+    """Base of all errors that are somebody's to mend; `str()` is the sentence they are told."""
+
+    sentence = "Something went wrong"
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(sentence or self.sentence)
+
+
+class InvalidProjectId(MnemeError):
+    """A project id that cannot be one."""
+
+    sentence = "A project id is UTF-8 text, percent-encoded in the path"
+
+
+class MissingClientId(MnemeError):
+    """A call that needs to know who is asking, without a client id."""
+
+    sentence = "X-Client-Id header required"
+
+
+class InvalidClientId(MnemeError):
+    """A client id that cannot be one."""
+
+    sentence = "X-Client-Id must be at most 200 characters, none of them control characters"
+
+
+class InvalidToken(MnemeError):
+    """A lock token that is no number."""
+
+    sentence = "X-Lock-Token must be the whole number that came with the lock"
+
+
+class InvalidBody(MnemeError):
+    """An upload whose body does not hold a content."""
+
+
+class FileNotAllowed(MnemeError):
+    """A file name outside the five of a memory."""
+
+    sentence = "File not allowed for sync"
+
+
+class FileUnknown(MnemeError):
+    """A file that the project does not have."""
+
+    sentence = "File not found"
+
+
+class DiskFull(MnemeError):
+    """The content could not be stored for want of space; nothing was changed."""
+
+    sentence = "The server's disk is full, nothing was changed: free some space there and sync again"
+
+
+class ShuttingDown(MnemeError):
+    """The server takes no more work."""
+
+    sentence = "The server is shutting down, try again in a moment"
+
+
+class DamagedVersion(MnemeError):
+    """A version whose file no longer holds what was accepted."""
+
+
+class UnsafePath(MnemeError):
+    """A path in the data directory that is not what it must be, a symbolic link for instance."""
+
+
+class StartupError(MnemeError):
+    """Why the server cannot start; the sentence says what to do."""

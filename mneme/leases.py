@@ -1,0 +1,56 @@
+"""The rules of locks: pure functions of (lock, client, now). Nothing here reads a clock or a disk."""
+
+from attrs import evolve
+
+from mneme.model import ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
+
+
+def current(lock: Lock | None, now: Millis) -> Lock | None:
+    """The lock that counts at `now`: an expired one is none, from its very millisecond on."""
+    return lock if lock and now < lock.expires_at else None
+
+
+def acquire(
+    lock: Lock | None, client: ClientId, now: Millis, ttl: Millis, new_token: int
+) -> Granted | HeldBy:
+    """Give `client` the lock for `ttl`, or extend its own; `new_token` is for a lock that is new."""
+    held = current(lock, now)
+    if held is None:
+        return Granted(Lock(client, now, Millis(now + ttl), new_token))
+    if held.client != client:
+        return HeldBy(held)
+    return Granted(evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token))
+
+
+def extend(lock: Lock | None, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy | NotLocked:
+    """Move the expiry of the client's own lock to `ttl` from now."""
+    held = current(lock, now)
+    if held is None:
+        return NotLocked()
+    if held.client != client:
+        return HeldBy(held)
+    return Granted(evolve(held, expires_at=Millis(now + ttl)))
+
+
+def release(lock: Lock | None, client: ClientId, now: Millis) -> Released | HeldBy | NotLocked:
+    """Give up the client's own lock."""
+    held = current(lock, now)
+    if held is None:
+        return NotLocked()
+    if held.client != client:
+        return HeldBy(held)
+    return Released(held)
+
+
+def permit(
+    lock: Lock | None, client: ClientId, token: int | None, now: Millis
+) -> Granted | HeldBy | NotLocked | StaleToken:
+    """Say whether `client` may upload; a `token` older than the held lock's is stale, whoever sends it."""
+    held = current(lock, now)
+    if held is None:
+        return NotLocked()
+    if token is not None and token < held.token:
+        return StaleToken(held)
+    if held.client != client:
+        return HeldBy(held)
+    return Granted(held)

@@ -1,0 +1,108 @@
+"""Where the server listens. Sockets are opened before twistd detaches, so that whoever starts it sees what is wrong."""
+
+import errno
+import socket
+from collections.abc import Sequence
+
+from mneme.errors import StartupError
+
+_BACKLOG = 128
+_EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - asked for by the person, or protected by keys
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+
+def open_sockets(host: str | None, port: int, protected: bool) -> list[socket.socket]:
+    """Listening sockets for `host` and `port`; raises `StartupError`.
+
+    Without a host: on every address if the server is `protected` by keys, else on loopback only. "Every address" and a
+    name are IPv4 and IPv6 both, as far as the machine has them. Port 0 takes a free one.
+    """
+    if host in _EVERYWHERE or (host is None and protected):
+        return [_open_everywhere(port)]
+    if host is None:
+        return _open_loopback(port)
+    return _open_all(_addresses(host), host, port)
+
+
+def describe(sockets: Sequence[socket.socket]) -> str:
+    """The addresses as URLs, for people."""
+    return ", ".join(_url(opened) for opened in sockets)
+
+
+def _open_everywhere(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        return _open(socket.AF_INET6, "::", port, dualstack=True)
+    return _open(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - as above
+
+
+def _open_loopback(port: int) -> list[socket.socket]:
+    first = _open(socket.AF_INET, "127.0.0.1", port)
+    port = first.getsockname()[1]
+    try:
+        return [first, _create(socket.AF_INET6, "::1", port)]
+    except OSError as error:
+        if error.errno in _NO_IPV6:
+            return [first]
+        first.close()
+        raise _sentence(error, "::1", port) from None
+
+
+def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise StartupError(
+            f"The host {host!r} cannot be resolved: give an address of this machine or a name for it"
+        ) from None
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _open_all(
+    addresses: Sequence[tuple[socket.AddressFamily, str]], host: str, port: int
+) -> list[socket.socket]:
+    opened: list[socket.socket] = []
+    for family, address in addresses:
+        try:
+            opened.append(_create(family, address, port))
+        except OSError as error:
+            if error.errno in _NO_IPV6 and family is socket.AF_INET6 and len(addresses) > 1:
+                continue
+            for one in opened:
+                one.close()
+            raise _sentence(error, host, port) from None
+        port = opened[0].getsockname()[1]
+    return opened
+
+
+def _open(family: socket.AddressFamily, address: str, port: int, dualstack: bool = False) -> socket.socket:
+    try:
+        return _create(family, address, port, dualstack)
+    except OSError as error:
+        raise _sentence(error, address, port) from None
+
+
+def _create(family: socket.AddressFamily, address: str, port: int, dualstack: bool = False) -> socket.socket:
+    opened = socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dualstack)
+    opened.setblocking(False)
+    return opened
+
+
+def _sentence(error: OSError, address: str, port: int) -> StartupError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return StartupError(
+                f"Port {port} is in use already: stop what listens there, or choose another with --port"
+            )
+        case errno.EACCES:
+            return StartupError(
+                f"Port {port} is for privileged users only: choose one above 1023 with --port"
+            )
+        case errno.EADDRNOTAVAIL:
+            return StartupError(f"{address} is no address of this machine: choose another with --host")
+        case _:
+            return StartupError(f"Cannot listen on {address}, port {port}: {error.strerror}")
+
+
+def _url(opened: socket.socket) -> str:
+    address, port = opened.getsockname()[:2]
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

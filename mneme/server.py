@@ -1,0 +1,161 @@
+"""The server as one service: started, told to reload, and stopped, each part in its turn."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mneme import __version__, config, listening
+from mneme.config import Config, ConfigError, Loaded
+from mneme.model import Millis
+from mneme.reaper import Reaper
+from mneme.service import SyncService
+from mneme.store.claim import Claim
+from mneme.web.auth import Keys
+from mneme.web.front import Front, Policy
+from mneme.web.limits import RateLimit
+from mneme.web.site import Site
+from mneme.work import ThreadWorker
+
+CLOSE_SECONDS = 8.0
+"""How long requests under way may take to finish when the server stops; it is to be gone within 10."""
+
+
+def policy_of(chosen: Config) -> Policy:
+    """Who may ask, from where and how often, by the configuration."""
+    return Policy(Keys(chosen.api_keys), RateLimit(chosen.rate_limit_per_minute), chosen.allowed_origins)
+
+
+@frozen(eq=False, kw_only=True)
+class Parts:
+    """What a server is put together from; `sockets` listen already, `endpoints` are yet to."""
+
+    reactor: Any
+    claim: Claim
+    sockets: Sequence[socket.socket]
+    endpoints: Sequence[IStreamServerEndpoint]
+    worker: ThreadWorker
+    sync: SyncService
+    reaper: Reaper
+    front: Front
+    site: Site
+
+
+class Server(Service):
+    """Runs the parts. SIGHUP reads the configuration again."""
+
+    _log = Logger()
+
+    def __init__(
+        self, parts: Parts, loaded: Loaded, load: Callable[[], Loaded], give_up: Callable[[str], None]
+    ) -> None:
+        """`load` reads the configuration anew; `give_up` ends the process for the reason it is told."""
+        self._parts = parts
+        self._loaded = loaded
+        self._load = load
+        self._give_up = give_up
+        self._ports: list[IListeningPort] = []
+        self._reloading: Deferred[None] = succeed(None)
+        self._had_terminal = False
+
+    def privilegedStartService(self) -> None:
+        """Listen, which may need rights that twistd gives up after this."""
+        super().privilegedStartService()
+        site, failures = self._parts.site, list[Failure]()
+        self._log.info("mneme {version} listens on {where}", version=__version__, where=self._where())
+        for opened in self._parts.sockets:
+            self._ports.append(self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site))
+            opened.close()
+        for endpoint in self._parts.endpoints:
+            endpoint.listen(site).addCallbacks(self._ports.append, failures.append)
+        if failures:
+            self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
+
+    def startService(self) -> None:
+        """Begin to serve."""
+        super().startService()
+        self._parts.claim.write_pid()
+        self._parts.worker.start()
+        self._parts.sync.startService()
+        self._parts.reaper.startService()
+        self._had_terminal = os.isatty(0)
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        for warning in self._loaded.warnings:
+            self._log.warn("{warning}", warning=warning)
+        if not self._loaded.config.api_keys:
+            self._explain_openness()
+
+    async def stopService(self) -> None:
+        """Stop listening, finish the requests under way and their writes, and let go of the data directory."""
+        super().stopService()
+        self._log.info("Stopping; requests under way have {seconds:.0f} s to finish", seconds=CLOSE_SECONDS)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        await self._parts.site.close(CLOSE_SECONDS)
+        await self._parts.reaper.stopService()
+        await self._parts.sync.stopService()
+        await self._reloading
+        self._parts.worker.stop()
+        self._parts.claim.release()
+        self._log.info("Stopped, with nothing left undone")
+
+    def reload(self) -> None:
+        """Read the configuration again, off the reactor thread, and go over to what can change without a restart."""
+        self._reloading.addCallback(lambda _: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> None:
+        try:
+            loaded = await self._parts.worker.run(self._load)
+            self._go_over_to(loaded)
+        except ConfigError as problem:
+            self._log.error(
+                "The configuration was not reloaded, the old one stays in force: {problem}", problem=problem
+            )
+        except Exception:
+            self._log.failure("The configuration was not reloaded, the old one stays in force")
+
+    def _go_over_to(self, loaded: Loaded) -> None:
+        old, new = self._loaded.config, loaded.config
+        refusal = config.refuse_reload(old, new)
+        if refusal:
+            raise ConfigError(refusal)
+        self._loaded = loaded
+        self._parts.sync.lock_ttl = Millis(new.lock_ttl_ms)
+        self._parts.site.max_body_bytes = new.max_body_bytes
+        self._parts.front.policy = policy_of(new)
+        for warning in loaded.warnings:
+            self._log.warn("{warning}", warning=warning)
+        for key in config.changes_needing_restart(old, new):
+            self._log.warn("{key} has changed, which takes a restart", key=key)
+        self._log.info("The configuration was reloaded")
+
+    def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
+        # A closed terminal sends the same signal as `kill -HUP`, and means that the server is to go.
+        closed = self._had_terminal and not os.isatty(0)
+        self._parts.reactor.callFromThread(self._parts.reactor.stop if closed else self.reload)
+
+    def _where(self) -> str:
+        return listening.describe(self._parts.sockets) or ", ".join(self._loaded.config.listen)
+
+    def _explain_openness(self) -> None:
+        self._log.warn(
+            "No API keys are set, so whoever reaches this server can read and write. {reach} To open it to other machines, "
+            'put "apiKeys": ["a long random text"] into {path} and start it again.',
+            reach="It listens on loopback only."
+            if self._on_loopback_only()
+            else "Take care who can reach it.",
+            path=self._loaded.path,
+        )
+
+    def _on_loopback_only(self) -> bool:
+        return self._loaded.config.host is None and not self._loaded.config.listen

@@ -1,0 +1,144 @@
+"""What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mneme.errors import MnemeError
+from mneme.lanes import Lanes
+from mneme.model import (
+    Accepted,
+    ClientId,
+    Document,
+    FileName,
+    Granted,
+    Head,
+    HeldBy,
+    Lock,
+    Millis,
+    NotLocked,
+    ProjectId,
+    Released,
+    StaleToken,
+    Upload,
+)
+from mneme.store import Store
+from mneme.work import Worker
+
+T = TypeVar("T")
+
+
+@frozen
+class Reaped:
+    """An expired lock that was removed, and how long it had been held (milliseconds since it was acquired)."""
+
+    project: ProjectId
+    lock: Lock
+    age: Millis
+
+
+class SyncService(Service):
+    """Locks and files by project, for whatever front end asks.
+
+    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never the
+    step. Stopping the service waits for the steps that were taken on.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, worker: Worker, store: Store, lock_ttl: Millis) -> None:
+        """`lock_ttl` may be changed at any time; it counts from the next acquire or heartbeat."""
+        self.lock_ttl = lock_ttl
+        self._clock = clock
+        self._worker = worker
+        self._store = store
+        self._lanes: Lanes[ProjectId] = Lanes(worker)
+        self._recovery: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        """Begin to recover, in the background, what a crash may have left; a project in use is recovered first."""
+        super().startService()
+        self._recovery = Deferred.fromCoroutine(self._recover())
+
+    async def stopService(self) -> None:
+        """Take no more steps and wait for those under way."""
+        await maybeDeferred(super().stopService)
+        await self._lanes.close()
+        if self._recovery:
+            await self._recovery
+
+    async def lock(self, project: ProjectId) -> Lock | None:
+        """The lock that is held now."""
+        return await self._step(project, lambda now: self._store.lock(project, now))
+
+    async def acquire(self, project: ProjectId, client: ClientId) -> Granted | HeldBy:
+        """Lock the project for the client, or extend its own lock."""
+        return await self._step(project, lambda now: self._store.acquire(project, client, now, self.lock_ttl))
+
+    async def extend(self, project: ProjectId, client: ClientId) -> Granted | HeldBy | NotLocked:
+        """Move the expiry of the client's own lock: the heartbeat."""
+        return await self._step(project, lambda now: self._store.extend(project, client, now, self.lock_ttl))
+
+    async def release(self, project: ProjectId, client: ClientId) -> Released | HeldBy | NotLocked:
+        """Free the client's own lock."""
+        return await self._step(project, lambda now: self._store.release(project, client, now))
+
+    async def heads(self, project: ProjectId) -> tuple[Head, ...]:
+        """The files that the project has."""
+        return await self._step(project, lambda now: self._store.heads(project, now))
+
+    async def read(self, project: ProjectId, file: FileName) -> Document | None:
+        """A file, whole."""
+        return await self._step(project, lambda now: self._store.read(project, file, now))
+
+    async def upload(self, project: ProjectId, upload: Upload) -> Accepted | HeldBy | NotLocked | StaleToken:
+        """Make the upload the head of its file, durably."""
+        return await self._step(project, lambda now: self._store.upload(project, upload, now))
+
+    async def reap(self) -> list[Reaped]:
+        """Remove the locks that have expired."""
+        expired = await self._worker.run(lambda: self._store.expired(self._now()))
+        reaped = [await self._reap_one(project) for project in expired]
+        return [one for one in reaped if one]
+
+    async def _reap_one(self, project: ProjectId) -> Reaped | None:
+        def step(now: Millis) -> Reaped | None:
+            lock = self._store.reap(project, now)
+            return Reaped(project, lock, Millis(now - lock.acquired_at)) if lock else None
+
+        try:
+            return await self._step(project, step)
+        except (OSError, MnemeError):
+            self._log.failure("Could not reap the lock of {project}", project=project.value)
+            return None
+
+    async def _recover(self) -> None:
+        try:
+            projects = await self._worker.run(lambda: list(self._store.projects()))
+        except (OSError, MnemeError):
+            self._log.failure("Could not look through the projects on disk")
+            return
+        for project in projects:
+            if not self.running:
+                return
+            await self._recover_one(project)
+
+    async def _recover_one(self, project: ProjectId) -> None:
+        try:
+            await self._lanes.run(project, lambda: self._store.recover(project))
+        except Exception:
+            self._log.failure(
+                "Could not recover {project}; it is tried again when it is next used", project=project.value
+            )
+
+    async def _step(self, project: ProjectId, step: Callable[[Millis], T]) -> T:
+        """Run a step in the project's lane; its `now` is read when its turn comes."""
+        return await self._lanes.run(project, lambda: step(self._now()))
+
+    def _now(self) -> Millis:
+        return Millis(int(self._clock.seconds() * 1000))

@@ -1,0 +1,63 @@
+"""One server per data directory."""
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import Self
+
+from mneme.errors import StartupError
+from mneme.store import files
+
+LOCK_NAME = "server.lock"
+
+
+class Claim:
+    """A data directory that is this server's alone, until it is released or the process dies, however it dies.
+
+    It outlives a fork: the child of a daemonizing server holds it on.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, data_directory: Path) -> Self:
+        """Make the directory if need be, close it to other users, and claim it; raises `StartupError`."""
+        try:
+            files.make_directory(data_directory)
+            if stat.S_IMODE(data_directory.stat().st_mode) != files.DIRECTORY_MODE:
+                data_directory.chmod(files.DIRECTORY_MODE)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(data_directory / LOCK_NAME, flags, files.FILE_MODE)
+        except OSError as error:
+            raise StartupError(
+                f"The data directory {data_directory} cannot be used: {error.strerror}. "
+                "Choose another with --data-dir, or mend this one"
+            ) from None
+        return cls._lock(descriptor, data_directory)
+
+    @classmethod
+    def _lock(cls, descriptor: int, data_directory: Path) -> Self:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "not known yet"
+            os.close(descriptor)
+            raise StartupError(
+                f"The data directory {data_directory} is in use by another mneme server (pid {pid}): "
+                "stop that one, or choose another directory with --data-dir"
+            ) from None
+        claim = cls(descriptor)
+        claim.write_pid()
+        return claim
+
+    def write_pid(self) -> None:
+        """Say which process holds the claim; to be said again after a fork."""
+        pid = b"%d\n" % os.getpid()
+        os.pwrite(self._descriptor, pid, 0)
+        os.ftruncate(self._descriptor, len(pid))
+
+    def release(self) -> None:
+        """Let another server have the directory."""
+        os.close(self._descriptor)

@@ -1,0 +1,213 @@
+"""The store on a local disk."""
+
+import contextlib
+import os
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from twisted.logger import Logger
+
+from mneme.model import (
+    Accepted,
+    ClientId,
+    Document,
+    FileName,
+    Granted,
+    Head,
+    HeldBy,
+    Lock,
+    Millis,
+    NotLocked,
+    ProjectId,
+    Released,
+    StaleToken,
+    Upload,
+    Version,
+)
+from mneme.store import files, layout
+from mneme.store.project import DiskProject
+
+T = TypeVar("T")
+M = TypeVar("M")
+
+MAX_OPEN_PROJECTS = 512
+"""How many projects' bookkeeping is kept in memory; the others are read again when next touched."""
+
+
+class DiskStore:
+    """Projects as directories under `<data directory>/projects`.
+
+    Safe to use from several threads, so long as the steps of one project come one at a time. It must be the only
+    process that writes the directory (`Claim`), people with ordinary tools excepted.
+    """
+
+    _log = Logger()
+
+    def __init__(self, data_directory: Path) -> None:
+        """Use, or make, the store in `data_directory`."""
+        self._root = data_directory / layout.PROJECTS
+        files.make_directory(self._root)
+        self._open: OrderedDict[ProjectId, DiskProject] = OrderedDict()
+        self._expiries: dict[ProjectId, Millis] = {}
+        self._mutex = threading.Lock()
+        for unfinished in self._root.glob(f"{layout.UNFINISHED}*"):
+            shutil.rmtree(unfinished)
+
+    def lock(self, project: ProjectId, now: Millis, /) -> Lock | None:
+        return self._step(project, lambda p: p.lock(now), None)
+
+    def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /) -> Granted | HeldBy:
+        with files.naming_disk_full():
+            self._make(project)
+        outcome = self._step(project, lambda p: p.acquire(client, now, ttl), None)
+        assert outcome is not None
+        return outcome
+
+    def extend(
+        self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /
+    ) -> Granted | HeldBy | NotLocked:
+        return self._step(project, lambda p: p.extend(client, now, ttl), NotLocked())
+
+    def release(self, project: ProjectId, client: ClientId, now: Millis, /) -> Released | HeldBy | NotLocked:
+        return self._step(project, lambda p: p.release(client, now), NotLocked())
+
+    def heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
+        return self._step(project, lambda p: p.heads(now), ())
+
+    def read(self, project: ProjectId, file: FileName, now: Millis, /) -> Document | None:
+        return self._step(project, lambda p: p.read(file, now), None)
+
+    def upload(
+        self, project: ProjectId, upload: Upload, now: Millis, /
+    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+        return self._step(project, lambda p: p.upload(upload, now), NotLocked())
+
+    def versions(self, project: ProjectId, /) -> tuple[Version, ...]:
+        return self._step(project, lambda p: p.versions(), ())
+
+    def content(self, project: ProjectId, number: int, /) -> bytes | None:
+        return self._step(project, lambda p: p.content(number), None)
+
+    def recover(self, project: ProjectId, /) -> None:
+        self._step(project, lambda p: p.lock_on_disk(), None)
+
+    def reap(self, project: ProjectId, now: Millis, /) -> Lock | None:
+        return self._step(project, lambda p: p.reap(now), None)
+
+    def expired(self, now: Millis, /) -> tuple[ProjectId, ...]:
+        with self._mutex:
+            return tuple(project for project, expiry in self._expiries.items() if expiry <= now)
+
+    def projects(self) -> Iterator[ProjectId]:
+        for entry in os.scandir(self._root):
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            directory = Path(entry.path)
+            recorded = files.read(directory / layout.IDENTITY)
+            project = layout.recorded_id(directory, recorded[0] if recorded else None)
+            if project and layout.directory_name(project) == directory.name:
+                yield project
+
+    def _step(self, project: ProjectId, job: Callable[[DiskProject], T], missing: M) -> T | M:
+        """Run one step; after a fault the project is opened anew, which clears up as after a crash."""
+        with files.naming_disk_full():
+            opened = self._opened(project)
+            if opened is None:
+                self._expiries.pop(project, None)
+                return missing
+            try:
+                result = job(opened)
+                self._note_expiry(project, opened)
+            except BaseException:
+                self._forget(project)
+                with contextlib.suppress(Exception):
+                    self._opened(project)
+                raise
+            return result
+
+    def _opened(self, project: ProjectId) -> DiskProject | None:
+        directory = self._root / layout.directory_name(project)
+        try:
+            inode = directory.lstat().st_ino
+        except FileNotFoundError:
+            self._forget(project)
+            adopted = self._adopt(project, directory)
+            return self._remember(project, DiskProject(directory)) if adopted else None
+        with self._mutex:
+            opened = self._open.get(project)
+            if opened and opened.inode == inode:
+                self._open.move_to_end(project)
+                return opened
+        return self._remember(project, DiskProject(directory))
+
+    def _remember(self, project: ProjectId, opened: DiskProject) -> DiskProject:
+        with self._mutex:
+            self._open[project] = opened
+            if len(self._open) > MAX_OPEN_PROJECTS:
+                self._open.popitem(last=False)
+        return opened
+
+    def _forget(self, project: ProjectId) -> None:
+        with self._mutex:
+            self._open.pop(project, None)
+
+    def _note_expiry(self, project: ProjectId, opened: DiskProject) -> None:
+        lock = opened.lock_on_disk()
+        with self._mutex:
+            if lock:
+                self._expiries[project] = lock.expires_at
+            else:
+                self._expiries.pop(project, None)
+
+    # Directories
+
+    def _make(self, project: ProjectId) -> None:
+        if self._opened(project) is None:
+            self._install(project, self._root / layout.directory_name(project), copy_from=None)
+
+    def _adopt(self, project: ProjectId, directory: Path) -> bool:
+        """Copy what the Node server kept for this id, if that is all there is.
+
+        It maps several ids to one directory, so that what it kept may be anybody's: each of them gets a copy.
+        """
+        reference = self._root / layout.reference_name(project)
+        if reference == directory or len(reference.name) > layout.MAX_NAME or not reference.is_dir():
+            return False
+        if reference.is_symlink() or files.look(reference / layout.IDENTITY):
+            return False
+        self._install(project, directory, copy_from=reference)
+        self._log.info(
+            "Copied the memory that the Node server kept for {project} from {reference}",
+            project=project.value,
+            reference=reference,
+        )
+        return True
+
+    def _install(self, project: ProjectId, directory: Path, copy_from: Path | None) -> None:
+        """Make a project's directory: filled first, and then put in its place whole."""
+        unfinished = directory.with_name(f"{layout.UNFINISHED}{directory.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            files.make_directory(unfinished / layout.HISTORY)
+            identity = msgspec.json.encode(layout.Identity(project.value))
+            files.write_new(unfinished / layout.IDENTITY, identity + b"\n")
+            if copy_from:
+                _copy_memory(copy_from, unfinished)
+            files.sync_directory(unfinished)
+            unfinished.rename(directory)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        files.sync_directory(self._root)
+
+
+def _copy_memory(source: Path, target: Path) -> None:
+    for name in (*(file.value for file in FileName), layout.LOCK):
+        found = files.read(source / name)
+        if found:
+            files.write_new(target / name, found[0], found[1].st_mtime_ns)

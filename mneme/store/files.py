@@ -1,0 +1,139 @@
+"""The few file-system steps that a crash-safe store is made of, on ordinary POSIX calls.
+
+No step follows a symbolic link in the last part of a path, and none opens anything but a regular file: a FIFO would
+hang, a link could lead out of the data directory.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mneme.errors import DiskFull
+from mneme.model import Millis
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+TEMPORARY = ".tmp"
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+_NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR}
+
+
+@contextmanager
+def naming_disk_full() -> Iterator[None]:
+    """Raise `DiskFull` instead of the OSErrors that mean so."""
+    try:
+        yield
+    except OSError as error:
+        if means_no_space(error):
+            raise DiskFull from error
+        raise
+
+
+def means_no_space(error: OSError) -> bool:
+    """Whether nothing more can be written: full disk, quota or file-size limit reached, mounted read-only."""
+    return error.errno in _NO_SPACE
+
+
+def write_new(path: Path, content: bytes, mtime_ns: int | None = None) -> None:
+    """Create `path` with `content`, durable once its directory is synced too.
+
+    The path must be free, and is free again if this fails.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, FILE_MODE), "wb", buffering=0) as file:
+        try:
+            _write_all(file.fileno(), content)
+            if mtime_ns is not None:
+                os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, durably: at any instant the path holds the old content or the new, whole."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
+    write_new(temporary, content)
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Append `line` durably. If that fails, the file is left as it was."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, FILE_MODE), "wb", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            _write_all(file.fileno(), line)
+            os.fdatasync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), before)
+            raise
+
+
+def read(path: Path) -> tuple[bytes, os.stat_result] | None:
+    """The content of a regular file, and its state from just before it was read; None if there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in _NOT_A_FILE:
+            return None
+        raise
+    with open(descriptor, "rb", buffering=0) as file:
+        state = os.fstat(descriptor)
+        return (file.readall(), state) if stat.S_ISREG(state.st_mode) else None
+
+
+def look(path: Path) -> os.stat_result | None:
+    """The state of a regular file; None if there is no such file."""
+    try:
+        state = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return state if stat.S_ISREG(state.st_mode) else None
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; where the file system has no hard links, a durable copy of the same mtime."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        write_new(target, source.read_bytes(), source.stat().st_mtime_ns)
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was created, renamed or removed in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and its parents, that only this user can enter."""
+    for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
+        missing.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+
+
+def millis(state: os.stat_result) -> Millis:
+    """A file's mtime as clients are told it."""
+    return Millis(state.st_mtime_ns // 1_000_000)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

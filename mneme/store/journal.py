@@ -1,0 +1,122 @@
+"""The journal of a project: a line per version and per lock granted, in order. Its line is what commits a version.
+
+A crash can leave half a line at the end; what it meant was never answered, and it is cut off when the journal is next
+opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is passed over and kept.
+"""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from twisted.logger import Logger
+
+from mneme import times
+from mneme.model import ClientId, FileName, Kind, Lock, Version
+from mneme.store import files
+
+
+class _VersionLine(msgspec.Struct, frozen=True, tag_field="entry", tag="version", rename="camel"):
+    version: int
+    file: FileName
+    sha256: str
+    size: int
+    time: datetime
+    mtime: datetime
+    client_id: str | None
+    kind: Kind
+    base: int | None
+
+
+class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rename="camel"):
+    token: int
+    client_id: str
+    time: datetime
+
+
+_DECODER = msgspec.json.Decoder(_VersionLine | _LockLine)
+
+
+class Journal:
+    """The versions and the last lock token of one project, read once and then kept in step with the file."""
+
+    _log = Logger()
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal at `path`, which need not exist, and cut off what a crash left unfinished."""
+        self._path = path
+        self.versions: list[Version] = []
+        self.newest: dict[FileName, Version] = {}
+        self.bases: dict[tuple[ClientId, FileName], int] = {}
+        """The version of a file that a client last uploaded itself."""
+        self.last_number = 0
+        self.last_token = 0
+        self._load()
+
+    def add_version(self, version: Version) -> None:
+        """Commit a version: it is durable when this returns, and not there at all when this raises."""
+        line = _VersionLine(
+            version=version.number,
+            file=version.file,
+            sha256=version.sha256,
+            size=version.size,
+            time=times.to_datetime(version.time),
+            mtime=times.to_datetime(version.mtime),
+            client_id=version.client.value if version.client else None,
+            kind=version.kind,
+            base=version.base,
+        )
+        self._append(line)
+        self._note_version(version)
+
+    def add_lock(self, lock: Lock) -> None:
+        """Record that a lock was newly granted, so that its token is never given again."""
+        self._append(_LockLine(lock.token, lock.client.value, times.to_datetime(lock.acquired_at)))
+        self.last_token = lock.token
+
+    def _append(self, line: _VersionLine | _LockLine) -> None:
+        files.append(self._path, msgspec.json.encode(line) + b"\n")
+
+    def _load(self) -> None:
+        found = files.read(self._path)
+        if found is None:
+            return
+        content = found[0]
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._log.warn("Cut half a line off the end of {path}: a crash left it", path=self._path)
+            os.truncate(self._path, whole)
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                self._note(_DECODER.decode(line))
+            except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+                self._log.warn(
+                    "Passed over line {number} of {path}: {problem}",
+                    number=number,
+                    path=self._path,
+                    problem=problem,
+                )
+
+    def _note(self, line: _VersionLine | _LockLine) -> None:
+        if isinstance(line, _LockLine):
+            self.last_token = max(self.last_token, line.token)
+            return
+        version = Version(
+            number=line.version,
+            file=line.file,
+            sha256=line.sha256,
+            size=line.size,
+            time=times.from_datetime(line.time),
+            mtime=times.from_datetime(line.mtime),
+            client=ClientId(line.client_id) if line.client_id is not None else None,
+            kind=line.kind,
+            base=line.base,
+        )
+        self._note_version(version)
+
+    def _note_version(self, version: Version) -> None:
+        self.versions.append(version)
+        self.newest[version.file] = version
+        self.last_number = max(self.last_number, version.number)
+        if version.client is not None:
+            self.bases[version.client, version.file] = version.number

@@ -1,0 +1,40 @@
+"""`.lock.json` as the Node server writes it, plus a `token`."""
+
+from datetime import datetime
+
+import msgspec
+
+from mneme import times
+from mneme.model import ClientId, Lock
+
+
+class _LockFile(msgspec.Struct, frozen=True, rename="camel"):
+    client_id: str
+    acquired_at: datetime
+    expires_at: datetime
+    token: int = 0
+
+
+def encode(lock: Lock) -> bytes:
+    """The lock as JSON that a person can read."""
+    plain = {
+        "clientId": lock.client.value,
+        "acquiredAt": times.to_text(lock.acquired_at),
+        "expiresAt": times.to_text(lock.expires_at),
+        "token": lock.token,
+    }
+    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
+
+
+def decode(content: bytes) -> Lock | None:
+    """The lock in `content`; None if there is none to be read: empty, broken, or of another shape."""
+    try:
+        found = msgspec.json.decode(content, type=_LockFile)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return Lock(
+        ClientId(found.client_id),
+        times.from_datetime(found.acquired_at),
+        times.from_datetime(found.expires_at),
+        found.token,
+    )

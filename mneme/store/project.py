@@ -1,0 +1,317 @@
+"""One project on disk: its lock, its heads and its history.
+
+Plain blocking code for one caller at a time; the lane of the project sees to that. A head is a hard link to its newest
+version, so that accepting a version writes its content once and frees nothing.
+
+A version is accepted in this order, and a crash after any step leaves the old head or the new one:
+
+1. the content goes to `.history/<number>-<file>`, and a second link to it, `.<file>.next`, beside the head;
+2. content and both directories are synced;
+3. a line in the journal commits it;
+4. `.<file>.next` is renamed to the head.
+
+Opening a project finishes step 4 if step 3 was reached, and removes the traces of steps 1 and 2 if it was not.
+"""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from mneme import leases
+from mneme.errors import DamagedVersion, UnsafePath
+from mneme.model import (
+    Accepted,
+    ClientId,
+    Document,
+    FileName,
+    Granted,
+    Head,
+    HeldBy,
+    Kind,
+    Lock,
+    Millis,
+    NotLocked,
+    Released,
+    StaleToken,
+    Upload,
+    Version,
+    digest,
+)
+from mneme.store import files, layout, lockfile
+from mneme.store.journal import Journal
+
+_Mark = tuple[int, int, int, int]
+
+
+def _mark(state: os.stat_result) -> _Mark:
+    """What changes when anybody writes the file or puts another in its place."""
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+@frozen
+class _Seen:
+    """A head as it was when last looked at, and the version that its content is."""
+
+    mark: _Mark
+    head: Head
+    sha256: str
+
+
+class DiskProject:
+    """The steps of `Store` for one project whose directory exists."""
+
+    _log = Logger()
+
+    def __init__(self, directory: Path) -> None:
+        """Open the project in `directory` and recover it from a crash; `UnsafePath` if that is no directory."""
+        self._directory = directory
+        self._history = directory / layout.HISTORY
+        self._lock_path = directory / layout.LOCK
+        self._seen: dict[FileName, _Seen] = {}
+        self._lock: tuple[_Mark, Lock] | None = None
+        self.inode = _check_directory(directory)
+        """Which directory this is: another may be put in its place by hand."""
+        if self._history.is_symlink():
+            raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
+        self._journal = Journal(self._history / layout.JOURNAL)
+        self._recover()
+
+    # Locks
+
+    def lock_on_disk(self) -> Lock | None:
+        """The lock in the lock file, expired or not. A file that holds none is set aside."""
+        state = files.look(self._lock_path)
+        if self._lock and state and self._lock[0] == _mark(state):
+            return self._lock[1]
+        self._lock = None
+        found = files.read(self._lock_path)
+        lock = lockfile.decode(found[0]) if found else None
+        if found and lock:
+            self._lock = (_mark(found[1]), lock)
+        elif os.path.lexists(self._lock_path):
+            self._set_lock_aside()
+        return lock
+
+    def lock(self, now: Millis) -> Lock | None:
+        return leases.current(self.lock_on_disk(), now)
+
+    def acquire(self, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy:
+        before = self.lock_on_disk()
+        last_token = max(self._journal.last_token, before.token if before else 0)
+        outcome = leases.acquire(before, client, now, ttl, last_token + 1)
+        if isinstance(outcome, HeldBy):
+            return outcome
+        if outcome.lock.token > last_token:
+            self._make_history()
+            self._journal.add_lock(outcome.lock)
+        self._write_lock(outcome.lock)
+        return outcome
+
+    def extend(self, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy | NotLocked:
+        outcome = leases.extend(self.lock_on_disk(), client, now, ttl)
+        if isinstance(outcome, Granted):
+            self._write_lock(outcome.lock)
+        return outcome
+
+    def release(self, client: ClientId, now: Millis) -> Released | HeldBy | NotLocked:
+        outcome = leases.release(self.lock_on_disk(), client, now)
+        if isinstance(outcome, Released):
+            self._remove_lock()
+        return outcome
+
+    def reap(self, now: Millis) -> Lock | None:
+        lock = self.lock_on_disk()
+        if lock is None or leases.current(lock, now):
+            return None
+        self._remove_lock()
+        return lock
+
+    # Files
+
+    def heads(self, now: Millis) -> tuple[Head, ...]:
+        heads = (self._head(file, now) for file in FileName)
+        return tuple(head for head in heads if head)
+
+    def read(self, file: FileName, now: Millis) -> Document | None:
+        head = self._head(file, now)
+        found = files.read(self._directory / file.value) if head else None
+        return Document(head, found[0]) if head and found else None
+
+    def upload(self, upload: Upload, now: Millis) -> Accepted | HeldBy | NotLocked | StaleToken:
+        permit = leases.permit(self.lock_on_disk(), upload.client, upload.token, now)
+        if not isinstance(permit, Granted):
+            return permit
+        seen = self._see(upload.file, now)
+        sha256 = digest(upload.content)
+        if seen and seen.sha256 == sha256:
+            return Accepted(seen.head)
+        version = Version(
+            number=self._journal.last_number + 1,
+            file=upload.file,
+            sha256=sha256,
+            size=len(upload.content),
+            time=now,
+            mtime=self._next_mtime(upload.file, now),
+            client=upload.client,
+            kind=Kind.UPLOAD,
+            base=self._journal.bases.get((upload.client, upload.file)),
+        )
+        self._make_history()
+        self._write_version(version, upload.content, version.mtime * 1_000_000)
+        files.link(self._version_path(version), self._next_path(upload.file))
+        files.sync_directory(self._history)
+        files.sync_directory(self._directory)
+        self._journal.add_version(version)
+        return Accepted(self._advance_head(version).head)
+
+    # History
+
+    def versions(self) -> tuple[Version, ...]:
+        return tuple(self._journal.versions)
+
+    def content(self, number: int) -> bytes | None:
+        version = next((v for v in self._journal.versions if v.number == number), None)
+        if version is None:
+            return None
+        found = files.read(self._version_path(version))
+        if found is None or digest(found[0]) != version.sha256:
+            raise DamagedVersion(
+                f"{self._version_path(version)} no longer holds what was accepted as version {number}"
+            )
+        return found[0]
+
+    # How a head is looked at, and how one is made
+
+    def _head(self, file: FileName, now: Millis) -> Head | None:
+        """The head, for reading: on a full disk what lies there is served although it can't be taken in."""
+        try:
+            seen = self._see(file, now)
+            return seen.head if seen else None
+        except OSError as problem:
+            if not files.means_no_space(problem):
+                raise
+            state = files.look(self._directory / file.value)
+            return Head(file, 0, state.st_size, files.millis(state)) if state else None
+
+    def _see(self, file: FileName, now: Millis) -> _Seen | None:
+        """Look at a head; what lies there without being a version of ours is taken in as one, and left as it lies."""
+        path = self._directory / file.value
+        state = files.look(path)
+        if state is None:
+            self._seen.pop(file, None)
+            return None
+        seen = self._seen.get(file)
+        if seen and seen.mark == _mark(state):
+            return seen
+        newest = self._journal.newest.get(file)
+        if not seen and newest and (newest.size, newest.mtime) == (state.st_size, files.millis(state)):
+            return self._remember(newest, state)
+        found = files.read(path)
+        if found is None:
+            return None
+        content, state = found
+        if newest is None or newest.sha256 != digest(content):
+            newest = self._take_in(file, content, state, now)
+        return self._remember(newest, state)
+
+    def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
+        version = Version(
+            number=self._journal.last_number + 1,
+            file=file,
+            sha256=digest(content),
+            size=len(content),
+            time=now,
+            mtime=files.millis(state),
+            client=None,
+            kind=Kind.FOUND,
+            base=None,
+        )
+        self._make_history()
+        self._write_version(version, content, state.st_mtime_ns)
+        files.sync_directory(self._history)
+        self._journal.add_version(version)
+        return version
+
+    def _advance_head(self, version: Version) -> _Seen:
+        head = self._directory / version.file.value
+        self._next_path(version.file).rename(head)
+        return self._remember(version, head.lstat())
+
+    def _remember(self, version: Version, state: os.stat_result) -> _Seen:
+        head = Head(version.file, version.number, state.st_size, files.millis(state))
+        self._seen[version.file] = _Seen(_mark(state), head, version.sha256)
+        return self._seen[version.file]
+
+    def _next_mtime(self, file: FileName, now: Millis) -> Millis:
+        seen, newest = self._seen.get(file), self._journal.newest.get(file)
+        return Millis(max(now, seen.head.mtime + 1 if seen else now, newest.mtime + 1 if newest else now))
+
+    def _write_version(self, version: Version, content: bytes, mtime_ns: int) -> None:
+        files.write_new(self._version_path(version), content, mtime_ns)
+
+    def _version_path(self, version: Version) -> Path:
+        return layout.version_path(self._history, version.number, version.file)
+
+    def _next_path(self, file: FileName) -> Path:
+        return layout.next_path(self._directory, file)
+
+    def _make_history(self) -> None:
+        if not self._history.exists():
+            files.make_directory(self._history)
+            files.sync_directory(self._directory)
+
+    # The lock file
+
+    def _write_lock(self, lock: Lock) -> None:
+        files.replace(self._lock_path, lockfile.encode(lock))
+
+    def _remove_lock(self) -> None:
+        self._lock_path.unlink(missing_ok=True)
+        files.sync_directory(self._directory)
+
+    def _set_lock_aside(self) -> None:
+        aside = self._lock_path.with_name(f"{layout.LOCK}.damaged-{secrets.token_hex(4)}")
+        self._lock_path.rename(aside)
+        self._log.warn(
+            "{path} held no lock that can be read: set aside as {aside}", path=self._lock_path, aside=aside
+        )
+
+    # Recovery
+
+    def _recover(self) -> None:
+        last = self._journal.versions[-1] if self._journal.versions else None
+        for name in os.listdir(self._directory):
+            if name.endswith(files.TEMPORARY) and name.startswith(layout.LOCK):
+                (self._directory / name).unlink()
+        for file in FileName:
+            waiting = files.read(self._next_path(file))
+            if waiting is None:
+                continue
+            if last and last.file is file and last.sha256 == digest(waiting[0]):
+                self._advance_head(last)
+                self._log.info(
+                    "Rolled {file} in {path} forward to version {n}",
+                    file=file,
+                    path=self._directory,
+                    n=last.number,
+                )
+            else:
+                self._next_path(file).unlink()
+        for file in FileName:
+            uncommitted = layout.version_path(self._history, self._journal.last_number + 1, file)
+            uncommitted.unlink(missing_ok=True)
+
+
+def _check_directory(directory: Path) -> int:
+    state = directory.lstat()
+    if not stat.S_ISDIR(state.st_mode):
+        raise UnsafePath(
+            f"{directory} must be a directory, and symbolic links are not followed: put a directory there"
+        )
+    if stat.S_IMODE(state.st_mode) != files.DIRECTORY_MODE:
+        directory.chmod(files.DIRECTORY_MODE)
+    return state.st_ino

@@ -1,0 +1,150 @@
+"""`twistd mneme`: the options, and the server put together. Only here do reactor, disk and web meet."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import evolve
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.python import usage
+
+from mneme import config, logs
+from mneme.config import Config, ConfigError, Loaded
+from mneme.errors import StartupError
+from mneme.listening import open_sockets
+from mneme.model import Millis
+from mneme.reaper import Reaper
+from mneme.server import Parts, Server, policy_of
+from mneme.service import SyncService
+from mneme.store.claim import Claim
+from mneme.store.disk import DiskStore
+from mneme.web.front import Front
+from mneme.web.site import Site
+from mneme.work import ThreadWorker
+
+DISK_THREADS = 8
+"""Enough that projects don't wait for each other's fsync; more would only wait for the same disk."""
+
+_FROM_OPTION = {"port": "port", "host": "host", "data-dir": "dataDir", "config": "config", "listen": "listen"}
+
+
+class Options(usage.Options):
+    """The command line of `twistd mneme`. What is not given comes from the environment, then from config.json."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Keep the memory of coding agents in step across machines. SIGHUP reads the configuration again."
+    )
+    optParameters = [
+        ["port", "p", None, "TCP port, 0 for any free one [default: 3847]"],
+        [
+            "host",
+            None,
+            None,
+            "Address or name to listen on [default: loopback; every address if there are API keys]",
+        ],
+        ["data-dir", "d", None, "Directory of the memory [default: ~/.mneme-server]"],
+        ["config", "c", None, "Configuration file [default: ~/.mneme-server/config.json]"],
+        ["log-format", None, "text", "text for people, json for machines"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Twisted endpoint to listen on instead of host and port, such as ssl:8443:privateKey=key.pem; repeatable"""
+        self["listen"].append(endpoint)
+
+    def postOptions(self) -> None:
+        """Choose the log before twistd opens it."""
+        if self["log-format"] not in ("text", "json"):
+            raise usage.UsageError(f"--log-format must be text or json, not {self['log-format']}")
+        if self["log-format"] == "json" and self.parent is not None:
+            self.parent["logger"] = logs.json_observer(
+                self.parent.get("logfile"), bool(self.parent["nodaemon"])
+            )
+
+    def give_up(self, reason: str) -> None:
+        """End the process before it has begun to serve, for a reason that only showed once twistd was under way."""
+        twistd = self.parent
+        if twistd is None or not twistd["nodaemon"]:
+            raise StartupError(reason)
+        if twistd["pidfile"]:
+            Path(twistd["pidfile"]).unlink(missing_ok=True)
+        print(f"mneme: {reason}", file=sys.__stderr__)
+        sys.exit(1)
+
+    def given(self) -> dict[str, str | list[str]]:
+        """The options that were given, under the names that they have in config.json."""
+        return {key: self[option] for option, key in _FROM_OPTION.items() if self[option]}
+
+
+def makeService(options: Options) -> Server:
+    """Build the server; what it needs for itself alone, the directory and the sockets, is taken here.
+
+    That is before twistd detaches: what is wrong is said on the terminal, in one sentence, and ends the process.
+    """
+    from twisted.internet import reactor
+
+    try:
+        return _build(cast(Any, reactor), options, dict(os.environ))
+    except (StartupError, ConfigError) as problem:
+        sys.exit(f"mneme: {problem}")
+
+
+def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  # noqa: ANN401 - it provides many interfaces
+    given = options.given()
+
+    def load() -> Loaded:
+        loaded = config.load(given, environ, Path.home())
+        return evolve(loaded, config=_with_explicit_port(loaded.config, given))
+
+    loaded = load()
+    chosen = loaded.config
+    data_directory = chosen.data_dir.absolute()
+    claim = Claim.take(data_directory)
+    endpoints = [_endpoint(reactor, text) for text in chosen.listen]
+    worker = ThreadWorker(reactor, DISK_THREADS)
+    sync = SyncService(reactor, worker, _store(data_directory), Millis(chosen.lock_ttl_ms))
+    front = Front(reactor, sync, policy_of(chosen))
+    parts = Parts(
+        reactor=reactor,
+        claim=claim,
+        sockets=[] if endpoints else open_sockets(chosen.host, chosen.port, bool(chosen.api_keys)),
+        endpoints=endpoints,
+        worker=worker,
+        sync=sync,
+        reaper=Reaper(reactor, sync),
+        front=front,
+        site=Site(reactor, front, chosen.max_body_bytes),
+    )
+    return Server(parts, loaded, load, options.give_up)
+
+
+def _with_explicit_port(chosen: Config, given: Mapping[str, object]) -> Config:
+    """A port or host on the command line counts more than endpoints in the file or the environment."""
+    if "listen" not in given and ("port" in given or "host" in given):
+        return evolve(chosen, listen=())
+    return chosen
+
+
+def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
+    try:
+        return cast(IStreamServerEndpoint, serverFromString(reactor, text))
+    except Exception as problem:
+        raise StartupError(
+            f"{text!r} is no endpoint to listen on ({problem}): tcp6:port=3847 or unix:/run/mneme.sock would be"
+        ) from None
+
+
+def _store(data_directory: Path) -> DiskStore:
+    try:
+        return DiskStore(data_directory)
+    except OSError as error:
+        raise StartupError(
+            f"The data directory {data_directory} cannot be used: {error.filename}: {error.strerror}"
+        ) from None

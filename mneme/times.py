@@ -1,0 +1,26 @@
+"""Instants as dates and as text: ISO 8601 in UTC with exactly three decimals and a `Z`, as JavaScript writes them."""
+
+from datetime import UTC, datetime, timedelta
+
+from mneme.model import Millis
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_FIRST = Millis((datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND)
+_LAST = Millis((datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND)
+
+
+def to_datetime(instant: Millis) -> datetime:
+    """The date, in UTC. What lies outside the years 1 to 9999 becomes their first or last instant."""
+    return _EPOCH + min(max(instant, _FIRST), _LAST) * _MILLISECOND
+
+
+def from_datetime(moment: datetime) -> Millis:
+    """The millisecond in which `moment` lies; one without a time zone is taken as UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return Millis((aware - _EPOCH) // _MILLISECOND)
+
+
+def to_text(instant: Millis) -> str:
+    """`2026-02-04T15:00:00.000Z`."""
+    return to_datetime(instant).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

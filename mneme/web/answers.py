@@ -1,0 +1,50 @@
+"""Answers before they are sent."""
+
+from collections.abc import Mapping
+
+import msgspec
+from attrs import field, frozen
+from twisted.web.http import RESPONSES
+from twisted.web.server import Request
+
+
+@frozen
+class Answer:
+    """A status, the JSON body, and headers beyond the usual ones."""
+
+    status: int
+    body: bytes
+    headers: Mapping[bytes, bytes] = field(factory=dict)
+
+
+def ok(body: msgspec.Struct) -> Answer:
+    """What is answered when all is well."""
+    return Answer(200, msgspec.json.encode(body))
+
+
+def prepare(request: Request, answer: Answer) -> bytes:
+    """Set the status and the headers of `answer`, and return its body for Klein to send."""
+    for name, value in _headers(answer):
+        request.setHeader(name, value)
+    request.setResponseCode(answer.status)
+    return answer.body
+
+
+def send(request: Request, answer: Answer) -> None:
+    """Send `answer` and end the request."""
+    request.write(prepare(request, answer))
+    request.finish()
+
+
+def as_bytes(answer: Answer) -> bytes:
+    """The whole answer as it goes over a connection that closes after it, for where there is no request to answer."""
+    head = [b"HTTP/1.1 %d %s" % (answer.status, RESPONSES.get(answer.status, b"Error"))]
+    head += [b"%s: %s" % header for header in (*_headers(answer), (b"Connection", b"close"))]
+    return b"\r\n".join([*head, b"", answer.body])
+
+
+def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    if answer.status == 204:
+        return list(answer.headers.items())
+    usual = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(answer.body))]
+    return [*usual, *answer.headers.items()]

@@ -1,0 +1,52 @@
+"""Finding the content in the body of an upload."""
+
+import msgspec
+
+from mneme.errors import InvalidBody
+from mneme.web.wire import Envelope
+
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+_OBJECT = '{"content": "…"}'
+
+
+def content_of(body: bytes, content_type: bytes | None) -> bytes:
+    """The content that `body` holds, as UTF-8; raises `InvalidBody` if there is none.
+
+    JSON must be an envelope, an object with a string `content`. Text and octet streams are the content themselves.
+    Anything else is taken as an envelope if it is one, else as the content itself.
+    """
+    if not body:
+        raise InvalidBody(
+            f'The body is empty: send {_OBJECT}, or {{"content": ""}} to empty the file on purpose'
+        )
+    media_type = (content_type or b"").partition(b";")[0].strip().lower()
+    if media_type == b"application/json":
+        return _opened(body)
+    if media_type.startswith(b"text/") or media_type in (
+        b"application/octet-stream",
+        b"application/x-ndjson",
+    ):
+        return _checked(body)
+    try:
+        return _opened(body)
+    except InvalidBody:
+        return _checked(body)
+
+
+def _opened(body: bytes) -> bytes:
+    try:
+        return _ENVELOPE.decode(body).content.encode()
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"The body must be UTF-8: {error.reason} at byte {error.start}") from None
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise InvalidBody(
+            f"The body must be a JSON object with a string as its content, {_OBJECT}: {error}"
+        ) from None
+
+
+def _checked(body: bytes) -> bytes:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"The content must be UTF-8: {error.reason} at byte {error.start}") from None
+    return body

@@ -1,0 +1,107 @@
+"""What stands before the routes: who may ask, how often, and what browsers are told."""
+
+from collections.abc import Sequence
+
+from attrs import field, frozen
+from klein.resource import KleinResource
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from mneme.service import SyncService
+from mneme.web import reading
+from mneme.web.answers import Answer, send
+from mneme.web.api import Api
+from mneme.web.auth import Keys
+from mneme.web.errors import MissingKey, WrongKey, answer_to
+from mneme.web.limits import RateLimit
+from mneme.web.requestlog import RequestLog, address_of
+
+_PUBLIC = (b"/", b"/health")
+_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
+_HEADERS = b"Authorization, Content-Type, X-Client-Id, X-Lock-Token"
+_PREFLIGHT_SECONDS = b"600"
+
+
+@frozen
+class Policy:
+    """Who may ask, from where, and how often; `origins` are those of web pages, `*` for any."""
+
+    keys: Keys = field(factory=lambda: Keys(()))
+    rate_limit: RateLimit = field(factory=lambda: RateLimit(0))
+    origins: Sequence[str] = ()
+
+
+class Front(Resource):
+    """The root of the resource tree: turns away, answers preflights, and hands the rest to the routes."""
+
+    isLeaf = True
+
+    def __init__(self, clock: IReactorTime, sync: SyncService, policy: Policy) -> None:
+        super().__init__()
+        self._api = Api(sync, policy.keys)
+        self._routes: KleinResource = self._api.app.resource()
+        self._log = RequestLog(clock)
+        self._policy = policy
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force; setting it counts from the next request."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = policy
+        self._api.keys = policy.keys
+
+    def render(self, request: Request) -> int:
+        """Answer `request`, now or later."""
+        self._log.watch(request)
+        request.postpath = reading.raw_segments(request.path)
+        try:
+            self._tell_browsers(request)
+            if request.method == b"OPTIONS":
+                send(request, Answer(204, b""))
+            else:
+                self._admit(request)
+                self._routes.render(request)
+        except Exception:
+            send(request, answer_to(Failure()))
+        return NOT_DONE_YET
+
+    def shows_key(self, request: Request) -> bool:
+        """Whether the request shows a key where one is needed: what does not is not worth keeping a body for."""
+        try:
+            self._policy.keys.check(request.getHeader(b"authorization"))
+        except (MissingKey, WrongKey):
+            return False
+        return True
+
+    def _admit(self, request: Request) -> None:
+        """Count the request and check its key; one without a good key counts against its address."""
+        limit = self._policy.rate_limit
+        try:
+            place = self._policy.keys.check(request.getHeader(b"authorization"))
+        except (MissingKey, WrongKey):
+            limit.take_for_address(address_of(request))
+            if request.path not in _PUBLIC:
+                raise
+            return
+        if place is None:
+            limit.take_for_address(address_of(request))
+        else:
+            limit.take_for_key(place)
+
+    def _tell_browsers(self, request: Request) -> None:
+        origins = self._policy.origins
+        if not origins:
+            return
+        request.setHeader(b"vary", b"Origin")
+        origin = request.getHeader(b"origin")
+        if origin is None or not ("*" in origins or origin.decode("latin-1") in origins):
+            return
+        request.setHeader(b"access-control-allow-origin", origin)
+        request.setHeader(b"access-control-allow-methods", _METHODS)
+        request.setHeader(b"access-control-allow-headers", _HEADERS)
+        request.setHeader(b"access-control-max-age", _PREFLIGHT_SECONDS)

@@ -1,0 +1,40 @@
+"""How often a client may ask: a token bucket for each API key, or for each address where there is none."""
+
+import math
+import zlib
+
+import token_bucket
+
+from mneme.web.errors import TooManyRequests
+
+SESSION = 14
+"""Requests of one session of the stock client, which always fit into one burst."""
+
+_SLOTS = 4096
+
+
+class RateLimit:
+    """So many requests a minute for each caller, in bursts of up to a minute's worth.
+
+    Addresses share a fixed number of buckets by their checksum, so that no flood of addresses makes this grow.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        """Allow `per_minute` requests a minute and caller; 0 allows any number."""
+        self._rate = per_minute / 60
+        self._storage = token_bucket.MemoryStorage()
+        capacity = max(SESSION, per_minute)
+        self._limiter = token_bucket.Limiter(self._rate, capacity, self._storage) if per_minute else None
+
+    def take_for_key(self, place: int) -> None:
+        """Count a request under the API key at `place`; raises `TooManyRequests`."""
+        self._take(f"key {place}")
+
+    def take_for_address(self, address: str) -> None:
+        """Count a request from `address`; raises `TooManyRequests`."""
+        self._take(f"slot {zlib.crc32(address.encode()) % _SLOTS}")
+
+    def _take(self, bucket: str) -> None:
+        if self._limiter and not self._limiter.consume(bucket):
+            missing = 1 - self._storage.get_token_count(bucket)
+            raise TooManyRequests(max(1, math.ceil(missing / self._rate)))

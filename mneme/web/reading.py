@@ -1,0 +1,55 @@
+"""Reading text out of a request: paths, split at the slashes first and decoded after, and headers."""
+
+import re
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from werkzeug.routing import BaseConverter
+
+from mneme.errors import InvalidProjectId
+from mneme.model import ProjectId
+
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ASCII = "".join(chr(c) for c in range(0x21, 0x7F))
+
+
+def raw_segments(path: bytes) -> list[bytes]:
+    """The segments of a request's path, still percent-encoded and all ASCII, so that `a%2Fb` is one of them."""
+    return quote_from_bytes(path, safe=_ASCII).encode().split(b"/")[1:]
+
+
+def decoded(segment: str) -> str:
+    """A segment as text; raises `InvalidProjectId` where it is none, projects being what is named in paths."""
+    if _BROKEN_ESCAPE.search(segment):
+        raise InvalidProjectId("A % in the path must be followed by two hexadecimal digits")
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise InvalidProjectId("The percent-encoded bytes in the path must be UTF-8") from None
+
+
+def header_text(raw: bytes) -> str:
+    """A header's value as text: UTF-8 where it is that, else Latin-1, which is what Node sends."""
+    try:
+        return raw.strip().decode()
+    except UnicodeDecodeError:
+        return raw.strip().decode("latin-1")
+
+
+class ProjectConverter(BaseConverter):
+    """`<project:…>` in a route: one raw segment, decoded and checked."""
+
+    regex = "[^/]+"
+
+    def to_python(self, value: str) -> ProjectId:
+        """Raises `InvalidProjectId`."""
+        return ProjectId.parse(decoded(value))
+
+
+class SegmentConverter(BaseConverter):
+    """`<segment:…>` in a route: one raw segment, decoded."""
+
+    regex = "[^/]+"
+
+    def to_python(self, value: str) -> str:
+        """Raises `InvalidProjectId`."""
+        return decoded(value)

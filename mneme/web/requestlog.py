@@ -1,0 +1,60 @@
+"""One line in the log for each request, once it has ended."""
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.server import Request
+
+from mneme.errors import MnemeError
+from mneme.model import ClientId
+from mneme.web import reading
+
+_FORMAT = "{address} {client} {method} {project} {place} {status} {bytes} bytes {milliseconds:.1f} ms{ending}"
+
+
+class RequestLog:
+    """Writes the line: who asked for what, what it came to, and how long it took."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+
+    def watch(self, request: Request) -> None:
+        """Write the line of `request` when it ends, by an answer or by a hang-up."""
+        request.notifyFinish().addBoth(self._write, request, self._clock.seconds())
+
+    def _write(self, hung_up: object, request: Request, started: float) -> None:
+        project, place = _place(request)
+        self._log.info(
+            _FORMAT,
+            address=address_of(request),
+            client=_client(request),
+            method=request.method.decode("ascii", "backslashreplace"),
+            project=project,
+            place=place,
+            status=request.code,
+            bytes=request.sentLength,
+            milliseconds=(self._clock.seconds() - started) * 1000,
+            ending=" (the client hung up)" if hung_up else "",
+        )
+
+
+def address_of(request: Request) -> str:
+    """The address that the request came from; `local` for a socket in the file system."""
+    return getattr(request.getClientAddress(), "host", "local")
+
+
+def _place(request: Request) -> tuple[str, str]:
+    """The project (`-` for none) and the place in it. Both stay percent-encoded: nothing in them can forge a line."""
+    segments = [segment.decode("ascii") for segment in reading.raw_segments(request.path)]
+    if segments[:1] == ["projects"] and len(segments) > 1:
+        return segments[1] or "-", "/".join(segments[2:]) or "-"
+    return "-", "/" + "/".join(segments)
+
+
+def _client(request: Request) -> str:
+    raw = request.getHeader(b"x-client-id")
+    try:
+        return ClientId.parse(reading.header_text(raw)).value if raw else "-"
+    except MnemeError:
+        return "-"

@@ -1,0 +1,279 @@
+"""HTTP at the level of bytes and connections, with an end to everything: sizes, times, numbers, memory.
+
+twisted.web parses; what is ours is what it leaves open, or answers in HTML, or not at all. Bodies stay in memory
+(twisted.web writes the larger ones, and every chunked one, to a temporary file), are counted as they come, and are
+refused as soon as they pass a limit.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http, server
+
+from mneme.web.answers import Answer, as_bytes, send
+from mneme.web.errors import BodyTooLarge, Busy, answer_to, problem
+from mneme.web.front import Front
+
+MAX_CONNECTIONS = 500
+MAX_BODY_MEMORY = 400 * 1024 * 1024
+"""Bytes of bodies held at one time, over all connections."""
+
+IDLE_SECONDS = 60.0
+"""How long a connection may say nothing between two requests, or a client not read its answer."""
+RECEIVE_SECONDS = 120.0
+"""How long a request may take to arrive, first byte to last."""
+LINGER_SECONDS = 10.0
+"""How long a client that was refused may go on sending before it is cut off; cut at once, it may miss the answer."""
+
+_LIMIT = "A request line, or all headers together, must stay under 16 kB"
+_MALFORMED = "Malformed HTTP request"
+
+
+class Request(server.Request):
+    """A request whose body stays in memory, within limits; one that shows no key has its body dropped unread."""
+
+    channel: "Channel"
+
+    _kept = True
+    _received = 0
+    _held = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
+        self.content = BytesIO()
+        site = self.channel.site
+        self._kept = length == 0 or site.front.shows_key(self)
+        if length is not None and length > site.max_body_bytes:
+            # Otherwise twisted.web invites the body that was just refused.
+            self.requestHeaders.removeHeader(b"expect")
+            self._refuse_size()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """More of the body is here."""
+        self._received += len(data)
+        if self._received > self.channel.site.max_body_bytes:
+            self._refuse_size()
+        elif self._kept:
+            self._keep(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of the request is here."""
+        if not self.channel.refused:
+            super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        """Look up what to do; the target may be a whole URL, of which only the path counts, or `*`."""
+        if not self.path.startswith(b"/"):
+            _, _, rest = self.path.partition(b"://")
+            self.path = b"/" + (rest.partition(b"/")[2] if rest else self.path)
+        super().process()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer a fault that nothing else has caught."""
+        if not self.startedWriting:
+            send(self, answer_to(reason))
+        return reason
+
+    def getRequestHostname(self) -> bytes:
+        """A fixed name: routes don't depend on it, and what clients send need not be one."""
+        return b"mneme"
+
+    def finish(self) -> None:
+        """The request has been answered."""
+        self._let_go()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has hung up."""
+        self._let_go()
+        super().connectionLost(reason)
+
+    def _keep(self, data: bytes) -> None:
+        site = self.channel.site
+        if site.body_memory + len(data) > MAX_BODY_MEMORY:
+            self.channel.refuse(answer_to(Failure(Busy())))
+            return
+        site.body_memory += len(data)
+        self._held += len(data)
+        cast(BytesIO, self.content).write(data)
+
+    def _let_go(self) -> None:
+        self.channel.site.body_memory -= self._held
+        self._held = 0
+        self.content = BytesIO()
+
+    def _refuse_size(self) -> None:
+        limit = self.channel.site.max_body_bytes
+        too_large = BodyTooLarge(f"A body may have at most {limit} bytes, and this one has more")
+        self.channel.refuse(answer_to(Failure(too_large)))
+
+
+class Channel(http.HTTPChannel):
+    """A connection. A request that must not be read to its end is refused: answered at once, the rest ignored."""
+
+    site: "Site"
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = False
+        self._answering = False
+        self._deadline: IDelayedCall | None = None
+
+    def refuse(self, answer: Answer) -> None:
+        """Send `answer`, read and forget what the client still sends, then close the connection."""
+        if self.refused:
+            return
+        self.refused = True
+        self._log.info(
+            "{address} refused: {status} {body}",
+            address=getattr(self.getPeer(), "host", "local"),
+            status=answer.status,
+            body=answer.body.decode(),
+        )
+        self.setTimeout(None)
+        self._set_deadline(LINGER_SECONDS, self.forceAbortClient)
+        transport = cast(ITCPTransport, self.transport)
+        transport.write(as_bytes(answer))
+        # Half a close: the client reads the answer to its end, and may finish sending before it sees that.
+        transport.loseWriteConnection()
+
+    def wind_down(self) -> None:
+        """Close the connection as soon as no request is under way on it."""
+        self.persistent = False
+        if not self.requests:
+            self.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes are here; the first of a request start its deadline."""
+        if self.refused:
+            return
+        if self._deadline is None and not self._answering:
+            self._set_deadline(RECEIVE_SECONDS, self._too_slow)
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of the head of a request is here."""
+        if not self.refused:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Bytes of a body, or of the next request, are here."""
+        if not self.refused:
+            super().rawDataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A header is here; a Content-Length of thousands of digits is more than `int` takes."""
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:
+            self._respondToBadRequestAndDisconnect()
+            return False
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line goes on and on."""
+        self.refuse(problem(400, _LIMIT))
+
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        """Whether the connection stays open after this request."""
+        if self.site.closing:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))
+
+    def allContentReceived(self) -> None:
+        """All of a request is here."""
+        self._clear_deadline()
+        self._answering = True
+        super().allContentReceived()
+
+    def requestDone(self, request: http.Request) -> None:
+        """A request has been answered."""
+        self._answering = False
+        super().requestDone(request)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self._clear_deadline()
+        super().connectionLost(reason)
+        self.site.forget(self)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        too_much = (
+            self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
+        )
+        self.refuse(problem(400, _LIMIT if too_much else _MALFORMED))
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        self.refuse(problem(408, f"The request did not arrive whole within {RECEIVE_SECONDS:.0f} seconds"))
+
+    def _set_deadline(self, seconds: float, call: Callable[[], object]) -> None:
+        self._clear_deadline()
+        self._deadline = self.site.reactor.callLater(seconds, call)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+
+class Site(server.Site):
+    """The server's connections."""
+
+    protocol = Channel  # type: ignore[assignment]  # Twisted declares its own wrapper, which tells HTTP/2 apart
+    requestFactory = Request
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, front: Front, max_body_bytes: int) -> None:
+        """`max_body_bytes` may be changed at any time."""
+        super().__init__(front, timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
+        self.displayTracebacks = False
+        self.front = front
+        self.max_body_bytes = max_body_bytes
+        self.body_memory = 0
+        self.closing = False
+        self._channels: set[Channel] = set()
+        self._emptied: Deferred[None] | None = None
+
+    def log(self, request: http.Request) -> None:
+        """Nothing: `RequestLog` has the line, with the client and the time it took."""
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel | None:  # type: ignore[override]  # as above
+        """Take a connection, or close it at once if there are too many."""
+        if self.closing or len(self._channels) >= MAX_CONNECTIONS:
+            return None
+        channel = cast(Channel, super().buildProtocol(addr))
+        self._channels.add(channel)
+        return channel
+
+    def forget(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self._channels.discard(channel)
+        if self._emptied and not self._channels:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    async def close(self, seconds: float) -> None:
+        """Let the requests under way finish, for so many seconds at most, and close all connections."""
+        self.closing = True
+        for channel in tuple(self._channels):
+            channel.wind_down()
+        if not self._channels:
+            return
+        self._emptied = Deferred()
+        impatience = self.reactor.callLater(seconds, self._cut_off)
+        await self._emptied
+        if impatience.active():
+            impatience.cancel()
+
+    def _cut_off(self) -> None:
+        for channel in tuple(self._channels):
+            channel.forceAbortClient()

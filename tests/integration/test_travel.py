@@ -1,0 +1,169 @@
+"""The first thing that must work: a person's memory travels between two machines that run the stock client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon
+from tests.memory import log_lines, memory, remembered, summary
+from tests.stock_client import FILE_NAMES, Answer, Machine
+
+pytestmark = pytest.mark.integration
+
+KEY = "alpha-key-0123456789"
+OPEN: Mapping[str, object] = {}
+KEYED: Mapping[str, object] = {"apiKeys": ["beta-key-0123456789", KEY]}
+DEFAULT_ID = "-home-ana-src-my.app"
+SLASH_ID = "org/repo"
+OTHER_SCRIPT_ID = "μνήμη 記憶 (1)"
+
+
+def _stop_and_start(daemon: Daemon) -> None:
+    assert daemon.restart() == 0, daemon.log()
+
+
+Interruption = Callable[[Daemon], None]
+
+
+@pytest.fixture(params=[OPEN, KEYED], ids=["open", "keys"])
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
+    """A running server, without keys and with."""
+    with Daemon(tmp_path / "server", request.param) as running:
+        yield running
+
+
+@pytest.mark.parametrize("project", [DEFAULT_ID, SLASH_ID, OTHER_SCRIPT_ID])
+def test_memory_travels_between_two_machines(daemon: Daemon, project: str, tmp_path: Path) -> None:
+    """Sessions in turn on two machines: what one wrote is on the other, byte for byte."""
+    laptop, desktop = _machines(tmp_path, daemon)
+    _sessions_in_turn(laptop, desktop, project, lambda: None)
+    assert "Traceback" not in daemon.log()
+
+
+@pytest.mark.parametrize(
+    ("config", "project", "interrupt"),
+    [
+        pytest.param(KEYED, DEFAULT_ID, _stop_and_start, id="restart-default"),
+        pytest.param(OPEN, SLASH_ID, _stop_and_start, id="restart-slash"),
+        pytest.param(KEYED, OTHER_SCRIPT_ID, Daemon.kill_and_restart, id="kill-other-script"),
+        pytest.param(OPEN, DEFAULT_ID, Daemon.kill_and_restart, id="kill-default"),
+    ],
+)
+def test_memory_travels_though_the_server_goes_between_any_two_requests(
+    config: Mapping[str, object], project: str, interrupt: Interruption, tmp_path: Path
+) -> None:
+    """The same sessions go through while the server is stopped, or killed, and started again after every answer."""
+    with Daemon(tmp_path / "server", config) as daemon:
+        laptop, desktop = _machines(tmp_path, daemon)
+        _sessions_in_turn(laptop, desktop, project, lambda: interrupt(daemon))
+        assert "Traceback" not in daemon.log()
+
+
+def test_projects_with_like_ids_keep_apart(daemon: Daemon, tmp_path: Path) -> None:
+    """Ids that the reference server maps to one directory have memories of their own."""
+    laptop, desktop = _machines(tmp_path, daemon)
+    projects = ["a_b", "a.b", "a/b", "a b", "a%2Fb", "A.b", "ä.b", "a..b"]
+    memories = {project: memory(seed) for seed, project in enumerate(projects)}
+    for project, files in memories.items():
+        _ok(laptop.pull(project))
+        _remember(laptop, project, files)
+        _ok(laptop.push(project))
+    for project, files in memories.items():
+        _ok(desktop.pull(project))
+        assert desktop.memory(project) == files, project
+
+
+def test_memory_travels_when_clocks_differ(daemon: Daemon, tmp_path: Path) -> None:
+    """Machines whose clocks are a minute off still exchange what was written in sessions that are an hour apart."""
+    laptop = _machine(tmp_path, "ana-laptop", daemon, clock_offset=+60.0)
+    desktop = _machine(tmp_path, "ana-desktop", daemon, clock_offset=+3.141)
+    first, second = memory(1), memory(2)
+    _remember(laptop, DEFAULT_ID, first, ago=3600.0)
+    _ok(laptop.pull(DEFAULT_ID))
+    _ok(laptop.push(DEFAULT_ID))
+    _ok(desktop.pull(DEFAULT_ID))
+    assert desktop.memory(DEFAULT_ID) == first
+    _remember(desktop, DEFAULT_ID, second)
+    _ok(desktop.push(DEFAULT_ID))
+    _ok(laptop.pull(DEFAULT_ID))
+    assert laptop.memory(DEFAULT_ID) == second
+
+
+def test_a_locked_out_machine_is_told_who_holds_the_lock(daemon: Daemon, tmp_path: Path) -> None:
+    """A second machine that starts during a session is refused, and gets the memory after the session."""
+    laptop, desktop = _machines(tmp_path, daemon)
+    files = memory(3)
+    _remember(laptop, SLASH_ID, files)
+    _ok(laptop.pull(SLASH_ID))
+    *_, refused = desktop.pull(SLASH_ID)
+    assert refused.status == 409
+    assert refused.body["lock"]["clientId"] == laptop.client_id
+    _ok(laptop.push(SLASH_ID))
+    _ok(desktop.pull(SLASH_ID))
+    assert desktop.memory(SLASH_ID) == files
+
+
+def test_two_sessions_on_one_machine_share_the_lock(daemon: Daemon, tmp_path: Path) -> None:
+    """A second session of the same machine acquires its own machine's lock again."""
+    laptop, desktop = _machines(tmp_path, daemon)
+    _ok(laptop.pull(DEFAULT_ID))
+    _ok(laptop.pull(DEFAULT_ID))
+    files = memory(4)
+    _remember(laptop, DEFAULT_ID, files)
+    _ok(laptop.push(DEFAULT_ID))
+    _ok(desktop.pull(DEFAULT_ID))
+    assert desktop.memory(DEFAULT_ID) == files
+
+
+def _sessions_in_turn(laptop: Machine, desktop: Machine, project: str, between: Callable[[], object]) -> None:
+    """A first session on one machine, one on the other, and back again, with everything checked on the way."""
+    first = memory(11)
+    _ok(laptop.pull(project, between))
+    _remember(laptop, project, first)
+    _ok(laptop.push(project, between), uploads=FILE_NAMES)
+
+    _ok(desktop.pull(project, between), downloads=FILE_NAMES)
+    assert desktop.memory(project) == first
+
+    lines = log_lines(12)
+    work = b"".join(next(lines) for _ in range(40))
+    desktop.append(project, "log.jsonl", work)
+    desktop.write(project, "summary.json", summary(13))
+    desktop.write(project, "remembered.json", remembered(14))
+    second = desktop.memory(project)
+    assert second["log.jsonl"] == first["log.jsonl"] + work
+    _ok(desktop.push(project, between))
+
+    _ok(laptop.pull(project, between))
+    assert laptop.memory(project) == second
+    laptop.append(project, "log.jsonl", next(lines))
+    third = laptop.memory(project)
+    _ok(laptop.push(project, between))
+
+    _ok(desktop.pull(project, between))
+    assert desktop.memory(project) == third
+
+
+def _ok(answers: list[Answer], *, uploads: tuple[str, ...] = (), downloads: tuple[str, ...] = ()) -> None:
+    """Every answer is a 200, and the files named were sent, or fetched, in their order."""
+    assert {answer.status for answer in answers} == {200}, answers
+    for method, names in (("PUT", uploads), ("GET", downloads)):
+        if names:
+            sent = [a.path for a in answers if a.method == method and "/files/" in a.path]
+            assert [path.rpartition("/")[2] for path in sent] == list(names)
+
+
+def _remember(machine: Machine, project: str, files: Mapping[str, bytes], *, ago: float = 0.0) -> None:
+    for name, content in files.items():
+        machine.write(project, name, content, ago=ago)
+
+
+def _machines(tmp_path: Path, daemon: Daemon) -> tuple[Machine, Machine]:
+    return _machine(tmp_path, "ana-laptop", daemon), _machine(tmp_path, "ana-desktop", daemon)
+
+
+def _machine(tmp_path: Path, hostname: str, daemon: Daemon, *, clock_offset: float = 0.0) -> Machine:
+    return Machine(tmp_path / hostname, daemon.url, KEY, clock_offset=clock_offset, delays=())

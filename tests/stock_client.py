@@ -1,0 +1,332 @@
+"""A simulator of the stock client: the sync code of the claude-mneme plugin, as measured on the wire.
+
+Written from the contract ("How the stock client behaves"), not from the server: it blocks, it talks through a bare
+socket, and every byte it sends is what Node's `http.request` sends for the same call. `Machine` adds what surrounds
+the wire: a local memory folder of real files, a clock of its own, and the request sequences of the start and of the
+end of a session. These come as generators that stop after every answer, so that a test can do to the server whatever
+it likes between any two requests.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+FILE_NAMES = ("log.jsonl", "summary.json", "summary.md", "remembered.json", "entities.json")
+RETRY_DELAYS = (0.5, 1.0, 2.0)
+TIMEOUT = 10.0
+LARGEST_ANSWER = 10 * 1024 * 1024
+
+
+class NoAnswer(Exception):
+    """No attempt was answered: nobody listened, the connection broke, or the time ran out."""
+
+
+class AnswerTooLarge(Exception):
+    """The answer is larger than the stock client accepts."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server answered to one request."""
+
+    method: str
+    path: str
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def body(self) -> Any:
+        """The JSON of the body, None when there is no body."""
+        return json.loads(self.raw) if self.raw else None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is one of success."""
+        return 200 <= self.status < 300
+
+
+def encode_uri_component(text: str) -> str:
+    """Encode as JavaScript's function of that name, which leaves ``A-Za-z0-9-_.!~*'()`` alone."""
+    return quote(text, safe="-_.!~*'()")
+
+
+def envelope(content: str) -> bytes:
+    """The body of an upload as JavaScript's `JSON.stringify({content})` writes it."""
+    return json.dumps({"content": content}, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+class StockClient(AbstractContextManager["StockClient"]):
+    """The plugin's HTTP calls, over one kept-alive connection."""
+
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        key: str | None = None,
+        *,
+        delays: Sequence[float] = RETRY_DELAYS,
+        timeout: float = TIMEOUT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        at = urlsplit(url)
+        assert at.hostname is not None, url
+        assert at.port is not None, url
+        self._address = (at.hostname, at.port)
+        self._host = at.netloc
+        self._client_id = client_id
+        self._key = key
+        self._delays = tuple(delays)
+        self._timeout = timeout
+        self._sleep = sleep
+        self._socket: socket.socket | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection, as the end of the plugin's process does."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    # The calls of the contract.
+
+    def health(self) -> Answer:
+        """Ask whether the server is there."""
+        return self._ask("GET", "/health")
+
+    def acquire(self, project: str) -> Answer:
+        """Acquire the lock of the project."""
+        return self._ask("POST", _place(project, "lock"), named=True)
+
+    def release(self, project: str) -> Answer:
+        """Release the lock of the project."""
+        return self._ask("DELETE", _place(project, "lock"), named=True)
+
+    def files(self, project: str) -> Answer:
+        """List the files of the project."""
+        return self._ask("GET", _place(project, "files"))
+
+    def download(self, project: str, name: str) -> Answer:
+        """Download one file."""
+        return self._ask("GET", _place(project, "files", name))
+
+    def upload(self, project: str, name: str, content: str) -> Answer:
+        """Upload one file."""
+        return self._ask("PUT", _place(project, "files", name), envelope(content), named=True)
+
+    # The wire.
+
+    def _ask(self, method: str, path: str, body: bytes | None = None, *, named: bool = False) -> Answer:
+        """Send one request; send it again only when no answer came."""
+        for delay in (*self._delays, None):
+            try:
+                return self._attempt(method, path, body, named)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                if delay is None:
+                    raise NoAnswer(f"{method} {path}: {error!r}") from error
+                self._sleep(delay)
+        raise AssertionError("unreachable")
+
+    def _attempt(self, method: str, path: str, body: bytes | None, named: bool) -> Answer:
+        connection = self._connection()
+        connection.sendall(self._request(method, path, body, named))
+        with http.client.HTTPResponse(connection, method=method) as response:
+            response.begin()
+            raw = response.read(LARGEST_ANSWER + 1)
+            if len(raw) > LARGEST_ANSWER:
+                self.close()
+                raise AnswerTooLarge(f"{method} {path}")
+            if response.length:
+                raise http.client.IncompleteRead(raw, response.length)
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            if response.will_close:
+                self.close()
+        return Answer(method, path, response.status, headers, raw)
+
+    def _connection(self) -> socket.socket:
+        """The kept connection, or a new one when there is none or the server has closed it meanwhile."""
+        if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
+            self.close()
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, self._timeout)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._socket
+
+    def _request(self, method: str, path: str, body: bytes | None, named: bool) -> bytes:
+        """The bytes of one request, header for header as Node sends them."""
+        lines = [f"{method} {path} HTTP/1.1"]
+        if body is not None:
+            lines.append("Content-Type: application/json")
+        if named:
+            lines.append(f"X-Client-Id: {self._client_id}")
+        if self._key is not None:
+            lines.append(f"Authorization: Bearer {self._key}")
+        lines += [f"Host: {self._host}", "Connection: keep-alive"]
+        if body is not None:
+            lines.append("Transfer-Encoding: chunked")
+        elif method == "POST":
+            lines.append("Content-Length: 0")
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        if body is None:
+            return head
+        return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body)
+
+
+def _place(project: str, *more: str) -> str:
+    return "/projects/" + "/".join([encode_uri_component(project), *more])
+
+
+class Machine:
+    """One of a person's machines: a client id, a clock, and the memory of its projects in a folder.
+
+    `clock_offset` is by how many seconds this machine's clock is ahead of the true time. Every file in the folder is
+    stamped by that clock, and the server's times are compared with it to the millisecond.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        key: str | None = None,
+        *,
+        client_id: str | None = None,
+        clock_offset: float = 0.0,
+        delays: Sequence[float] = RETRY_DELAYS,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self.folder = folder
+        self.url = url
+        self.client_id = client_id if client_id is not None else f"{folder.name}-{os.urandom(4).hex()}"
+        self.clock_offset = clock_offset
+        self._key = key
+        self._delays = delays
+        self._timeout = timeout
+
+    def session(self) -> StockClient:
+        """A new process of the plugin: the same client id, a connection of its own."""
+        return StockClient(self.url, self.client_id, self._key, delays=self._delays, timeout=self._timeout)
+
+    # The local memory.
+
+    def path(self, project: str, name: str) -> Path:
+        """Where this machine keeps a file of the project."""
+        return self.folder / f"project {quote(project, safe='')}" / name
+
+    def read(self, project: str, name: str) -> bytes | None:
+        """The local content of a file, None when there is none."""
+        path = self.path(project, name)
+        return path.read_bytes() if path.exists() else None
+
+    def memory(self, project: str) -> dict[str, bytes]:
+        """The local content of all files of the project that exist."""
+        contents = {name: self.read(project, name) for name in FILE_NAMES}
+        return {name: content for name, content in contents.items() if content is not None}
+
+    def write(self, project: str, name: str, content: bytes, *, ago: float = 0.0) -> None:
+        """Write a file as the agent's work does, `ago` seconds ago by this machine's clock."""
+        path = self.path(project, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        moment = time.time_ns() + round((self.clock_offset - ago) * 1e9)
+        os.utime(path, ns=(moment, moment))
+
+    def append(self, project: str, name: str, content: bytes, *, ago: float = 0.0) -> None:
+        """Append to a file as the agent's work does."""
+        self.write(project, name, (self.read(project, name) or b"") + content, ago=ago)
+
+    def _is_newer_here(self, project: str, name: str, mtime: str) -> bool:
+        return self._mtime(project, name) > milliseconds(mtime)
+
+    def _is_older_here(self, project: str, name: str, mtime: str) -> bool:
+        return not self.path(project, name).exists() or milliseconds(mtime) > self._mtime(project, name)
+
+    def _mtime(self, project: str, name: str) -> int:
+        """The local mtime in milliseconds, rounded as a JavaScript Date rounds it."""
+        return (self.path(project, name).stat().st_mtime_ns + 500_000) // 1_000_000
+
+    # The two ends of a session.
+
+    def pull(self, project: str, between: Callable[[], object] | None = None) -> list[Answer]:
+        """Start a session; `between` is called after every answer."""
+        return _run(self.pull_steps(project), between)
+
+    def push(self, project: str, between: Callable[[], object] | None = None) -> list[Answer]:
+        """End a session; `between` is called after every answer."""
+        return _run(self.push_steps(project), between)
+
+    def pull_steps(self, project: str) -> Iterator[Answer]:
+        """Start a session, stopping after every answer.
+
+        A machine that is refused the lock works locally: it asks for nothing more.
+        """
+        with self.session() as client:
+            answer = client.health()
+            yield answer
+            if not answer.ok:
+                return
+            answer = client.acquire(project)
+            yield answer
+            if not answer.ok:
+                return
+            listed = client.files(project)
+            yield listed
+            if not listed.ok:
+                return
+            for file in listed.body["files"]:
+                if not self._is_older_here(project, file["name"], file["mtime"]):
+                    continue
+                answer = client.download(project, file["name"])
+                if answer.ok:
+                    self.write(project, file["name"], answer.body["content"].encode("utf-8"))
+                yield answer
+
+    def push_steps(self, project: str) -> Iterator[Answer]:
+        """End a session, stopping after every answer. A refused upload does not keep the others back."""
+        with self.session() as client:
+            answer = client.health()
+            yield answer
+            if not answer.ok:
+                return
+            listed = client.files(project)
+            yield listed
+            if not listed.ok:
+                return
+            mtimes = {file["name"]: file["mtime"] for file in listed.body["files"]}
+            for name, content in self.memory(project).items():
+                if name in mtimes and not self._is_newer_here(project, name, mtimes[name]):
+                    continue
+                yield client.upload(project, name, content.decode("utf-8", "replace"))
+            yield client.release(project)
+
+
+def milliseconds(moment: str) -> int:
+    """The milliseconds since the epoch of a time as the contract writes it."""
+    since = datetime.fromisoformat(moment) - datetime.fromisoformat("1970-01-01T00:00:00.000Z")
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+
+
+def _run(steps: Iterator[Answer], between: Callable[[], object] | None) -> list[Answer]:
+    answers = []
+    for answer in steps:
+        answers.append(answer)
+        if between is not None:
+            between()
+    return answers

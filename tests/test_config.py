@@ -1,0 +1,523 @@
+"""The configuration: its layers, what each key may be, and the sentences for whoever got one wrong."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mneme.config import Config, ConfigError, Loaded, changes_needing_restart, load, refuse_reload
+
+KEY = "a-key-of-more-than-16-characters"
+OTHER = "another-key-of-more-than-16-characters"
+
+
+class House:
+    """A home directory, with a config file if one was written, and a way to load what is in it."""
+
+    def __init__(self, home: Path) -> None:
+        """Move into `home`; nothing is written yet."""
+        self.home = home
+        self.file = home / ".mneme-server" / "config.json"
+
+    def write(self, content: object, path: Path | None = None) -> Path:
+        """Write a config file that only its owner can read: bytes as they are, all else as JSON."""
+        path = path or self.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        path.chmod(0o600)
+        return path
+
+    def load(self, environ: Mapping[str, str] | None = None, **options: str | list[str]) -> Loaded:
+        """Load what is here."""
+        return load(options, environ or {}, self.home)
+
+    def config(self, environ: Mapping[str, str] | None = None, **options: str | list[str]) -> Config:
+        """Load what is here, for the configuration alone."""
+        return self.load(environ, **options).config
+
+    def error(self, environ: Mapping[str, str] | None = None, **options: str | list[str]) -> str:
+        """Load what is here, which must fail, and return the sentence."""
+        with pytest.raises(ConfigError) as caught:
+            self.load(environ, **options)
+        return str(caught.value)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """A home directory without a config file."""
+    return House(tmp_path)
+
+
+def test_defaults_need_no_file(house: House) -> None:
+    """With nothing given, the documented defaults hold, nothing is warned of and nothing is created."""
+    loaded = house.load()
+    assert loaded == Loaded(Config(data_dir=house.home / ".mneme-server"), (), house.file)
+    assert (loaded.config.port, loaded.config.lock_ttl_ms) == (3847, 1_800_000)
+    assert (loaded.config.rate_limit_per_minute, loaded.config.max_body_bytes) == (1200, 10_485_760)
+    assert list(house.home.iterdir()) == []
+
+
+def test_file_sets_every_key(house: House) -> None:
+    """Every key of the file arrives in its field."""
+    house.write(
+        {
+            "port": 0,
+            "host": "::",
+            "listen": ["tcp:80", "ssl:443:privateKey=/a b/key.pem"],
+            "dataDir": "~/memory",
+            "apiKeys": [KEY],
+            "lockTTLMinutes": 0.5,
+            "allowedOrigins": ["https://a.example:8443", "http://[::1]"],
+            "rateLimitPerMinute": 0,
+            "maxBodyBytes": 1,
+        }
+    )
+    assert house.load().warnings == ()
+    assert house.config() == Config(
+        port=0,
+        host="::",
+        listen=("tcp:80", "ssl:443:privateKey=/a b/key.pem"),
+        data_dir=house.home / "memory",
+        api_keys=(KEY,),
+        lock_ttl_minutes=0.5,
+        allowed_origins=("https://a.example:8443", "http://[::1]"),
+        rate_limit_per_minute=0,
+        max_body_bytes=1,
+    )
+
+
+def test_environment_sets_every_key(house: House) -> None:
+    """Every variable arrives in its field, lists taken apart at commas, endpoints at white space."""
+    assert house.config(
+        {
+            "MNEME_PORT": " 80 ",
+            "MNEME_HOST": "null",
+            "MNEME_LISTEN": "tcp:80  unix:/run/a,b",
+            "MNEME_DATA_DIR": "~",
+            "MNEME_API_KEYS": f"{KEY}, {OTHER}",
+            "MNEME_LOCK_TTL_MINUTES": "1.5",
+            "MNEME_ALLOWED_ORIGINS": "*,app://b",
+            "MNEME_RATE_LIMIT_PER_MINUTE": "7",
+            "MNEME_MAX_BODY_BYTES": "1073741824",
+            "HOME": "/elsewhere",
+        }
+    ) == Config(
+        port=80,
+        host="null",
+        listen=("tcp:80", "unix:/run/a,b"),
+        data_dir=house.home,
+        api_keys=(KEY, OTHER),
+        lock_ttl_minutes=1.5,
+        allowed_origins=("*", "app://b"),
+        rate_limit_per_minute=7,
+        max_body_bytes=1024**3,
+    )
+
+
+def test_command_line_sets_its_options(house: House) -> None:
+    """Every option arrives in its field, and endpoints keep their spaces and commas."""
+    config = house.config(port="0", host="a.example", listen=["tcp:1", "unix:/a b,c"], dataDir="rel/dir")
+    assert config == Config(
+        port=0, host="a.example", listen=("tcp:1", "unix:/a b,c"), data_dir=Path("rel/dir")
+    )
+
+
+def test_options_that_were_not_given_override_nothing(house: House) -> None:
+    """The empty list of a repeatable option that was not used leaves the file's list alone."""
+    house.write({"listen": ["tcp:1"]})
+    assert house.config(listen=[]).listen == ("tcp:1",)
+    assert house.config(listen="tcp:2").listen == ("tcp:2",)
+
+
+@given(st.lists(st.booleans(), min_size=3, max_size=3), st.permutations(["1", "2", "3"]))
+def test_highest_layer_that_sets_a_key_wins(layers: list[bool], ports: list[str]) -> None:
+    """Whatever the values, command line beats environment beats file beats default."""
+    in_file, in_environment, on_command_line = layers
+    with tempfile.TemporaryDirectory() as home:
+        house = House(Path(home))
+        house.write({"port": int(ports[0])} if in_file else {})
+        config = house.config(
+            {"MNEME_PORT": ports[1]} if in_environment else {},
+            **({"port": ports[2]} if on_command_line else {}),
+        )
+    given_ports = [int(port) for port, used in zip(ports, layers, strict=True) if used]
+    assert config.port == [3847, *given_ports][-1]
+
+
+def test_lists_replace_and_never_add_up(house: House) -> None:
+    """A key of the file that the environment replaces is a key no longer."""
+    house.write({"apiKeys": [KEY]})
+    assert house.config({"MNEME_API_KEYS": OTHER}).api_keys == (OTHER,)
+
+
+def test_overridden_value_is_checked_all_the_same(house: House) -> None:
+    """A bad value in a lower layer stops the start even where a higher one overrides it."""
+    house.write({"port": "80"})
+    assert "not this string" in house.error(port="80")
+
+
+def test_fractions_of_a_minute_become_milliseconds() -> None:
+    """A lock's life is rounded to whole milliseconds, and never to none."""
+    lives = {0.5: 30_000, 0.001: 60, 1 / 3: 20_000, 1e-12: 1, 525_600.0: 31_536_000_000}
+    for minutes, life in lives.items():
+        assert Config(data_dir=Path(), lock_ttl_minutes=minutes).lock_ttl_ms == life
+
+
+def test_config_shows_no_key(house: House) -> None:
+    """Neither a configuration nor what was loaded shows a key when it is logged."""
+    loaded = house.load({"MNEME_API_KEYS": KEY})
+    assert loaded.config.api_keys == (KEY,)
+    assert KEY not in repr(loaded) + repr(loaded.config)
+
+
+def test_config_is_frozen(house: House) -> None:
+    """Nobody changes a configuration in place."""
+    with pytest.raises(AttributeError):
+        house.config().port = 1  # type: ignore[misc]
+
+
+NOT_INT: list[object] = [True, "1", 1.5, None, [], {}, -1, 10**30]
+NOT_TEXT: list[object] = [True, 1, None, [], {}, ""]
+NOT_LIST: list[object] = [True, 1, None, {}, "", "x"]
+WRONG: dict[str, list[object]] = {
+    "port": [*NOT_INT, 65536],
+    "host": [raw for raw in NOT_TEXT if raw is not None] + ["a b", "a\n", "a\0"],
+    "listen": [*NOT_LIST, *([raw] for raw in NOT_TEXT), [" "], ["tcp:1\n"]],
+    "dataDir": [*NOT_TEXT, "~bob/memory", "/a\0b"],
+    "apiKeys": [*NOT_LIST, *([KEY, raw] for raw in NOT_TEXT), [f"{KEY} "], [f"{KEY}\n"], ["ключ"], [[KEY]]],
+    "lockTTLMinutes": [True, "1", None, [], {}, -1, 0, -0.0, 525_600.1, 10**400],
+    "allowedOrigins": [
+        *NOT_LIST,
+        *([raw] for raw in NOT_TEXT),
+        *([raw] for raw in ("null", "a.example", "https://", "https://a/", "https://A", "https://a:b", "**")),
+    ],
+    "rateLimitPerMinute": [*NOT_INT, 100_000_001],
+    "maxBodyBytes": [*NOT_INT, 0, 1024**3 + 1],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "raw"),
+    [pytest.param(key, raw, id=f"{key}-{i}") for key in WRONG for i, raw in enumerate(WRONG[key])],
+)
+def test_wrong_value_in_the_file_stops_the_start(house: House, key: str, raw: object) -> None:
+    """A wrong type or value is refused with the file, the key, what was expected and what was found."""
+    house.write({key: raw})
+    sentence = house.error()
+    assert sentence.startswith(f"{house.file}: ")
+    assert f"{key} must be " in sentence
+    assert KEY not in sentence
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999"])
+def test_number_beyond_floats_is_refused_by_name(house: House, number: bytes) -> None:
+    """A number that would be infinite is refused like any other, with its key."""
+    house.write(b'{"lockTTLMinutes": ' + number + b"}")
+    assert house.error().endswith(
+        "lockTTLMinutes must be a number over 0, at most 525600 (a year), not this number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        *(
+            ("MNEME_PORT", text)
+            for text in ("-1", "65536", "0x50", "80.5", "true", "8 0", "\udcff", "9" * 5000)
+        ),
+        *(("MNEME_LOCK_TTL_MINUTES", text) for text in ("0", "-1", "inf", "nan", "1e999", "half", "\udcff")),
+        ("MNEME_RATE_LIMIT_PER_MINUTE", "off"),
+        ("MNEME_MAX_BODY_BYTES", "10MB"),
+        ("MNEME_HOST", "a b"),
+        ("MNEME_DATA_DIR", "~bob"),
+        ("MNEME_CONFIG", "~bob/config.json"),
+        ("MNEME_ALLOWED_ORIGINS", "https://a.example/"),
+        ("MNEME_API_KEYS", f"{KEY},"),
+        ("MNEME_API_KEYS", ","),
+        ("MNEME_API_KEYS", f"{KEY} {KEY}"),
+    ],
+)
+def test_wrong_variable_stops_the_start(house: House, variable: str, text: str) -> None:
+    """A wrong variable is refused by its name, without its text."""
+    sentence = house.error({variable: text})
+    assert sentence.startswith(f"environment variable {variable}: ")
+    assert " must be " in sentence
+    assert KEY not in sentence
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "raw"),
+    [
+        ("port", "--port", "http"),
+        ("port", "--port", ""),
+        ("port", "--port", ["1", "2"]),
+        ("host", "--host", ""),
+        ("listen", "--listen", ["tcp:1", ""]),
+        ("dataDir", "--data-dir", ""),
+        ("config", "--config", ""),
+    ],
+)
+def test_wrong_option_stops_the_start(house: House, option: str, name: str, raw: str | list[str]) -> None:
+    """A wrong option is refused by the name it was typed with."""
+    assert house.error({}, **{option: raw}).startswith(f"option {name}: ")
+
+
+@pytest.mark.parametrize("name", ["apiKeys", "maxBodyBytes", "data_dir"])
+def test_command_line_takes_no_other_keys(house: House, name: str) -> None:
+    """What is no option is refused, keys above all: everybody on the machine can see them in `ps`."""
+    assert house.error({}, **{name: KEY}) == f"{name} is no option: set it in the file or in the environment"
+
+
+def test_sentence_is_complete(house: House) -> None:
+    """The sentences read as they are meant to."""
+    house.write({"port": "80"})
+    assert house.error() == f"{house.file}: port must be a whole number from 0 to 65535, not this string"
+    house.write({"apiKeys": [KEY, 7]})
+    wanted = "item 2 of apiKeys must be printable ASCII without spaces, and not empty, not this number"
+    assert house.error() == f"{house.file}: {wanted}"
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.just(KEY),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just(KEY), inner),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(sorted(WRONG)), JSON)
+def test_no_value_ever_leaks(key: str, raw: object) -> None:
+    """Whatever stands under a key is loaded as it stands or refused, and no message repeats an API key."""
+    with tempfile.TemporaryDirectory() as home:
+        house = House(Path(home))
+        house.write({key: raw})
+        try:
+            loaded = house.load()
+        except ConfigError as error:
+            told = [str(error)]
+        else:
+            told = [*loaded.warnings]
+            assert key != "apiKeys" or list(loaded.config.api_keys) == raw
+    assert KEY not in "".join(told)
+
+
+@given(
+    st.text(st.characters(exclude_categories=()), max_size=20),
+    st.sampled_from(["PORT", "API_KEYS", "LISTEN"]),
+)
+def test_any_text_in_a_variable_is_a_value_or_a_sentence(text: str, variable: str) -> None:
+    """No text whatever, surrogates included, gets past `load` as anything but a value or a `ConfigError`."""
+    with tempfile.TemporaryDirectory() as home:
+        try:
+            config = House(Path(home)).config({f"MNEME_{variable}": text})
+        except ConfigError:
+            return
+    assert variable != "API_KEYS" or config.api_keys
+
+
+def test_null_host_means_not_given(house: House) -> None:
+    """`"host": null` says in the file what leaving it out says."""
+    house.write({"host": None})
+    assert house.config().host is None
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_empty_key_variable_does_not_turn_authentication_off(house: House, text: str) -> None:
+    """An empty MNEME_API_KEYS, as a broken secrets file leaves it, stops the start."""
+    house.write({"apiKeys": [KEY]})
+    wanted = "environment variable MNEME_API_KEYS is empty: unset it, or give keys"
+    assert house.error({"MNEME_API_KEYS": text}) == wanted
+
+
+def test_other_empty_variables_count_as_unset(house: House) -> None:
+    """An empty variable overrides nothing."""
+    house.write({"port": 80, "listen": ["tcp:1"]})
+    names = ("PORT", "HOST", "LISTEN", "DATA_DIR", "LOCK_TTL_MINUTES", "ALLOWED_ORIGINS", "CONFIG")
+    loaded = house.load({f"MNEME_{name}": "" for name in names})
+    assert (loaded, loaded.config.port) == (house.load(), 80)
+
+
+KEY_TYPOS = [
+    "apikeys",
+    "apiKey",
+    "api_keys",
+    "keys",
+    "key",
+    "APIKEYS",
+    "apiKesy",
+    "аpiKeys",
+    "allowedKeys",
+    "token",
+]
+
+
+@pytest.mark.parametrize("name", KEY_TYPOS)
+def test_typo_in_the_file_never_turns_authentication_off(house: House, name: str) -> None:
+    """An unknown name that may have meant the API keys stops the start."""
+    house.write({name: [KEY]})
+    sentence = house.error()
+    assert sentence.startswith(f"{house.file}: {name!r} is unknown: write apiKeys")
+    assert KEY not in sentence
+
+
+@pytest.mark.parametrize(
+    "name", ["MNEME_API_KEY", "MNEME_APIKEYS", "MNEME_KEYS", "mneme_api_keys", "MNEME_TOKEN"]
+)
+def test_typo_in_the_environment_never_turns_authentication_off(house: House, name: str) -> None:
+    """An unknown variable that may have meant the API keys stops the start, even an empty one."""
+    for text in (KEY, ""):
+        sentence = house.error({name: text})
+        assert sentence.startswith(f"environment variable {name!r} is unknown: write MNEME_API_KEYS")
+        assert KEY not in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("prot", "port"),
+        ("Port", "port"),
+        ("lock_ttl_minutes", "lockTTLMinutes"),
+        ("rateLimit", "rateLimitPerMinute"),
+    ],
+)
+def test_unknown_key_is_a_warning_with_the_nearest(house: House, name: str, nearest: str) -> None:
+    """Any other unknown key is ignored, and the warning names the one that was probably meant."""
+    house.write({name: 1})
+    wanted = f"{house.file}: {name!r} is unknown and ignored: did you mean {nearest}?"
+    assert house.load().warnings == (wanted,)
+
+
+def test_unknown_variable_is_a_warning_with_the_nearest(house: House) -> None:
+    """An unknown MNEME_ variable is ignored with a warning; others are none of our business."""
+    wanted = "environment variable 'MNEME_PROT' is unknown and ignored: did you mean MNEME_PORT?"
+    assert house.load({"MNEME_PROT": "1", "APIKEYS": "1", "XMNEME_PORT": "x"}).warnings == (wanted,)
+
+
+def test_unlike_name_is_answered_with_all_the_known_ones(house: House) -> None:
+    """A name that is near to nothing gets the list to choose from."""
+    house.write({"colour": "blue"})
+    (warning,) = house.load().warnings
+    assert "the known ones are port, host, listen, dataDir" in warning
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "line 1, column 1: Input data was truncated"),
+        (b'{"port": 1,}', "line 1, column 12: JSON is malformed: trailing comma in object"),
+        ('{\n "host": "é", x}'.encode(), "line 2, column 15: JSON is malformed"),
+        (b'{\n"port": 1', "line 2, column 10: Input data was truncated"),
+        (b'{"lockTTLMinutes": NaN}', "line 1, column 20: JSON is malformed"),
+        (b'{"port": ' + b"9" * 5000 + b"}", "Integer value out of range"),
+        (b'{"host": "\xff"}', "byte 10 is not UTF-8"),
+        ("{}".encode("utf-16"), "byte 0 is not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[1]", "the top level must be an object, not this array"),
+        (b"null", "the top level must be an object, not null"),
+    ],
+)
+def test_broken_file_stops_the_start(house: House, content: bytes, found: str) -> None:
+    """A file that is no JSON object is refused with its path and the place of the trouble."""
+    house.write(content)
+    sentence = house.error()
+    assert sentence.startswith(f"{house.file}: ")
+    assert found in sentence
+
+
+def test_byte_order_mark_is_tolerated(house: House) -> None:
+    """A file saved by an editor that begins files with a mark is read like any other."""
+    house.write(codecs.BOM_UTF8 + b'{"port": 80}')
+    assert house.config().port == 80
+
+
+def test_named_file_replaces_the_default_one(house: House, tmp_path: Path) -> None:
+    """The option names the file, else the variable does, and the default one is not read."""
+    house.write(b"broken")
+    first = house.write({"port": 1}, tmp_path / "first.json")
+    house.write({"port": 2}, tmp_path / "second.json")
+    environ = {"MNEME_CONFIG": "~/second.json"}
+    assert house.config(environ).port == 2
+    assert house.load(environ, config=str(first)).config.port == 1
+    assert house.load(environ, config=str(first)).path == first
+
+
+def test_named_file_must_be_there(house: House) -> None:
+    """A file that was asked for and is missing stops the start, whichever way it was named."""
+    missing = house.home / "missing.json"
+    assert house.error(config=str(missing)) == f"{missing}: there is no such file"
+    assert house.error({"MNEME_CONFIG": str(missing)}) == f"{missing}: there is no such file"
+
+
+def test_unreadable_file_stops_the_start(house: House) -> None:
+    """What cannot be read, here a directory or a place below a file, is one sentence and no traceback."""
+    house.file.mkdir(parents=True)
+    assert house.error() == f"{house.file}: cannot be read: Is a directory"
+    house.file.rmdir()
+    house.file.parent.rmdir()
+    house.file.parent.write_text("")
+    assert house.error() == f"{house.file}: cannot be read: Not a directory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_forbidden_file_stops_the_start(house: House) -> None:
+    """A file of somebody else's is not taken for a missing one, which would turn authentication off."""
+    house.write({}).chmod(0)
+    assert house.error() == f"{house.file}: cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize("slashes", ["~/a", "~//a", "~///a"])
+def test_home_is_expanded_whatever_the_slashes(house: House, slashes: str) -> None:
+    """A doubled slash after `~` does not lead out of the home directory."""
+    assert house.config(dataDir=slashes).data_dir == house.home / "a"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_file_with_keys_that_others_can_read_is_a_warning(house: House, mode: int) -> None:
+    """Keys that other users of the machine can read are worth a sentence."""
+    house.write({"apiKeys": [KEY]}).chmod(mode)
+    assert house.load().warnings == (
+        f"{house.file}: holds apiKeys and other users can read it: chmod 600 it",
+    )
+
+
+def test_file_without_keys_may_be_read_by_all(house: House) -> None:
+    """A file with nothing secret in it may have any mode."""
+    house.write({"apiKeys": [], "port": 80}).chmod(0o644)
+    assert house.load({"MNEME_API_KEYS": KEY}).warnings == ()
+
+
+def test_short_key_is_a_warning_by_position(house: House) -> None:
+    """A key that can be guessed is told by its place, not by its text."""
+    house.write({"apiKeys": ["sixteen-letters!", "fifteen-letters"]})
+    wanted = "item 2 of apiKeys is shorter than 16 characters and can be guessed"
+    assert house.load().warnings == (wanted,)
+
+
+def test_changes_that_need_a_restart_are_named() -> None:
+    """Of two configurations, the keys that a running server cannot take over are named as in the file."""
+    old = Config(data_dir=Path("/a"))
+    new = Config(data_dir=Path("/b"), port=1, host="::", listen=("tcp:1",), api_keys=(KEY,), max_body_bytes=1)
+    assert changes_needing_restart(old, new) == ("port", "host", "listen", "dataDir")
+    assert changes_needing_restart(old, Config(data_dir=Path("/a"), lock_ttl_minutes=1)) == ()
+
+
+def test_reload_does_not_drop_authentication() -> None:
+    """A running server goes over to other keys, or to its first, but not from some to none."""
+    without, with_one = Config(data_dir=Path()), Config(data_dir=Path(), api_keys=(KEY,))
+    sentence = refuse_reload(with_one, without)
+    assert sentence is not None
+    assert KEY not in sentence
+    assert refuse_reload(without, with_one) is None
+    assert refuse_reload(without, without) is None
+    assert refuse_reload(with_one, Config(data_dir=Path(), api_keys=(OTHER,))) is None
