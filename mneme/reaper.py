@@ -39,10 +39,9 @@ class Reaper(Service):
         return Deferred.fromCoroutine(self._reap())
 
     async def _reap(self) -> None:
-        # LoopingCall stops for good after its first exception.
         try:
             reaped = await self._sync.reap()
-        except Exception:
+        except Exception:  # noqa: BLE001 - LoopingCall stops for good after its first exception
             self._log.failure("Could not reap expired locks; trying again in {seconds} s", seconds=INTERVAL)
             return
         for one in reaped:

@@ -121,7 +121,7 @@ class Server(Service):
             self._log.error(
                 "The configuration was not reloaded, the old one stays in force: {problem}", problem=problem
             )
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the server goes on as it was
             self._log.failure("The configuration was not reloaded, the old one stays in force")
 
     def _go_over_to(self, loaded: Loaded) -> None:
@@ -148,12 +148,12 @@ class Server(Service):
         return listening.describe(self._parts.sockets) or ", ".join(self._loaded.config.listen)
 
     def _explain_openness(self) -> None:
+        reach = "It listens on loopback only." if self._on_loopback_only() else "Take care who can reach it."
         self._log.warn(
-            "No API keys are set, so whoever reaches this server can read and write. {reach} To open it to other machines, "
-            'put "apiKeys": ["a long random text"] into {path} and start it again.',
-            reach="It listens on loopback only."
-            if self._on_loopback_only()
-            else "Take care who can reach it.",
+            "No API keys are set, so whoever reaches this server can read and write. {reach} "
+            "To open it to your other machines, put {example} into {path} and start it again.",
+            reach=reach,
+            example='{"apiKeys": ["a long random text"]}',
             path=self._loaded.path,
         )
 

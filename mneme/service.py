@@ -131,7 +131,7 @@ class SyncService(Service):
     async def _recover_one(self, project: ProjectId) -> None:
         try:
             await self._lanes.run(project, lambda: self._store.recover(project))
-        except Exception:
+        except Exception:  # noqa: BLE001 - the other projects are still to be recovered
             self._log.failure(
                 "Could not recover {project}; it is tried again when it is next used", project=project.value
             )

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from attrs import evolve
 from twisted.internet.endpoints import serverFromString
@@ -13,7 +13,7 @@ from twisted.python import usage
 
 from mneme import config, logs
 from mneme.config import Config, ConfigError, Loaded
-from mneme.errors import StartupError
+from mneme.errors import StartupError, UnsafePath
 from mneme.listening import open_sockets
 from mneme.model import Millis
 from mneme.reaper import Reaper
@@ -38,7 +38,7 @@ class Options(usage.Options):
     longdesc = (
         "Keep the memory of coding agents in step across machines. SIGHUP reads the configuration again."
     )
-    optParameters = [
+    optParameters: ClassVar = [
         ["port", "p", None, "TCP port, 0 for any free one [default: 3847]"],
         [
             "host",
@@ -56,7 +56,7 @@ class Options(usage.Options):
         self["listen"] = []
 
     def opt_listen(self, endpoint: str) -> None:
-        """Twisted endpoint to listen on instead of host and port, such as ssl:8443:privateKey=key.pem; repeatable"""
+        """Twisted endpoint to listen on instead of host and port, such as ssl:8443:privateKey=key.pem; repeatable."""
         self["listen"].append(endpoint)
 
     def postOptions(self) -> None:
@@ -135,7 +135,7 @@ def _with_explicit_port(chosen: Config, given: Mapping[str, object]) -> Config:
 def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
     try:
         return cast(IStreamServerEndpoint, serverFromString(reactor, text))
-    except Exception as problem:
+    except Exception as problem:  # noqa: BLE001 - each kind of endpoint fails in its own way
         raise StartupError(
             f"{text!r} is no endpoint to listen on ({problem}): tcp6:port=3847 or unix:/run/mneme.sock would be"
         ) from None
@@ -144,6 +144,8 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
 def _store(data_directory: Path) -> DiskStore:
     try:
         return DiskStore(data_directory)
+    except UnsafePath as problem:
+        raise StartupError(str(problem)) from None
     except OSError as error:
         raise StartupError(
             f"The data directory {data_directory} cannot be used: {error.filename}: {error.strerror}"

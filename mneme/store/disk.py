@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 from twisted.logger import Logger
 
+from mneme.errors import UnsafePath
 from mneme.model import (
     Accepted,
     ClientId,
@@ -30,7 +31,7 @@ from mneme.model import (
     Version,
 )
 from mneme.store import files, layout
-from mneme.store.project import DiskProject
+from mneme.store.project import DiskProject, check_directory
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -52,6 +53,7 @@ class DiskStore:
         """Use, or make, the store in `data_directory`."""
         self._root = data_directory / layout.PROJECTS
         files.make_directory(self._root)
+        check_directory(self._root)
         self._open: OrderedDict[ProjectId, DiskProject] = OrderedDict()
         self._expiries: dict[ProjectId, Millis] = {}
         self._mutex = threading.Lock()
@@ -65,7 +67,8 @@ class DiskStore:
         with files.naming_disk_full():
             self._make(project)
         outcome = self._step(project, lambda p: p.acquire(client, now, ttl), None)
-        assert outcome is not None
+        if outcome is None:
+            raise UnsafePath(f"The directory of project {project.value!r} went away as soon as it was made")
         return outcome
 
     def extend(
@@ -118,11 +121,11 @@ class DiskStore:
         with files.naming_disk_full():
             opened = self._opened(project)
             if opened is None:
-                self._expiries.pop(project, None)
+                self._note_expiry(project, None)
                 return missing
             try:
                 result = job(opened)
-                self._note_expiry(project, opened)
+                self._note_expiry(project, opened.lock_on_disk())
             except BaseException:
                 self._forget(project)
                 with contextlib.suppress(Exception):
@@ -156,8 +159,7 @@ class DiskStore:
         with self._mutex:
             self._open.pop(project, None)
 
-    def _note_expiry(self, project: ProjectId, opened: DiskProject) -> None:
-        lock = opened.lock_on_disk()
+    def _note_expiry(self, project: ProjectId, lock: Lock | None) -> None:
         with self._mutex:
             if lock:
                 self._expiries[project] = lock.expires_at

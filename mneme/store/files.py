@@ -128,6 +128,13 @@ def make_directory(path: Path) -> None:
         missing.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
 
 
+def close_to_others(path: Path, state: os.stat_result) -> None:
+    """Take a file away from other users, if it is ours to do so."""
+    if stat.S_IMODE(state.st_mode) & 0o077:
+        with suppress(PermissionError):
+            path.chmod(FILE_MODE)
+
+
 def millis(state: os.stat_result) -> Millis:
     """A file's mtime as clients are told it."""
     return Millis(state.st_mtime_ns // 1_000_000)

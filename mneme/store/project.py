@@ -73,7 +73,7 @@ class DiskProject:
         self._lock_path = directory / layout.LOCK
         self._seen: dict[FileName, _Seen] = {}
         self._lock: tuple[_Mark, Lock] | None = None
-        self.inode = _check_directory(directory)
+        self.inode = check_directory(directory)
         """Which directory this is: another may be put in its place by hand."""
         if self._history.is_symlink():
             raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
@@ -210,6 +210,7 @@ class DiskProject:
         newest = self._journal.newest.get(file)
         if not seen and newest and (newest.size, newest.mtime) == (state.st_size, files.millis(state)):
             return self._remember(newest, state)
+        files.close_to_others(path, state)
         found = files.read(path)
         if found is None:
             return None
@@ -294,10 +295,7 @@ class DiskProject:
             if last and last.file is file and last.sha256 == digest(waiting[0]):
                 self._advance_head(last)
                 self._log.info(
-                    "Rolled {file} in {path} forward to version {n}",
-                    file=file,
-                    path=self._directory,
-                    n=last.number,
+                    "Rolled {path} forward to version {n}", path=self._directory / file.value, n=last.number
                 )
             else:
                 self._next_path(file).unlink()
@@ -306,7 +304,8 @@ class DiskProject:
             uncommitted.unlink(missing_ok=True)
 
 
-def _check_directory(directory: Path) -> int:
+def check_directory(directory: Path) -> int:
+    """Close a directory to other users, and return its inode; `UnsafePath` if it is none, or a link to one."""
     state = directory.lstat()
     if not stat.S_ISDIR(state.st_mode):
         raise UnsafePath(

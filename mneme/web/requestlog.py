@@ -32,7 +32,7 @@ class RequestLog:
             method=request.method.decode("ascii", "backslashreplace"),
             project=project,
             place=place,
-            status=request.code,
+            status=request.code if request.startedWriting else "unanswered",
             bytes=request.sentLength,
             milliseconds=(self._clock.seconds() - started) * 1000,
             ending=" (the client hung up)" if hung_up else "",

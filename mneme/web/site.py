@@ -148,7 +148,9 @@ class Channel(http.HTTPChannel):
     def wind_down(self) -> None:
         """Close the connection as soon as no request is under way on it."""
         self.persistent = False
-        if not self.requests:
+        if self.refused:
+            self.forceAbortClient()
+        elif not self.requests:
             self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
