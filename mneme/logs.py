@@ -1,7 +1,7 @@
 """The log for machines: one JSON object a line. The log for people is twistd's own."""
 
 import sys
-from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, eventAsText
@@ -14,17 +14,20 @@ _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 10
 
 
-def json_observer(log_file: str | None, in_foreground: bool) -> Callable[[], ILogObserver]:
-    """What makes the observer once twistd begins to log, to the places where its own would: a file, else stdout."""
+class JsonLog:
+    """The observer in JSON. twistd wants it by name and calls it without arguments, so the file's name waits here."""
 
-    def make() -> ILogObserver:
-        if log_file == "-" or (in_foreground and not log_file):
+    name = "mneme.logs.JsonLog.make"
+    file: ClassVar[str] = "-"
+    """Where to write, `-` for standard output."""
+
+    @classmethod
+    def make(cls) -> ILogObserver:
+        """Open the log."""
+        if cls.file == "-":
             return FileLogObserver(sys.stdout, as_json_line)
-        path = log_file or "twistd.log"
-        rotated = LogFile.fromFullPath(path, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES)
+        rotated = LogFile.fromFullPath(cls.file, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES)
         return FileLogObserver(rotated, as_json_line)
-
-    return make
 
 
 def as_json_line(event: LogEvent) -> str:

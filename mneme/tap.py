@@ -11,10 +11,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
-from mneme import config, logs
+from mneme import config
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError, UnsafePath
 from mneme.listening import open_sockets
+from mneme.logs import JsonLog
 from mneme.model import Millis
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
@@ -63,10 +64,10 @@ class Options(usage.Options):
         """Choose the log before twistd opens it."""
         if self["log-format"] not in ("text", "json"):
             raise usage.UsageError(f"--log-format must be text or json, not {self['log-format']}")
-        if self["log-format"] == "json" and self.parent is not None:
-            self.parent["logger"] = logs.json_observer(
-                self.parent.get("logfile"), bool(self.parent["nodaemon"])
-            )
+        twistd = self.parent
+        if self["log-format"] == "json" and twistd is not None:
+            JsonLog.file = twistd["logfile"] or ("-" if twistd["nodaemon"] else "twistd.log")
+            twistd["logger"] = JsonLog.name
 
     def give_up(self, reason: str) -> None:
         """End the process before it has begun to serve, for a reason that only showed once twistd was under way."""

@@ -1,0 +1,108 @@
+"""The whole HTTP face on a fake clock and a store in memory, asked through treq as a client would."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import treq
+from attrs import frozen
+from treq.testing import StubTreq
+from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
+
+from mneme.model import Millis, ProjectId
+from mneme.service import SyncService
+from mneme.store import Store
+from mneme.store.memory import MemoryStore
+from mneme.web.auth import Keys
+from mneme.web.front import Front, Policy
+from mneme.web.limits import RateLimit
+from mneme.work import ImmediateWorker, Worker
+
+NOW = 1_770_217_200.0
+"""2026-02-04T15:00:00.000Z, in seconds."""
+
+TTL = Millis(30 * 60 * 1000)
+
+
+@frozen
+class Reply:
+    """What was answered."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+    def header(self, name: str) -> str | None:
+        """The last value of a header."""
+        values = self.headers.getRawHeaders(name)
+        return values[-1] if values else None
+
+
+class Stub:
+    """A server with nothing real in it but the code under test."""
+
+    def __init__(
+        self,
+        keys: Sequence[str] = (),
+        origins: Sequence[str] = (),
+        rate_limit: int = 0,
+        store: Store | None = None,
+        worker: Worker | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store = store or MemoryStore()
+        self.sync = SyncService(self.clock, worker or ImmediateWorker(), self.store, TTL)
+        policy = Policy(Keys(keys), RateLimit(rate_limit), origins)
+        self.front = Front(self.clock, self.sync, policy)
+        self._treq: Any = StubTreq(self.front)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+    ) -> Reply:
+        """Send a request and return its answer, which must come at once."""
+        data = body.encode() if isinstance(body, str) else body
+        answers: list[Any] = []
+        asked = self._treq.request(
+            method, f"http://stub.invalid{path}", headers=dict(headers or {}), data=data
+        )
+        asked.addBoth(answers.append)
+        self._treq.flush()
+        assert answers, f"no answer to {method} {path}"
+        bodies: list[bytes] = []
+        treq.content(answers[0]).addCallback(bodies.append)
+        self._treq.flush()
+        return Reply(answers[0].code, answers[0].headers, bodies[0])
+
+    def upload(
+        self, client: str = "laptop", content: str = "one\n", name: str = "log.jsonl", project: str = "demo"
+    ) -> Reply:
+        """Upload as the stock client does."""
+        headers = {"X-Client-Id": client, "Content-Type": "application/json"}
+        return self.ask("PUT", f"/projects/{project}/files/{name}", headers, json.dumps({"content": content}))
+
+    def acquire(self, client: str = "laptop", project: str = "demo") -> Reply:
+        """Acquire the lock."""
+        return self.ask("POST", f"/projects/{project}/lock", {"X-Client-Id": client})
+
+
+class FailingStore(MemoryStore):
+    """A store whose look-ups fail, in a way to be chosen."""
+
+    def __init__(self, failure: BaseException) -> None:
+        super().__init__()
+        self._failure = failure
+
+    def lock(self, project: ProjectId, now: Millis, /) -> None:
+        """Fail."""
+        raise self._failure

@@ -1,0 +1,82 @@
+"""Finding the content in the body of an upload."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mneme.errors import InvalidBody
+from mneme.web.bodies import content_of
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(TEXT, st.sampled_from([b"application/json", b"application/json; charset=utf-8", None, b"x/y"]))
+def test_an_envelope_holds_its_content(content: str, content_type: bytes | None) -> None:
+    """Whatever the text, as JSON of either kind of escaping, it is taken out as UTF-8."""
+    for ascii_only in (True, False):
+        body = json.dumps({"content": content}, ensure_ascii=ascii_only).encode()
+        assert content_of(body, content_type) == content.encode()
+
+
+@given(
+    TEXT.filter(bool), st.sampled_from([b"text/plain", b"TEXT/markdown; x=y", b"application/octet-stream"])
+)
+def test_text_and_octet_streams_are_the_content_themselves(content: str, content_type: bytes) -> None:
+    """Even one that looks like an envelope."""
+    assert content_of(content.encode(), content_type) == content.encode()
+    envelope = json.dumps({"content": content}).encode()
+    assert content_of(envelope, content_type) == envelope
+
+
+@given(st.binary())
+def test_any_bytes_give_valid_utf8_or_the_one_error(body: bytes) -> None:
+    """Never another exception, never a content that cannot be sent back."""
+    for content_type in (None, b"application/json", b"text/plain", b"\xff"):
+        with suppress(InvalidBody):
+            content_of(body, content_type).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[1,2]",
+        b'"text"',
+        b"null",
+        b"{}",
+        b'{"contnt":"typo"}',
+        b'{"content":null}',
+        b'{"content":{"x":1}}',
+        b'{"content":1}',
+        b'{"content":"x"',
+        b'{"content":"x"} {}',
+        b'\xef\xbb\xbf{"content":"x"}',
+        rb'{"content":"\ud800"}',
+        b'{"content":"\xff"}',
+        b"[" * 100_000,
+    ],
+)
+def test_json_that_is_no_envelope_is_an_error(body: bytes) -> None:
+    """A typo must not empty a file."""
+    with pytest.raises(InvalidBody):
+        content_of(body, b"application/json")
+
+
+@pytest.mark.parametrize("content_type", [b"text/plain", b"application/x-ndjson", None, b"image/png"])
+def test_content_that_is_not_utf8_is_an_error_that_says_where(content_type: bytes | None) -> None:
+    """The byte is counted from 0."""
+    with pytest.raises(InvalidBody, match="byte 2"):
+        content_of(b"ab\xff", content_type)
+
+
+def test_an_empty_envelope_empties_a_file_on_purpose() -> None:
+    """An empty string is a content."""
+    assert content_of(b'{"content":""}', b"application/json") == b""
+
+
+def test_without_a_content_type_what_is_no_envelope_is_the_content() -> None:
+    """JSON of another shape included."""
+    assert content_of(b'{"a":1}', None) == b'{"a":1}'

@@ -1,0 +1,144 @@
+"""Who may ask, how often, and what browsers are told."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mneme.web.auth import Keys
+from mneme.web.errors import MissingKey, WrongKey
+from mneme.web.front import Policy
+from mneme.web.limits import RateLimit
+from tests.web.stub import Stub
+
+KEY = "alpha-key-0123456789"
+BEARER = {"Authorization": f"Bearer {KEY}"}
+LOCK = "/projects/demo/lock"
+
+
+@pytest.mark.parametrize(
+    "header", [None, b"", b"Bearer", b"Basic eDp5", b"alpha-key-0123456789", b"\xff\xfe"]
+)
+def test_without_a_bearer_token_a_key_is_missing(header: bytes | None) -> None:
+    """That is 401: ask again, with a key."""
+    with pytest.raises(MissingKey):
+        Keys([KEY]).check(header)
+
+
+@pytest.mark.parametrize(
+    "shown", [b"", b" ", b"nope", KEY.encode()[:-1], KEY.encode() + b"x", b"\xff\x00\xfe"]
+)
+def test_any_other_token_is_a_wrong_key(shown: bytes) -> None:
+    """A part of a key, more than a key, and bytes that are no text among them."""
+    with pytest.raises(WrongKey):
+        Keys([KEY]).check(b"Bearer " + shown)
+
+
+@given(st.binary())
+def test_no_header_opens_the_server_but_the_key(header: bytes) -> None:
+    """Nor does any end in another error than the two."""
+    with pytest.raises((MissingKey, WrongKey)):
+        Keys([KEY, "beta-key-0123456789"]).check(header)
+
+
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer  {KEY} ", f"BEARER {KEY}"])
+def test_the_scheme_is_read_in_any_case(header: str) -> None:
+    """As HTTP has it."""
+    assert Keys(["other", KEY]).check(header.encode()) == 1
+
+
+def test_each_place_but_health_needs_the_key() -> None:
+    """Unknown places too, so that nothing is learned without one."""
+    stub = Stub(keys=[KEY])
+    for method, path in [("GET", LOCK), ("PUT", "/projects/demo/files/log.jsonl"), ("GET", "/nowhere")]:
+        assert stub.ask(method, path).status == 401
+        assert stub.ask(method, path, {"Authorization": "Bearer nope"}).status == 403
+    assert stub.ask("GET", "/health", {"Authorization": "Bearer nope"}).json["authRequired"] is True
+
+
+def test_a_refusal_for_want_of_a_key_never_shows_one() -> None:
+    """Neither ours nor the one that was tried."""
+    reply = Stub(keys=[KEY]).ask("GET", LOCK, {"Authorization": "Bearer secret-guess"})
+    assert b"secret-guess" not in reply.body
+    assert KEY.encode() not in reply.body
+
+
+def test_requests_over_the_rate_are_told_when_to_come_back() -> None:
+    """A minute's worth goes through in one burst; the next is refused."""
+    stub = Stub(rate_limit=20)
+    assert [stub.ask("GET", LOCK).status for _ in range(20)] == [200] * 20
+    refused = stub.ask("GET", LOCK)
+    assert (refused.status, refused.json) == (429, {"error": "Too many requests"})
+    assert refused.header("Retry-After") in ("1", "2", "3")
+
+
+def test_a_whole_session_fits_even_a_low_rate() -> None:
+    """14 requests in one burst, whatever the limit."""
+    stub = Stub(rate_limit=1)
+    assert [stub.ask("GET", LOCK).status for _ in range(15)] == [200] * 14 + [429]
+
+
+def test_each_key_has_a_rate_of_its_own() -> None:
+    """What one machine uses up is not missing from another's; guessing keys counts against the address."""
+    stub = Stub(keys=[KEY, "beta-key-0123456789"], rate_limit=14)
+    assert [stub.ask("GET", LOCK, BEARER).status for _ in range(15)][-1] == 429
+    assert stub.ask("GET", LOCK, {"Authorization": "Bearer beta-key-0123456789"}).status == 200
+    guesses = [stub.ask("GET", LOCK, {"Authorization": "Bearer guess"}).status for _ in range(15)]
+    assert guesses == [403] * 14 + [429]
+
+
+def test_a_rate_of_0_is_no_limit() -> None:
+    """It is how the limit is turned off."""
+    stub = Stub(rate_limit=0)
+    assert {stub.ask("GET", LOCK).status for _ in range(200)} == {200}
+
+
+def test_a_flood_of_addresses_fills_a_bounded_number_of_buckets() -> None:
+    """They share what they have by checksum."""
+    limit = RateLimit(1000)
+    for number in range(20_000):
+        limit.take_for_address(f"2001:db8::{number:x}")
+    assert len(limit._storage._buckets) <= 4096
+
+
+def test_a_new_policy_counts_from_the_next_request() -> None:
+    """Reloading the configuration takes hold at once."""
+    stub = Stub()
+    assert stub.ask("GET", LOCK).status == 200
+    stub.front.policy = Policy(Keys([KEY]))
+    assert stub.ask("GET", LOCK).status == 401
+    assert stub.ask("GET", "/health").json["authRequired"] is True
+    assert stub.ask("GET", LOCK, BEARER).status == 200
+
+
+def test_without_allowed_origins_browsers_are_told_nothing() -> None:
+    """A page on another site can then read no answer."""
+    reply = Stub().ask("OPTIONS", LOCK, {"Origin": "https://evil.example"})
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.header("Access-Control-Allow-Origin") is None
+
+
+def test_an_allowed_origin_may_read_answers_and_errors() -> None:
+    """Preflight without a key, answers and errors with the header."""
+    stub = Stub(keys=[KEY], origins=["https://app.example"])
+    origin = {"Origin": "https://app.example"}
+    preflight = stub.ask("OPTIONS", LOCK, origin | {"Access-Control-Request-Method": "POST"})
+    assert preflight.status == 204
+    assert "X-Client-Id" in (preflight.header("Access-Control-Allow-Headers") or "")
+    assert "DELETE" in (preflight.header("Access-Control-Allow-Methods") or "")
+    for headers, status in ((BEARER, 200), ({}, 401)):
+        reply = stub.ask("GET", LOCK, origin | headers)
+        assert (reply.status, reply.header("Access-Control-Allow-Origin")) == (status, "https://app.example")
+        assert reply.header("Vary") == "Origin"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "https://app.example.evil", "null", "é"])
+def test_another_origin_is_told_nothing(origin: str) -> None:
+    """Not even when it looks alike."""
+    reply = Stub(origins=["https://app.example"]).ask("GET", LOCK, {"Origin": origin})
+    assert reply.header("Access-Control-Allow-Origin") is None
+
+
+def test_a_star_allows_any_origin() -> None:
+    """It is answered by name."""
+    reply = Stub(origins=["*"]).ask("GET", LOCK, {"Origin": "https://any.example"})
+    assert reply.header("Access-Control-Allow-Origin") == "https://any.example"

@@ -1,0 +1,339 @@
+"""HTTP at the level of bytes: what is refused at once, what is cut off, and what is counted."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from mneme.web import site as site_module
+from mneme.web.site import IDLE_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS, RECEIVE_SECONDS, Channel, Site
+from mneme.work import T, Worker
+from tests.web.stub import Stub
+
+LIMIT = 1000
+PUT = b"PUT /projects/demo/files/log.jsonl HTTP/1.1\r\nHost: x\r\nX-Client-Id: laptop\r\nContent-Type: text/plain\r\n"
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Transport(StringTransport):
+    """A transport that can be closed by half."""
+
+    half_closed = False
+    aborted = False
+
+    def abortConnection(self) -> None:
+        """See `ITCPTransport`."""
+        self.aborted = True
+
+    def loseWriteConnection(self) -> None:
+        """See `ITCPTransport`."""
+        self.half_closed = True
+
+
+class Connection:
+    """A client's end of a connection."""
+
+    def __init__(self, site: Site) -> None:
+        built = site.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50000))
+        assert built is not None
+        self.channel: Channel = built
+        self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 50000))
+        self.channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """Let the server receive bytes."""
+        self.channel.dataReceived(data)
+
+    def hang_up(self) -> None:
+        """Close the connection from the client's end."""
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def statuses(self) -> list[int]:
+        """The status of each answer so far."""
+        return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", self.transport.value())]
+
+    @property
+    def error(self) -> str:
+        """The sentence of the last answer, which must be the contract's JSON with the right length."""
+        head, _, body = self.transport.value().rpartition(b"\r\n\r\n")
+        assert b"content-type: application/json" in head.lower()
+        assert b"content-length: %d" % len(body) in head.lower()
+        fields = json.loads(body)
+        assert isinstance(fields["error"], str)
+        return str(fields["error"])
+
+
+class Server:
+    """A site on a stub, whose limit for bodies is small."""
+
+    def __init__(self, keys: tuple[str, ...] = (), worker: Worker | None = None) -> None:
+        self.stub = Stub(keys=keys, worker=worker)
+        self.site = Site(self.stub.clock, self.stub.front, LIMIT)
+        self.clock = self.stub.clock
+
+    def connect(self) -> Connection:
+        """Open a connection."""
+        return Connection(self.site)
+
+
+def chunked(*chunks: bytes) -> bytes:
+    """The chunks of a body, as they go over the wire, and the end of it."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+
+
+def test_a_body_that_says_it_is_too_long_is_refused_before_a_byte_of_it() -> None:
+    """Even one that first asks whether it may come: the invitation stays out."""
+    client = Server().connect()
+    client.send(PUT + b"Content-Length: 1001\r\nExpect: 100-continue\r\n\r\n")
+    assert (client.statuses, client.transport.half_closed) == ([413], True)
+    assert "1000 bytes" in client.error
+
+
+def test_a_chunked_body_is_refused_as_soon_as_it_passes_the_limit() -> None:
+    """Not before, and not at its end."""
+    client = Server().connect()
+    client.send(PUT + b"Transfer-Encoding: chunked\r\n\r\n")
+    client.send(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
+    assert client.statuses == []
+    client.send(b"1\r\nx\r\n")
+    assert client.statuses == [413]
+
+
+def test_a_body_of_just_the_limit_is_taken() -> None:
+    """The limit itself is within it."""
+    server = Server()
+    server.stub.acquire()
+    client = server.connect()
+    client.send(PUT + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 600, b"x" * 400))
+    assert client.statuses == [200]
+
+
+def test_what_a_refused_client_still_sends_is_read_and_forgotten() -> None:
+    """It is answered once, whatever comes; after a while it is cut off."""
+    server = Server()
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 2000\r\n\r\n" + b"x" * 500)
+    client.send(b"x" * 1500 + GET)
+    assert (client.statuses, server.site.body_memory) == ([413], 0)
+    server.clock.advance(LINGER_SECONDS)
+    assert client.transport.aborted
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"garbage\r\n\r\n",
+        b"GET /health\r\n\r\n",
+        b"GET /health HTTP/9.9\r\n\r\n",
+        b"G<T /health HTTP/1.1\r\n\r\n",
+        b"GET /hea\xffth HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nna me: x\r\n\r\n",
+        PUT + b"Content-Length: abc\r\n\r\n",
+        PUT + b"Content-Length: -1\r\n\r\n",
+        PUT + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        PUT + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        PUT + b"Transfer-Encoding: gzip\r\n\r\n",
+        PUT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /" + b"x" * 20_000,
+        b"GET /health HTTP/1.1\r\n" + b"X-Filler: y\r\n" * 600 + b"\r\n",
+        b"GET /health HTTP/1.1\r\nX-Filler: " + b"y" * 9_000 + b"\r\nX-More: " + b"y" * 9_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_answered_in_json_and_closed(data: bytes) -> None:
+    """400, a sentence, and nothing more is read."""
+    client = Server().connect()
+    client.send(data)
+    assert (client.statuses, client.transport.half_closed) == ([400], True)
+    assert client.error
+    client.send(GET)
+    assert client.statuses == [400]
+
+
+@pytest.mark.parametrize("target", [b"http://x:1/health", b"https://x/health?y"])
+def test_a_target_that_is_a_whole_url_counts_by_its_path(target: bytes) -> None:
+    """As HTTP wants of every server."""
+    client = Server().connect()
+    client.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.statuses == [200]
+
+
+@pytest.mark.parametrize(("line", "status"), [(b"OPTIONS *", 204), (b"GET *", 404), (b"GET http://x", 200)])
+def test_a_target_that_is_no_path_ends_in_no_html(line: bytes, status: int) -> None:
+    """It has an answer like any other."""
+    client = Server().connect()
+    client.send(line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.statuses == [status]
+    assert b"html" not in client.transport.value()
+
+
+@pytest.mark.parametrize("host", [b"\xff\xfe", b"..", b"a" * 300, b"[::1", b"x:y"])
+def test_an_odd_host_header_does_no_harm(host: bytes) -> None:
+    """Routes don't depend on it."""
+    client = Server().connect()
+    client.send(b"GET /health HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    assert client.statuses == [200]
+
+
+def test_a_connection_that_says_nothing_is_closed() -> None:
+    """After the idle time."""
+    server = Server()
+    client = server.connect()
+    server.clock.advance(IDLE_SECONDS)
+    assert client.transport.disconnecting
+
+
+def test_a_request_that_trickles_in_is_cut_off() -> None:
+    """Each byte is news to the idle timer, and yet there is an end to it."""
+    server = Server()
+    client = server.connect()
+    client.send(b"GET /health HTTP/1.1\r\nX-Slow: ")
+    for _ in range(int(RECEIVE_SECONDS)):
+        client.send(b"x")
+        server.clock.advance(1)
+    assert client.statuses == [408]
+
+
+def test_requests_one_after_the_other_are_answered_in_turn() -> None:
+    """Also when they come at once."""
+    client = Server().connect()
+    client.send(GET * 3)
+    assert client.statuses == [200, 200, 200]
+
+
+def test_bodies_are_counted_while_they_are_held_and_no_longer() -> None:
+    """Answered or hung up, they are let go."""
+    server = Server()
+    first, second = server.connect(), server.connect()
+    first.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 500)
+    second.send(PUT + b"Content-Length: 300\r\n\r\n" + b"x" * 200)
+    assert server.site.body_memory == 700
+    second.hang_up()
+    assert server.site.body_memory == 500
+    first.send(b"x" * 400)
+    assert (first.statuses, server.site.body_memory) == ([403], 0)
+
+
+def test_more_bodies_than_memory_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """503, and those that are held are not harmed."""
+    monkeypatch.setattr(site_module, "MAX_BODY_MEMORY", 1000)
+    server = Server()
+    first, second = server.connect(), server.connect()
+    first.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
+    second.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
+    assert second.statuses == [503]
+    first.send(b"x")
+    assert first.statuses == [403]
+
+
+def test_the_body_of_a_client_without_a_key_is_not_kept() -> None:
+    """It is answered 401 at its end, and has taken no memory."""
+    server = Server(keys=("alpha-key-0123456789",))
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
+    assert server.site.body_memory == 0
+    client.send(b"x" + GET)
+    assert client.statuses == [401, 200]
+
+
+def test_connections_are_capped_and_freed() -> None:
+    """The next one is closed at once, until one goes."""
+    server = Server()
+    clients = [server.connect() for _ in range(MAX_CONNECTIONS)]
+    assert server.site.buildProtocol(IPv4Address("TCP", "192.0.2.8", 1)) is None
+    clients[0].hang_up()
+    server.connect()
+
+
+class HeldWorker:
+    """A worker whose jobs run when the test lets them."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Callable[[], object], Deferred[object]]] = []
+
+    def run(self, job: Callable[[], T], /) -> "Deferred[T]":
+        """See `Worker`."""
+        answer: Deferred[T] = Deferred()
+        self._held.append((job, answer))  # type: ignore[arg-type]  # what comes of a job goes to its own answer
+        return answer
+
+    def let_go(self) -> None:
+        """Run what is held."""
+        held, self._held = self._held, []
+        for job, answer in held:
+            answer.callback(job())
+
+
+def test_closing_waits_for_the_request_under_way_and_not_for_idle_connections() -> None:
+    """The answer comes, its connection closes, and then closing is done."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    idle, busy = server.connect(), server.connect()
+    busy.send(b"GET /projects/demo/lock HTTP/1.1\r\nHost: x\r\n\r\n")
+    done: list[object] = []
+    Deferred.fromCoroutine(server.site.close(8.0)).addCallback(done.append)
+    assert (idle.transport.disconnecting, busy.transport.disconnecting) == (True, False)
+    assert server.site.buildProtocol(IPv4Address("TCP", "192.0.2.8", 1)) is None
+    worker.let_go()
+    assert (busy.statuses, busy.transport.disconnecting, done) == ([200], True, [])
+    idle.hang_up()
+    busy.hang_up()
+    assert done == [None]
+
+
+def test_closing_does_not_wait_for_ever() -> None:
+    """A client that never ends its request is cut off."""
+    server = Server()
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 900\r\n\r\n")
+    Deferred.fromCoroutine(server.site.close(8.0))
+    server.clock.advance(7.9)
+    assert not client.transport.aborted
+    server.clock.advance(0.2)
+    assert client.transport.aborted
+
+
+def test_a_request_that_arrives_whole_while_closing_is_answered_and_its_connection_closed() -> None:
+    """It was under way."""
+    server = Server()
+    client = server.connect()
+    client.send(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+    Deferred.fromCoroutine(server.site.close(8.0))
+    client.send(b"\r\n")
+    assert (client.statuses, client.transport.disconnecting) == ([200], True)
+    assert b"connection: close" in client.transport.value().lower()
+
+
+def test_a_client_that_hangs_up_cancels_no_write() -> None:
+    """The upload was whole: it is stored, though nobody waits for the answer."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    lock = server.connect()
+    lock.send(b"POST /projects/demo/lock HTTP/1.1\r\nHost: x\r\nX-Client-Id: laptop\r\n\r\n")
+    worker.let_go()
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 5\r\n\r\nwhole")
+    client.hang_up()
+    worker.let_go()
+    reader = server.connect()
+    reader.send(b"GET /projects/demo/files/log.jsonl HTTP/1.1\r\nHost: x\r\n\r\n")
+    worker.let_go()
+    assert b'"content":"whole"' in reader.transport.value()
+
+
+def test_an_upload_cut_short_changes_nothing() -> None:
+    """What came of it is forgotten."""
+    server = Server()
+    server.stub.acquire()
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 500\r\n\r\nhalf")
+    client.hang_up()
+    assert server.stub.ask("GET", "/projects/demo/files").json == {"files": []}
