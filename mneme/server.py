@@ -89,6 +89,9 @@ class Server(Service):
         self._parts.reaper.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
+        # By itself twistd ends by the very signal that it got, which is no exit status of 0. The reactor sets its own
+        # handlers when it starts to run.
+        self._parts.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
         for warning in self._loaded.warnings:
             self._log.warn("{warning}", warning=warning)
         if not self._loaded.config.api_keys:
@@ -99,6 +102,7 @@ class Server(Service):
         super().stopService()
         self._log.info("Stopping; requests under way have {seconds:.0f} s to finish", seconds=CLOSE_SECONDS)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         await self._parts.site.close(CLOSE_SECONDS)
@@ -138,6 +142,9 @@ class Server(Service):
         for key in config.changes_needing_restart(old, new):
             self._log.warn("{key} has changed, which takes a restart", key=key)
         self._log.info("The configuration was reloaded")
+
+    def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
+        self._parts.reactor.callFromThread(self._parts.reactor.stop)
 
     def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
         # A closed terminal sends the same signal as `kill -HUP`, and means that the server is to go.

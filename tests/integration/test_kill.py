@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +24,10 @@ from tests.stock_client import FILE_NAMES, NoAnswer, StockClient, encode_uri_com
 pytestmark = pytest.mark.integration
 
 KILLS = 200
+STOPS = 10
 DAEMONS = 2
-LATEST_KILL = 0.15
+LATEST_END = 0.15
+TEMPORARY = re.compile(r"te?mp|^\.new|\.next$|\.part$|~$", re.IGNORECASE)
 CLIENT_ID = "ana-laptop-0badcafe"
 CONFIG = {"lockTTLMinutes": 600, "rateLimitPerMinute": 0}
 SLOTS = (
@@ -49,6 +53,11 @@ def test_a_kill_at_any_instant_loses_no_answered_upload(tmp_path: Path) -> None:
     assert uploads > KILLS, (
         f"only {uploads} uploads were answered over {KILLS} kills: the kills came too early"
     )
+
+
+def test_a_stop_under_uploads_is_in_order_and_loses_none(tmp_path: Path) -> None:
+    """SIGTERM at any instant ends the server with status 0, and what it answered, or was about to, is there."""
+    assert _campaign(tmp_path, os.urandom(4).hex(), STOPS, _stop) > 0
 
 
 @dataclass
@@ -88,21 +97,25 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _campaign(home: Path, seed: str, kills: int) -> int:
-    """Kill one daemon again and again; how many uploads were answered in all."""
+def _stop(daemon: Daemon) -> None:
+    assert daemon.terminate() == 0, daemon.log()
+
+
+def _campaign(home: Path, seed: str, times: int, end: Callable[[Daemon], None] = Daemon.kill) -> int:
+    """End one daemon again and again; how many uploads were answered in all."""
     rng = Random(seed)
     files = memory(rng.randrange(1_000_000))
     slots = [Slot(project, name, files[name]) for project, name in SLOTS]
     uploads = 0
     with Daemon(home, CONFIG) as daemon:
         locks = _acquire(daemon)
-        for number in range(1, kills + 1):
+        for number in range(1, times + 1):
             before = sum(slot.answered for slot in slots)
-            delay = rng.uniform(0, LATEST_KILL) * rng.random()
-            _upload_and_kill(daemon, slots, delay)
-            uploads += sum(slot.answered for slot in slots) - before
-            where = f"seed {seed!r}, kill {number} after {delay * 1000:.1f} ms"
+            delay = rng.uniform(0, LATEST_END) * rng.random()
+            where = f"seed {seed!r}, end {number} after {delay * 1000:.1f} ms"
             try:
+                _upload_until_the_end(daemon, slots, delay, end)
+                uploads += sum(slot.answered for slot in slots) - before
                 _check_what_is_on_disk(daemon, slots)
                 daemon.start()
                 _check_what_is_served(daemon, slots, locks)
@@ -110,7 +123,7 @@ def _campaign(home: Path, seed: str, kills: int) -> int:
             except Exception as error:
                 raise AssertionError(f"{where}: {error}") from error
         assert "Traceback" not in daemon.log(), daemon.log()
-        assert daemon.terminate() == 0
+        _stop(daemon)
     return uploads
 
 
@@ -122,19 +135,21 @@ def _acquire(daemon: Daemon) -> dict[str, object]:
         }
 
 
-def _upload_and_kill(daemon: Daemon, slots: list[Slot], delay: float) -> None:
-    """Upload to all slots at once, each in sequence, until the server is killed `delay` seconds after the first."""
+def _upload_until_the_end(
+    daemon: Daemon, slots: list[Slot], delay: float, end: Callable[[Daemon], None]
+) -> None:
+    """Upload to all slots at once, each in sequence; `delay` seconds after the first upload the server ends."""
     begun = threading.Event()
     with ThreadPoolExecutor(len(slots)) as pool:
-        uploaders = [pool.submit(_upload_until_killed, daemon.url, slot, begun) for slot in slots]
+        uploaders = [pool.submit(_upload_while_answered, daemon.url, slot, begun) for slot in slots]
         assert begun.wait(10), "no upload ever began"
         time.sleep(delay)
-        daemon.kill()
+        end(daemon)
         for uploader in uploaders:
             uploader.result()
 
 
-def _upload_until_killed(url: str, slot: Slot, begun: threading.Event) -> None:
+def _upload_while_answered(url: str, slot: Slot, begun: threading.Event) -> None:
     with StockClient(url, CLIENT_ID, delays=()) as client:
         while True:
             content = slot.next_content()
@@ -200,7 +215,7 @@ def _check_what_is_left(daemon: Daemon) -> None:
     for directory in daemon.projects.iterdir():
         visible = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
         assert visible <= set(FILE_NAMES), f"{directory}: {visible}"
-    left = [path for path in daemon.data_dir.rglob("*") if "tmp" in path.name.lower()]
+    left = [path for path in daemon.data_dir.rglob("*") if TEMPORARY.search(path.name)]
     assert not left, f"temporary files: {left}"
 
 

@@ -1,0 +1,493 @@
+"""The server as a process: how it starts and why not, what signals do, where it listens, who can read its files."""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import pty
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon, free_port, wait_until
+
+pytestmark = pytest.mark.integration
+
+KEY = "alpha-key-0123456789"
+BEARER = {"Authorization": f"Bearer {KEY}"}
+CLIENT = {"X-Client-Id": "laptop-0a1b2c3d"}
+
+
+def twistd(
+    home: Path, *arguments: str, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run twistd to its end, which must come within 10 s, with `home` as HOME and working directory."""
+    command = [str(Path(sys.executable).parent / "twistd"), *arguments]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MNEME_")}
+    return subprocess.run(
+        command,
+        cwd=home,
+        env=own | {"HOME": str(home)} | (environ or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+
+
+def refusal(home: Path, *arguments: str, environ: dict[str, str] | None = None) -> str:
+    """The one sentence with which the server does not start, in the foreground and daemonized alike."""
+    foreground = twistd(home, "--pidfile=", "-n", "mneme", *arguments, environ=environ)
+    daemonized = twistd(home, "--pidfile=own.pid", "--logfile=own.log", "mneme", *arguments, environ=environ)
+    assert foreground.returncode == daemonized.returncode == 1, foreground.stderr
+    assert foreground.stderr == daemonized.stderr
+    assert foreground.stderr.count("\n") == 1
+    assert foreground.stderr.startswith("mneme: ")
+    assert "Traceback" not in foreground.stderr + foreground.stdout
+    assert not (home / "own.pid").exists()
+    return foreground.stderr
+
+
+def answers(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server answers there."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def daemonized(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """A server that twistd has daemonized: its pid and its port."""
+    port = free_port()
+    files = ("--pidfile", str(tmp_path / "m.pid"), "--logfile", str(tmp_path / "m.log"))
+    started = twistd(tmp_path, *files, "mneme", "--port", str(port), "--data-dir", str(tmp_path / "data"))
+    assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
+    pid = int((tmp_path / "m.pid").read_text())
+    yield pid, port
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process that is not our child has ended; a zombie has, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_daemonized_server_serves_logs_and_leaves_no_pid_file(
+    daemonized: tuple[int, int], tmp_path: Path
+) -> None:
+    """It answers on IPv4 and IPv6, and on SIGTERM it stops and removes its pid file."""
+    pid, port = daemonized
+    wait_until(lambda: answers(port) and answers(port, "::1"), within=10)
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: gone(pid), within=10)
+    assert not (tmp_path / "m.pid").exists()
+    log = (tmp_path / "m.log").read_text()
+    assert "GET - /health 200" in log
+    assert "Stopped, with nothing left undone" in log
+
+
+def test_a_second_server_on_the_directory_is_told_the_pid_of_the_first(
+    daemonized: tuple[int, int], tmp_path: Path
+) -> None:
+    """In one sentence, at once, and the first goes on; the pid is that of the daemon, not of its dead parent."""
+    pid, port = daemonized
+    said = refusal(tmp_path, "--port", str(free_port()), "--data-dir", str(tmp_path / "data"))
+    assert f"(pid {pid})" in said
+    assert answers(port)
+
+
+def test_a_directory_is_free_again_after_its_server_was_killed(tmp_path: Path) -> None:
+    """The claim dies with the process."""
+    with Daemon(tmp_path) as daemon:
+        daemon.kill_and_restart()
+        assert daemon.ask("GET", "/health")[0] == 200
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    """It says which port, and what to do."""
+    with Daemon(tmp_path / "first") as daemon:
+        said = refusal(tmp_path, "--port", str(daemon.port), "--data-dir", str(tmp_path / "other"))
+    assert f"Port {daemon.port} is in use" in said
+    assert "--port" in said
+
+
+def test_a_port_in_use_on_ipv6_alone_counts_too(tmp_path: Path) -> None:
+    """Half a server would be found by some clients only."""
+    port = free_port()
+    with socket.create_server(("::1", port), family=socket.AF_INET6):
+        assert "in use" in refusal(tmp_path, "--port", str(port), "--data-dir", str(tmp_path / "d"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "part"),
+    [
+        ("nonsense:1", "'nonsense:1'"),
+        ("tcp:x", "'tcp:x'"),
+        ("", "listen"),
+        ("ssl:1:privateKey=/nowhere.pem", "nowhere.pem"),
+    ],
+)
+def test_an_endpoint_that_is_none_is_one_sentence(tmp_path: Path, endpoint: str, part: str) -> None:
+    """It repeats what was given."""
+    assert part in refusal(tmp_path, "--listen", endpoint, "--data-dir", str(tmp_path / "d"))
+
+
+def test_an_endpoint_in_use_ends_the_server_with_a_sentence_and_without_a_pid_file(tmp_path: Path) -> None:
+    """This shows only once twistd is under way."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        listen = ("--listen", f"tcp:{port}:interface=127.0.0.1", "--data-dir", str(tmp_path / "d"))
+        ended = twistd(tmp_path, "--pidfile=own.pid", "-n", "mneme", *listen)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "in use" in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert not (tmp_path / "own.pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        ({"port": "3847"}, ["port", "whole number"]),
+        ({"apiKeys": "secret-secret-secret"}, ["apiKeys", "array of strings"]),
+        ({"apikeys": ["secret-secret-secret"]}, ["apikeys", "apiKeys"]),
+        ({"lockTTLMinutes": 0}, ["lockTTLMinutes"]),
+        ([], ["object"]),
+    ],
+)
+def test_a_bad_configuration_is_one_sentence(tmp_path: Path, config: object, parts: list[str]) -> None:
+    """With the file and the key, and never with the text of an API key."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    said = refusal(tmp_path, "--config", str(file), "--data-dir", str(tmp_path / "d"))
+    assert all(part in said for part in [str(file), *parts]), said
+    assert "secret-secret" not in said
+
+
+def test_a_configuration_that_is_no_json_is_one_sentence(tmp_path: Path) -> None:
+    """With the place where it goes wrong."""
+    (tmp_path / "config.json").write_text('{"port": 1,}')
+    assert "config.json" in refusal(tmp_path, "--config", "config.json", "--data-dir", str(tmp_path / "d"))
+
+
+@pytest.mark.parametrize("option", [("--port", "x"), ("--port", "70000"), ("--host", "no.such.host.invalid")])
+def test_a_bad_option_is_one_sentence(tmp_path: Path, option: tuple[str, str]) -> None:
+    """With the option's name or its value."""
+    said = refusal(tmp_path, *option, "--data-dir", str(tmp_path / "d"))
+    assert option[0] in said or option[1] in said
+
+
+def test_a_bad_variable_is_one_sentence(tmp_path: Path) -> None:
+    """With the variable's name."""
+    said = refusal(tmp_path, "--data-dir", str(tmp_path / "d"), environ={"MNEME_LOCK_TTL_MINUTES": "soon"})
+    assert "MNEME_LOCK_TTL_MINUTES" in said
+
+
+def test_a_data_directory_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    """A file in the way, or `projects` leading out of it."""
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refusal(tmp_path, "--data-dir", str(tmp_path / "file"))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "projects").symlink_to(tmp_path)
+    assert "symbolic link" in refusal(tmp_path, "--data-dir", str(tmp_path / "linked"))
+
+
+def test_requests_under_way_are_finished_before_the_server_stops(tmp_path: Path) -> None:
+    """An upload whose second half comes after SIGTERM is stored and answered; the exit status is 0."""
+    with Daemon(tmp_path) as daemon:
+        assert daemon.ask("POST", "/projects/demo/lock", headers=CLIENT)[0] == 200
+        with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as client:
+            client.sendall(
+                b"PUT /projects/demo/files/log.jsonl HTTP/1.1\r\nHost: x\r\nX-Client-Id: laptop-0a1b2c3d\r\n"
+                b"Content-Type: text/plain\r\nContent-Length: 10\r\n\r\nfirst"
+            )
+            wait_until(lambda: answers(daemon.port), within=5)
+            os.kill(daemon.pid, signal.SIGTERM)
+            wait_until(lambda: not answers(daemon.port), within=5)
+            client.sendall(b"-half")
+            answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert daemon.terminate() == 0
+        assert (daemon.projects / "demo" / "log.jsonl").read_text() == "first-half"
+
+
+def test_a_request_that_never_ends_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
+    """Within 10 s, with exit status 0."""
+    with Daemon(tmp_path) as daemon, socket.create_connection(("127.0.0.1", daemon.port)) as client:
+        client.sendall(
+            b"PUT /projects/demo/files/log.jsonl HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+        )
+        assert daemon.terminate() == 0
+
+
+def test_sighup_takes_over_new_keys_limits_and_origins(tmp_path: Path) -> None:
+    """Without a restart, and at once for the next request."""
+    config = {"apiKeys": [KEY], "maxBodyBytes": 1000}
+    with Daemon(tmp_path, config) as daemon:
+        daemon.configure(
+            {
+                "apiKeys": [KEY, "second-key-0123456789"],
+                "allowedOrigins": ["https://a.example"],
+                "lockTTLMinutes": 0.5,
+            }
+        )
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda: "was reloaded" in daemon.log(), within=5)
+        second = {"Authorization": "Bearer second-key-0123456789", "Origin": "https://a.example"}
+        status, headers, _ = daemon.ask_raw("GET", "/projects/demo/lock", headers=second)
+        assert (status, headers["Access-Control-Allow-Origin"]) == (200, "https://a.example")
+
+
+@pytest.mark.parametrize("config", [{"apiKeys": "x"}, {"apiKeys": []}, {"lockTTLMinutes": -1}, None])
+def test_sighup_refuses_a_bad_file_and_keeps_what_it_has(
+    tmp_path: Path, config: dict[str, object] | None
+) -> None:
+    """A wrong type, authentication gone, a file that is no JSON: the log says so, and the key is still asked for."""
+    with Daemon(tmp_path, {"apiKeys": [KEY]}) as daemon:
+        if config is None:
+            (tmp_path / "config.json").write_text("{")
+        else:
+            daemon.configure(config)
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda: "the old one stays in force" in daemon.log(), within=5)
+        assert daemon.ask("GET", "/projects/demo/lock")[0] == 401
+        assert daemon.ask("GET", "/projects/demo/lock", headers=BEARER)[0] == 200
+
+
+def test_sighup_says_what_takes_a_restart(tmp_path: Path) -> None:
+    """Where it listens can't change while it runs."""
+    with Daemon(tmp_path) as daemon:
+        daemon.configure({"host": "127.0.0.1"})
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda: "host has changed, which takes a restart" in daemon.log(), within=5)
+
+
+def test_a_closed_terminal_ends_the_server_in_it(tmp_path: Path) -> None:
+    """It gets the signal that otherwise reloads."""
+    master, slave = pty.openpty()
+    command = [
+        str(Path(sys.executable).parent / "twistd"),
+        "--pidfile=",
+        "-n",
+        "mneme",
+        "-p",
+        str(port := free_port()),
+    ]
+    process = subprocess.Popen(
+        [*command, "--data-dir", str(tmp_path / "data")],
+        stdin=slave,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: _take_terminal(0),  # noqa: PLW1509 - no thread is running yet
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    os.close(slave)
+    try:
+        wait_until(lambda: answers(port), within=10)
+        os.close(master)
+        assert process.wait(timeout=10) == 0
+    finally:
+        process.kill()
+
+
+def _take_terminal(descriptor: int) -> None:
+    """Make the terminal at `descriptor` the controlling one of this process."""
+    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
+
+
+def test_without_keys_only_this_machine_is_listened_to(tmp_path: Path) -> None:
+    """And the log says how to open the server to others."""
+    with Daemon(tmp_path) as daemon:
+        assert _listening_addresses(daemon.pid) == {"0100007F", "00000000000000000000000001000000"}
+        assert '{"apiKeys": ["a long random text"]}' in daemon.log()
+
+
+def test_with_keys_every_address_is_listened_to_on_ipv4_and_ipv6(tmp_path: Path) -> None:
+    """`localhost` is one or the other."""
+    with Daemon(tmp_path, {"apiKeys": [KEY]}) as daemon:
+        assert _listening_addresses(daemon.pid) == {"0" * 32}
+        assert answers(daemon.port)
+        assert answers(daemon.port, "::1")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - that is the point
+def test_a_host_that_means_every_address_means_both_families(tmp_path: Path, host: str) -> None:
+    """It was given, so no key is needed; that there is none is said."""
+    with Daemon(tmp_path, {"host": host}) as daemon:
+        assert answers(daemon.port)
+        assert answers(daemon.port, "::1")
+        assert "Take care who can reach it" in daemon.log()
+
+
+def test_a_host_that_is_one_address_is_the_only_one(tmp_path: Path) -> None:
+    """IPv4 only, here."""
+    with Daemon(tmp_path, {"host": "127.0.0.1"}) as daemon:
+        assert answers(daemon.port)
+        assert not answers(daemon.port, "::1")
+
+
+def _listening_addresses(pid: int) -> set[str]:
+    """The local addresses, in the kernel's hex, of the sockets on which a process listens."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            inodes.add(str(entry.readlink()).removeprefix("socket:[").rstrip("]"))
+    rows = [
+        row.split()
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
+
+
+def test_endpoints_may_be_a_socket_in_the_file_system_and_tls(tmp_path: Path) -> None:
+    """Both at once, each with a whole answer."""
+    certificate = _self_signed(tmp_path)
+    port, path = free_port(), tmp_path / "m.sock"
+    listen = (
+        "--listen",
+        f"unix:{path}",
+        "--listen",
+        f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1",
+    )
+    process = subprocess.Popen(
+        [
+            *(str(Path(sys.executable).parent / "twistd"), "--pidfile=", "-n", "mneme"),
+            *("--data-dir", str(tmp_path / "data"), *listen),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    try:
+        wait_until(path.exists, within=10)
+        with socket.socket(socket.AF_UNIX) as plain:
+            plain.settimeout(5)
+            plain.connect(str(path))
+            plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert plain.recv(4096).startswith(b"HTTP/1.1 200")
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        with contextlib.closing(
+            http.client.HTTPSConnection("localhost", port, timeout=5, context=trusting)
+        ) as secure:
+            secure.request("GET", "/health")
+            assert secure.getresponse().status == 200
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    finally:
+        process.kill()
+
+
+def _self_signed(directory: Path) -> Path:
+    """A key and a certificate of its own for `localhost`, in one file."""
+    file = directory / "server.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            *subject,
+            "-keyout",
+            file,
+            "-out",
+            file,
+        ],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    return file
+
+
+def test_directories_and_files_are_closed_to_other_users(tmp_path: Path) -> None:
+    """Whatever the umask, and also what was there with wider permissions."""
+    old = tmp_path / "data" / "projects" / "old"
+    old.mkdir(parents=True, mode=0o755)
+    (old / "log.jsonl").write_text("{}\n")
+    (old / "log.jsonl").chmod(0o644)
+    before = os.umask(0)
+    try:
+        with Daemon(tmp_path, {"apiKeys": [KEY]}) as daemon:
+            daemon.ask("POST", "/projects/a%2Fb/lock", headers=CLIENT | BEARER)
+            body = json.dumps({"content": "x"}).encode()
+            daemon.ask("PUT", "/projects/a%2Fb/files/log.jsonl", headers=CLIENT | BEARER, body=body)
+            assert daemon.ask("GET", "/projects/old/files", headers=BEARER)[0] == 200
+            modes = {
+                p: stat.S_IMODE(p.lstat().st_mode) for p in [daemon.data_dir, *daemon.data_dir.rglob("*")]
+            }
+    finally:
+        os.umask(before)
+    assert len(modes) > 10
+    assert {p: m for p, m in modes.items() if m != (0o700 if p.is_dir() else 0o600)} == {}
+
+
+def test_nothing_of_a_key_is_in_the_log(tmp_path: Path) -> None:
+    """Not after good requests, bad ones, malformed ones and a reload."""
+    with Daemon(tmp_path, {"apiKeys": [KEY]}) as daemon:
+        daemon.ask("GET", "/projects/demo/lock", headers=BEARER)
+        daemon.ask("GET", "/projects/demo/lock", headers={"Authorization": f"Bearer {KEY}x"})
+        with socket.create_connection(("127.0.0.1", daemon.port), timeout=5) as client:
+            client.sendall(f"GET / HTTP/1.1\r\nAuthorization {KEY}\r\n\r\n".encode())
+            client.recv(4096)
+        daemon.configure({"apiKeys": [KEY], "port": KEY})
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda: "the old one stays in force" in daemon.log(), within=5)
+        assert KEY not in daemon.log()
+
+
+def test_two_acquires_at_one_instant_have_one_winner(tmp_path: Path) -> None:
+    """Twenty machines at once, in ten rounds: one is granted, and the others are told who it is."""
+    with Daemon(tmp_path, {"rateLimitPerMinute": 0}) as daemon:
+        for number in range(10):
+            assert sorted(_acquire_at_once(daemon, f"p{number}", 20)) == [200] + [409] * 19
+
+
+def _acquire_at_once(daemon: Daemon, project: str, machines: int) -> list[int]:
+    """The statuses that so many machines get which acquire the lock of a project at one instant."""
+    statuses: list[int] = []
+    start = threading.Barrier(machines)
+
+    def acquire(name: str) -> None:
+        start.wait(timeout=10)
+        statuses.append(daemon.ask("POST", f"/projects/{project}/lock", headers={"X-Client-Id": name})[0])
+
+    threads = [threading.Thread(target=acquire, args=(f"machine-{n}",)) for n in range(machines)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    return statuses
+
+
+def test_a_lock_is_reaped_and_its_holder_named_in_the_log(tmp_path: Path) -> None:
+    """The file is gone without anybody asking for it."""
+    with Daemon(tmp_path, {"lockTTLMinutes": 0.001}) as daemon:
+        daemon.ask("POST", "/projects/demo/lock", headers=CLIENT)
+        wait_until(lambda: not (daemon.projects / "demo" / ".lock.json").exists(), within=45)
+        wait_until(lambda: "Reaped the lock of laptop-0a1b2c3d on demo" in daemon.log(), within=5)

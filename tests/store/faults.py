@@ -1,0 +1,171 @@
+"""A disk that fails on order, at every step in turn, so that nothing is left to chance.
+
+A step is a call to the operating system. `Faults.failing(at, fault)` lets the steps before number `at` through and
+makes that one fail; `each_step` repeats a deed for one step after the other until it gets by with fewer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from attrs import Factory, define, frozen
+
+_READING = frozenset("stat lstat listdir scandir".split())
+_SYNCING = frozenset({"fsync", "fdatasync"})
+_WRITING = _SYNCING | frozenset("write ftruncate truncate utime link rename unlink mkdir rmdir chmod".split())
+_lstat = os.lstat
+
+
+class Killed(BaseException):
+    """What a process that was killed would feel. It is no Exception: nothing gets to handle it."""
+
+
+@frozen
+class Step:
+    """A call to the operating system: its name (`create` for an `open` that makes a file), and what it was about."""
+
+    call: str
+    subject: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything."""
+        return self.call in _WRITING or self.call == "create"
+
+    @property
+    def takes_space(self) -> bool:
+        """Whether a full disk refuses it."""
+        return self.call in {"create", "write", "link", "mkdir"}
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.subject}"
+
+
+@frozen
+class Fault:
+    """A way to fail: what is raised, at which steps that can be, and whether it goes on at all later ones."""
+
+    name: str
+    error: Callable[[], BaseException]
+    strikes: Callable[[Step], bool]
+    lasts: bool
+
+
+def _os_error(number: int) -> Callable[[], BaseException]:
+    return lambda: OSError(number, os.strerror(number))
+
+
+KILL = Fault("kill", Killed, lambda step: True, lasts=True)
+"""The process is gone: this step and all after it do nothing."""
+NO_SPACE = Fault("no space", _os_error(errno.ENOSPC), lambda step: step.writes, lasts=False)
+"""One step finds no space; there is some again at the next."""
+FULL = Fault("full disk", _os_error(errno.ENOSPC), lambda step: step.takes_space, lasts=True)
+"""From here on the disk is full: what needs no space still works."""
+BROKEN = Fault("broken disk", _os_error(errno.EIO), lambda step: True, lasts=False)
+"""One step fails for no reason that anybody could know."""
+
+
+class Watcher(Protocol):
+    """Whoever wants to see the steps that write."""
+
+    def before(self, step: Step, /) -> None:
+        """A step is about to be taken."""
+        ...
+
+    def after(self, step: Step, subject: Any, result: Any, /) -> None:
+        """A step was taken, on this path or descriptor, and returned this."""
+        ...
+
+
+@define
+class Run:
+    """The steps that were taken while a fault lay in wait, and the first that it struck."""
+
+    at: int
+    fault: Fault | None
+    steps: list[Step] = Factory(list)
+    struck: Step | None = None
+
+    def take(self, step: Step) -> None:
+        """Count a step; raises the fault if it is due."""
+        number = len(self.steps)
+        self.steps.append(step)
+        if self.fault and (number == self.at or (self.fault.lasts and number > self.at)):
+            if not self.fault.strikes(step):
+                return
+            self.struck = self.struck or step
+            raise self.fault.error()
+
+    def last(self, call: str) -> int:
+        """The number of the last step of this name."""
+        return max(number for number, step in enumerate(self.steps) if step.call == call)
+
+
+class Faults:
+    """Stands between this process and its disk while a test says so.
+
+    Nothing is really synced then: only a power cut could tell.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+
+    @contextmanager
+    def failing(
+        self, at: int = 0, fault: Fault | None = None, watcher: Watcher | None = None
+    ) -> Iterator[Run]:
+        """Count the steps from here on, and make number `at`, counted from 0, fail."""
+        run = Run(at, fault)
+        with self._patch.context() as patch:
+            for call in _READING | _WRITING | {"open"}:
+                patch.setattr(os, call, _counted(call, getattr(os, call), run, watcher))
+            yield run
+
+
+def each_step(deed: Callable[[int], Run]) -> int:
+    """Call `deed` for one step after the other, until it gets by with fewer; how often its fault struck."""
+    struck = 0
+    for at in count():
+        run = deed(at)
+        struck += run.struck is not None
+        if len(run.steps) <= at:
+            break
+    return struck
+
+
+def _counted(call: str, real: Callable[..., Any], run: Run, watcher: Watcher | None) -> Callable[..., Any]:
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        step = _step(call, args)
+        if watcher and step.writes:
+            watcher.before(step)
+        run.take(step)
+        result = None if call in _SYNCING else real(*args, **kwargs)
+        if watcher and step.writes:
+            watcher.after(step, args[0], result)
+        return result
+
+    return counted
+
+
+def _step(call: str, args: tuple[Any, ...]) -> Step:
+    subject = args[0] if args else "."
+    if isinstance(subject, int):
+        subject = os.readlink(f"/proc/self/fd/{subject}")
+    if call == "open" and args[1] & os.O_CREAT and not _exists(subject):
+        call = "create"
+    return Step(call, Path(os.fsdecode(subject)).name)
+
+
+def _exists(path: str | Path) -> bool:
+    try:
+        _lstat(path)
+    except FileNotFoundError:
+        return False
+    return True

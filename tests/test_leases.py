@@ -1,0 +1,193 @@
+"""The rules of locks, to the millisecond, with a `now` that is moved by hand."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mneme import leases
+from mneme.model import ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
+
+ANA, BEN = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b")
+NOW = Millis(1_770_217_200_000)
+TTL = Millis(1_800_000)
+LOCK = Lock(ANA, NOW, Millis(NOW + TTL), token=7)
+LAST_MOMENT = Millis(NOW + TTL - 1)
+EXPIRY = Millis(NOW + TTL)
+
+instants = st.integers(0, 4_000).map(lambda moved: Millis(NOW + moved))
+clients = st.sampled_from([ANA, BEN])
+tokens = st.none() | st.integers(0, 9)
+locks = st.builds(Lock, clients, instants, instants, st.integers(0, 9))
+
+
+def test_a_lock_counts_in_its_last_millisecond() -> None:
+    """One millisecond before it expires, a lock is whole."""
+    assert leases.current(LOCK, LAST_MOMENT) == LOCK
+
+
+def test_a_lock_is_none_in_the_millisecond_it_expires() -> None:
+    """From the millisecond named in expiresAt on, a lock is none."""
+    assert leases.current(LOCK, EXPIRY) is None
+    assert leases.current(LOCK, Millis(EXPIRY + 1)) is None
+
+
+def test_no_lock_is_no_lock() -> None:
+    """Nothing comes of nothing."""
+    assert leases.current(None, NOW) is None
+
+
+def test_acquire_refuses_another_client_until_the_last_millisecond() -> None:
+    """Another client is told who holds the lock, for as long as it is held."""
+    for now in (NOW, LAST_MOMENT):
+        assert leases.acquire(LOCK, BEN, now, TTL, 8) == HeldBy(LOCK)
+
+
+def test_acquire_takes_over_in_the_millisecond_of_expiry() -> None:
+    """An expired lock is in nobody's way, and the new one is new: its own start, expiry and token."""
+    taken = Lock(BEN, EXPIRY, Millis(EXPIRY + TTL), 8)
+    assert leases.acquire(LOCK, BEN, EXPIRY, TTL, 8) == Granted(taken)
+
+
+def test_acquire_of_a_free_lock() -> None:
+    """A free lock goes to whoever asks."""
+    assert leases.acquire(None, BEN, NOW, TTL, 1) == Granted(Lock(BEN, NOW, Millis(NOW + TTL), 1))
+
+
+def test_acquire_of_ones_own_lock_extends_it() -> None:
+    """Whoever holds the lock and asks again keeps its start and its token, and has more time."""
+    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL))
+    assert leases.acquire(LOCK, ANA, LAST_MOMENT, TTL, 8) == Granted(extended)
+
+
+def test_acquire_of_ones_own_expired_lock_begins_anew() -> None:
+    """A client whose lock has expired has none to extend: it gets a new one."""
+    again = Lock(ANA, EXPIRY, Millis(EXPIRY + TTL), 8)
+    assert leases.acquire(LOCK, ANA, EXPIRY, TTL, 8) == Granted(again)
+
+
+def test_acquire_gives_a_token_to_a_lock_that_has_none() -> None:
+    """A lock of the Node server has no token; it gets one when its holder asks for it here."""
+    granted = leases.acquire(evolve(LOCK, token=0), ANA, NOW, TTL, 8)
+    assert granted == Granted(evolve(LOCK, token=8))
+
+
+@given(st.lists(clients, min_size=2, max_size=6), instants, st.integers(1, 4_000))
+def test_of_acquires_at_one_instant_exactly_one_client_wins(
+    asking: list[ClientId], now: Millis, ttl: int
+) -> None:
+    """Whoever comes first has the lock; all others are told so, even within the same millisecond."""
+    lock: Lock | None = None
+    winners = set()
+    for client in asking:
+        outcome = leases.acquire(lock, client, now, Millis(ttl), 1)
+        if isinstance(outcome, Granted):
+            lock = outcome.lock
+            winners.add(client)
+        else:
+            assert outcome == HeldBy(outcome.lock)
+            assert outcome.lock.client == asking[0]
+    assert winners == {asking[0]}
+
+
+def test_a_heartbeat_moves_the_expiry_alone() -> None:
+    """A heartbeat keeps acquiredAt and the token."""
+    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL))
+    assert leases.extend(LOCK, ANA, LAST_MOMENT, TTL) == Granted(extended)
+
+
+def test_a_heartbeat_can_shorten_a_lock() -> None:
+    """A heartbeat counts from now, with the time-to-live of now."""
+    assert leases.extend(LOCK, ANA, NOW, Millis(5)) == Granted(evolve(LOCK, expires_at=Millis(NOW + 5)))
+
+
+def test_a_heartbeat_leaves_a_lock_of_the_node_server_without_a_token() -> None:
+    """A token is for a lock that is acquired; a heartbeat acquires none."""
+    node = evolve(LOCK, token=0)
+    assert leases.extend(node, ANA, NOW, TTL) == Granted(node)
+
+
+def test_a_heartbeat_is_refused_without_a_lock_and_under_anothers() -> None:
+    """There is nothing to extend where there is no lock, where it has expired, or where it is another's."""
+    assert leases.extend(None, ANA, NOW, TTL) == NotLocked()
+    assert leases.extend(LOCK, ANA, EXPIRY, TTL) == NotLocked()
+    assert leases.extend(LOCK, BEN, EXPIRY, TTL) == NotLocked()
+    assert leases.extend(LOCK, BEN, LAST_MOMENT, TTL) == HeldBy(LOCK)
+
+
+def test_release_gives_up_ones_own_lock() -> None:
+    """A holder can release until its last millisecond."""
+    assert leases.release(LOCK, ANA, LAST_MOMENT) == Released(LOCK)
+
+
+def test_release_is_refused_without_a_lock_and_under_anothers() -> None:
+    """Nobody releases what is not there, what has expired, or what is another's."""
+    assert leases.release(None, ANA, NOW) == NotLocked()
+    assert leases.release(LOCK, ANA, EXPIRY) == NotLocked()
+    assert leases.release(LOCK, BEN, EXPIRY) == NotLocked()
+    assert leases.release(LOCK, BEN, LAST_MOMENT) == HeldBy(LOCK)
+
+
+def test_the_holder_may_upload_until_the_last_millisecond() -> None:
+    """With its lock's token, with a later one (of which nothing is known), or with none at all."""
+    for token in (None, 7, 8):
+        assert leases.permit(LOCK, ANA, token, LAST_MOMENT) == Granted(LOCK)
+
+
+def test_an_upload_is_refused_in_the_millisecond_of_expiry() -> None:
+    """An upload that comes when the lock expires comes too late, whoever sends it and with whatever token."""
+    for client in (ANA, BEN):
+        for token in (None, 6, 7, 8):
+            assert leases.permit(LOCK, client, token, EXPIRY) == NotLocked()
+
+
+def test_an_upload_is_refused_without_a_lock_and_under_anothers() -> None:
+    """Only the holder of the lock uploads."""
+    assert leases.permit(None, ANA, None, NOW) == NotLocked()
+    assert leases.permit(LOCK, BEN, None, NOW) == HeldBy(LOCK)
+    assert leases.permit(LOCK, BEN, 7, NOW) == HeldBy(LOCK)
+
+
+def test_an_older_token_is_stale_whoever_sends_it() -> None:
+    """A writer that lost its lock in the meantime is told so, even if its machine has the lock again."""
+    assert leases.permit(LOCK, ANA, 6, NOW) == StaleToken(LOCK)
+    assert leases.permit(LOCK, BEN, 6, NOW) == StaleToken(LOCK)
+
+
+@given(st.none() | locks, clients, tokens, instants, st.integers(1, 4_000))
+def test_all_rules_agree_on_who_holds_the_lock(
+    lock: Lock | None, client: ClientId, token: int | None, now: Millis, ttl: int
+) -> None:
+    """Whatever the lock, every rule refuses it to the same clients for the same reason."""
+    held = leases.current(lock, now)
+    extended = leases.extend(lock, client, now, Millis(ttl))
+    released = leases.release(lock, client, now)
+    permitted = leases.permit(lock, client, token, now)
+    acquired = leases.acquire(lock, client, now, Millis(ttl), 10)
+    if held is None:
+        assert (extended, released, permitted) == (NotLocked(), NotLocked(), NotLocked())
+        assert isinstance(acquired, Granted)
+    elif held.client == client:
+        assert released == Released(held)
+        assert isinstance(acquired, Granted)
+        assert isinstance(extended, Granted)
+        assert (extended.lock.acquired_at, extended.lock.token) == (held.acquired_at, held.token)
+        assert acquired.lock.expires_at == extended.lock.expires_at == now + ttl
+    else:
+        assert extended == released == acquired == HeldBy(held)
+    stale = held is not None and token is not None and token < held.token
+    assert isinstance(permitted, StaleToken) == stale
+
+
+@given(st.none() | locks, clients, instants, st.integers(1, 4_000), st.integers(10, 20))
+def test_a_granted_lock_counts_from_its_first_millisecond(
+    lock: Lock | None, client: ClientId, now: Millis, ttl: int, token: int
+) -> None:
+    """What was granted for some time is held at once, until just before that time is over; its token is never 0."""
+    outcome = leases.acquire(lock, client, now, Millis(ttl), token)
+    if isinstance(outcome, Granted):
+        assert leases.current(outcome.lock, now) == outcome.lock
+        assert leases.current(outcome.lock, Millis(now + ttl - 1)) == outcome.lock
+        assert leases.current(outcome.lock, Millis(now + ttl)) is None
+        assert outcome.lock.token > 0
