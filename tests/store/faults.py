@@ -91,7 +91,12 @@ class Run:
     at: int
     fault: Fault | None
     steps: list[Step] = Factory(list)
-    struck: Step | None = None
+    struck_at: int | None = None
+
+    @property
+    def struck(self) -> Step | None:
+        """The first step that the fault struck."""
+        return None if self.struck_at is None else self.steps[self.struck_at]
 
     def take(self, step: Step) -> None:
         """Count a step; raises the fault if it is due."""
@@ -100,8 +105,13 @@ class Run:
         if self.fault and (number == self.at or (self.fault.lasts and number > self.at)):
             if not self.fault.strikes(step):
                 return
-            self.struck = self.struck or step
+            if self.struck_at is None:
+                self.struck_at = number
             raise self.fault.error()
+
+    def commits(self, until: int | None = None) -> int:
+        """How many lines have become durable in a journal before step `until`."""
+        return sum(step.call == "fdatasync" for step in self.steps[:until])
 
     def last(self, call: str) -> int:
         """The number of the last step of this name."""
