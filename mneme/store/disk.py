@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 from twisted.logger import Logger
 
-from mneme.errors import UnsafePath
+from mneme.errors import DiskFull, UnsafePath
 from mneme.model import (
     Accepted,
     ClientId,
@@ -80,10 +80,10 @@ class DiskStore:
         return self._step(project, lambda p: p.release(client, now), NotLocked())
 
     def heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
-        return self._step(project, lambda p: p.heads(now), ())
+        return self._reading(project, lambda p, taking_in: p.heads(now, taking_in), ())
 
     def read(self, project: ProjectId, file: FileName, now: Millis, /) -> Document | None:
-        return self._step(project, lambda p: p.read(file, now), None)
+        return self._reading(project, lambda p, taking_in: p.read(file, now, taking_in), None)
 
     def upload(
         self, project: ProjectId, upload: Upload, now: Millis, /
@@ -115,6 +115,13 @@ class DiskStore:
             project = layout.recorded_id(directory, recorded[0] if recorded else None)
             if project and layout.directory_name(project) == directory.name:
                 yield project
+
+    def _reading(self, project: ProjectId, job: Callable[[DiskProject, bool], T], missing: M) -> T | M:
+        """Run a step that reads; a full disk keeps it from taking in what it finds, not from reading it."""
+        try:
+            return self._step(project, lambda p: job(p, True), missing)
+        except DiskFull:
+            return self._step(project, lambda p: job(p, False), missing)
 
     def _step(self, project: ProjectId, job: Callable[[DiskProject], T], missing: M) -> T | M:
         """Run one step; after a fault the project is opened anew, which clears up as after a crash."""

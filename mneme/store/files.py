@@ -73,6 +73,8 @@ def append(path: Path, line: bytes) -> None:
         try:
             _write_all(file.fileno(), line)
             os.fdatasync(file.fileno())
+            if before == 0:
+                sync_directory(path.parent)
         except BaseException:
             with suppress(OSError):
                 os.ftruncate(file.fileno(), before)

@@ -1,10 +1,12 @@
 """The journal of a project: a line per version and per lock granted, in order. Its line is what commits a version.
 
 A crash can leave half a line at the end; what it meant was never answered, and it is cut off when the journal is next
-opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is passed over and kept.
+opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is passed over and kept, and no number that it
+may have given is given again.
 """
 
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -34,6 +36,7 @@ class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rena
     time: datetime
 
 
+_NUMBERED = re.compile(r"(\d{8,})-")
 _DECODER = msgspec.json.Decoder(_VersionLine | _LockLine)
 
 
@@ -79,23 +82,43 @@ class Journal:
 
     def _load(self) -> None:
         found = files.read(self._path)
-        if found is None:
-            return
-        content = found[0]
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        lines = self._whole_lines(found[0]) if found else []
+        understood = [self._take(number, line) for number, line in enumerate(lines, start=1)]
+        if not all(understood) or not lines:
+            self._skip_numbers_on_disk()
+
+    def _whole_lines(self, content: bytes) -> list[bytes]:
+        whole, _, half = content.rpartition(b"\n")
+        if half:
             self._log.warn("Cut half a line off the end of {path}: a crash left it", path=self._path)
-            os.truncate(self._path, whole)
-        for number, line in enumerate(content[:whole].splitlines(), start=1):
-            try:
-                self._note(_DECODER.decode(line))
-            except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-                self._log.warn(
-                    "Passed over line {number} of {path}: {problem}",
-                    number=number,
-                    path=self._path,
-                    problem=problem,
-                )
+            os.truncate(self._path, len(content) - len(half))
+        return whole.split(b"\n") if whole else []
+
+    def _take(self, number: int, line: bytes) -> bool:
+        try:
+            self._note(_DECODER.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            self._log.warn(
+                "Passed over line {number} of {path}: {problem}",
+                number=number,
+                path=self._path,
+                problem=problem,
+            )
+            return False
+        return True
+
+    def _skip_numbers_on_disk(self) -> None:
+        """Go on after the newest version whose content is there, when the journal may not know of it.
+
+        A number 1 alone is no such version: it is what a crash left of the very first one.
+        """
+        try:
+            names = os.listdir(self._path.parent)
+        except FileNotFoundError:
+            return
+        highest = max((int(found[1]) for name in names if (found := _NUMBERED.match(name))), default=0)
+        if highest > 1:
+            self.last_number = max(self.last_number, highest)
 
     def _note(self, line: _VersionLine | _LockLine) -> None:
         if isinstance(line, _LockLine):

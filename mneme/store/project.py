@@ -132,12 +132,14 @@ class DiskProject:
 
     # Files
 
-    def heads(self, now: Millis) -> tuple[Head, ...]:
-        heads = (self._head(file, now) for file in FileName)
+    def heads(self, now: Millis, taking_in: bool = True) -> tuple[Head, ...]:
+        """Without `taking_in`, for when there is no space for it, unknown content is listed as version 0."""
+        heads = (self._head(file, now, taking_in) for file in FileName)
         return tuple(head for head in heads if head)
 
-    def read(self, file: FileName, now: Millis) -> Document | None:
-        head = self._head(file, now)
+    def read(self, file: FileName, now: Millis, taking_in: bool = True) -> Document | None:
+        """See `heads` for `taking_in`."""
+        head = self._head(file, now, taking_in)
         found = files.read(self._directory / file.value) if head else None
         return Document(head, found[0]) if head and found else None
 
@@ -186,16 +188,12 @@ class DiskProject:
 
     # How a head is looked at, and how one is made
 
-    def _head(self, file: FileName, now: Millis) -> Head | None:
-        """The head, for reading: on a full disk what lies there is served although it can't be taken in."""
-        try:
+    def _head(self, file: FileName, now: Millis, taking_in: bool) -> Head | None:
+        if taking_in:
             seen = self._see(file, now)
             return seen.head if seen else None
-        except OSError as problem:
-            if not files.means_no_space(problem):
-                raise
-            state = files.look(self._directory / file.value)
-            return Head(file, 0, state.st_size, files.millis(state)) if state else None
+        state = files.look(self._directory / file.value)
+        return Head(file, 0, state.st_size, files.millis(state)) if state else None
 
     def _see(self, file: FileName, now: Millis) -> _Seen | None:
         """Look at a head; what lies there without being a version of ours is taken in as one, and left as it lies."""
@@ -292,7 +290,8 @@ class DiskProject:
             waiting = files.read(self._next_path(file))
             if waiting is None:
                 continue
-            if last and last.file is file and last.sha256 == digest(waiting[0]):
+            committed = last is not None and last.file is file and last.sha256 == digest(waiting[0])
+            if last and committed and self._head_is_ours(file):
                 self._advance_head(last)
                 self._log.info(
                     "Rolled {path} forward to version {n}", path=self._directory / file.value, n=last.number
@@ -302,6 +301,13 @@ class DiskProject:
         for file in FileName:
             uncommitted = layout.version_path(self._history, self._journal.last_number + 1, file)
             uncommitted.unlink(missing_ok=True)
+
+    def _head_is_ours(self, file: FileName) -> bool:
+        """Whether nobody has edited the head by hand since the crash, so that nothing is lost by replacing it."""
+        found = files.read(self._directory / file.value)
+        return found is None or digest(found[0]) in {
+            v.sha256 for v in self._journal.versions if v.file is file
+        }
 
 
 def check_directory(directory: Path) -> int:

@@ -161,7 +161,6 @@ def _token(request: Request) -> int | None:
 
 def _take_content(request: Request) -> bytes:
     """The content of an upload. The body is let go: it would double what a waiting upload holds in memory."""
-    assert request.content is not None
-    body = request.content.read()
+    body = request.content.read() if request.content else b""
     request.content = BytesIO()
     return content_of(body, request.getHeader(b"content-type"))

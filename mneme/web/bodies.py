@@ -38,6 +38,8 @@ def _opened(body: bytes) -> bytes:
         return _ENVELOPE.decode(body).content.encode()
     except UnicodeDecodeError as error:
         raise InvalidBody(f"The body must be UTF-8: {error.reason} at byte {error.start}") from None
+    except RecursionError:
+        raise InvalidBody(f"The body is nested too deeply: send {_OBJECT}") from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise InvalidBody(
             f"The body must be a JSON object with a string as its content, {_OBJECT}: {error}"

@@ -16,13 +16,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
-from mneme.web.answers import Answer, as_bytes, send
+from mneme.web.answers import Answer, as_bytes, prepare, send
 from mneme.web.errors import BodyTooLarge, Busy, answer_to, problem
 from mneme.web.front import Front
 
 MAX_CONNECTIONS = 500
-MAX_BODY_MEMORY = 400 * 1024 * 1024
-"""Bytes of bodies held at one time, over all connections."""
+MAX_HELD = 400 * 1024 * 1024
+"""Bytes of bodies, and of answers not yet read, that are held at one time over all connections."""
 
 IDLE_SECONDS = 60.0
 """How long a connection may say nothing between two requests, or a client not read its answer."""
@@ -42,7 +42,6 @@ class Request(server.Request):
 
     _kept = True
     _received = 0
-    _held = 0
 
     def gotLength(self, length: int | None) -> None:
         """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
@@ -84,10 +83,14 @@ class Request(server.Request):
         """A fixed name: routes don't depend on it, and what clients send need not be one."""
         return b"mneme"
 
-    def finish(self) -> None:
-        """The request has been answered."""
+    def write(self, data: bytes) -> None:
+        """Send the answer, of which this is all; it is held until the client has read it."""
         self._let_go()
-        super().finish()
+        if not self.channel.hold(len(data)):
+            data = prepare(self, answer_to(Failure(Busy())))
+        super().write(data)
+        if not self.channel.unread:
+            self._let_go()
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
@@ -95,18 +98,15 @@ class Request(server.Request):
         super().connectionLost(reason)
 
     def _keep(self, data: bytes) -> None:
-        site = self.channel.site
-        if site.body_memory + len(data) > MAX_BODY_MEMORY:
+        if not self.channel.hold(len(data)):
             self.channel.refuse(answer_to(Failure(Busy())))
             return
-        site.body_memory += len(data)
-        self._held += len(data)
         cast(BytesIO, self.content).write(data)
 
     def _let_go(self) -> None:
-        self.channel.site.body_memory -= self._held
-        self._held = 0
+        """Let go of the body."""
         self.content = BytesIO()
+        self.channel.let_go()
 
     def _refuse_size(self) -> None:
         limit = self.channel.site.max_body_bytes
@@ -124,6 +124,9 @@ class Channel(http.HTTPChannel):
     def __init__(self) -> None:
         super().__init__()
         self.refused = False
+        self.unread = False
+        """Whether the client has yet to read what was sent."""
+        self._held = 0
         self._answering = False
         self._deadline: IDelayedCall | None = None
 
@@ -144,6 +147,30 @@ class Channel(http.HTTPChannel):
         transport.write(as_bytes(answer))
         # Half a close: the client reads the answer to its end, and may finish sending before it sees that.
         transport.loseWriteConnection()
+
+    def hold(self, count: int) -> bool:
+        """Count bytes that are held for this connection; False if that would be more than the server holds."""
+        if self.site.held + count > MAX_HELD:
+            return False
+        self.site.held += count
+        self._held += count
+        return True
+
+    def let_go(self) -> None:
+        """Nothing is held for this connection any more."""
+        self.site.held -= self._held
+        self._held = 0
+
+    def pauseProducing(self) -> None:
+        """More was sent than the client reads at once."""
+        self.unread = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has read what was sent."""
+        self.unread = False
+        self.let_go()
+        super().resumeProducing()
 
     def wind_down(self) -> None:
         """Close the connection as soon as no request is under way on it."""
@@ -204,6 +231,7 @@ class Channel(http.HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self._clear_deadline()
+        self.let_go()
         super().connectionLost(reason)
         self.site.forget(self)
 
@@ -240,7 +268,7 @@ class Site(server.Site):
         self.displayTracebacks = False
         self.front = front
         self.max_body_bytes = max_body_bytes
-        self.body_memory = 0
+        self.held = 0
         self.closing = False
         self._channels: set[Channel] = set()
         self._emptied: Deferred[None] | None = None

@@ -19,7 +19,7 @@ import termios
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -990,3 +990,21 @@ def _fill(filler: Path, *, leave: int) -> None:
     with filler.open("ab", buffering=0) as file, suppress(OSError):
         while (free := shutil.disk_usage(filler.parent).free) > leave:
             file.write(b"\0" * min(free - leave, 1 << 16))
+
+
+def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) -> None:
+    """64 clients ask for 9 MB each and never read: the server holds some, turns the rest away, and goes on."""
+    with Daemon(tmp_path, {"rateLimitPerMinute": 0}) as daemon:
+        assert daemon.ask("POST", "/projects/demo/lock", headers={"X-Client-Id": "laptop"})[0] == 200
+        headers = {"X-Client-Id": "laptop", "Content-Type": "text/plain"}
+        path = "/projects/demo/files/log.jsonl"
+        assert daemon.ask("PUT", path, headers=headers, body=b"x" * 9_200_000)[0] == 200
+        with ExitStack() as connections:
+            for _ in range(64):
+                client = connections.enter_context(socket.create_connection(("127.0.0.1", daemon.port), timeout=10))
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wait_until(lambda: daemon.log().count("GET demo files/log.jsonl") == 64, within=30)
+            assert daemon.ask("GET", "/health")[0] == 200
+            print(daemon.peak_rss_bytes())
+            assert daemon.peak_rss_bytes() < 700_000_000
+        wait_until(lambda: daemon.ask("GET", path)[0] == 200, within=10)

@@ -1,7 +1,7 @@
 """A disk that fails on order, at every step in turn, so that nothing is left to chance.
 
-A step is a call to the operating system. `Faults.failing(at, fault)` lets the steps before number `at` through and
-makes that one fail; `each_step` repeats a deed for one step after the other until it gets by with fewer.
+A step is a call to the operating system. `Faults.failing()` counts them; `Faults.failing(at, fault)` lets those before
+number `at` through and makes that one fail. What is written when a write fails is half of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,25 +49,34 @@ class Step:
 
 @frozen
 class Fault:
-    """A way to fail: what is raised, at which steps that can be, and whether it goes on at all later ones."""
+    """A way to fail: what is raised, at which steps, and which steps fail after that."""
 
     name: str
     error: Callable[[], BaseException]
     strikes: Callable[[Step], bool]
-    lasts: bool
+    goes_on: Callable[[Step], bool] = lambda step: False
+
+    def places(self, run: Run) -> list[int]:
+        """The numbers of the steps that it can strike in a run."""
+        return [number for number, step in enumerate(run.steps) if self.strikes(step)]
 
 
 def _os_error(number: int) -> Callable[[], BaseException]:
     return lambda: OSError(number, os.strerror(number))
 
 
-KILL = Fault("kill", Killed, lambda step: True, lasts=True)
-"""The process is gone: this step and all after it do nothing."""
-NO_SPACE = Fault("no space", _os_error(errno.ENOSPC), lambda step: step.writes, lasts=False)
+KILL = Fault("kill", Killed, lambda step: step.writes, goes_on=lambda step: True)
+"""The process is gone before a step that changes something, and takes no other step."""
+NO_SPACE = Fault("no space", _os_error(errno.ENOSPC), lambda step: step.writes)
 """One step finds no space; there is some again at the next."""
-FULL = Fault("full disk", _os_error(errno.ENOSPC), lambda step: step.takes_space, lasts=True)
+FULL = Fault(
+    "full disk",
+    _os_error(errno.ENOSPC),
+    lambda step: step.takes_space,
+    goes_on=lambda step: step.takes_space,
+)
 """From here on the disk is full: what needs no space still works."""
-BROKEN = Fault("broken disk", _os_error(errno.EIO), lambda step: True, lasts=False)
+BROKEN = Fault("broken disk", _os_error(errno.EIO), lambda step: True)
 """One step fails for no reason that anybody could know."""
 
 
@@ -100,13 +108,14 @@ class Run:
 
     def take(self, step: Step) -> None:
         """Count a step; raises the fault if it is due."""
-        number = len(self.steps)
         self.steps.append(step)
-        if self.fault and (number == self.at or (self.fault.lasts and number > self.at)):
-            if not self.fault.strikes(step):
-                return
-            if self.struck_at is None:
-                self.struck_at = number
+        if self.fault is None:
+            return
+        if self.struck_at is not None:
+            if self.fault.goes_on(step):
+                raise self.fault.error()
+        elif len(self.steps) > self.at and self.fault.strikes(step):
+            self.struck_at = len(self.steps) - 1
             raise self.fault.error()
 
     def commits(self, until: int | None = None) -> int:
@@ -139,23 +148,18 @@ class Faults:
             yield run
 
 
-def each_step(deed: Callable[[int], Run]) -> int:
-    """Call `deed` for one step after the other, until it gets by with fewer; how often its fault struck."""
-    struck = 0
-    for at in count():
-        run = deed(at)
-        struck += run.struck is not None
-        if len(run.steps) <= at:
-            break
-    return struck
-
-
 def _counted(call: str, real: Callable[..., Any], run: Run, watcher: Watcher | None) -> Callable[..., Any]:
     def counted(*args: Any, **kwargs: Any) -> Any:
         step = _step(call, args)
         if watcher and step.writes:
             watcher.before(step)
-        run.take(step)
+        struck_before = run.struck_at
+        try:
+            run.take(step)
+        except BaseException:
+            if call == "write" and run.struck_at != struck_before:
+                real(args[0], bytes(args[1])[: len(args[1]) // 2])
+            raise
         result = None if call in _SYNCING else real(*args, **kwargs)
         if watcher and step.writes:
             watcher.after(step, args[0], result)
@@ -167,7 +171,7 @@ def _counted(call: str, real: Callable[..., Any], run: Run, watcher: Watcher | N
 def _step(call: str, args: tuple[Any, ...]) -> Step:
     subject = args[0] if args else "."
     if isinstance(subject, int):
-        subject = os.readlink(f"/proc/self/fd/{subject}")
+        subject = Path(f"/proc/self/fd/{subject}").readlink()
     if call == "open" and args[1] & os.O_CREAT and not _exists(subject):
         call = "create"
     return Step(call, Path(os.fsdecode(subject)).name)

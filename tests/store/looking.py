@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
@@ -55,7 +56,7 @@ def journal_path(directory: Path) -> Path:
     return directory / layout.HISTORY / layout.JOURNAL
 
 
-def journal_lines(directory: Path) -> list[dict[str, int | str]]:
+def journal_lines(directory: Path) -> list[dict[str, Any]]:
     """The whole lines of the journal, each of which must be JSON."""
     path = journal_path(directory)
     content = path.read_bytes() if path.exists() else b""
@@ -75,7 +76,7 @@ def leftovers(root: Path) -> list[str]:
     return strange
 
 
-def _belongs(path: Path, known: set[int | str]) -> bool:
+def _belongs(path: Path, known: set[int]) -> bool:
     if path.parent == Path(layout.HISTORY):
         kept = _KEPT.fullmatch(path.name)
         return path.name == layout.JOURNAL or bool(kept and int(kept[1]) in known and kept[2] in NAMES)

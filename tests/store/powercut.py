@@ -46,6 +46,8 @@ class Platter:
         self._kept: list[int] = []
         self._directories: set[int] = set()
         self._names, self._contents = self._look()
+        for _, files in _walk(root):
+            self._kept += [_open(file, os.O_RDONLY) for file in files]
         self.answered = 0
         self.cuts: list[Cut] = []
 
@@ -74,12 +76,14 @@ class Platter:
     def restore(self, cut: Cut, survivors: str, target: Path) -> None:
         """Lay out in `target` what the power cut left, if these are the survivors."""
         names = cut.names if survivors == "names ahead of contents" else cut.sure_names
-        contents = cut.contents if survivors == "contents ahead of names" else cut.sure_contents
+        contents = dict(cut.sure_contents)
+        if survivors == "contents ahead of names":
+            contents.update(cut.contents)
         self._restore(names, contents, _lstat(self._root).st_ino, target)
 
     def _sync(self, descriptor: int) -> None:
         state = os.fstat(descriptor)
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if stat.S_ISDIR(state.st_mode):
             self._names[state.st_ino] = _names(path)
         else:

@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 
@@ -18,10 +18,21 @@ import pytest
 from attrs import frozen
 
 from mneme.errors import DiskFull
-from mneme.model import Accepted, FileName, Granted, Lock, Millis, ProjectId, Upload, digest
+from mneme.model import (
+    Accepted,
+    FileName,
+    Granted,
+    HeldBy,
+    Lock,
+    Millis,
+    NotLocked,
+    ProjectId,
+    Upload,
+    digest,
+)
 from mneme.store import layout
 from mneme.store.disk import DiskStore
-from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed, Run, each_step
+from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed, Run, Step
 from tests.store.looking import (
     ALPHA,
     ANA,
@@ -94,13 +105,13 @@ def torn(root: Path) -> None:
 
 def node(root: Path) -> None:
     """The Node server has kept a project, which is locked."""
-    contents = {name: f"{name} of the Node server\n".encode() for name in NAMES}
+    contents = {name: f"{name} of the Node server\n".encode() for name in NAMES[:2]}
     node_project(directory_of(root, ALPHA), contents, Lock(ANA, NOW, Millis(NOW + TTL), 0))
 
 
 def shared(root: Path) -> None:
     """The Node server has kept `org/repo` in the directory of `org_repo`, which is locked."""
-    contents = {name: f"{name} of org_repo\n".encode() for name in NAMES}
+    contents = {name: f"{name} of org_repo\n".encode() for name in NAMES[:2]}
     node_project(root / layout.PROJECTS / "org_repo", contents, Lock(ANA, NOW, Millis(NOW + TTL), 0))
 
 
@@ -177,7 +188,7 @@ def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
 
 
-@pytest.fixture(params=DEEDS.values(), ids=DEEDS.keys())
+@pytest.fixture(params=DEEDS.values(), ids=list(DEEDS))
 def trial(request: pytest.FixtureRequest, tmp_path: Path, faults: Faults) -> Trial:
     """A deed to be tried over and over."""
     return Trial(request.param, tmp_path, faults)
@@ -196,8 +207,9 @@ class Trial:
         deed.prepare(self._origin)
         self.before = self.see(self._origin)
         root = self.fresh()
+        store = DiskStore(root)
         with faults.failing() as self.clean:
-            deed.act(DiskStore(root))
+            deed.act(store)
         self.after = self.see(root)
         contents = (*self.before.heads.values(), *self.after.heads.values())
         self.whole = {digest(content) for content in contents} | {sha for _, _, sha in self.after.versions}
@@ -213,35 +225,28 @@ class Trial:
         shutil.copytree(self._origin, root)
         return root
 
-    def with_kill(self, at: int, check: Callable[[Path, Run], None]) -> Run:
-        """Kill the server at a step, and check what is left of it."""
-        root = self.fresh()
-        with self._faults.failing(at, KILL) as run, suppress(Killed):
-            self.deed.act(DiskStore(root))
-        if run.struck:
-            check(root, run)
-        shutil.rmtree(root)
-        return run
-
-    def with_fault(
-        self, at: int, fault: Fault, check: Callable[[Path, DiskStore, Run, OSError | DiskFull | None], None]
-    ) -> Run:
-        """Let a step fail, and check how the same store goes on; a full disk stays so for a while."""
+    def killed_at(self, at: int) -> tuple[Path, Run]:
+        """Kill the server at a step of the deed; what is left, and what happened."""
         root = self.fresh()
         store = DiskStore(root)
-        problem: OSError | DiskFull | None = None
+        with self._faults.failing(at, KILL) as run, suppress(Killed):
+            self.deed.act(store)
+        return root, run
+
+    def failed_at(self, at: int, fault: Fault) -> tuple[DiskStore, Path, Run, BaseException | None]:
+        """Let a step of the deed fail; a full disk stays so until everything has been read twice."""
+        root = self.fresh()
+        store = DiskStore(root)
+        problem = None
         with self._faults.failing(at, fault) as run:
             try:
                 self.deed.act(store)
             except (OSError, DiskFull) as caught:
                 problem = caught
-            if run.struck and fault.lasts:
+            if fault is FULL:
                 self.assert_served(root, store)
                 self.assert_served(root, store)
-        if run.struck:
-            check(root, store, run, problem)
-        shutil.rmtree(root)
-        return run
+        return store, root, run, problem
 
     def assert_served(self, root: Path, store: DiskStore) -> None:
         """What lies there is what is listed and served."""
@@ -276,7 +281,7 @@ class Trial:
         assert isinstance(outcome, Granted)
         given = [lock.token for lock in (self.before.lock, found.lock) if lock]
         assert outcome.lock.token > max((*found.tokens, *given), default=0)
-        for file in FileName:
+        for file in (FileName.LOG, FileName.ENTITIES):
             new = f"new {file.value}".encode()
             assert isinstance(store.upload(project, Upload(file, new, EVE), LATER), Accepted)
             document = store.read(project, file, LATER)
@@ -294,39 +299,147 @@ class Trial:
 
 def test_killed_at_any_step(trial: Trial) -> None:
     """Whatever the step: all files are whole, nothing is left over once the server is up, and all goes on."""
-
-    def check(root: Path, run: Run) -> None:
+    for at in KILL.places(trial.clean):
+        root, run = trial.killed_at(at)
+        assert run.struck_at == at
         left = trial.see(root).heads
         assert {digest(content) for content in left.values()} <= trial.whole, run.struck
         assert set(trial.before.heads) <= set(left), run.struck
         store = DiskStore(root)
-        assert set(store.projects()) <= {ALPHA, ORG, ProjectId("org_repo")}
         store.recover(trial.deed.project)
         assert leftovers(root) == [], run.struck
         trial.assert_between(trial.see(root), run)
         trial.assert_goes_on(root, store)
-
-    assert each_step(lambda at: trial.with_kill(at, check)) == len(trial.clean.steps)
+        shutil.rmtree(root)
 
 
 @pytest.mark.parametrize("fault", [NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
 def test_a_step_fails_and_the_server_goes_on(trial: Trial, fault: Fault) -> None:
     """Before its line in the journal, an upload that fails has changed nothing; after it, the new content is there."""
-
-    def check(root: Path, store: DiskStore, run: Run, problem: OSError | DiskFull | None) -> None:
+    for at in fault.places(trial.clean):
+        store, root, run, problem = trial.failed_at(at, fault)
+        assert run.struck_at == at
         if isinstance(problem, OSError):
             assert (fault, problem.errno) == (BROKEN, errno.EIO), run.struck
-        if isinstance(problem, DiskFull):
-            assert fault is not BROKEN, run.struck
         found = trial.see(root)
         if problem and trial.deed.commits:
-            committed = run.commits(run.struck_at) == trial.clean.commits()
+            committed = run.commits(until=at) == trial.clean.commits()
             assert found.heads == (trial.after.heads if committed else trial.before.heads), run.struck
         trial.assert_between(found, run)
         trial.assert_goes_on(root, store)
         again = DiskStore(root)
         assert again.versions(trial.deed.project) == store.versions(trial.deed.project)
         assert leftovers(root) == [], run.struck
+        shutil.rmtree(root)
 
-    struck = each_step(lambda at: trial.with_fault(at, fault, check))
-    assert (struck > 0) == any(fault.strikes(step) for step in trial.clean.steps)
+
+class Diary:
+    """A store whose every answer is written down, with all that was promised by it."""
+
+    def __init__(self, root: Path, platter: Platter) -> None:
+        self._root = root
+        self._platter = platter
+        self.store = DiskStore(root)
+        self.promises = [see(directory_of(root, ALPHA))]
+
+    def note(self, answer: object) -> None:
+        """An answer was given: what there is now is to be there for ever."""
+        assert not isinstance(answer, HeldBy | NotLocked)
+        self.promises.append(see(directory_of(self._root, ALPHA)))
+        self._platter.answered = len(self.promises) - 1
+
+    def upload(self, file: FileName, content: bytes) -> None:
+        """Ana uploads."""
+        self.note(self.store.upload(ALPHA, Upload(file, content, ANA), NOW))
+
+    def edit(self, file: FileName, content: bytes) -> None:
+        """Somebody edits a file in place, with a tool that syncs it."""
+        path = directory_of(self._root, ALPHA) / file.value
+        path.write_bytes(content)
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        self.note(None)
+
+
+def first_session(diary: Diary) -> None:
+    """A project's first files, and its lock."""
+    store = diary.store
+    diary.note(store.acquire(ALPHA, ANA, NOW, TTL))
+    for file in (FileName.LOG, FileName.SUMMARY_MD):
+        for number in range(2):
+            diary.upload(file, f"{file.value} {number}\n".encode())
+    diary.note(store.release(ALPHA, ANA, NOW))
+    diary.note(store.acquire(ALPHA, BEN, NOW, TTL))
+    diary.note(store.extend(ALPHA, BEN, Millis(NOW + 1), TTL))
+    diary.note(store.reap(ALPHA, LATER))
+
+
+def session_with_hand_edits(diary: Diary) -> None:
+    """An upload, and then something else is taken in."""
+    diary.note(diary.store.acquire(ALPHA, ANA, NOW, TTL))
+    diary.upload(FileName.SUMMARY_MD, b"# one\n")
+    diary.upload(FileName.LOG, b"one\n")
+    diary.upload(FileName.LOG, b"one\ntwo\n")
+    diary.edit(FileName.SUMMARY_MD, b"# one, by hand\n")
+    diary.note(diary.store.heads(ALPHA, NOW))
+    diary.upload(FileName.LOG, b"one\ntwo\nthree\n")
+
+
+def session_on_found_files(diary: Diary) -> None:
+    """The Node server's project and lock, written under that lock before anything else has been."""
+    diary.upload(FileName.LOG, b"one\n")
+    diary.upload(FileName.SUMMARY_JSON, b"{}")
+    diary.note(diary.store.heads(ALPHA, NOW))
+
+
+@pytest.mark.parametrize("survivors", SURVIVORS)
+@pytest.mark.parametrize(
+    ("prepare", "session"),
+    [(nothing, first_session), (nothing, session_with_hand_edits), (node, session_on_found_files)],
+    ids=lambda part: part.__name__,
+)
+def test_power_cut_before_any_step(
+    prepare: Callable[[Path], None],
+    session: Callable[[Diary], None],
+    survivors: str,
+    tmp_path: Path,
+    faults: Faults,
+) -> None:
+    """Whatever of what was not synced is lost: each answer that was given holds, and no file is a part of one."""
+    root = tmp_path / "root"
+    (root / layout.PROJECTS).mkdir(parents=True)
+    prepare(root)
+    with closing(Platter(root)) as platter, faults.failing(watcher=platter):
+        diary = Diary(root, platter)
+        session(diary)
+    for number, cut in enumerate(platter.cuts):
+        left = tmp_path / f"left-{number}"
+        platter.restore(cut, survivors, left)
+        promised = diary.promises[cut.answered]
+        under_way = diary.promises[min(cut.answered + 1, len(diary.promises) - 1)]
+        store = DiskStore(left)
+        store.recover(ALPHA)
+        assert leftovers(left) == [], cut.before
+        found = see(directory_of(left, ALPHA))
+        assert found.heads in (promised.heads, under_way.heads), cut.before
+        assert found.lock in (promised.lock, under_way.lock), cut.before
+        assert found.versions[: len(promised.versions)] == promised.versions, cut.before
+        assert found.tokens[: len(promised.tokens)] == promised.tokens, cut.before
+        assert {head.file.value for head in store.heads(ALPHA, NOW)} == set(found.heads)
+        again = store.versions(ALPHA)
+        assert [one.number for one in again] == list(range(1, len(again) + 1)), cut.before
+        shutil.rmtree(left)
+    assert len(platter.cuts) > len(diary.promises)
+
+
+def test_a_new_data_directory_survives_a_power_cut(tmp_path: Path, faults: Faults) -> None:
+    """The very first answer holds too: the directories above it were synced."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with closing(Platter(root)) as platter, faults.failing(watcher=platter):
+        store = DiskStore(root)
+        granted = store.acquire(ALPHA, ANA, NOW, TTL)
+        platter.before(Step("exit", ""))
+    platter.restore(platter.cuts[-1], SURVIVORS[0], tmp_path / "left")
+    assert Granted(DiskStore(tmp_path / "left").lock(ALPHA, NOW) or pytest.fail("no lock")) == granted

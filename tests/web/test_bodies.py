@@ -57,6 +57,8 @@ def test_any_bytes_give_valid_utf8_or_the_one_error(body: bytes) -> None:
         rb'{"content":"\ud800"}',
         b'{"content":"\xff"}',
         b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"content":"x","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
 def test_json_that_is_no_envelope_is_an_error(body: bytes) -> None:

@@ -26,6 +26,14 @@ class Transport(StringTransport):
 
     half_closed = False
     aborted = False
+    full = False
+    """Whether it asks to be sent no more, whatever it is sent."""
+
+    def write(self, data: bytes) -> None:
+        """See `ITransport`."""
+        super().write(data)
+        if self.full and self.producer:
+            self.producer.pauseProducing()
 
     def abortConnection(self) -> None:
         """See `ITCPTransport`."""
@@ -121,7 +129,7 @@ def test_what_a_refused_client_still_sends_is_read_and_forgotten() -> None:
     client = server.connect()
     client.send(PUT + b"Content-Length: 2000\r\n\r\n" + b"x" * 500)
     client.send(b"x" * 1500 + GET)
-    assert (client.statuses, server.site.body_memory) == ([413], 0)
+    assert (client.statuses, server.site.held) == ([413], 0)
     server.clock.advance(LINGER_SECONDS)
     assert client.transport.aborted
 
@@ -215,16 +223,16 @@ def test_bodies_are_counted_while_they_are_held_and_no_longer() -> None:
     first, second = server.connect(), server.connect()
     first.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 500)
     second.send(PUT + b"Content-Length: 300\r\n\r\n" + b"x" * 200)
-    assert server.site.body_memory == 700
+    assert server.site.held == 700
     second.hang_up()
-    assert server.site.body_memory == 500
+    assert server.site.held == 500
     first.send(b"x" * 400)
-    assert (first.statuses, server.site.body_memory) == ([403], 0)
+    assert (first.statuses, server.site.held) == ([403], 0)
 
 
 def test_more_bodies_than_memory_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """503, and those that are held are not harmed."""
-    monkeypatch.setattr(site_module, "MAX_BODY_MEMORY", 1000)
+    monkeypatch.setattr(site_module, "MAX_HELD", 1000)
     server = Server()
     first, second = server.connect(), server.connect()
     first.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
@@ -234,12 +242,39 @@ def test_more_bodies_than_memory_are_told_to_come_back(monkeypatch: pytest.Monke
     assert first.statuses == [403]
 
 
+def test_an_answer_is_counted_until_the_client_has_read_it() -> None:
+    """As long as the transport has more of it than it wants to, it is held."""
+    server = Server()
+    slow, gone = server.connect(), server.connect()
+    for client in (slow, gone):
+        client.transport.full = True
+        client.send(GET)
+    held = server.site.held
+    assert held > 100
+    gone.hang_up()
+    assert server.site.held == held / 2
+    slow.channel.resumeProducing()
+    assert server.site.held == 0
+
+
+def test_more_answers_than_memory_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that ask and never read get a 503 in place of what would be too much."""
+    monkeypatch.setattr(site_module, "MAX_HELD", 100)
+    server = Server()
+    clients = [server.connect() for _ in range(3)]
+    for client in clients:
+        client.transport.full = True
+        client.send(GET)
+    assert [client.statuses for client in clients] == [[200], [503], [503]]
+    assert server.site.held <= 100
+
+
 def test_the_body_of_a_client_without_a_key_is_not_kept() -> None:
     """It is answered 401 at its end, and has taken no memory."""
     server = Server(keys=("alpha-key-0123456789",))
     client = server.connect()
     client.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
-    assert server.site.body_memory == 0
+    assert server.site.held == 0
     client.send(b"x" + GET)
     assert client.statuses == [401, 200]
 
