@@ -25,8 +25,8 @@ def open_sockets(host: str | None, port: int, protected: bool) -> list[socket.so
 
 
 def describe(sockets: Sequence[socket.socket]) -> str:
-    """The addresses as URLs, for people."""
-    return ", ".join(_url(opened) for opened in sockets)
+    """Where they listen, for people."""
+    return " and ".join(_described(opened) for opened in sockets)
 
 
 def _open_everywhere(port: int) -> socket.socket:
@@ -103,6 +103,8 @@ def _sentence(error: OSError, address: str, port: int) -> StartupError:
             return StartupError(f"Cannot listen on {address}, port {port}: {error.strerror}")
 
 
-def _url(opened: socket.socket) -> str:
+def _described(opened: socket.socket) -> str:
     address, port = opened.getsockname()[:2]
+    if address in _EVERYWHERE:
+        return f"every address of this machine, port {port}"
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

@@ -66,12 +66,14 @@ class Server(Service):
         self._ports: list[IListeningPort] = []
         self._reloading: Deferred[None] = succeed(None)
         self._had_terminal = False
+        chosen = loaded.config
+        self._on_loopback_only = not (chosen.api_keys or chosen.host or chosen.listen)
 
     def privilegedStartService(self) -> None:
         """Listen, which may need rights that twistd gives up after this."""
         super().privilegedStartService()
         site, failures = self._parts.site, list[Failure]()
-        self._log.info("mneme {version} listens on {where}", version=__version__, where=self._where())
+        where = listening.describe(self._parts.sockets) or " and ".join(self._loaded.config.listen)
         for opened in self._parts.sockets:
             self._ports.append(self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site))
             opened.close()
@@ -79,6 +81,7 @@ class Server(Service):
             endpoint.listen(site).addCallbacks(self._ports.append, failures.append)
         if failures:
             self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
+        self._log.info("mneme {version} listens on {where}", version=__version__, where=where)
 
     def startService(self) -> None:
         """Begin to serve."""
@@ -141,6 +144,8 @@ class Server(Service):
             self._log.warn("{warning}", warning=warning)
         for key in config.changes_needing_restart(old, new):
             self._log.warn("{key} has changed, which takes a restart", key=key)
+        if new.api_keys and not old.api_keys and self._on_loopback_only:
+            self._log.warn("With API keys the server can listen beyond loopback, which takes a restart")
         self._log.info("The configuration was reloaded")
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
@@ -151,18 +156,15 @@ class Server(Service):
         closed = self._had_terminal and not os.isatty(0)
         self._parts.reactor.callFromThread(self._parts.reactor.stop if closed else self.reload)
 
-    def _where(self) -> str:
-        return listening.describe(self._parts.sockets) or ", ".join(self._loaded.config.listen)
-
     def _explain_openness(self) -> None:
-        reach = "It listens on loopback only." if self._on_loopback_only() else "Take care who can reach it."
+        if self._on_loopback_only:
+            advice = "It listens on loopback only. To open it to your other machines"
+        else:
+            advice = "It listens beyond loopback. To protect it"
         self._log.warn(
-            "No API keys are set, so whoever reaches this server can read and write. {reach} "
-            "To open it to your other machines, put {example} into {path} and start it again.",
-            reach=reach,
+            "No API keys are set, so whoever reaches this server can read and write. "
+            "{advice}, put {example} into {path} and start it again.",
+            advice=advice,
             example='{"apiKeys": ["a long random text"]}',
-            path=self._loaded.path,
+            path=self._loaded.path.absolute(),
         )
-
-    def _on_loopback_only(self) -> bool:
-        return self._loaded.config.host is None and not self._loaded.config.listen

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -11,7 +11,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
-from mneme import config
+from mneme import __version__, config
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError, UnsafePath
 from mneme.listening import open_sockets
@@ -56,6 +56,18 @@ class Options(usage.Options):
         super().__init__()
         self["listen"] = []
 
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"mneme {__version__}")  # noqa: T201 - what was asked for
+        sys.exit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the options; what is wrong with them is one sentence."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as problem:
+            sys.exit(f"mneme: {problem} (twistd mneme --help lists the options)")
+
     def opt_listen(self, endpoint: str) -> None:
         """Twisted endpoint to listen on instead of host and port, such as ssl:8443:privateKey=key.pem; repeatable."""
         self["listen"].append(endpoint)
@@ -91,6 +103,8 @@ def makeService(options: Options) -> Server:
     """
     from twisted.internet import reactor
 
+    # Before twistd opens its log, too.
+    os.umask(0o077)
     try:
         return _build(cast(Any, reactor), options, dict(os.environ))
     except (StartupError, ConfigError) as problem:
@@ -138,7 +152,7 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         return cast(IStreamServerEndpoint, serverFromString(reactor, text))
     except Exception as problem:  # noqa: BLE001 - each kind of endpoint fails in its own way
         raise StartupError(
-            f"{text!r} is no endpoint to listen on ({problem}): tcp6:port=3847 or unix:/run/mneme.sock would be"
+            f"Cannot listen on {text!r}: {problem}. tcp6:port=3847 or unix:/run/mneme.sock would be endpoints"
         ) from None
 
 

@@ -1,8 +1,7 @@
 """The store on a local disk."""
 
 import contextlib
-import os
-import shutil
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -58,7 +57,7 @@ class DiskStore:
         self._expiries: dict[ProjectId, Millis] = {}
         self._mutex = threading.Lock()
         for unfinished in self._root.glob(f"{layout.UNFINISHED}*"):
-            shutil.rmtree(unfinished)
+            files.clear(unfinished)
 
     def lock(self, project: ProjectId, now: Millis, /) -> Lock | None:
         return self._step(project, lambda p: p.lock(now), None)
@@ -107,10 +106,9 @@ class DiskStore:
             return tuple(project for project, expiry in self._expiries.items() if expiry <= now)
 
     def projects(self) -> Iterator[ProjectId]:
-        for entry in os.scandir(self._root):
-            if not entry.is_dir(follow_symlinks=False):
+        for directory in self._root.iterdir():
+            if directory.is_symlink() or not directory.is_dir():
                 continue
-            directory = Path(entry.path)
             recorded = files.read(directory / layout.IDENTITY)
             project = layout.recorded_id(directory, recorded[0] if recorded else None)
             if project and layout.directory_name(project) == directory.name:
@@ -143,14 +141,14 @@ class DiskStore:
     def _opened(self, project: ProjectId) -> DiskProject | None:
         directory = self._root / layout.directory_name(project)
         try:
-            inode = directory.lstat().st_ino
+            state = directory.lstat()
         except FileNotFoundError:
             self._forget(project)
             adopted = self._adopt(project, directory)
             return self._remember(project, DiskProject(directory)) if adopted else None
         with self._mutex:
             opened = self._open.get(project)
-            if opened and opened.inode == inode:
+            if opened and opened.inode == state.st_ino and stat.S_ISDIR(state.st_mode):
                 self._open.move_to_end(project)
                 return opened
         return self._remember(project, DiskProject(directory))
@@ -200,7 +198,7 @@ class DiskStore:
     def _install(self, project: ProjectId, directory: Path, copy_from: Path | None) -> None:
         """Make a project's directory: filled first, and then put in its place whole."""
         unfinished = directory.with_name(f"{layout.UNFINISHED}{directory.name}")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        files.clear(unfinished)
         try:
             files.make_directory(unfinished / layout.HISTORY)
             identity = msgspec.json.encode(layout.Identity(project.value))
@@ -210,7 +208,8 @@ class DiskStore:
             files.sync_directory(unfinished)
             unfinished.rename(directory)
         except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                files.clear(unfinished)
             raise
         files.sync_directory(self._root)
 

@@ -7,10 +7,13 @@ hang, a link could lead out of the data directory.
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import msgspec
 
 from mneme.errors import DiskFull
 from mneme.model import Millis
@@ -19,9 +22,12 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 TEMPORARY = ".tmp"
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for content that is not the JSON it was told to expect."""
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
-_NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR}
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
 @contextmanager
@@ -85,15 +91,16 @@ def read(path: Path) -> tuple[bytes, os.stat_result] | None:
     """The content of a regular file, and its state from just before it was read; None if there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
     except OSError as error:
-        if error.errno in _NOT_A_FILE:
+        if error.errno in _NO_FILE:
             return None
         raise
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb", buffering=0) as file:
-        state = os.fstat(descriptor)
-        return (file.readall(), state) if stat.S_ISREG(state.st_mode) else None
+        return file.readall(), state
 
 
 def look(path: Path) -> os.stat_result | None:
@@ -103,6 +110,14 @@ def look(path: Path) -> os.stat_result | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return state if stat.S_ISREG(state.st_mode) else None
+
+
+def clear(path: Path) -> None:
+    """Remove whatever lies at `path`; a symbolic link goes, not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def link(source: Path, target: Path) -> None:
@@ -125,9 +140,10 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and its parents, that only this user can enter."""
+    """Make a directory, and its parents, that only this user can enter; durable when this returns."""
     for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
         missing.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        sync_directory(missing.parent)
 
 
 def close_to_others(path: Path, state: os.stat_result) -> None:

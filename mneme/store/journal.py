@@ -1,12 +1,10 @@
 """The journal of a project: a line per version and per lock granted, in order. Its line is what commits a version.
 
 A crash can leave half a line at the end; what it meant was never answered, and it is cut off when the journal is next
-opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is passed over and kept, and no number that it
-may have given is given again.
+opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is passed over and kept.
 """
 
 import os
-import re
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import msgspec
 from twisted.logger import Logger
 
 from mneme import times
-from mneme.model import ClientId, FileName, Kind, Lock, Version
+from mneme.model import ClientId, FileName, Kind, Lock, Millis, Version
 from mneme.store import files
 
 
@@ -36,7 +34,6 @@ class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rena
     time: datetime
 
 
-_NUMBERED = re.compile(r"(\d{8,})-")
 _DECODER = msgspec.json.Decoder(_VersionLine | _LockLine)
 
 
@@ -50,6 +47,8 @@ class Journal:
         self._path = path
         self.versions: list[Version] = []
         self.newest: dict[FileName, Version] = {}
+        self.latest_mtime: dict[FileName, Millis] = {}
+        """The latest mtime that any version of a file has had; an older file may have been put back by hand."""
         self.bases: dict[tuple[ClientId, FileName], int] = {}
         """The version of a file that a client last uploaded itself."""
         self.last_number = 0
@@ -83,9 +82,8 @@ class Journal:
     def _load(self) -> None:
         found = files.read(self._path)
         lines = self._whole_lines(found[0]) if found else []
-        understood = [self._take(number, line) for number, line in enumerate(lines, start=1)]
-        if not all(understood) or not lines:
-            self._skip_numbers_on_disk()
+        for number, line in enumerate(lines, start=1):
+            self._take(number, line)
 
     def _whole_lines(self, content: bytes) -> list[bytes]:
         whole, _, half = content.rpartition(b"\n")
@@ -94,31 +92,16 @@ class Journal:
             os.truncate(self._path, len(content) - len(half))
         return whole.split(b"\n") if whole else []
 
-    def _take(self, number: int, line: bytes) -> bool:
+    def _take(self, number: int, line: bytes) -> None:
         try:
             self._note(_DECODER.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        except files.NOT_JSON as problem:
             self._log.warn(
                 "Passed over line {number} of {path}: {problem}",
                 number=number,
                 path=self._path,
                 problem=problem,
             )
-            return False
-        return True
-
-    def _skip_numbers_on_disk(self) -> None:
-        """Go on after the newest version whose content is there, when the journal may not know of it.
-
-        A number 1 alone is no such version: it is what a crash left of the very first one.
-        """
-        try:
-            names = os.listdir(self._path.parent)
-        except FileNotFoundError:
-            return
-        highest = max((int(found[1]) for name in names if (found := _NUMBERED.match(name))), default=0)
-        if highest > 1:
-            self.last_number = max(self.last_number, highest)
 
     def _note(self, line: _VersionLine | _LockLine) -> None:
         if isinstance(line, _LockLine):
@@ -140,6 +123,9 @@ class Journal:
     def _note_version(self, version: Version) -> None:
         self.versions.append(version)
         self.newest[version.file] = version
+        self.latest_mtime[version.file] = max(
+            version.mtime, self.latest_mtime.get(version.file, version.mtime)
+        )
         self.last_number = max(self.last_number, version.number)
         if version.client is not None:
             self.bases[version.client, version.file] = version.number

@@ -10,12 +10,14 @@ projects/<directory>/
 ```
 """
 
+import os
 import re
 from pathlib import Path
 
 import msgspec
 
 from mneme.model import FileName, ProjectId, digest
+from mneme.store import files
 
 PROJECTS = "projects"
 HISTORY = ".history"
@@ -29,6 +31,7 @@ MAX_NAME = 255
 """Bytes in the name of a directory, on any file system worth using."""
 
 _OWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_VERSION_NAME = re.compile(r"(\d{8,})-")
 _OTHER_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 _PREFIX_LENGTH = 60
 _DIGEST_LENGTH = 16
@@ -61,7 +64,7 @@ def recorded_id(directory: Path, recorded: bytes | None) -> ProjectId | None:
     if recorded is not None:
         try:
             return ProjectId(msgspec.json.decode(recorded, type=Identity).id)
-        except msgspec.DecodeError:
+        except files.NOT_JSON:
             return None
     return ProjectId(directory.name) if _OWN_NAME.fullmatch(directory.name) else None
 
@@ -69,6 +72,15 @@ def recorded_id(directory: Path, recorded: bytes | None) -> ProjectId | None:
 def version_path(history: Path, number: int, file: FileName) -> Path:
     """Where the content of a version lies."""
     return history / f"{number:08}-{file.value}"
+
+
+def numbered(history: Path) -> list[tuple[int, str]]:
+    """The version files in a history, which need not exist, as number and name."""
+    try:
+        names = os.listdir(history)
+    except FileNotFoundError:
+        return []
+    return [(int(found[1]), name) for name in names if (found := _VERSION_NAME.match(name))]
 
 
 def next_path(project: Path, file: FileName) -> Path:

@@ -6,6 +6,7 @@ import msgspec
 
 from mneme import times
 from mneme.model import ClientId, Lock
+from mneme.store import files
 
 
 class _LockFile(msgspec.Struct, frozen=True, rename="camel"):
@@ -30,7 +31,7 @@ def decode(content: bytes) -> Lock | None:
     """The lock in `content`; None if there is none to be read: empty, broken, or of another shape."""
     try:
         found = msgspec.json.decode(content, type=_LockFile)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except files.NOT_JSON:
         return None
     return Lock(
         ClientId(found.client_id),

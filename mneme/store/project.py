@@ -93,7 +93,7 @@ class DiskProject:
         if found and lock:
             self._lock = (_mark(found[1]), lock)
         elif os.path.lexists(self._lock_path):
-            self._set_lock_aside()
+            self._set_aside(self._lock_path)
         return lock
 
     def lock(self, now: Millis) -> Lock | None:
@@ -237,6 +237,8 @@ class DiskProject:
 
     def _advance_head(self, version: Version) -> _Seen:
         head = self._directory / version.file.value
+        if head.is_dir() and not head.is_symlink():
+            self._set_aside(head)
         self._next_path(version.file).rename(head)
         return self._remember(version, head.lstat())
 
@@ -246,8 +248,10 @@ class DiskProject:
         return self._seen[version.file]
 
     def _next_mtime(self, file: FileName, now: Millis) -> Millis:
-        seen, newest = self._seen.get(file), self._journal.newest.get(file)
-        return Millis(max(now, seen.head.mtime + 1 if seen else now, newest.mtime + 1 if newest else now))
+        seen, latest = self._seen.get(file), self._journal.latest_mtime.get(file)
+        return Millis(
+            max(now, seen.head.mtime + 1 if seen else now, latest + 1 if latest is not None else now)
+        )
 
     def _write_version(self, version: Version, content: bytes, mtime_ns: int) -> None:
         files.write_new(self._version_path(version), content, mtime_ns)
@@ -261,7 +265,6 @@ class DiskProject:
     def _make_history(self) -> None:
         if not self._history.exists():
             files.make_directory(self._history)
-            files.sync_directory(self._directory)
 
     # The lock file
 
@@ -272,35 +275,61 @@ class DiskProject:
         self._lock_path.unlink(missing_ok=True)
         files.sync_directory(self._directory)
 
-    def _set_lock_aside(self) -> None:
-        aside = self._lock_path.with_name(f"{layout.LOCK}.damaged-{secrets.token_hex(4)}")
-        self._lock_path.rename(aside)
+    def _set_aside(self, path: Path) -> None:
+        """Take what lies in the way of a file out of it, without losing it."""
+        aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+        path.rename(aside)
+        state = files.look(aside)
+        if state:
+            files.close_to_others(aside, state)
         self._log.warn(
-            "{path} held no lock that can be read: set aside as {aside}", path=self._lock_path, aside=aside
+            "{path} is in the way, holding nothing to be read: moved to {aside}", path=path, aside=aside
         )
 
     # Recovery
 
     def _recover(self) -> None:
-        last = self._journal.versions[-1] if self._journal.versions else None
         for name in os.listdir(self._directory):
             if name.endswith(files.TEMPORARY) and name.startswith(layout.LOCK):
                 (self._directory / name).unlink()
         for file in FileName:
-            waiting = files.read(self._next_path(file))
-            if waiting is None:
-                continue
-            committed = last is not None and last.file is file and last.sha256 == digest(waiting[0])
-            if last and committed and self._head_is_ours(file):
-                self._advance_head(last)
-                self._log.info(
-                    "Rolled {path} forward to version {n}", path=self._directory / file.value, n=last.number
-                )
-            else:
-                self._next_path(file).unlink()
-        for file in FileName:
-            uncommitted = layout.version_path(self._history, self._journal.last_number + 1, file)
-            uncommitted.unlink(missing_ok=True)
+            self._finish_or_drop(file)
+        self._drop_uncommitted()
+
+    def _finish_or_drop(self, file: FileName) -> None:
+        """Rename a waiting link to the head if the journal has its version; else nobody was told of it."""
+        waiting = files.read(self._next_path(file))
+        newest = self._journal.newest.get(file)
+        if waiting and newest and newest.sha256 == digest(waiting[0]) and self._head_is_ours(file):
+            self._advance_head(newest)
+            self._log.info(
+                "Rolled {file} forward to version {n}", file=self._directory / file.value, n=newest.number
+            )
+        else:
+            files.clear(self._next_path(file))
+
+    def _drop_uncommitted(self) -> None:
+        """Remove what a crash left of a version that was not committed: one file with the next number.
+
+        Anything else that the journal does not know of was committed, and the journal has lost lines: it is kept, and
+        its numbers are not given again.
+        """
+        unknown = {
+            number: self._history / name
+            for number, name in layout.numbered(self._history)
+            if number > self._journal.last_number
+        }
+        if list(unknown) == [self._journal.last_number + 1] and not self._is_head(*unknown.values()):
+            unknown.popitem()[1].unlink()
+        elif unknown:
+            self._journal.last_number = max(unknown)
+            self._log.warn(
+                "The journal of {path} lacks versions up to {n}", path=self._directory, n=max(unknown)
+            )
+
+    def _is_head(self, version: Path) -> bool:
+        inodes = {s.st_ino for s in (files.look(self._directory / file.value) for file in FileName) if s}
+        return version.lstat().st_ino in inodes
 
     def _head_is_ours(self, file: FileName) -> bool:
         """Whether nobody has edited the head by hand since the crash, so that nothing is lost by replacing it."""

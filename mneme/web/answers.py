@@ -1,10 +1,10 @@
 """Answers before they are sent."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import msgspec
 from attrs import field, frozen
-from twisted.web.http import RESPONSES
 from twisted.web.server import Request
 
 
@@ -26,7 +26,7 @@ def prepare(request: Request, answer: Answer) -> bytes:
     """Set the status and the headers of `answer`, and return its body for Klein to send."""
     for name, value in _headers(answer):
         request.setHeader(name, value)
-    request.setResponseCode(answer.status)
+    request.setResponseCode(answer.status, _phrase(answer.status))
     return answer.body
 
 
@@ -38,9 +38,13 @@ def send(request: Request, answer: Answer) -> None:
 
 def as_bytes(answer: Answer) -> bytes:
     """The whole answer as it goes over a connection that closes after it, for where there is no request to answer."""
-    head = [b"HTTP/1.1 %d %s" % (answer.status, RESPONSES.get(answer.status, b"Error"))]
+    head = [b"HTTP/1.1 %d %s" % (answer.status, _phrase(answer.status))]
     head += [b"%s: %s" % header for header in (*_headers(answer), (b"Connection", b"close"))]
     return b"\r\n".join([*head, b"", answer.body])
+
+
+def _phrase(status: int) -> bytes:
+    return HTTPStatus(status).phrase.encode()
 
 
 def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:

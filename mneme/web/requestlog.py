@@ -10,11 +10,11 @@ from mneme.web import reading
 
 _FORMAT = "{address} {client} {method} {project} {place} {status} {bytes} bytes {milliseconds:.1f} ms{ending}"
 
+_log = Logger("mneme.request")
+
 
 class RequestLog:
     """Writes the line: who asked for what, what it came to, and how long it took."""
-
-    _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class RequestLog:
 
     def _write(self, hung_up: object, request: Request, started: float) -> None:
         project, place = _place(request)
-        self._log.info(
+        _log.info(
             _FORMAT,
             address=address_of(request),
             client=_client(request),
@@ -41,7 +41,9 @@ class RequestLog:
 
 def address_of(request: Request) -> str:
     """The address that the request came from; `local` for a socket in the file system."""
-    return getattr(request.getClientAddress(), "host", "local")
+    host: str = getattr(request.getClientAddress(), "host", "local")
+    # How an IPv4 address looks from a socket that listens for both families.
+    return host.removeprefix("::ffff:")
 
 
 def _place(request: Request) -> tuple[str, str]:

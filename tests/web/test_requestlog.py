@@ -13,7 +13,7 @@ KEY = "alpha-key-0123456789"
 def _lines(stub: Stub, method: str, path: str, headers: dict[str, str]) -> list[LogEvent]:
     with capturedLogs() as logged:
         stub.ask(method, path, headers)
-    return [event for event in logged if event.get("log_namespace", "").endswith("RequestLog")]
+    return [event for event in logged if event.get("log_namespace") == "mneme.request"]
 
 
 def test_a_request_leaves_one_line_that_says_who_what_and_how_it_ended() -> None:

@@ -1,0 +1,877 @@
+"""The store on disk: the promises of a store, and what it owes to a data directory that people look into."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from twisted.logger import capturedLogs, formatEvent
+
+from mneme.errors import UnsafePath
+from mneme.model import (
+    Accepted,
+    Document,
+    FileName,
+    Granted,
+    HeldBy,
+    Kind,
+    Lock,
+    Millis,
+    ProjectId,
+    Upload,
+    Version,
+)
+from mneme.store import Store, disk, layout
+from mneme.store.disk import DiskStore
+from tests import memory
+from tests.store.looking import (
+    ALPHA,
+    ANA,
+    BEN,
+    NAMES,
+    NOW,
+    ORG,
+    TTL,
+    directory_of,
+    journal_path,
+    leftovers,
+    node_lock,
+    node_project,
+    see,
+)
+from tests.store.store_contract import StoreContract, head_of, lock_of
+
+LOG = FileName.LOG
+EXPIRY = Millis(NOW + TTL)
+NODE_LOCK = Lock(ANA, NOW, EXPIRY, 0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data directory that does not exist yet."""
+    return tmp_path / "data"
+
+
+class TestDiskStore(StoreContract):
+    """`DiskStore`, used on and on."""
+
+    @pytest.fixture
+    def store(self, root: Path) -> Store:
+        """A new one."""
+        return DiskStore(root)
+
+
+class Restarted:
+    """A `DiskStore` that is opened anew for every step, as if the server had been restarted in between."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        step: Callable[..., object] = getattr(DiskStore(self._root), name)
+        return step
+
+
+class TestRestartedDiskStore(StoreContract):
+    """`DiskStore`, restarted between every two steps."""
+
+    @pytest.fixture
+    def store(self, root: Path) -> Iterator[Store]:
+        """A new one; leaves nothing behind but projects."""
+        yield Restarted(root)  # type: ignore[misc]
+        if root.exists():
+            assert leftovers(root) == []
+
+    def test_expired_names_the_projects_to_reap(self, held: Store) -> None:
+        """A store that was just opened knows nothing of locks before the projects were recovered."""
+        assert held.expired(EXPIRY) == ()
+
+
+class TestCrowdedDiskStore(StoreContract):
+    """`DiskStore` with room for the bookkeeping of one project only."""
+
+    @pytest.fixture
+    def store(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """A new one."""
+        monkeypatch.setattr(disk, "MAX_OPEN_PROJECTS", 1)
+        return DiskStore(root)
+
+
+class TestDiskStoreWithoutHardLinks(StoreContract):
+    """`DiskStore` on a file system that has no hard links."""
+
+    @pytest.fixture
+    def store(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """A new one."""
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        return DiskStore(root)
+
+
+@pytest.fixture
+def store(root: Path) -> DiskStore:
+    """A store with nothing in it."""
+    return DiskStore(root)
+
+
+@pytest.fixture
+def alpha(root: Path, store: DiskStore) -> Path:
+    """The directory of a project that Ana has locked, with one file."""
+    store.acquire(ALPHA, ANA, NOW, TTL)
+    store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW)
+    return directory_of(root, ALPHA)
+
+
+def everything(directory: Path) -> dict[str, tuple[int, int]]:
+    """Every path below a directory, with its inode and the time of its last change."""
+    found = {}
+    for path in (directory, *directory.rglob("*")):
+        state = path.lstat()
+        found[str(path)] = state.st_ino, state.st_ctime_ns
+    return found
+
+
+def modes(directory: Path) -> dict[str, int]:
+    """The permissions of everything below a directory."""
+    return {str(p.relative_to(directory)): stat.S_IMODE(p.lstat().st_mode) for p in directory.rglob("*")}
+
+
+class TestReading:
+    """Reading a project that was never written leaves no trace."""
+
+    @pytest.mark.parametrize("project", [ALPHA, ORG, ProjectId(".."), ProjectId("x" * 512)])
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_reading_what_is_not_there_creates_nothing(
+        self, root: Path, project: ProjectId, restarted: bool
+    ) -> None:
+        """Nor does a write that is refused for want of a lock."""
+        store = DiskStore(root)
+        before = everything(root)
+        for _ in range(2):
+            store.lock(project, NOW)
+            store.heads(project, NOW)
+            store.read(project, LOG, NOW)
+            store.versions(project)
+            store.content(project, 1)
+            store.extend(project, ANA, NOW, TTL)
+            store.release(project, ANA, NOW)
+            store.upload(project, Upload(LOG, b"x", ANA), NOW)
+            store.reap(project, NOW)
+            store.recover(project)
+            store.expired(NOW)
+            assert list(store.projects()) == []
+            store = DiskStore(root) if restarted else store
+        assert everything(root) == before
+
+    def test_reading_what_is_known_changes_nothing(self, root: Path, store: DiskStore, alpha: Path) -> None:
+        """Lists and downloads of a project in use write nothing to the disk."""
+        before = everything(root)
+        store.heads(ALPHA, NOW)
+        store.read(ALPHA, LOG, NOW)
+        store.lock(ALPHA, NOW)
+        store.versions(ALPHA)
+        store.content(ALPHA, 1)
+        store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW)
+        assert everything(root) == before
+
+
+class TestPermissions:
+    """What people remember is nobody else's business."""
+
+    def test_everything_is_closed_to_others_whatever_the_umask(self, root: Path) -> None:
+        """0700 and 0600, even for a user whose files are open by default."""
+        before = os.umask(0)
+        try:
+            store = DiskStore(root)
+            store.acquire(ORG, ANA, NOW, TTL)
+            store.upload(ORG, Upload(LOG, b"one\n", ANA), NOW)
+        finally:
+            os.umask(before)
+        found = modes(root)
+        assert {mode for path, mode in found.items() if (root / path).is_dir()} == {0o700}
+        assert {mode for path, mode in found.items() if not (root / path).is_dir()} == {0o600}
+        assert stat.S_IMODE(root.stat().st_mode) == 0o700
+        assert len(found) == 8
+
+    def test_what_was_found_open_is_closed(self, root: Path) -> None:
+        """The Node server's directories when they are opened, its files when they are taken in."""
+        directory = directory_of(root, ALPHA)
+        node_project(directory, {"log.jsonl": b"one\n"})
+        root.chmod(0o755)
+        directory.chmod(0o755)
+        directory.parent.chmod(0o755)
+        store = DiskStore(root)
+        store.heads(ALPHA, NOW)
+        assert set(modes(root).values()) == {0o700, 0o600}
+
+    def test_the_lock_of_the_node_server_becomes_ours_when_written(self, root: Path) -> None:
+        """A lock file that is replaced is closed to others too."""
+        node_project(directory_of(root, ALPHA), {}, NODE_LOCK)
+        store = DiskStore(root)
+        store.extend(ALPHA, ANA, NOW, TTL)
+        assert modes(root)["projects/alpha/.lock.json"] == 0o600
+
+
+class TestNodeData:
+    """A directory as the Node server leaves it works as it stands."""
+
+    @pytest.fixture
+    def contents(self) -> dict[str, bytes]:
+        """All five files, as large as in daily use."""
+        return memory.memory(3)
+
+    @pytest.fixture
+    def node(self, root: Path, contents: dict[str, bytes]) -> Path:
+        """A project of the Node server, locked by Ana."""
+        node_project(directory_of(root, ALPHA), contents, NODE_LOCK)
+        return directory_of(root, ALPHA)
+
+    def test_files_are_served_byte_for_byte_with_their_mtimes(
+        self, root: Path, node: Path, contents: dict[str, bytes]
+    ) -> None:
+        """To the millisecond, as the Node server told them, rounded down as JavaScript does."""
+        mtimes = {name: (node / name).stat().st_mtime_ns // 1_000_000 for name in NAMES}
+        store = DiskStore(root)
+        heads = store.heads(ALPHA, NOW)
+        assert [(h.file.value, h.size, h.mtime) for h in heads] == [
+            (name, len(contents[name]), mtimes[name]) for name in NAMES
+        ]
+        for head in heads:
+            assert store.read(ALPHA, head.file, NOW) == Document(head, contents[head.file.value])
+
+    def test_files_are_taken_in_once_as_versions_of_kind_found(
+        self, root: Path, node: Path, contents: dict[str, bytes]
+    ) -> None:
+        """They stay the files they were; a restart takes nothing in again."""
+        inodes = {name: (node / name).stat().st_ino for name in NAMES}
+        store = DiskStore(root)
+        assert store.versions(ALPHA) == ()
+        for _ in range(2):
+            store.heads(ALPHA, NOW)
+            versions = store.versions(ALPHA)
+            assert [(v.number, v.file.value, v.kind, v.client, v.base) for v in versions] == [
+                (number, name, Kind.FOUND, None, None) for number, name in enumerate(NAMES, start=1)
+            ]
+            assert [store.content(ALPHA, v.number) for v in versions] == list(contents.values())
+            store = DiskStore(root)
+        assert {name: (node / name).stat().st_ino for name in NAMES} == inodes
+
+    def test_a_download_takes_in_its_own_file_alone(self, root: Path, node: Path) -> None:
+        """What nobody has touched is left alone."""
+        store = DiskStore(root)
+        store.read(ALPHA, FileName.ENTITIES, NOW)
+        assert [version.file for version in store.versions(ALPHA)] == [FileName.ENTITIES]
+
+    def test_its_lock_is_honoured(self, root: Path, node: Path) -> None:
+        """Its holder, and nobody else, may write: the lock is as good as one of ours, but has no token."""
+        store = DiskStore(root)
+        assert store.lock(ALPHA, NOW) == NODE_LOCK
+        assert store.acquire(ALPHA, BEN, NOW, TTL) == HeldBy(NODE_LOCK)
+        assert store.upload(ALPHA, Upload(LOG, b"x", BEN), NOW) == HeldBy(NODE_LOCK)
+        assert store.upload(ALPHA, Upload(LOG, b"x", ANA, token=0), NOW) != HeldBy(NODE_LOCK)
+        assert store.lock(ALPHA, EXPIRY) is None
+        assert lock_of(store.acquire(ALPHA, BEN, EXPIRY, TTL)).token == 1
+
+    def test_its_holder_gets_a_token_by_acquiring_again(self, root: Path, node: Path) -> None:
+        """A heartbeat gives none."""
+        store = DiskStore(root)
+        assert lock_of(store.extend(ALPHA, ANA, NOW, TTL)).token == 0
+        assert lock_of(store.acquire(ALPHA, ANA, NOW, TTL)).token == 1
+
+    def test_its_expired_lock_is_found_and_reaped(self, root: Path, node: Path) -> None:
+        """Once the server has looked at the project, as it does when it starts."""
+        store = DiskStore(root)
+        for project in store.projects():
+            store.recover(project)
+        assert store.expired(EXPIRY) == (ALPHA,)
+        assert store.reap(ALPHA, EXPIRY) == NODE_LOCK
+        assert not (node / layout.LOCK).exists()
+
+    def test_an_upload_keeps_what_was_found(self, root: Path, node: Path, contents: dict[str, bytes]) -> None:
+        """The file of the Node server is version 1, the upload 2, with a later mtime."""
+        store = DiskStore(root)
+        head = head_of(store.upload(ALPHA, Upload(LOG, b"new\n", ANA), Millis(NOW - 10 * 86_400_000)))
+        assert head.version == 2
+        assert store.content(ALPHA, 1) == contents["log.jsonl"]
+        assert head.mtime == store.versions(ALPHA)[0].mtime + 1
+
+    def test_an_upload_of_what_was_found_changes_nothing(
+        self, root: Path, node: Path, contents: dict[str, bytes]
+    ) -> None:
+        """A machine that pushes what the Node server had already sees the mtime it knew."""
+        store = DiskStore(root)
+        mtime = (node / "log.jsonl").stat().st_mtime_ns // 1_000_000
+        head = head_of(store.upload(ALPHA, Upload(LOG, contents["log.jsonl"], ANA), NOW))
+        assert (head.version, head.mtime) == (1, mtime)
+
+    def test_projects_of_the_node_server_are_listed(self, root: Path, node: Path) -> None:
+        """By the names of their directories, which are their ids."""
+        assert list(DiskStore(root).projects()) == [ALPHA]
+
+    def test_strange_things_beside_projects_are_passed_over(self, root: Path, node: Path) -> None:
+        """Files, links, directories whose names are no ids, identities that are none or another's."""
+        projects = node.parent
+        (projects / "notes.txt").write_text("hello")
+        (projects / "link").symlink_to(node)
+        (projects / "a.b").mkdir()
+        (projects / ".git").mkdir()
+        for name, identity in (("broken", b"{"), ("other", b'{"id":"alpha"}'), ("empty", b'{"id":""}')):
+            (projects / name).mkdir()
+            (projects / name / layout.IDENTITY).write_bytes(identity)
+        assert list(DiskStore(root).projects()) == [ALPHA]
+
+    def test_an_identity_that_cannot_be_read_hides_no_other_project(self, root: Path, node: Path) -> None:
+        """Not if it is a directory, nor a link, nor JSON without an end."""
+        (node.parent / "a-directory" / layout.IDENTITY).mkdir(parents=True)
+        (node.parent / "a-link").mkdir()
+        (node.parent / "a-link" / layout.IDENTITY).symlink_to("/dev/zero")
+        (node.parent / "deep").mkdir()
+        (node.parent / "deep" / layout.IDENTITY).write_bytes(b'{"a":' + b"[" * 100_000)
+        assert ALPHA in list(DiskStore(root).projects())
+
+
+class TestAdoption:
+    """An id that the Node server kept in a directory it shared with others gets a copy of its own."""
+
+    @pytest.fixture
+    def shared(self, root: Path) -> Path:
+        """What the Node server kept for `org/repo`, or for `org_repo`, or for both."""
+        directory = root / layout.PROJECTS / "org_repo"
+        node_project(directory, memory.memory(4), NODE_LOCK)
+        return directory
+
+    def test_its_files_and_its_lock_are_copied(self, root: Path, shared: Path) -> None:
+        """With their mtimes; the originals stay as they are."""
+        before = everything(shared)
+        store = DiskStore(root)
+        heads = store.heads(ORG, NOW)
+        assert [(h.file.value, h.mtime) for h in heads] == [
+            (name, (shared / name).stat().st_mtime_ns // 1_000_000) for name in NAMES
+        ]
+        assert see(directory_of(root, ORG)).heads == see(shared).heads
+        assert store.lock(ORG, NOW) == NODE_LOCK
+        assert everything(shared) == before
+
+    def test_it_is_logged(self, root: Path, shared: Path) -> None:
+        """Whoever wonders where the memory came from finds it."""
+        with capturedLogs() as events:
+            DiskStore(root).heads(ORG, NOW)
+        [text] = [str(formatEvent(event)) for event in events]
+        assert "org/repo" in text
+        assert str(shared) in text
+
+    @pytest.mark.parametrize("step", ["lock", "heads", "read", "acquire", "upload", "recover", "versions"])
+    def test_whatever_touches_the_id_first_adopts(self, root: Path, shared: Path, step: str) -> None:
+        """The first step already sees what was there."""
+        store = DiskStore(root)
+        steps: dict[str, Callable[[], object]] = {
+            "lock": lambda: store.lock(ORG, NOW),
+            "heads": lambda: store.heads(ORG, NOW),
+            "read": lambda: store.read(ORG, LOG, NOW),
+            "acquire": lambda: store.acquire(ORG, BEN, NOW, TTL),
+            "upload": lambda: store.upload(ORG, Upload(LOG, b"x", BEN), NOW),
+            "recover": lambda: store.recover(ORG),
+            "versions": lambda: store.versions(ORG),
+        }
+        outcome = steps[step]()
+        if step in ("acquire", "upload"):
+            assert outcome == HeldBy(NODE_LOCK)
+        assert see(directory_of(root, ORG)).heads == see(shared).heads
+
+    def test_each_id_gets_a_copy_of_its_own(self, root: Path, shared: Path) -> None:
+        """What one of them writes then is seen by none of the others."""
+        store = DiskStore(root)
+        dotted = ProjectId("org.repo")
+        for project in (ORG, dotted, ProjectId("org_repo")):
+            assert isinstance(store.upload(project, Upload(LOG, project.value.encode(), ANA), NOW), Accepted)
+        for project in (ORG, dotted, ProjectId("org_repo")):
+            document = store.read(project, LOG, NOW)
+            assert document
+            assert document.content == project.value.encode()
+        assert {p.value for p in store.projects()} == {"org/repo", "org.repo", "org_repo"}
+
+    def test_an_emoji_is_two_underscores_to_the_node_server(self, root: Path) -> None:
+        """It counted UTF-16 code units."""
+        node_project(root / layout.PROJECTS / "my__", {"log.jsonl": b"one\n"})
+        node_project(root / layout.PROJECTS / "my_", {"log.jsonl": b"other\n"})
+        store = DiskStore(root)
+        for name, content in (("my🧠", b"one\n"), ("my記", b"other\n")):
+            document = store.read(ProjectId(name), LOG, NOW)
+            assert document
+            assert document.content == content
+
+    def test_a_long_id_is_found_under_its_own_name(self, root: Path) -> None:
+        """The Node server had no shorter name for it; what is too long for a file system it cannot have had."""
+        long = ProjectId("x" * 255)
+        node_project(root / layout.PROJECTS / long.value, {"log.jsonl": b"one\n"})
+        store = DiskStore(root)
+        assert store.read(long, LOG, NOW)
+        assert store.read(ProjectId("x" * 256), LOG, NOW) is None
+
+    def test_nothing_is_adopted_from_what_this_server_made(self, root: Path, store: DiskStore) -> None:
+        """`org_repo` is a project of its own here, and nobody else's memory."""
+        store.acquire(ProjectId("org_repo"), ANA, NOW, TTL)
+        store.upload(ProjectId("org_repo"), Upload(LOG, b"secret", ANA), NOW)
+        assert store.heads(ORG, NOW) == ()
+        assert store.lock(ORG, NOW) is None
+        assert not directory_of(root, ORG).exists()
+
+    def test_nothing_is_adopted_once_the_id_has_a_directory(self, root: Path, store: DiskStore) -> None:
+        """What the Node server writes later is not this server's to take."""
+        store.acquire(ORG, ANA, NOW, TTL)
+        node_project(root / layout.PROJECTS / "org_repo", {"log.jsonl": b"late"})
+        assert store.heads(ORG, NOW) == ()
+        assert DiskStore(root).heads(ORG, NOW) == ()
+
+    @pytest.mark.parametrize("kind", ["file", "link"])
+    def test_nothing_is_adopted_from_what_is_no_directory(
+        self, root: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """A link could lead anywhere."""
+        store = DiskStore(root)
+        elsewhere = tmp_path / "elsewhere"
+        node_project(elsewhere, {"log.jsonl": b"secret"})
+        place = root / layout.PROJECTS / "org_repo"
+        if kind == "file":
+            place.write_text("hello")
+        else:
+            place.symlink_to(elsewhere)
+        assert store.heads(ORG, NOW) == ()
+        assert not directory_of(root, ORG).exists()
+
+    def test_links_among_the_files_are_not_followed(self, root: Path, shared: Path, tmp_path: Path) -> None:
+        """What they lead to is not this project's."""
+        (tmp_path / "secret").write_text("secret")
+        (shared / "log.jsonl").unlink()
+        (shared / "log.jsonl").symlink_to(tmp_path / "secret")
+        store = DiskStore(root)
+        assert [head.file.value for head in store.heads(ORG, NOW)] == list(NAMES[1:])
+
+    def test_a_copy_that_was_begun_is_begun_anew(self, root: Path, shared: Path) -> None:
+        """What a crash left of it is gone, with the server restarted or not."""
+        begun = root / layout.PROJECTS / f"{layout.UNFINISHED}{layout.directory_name(ORG)}"
+        store = DiskStore(root)
+        begun.mkdir()
+        (begun / "log.jsonl").write_text("half")
+        store.heads(ORG, NOW)
+        assert see(directory_of(root, ORG)).heads == see(shared).heads
+        begun.mkdir()
+        assert leftovers(root) == [begun.name]
+        DiskStore(root)
+        assert leftovers(root) == []
+
+
+class TestHandEdits:
+    """What was changed by hand is what is served."""
+
+    def edited(self, store: DiskStore) -> tuple[bytes, Version]:
+        """What is served of the log now, and its newest version."""
+        document = store.read(ALPHA, LOG, NOW)
+        assert document
+        newest = [version for version in store.versions(ALPHA) if version.file is LOG][-1]
+        assert document.head.version == newest.number
+        return document.content, newest
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_a_file_edited_in_place(self, root: Path, store: DiskStore, alpha: Path, restarted: bool) -> None:
+        """It is served and taken in, with its own mtime."""
+        (alpha / "log.jsonl").write_bytes(b"by hand\n")
+        store = DiskStore(root) if restarted else store
+        content, newest = self.edited(store)
+        assert (content, newest.kind, newest.number) == (b"by hand\n", Kind.FOUND, 2)
+        assert newest.mtime == (alpha / "log.jsonl").stat().st_mtime_ns // 1_000_000
+        assert store.content(ALPHA, 2) == b"by hand\n"
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_a_file_replaced_by_another(
+        self, root: Path, store: DiskStore, alpha: Path, restarted: bool
+    ) -> None:
+        """As editors do it: what was there before is still in the history."""
+        (alpha / "new").write_bytes(b"by hand\n")
+        (alpha / "new").rename(alpha / "log.jsonl")
+        store = DiskStore(root) if restarted else store
+        content, newest = self.edited(store)
+        assert (content, newest.kind, newest.number) == (b"by hand\n", Kind.FOUND, 2)
+        assert [store.content(ALPHA, number) for number in (1, 2)] == [b"one\n", b"by hand\n"]
+
+    def test_an_edit_of_the_same_size_within_the_same_millisecond(
+        self, store: DiskStore, alpha: Path
+    ) -> None:
+        """A server that runs sees every edit, even one whose tool puts the mtime back."""
+        before = (alpha / "log.jsonl").stat().st_mtime_ns
+        (alpha / "new").write_bytes(b"two\n")
+        os.utime(alpha / "new", ns=(before, before))
+        (alpha / "new").rename(alpha / "log.jsonl")
+        content, newest = self.edited(store)
+        assert (content, newest.kind) == (b"two\n", Kind.FOUND)
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_a_deleted_file_is_gone(self, root: Path, store: DiskStore, alpha: Path, restarted: bool) -> None:
+        """It is not listed, and its versions stay; an upload brings it back, later than it ever was."""
+        (alpha / "log.jsonl").unlink()
+        store = DiskStore(root) if restarted else store
+        assert store.heads(ALPHA, NOW) == ()
+        assert store.read(ALPHA, LOG, NOW) is None
+        assert store.content(ALPHA, 1) == b"one\n"
+        head = head_of(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW))
+        assert (head.version, head.mtime) == (2, NOW + 1)
+        assert self.edited(store)[0] == b"one\n"
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_a_touched_file_is_no_new_version(
+        self, root: Path, store: DiskStore, alpha: Path, restarted: bool
+    ) -> None:
+        """It is listed with its new mtime, so that clients fetch it, which does no harm."""
+        mtime = Millis(NOW + 123_456)
+        os.utime(alpha / "log.jsonl", ns=(mtime * 1_000_000, mtime * 1_000_000))
+        store = DiskStore(root) if restarted else store
+        [head] = store.heads(ALPHA, NOW)
+        assert (head.version, head.mtime) == (1, mtime)
+        assert len(store.versions(ALPHA)) == 1
+        assert head_of(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW)) == head
+
+    def test_a_file_put_there_anew(self, store: DiskStore, alpha: Path) -> None:
+        """Beside files that came by upload."""
+        (alpha / "entities.json").write_bytes(b"{}")
+        assert [head.file for head in store.heads(ALPHA, NOW)] == [LOG, FileName.ENTITIES]
+        assert store.versions(ALPHA)[-1].kind is Kind.FOUND
+
+    def test_a_file_put_back_is_no_new_version(self, store: DiskStore, alpha: Path) -> None:
+        """What was moved away and back again is what it was."""
+        (alpha / "log.jsonl").rename(alpha / "log.old")
+        assert store.heads(ALPHA, NOW) == ()
+        (alpha / "log.old").rename(alpha / "log.jsonl")
+        assert [head.version for head in store.heads(ALPHA, NOW)] == [1]
+        assert len(store.versions(ALPHA)) == 1
+
+    def test_an_older_file_put_back_is_served_with_its_old_mtime(self, store: DiskStore, alpha: Path) -> None:
+        """As `cp -p` from a backup; the next upload is later than both."""
+        store.upload(ALPHA, Upload(LOG, b"two\n", ANA), Millis(NOW + 10))
+        old = Millis(NOW - 5_000)
+        (alpha / "backup").write_bytes(b"one\n")
+        os.utime(alpha / "backup", ns=(old * 1_000_000, old * 1_000_000))
+        (alpha / "backup").rename(alpha / "log.jsonl")
+        [head] = store.heads(ALPHA, NOW)
+        assert (head.version, head.mtime) == (3, old)
+        assert head_of(store.upload(ALPHA, Upload(LOG, b"three\n", ANA), NOW)).mtime > NOW + 10 - 1
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_an_upload_over_a_file_from_the_future_is_later_still(
+        self, root: Path, store: DiskStore, alpha: Path, restarted: bool
+    ) -> None:
+        """A machine whose clock was wrong left a file whose time is yet to come."""
+        future = Millis(NOW + 86_400_000)
+        os.utime(alpha / "log.jsonl", ns=(future * 1_000_000 + 999_999, future * 1_000_000 + 999_999))
+        store = DiskStore(root) if restarted else store
+        head = head_of(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW))
+        assert head.mtime == future + 1
+        assert DiskStore(root).heads(ALPHA, NOW) == (head,)
+
+    def test_an_upload_over_a_hand_edit_keeps_the_edit(self, store: DiskStore, alpha: Path) -> None:
+        """What nobody had fetched yet is in the history."""
+        (alpha / "log.jsonl").write_bytes(b"by hand\n")
+        assert head_of(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)).version == 3
+        assert store.content(ALPHA, 2) == b"by hand\n"
+
+    def test_an_upload_of_what_the_edit_says_is_no_new_version(self, store: DiskStore, alpha: Path) -> None:
+        """The edit is taken in, and the upload is identical to it."""
+        (alpha / "log.jsonl").write_bytes(b"by hand\n")
+        assert head_of(store.upload(ALPHA, Upload(LOG, b"by hand\n", ANA), NOW)).version == 2
+
+    def test_an_emptied_file_is_an_empty_file(self, store: DiskStore, alpha: Path) -> None:
+        """`> log.jsonl` is an edit."""
+        (alpha / "log.jsonl").write_bytes(b"")
+        assert self.edited(store)[0] == b""
+
+    @pytest.mark.parametrize("kind", ["fifo", "directory", "link", "dangling link", "link to itself"])
+    def test_what_is_no_file_is_not_served(
+        self, root: Path, store: DiskStore, alpha: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """Nobody waits for a pipe, and no link leads out of the data directory; the other files are served."""
+        store.upload(ALPHA, Upload(FileName.ENTITIES, b"{}", ANA), NOW)
+        (tmp_path / "secret").write_text("secret")
+        place(alpha / "log.jsonl", kind, tmp_path / "secret")
+        for opened in (store, DiskStore(root)):
+            assert [head.file for head in opened.heads(ALPHA, NOW)] == [FileName.ENTITIES]
+            assert opened.read(ALPHA, LOG, NOW) is None
+        assert (tmp_path / "secret").read_text() == "secret"
+
+    @pytest.mark.parametrize("kind", ["fifo", "link", "dangling link", "link to itself"])
+    def test_an_upload_replaces_what_is_no_file(
+        self, store: DiskStore, alpha: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """What a link led to is as it was."""
+        (tmp_path / "secret").write_text("secret")
+        place(alpha / "log.jsonl", kind, tmp_path / "secret")
+        assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW), Accepted)
+        assert (alpha / "log.jsonl").read_bytes() == b"two\n"
+        assert (tmp_path / "secret").read_text() == "secret"
+
+    def test_a_directory_in_the_place_of_a_file_hurts_no_other_file(
+        self, root: Path, store: DiskStore, alpha: Path
+    ) -> None:
+        """An upload of that file may fail; the project lives."""
+        place(alpha / "log.jsonl", "directory", alpha)
+        try:
+            store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
+        except (UnsafePath, OSError):
+            pass
+        for opened in (store, DiskStore(root)):
+            outcome = opened.upload(ALPHA, Upload(FileName.ENTITIES, b"{}", ANA), NOW)
+            assert isinstance(outcome, Accepted)
+            assert opened.read(ALPHA, FileName.ENTITIES, NOW)
+
+
+def place(path: Path, kind: str, target: Path) -> None:
+    """Put something else in the place of a file."""
+    path.unlink(missing_ok=True)
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+            (path / "inside").write_text("hello")
+        case "link":
+            path.symlink_to(target)
+        case "dangling link":
+            path.symlink_to(target.with_name("nowhere"))
+        case "link to itself":
+            path.symlink_to(path)
+        case "empty":
+            path.write_bytes(b"")
+        case "half":
+            path.write_bytes(b'{"clientId": "ana')
+        case "no JSON":
+            path.write_bytes(b"\xff\xfe\0")
+        case "of another shape":
+            path.write_bytes(b'["clientId"]')
+        case "bottomless":
+            path.write_bytes(b'{"clientId":' + b"[" * 100_000)
+
+
+class TestLockFiles:
+    """`.lock.json` is a file that people may remove, and find damaged."""
+
+    def test_rm_frees_at_once(self, store: DiskStore, alpha: Path) -> None:
+        """With the server running; the next lock has a larger token."""
+        before = store.lock(ALPHA, NOW)
+        assert before
+        (alpha / layout.LOCK).unlink()
+        assert store.lock(ALPHA, NOW) is None
+        assert lock_of(store.acquire(ALPHA, BEN, NOW, TTL)).token > before.token
+
+    def test_after_rm_nothing_is_left_to_reap(self, store: DiskStore, alpha: Path) -> None:
+        """A project that was named as one to reap may have no lock any more."""
+        (alpha / layout.LOCK).unlink()
+        assert store.expired(EXPIRY) == (ALPHA,)
+        assert store.reap(ALPHA, EXPIRY) is None
+        assert store.expired(EXPIRY) == ()
+
+    def test_tokens_grow_across_rm_and_restarts(self, root: Path) -> None:
+        """Nothing that happens to the lock file makes a token come again."""
+        tokens = []
+        for _ in range(3):
+            store = DiskStore(root)
+            tokens.append(lock_of(store.acquire(ALPHA, ANA, NOW, TTL)).token)
+            (directory_of(root, ALPHA) / layout.LOCK).unlink()
+            tokens.append(lock_of(store.acquire(ALPHA, BEN, NOW, TTL)).token)
+            node_lock(directory_of(root, ALPHA), NODE_LOCK)
+            tokens.append(lock_of(store.acquire(ALPHA, ANA, NOW, TTL)).token)
+            (directory_of(root, ALPHA) / layout.LOCK).write_text("{")
+        assert tokens == sorted(set(tokens))
+
+    def test_a_lock_survives_a_restart_whole(self, root: Path, store: DiskStore, alpha: Path) -> None:
+        """Client, times and token."""
+        assert DiskStore(root).lock(ALPHA, NOW) == store.lock(ALPHA, NOW)
+
+    def test_a_lock_written_while_the_server_runs_counts_at_once(self, store: DiskStore, alpha: Path) -> None:
+        """By the Node server, or by hand."""
+        node_lock(alpha, Lock(BEN, NOW, EXPIRY, 0))
+        assert store.acquire(ALPHA, ANA, NOW, TTL) == HeldBy(Lock(BEN, NOW, EXPIRY, 0))
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            "empty",
+            "half",
+            "no JSON",
+            "of another shape",
+            "bottomless",
+            "directory",
+            "fifo",
+            "link",
+            "dangling link",
+            "link to itself",
+        ],
+    )
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_a_damaged_lock_is_set_aside_and_logged(
+        self, root: Path, store: DiskStore, alpha: Path, tmp_path: Path, kind: str, restarted: bool
+    ) -> None:
+        """It is no lock: the project is free, the log says so once, and what was there is kept beside it."""
+        (tmp_path / "secret").write_text("secret")
+        place(alpha / layout.LOCK, kind, tmp_path / "secret")
+        store = DiskStore(root) if restarted else store
+        with capturedLogs() as events:
+            assert store.lock(ALPHA, NOW) is None
+            assert store.lock(ALPHA, NOW) is None
+        [text] = [str(formatEvent(event)) for event in events]
+        assert str(alpha / layout.LOCK) in text
+        [aside] = alpha.glob(".lock.json.damaged-*")
+        assert str(aside) in text
+        assert isinstance(store.acquire(ALPHA, BEN, NOW, TTL), Granted)
+        assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", BEN), NOW), Accepted)
+        assert (tmp_path / "secret").read_text() == "secret"
+        assert aside.exists(follow_symlinks=False) if kind.startswith("dangling") else True
+
+
+class TestUnsafePlaces:
+    """No link leads the server out of its data directory."""
+
+    def refused(self, store: DiskStore) -> None:
+        """All that can be asked about the project is refused, and the sentence says what is wrong."""
+        for step in (
+            lambda: store.lock(ALPHA, NOW),
+            lambda: store.heads(ALPHA, NOW),
+            lambda: store.read(ALPHA, LOG, NOW),
+            lambda: store.acquire(ALPHA, ANA, NOW, TTL),
+            lambda: store.upload(ALPHA, Upload(LOG, b"x", ANA), NOW),
+            lambda: store.recover(ALPHA),
+        ):
+            with pytest.raises(UnsafePath, match="symbolic link"):
+                step()
+
+    @pytest.mark.parametrize("opened", [False, True])
+    def test_a_project_that_is_a_link_is_refused(
+        self, root: Path, store: DiskStore, alpha: Path, tmp_path: Path, opened: bool
+    ) -> None:
+        """Whether or not the server knew the project before."""
+        alpha.rename(tmp_path / "elsewhere")
+        alpha.symlink_to(tmp_path / "elsewhere")
+        before = everything(tmp_path / "elsewhere")
+        self.refused(store if opened else DiskStore(root))
+        assert everything(tmp_path / "elsewhere") == before
+
+    def test_a_project_that_is_a_file_is_refused(self, store: DiskStore, alpha: Path) -> None:
+        """And is as it was."""
+        shutil.rmtree(alpha)
+        alpha.write_text("hello")
+        self.refused(store)
+        assert alpha.read_text() == "hello"
+
+    def test_a_history_that_is_a_link_is_refused(self, root: Path, alpha: Path, tmp_path: Path) -> None:
+        """Nothing is written where it leads."""
+        (alpha / layout.HISTORY).rename(tmp_path / "elsewhere")
+        (alpha / layout.HISTORY).symlink_to(tmp_path / "elsewhere")
+        before = everything(tmp_path / "elsewhere")
+        self.refused(DiskStore(root))
+        assert everything(tmp_path / "elsewhere") == before
+
+    def test_projects_that_are_a_link_stop_the_start(
+        self, root: Path, store: DiskStore, tmp_path: Path
+    ) -> None:
+        """The whole of them could be anywhere."""
+        (root / layout.PROJECTS).rename(tmp_path / "elsewhere")
+        (root / layout.PROJECTS).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(UnsafePath, match="symbolic link"):
+            DiskStore(root)
+
+    @pytest.mark.parametrize("kind", ["link", "dangling link"])
+    def test_a_journal_that_is_a_link_costs_no_version(
+        self, root: Path, alpha: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """The project may be refused, but nothing that was accepted is removed, and nothing written elsewhere."""
+        (tmp_path / "secret").write_text("secret")
+        place(journal_path(alpha), kind, tmp_path / "secret")
+        store = DiskStore(root)
+        for _ in range(2):
+            try:
+                store.heads(ALPHA, NOW)
+                store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
+            except (UnsafePath, OSError):
+                pass
+        assert (alpha / layout.HISTORY / "00000001-log.jsonl").read_bytes() == b"one\n"
+        assert (tmp_path / "secret").read_text() == "secret"
+
+    @pytest.mark.parametrize("kind", ["link", "dangling link", "fifo"])
+    def test_what_lies_in_the_way_of_an_upload_is_no_lasting_trouble(
+        self, root: Path, alpha: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """Something of a name that the store uses for a moment."""
+        (tmp_path / "secret").write_text("secret")
+        place(layout.next_path(alpha, LOG), kind, tmp_path / "secret")
+        store = DiskStore(root)
+        assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW), Accepted)
+        assert (tmp_path / "secret").read_text() == "secret"
+
+    @pytest.mark.parametrize("kind", ["link", "half"])
+    def test_what_is_called_like_a_copy_begun_does_not_stop_the_start(
+        self, root: Path, store: DiskStore, tmp_path: Path, kind: str
+    ) -> None:
+        """It is no directory of ours, and nothing follows it."""
+        (tmp_path / "secret").mkdir()
+        (tmp_path / "secret" / "kept").write_text("secret")
+        place(root / layout.PROJECTS / f"{layout.UNFINISHED}x", kind, tmp_path / "secret")
+        DiskStore(root).acquire(ALPHA, ANA, NOW, TTL)
+        assert (tmp_path / "secret" / "kept").exists()
+
+
+class TestProjectsThatGo:
+    """A project's directory may be removed, or restored from a copy, while the server runs."""
+
+    def test_a_removed_project_is_empty(self, store: DiskStore, alpha: Path) -> None:
+        """As if it had never been written; the server does not bring it back by itself."""
+        shutil.rmtree(alpha)
+        assert store.heads(ALPHA, NOW) == ()
+        assert store.lock(ALPHA, NOW) is None
+        assert store.versions(ALPHA) == ()
+        assert store.expired(EXPIRY) == ()
+        assert not alpha.exists()
+
+    def test_a_removed_project_can_be_written_anew(self, store: DiskStore, alpha: Path) -> None:
+        """From version 1 on."""
+        shutil.rmtree(alpha)
+        store.acquire(ALPHA, BEN, NOW, TTL)
+        assert head_of(store.upload(ALPHA, Upload(LOG, b"new", BEN), NOW)).version == 1
+
+    def test_a_restored_copy_is_served(
+        self, root: Path, store: DiskStore, alpha: Path, tmp_path: Path
+    ) -> None:
+        """With its history, whatever the server remembers of what was there before."""
+        shutil.copytree(alpha, tmp_path / "backup")
+        store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
+        alpha.rename(tmp_path / "old")
+        shutil.copytree(tmp_path / "backup", alpha)
+        document = store.read(ALPHA, LOG, NOW)
+        assert document
+        assert document.content == b"one\n"
+        assert [version.number for version in store.versions(ALPHA)] == [1]
+        assert isinstance(store.upload(ALPHA, Upload(LOG, b"three\n", ANA), NOW), Accepted)
+
+    def test_a_removed_history_is_begun_anew(self, root: Path, store: DiskStore, alpha: Path) -> None:
+        """What is served stays, and uploads go on, in the running server and in the next."""
+        shutil.rmtree(alpha / layout.HISTORY)
+        for opened in (store, DiskStore(root)):
+            content = f"{opened}".encode()
+            assert isinstance(opened.upload(ALPHA, Upload(LOG, content, ANA), NOW), Accepted)
+            document = opened.read(ALPHA, LOG, NOW)
+            assert document
+            assert document.content == content
+
+    def test_a_removed_journal_costs_no_content(self, root: Path, store: DiskStore, alpha: Path) -> None:
+        """Contents of versions that no line speaks of are left alone, and their numbers are not given again."""
+        store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
+        journal_path(alpha).unlink()
+        again = DiskStore(root)
+        head = head_of(again.upload(ALPHA, Upload(LOG, b"three\n", ANA), NOW))
+        assert head.version > 2
+        history = alpha / layout.HISTORY
+        assert (history / "00000001-log.jsonl").read_bytes() == b"one\n"
+        assert (history / "00000002-log.jsonl").read_bytes() == b"two\n"
