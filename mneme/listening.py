@@ -52,7 +52,7 @@ def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise StartupError(
-            f"The host {host!r} cannot be resolved: give an address of this machine or a name for it"
+            f"The host {host!r} cannot be found: give an address of this machine, or its name"
         ) from None
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 

@@ -96,6 +96,8 @@ class Journal:
         try:
             self._note(_DECODER.decode(line))
         except files.NOT_JSON as problem:
+            # It may have been that of a lock, whose token is one more than the last.
+            self.last_token += 1
             self._log.warn(
                 "Passed over line {number} of {path}: {problem}",
                 number=number,

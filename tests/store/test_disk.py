@@ -6,28 +6,32 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from mneme.errors import UnsafePath
+from mneme.errors import DamagedVersion, DiskFull, UnsafePath
 from mneme.model import (
     Accepted,
     Document,
     FileName,
     Granted,
+    Head,
     HeldBy,
     Kind,
     Lock,
     Millis,
     ProjectId,
+    Released,
     Upload,
     Version,
 )
 from mneme.store import Store, disk, layout
 from mneme.store.disk import DiskStore
 from tests import memory
+from tests.store.faults import FULL, Faults
 from tests.store.looking import (
     ALPHA,
     ANA,
@@ -574,6 +578,18 @@ class TestHandEdits:
         assert head.mtime == future + 1
         assert DiskStore(root).heads(ALPHA, NOW) == (head,)
 
+    def test_a_version_that_was_edited_in_place_is_not_passed_off_as_whole(
+        self, store: DiskStore, alpha: Path
+    ) -> None:
+        """A head is its newest version; whoever writes into it spoils that one, and is told so when asking for it."""
+        (alpha / "log.jsonl").write_bytes(b"by hand\n")
+        store.heads(ALPHA, NOW)
+        with pytest.raises(DamagedVersion, match="no longer holds what was accepted as version 1"):
+            store.content(ALPHA, 1)
+        assert store.content(ALPHA, 2) == b"by hand\n"
+        assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW), Accepted)
+        assert [store.content(ALPHA, number) for number in (2, 3)] == [b"by hand\n", b"two\n"]
+
     def test_an_upload_over_a_hand_edit_keeps_the_edit(self, store: DiskStore, alpha: Path) -> None:
         """What nobody had fetched yet is in the history."""
         (alpha / "log.jsonl").write_bytes(b"by hand\n")
@@ -619,10 +635,8 @@ class TestHandEdits:
     ) -> None:
         """An upload of that file may fail; the project lives."""
         place(alpha / "log.jsonl", "directory", alpha)
-        try:
+        with suppress(UnsafePath, OSError):
             store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
-        except (UnsafePath, OSError):
-            pass
         for opened in (store, DiskStore(root)):
             outcome = opened.upload(ALPHA, Upload(FileName.ENTITIES, b"{}", ANA), NOW)
             assert isinstance(outcome, Accepted)
@@ -644,16 +658,18 @@ def place(path: Path, kind: str, target: Path) -> None:
             path.symlink_to(target.with_name("nowhere"))
         case "link to itself":
             path.symlink_to(path)
-        case "empty":
-            path.write_bytes(b"")
-        case "half":
-            path.write_bytes(b'{"clientId": "ana')
-        case "no JSON":
-            path.write_bytes(b"\xff\xfe\0")
-        case "of another shape":
-            path.write_bytes(b'["clientId"]')
-        case "bottomless":
-            path.write_bytes(b'{"clientId":' + b"[" * 100_000)
+        case _:
+            path.write_bytes(DAMAGED[kind])
+
+
+DAMAGED = {
+    "empty": b"",
+    "half": b'{"clientId": "ana',
+    "no JSON": b"\xff\xfe\0",
+    "of another shape": b'["clientId"]',
+    "bottomless": b'{"clientId":' + b"[" * 100_000,
+    "with a date that is none": b'{"clientId":"a","acquiredAt":"2026-02-30T00:00:00Z","expiresAt":"never"}',
+}
 
 
 class TestLockFiles:
@@ -698,18 +714,7 @@ class TestLockFiles:
 
     @pytest.mark.parametrize(
         "kind",
-        [
-            "empty",
-            "half",
-            "no JSON",
-            "of another shape",
-            "bottomless",
-            "directory",
-            "fifo",
-            "link",
-            "dangling link",
-            "link to itself",
-        ],
+        [*DAMAGED, "directory", "fifo", "link", "dangling link", "link to itself"],
     )
     @pytest.mark.parametrize("restarted", [False, True])
     def test_a_damaged_lock_is_set_aside_and_logged(
@@ -729,7 +734,6 @@ class TestLockFiles:
         assert isinstance(store.acquire(ALPHA, BEN, NOW, TTL), Granted)
         assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", BEN), NOW), Accepted)
         assert (tmp_path / "secret").read_text() == "secret"
-        assert aside.exists(follow_symlinks=False) if kind.startswith("dangling") else True
 
 
 class TestUnsafePlaces:
@@ -792,11 +796,9 @@ class TestUnsafePlaces:
         place(journal_path(alpha), kind, tmp_path / "secret")
         store = DiskStore(root)
         for _ in range(2):
-            try:
+            with suppress(UnsafePath, OSError):
                 store.heads(ALPHA, NOW)
                 store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
-            except (UnsafePath, OSError):
-                pass
         assert (alpha / layout.HISTORY / "00000001-log.jsonl").read_bytes() == b"one\n"
         assert (tmp_path / "secret").read_text() == "secret"
 
@@ -821,6 +823,47 @@ class TestUnsafePlaces:
         place(root / layout.PROJECTS / f"{layout.UNFINISHED}x", kind, tmp_path / "secret")
         DiskStore(root).acquire(ALPHA, ANA, NOW, TTL)
         assert (tmp_path / "secret" / "kept").exists()
+
+
+class TestFullDisk:
+    """What lies there is served although nothing can be written."""
+
+    def test_a_hand_edit_is_served_although_it_cannot_be_taken_in(
+        self, store: DiskStore, alpha: Path, faults: Faults
+    ) -> None:
+        """It has no version then, and gets one when there is space again; an upload over it is refused."""
+        (alpha / "log.jsonl").write_bytes(b"by hand\n")
+        head = Head(LOG, 0, 8, Millis((alpha / "log.jsonl").stat().st_mtime_ns // 1_000_000))
+        with faults.failing(0, FULL):
+            for _ in range(2):
+                assert store.heads(ALPHA, NOW) == (head,)
+                assert store.read(ALPHA, LOG, NOW) == Document(head, b"by hand\n")
+                with pytest.raises(DiskFull):
+                    store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
+        [known] = store.heads(ALPHA, NOW)
+        assert (known.version, known.mtime) == (2, head.mtime)
+        assert store.versions(ALPHA)[-1].kind is Kind.FOUND
+
+    def test_what_is_known_is_served_as_ever(self, store: DiskStore, alpha: Path, faults: Faults) -> None:
+        """A full disk is nothing to a reader, nor to an upload that changes nothing."""
+        with faults.failing(0, FULL) as run:
+            assert [head.version for head in store.heads(ALPHA, NOW)] == [1]
+            assert store.lock(ALPHA, NOW)
+            assert isinstance(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW), Accepted)
+        assert run.struck is None
+
+    def test_a_lock_can_be_released_and_none_acquired(
+        self, store: DiskStore, alpha: Path, faults: Faults
+    ) -> None:
+        """Removing needs no space; acquiring does, and the sentence says so."""
+        with faults.failing(0, FULL):
+            assert isinstance(store.release(ALPHA, ANA, NOW), Released)
+            for project in (ALPHA, ORG):
+                with pytest.raises(DiskFull, match="disk is full"):
+                    store.acquire(project, BEN, NOW, TTL)
+            assert store.lock(ALPHA, NOW) is None
+        for project in (ALPHA, ORG):
+            assert isinstance(store.acquire(project, BEN, NOW, TTL), Granted)
 
 
 class TestProjectsThatGo:

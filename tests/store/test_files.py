@@ -1,0 +1,256 @@
+"""The steps that the store is made of, each on its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mneme.errors import DiskFull
+from mneme.store import files
+from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
+
+
+class TestNamingDiskFull:
+    """Which errors are told as a full disk."""
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+    def test_no_space_is_disk_full(self, number: int) -> None:
+        """Disk, quota and file-size limit, or mounted read-only: a person frees some, and all goes on."""
+        problem = OSError(number, os.strerror(number))
+        with pytest.raises(DiskFull) as caught, files.naming_disk_full():
+            raise problem
+        assert caught.value.__cause__ is problem
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOENT])
+    def test_other_errors_stay_what_they_are(self, number: int) -> None:
+        """They are faults."""
+        with pytest.raises(OSError, match=os.strerror(number)), files.naming_disk_full():
+            raise OSError(number, os.strerror(number))
+
+
+class TestWriteNew:
+    """A new file, whole or not at all."""
+
+    def test_the_file_has_the_content_the_mtime_and_is_closed_to_others(self, tmp_path: Path) -> None:
+        """To the nanosecond."""
+        files.write_new(tmp_path / "new", b"content", 1_234_567_890_123_456_789)
+        state = (tmp_path / "new").stat()
+        assert (tmp_path / "new").read_bytes() == b"content"
+        assert state.st_mtime_ns == 1_234_567_890_123_456_789
+        assert stat.S_IMODE(state.st_mode) == 0o600
+
+    def test_large_content_is_written_whole(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where the operating system takes it in small parts."""
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda fd, content: write(fd, bytes(content[:1000])))
+        content = os.urandom(10_500)
+        files.write_new(tmp_path / "new", content)
+        assert (tmp_path / "new").read_bytes() == content
+
+    @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory"])
+    def test_what_is_there_is_never_overwritten(self, tmp_path: Path, kind: str) -> None:
+        """Nor is a link followed, even one that leads nowhere."""
+        place, other = tmp_path / "place", tmp_path / "other"
+        if kind == "directory":
+            place.mkdir()
+        elif kind == "file":
+            place.write_bytes(b"old")
+        else:
+            place.symlink_to(other)
+        if kind == "link":
+            other.write_bytes(b"old")
+        with pytest.raises(FileExistsError):
+            files.write_new(place, b"new")
+        assert not other.exists() or other.read_bytes() == b"old"
+
+    @pytest.mark.parametrize("fault", [NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
+    def test_a_failure_leaves_nothing(self, tmp_path: Path, faults: Faults, fault: Fault) -> None:
+        """At whichever step."""
+        with faults.failing() as clean:
+            files.write_new(tmp_path / "clean", b"content", 5)
+        for at in fault.places(clean):
+            with faults.failing(at, fault), pytest.raises(OSError, match=r"No space|Input/output"):
+                files.write_new(tmp_path / "new", b"content", 5)
+            assert not (tmp_path / "new").exists()
+
+
+class TestReplace:
+    """Another content at the same path."""
+
+    @pytest.mark.parametrize("fault", [KILL, NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
+    def test_the_path_always_holds_the_old_content_or_the_new(
+        self, tmp_path: Path, faults: Faults, fault: Fault
+    ) -> None:
+        """Whichever step fails."""
+        path = tmp_path / "file"
+        with faults.failing() as clean:
+            files.replace(path, b"old")
+        seen = set()
+        for at in fault.places(clean):
+            with faults.failing(at, fault), pytest.raises((OSError, Killed)):
+                files.replace(path, b"new")
+            seen.add(path.read_bytes())
+            files.replace(path, b"old")
+        assert seen <= {b"old", b"new"}
+        assert b"old" in seen
+
+    def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
+        """What it leads to is as it was."""
+        (tmp_path / "other").write_bytes(b"other")
+        (tmp_path / "file").symlink_to(tmp_path / "other")
+        files.replace(tmp_path / "file", b"new")
+        assert (tmp_path / "other").read_bytes() == b"other"
+        assert not (tmp_path / "file").is_symlink()
+
+
+class TestAppend:
+    """A line at the end."""
+
+    def test_lines_follow_each_other(self, tmp_path: Path) -> None:
+        """In a file that is made if need be, and closed to others."""
+        for line in (b"one\n", b"two\n"):
+            files.append(tmp_path / "file", line)
+        assert (tmp_path / "file").read_bytes() == b"one\ntwo\n"
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        """It could lead out of the data directory."""
+        (tmp_path / "other").write_bytes(b"other")
+        (tmp_path / "file").symlink_to(tmp_path / "other")
+        with pytest.raises(OSError, match="symbolic links"):
+            files.append(tmp_path / "file", b"line\n")
+        assert (tmp_path / "other").read_bytes() == b"other"
+
+
+class TestRead:
+    """Whole files, and only files."""
+
+    def test_a_file_comes_with_its_state(self, tmp_path: Path) -> None:
+        """Its size and times from before it was read."""
+        (tmp_path / "file").write_bytes(b"content")
+        found = files.read(tmp_path / "file")
+        assert found
+        assert (found[0], found[1]) == (b"content", (tmp_path / "file").stat())
+
+    @pytest.mark.parametrize("kind", ["nothing", "directory", "fifo", "link", "link to itself", "socket"])
+    def test_what_is_no_file_is_none(
+        self, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is not waited for, not followed, and keeps no descriptor open."""
+        monkeypatch.chdir(tmp_path)
+        place = Path("place")
+        listener = socket.socket(socket.AF_UNIX)
+        makers: dict[str, Callable[[], object]] = {
+            "nothing": lambda: None,
+            "directory": place.mkdir,
+            "fifo": lambda: os.mkfifo(place),
+            "link": lambda: place.symlink_to("/etc/hostname"),
+            "link to itself": lambda: place.symlink_to(place),
+            "socket": lambda: listener.bind(str(place)),
+        }
+        makers[kind]()
+        before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
+        assert files.read(place) is None
+        assert files.look(place) is None
+        assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - names alone
+        listener.close()
+
+    def test_what_cannot_be_read_is_a_fault(self, tmp_path: Path) -> None:
+        """A path that is too long is no missing file."""
+        with pytest.raises(OSError, match="too long"):
+            files.read(tmp_path / ("x" * 300))
+
+    def test_a_path_below_a_file_is_nothing_to_look_at(self, tmp_path: Path) -> None:
+        """There can be no file there."""
+        (tmp_path / "file").write_bytes(b"")
+        assert files.look(tmp_path / "file" / "below") is None
+
+
+class TestLink:
+    """A second name, or a copy where there can be none."""
+
+    def test_a_link_is_the_same_file(self, tmp_path: Path) -> None:
+        """Nothing is copied."""
+        (tmp_path / "one").write_bytes(b"content")
+        files.link(tmp_path / "one", tmp_path / "two")
+        assert (tmp_path / "one").samefile(tmp_path / "two")
+
+    @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS])
+    def test_without_hard_links_it_is_a_copy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """With the same content and mtime."""
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        (tmp_path / "one").write_bytes(b"content")
+        os.utime(tmp_path / "one", ns=(5, 1_234_567_890))
+        monkeypatch.setattr(os, "link", refuse)
+        files.link(tmp_path / "one", tmp_path / "two")
+        assert (tmp_path / "two").read_bytes() == b"content"
+        assert (tmp_path / "two").stat().st_mtime_ns == 1_234_567_890
+        assert not (tmp_path / "one").samefile(tmp_path / "two")
+
+    def test_other_failures_are_told(self, tmp_path: Path) -> None:
+        """A name that is taken, for one."""
+        (tmp_path / "one").write_bytes(b"")
+        with pytest.raises(FileExistsError):
+            files.link(tmp_path / "one", tmp_path / "one")
+
+
+class TestMakeDirectory:
+    """Directories that only this user can enter."""
+
+    def test_parents_are_made_and_closed_too(self, tmp_path: Path) -> None:
+        """Whatever the umask; those that are there stay as they are."""
+        tmp_path.chmod(0o755)
+        before = os.umask(0)
+        try:
+            files.make_directory(tmp_path / "a" / "b")
+            files.make_directory(tmp_path / "a" / "b")
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+    def test_a_file_in_the_way_is_told(self, tmp_path: Path) -> None:
+        """Nothing is put in its place."""
+        (tmp_path / "a").write_bytes(b"")
+        with pytest.raises(OSError, match=r"Not a directory|exists"):
+            files.make_directory(tmp_path / "a" / "b")
+
+
+class TestCloseToOthers:
+    """Files that were found open."""
+
+    def test_an_open_file_is_closed(self, tmp_path: Path) -> None:
+        """To group and others alike."""
+        path = tmp_path / "file"
+        for mode in (0o644, 0o640, 0o604, 0o666):
+            path.touch()
+            path.chmod(mode)
+            files.close_to_others(path, path.stat())
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_a_file_that_is_not_ours_stays_as_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever owns it has to know; it is served all the same."""
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        path = tmp_path / "file"
+        path.touch(0o644)
+        path.chmod(0o644)
+        monkeypatch.setattr(os, "chmod", refuse)
+        files.close_to_others(path, path.stat())
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644

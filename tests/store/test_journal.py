@@ -1,0 +1,212 @@
+"""The journal: what is committed is read again, and what is damaged stops nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+
+from mneme.model import ClientId, FileName, Kind, Lock, Millis, Version, digest
+from mneme.store.journal import Journal
+from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
+from tests.store.looking import ANA, BEN, NOW, TTL
+
+instants = st.integers(-62_135_596_800_000, 253_402_300_799_999).map(Millis)
+clients = st.text(max_size=200).filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t)).map(ClientId)
+
+
+def version(number: int, file: FileName = FileName.LOG, client: ClientId | None = ANA) -> Version:
+    """A version as the store makes them."""
+    content = b"content %d" % number
+    kind = Kind.UPLOAD if client else Kind.FOUND
+    now = Millis(NOW + number)
+    return Version(number, file, digest(content), len(content), now, now, client, kind, None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a journal is to be."""
+    return tmp_path / "journal.jsonl"
+
+
+@pytest.fixture
+def written(path: Path) -> Journal:
+    """A journal of two versions and a lock."""
+    journal = Journal(path)
+    journal.add_version(version(1))
+    journal.add_lock(Lock(ANA, NOW, Millis(NOW + TTL), 5))
+    journal.add_version(version(2, FileName.ENTITIES, None))
+    return journal
+
+
+def test_a_journal_that_is_not_there_is_empty(path: Path) -> None:
+    """And is not made by being looked at."""
+    journal = Journal(path)
+    assert (journal.versions, journal.last_number, journal.last_token) == ([], 0, 0)
+    assert not path.exists()
+    assert not Journal(path / "of" / "nothing").versions
+
+
+def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
+    """All of it, and the last token."""
+    again = Journal(path)
+    assert again.versions == written.versions == [version(1), version(2, FileName.ENTITIES, None)]
+    assert again.newest == written.newest == {v.file: v for v in again.versions}
+    assert (again.last_number, again.last_token) == (written.last_number, written.last_token) == (2, 5)
+    assert again.bases == written.bases == {(ANA, FileName.LOG): 1}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.builds(
+        Version,
+        st.integers(1, 10**12),
+        st.sampled_from(FileName),
+        st.just(digest(b"")),
+        st.integers(0, 2**40),
+        instants,
+        instants,
+        st.none() | clients,
+        st.sampled_from(Kind),
+        st.none() | st.integers(1, 10**12),
+    ),
+    st.builds(Lock, clients, instants, instants, st.integers(1, 10**12)),
+)
+def test_every_value_survives(tmp_path: Path, one: Version, lock: Lock) -> None:
+    """To the millisecond, from the year 1 to the year 9999, and whatever the client calls itself."""
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    journal.add_lock(lock)
+    journal.add_version(one)
+    with capturedLogs() as events:
+        again = Journal(path)
+    assert events == []
+    assert (again.versions, again.last_token) == ([one], lock.token)
+
+
+def test_a_torn_tail_is_cut_off_at_every_length(path: Path, written: Journal) -> None:
+    """Whatever part of the last line a crash left: the line is gone, the lines before it stand, and the log says so."""
+    whole = path.read_bytes()
+    start = whole.rindex(b"\n", 0, -1) + 1
+    for length in range(start + 1, len(whole)):
+        path.write_bytes(whole[:length])
+        with capturedLogs() as events:
+            journal = Journal(path)
+        [event] = events
+        assert event["log_level"] is LogLevel.warn
+        assert formatEvent(event) == f"Cut half a line off the end of {path}: a crash left it"
+        assert path.read_bytes() == whole[:start]
+        assert (journal.versions, journal.last_number, journal.last_token) == ([version(1)], 1, 5)
+        journal.add_version(version(2))
+        with capturedLogs() as events:
+            assert Journal(path).versions == [version(1), version(2)]
+        assert events == []
+
+
+def test_a_torn_only_line_is_cut_off_at_every_length(path: Path) -> None:
+    """The very first line too."""
+    Journal(path).add_version(version(1))
+    whole = path.read_bytes()
+    for length in range(1, len(whole)):
+        path.write_bytes(whole[:length])
+        assert Journal(path).versions == []
+        assert path.read_bytes() == b""
+
+
+def test_a_whole_journal_is_cut_nowhere(path: Path, written: Journal) -> None:
+    """Neither one with lines, nor an empty one."""
+    whole = path.read_bytes()
+    with capturedLogs() as events:
+        Journal(path)
+        assert path.read_bytes() == whole
+        path.write_bytes(b"")
+        assert Journal(path).versions == []
+    assert events == []
+
+
+STRANGE_LINES = [
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"null",
+    b'{"entry":"merge","version":9}',
+    b'{"entry":"version","version":"9"}',
+    b'{"entry":"lock","token":1.5,"clientId":"a","time":"2026-02-04T15:00:00Z"}',
+    b'{"entry":"lock","token":9,"clientId":"a","time":"yesterday"}',
+    b'{"entry":"lock","note":' + b"[" * 100_000,
+    b"\0" * 512,
+]
+
+
+@pytest.mark.parametrize("line", STRANGE_LINES, ids=lambda line: repr(line[:40]))
+def test_a_line_that_cannot_be_read_is_passed_over(path: Path, written: Journal, line: bytes) -> None:
+    """It is kept, the lines around it count, and the log says which it was."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    content = b"".join([lines[0], line + b"\n", *lines[1:]])
+    path.write_bytes(content)
+    with capturedLogs() as events:
+        journal = Journal(path)
+    [event] = events
+    assert event["log_level"] is LogLevel.warn
+    assert str(formatEvent(event)).startswith(f"Passed over line 2 of {path}: ")
+    assert journal.versions == written.versions
+    assert journal.last_token == written.last_token
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("damaged", [0, 1, 2])
+def test_no_token_comes_again_whichever_line_is_damaged(path: Path, damaged: int) -> None:
+    """A line that cannot be read may have been that of a lock: its token counts as given."""
+    journal = Journal(path)
+    for token in (1, 2, 3):
+        journal.add_lock(Lock(ANA, NOW, Millis(NOW + TTL), token))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[damaged] = b"#" * (len(lines[damaged]) - 1) + b"\n"
+    path.write_bytes(b"".join(lines))
+    assert Journal(path).last_token >= 3
+
+
+def test_a_field_of_a_later_version_of_this_server_is_passed_over(path: Path) -> None:
+    """What is known of the line counts."""
+    Journal(path).add_version(version(1))
+    path.write_bytes(path.read_bytes().replace(b"{", b'{"merged":[1,2],', 1))
+    assert Journal(path).versions == [version(1)]
+
+
+@pytest.mark.parametrize("fault", [NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
+def test_an_append_that_fails_leaves_no_trace(
+    path: Path, written: Journal, faults: Faults, fault: Fault
+) -> None:
+    """Whichever step fails, neither the file nor what is known of it has changed, and the next line is added."""
+    before = path.read_bytes()
+    with faults.failing() as clean:
+        written.add_version(version(3))
+    path.write_bytes(before)
+    for at in fault.places(clean):
+        journal = Journal(path)
+        with faults.failing(at, fault), pytest.raises(OSError, match=r"No space|Input/output"):
+            journal.add_version(version(3))
+        assert path.read_bytes() == before
+        assert journal.last_number == 2
+        journal.add_version(version(3))
+        assert Journal(path).versions == [*written.versions[:2], version(3)]
+        path.write_bytes(before)
+
+
+def test_a_kill_while_appending_leaves_the_line_whole_or_not_at_all(
+    path: Path, written: Journal, faults: Faults
+) -> None:
+    """Once the journal is opened again."""
+    before = path.read_bytes()
+    with faults.failing() as clean:
+        written.add_version(version(3, client=BEN))
+    for at in KILL.places(clean):
+        path.write_bytes(before)
+        journal = Journal(path)
+        with faults.failing(at, KILL), pytest.raises(Killed):
+            journal.add_version(version(3, client=BEN))
+        assert Journal(path).versions in (written.versions[:2], written.versions[:3])

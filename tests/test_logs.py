@@ -1,0 +1,50 @@
+"""The log for machines."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.python.reflect import namedAny
+
+from mneme.logs import JsonLog, as_json_line
+
+
+def test_the_observer_is_found_by_the_name_that_twistd_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It writes to the file that was set before, one JSON object a line."""
+    monkeypatch.setattr(JsonLog, "file", str(tmp_path / "m.log"))
+    observer = namedAny(JsonLog.name)()
+    log = Logger("mneme.test", observer=LogPublisher(observer))
+    log.info("{what} in\ntwo lines", what="a word", count=3, thing=object())
+    log.warn("second")
+    observer._outFile.close()
+    first, second = map(json.loads, (tmp_path / "m.log").read_text().splitlines())
+    assert (first["level"], first["logger"], first["message"]) == (
+        "info",
+        "mneme.test",
+        "a word in\ntwo lines",
+    )
+    assert (first["what"], first["count"], "thing" in first) == ("a word", 3, False)
+    assert second["level"] == "warn"
+
+
+def test_without_a_file_it_goes_to_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the journal picks it up."""
+    monkeypatch.setattr(JsonLog, "file", "-")
+    Logger("x", observer=LogPublisher(JsonLog.make())).info("said")
+    assert json.loads(capsys.readouterr().out)["message"] == "said"
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.floats() | st.binary()))
+def test_any_event_is_one_line_of_json(details: dict[str, object]) -> None:
+    """Whatever its details are, those of its own name and time are not overwritten."""
+    event = {**details, "log_time": 0.0, "log_level": LogLevel.info, "log_format": "said"}
+    line = as_json_line(event)
+    assert line.count("\n") == 1
+    assert json.loads(line)["time"] == "1970-01-01T00:00:00.000Z"

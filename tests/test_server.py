@@ -1,0 +1,250 @@
+"""Starting, reloading and stopping, with a reactor in memory and a clock moved by hand."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from twisted.internet.defer import Deferred, execute, fail
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+from zope.interface import implementer
+
+from mneme.config import Config, ConfigError, Loaded
+from mneme.errors import StartupError
+from mneme.listening import open_sockets
+from mneme.model import Millis
+from mneme.reaper import Reaper
+from mneme.server import Parts, Server, policy_of
+from mneme.service import SyncService
+from mneme.store.claim import Claim
+from mneme.store.memory import MemoryStore
+from mneme.web.front import Front
+from mneme.web.site import Site
+from mneme.work import T, ThreadWorker
+
+KEY = "alpha-key-0123456789"
+ANY = "0.0.0.0"  # noqa: S104 - what people write who mean every address
+
+
+class Reactor(MemoryReactorClock):
+    """A reactor in memory that also takes calls from threads, and signals."""
+
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
+        """See `IReactorFromThreads`."""
+        function(*arguments)
+
+
+class NoThreads(ThreadWorker):
+    """A worker with the life of the real one and no threads."""
+
+    alive = False
+
+    def start(self) -> None:
+        """See `ThreadWorker`."""
+        self.alive = True
+
+    def run(self, job: Callable[[], T], /) -> "Deferred[T]":
+        """See `Worker`."""
+        assert self.alive
+        return execute(job)
+
+    def stop(self) -> None:
+        """See `ThreadWorker`."""
+        self.alive = False
+
+
+@implementer(IStreamServerEndpoint)
+class DeadEndpoint:
+    """An endpoint where nobody can listen."""
+
+    def listen(self, _factory: object) -> "Deferred[object]":
+        """See `IStreamServerEndpoint`."""
+        return fail(OSError("the door is shut"))
+
+
+class Rig:
+    """A server with its parts, and what it would load next."""
+
+    def __init__(
+        self, home: Path, config: Config, *, endpoints: tuple[Any, ...] = (), warnings: tuple[str, ...] = ()
+    ) -> None:
+        self.reactor = Reactor()
+        self.loaded = Loaded(config, warnings, home / "config.json")
+        self.next: Loaded | Exception = self.loaded
+        self.worker = NoThreads(self.reactor, 1)
+        sync = SyncService(self.reactor, self.worker, MemoryStore(), Millis(config.lock_ttl_ms))
+        front = Front(self.reactor, sync, policy_of(config))
+        self.parts = Parts(
+            reactor=self.reactor,
+            claim=Claim.take(home / "data"),
+            sockets=() if endpoints else open_sockets("127.0.0.1", 0, protected=False),
+            endpoints=endpoints,
+            worker=self.worker,
+            sync=sync,
+            reaper=Reaper(self.reactor, sync),
+            front=front,
+            site=Site(self.reactor, front, config.max_body_bytes),
+        )
+        self.server = Server(self.parts, self.loaded, self._load, self._give_up)
+
+    def start(self) -> None:
+        """Start as twistd does."""
+        self.server.privilegedStartService()
+        self.server.startService()
+
+    def stop(self) -> None:
+        """Stop, to the end."""
+        done: list[object] = []
+        Deferred.fromCoroutine(self.server.stopService()).addBoth(done.append)
+        assert done == [None]
+
+    def reload(self, config: Config | Exception, warnings: tuple[str, ...] = ()) -> list[str]:
+        """Load another configuration, and return what the log says."""
+        self.next = config if isinstance(config, Exception) else Loaded(config, warnings, self.loaded.path)
+        return said(self.server.reload)
+
+    def _load(self) -> Loaded:
+        if isinstance(self.next, Exception):
+            raise self.next
+        return self.next
+
+    def _give_up(self, reason: str) -> None:
+        raise StartupError(reason)
+
+
+def said(action: Callable[[], object]) -> list[str]:
+    """What an action writes to the log."""
+    with capturedLogs() as logged:
+        action()
+    events: list[LogEvent] = [e for e in logged if e.get("log_namespace", "").startswith("mneme")]
+    return [formatEvent(event) for event in events]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A configuration with one key."""
+    return Config(data_dir=tmp_path / "data", api_keys=(KEY,))
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """The handlers of signals as they were."""
+    numbers = (signal.SIGHUP, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, config: Config) -> Iterator[Rig]:
+    """A server that runs, and is stopped at the end."""
+    rig = Rig(tmp_path, config)
+    rig.start()
+    yield rig
+    rig.stop()
+
+
+def test_it_says_where_it_listens_and_what_it_was_warned_of(tmp_path: Path, config: Config) -> None:
+    """In the log, at the start."""
+    rig = Rig(tmp_path, config, warnings=("something is odd",))
+    lines = said(rig.start)
+    assert any("listens on http://127.0.0.1:" in line for line in lines)
+    assert "something is odd" in lines
+    rig.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "part"), [(None, "loopback only. To open it"), (ANY, "beyond loopback. To protect")]
+)
+def test_without_keys_it_says_who_can_reach_it(
+    tmp_path: Path, config: Config, host: str | None, part: str
+) -> None:
+    """And what to write into which file."""
+    rig = Rig(tmp_path, evolve(config, api_keys=(), host=host))
+    (line,) = [line for line in said(rig.start) if "No API keys" in line]
+    assert part in line
+    assert str(tmp_path / "config.json") in line
+    rig.stop()
+
+
+def test_an_endpoint_where_nobody_can_listen_ends_it(tmp_path: Path, config: Config) -> None:
+    """With the reason."""
+    rig = Rig(tmp_path, config, endpoints=(DeadEndpoint(),))
+    with pytest.raises(StartupError, match="the door is shut"):
+        rig.server.privilegedStartService()
+    rig.parts.claim.release()
+
+
+def test_stopping_lets_go_of_everything(tmp_path: Path, config: Config) -> None:
+    """Another server can have the directory at once, and no timer is left behind."""
+    rig = Rig(tmp_path, config)
+    rig.start()
+    rig.stop()
+    Claim.take(tmp_path / "data").release()
+    assert not rig.worker.alive
+    assert rig.reactor.getDelayedCalls() == []
+
+
+def test_sighup_reloads(rig: Rig, config: Config) -> None:
+    """The real signal, to this process."""
+    rig.next = Loaded(evolve(config, lock_ttl_minutes=1), (), rig.loaded.path)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert rig.parts.sync.lock_ttl == 60_000
+
+
+def test_sigterm_stops_the_reactor(rig: Rig) -> None:
+    """By stopping it in order, and not by the signal."""
+    for call, arguments, options in rig.reactor.whenRunningHooks:
+        call(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert rig.reactor.hasStopped
+
+
+def test_a_reload_takes_over_what_can_change(rig: Rig, config: Config) -> None:
+    """Keys, limits, origins and the life of locks."""
+    new = evolve(config, api_keys=("x" * 20,), lock_ttl_minutes=2, max_body_bytes=9, allowed_origins=("*",))
+    assert rig.reload(new, ("odd",)) == ["odd", "The configuration was reloaded"]
+    assert (rig.parts.sync.lock_ttl, rig.parts.site.max_body_bytes) == (120_000, 9)
+    assert rig.parts.front.policy.origins == ("*",)
+    assert rig.parts.front.policy.keys.check(b"Bearer " + b"x" * 20) == 0
+
+
+def test_a_reload_names_what_takes_a_restart(rig: Rig, config: Config) -> None:
+    """And takes over the rest."""
+    lines = rig.reload(evolve(config, port=1, lock_ttl_minutes=1))
+    assert lines == ["port has changed, which takes a restart", "The configuration was reloaded"]
+    assert rig.parts.sync.lock_ttl == 60_000
+
+
+@pytest.mark.parametrize("problem", [ConfigError("port must be a number"), RuntimeError("unheard of")])
+def test_a_reload_that_fails_leaves_all_as_it_was(rig: Rig, problem: Exception) -> None:
+    """Whatever the reason; and the next one is heard."""
+    before = rig.parts.front.policy
+    (line,) = rig.reload(problem)
+    assert "the old one stays in force" in line
+    assert rig.parts.front.policy is before
+    assert rig.reload(rig.loaded.config) == ["The configuration was reloaded"]
+
+
+def test_a_reload_never_drops_authentication(rig: Rig, config: Config) -> None:
+    """A file that lost its keys is refused as a whole."""
+    (line,) = rig.reload(evolve(config, api_keys=(), lock_ttl_minutes=1))
+    assert "apiKeys is gone" in line
+    assert rig.parts.front.policy.keys.required
+    assert rig.parts.sync.lock_ttl == 1_800_000
+
+
+def test_first_keys_protect_at_once_and_open_with_a_restart(tmp_path: Path, config: Config) -> None:
+    """Where it listens was settled at the start, and that is said."""
+    rig = Rig(tmp_path, evolve(config, api_keys=()))
+    rig.start()
+    lines = rig.reload(config)
+    assert any("beyond loopback" in line for line in lines)
+    assert rig.parts.front.policy.keys.required
+    rig.stop()

@@ -1,0 +1,161 @@
+"""The command line of `twistd mneme`, and what keeps the server from being put together."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from twisted.python import usage
+
+from mneme import __version__
+from mneme.errors import StartupError
+from mneme.logs import JsonLog
+from mneme.server import Server
+from mneme.tap import Options, makeService
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of its own, and the umask as it was."""
+    before = os.umask(0o077)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith("MNEME_")]:
+        monkeypatch.delenv(name)
+    yield tmp_path
+    os.umask(before)
+
+
+def options(*arguments: str) -> Options:
+    """The options, as parsed."""
+    parsed = Options()
+    parsed.parseOptions(list(arguments))
+    return parsed
+
+
+def made(*arguments: str) -> Server:
+    """A server put together, its sockets and its claim let go again."""
+    server = makeService(options(*arguments))
+    for one in server._parts.sockets:
+        one.close()
+    server._parts.claim.release()
+    return server
+
+
+def refusal(*arguments: str) -> str:
+    """The sentence with which the process ends."""
+    with pytest.raises(SystemExit) as ended:
+        makeService(options(*arguments))
+    assert isinstance(ended.value.code, str)
+    assert "\n" not in ended.value.code
+    return ended.value.code
+
+
+def test_only_what_was_given_is_passed_on() -> None:
+    """What was not comes from the layers below."""
+    assert options().given() == {}
+    given = options("--port", "0", "-d", "/d", "--listen", "tcp:1", "--listen", "tcp:2").given()
+    assert given == {"port": "0", "dataDir": "/d", "listen": ["tcp:1", "tcp:2"]}
+
+
+@pytest.mark.parametrize("arguments", [["--prot", "1"], ["extra"], ["--port"], ["--log-format", "xml"]])
+def test_a_slip_on_the_command_line_is_one_sentence(arguments: list[str]) -> None:
+    """It says where the options are listed."""
+    with pytest.raises(SystemExit, match=r"^mneme: .*--help"):
+        options(*arguments)
+
+
+def test_the_version_is_the_servers_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not Twisted's."""
+    with pytest.raises(SystemExit) as ended:
+        options("--version")
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"mneme {__version__}\n")
+
+
+class Twistd(usage.Options):
+    """The part of twistd's options that ours look at."""
+
+    optFlags: ClassVar = [["nodaemon", "n", ""]]
+    optParameters: ClassVar = [
+        ["logfile", "l", None, ""],
+        ["pidfile", None, "twistd.pid", ""],
+        ["logger", None, None, ""],
+    ]
+    subCommands: ClassVar = [["mneme", None, Options, ""]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [(["-n"], "-"), (["-n", "-l", "x.log"], "x.log"), ([], "twistd.log"), (["-l", "-"], "-")],
+)
+def test_a_log_for_machines_goes_where_twistds_own_would(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], file: str
+) -> None:
+    """To standard output in the foreground, else to a file."""
+    monkeypatch.setattr(JsonLog, "file", "?")
+    twistd = Twistd()
+    twistd.parseOptions([*arguments, "mneme", "--log-format", "json"])
+    assert (JsonLog.file, twistd["logger"]) == (file, JsonLog.name)
+
+
+def test_giving_up_in_the_foreground_says_why_and_takes_the_pid_file_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What twistd would do for an error it knows."""
+    twistd = Twistd()
+    (tmp_path / "m.pid").write_text("1")
+    twistd.parseOptions(["-n", "--pidfile", str(tmp_path / "m.pid"), "mneme"])
+    with pytest.raises(SystemExit):
+        twistd.subOptions.give_up("no reason")
+    assert not (tmp_path / "m.pid").exists()
+
+
+def test_giving_up_when_daemonized_is_left_to_twistd(tmp_path: Path) -> None:
+    """It tells its parent process, which is the one with the terminal."""
+    twistd = Twistd()
+    twistd.parseOptions(["mneme"])
+    with pytest.raises(StartupError, match="no reason"):
+        twistd.subOptions.give_up("no reason")
+
+
+def test_a_server_is_put_together_from_the_file_in_the_home(home: Path) -> None:
+    """Which is read without being asked for."""
+    (home / ".mneme-server").mkdir()
+    (home / ".mneme-server" / "config.json").write_text('{"port": 0, "lockTTLMinutes": 0.5}')
+    server = made()
+    assert server._parts.sync.lock_ttl == 30_000
+    assert (home / ".mneme-server" / "projects").is_dir()
+
+
+def test_a_port_on_the_command_line_beats_endpoints_in_the_file(home: Path) -> None:
+    """And an endpoint on the command line beats both."""
+    file = home / "c.json"
+    file.write_text('{"listen": ["unix:/nowhere.sock"], "port": 1}')
+    assert len(made("--config", str(file))._parts.endpoints) == 1
+    assert made("--config", str(file), "--port", "0")._parts.endpoints == []
+    assert len(made("--config", str(file), "--port", "0", "--listen", "tcp:1")._parts.endpoints) == 1
+
+
+def test_what_is_wrong_is_one_sentence(home: Path) -> None:
+    """With what to do about it; what was taken before it was found out is free again."""
+    (home / "file").write_text("")
+    assert "cannot be used" in refusal("--data-dir", str(home / "file"))
+    assert "--listen" in refusal("--listen", "") or "listen" in refusal("--listen", "")
+    assert "'nonsense'" in refusal("--listen", "nonsense")
+    assert "no such file" in refusal("--config", str(home / "none.json"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "in use" in refusal("--port", str(taken.getsockname()[1]))
+    (home / "linked").mkdir()
+    (home / "linked" / "projects").symlink_to(home)
+    assert "symbolic link" in refusal("--data-dir", str(home / "linked"))
+    (home / "blocked").mkdir()
+    (home / "blocked" / "projects").write_text("")
+    assert "projects" in refusal("--data-dir", str(home / "blocked"))
+
+
+def test_files_are_made_for_this_user_alone() -> None:
+    """Those that twistd opens later, its log among them, too."""
+    os.umask(0)
+    made("--port", "0")
+    assert os.umask(0) == 0o077
