@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import evolve
@@ -62,7 +62,7 @@ class NoThreads(ThreadWorker):
 class DeadEndpoint:
     """An endpoint where nobody can listen."""
 
-    def listen(self, _factory: object) -> "Deferred[object]":
+    def listen(self, _factory: object) -> "Deferred[Any]":
         """See `IStreamServerEndpoint`."""
         return fail(OSError("the door is shut"))
 
@@ -76,7 +76,7 @@ class Rig:
         self.reactor = Reactor()
         self.loaded = Loaded(config, warnings, home / "config.json")
         self.next: Loaded | Exception = self.loaded
-        self.worker = NoThreads(self.reactor, 1)
+        self.worker = NoThreads(cast(Any, self.reactor), 1)
         sync = SyncService(self.reactor, self.worker, MemoryStore(), Millis(config.lock_ttl_ms))
         front = Front(self.reactor, sync, policy_of(config))
         self.parts = Parts(
