@@ -1001,7 +1001,9 @@ def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) 
         assert daemon.ask("PUT", path, headers=headers, body=b"x" * 9_200_000)[0] == 200
         with ExitStack() as connections:
             for _ in range(64):
-                client = connections.enter_context(socket.create_connection(("127.0.0.1", daemon.port), timeout=10))
+                client = connections.enter_context(
+                    socket.create_connection(("127.0.0.1", daemon.port), timeout=10)
+                )
                 client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             wait_until(lambda: daemon.log().count("GET demo files/log.jsonl") == 64, within=30)
             assert daemon.ask("GET", "/health")[0] == 200

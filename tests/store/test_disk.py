@@ -31,7 +31,7 @@ from mneme.model import (
 from mneme.store import Store, disk, layout
 from mneme.store.disk import DiskStore
 from tests import memory
-from tests.store.faults import FULL, Faults
+from tests.store.faults import FULL, Fault, Faults
 from tests.store.looking import (
     ALPHA,
     ANA,
@@ -866,6 +866,11 @@ class TestFullDisk:
             assert isinstance(store.acquire(project, BEN, NOW, TTL), Granted)
 
 
+def gone_at(*steps: str) -> Fault:
+    """A file that was there a moment ago is not."""
+    return Fault("gone", lambda: FileNotFoundError(2, "No such file"), lambda step: str(step) in steps)
+
+
 class TestProjectsThatGo:
     """A project's directory may be removed, or restored from a copy, while the server runs."""
 
@@ -877,6 +882,30 @@ class TestProjectsThatGo:
         assert store.versions(ALPHA) == ()
         assert store.expired(EXPIRY) == ()
         assert not alpha.exists()
+
+    def test_a_file_that_goes_while_it_is_looked_at_is_gone(
+        self, store: DiskStore, alpha: Path, faults: Faults
+    ) -> None:
+        """Between two steps of the server, a person may remove anything."""
+        os.utime(alpha / "log.jsonl")
+        with faults.failing(0, gone_at("open log.jsonl")) as run:
+            assert store.heads(ALPHA, NOW) == ()
+        assert run.struck
+
+    def test_a_project_that_goes_while_it_is_made_is_a_fault(
+        self, store: DiskStore, faults: Faults, tmp_path: Path
+    ) -> None:
+        """Nobody is told that they have a lock which is not there."""
+        twin = DiskStore(tmp_path / "other")
+        with faults.failing() as clean:
+            twin.acquire(ALPHA, ANA, NOW, TTL)
+        made = [str(step) for step in clean.steps].index("rename .new-alpha")
+        with (
+            faults.failing(made, gone_at("stat alpha", "lstat alpha")) as run,
+            pytest.raises(UnsafePath, match="went away as soon as it was made"),
+        ):
+            store.acquire(ALPHA, ANA, NOW, TTL)
+        assert run.struck
 
     def test_a_removed_project_can_be_written_anew(self, store: DiskStore, alpha: Path) -> None:
         """From version 1 on."""

@@ -86,9 +86,7 @@ class ProjectState:
         own = [v.number for v in self.versions if v.file is file and v.client == by and by]
         kind = Kind.UPLOAD if by else Kind.FOUND
         base = own[-1] if own else None
-        self.versions.append(
-            Version(number, file, digest(content), len(content), now, mtime, by, kind, base)
-        )
+        self.versions.append(Version(number, file, digest(content), len(content), now, mtime, by, kind, base))
         self.accepted[number] = self.kept[number] = content
         return number
 
@@ -271,7 +269,9 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def all_projects_are_listed(self) -> None:
         """By their true ids."""
-        assert set(self.store.projects()) == {project for project, state in self.model.items() if state.exists}
+        assert set(self.store.projects()) == {
+            project for project, state in self.model.items() if state.exists
+        }
 
 
 class DiskMachine(StoreMachine):
