@@ -1007,6 +1007,5 @@ def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) 
                 client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             wait_until(lambda: daemon.log().count("GET demo files/log.jsonl") == 64, within=30)
             assert daemon.ask("GET", "/health")[0] == 200
-            print(daemon.peak_rss_bytes())
             assert daemon.peak_rss_bytes() < 700_000_000
         wait_until(lambda: daemon.ask("GET", path)[0] == 200, within=10)

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from mneme import times
-from mneme.model import ClientId, FileName, Lock, Millis, ProjectId
+from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, digest
 from mneme.store import layout, lockfile
 
 ANA, BEN, EVE = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b"), ClientId("eve-8c9d0e1f")
@@ -26,12 +26,16 @@ _KEPT = re.compile(r"(\d{8,})-(.+)")
 
 @frozen
 class Seen:
-    """A project's directory: its five files, what the journal says of its versions, and its lock file."""
+    """A project's directory: its five files, what the journal says of its versions, and its lock file.
+
+    `kept` has the numbers of the versions whose files hold what the journal says.
+    """
 
     heads: Mapping[str, bytes]
     versions: tuple[tuple[int, str, str], ...]
     lock: Lock | None
     tokens: tuple[int, ...]
+    kept: frozenset[int]
 
 
 def directory_of(root: Path, project: ProjectId) -> Path:
@@ -42,13 +46,22 @@ def directory_of(root: Path, project: ProjectId) -> Path:
 def see(directory: Path) -> Seen:
     """Look at a project's directory, which may be missing."""
     lines = journal_lines(directory)
+    versions = tuple((one["version"], one["file"], one["sha256"]) for one in lines if "version" in one)
     lock = directory / layout.LOCK
     return Seen(
         heads={name: (directory / name).read_bytes() for name in NAMES if (directory / name).is_file()},
-        versions=tuple((one["version"], one["file"], one["sha256"]) for one in lines if "version" in one),
+        versions=versions,
         lock=lockfile.decode(lock.read_bytes()) if lock.is_file() else None,
         tokens=tuple(one["token"] for one in lines if "token" in one),
+        kept=frozenset(
+            number for number, file, sha256 in versions if _holds(directory, number, file, sha256)
+        ),
     )
+
+
+def _holds(directory: Path, number: int, file: str, sha256: str) -> bool:
+    path = layout.version_path(directory / layout.HISTORY, number, FileName(file))
+    return path.is_file() and digest(path.read_bytes()) == sha256
 
 
 def journal_path(directory: Path) -> Path:

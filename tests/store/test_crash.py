@@ -271,6 +271,7 @@ class Trial:
             assert found.lock in (self.before.lock, self.after.lock), run.struck
         known = len(self.before.versions)
         assert found.versions[:known] == self.before.versions, run.struck
+        assert found.kept == {number for number, _, _ in found.versions}, run.struck
         assert {one[1:] for one in found.versions} <= {one[1:] for one in self.after.versions}, run.struck
 
     def assert_goes_on(self, root: Path, store: DiskStore) -> None:
@@ -426,6 +427,7 @@ def test_power_cut_before_any_step(
         assert found.lock in (promised.lock, under_way.lock), cut.before
         assert found.versions[: len(promised.versions)] == promised.versions, cut.before
         assert found.tokens[: len(promised.tokens)] == promised.tokens, cut.before
+        assert promised.kept & under_way.kept <= found.kept, cut.before
         assert {head.file.value for head in store.heads(ALPHA, NOW)} == set(found.heads)
         again = store.versions(ALPHA)
         assert [one.number for one in again] == list(range(1, len(again) + 1)), cut.before

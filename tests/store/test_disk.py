@@ -458,6 +458,19 @@ class TestAdoption:
         store = DiskStore(root)
         assert [head.file.value for head in store.heads(ORG, NOW)] == list(NAMES[1:])
 
+    @pytest.mark.xfail(reason="the token of an adopted lock is forgotten with the lock")
+    def test_tokens_grow_from_that_of_an_adopted_lock(self, root: Path, shared: Path) -> None:
+        """If this server has used the other project before, the lock that is copied has a token."""
+        store = DiskStore(root)
+        for _ in range(3):
+            store.acquire(ProjectId("org_repo"), ANA, NOW, TTL)
+            store.release(ProjectId("org_repo"), ANA, NOW)
+        store.acquire(ProjectId("org_repo"), ANA, NOW, TTL)
+        adopted = store.lock(ORG, NOW)
+        assert adopted
+        store.release(ORG, ANA, NOW)
+        assert lock_of(store.acquire(ORG, BEN, NOW, TTL)).token > adopted.token
+
     def test_a_copy_that_was_begun_is_begun_anew(self, root: Path, shared: Path) -> None:
         """What a crash left of it is gone, with the server restarted or not."""
         begun = root / layout.PROJECTS / f"{layout.UNFINISHED}{layout.directory_name(ORG)}"
@@ -515,6 +528,17 @@ class TestHandEdits:
         (alpha / "new").rename(alpha / "log.jsonl")
         content, newest = self.edited(store)
         assert (content, newest.kind) == (b"two\n", Kind.FOUND)
+
+    @pytest.mark.xfail(reason="after a restart, equal size and mtime are taken for equal content")
+    def test_an_upload_is_never_answered_for_content_that_is_not_there(self, root: Path, alpha: Path) -> None:
+        """Somebody edited the file while the server was down, with a tool that puts the mtime back."""
+        before = (alpha / "log.jsonl").stat().st_mtime_ns
+        (alpha / "log.jsonl").write_bytes(b"ONE\n")
+        os.utime(alpha / "log.jsonl", ns=(before, before))
+        store = DiskStore(root)
+        store.heads(ALPHA, NOW)
+        assert isinstance(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW), Accepted)
+        assert self.edited(store)[0] == b"one\n"
 
     @pytest.mark.parametrize("restarted", [False, True])
     def test_a_deleted_file_is_gone(self, root: Path, store: DiskStore, alpha: Path, restarted: bool) -> None:
@@ -852,6 +876,18 @@ class TestFullDisk:
             assert isinstance(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW), Accepted)
         assert run.struck is None
 
+    @pytest.mark.xfail(reason="with one file that cannot be taken in, all are listed as version 0")
+    def test_what_is_known_keeps_its_version_beside_what_is_not(
+        self, store: DiskStore, alpha: Path, faults: Faults
+    ) -> None:
+        """One file that cannot be taken in says nothing about the others."""
+        (alpha / "entities.json").write_bytes(b"{}")
+        with faults.failing(0, FULL):
+            assert [(h.file, h.version) for h in store.heads(ALPHA, NOW)] == [
+                (LOG, 1),
+                (FileName.ENTITIES, 0),
+            ]
+
     def test_a_lock_can_be_released_and_none_acquired(
         self, store: DiskStore, alpha: Path, faults: Faults
     ) -> None:
@@ -947,3 +983,17 @@ class TestProjectsThatGo:
         history = alpha / layout.HISTORY
         assert (history / "00000001-log.jsonl").read_bytes() == b"one\n"
         assert (history / "00000002-log.jsonl").read_bytes() == b"two\n"
+
+    @pytest.mark.xfail(
+        reason="a version without a line that is next in number is taken for a crash's leftover"
+    )
+    def test_a_damaged_last_line_costs_no_content(self, root: Path, store: DiskStore, alpha: Path) -> None:
+        """The version it was of is kept under its number, although the file was edited by hand since."""
+        store.upload(ALPHA, Upload(FileName.ENTITIES, b"{}", ANA), NOW)
+        lines = journal_path(alpha).read_bytes().splitlines(keepends=True)
+        journal_path(alpha).write_bytes(b"".join([*lines[:-1], b"#\n"]))
+        (alpha / "new").write_bytes(b"by hand")
+        (alpha / "new").rename(alpha / "entities.json")
+        again = DiskStore(root)
+        assert again.heads(ALPHA, NOW)[1].version > 2
+        assert (alpha / layout.HISTORY / "00000002-entities.json").read_bytes() == b"{}"

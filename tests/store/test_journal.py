@@ -59,7 +59,7 @@ def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
     assert again.bases == written.bases == {(ANA, FileName.LOG): 1}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.builds(
         Version,
