@@ -53,7 +53,7 @@ class FileUnknown(MnemeError):
 class DiskFull(MnemeError):
     """The content could not be stored for want of space; nothing was changed."""
 
-    sentence = "The server's disk is full, nothing was changed: free some space there and sync again"
+    sentence = "The server cannot write to its disk (full, over a quota, or read-only), nothing was changed"
 
 
 class ShuttingDown(MnemeError):

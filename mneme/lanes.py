@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -13,7 +14,13 @@ from mneme.work import Worker
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-_Waiting = deque[tuple[Callable[[], object], "Deferred[object]"]]
+
+
+@frozen(eq=False)
+class _Step:
+    job: Callable[[], object]
+    weight: int
+    answer: "Deferred[object]"
 
 
 class Lanes(Generic[K]):
@@ -26,22 +33,27 @@ class Lanes(Generic[K]):
     _log = Logger()
 
     def __init__(self, worker: Worker) -> None:
+        self.abandoned_weight = 0
+        """What the jobs hold that are yet to end although nobody waits for their answer."""
         self._worker = worker
-        self._busy: dict[K, _Waiting] = {}
+        self._busy: dict[K, deque[_Step]] = {}
         self._closed = False
         self._drained: list[Deferred[None]] = []
 
-    def run(self, key: K, job: Callable[[], T]) -> "Deferred[T]":
-        """Run `job` after all that was asked for `key` before; fails with `ShuttingDown` once closed."""
+    def run(self, key: K, job: Callable[[], T], weight: int = 0) -> "Deferred[T]":
+        """Run `job`, which holds `weight` bytes, after all that was asked for `key` before.
+
+        Fails with `ShuttingDown` once the lanes are closed.
+        """
         if self._closed:
             return fail(ShuttingDown())
-        answer: Deferred[object] = Deferred()
+        step = _Step(job, weight, Deferred(lambda answer: self._abandon(answer, weight)))
         if key in self._busy:
-            self._busy[key].append((job, answer))
+            self._busy[key].append(step)
         else:
             self._busy[key] = deque()
-            self._start(key, job, answer)
-        return cast("Deferred[T]", answer)
+            self._start(key, step)
+        return cast("Deferred[T]", step.answer)
 
     def close(self) -> "Deferred[None]":
         """Take no more jobs; fires when all that were taken have ended."""
@@ -51,19 +63,29 @@ class Lanes(Generic[K]):
         self._drained.append(Deferred())
         return self._drained[-1]
 
-    def _start(self, key: K, job: Callable[[], object], answer: "Deferred[object]") -> None:
-        self._worker.run(job).addBoth(self._settle, key, answer)
+    def _abandon(self, answer: "Deferred[object]", weight: int) -> None:
+        self.abandoned_weight += weight
+        answer.errback(CancelledError())
 
-    def _settle(self, result: object, key: K, answer: "Deferred[object]") -> None:
+    def _start(self, key: K, step: _Step) -> None:
+        self._worker.run(step.job).addBoth(self._settle, key, step)
+
+    def _settle(self, result: object, key: K, step: _Step) -> None:
         waiting = self._busy[key]
         if waiting:
-            self._start(key, *waiting.popleft())
+            self._start(key, waiting.popleft())
         else:
             del self._busy[key]
-        if answer.called and isinstance(result, Failure):
-            self._log.failure("A step of {key} failed after its client had hung up", result, key=key)
-        answer.callback(result)
+        if step.answer.called:
+            self._settle_abandoned(result, key, step)
+        else:
+            step.answer.callback(result)
         if self._closed and not self._busy:
             drained, self._drained = self._drained, []
             for waiter in drained:
                 waiter.callback(None)
+
+    def _settle_abandoned(self, result: object, key: K, step: _Step) -> None:
+        self.abandoned_weight -= step.weight
+        if isinstance(result, Failure):
+            self._log.failure("A step of {key} failed after its client had hung up", result, key=key)

@@ -106,15 +106,20 @@ class Server(Service):
         self._log.info("Stopping; requests under way have {seconds:.0f} s to finish", seconds=CLOSE_SECONDS)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            await self._finish()
+            self._log.info("Stopped, with nothing left undone")
+        finally:
+            self._parts.worker.stop()
+            self._parts.claim.release()
+
+    async def _finish(self) -> None:
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         await self._parts.site.close(CLOSE_SECONDS)
         await self._parts.reaper.stopService()
         await self._parts.sync.stopService()
         await self._reloading
-        self._parts.worker.stop()
-        self._parts.claim.release()
-        self._log.info("Stopped, with nothing left undone")
 
     def reload(self) -> None:
         """Read the configuration again, off the reactor thread, and go over to what can change without a restart."""

@@ -5,11 +5,11 @@ from typing import TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mneme.errors import MnemeError
+from mneme.errors import ShuttingDown
 from mneme.lanes import Lanes
 from mneme.model import (
     Accepted,
@@ -67,7 +67,7 @@ class SyncService(Service):
 
     async def stopService(self) -> None:
         """Take no more steps and wait for those under way."""
-        await maybeDeferred(super().stopService)
+        super().stopService()
         await self._lanes.close()
         if self._recovery:
             await self._recovery
@@ -98,7 +98,14 @@ class SyncService(Service):
 
     async def upload(self, project: ProjectId, upload: Upload) -> Accepted | HeldBy | NotLocked | StaleToken:
         """Make the upload the head of its file, durably."""
-        return await self._step(project, lambda now: self._store.upload(project, upload, now))
+        return await self._step(
+            project, lambda now: self._store.upload(project, upload, now), len(upload.content)
+        )
+
+    @property
+    def abandoned_bytes(self) -> int:
+        """The bytes of uploads that are yet to be stored although their clients have hung up."""
+        return self._lanes.abandoned_weight
 
     async def reap(self) -> list[Reaped]:
         """Remove the locks that have expired."""
@@ -113,14 +120,16 @@ class SyncService(Service):
 
         try:
             return await self._step(project, step)
-        except (OSError, MnemeError):
+        except ShuttingDown:
+            return None
+        except Exception:  # noqa: BLE001 - the other locks are still to be reaped
             self._log.failure("Could not reap the lock of {project}", project=project.value)
             return None
 
     async def _recover(self) -> None:
         try:
             projects = await self._worker.run(lambda: list(self._store.projects()))
-        except (OSError, MnemeError):
+        except Exception:  # noqa: BLE001 - each project is recovered when it is first used, too
             self._log.failure("Could not look through the projects on disk")
             return
         for project in projects:
@@ -136,9 +145,9 @@ class SyncService(Service):
                 "Could not recover {project}; it is tried again when it is next used", project=project.value
             )
 
-    async def _step(self, project: ProjectId, step: Callable[[Millis], T]) -> T:
+    async def _step(self, project: ProjectId, step: Callable[[Millis], T], weight: int = 0) -> T:
         """Run a step in the project's lane; its `now` is read when its turn comes."""
-        return await self._lanes.run(project, lambda: step(self._now()))
+        return await self._lanes.run(project, lambda: step(self._now()), weight)
 
     def _now(self) -> Millis:
         return Millis(int(self._clock.seconds() * 1000))

@@ -1,7 +1,6 @@
 """The store on a local disk."""
 
 import contextlib
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import TypeVar
 import msgspec
 from twisted.logger import Logger
 
-from mneme.errors import DiskFull, UnsafePath
+from mneme.errors import DiskFull
 from mneme.model import (
     Accepted,
     ClientId,
@@ -64,11 +63,8 @@ class DiskStore:
 
     def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /) -> Granted | HeldBy:
         with files.naming_disk_full():
-            self._make(project)
-        outcome = self._step(project, lambda p: p.acquire(client, now, ttl), None)
-        if outcome is None:
-            raise UnsafePath(f"The directory of project {project.value!r} went away as soon as it was made")
-        return outcome
+            opened = self._opened(project) or self._made(project)
+            return self._run(project, opened, lambda p: p.acquire(client, now, ttl))
 
     def extend(
         self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /
@@ -115,47 +111,56 @@ class DiskStore:
                 yield project
 
     def _reading(self, project: ProjectId, job: Callable[[DiskProject, bool], T], missing: M) -> T | M:
-        """Run a step that reads; a full disk keeps it from taking in what it finds, not from reading it."""
+        """Run a step that reads; a full disk keeps it from taking in what it finds, not from reading it.
+
+        What the Node server kept under a shared name must be copied first, and on a full disk it cannot be: that stays
+        `DiskFull`, since to say that there is nothing would be worse.
+        """
         try:
             return self._step(project, lambda p: job(p, True), missing)
         except DiskFull:
             return self._step(project, lambda p: job(p, False), missing)
 
     def _step(self, project: ProjectId, job: Callable[[DiskProject], T], missing: M) -> T | M:
-        """Run one step; after a fault the project is opened anew, which clears up as after a crash."""
+        """Run one step; it comes to `missing` if the project was never written."""
         with files.naming_disk_full():
             opened = self._opened(project)
             if opened is None:
                 self._note_expiry(project, None)
                 return missing
-            try:
-                result = job(opened)
-                self._note_expiry(project, opened.lock_on_disk())
-            except BaseException:
-                self._forget(project)
-                with contextlib.suppress(Exception):
-                    self._opened(project)
-                raise
-            return result
+            return self._run(project, opened, job)
+
+    def _run(self, project: ProjectId, opened: DiskProject, job: Callable[[DiskProject], T]) -> T:
+        """Run one step; after a fault the project is opened anew, which clears up as after a crash."""
+        try:
+            result = job(opened)
+            self._note_expiry(project, opened.lock_on_disk())
+        except BaseException:
+            self._forget(project)
+            # Whatever fails here fails again, and is told, when the project is next used.
+            with contextlib.suppress(Exception):
+                self._opened(project)
+            raise
+        return result
 
     def _opened(self, project: ProjectId) -> DiskProject | None:
         directory = self._root / layout.directory_name(project)
         try:
-            state = directory.lstat()
+            directory.lstat()
         except FileNotFoundError:
             self._forget(project)
             adopted = self._adopt(project, directory)
             return self._remember(project, DiskProject(directory)) if adopted else None
         with self._mutex:
             opened = self._open.get(project)
-            if opened and opened.inode == state.st_ino and stat.S_ISDIR(state.st_mode):
-                self._open.move_to_end(project)
-                return opened
+        if opened and opened.is_current():
+            return self._remember(project, opened)
         return self._remember(project, DiskProject(directory))
 
     def _remember(self, project: ProjectId, opened: DiskProject) -> DiskProject:
         with self._mutex:
             self._open[project] = opened
+            self._open.move_to_end(project)
             if len(self._open) > MAX_OPEN_PROJECTS:
                 self._open.popitem(last=False)
         return opened
@@ -173,25 +178,26 @@ class DiskStore:
 
     # Directories
 
-    def _make(self, project: ProjectId) -> None:
-        if self._opened(project) is None:
-            self._install(project, self._root / layout.directory_name(project), copy_from=None)
+    def _made(self, project: ProjectId) -> DiskProject:
+        directory = self._root / layout.directory_name(project)
+        self._install(project, directory, copy_from=None)
+        return self._remember(project, DiskProject(directory))
 
     def _adopt(self, project: ProjectId, directory: Path) -> bool:
         """Copy what the Node server kept for this id, if that is all there is.
 
         It maps several ids to one directory, so that what it kept may be anybody's: each of them gets a copy.
         """
-        reference = self._root / layout.reference_name(project)
-        if reference == directory or len(reference.name) > layout.MAX_NAME or not reference.is_dir():
+        shared = self._root / layout.node_name(project)
+        if shared == directory or len(shared.name) > layout.MAX_NAME or not shared.is_dir():
             return False
-        if reference.is_symlink() or files.look(reference / layout.IDENTITY):
+        if shared.is_symlink() or files.look(shared / layout.IDENTITY):
             return False
-        self._install(project, directory, copy_from=reference)
+        self._install(project, directory, copy_from=shared)
         self._log.info(
-            "Copied the memory that the Node server kept for {project} from {reference}",
+            "Copied the memory that the Node server kept for {project} from {shared}",
             project=project.value,
-            reference=reference,
+            shared=shared,
         )
         return True
 

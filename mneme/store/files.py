@@ -22,6 +22,8 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 TEMPORARY = ".tmp"
 
+Mark = tuple[int, int, int, int]
+
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for content that is not the JSON it was told to expect."""
 
@@ -151,6 +153,11 @@ def close_to_others(path: Path, state: os.stat_result) -> None:
     if stat.S_IMODE(state.st_mode) & 0o077:
         with suppress(PermissionError):
             path.chmod(FILE_MODE)
+
+
+def mark(state: os.stat_result) -> Mark:
+    """What changes when anybody writes the file or puts another in its place."""
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def millis(state: os.stat_result) -> Millis:

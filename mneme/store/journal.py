@@ -5,6 +5,7 @@ opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is pas
 """
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open the journal at `path`, which need not exist, and cut off what a crash left unfinished."""
         self._path = path
+        self._mark: files.Mark | None = None
         self.versions: list[Version] = []
         self.newest: dict[FileName, Version] = {}
         self.latest_mtime: dict[FileName, Millis] = {}
@@ -54,6 +56,17 @@ class Journal:
         self.last_number = 0
         self.last_token = 0
         self._load()
+
+    def is_current(self) -> bool:
+        """Whether nobody else has written the file, or put another in its place, since it was last read or written."""
+        return self._look() == self._mark
+
+    def _look(self) -> files.Mark | None:
+        """None also when it cannot be looked at: then it is read anew before it is next used."""
+        with suppress(OSError):
+            state = files.look(self._path)
+            return files.mark(state) if state else None
+        return None
 
     def add_version(self, version: Version) -> None:
         """Commit a version: it is durable when this returns, and not there at all when this raises."""
@@ -78,9 +91,11 @@ class Journal:
 
     def _append(self, line: _VersionLine | _LockLine) -> None:
         files.append(self._path, msgspec.json.encode(line) + b"\n")
+        self._mark = self._look()
 
     def _load(self) -> None:
         found = files.read(self._path)
+        self._mark = files.mark(found[1]) if found else None
         lines = self._whole_lines(found[0]) if found else []
         for number, line in enumerate(lines, start=1):
             self._take(number, line)
@@ -90,6 +105,7 @@ class Journal:
         if half:
             self._log.warn("Cut half a line off the end of {path}: a crash left it", path=self._path)
             os.truncate(self._path, len(content) - len(half))
+            self._mark = self._look()
         return whole.split(b"\n") if whole else []
 
     def _take(self, number: int, line: bytes) -> None:

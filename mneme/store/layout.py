@@ -31,7 +31,7 @@ MAX_NAME = 255
 """Bytes in the name of a directory, on any file system worth using."""
 
 _OWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_VERSION_NAME = re.compile(r"(\d{8,})-")
+_VERSION_NAME = re.compile(r"(\d{8,})-(?:" + "|".join(re.escape(file.value) for file in FileName) + ")")
 _OTHER_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 _PREFIX_LENGTH = 60
 _DIGEST_LENGTH = 16
@@ -54,7 +54,7 @@ def directory_name(project: ProjectId) -> str:
     return f"{readable}.{digest(project.value.encode())[:_DIGEST_LENGTH]}"
 
 
-def reference_name(project: ProjectId) -> str:
+def node_name(project: ProjectId) -> str:
     """The directory that the Node server uses: JavaScript replaces each UTF-16 unit, so an emoji becomes two `_`."""
     return _OTHER_CHARACTER.sub(lambda c: "__" if ord(c[0]) > 0xFFFF else "_", project.value)
 
@@ -80,7 +80,7 @@ def numbered(history: Path) -> list[tuple[int, str]]:
         names = os.listdir(history)
     except FileNotFoundError:
         return []
-    return [(int(found[1]), name) for name in names if (found := _VERSION_NAME.match(name))]
+    return [(int(found[1]), name) for name in names if (found := _VERSION_NAME.fullmatch(name))]
 
 
 def next_path(project: Path, file: FileName) -> Path:

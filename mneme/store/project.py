@@ -44,19 +44,12 @@ from mneme.model import (
 from mneme.store import files, layout, lockfile
 from mneme.store.journal import Journal
 
-_Mark = tuple[int, int, int, int]
-
-
-def _mark(state: os.stat_result) -> _Mark:
-    """What changes when anybody writes the file or puts another in its place."""
-    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
-
 
 @frozen
 class _Seen:
     """A head as it was when last looked at, and the version that its content is."""
 
-    mark: _Mark
+    mark: files.Mark
     head: Head
     sha256: str
 
@@ -72,26 +65,29 @@ class DiskProject:
         self._history = directory / layout.HISTORY
         self._lock_path = directory / layout.LOCK
         self._seen: dict[FileName, _Seen] = {}
-        self._lock: tuple[_Mark, Lock] | None = None
-        self.inode = check_directory(directory)
-        """Which directory this is: another may be put in its place by hand."""
+        self._lock: tuple[files.Mark, Lock] | None = None
+        self._inode = check_directory(directory)
         if self._history.is_symlink():
             raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
         self._journal = Journal(self._history / layout.JOURNAL)
         self._recover()
+
+    def is_current(self) -> bool:
+        """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand."""
+        return check_directory(self._directory) == self._inode and self._journal.is_current()
 
     # Locks
 
     def lock_on_disk(self) -> Lock | None:
         """The lock in the lock file, expired or not. A file that holds none is set aside."""
         state = files.look(self._lock_path)
-        if self._lock and state and self._lock[0] == _mark(state):
+        if self._lock and state and self._lock[0] == files.mark(state):
             return self._lock[1]
         self._lock = None
         found = files.read(self._lock_path)
         lock = lockfile.decode(found[0]) if found else None
         if found and lock:
-            self._lock = (_mark(found[1]), lock)
+            self._lock = (files.mark(found[1]), lock)
         elif os.path.lexists(self._lock_path):
             self._set_aside(self._lock_path)
         return lock
@@ -203,10 +199,10 @@ class DiskProject:
             self._seen.pop(file, None)
             return None
         seen = self._seen.get(file)
-        if seen and seen.mark == _mark(state):
+        if seen and seen.mark == files.mark(state):
             return seen
         newest = self._journal.newest.get(file)
-        if not seen and newest and (newest.size, newest.mtime) == (state.st_size, files.millis(state)):
+        if not seen and newest and self._is_linked(newest, state):
             return self._remember(newest, state)
         files.close_to_others(path, state)
         found = files.read(path)
@@ -216,6 +212,12 @@ class DiskProject:
         if newest is None or newest.sha256 != digest(content):
             newest = self._take_in(file, content, state, now)
         return self._remember(newest, state)
+
+    def _is_linked(self, version: Version, head: os.stat_result) -> bool:
+        """Whether a head is the very file of its version, unwritten since: then there is no need to read it."""
+        ours = files.look(self._version_path(version))
+        unwritten = (version.size, version.mtime) == (head.st_size, files.millis(head))
+        return ours is not None and ours.st_ino == head.st_ino and unwritten
 
     def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
         version = Version(
@@ -244,7 +246,7 @@ class DiskProject:
 
     def _remember(self, version: Version, state: os.stat_result) -> _Seen:
         head = Head(version.file, version.number, state.st_size, files.millis(state))
-        self._seen[version.file] = _Seen(_mark(state), head, version.sha256)
+        self._seen[version.file] = _Seen(files.mark(state), head, version.sha256)
         return self._seen[version.file]
 
     def _next_mtime(self, file: FileName, now: Millis) -> Millis:

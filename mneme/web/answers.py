@@ -17,17 +17,17 @@ class Answer:
     headers: Mapping[bytes, bytes] = field(factory=dict)
 
 
-def ok(body: msgspec.Struct) -> Answer:
-    """What is answered when all is well."""
-    return Answer(200, msgspec.json.encode(body))
-
-
 def prepare(request: Request, answer: Answer) -> bytes:
     """Set the status and the headers of `answer`, and return its body for Klein to send."""
     for name, value in _headers(answer):
         request.setHeader(name, value)
     request.setResponseCode(answer.status, _phrase(answer.status))
     return answer.body
+
+
+def reply(request: Request, body: msgspec.Struct) -> bytes:
+    """Prepare what is answered when all is well."""
+    return prepare(request, Answer(200, msgspec.json.encode(body)))
 
 
 def send(request: Request, answer: Answer) -> None:

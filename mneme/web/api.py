@@ -22,10 +22,10 @@ from mneme.model import (
 )
 from mneme.service import SyncService
 from mneme.web import wire
-from mneme.web.answers import ok, prepare
+from mneme.web.answers import prepare, reply
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of
-from mneme.web.errors import Refused, UploadNotAllowed, answer_to
+from mneme.web.errors import UploadNotAllowed, answer_to, problem
 from mneme.web.reading import ProjectConverter, SegmentConverter, header_text
 
 _NO_LOCK_TO_EXTEND = "No lock to extend"
@@ -55,52 +55,50 @@ class Api:
     @app.route("/health", methods=["GET"])
     def health(self, request: Request) -> bytes:
         """Say that the server is up; needs no key."""
-        return prepare(request, ok(wire.Health(__version__, self.keys.required)))
+        return reply(request, wire.Health(__version__, self.keys.required))
 
     @app.route("/projects/<project:project>/lock", methods=["GET"])
     async def lock(self, request: Request, project: ProjectId) -> bytes:
         """Say who holds the lock."""
         lock = await self._sync.lock(project)
-        return prepare(
-            request, ok(wire.LockStatus(lock is not None, wire.WireLock.of(lock) if lock else None))
-        )
+        return reply(request, wire.LockStatus(lock is not None, wire.WireLock.of(lock) if lock else None))
 
     @app.route("/projects/<project:project>/lock", methods=["POST"])
     async def acquire(self, request: Request, project: ProjectId) -> bytes:
         """Take the lock, or extend one's own."""
         match await self._sync.acquire(project, _client(request)):
             case Granted(lock):
-                return prepare(request, ok(wire.LockGranted(wire.WireLock.of(lock))))
+                return reply(request, wire.LockGranted(wire.WireLock.of(lock)))
             case HeldBy(lock):
-                raise Refused(409, _TAKEN, lock)
+                return prepare(request, problem(409, _TAKEN, lock))
 
     @app.route("/projects/<project:project>/lock", methods=["DELETE"])
     async def release(self, request: Request, project: ProjectId) -> bytes:
         """Give up one's own lock."""
         match await self._sync.release(project, _client(request)):
             case Released():
-                return prepare(request, ok(wire.Success(True)))
+                return reply(request, wire.Success(True))
             case NotLocked():
-                return prepare(request, ok(wire.Success(True, "No lock to release")))
+                return reply(request, wire.Success(True, "No lock to release"))
             case HeldBy(lock):
-                raise Refused(403, _OTHERS_LOCK, lock)
+                return prepare(request, problem(403, _OTHERS_LOCK, lock))
 
     @app.route("/projects/<project:project>/lock/heartbeat", methods=["POST"])
     async def heartbeat(self, request: Request, project: ProjectId) -> bytes:
         """Move the expiry of one's own lock."""
         match await self._sync.extend(project, _client(request)):
             case Granted(lock):
-                return prepare(request, ok(wire.LockGranted(wire.WireLock.of(lock))))
+                return reply(request, wire.LockGranted(wire.WireLock.of(lock)))
             case NotLocked():
-                raise Refused(403, _NO_LOCK_TO_EXTEND)
+                return prepare(request, problem(403, _NO_LOCK_TO_EXTEND))
             case HeldBy(lock):
-                raise Refused(403, _OTHERS_LOCK, lock)
+                return prepare(request, problem(403, _OTHERS_LOCK, lock))
 
     @app.route("/projects/<project:project>/files", methods=["GET"])
     async def files(self, request: Request, project: ProjectId) -> bytes:
         """List the files."""
         heads = await self._sync.heads(project)
-        return prepare(request, ok(wire.FileList([wire.WireHead.of(head) for head in heads])))
+        return reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["GET"])
     async def download(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -110,9 +108,7 @@ class Api:
             raise FileUnknown
         # What was put there by hand need not be UTF-8; history keeps it as it is.
         text = document.content.decode(errors="replace")
-        return prepare(
-            request, ok(wire.Download(text, times.to_text(document.head.mtime), document.head.version))
-        )
+        return reply(request, wire.Download(text, times.to_text(document.head.mtime), document.head.version))
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])
     async def upload(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -122,13 +118,13 @@ class Api:
         upload = Upload(file, _take_content(request), client, _token(request))
         match await self._sync.upload(project, upload):
             case Accepted(head):
-                return prepare(request, ok(wire.Uploaded(times.to_text(head.mtime), head.version)))
+                return reply(request, wire.Uploaded(times.to_text(head.mtime), head.version))
             case NotLocked():
-                raise Refused(403, _NO_LOCK_TO_WRITE)
+                return prepare(request, problem(403, _NO_LOCK_TO_WRITE))
             case HeldBy(lock):
-                raise Refused(403, _OTHERS_LOCK, lock)
+                return prepare(request, problem(403, _OTHERS_LOCK, lock))
             case StaleToken(lock):
-                raise Refused(409, _STALE, lock)
+                return prepare(request, problem(409, _STALE, lock))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein's type has the bare IRequest here, unlike for routes
     def failed(self, request: Request, failure: Failure) -> bytes:

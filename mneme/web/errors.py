@@ -1,6 +1,7 @@
 """The one table of what is answered when something cannot be had."""
 
 import secrets
+from collections.abc import Mapping
 
 import msgspec
 from twisted.logger import Logger
@@ -51,15 +52,6 @@ class TooManyRequests(errors.MnemeError):
         self.retry_after = retry_after
 
 
-class Refused(errors.MnemeError):
-    """A call that the lock stands against. Not a fault: it carries an outcome to the table."""
-
-    def __init__(self, status: int, sentence: str, lock: Lock | None = None) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.lock = lock
-
-
 _STATUS: dict[type[object], int] = {
     errors.InvalidProjectId: 400,
     errors.MissingClientId: 400,
@@ -71,6 +63,8 @@ _STATUS: dict[type[object], int] = {
     WrongKey: 403,
     UploadNotAllowed: 403,
     errors.FileUnknown: 404,
+    NotFound: 404,
+    MethodNotAllowed: 405,
     BodyTooLarge: 413,
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
@@ -81,36 +75,50 @@ _STATUS: dict[type[object], int] = {
 _log = Logger()
 
 
-def problem(status: int, sentence: str, lock: Lock | None = None, **headers: str) -> Answer:
+def problem(
+    status: int, sentence: str, lock: Lock | None = None, headers: Mapping[bytes, bytes] | None = None
+) -> Answer:
     """An error as it goes over the wire."""
-    body = msgspec.json.encode(Problem(sentence, WireLock.of(lock) if lock else None))
-    return Answer(
-        status, body, {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
-    )
+    body = Problem(sentence, WireLock.of(lock) if lock else None)
+    return Answer(status, msgspec.json.encode(body), headers or {})
 
 
 def answer_to(failure: Failure) -> Answer:
     """What to answer to a failed request. What is not in the table is a fault: logged, with an id to find it by."""
     error = failure.value
-    match error:
-        case Refused():
-            return problem(error.status, str(error), error.lock)
-        case NotFound():
-            return problem(404, "Not found")
-        case MethodNotAllowed():
-            allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
-            return problem(405, f"Method not allowed here, only {allowed}", Allow=allowed)
-        case MissingKey():
-            return problem(401, str(error), WWW_Authenticate="Bearer")
-        case TooManyRequests():
-            return problem(429, str(error), Retry_After=str(error.retry_after))
-        case errors.ShuttingDown() | Busy():
-            return problem(503, str(error), Retry_After="5")
     status = _STATUS.get(type(error))
     if status is not None:
-        return problem(status, str(error))
+        return problem(status, _sentence(error), headers=_headers(error))
     fault = secrets.token_hex(4)
     _log.failure("Fault {fault}", failure=failure, fault=fault)
     return problem(
         500, f"The server failed, which is its own fault and not yours; look for {fault} in its log"
     )
+
+
+def _sentence(error: BaseException | None) -> str:
+    match error:
+        case NotFound():
+            return "Not found"
+        case MethodNotAllowed():
+            return f"Method not allowed here, only {_allowed(error)}"
+        case _:
+            return str(error)
+
+
+def _headers(error: BaseException | None) -> Mapping[bytes, bytes]:
+    match error:
+        case MethodNotAllowed():
+            return {b"Allow": _allowed(error).encode()}
+        case MissingKey():
+            return {b"WWW-Authenticate": b"Bearer"}
+        case TooManyRequests():
+            return {b"Retry-After": b"%d" % error.retry_after}
+        case errors.ShuttingDown() | Busy():
+            return {b"Retry-After": b"5"}
+        case _:
+            return {}
+
+
+def _allowed(error: MethodNotAllowed) -> str:
+    return ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))

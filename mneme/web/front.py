@@ -40,6 +40,7 @@ class Front(Resource):
 
     def __init__(self, clock: IReactorTime, sync: SyncService, policy: Policy) -> None:
         super().__init__()
+        self._sync = sync
         self._api = Api(sync, policy.keys)
         self._routes: KleinResource = self._api.app.resource()
         self._log = RequestLog(clock)
@@ -69,6 +70,11 @@ class Front(Resource):
         except Exception:  # noqa: BLE001 - the table answers what it knows, and logs what it does not
             send(request, answer_to(Failure()))
         return NOT_DONE_YET
+
+    @property
+    def abandoned_bytes(self) -> int:
+        """See `SyncService`."""
+        return self._sync.abandoned_bytes
 
     def shows_key(self, request: Request) -> bool:
         """Whether the request shows a key where one is needed: what does not is not worth keeping a body for."""

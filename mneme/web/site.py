@@ -11,7 +11,7 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
@@ -23,6 +23,9 @@ from mneme.web.front import Front
 MAX_CONNECTIONS = 500
 MAX_HELD = 400 * 1024 * 1024
 """Bytes of bodies, and of answers not yet read, that are held at one time over all connections."""
+
+MAX_UNREAD = 64 * 1024 * 1024
+"""Bytes of answers that one client may ask for without reading them, one answer of any size apart."""
 
 IDLE_SECONDS = 60.0
 """How long a connection may say nothing between two requests, or a client not read its answer."""
@@ -85,8 +88,9 @@ class Request(server.Request):
 
     def write(self, data: bytes) -> None:
         """Send the answer, of which this is all; it is held until the client has read it."""
-        self._let_go()
-        if not self.channel.hold(len(data)):
+        if not self.channel.unread:
+            self._let_go()
+        if not self.channel.hold_answer(len(data)):
             data = prepare(self, answer_to(Failure(Busy())))
         super().write(data)
         if not self.channel.unread:
@@ -150,11 +154,15 @@ class Channel(http.HTTPChannel):
 
     def hold(self, count: int) -> bool:
         """Count bytes that are held for this connection; False if that would be more than the server holds."""
-        if self.site.held + count > MAX_HELD:
+        if self.site.held + self.site.front.abandoned_bytes + count > MAX_HELD:
             return False
         self.site.held += count
         self._held += count
         return True
+
+    def hold_answer(self, count: int) -> bool:
+        """Like `hold`; one client may leave only so much unread before it is sent no more."""
+        return not (self.unread and self._held + count > MAX_UNREAD) and self.hold(count)
 
     def let_go(self) -> None:
         """Nothing is held for this connection any more."""
@@ -255,6 +263,14 @@ class Channel(http.HTTPChannel):
         self._deadline = None
 
 
+class TurnedAway(Protocol):
+    """A connection too many, which is closed; TLS does not expect that no protocol at all is built."""
+
+    def connectionMade(self) -> None:
+        """Close it."""
+        cast(ITCPTransport, self.transport).abortConnection()
+
+
 class Site(server.Site):
     """The server's connections."""
 
@@ -276,10 +292,10 @@ class Site(server.Site):
     def log(self, request: http.Request) -> None:
         """Nothing: `RequestLog` has the line, with the client and the time it took."""
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel | None:  # type: ignore[override]  # as above
+    def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:  # type: ignore[override]  # as above
         """Take a connection, or close it at once if there are too many."""
         if self.closing or len(self._channels) >= MAX_CONNECTIONS:
-            return None
+            return TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))
         self._channels.add(channel)
         return channel

@@ -895,7 +895,7 @@ class TestFullDisk:
         with faults.failing(0, FULL):
             assert isinstance(store.release(ALPHA, ANA, NOW), Released)
             for project in (ALPHA, ORG):
-                with pytest.raises(DiskFull, match="disk is full"):
+                with pytest.raises(DiskFull, match="cannot write to its disk"):
                     store.acquire(project, BEN, NOW, TTL)
             assert store.lock(ALPHA, NOW) is None
         for project in (ALPHA, ORG):
@@ -938,7 +938,7 @@ class TestProjectsThatGo:
         made = [str(step) for step in clean.steps].index("rename .new-alpha")
         with (
             faults.failing(made, gone_at("stat alpha", "lstat alpha")) as run,
-            pytest.raises(UnsafePath, match="went away as soon as it was made"),
+            pytest.raises(FileNotFoundError),
         ):
             store.acquire(ALPHA, ANA, NOW, TTL)
         assert run.struck

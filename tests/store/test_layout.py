@@ -85,7 +85,7 @@ def test_a_directory_name_is_one_on_any_file_system(one: ProjectId) -> None:
 @pytest.mark.parametrize("name", ["alpha", "-home-ana-src-my_app", "A", "_", "-", "x" * 200])
 def test_a_plain_id_is_its_own_directory(name: str) -> None:
     """As with the Node server."""
-    assert layout.directory_name(ProjectId(name)) == name == layout.reference_name(ProjectId(name))
+    assert layout.directory_name(ProjectId(name)) == name == layout.node_name(ProjectId(name))
 
 
 def test_other_ids_are_recognizable() -> None:
@@ -97,7 +97,7 @@ def test_other_ids_are_recognizable() -> None:
 @given(texts | odd_texts)
 def test_the_node_servers_directory_is_known(text: str) -> None:
     """It replaces UTF-16 code units, not characters."""
-    assert layout.reference_name(ProjectId(text)) == javascript_name(text)
+    assert layout.node_name(ProjectId(text)) == javascript_name(text)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_node_servers_directory_is_known(text: str) -> None:
 )
 def test_examples_of_the_node_servers_directories(text: str, name: str) -> None:
     """Some, to be seen."""
-    assert layout.reference_name(ProjectId(text)) == name
+    assert layout.node_name(ProjectId(text)) == name
 
 
 @given(ids)

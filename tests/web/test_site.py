@@ -12,7 +12,15 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from mneme.web import site as site_module
-from mneme.web.site import IDLE_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS, RECEIVE_SECONDS, Channel, Site
+from mneme.web.site import (
+    IDLE_SECONDS,
+    LINGER_SECONDS,
+    MAX_CONNECTIONS,
+    RECEIVE_SECONDS,
+    Channel,
+    Site,
+    TurnedAway,
+)
 from mneme.work import T, Worker
 from tests.web.stub import Stub
 
@@ -49,7 +57,7 @@ class Connection:
 
     def __init__(self, site: Site) -> None:
         built = site.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50000))
-        assert built is not None
+        assert isinstance(built, Channel)
         self.channel: Channel = built
         self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 50000))
         self.channel.makeConnection(self.transport)
@@ -257,6 +265,40 @@ def test_an_answer_is_counted_until_the_client_has_read_it() -> None:
     assert server.site.held == 0
 
 
+def test_answers_to_requests_that_were_sent_at_once_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are answered without waiting for the client to read; it may leave only so much unread."""
+    server = Server()
+    client = server.connect()
+    client.transport.full = True
+    client.send(GET)
+    one = server.site.held
+    client.send(GET * 2)
+    assert server.site.held == 3 * one
+    monkeypatch.setattr(site_module, "MAX_UNREAD", 4 * one)
+    client.send(GET * 3)
+    assert client.statuses == [200, 200, 200, 200, 503, 503]
+    client.channel.resumeProducing()
+    assert server.site.held == 0
+
+
+def test_uploads_of_clients_that_hung_up_are_counted_until_they_are_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lane holds them, though no connection does."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 900)
+    client.hang_up()
+    assert (server.site.held, server.stub.sync.abandoned_bytes) == (0, 900)
+    monkeypatch.setattr(site_module, "MAX_HELD", 1000)
+    second = server.connect()
+    second.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
+    assert second.statuses == [503]
+    worker.let_go()
+    assert server.stub.sync.abandoned_bytes == 0
+
+
 def test_more_answers_than_memory_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that ask and never read get a 503 in place of what would be too much."""
     monkeypatch.setattr(site_module, "MAX_HELD", 100)
@@ -283,7 +325,9 @@ def test_connections_are_capped_and_freed() -> None:
     """The next one is closed at once, until one goes."""
     server = Server()
     clients = [server.connect() for _ in range(MAX_CONNECTIONS)]
-    assert server.site.buildProtocol(IPv4Address("TCP", "192.0.2.8", 1)) is None
+    turned_away, transport = server.site.buildProtocol(None), Transport()
+    turned_away.makeConnection(transport)
+    assert transport.aborted
     clients[0].hang_up()
     server.connect()
 
@@ -316,7 +360,7 @@ def test_closing_waits_for_the_request_under_way_and_not_for_idle_connections() 
     done: list[object] = []
     Deferred.fromCoroutine(server.site.close(8.0)).addCallback(done.append)
     assert (idle.transport.disconnecting, busy.transport.disconnecting) == (True, False)
-    assert server.site.buildProtocol(IPv4Address("TCP", "192.0.2.8", 1)) is None
+    assert isinstance(server.site.buildProtocol(None), TurnedAway)
     worker.let_go()
     assert (busy.statuses, busy.transport.disconnecting, done) == ([200], True, [])
     idle.hang_up()

@@ -1,0 +1,44 @@
+"""The servers that the integration tests share, each started once, when the first test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract import KEYS
+from tests.daemon import Daemon
+
+pytest.register_assert_rewrite("tests.integration.wire")
+
+from tests.integration import wire  # noqa: E402 - only now does it explain its failed asserts
+from tests.integration.wire import NAME, NO_RATE_LIMIT, OLD, PROJECT  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One server for all tests that need no other."""
+    with Daemon(tmp_path_factory.mktemp("server"), NO_RATE_LIMIT) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(running: Daemon) -> Iterator[Daemon]:
+    """The shared server, holding `log.jsonl`; it is still the same process afterwards, and has no fault."""
+    pid = running.pid
+    logged = len(running.log())
+    with wire.client(running) as client:
+        assert client.acquire(PROJECT).status == 200
+        assert client.upload(PROJECT, NAME, OLD).status == 200
+    yield running
+    assert running.runs()
+    assert running.pid == pid
+    assert running.ask("GET", "/health")[0] == 200
+    assert "Traceback" not in running.log()[logged:], running.log()[logged:]
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A server with keys."""
+    with Daemon(tmp_path_factory.mktemp("keyed"), {**NO_RATE_LIMIT, "apiKeys": list(KEYS)}) as daemon:
+        yield daemon

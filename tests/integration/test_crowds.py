@@ -1,0 +1,125 @@
+"""Crowds: many connections, uploads and downloads at once, in bounded time and memory."""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from tests.daemon import Daemon, wait_until
+from tests.integration import wire
+from tests.integration.wire import LIMIT, NAME, NO_RATE_LIMIT
+from tests.memory import log, memory
+from tests.stock_client import Machine, envelope
+
+pytestmark = pytest.mark.integration
+
+MEMORY_BOUND = 700 * 1024 * 1024
+
+
+def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path: Path) -> None:
+    """With a hundred connections that say nothing, or never finish, a session goes through as if alone."""
+    beginnings = (
+        b"",
+        b"G",
+        b"GET /health HT",
+        b"GET /health HTTP/1.1\r\nHost: x\r\n",
+        wire.head("GET", "/health"),
+        wire.upload(b"x" * 100)[:-60],
+    )
+    idle = []
+    for number in range(100):
+        connection = wire.connect(daemon)
+        connection.sendall(beginnings[number % len(beginnings)])
+        idle.append(connection)
+    try:
+        began = time.monotonic()
+        files = memory(7)
+        laptop = Machine(tmp_path / "ana-laptop", daemon.url, delays=())
+        desktop = Machine(tmp_path / "ana-desktop", daemon.url, delays=())
+        answers = laptop.pull("crowded")
+        for name, content in files.items():
+            laptop.write("crowded", name, content)
+        answers += laptop.push("crowded") + desktop.pull("crowded")
+        assert {answer.status for answer in answers} == {200}
+        assert desktop.memory("crowded") == files
+        assert time.monotonic() - began < 5
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_a_thousand_connections_one_after_the_other_leave_nothing(daemon: Daemon) -> None:
+    """Connections that come and go, answered or not, leave no open file behind."""
+    wire.wait_until_alone(daemon)
+    before = _open_files(daemon)
+    for number in range(1000):
+        with wire.connect(daemon) as connection:
+            connection.sendall(wire.head("GET", "/health")[: number % 60 + 1])
+            wire.hang_up(connection, reset=number % 2 == 0)
+    wire.wait_until_alone(daemon)
+    assert daemon.ask("GET", "/health")[0] == 200
+    wait_until(lambda: _open_files(daemon) <= before + 5, within=10)
+
+
+def test_32_uploads_of_10_mb_at_once_are_all_answered_in_bounded_memory(tmp_path: Path) -> None:
+    """32 clients that upload 10 MB at the same time all get their 200, and the server stays under 700 MB."""
+    projects = [f"large-{number}" for number in range(32)]
+    content = log(8, 9_200_000).decode("utf-8")
+    body = envelope(content)
+    assert 9_200_000 < len(body) <= LIMIT
+    assert "🧠" in content
+    with Daemon(tmp_path, NO_RATE_LIMIT) as daemon:
+        with wire.client(daemon) as client:
+            for project in projects:
+                assert client.acquire(project).status == 200
+
+        all_but_sent = Barrier(len(projects), timeout=60)
+
+        def upload(project: str) -> int:
+            request = wire.upload(body, project=project)
+            with wire.connect(daemon, timeout=60) as connection:
+                connection.sendall(request[:-100])
+                all_but_sent.wait()
+                connection.sendall(request[-100:])
+                answer = wire.read(connection)
+            return answer.status if answer is not None else 0
+
+        with ThreadPoolExecutor(len(projects)) as pool:
+            statuses = list(pool.map(upload, projects))
+        assert statuses == [200] * len(projects)
+        assert daemon.peak_rss_bytes() < MEMORY_BOUND
+        for project in projects:
+            status, answer = daemon.ask("GET", f"/projects/{project}/files/{NAME}")
+            assert status == 200
+            assert answer["content"] == content, project
+        assert daemon.peak_rss_bytes() < MEMORY_BOUND
+        assert "Traceback" not in daemon.log()
+
+
+def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) -> None:
+    """64 clients ask for 9 MB each and never read: the server holds some, turns the rest away, and goes on."""
+    with Daemon(tmp_path, {"rateLimitPerMinute": 0}) as daemon:
+        assert daemon.ask("POST", "/projects/demo/lock", headers={"X-Client-Id": "laptop"})[0] == 200
+        headers = {"X-Client-Id": "laptop", "Content-Type": "text/plain"}
+        path = "/projects/demo/files/log.jsonl"
+        assert daemon.ask("PUT", path, headers=headers, body=b"x" * 9_200_000)[0] == 200
+        with ExitStack() as connections:
+            for _ in range(64):
+                client = connections.enter_context(
+                    socket.create_connection(("127.0.0.1", daemon.port), timeout=10)
+                )
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wait_until(lambda: daemon.log().count("GET demo files/log.jsonl") == 64, within=30)
+            assert daemon.ask("GET", "/health")[0] == 200
+            assert daemon.peak_rss_bytes() < 700_000_000
+        wait_until(lambda: daemon.ask("GET", path)[0] == 200, within=10)
+
+
+def _open_files(daemon: Daemon) -> int:
+    return sum(1 for _ in Path(f"/proc/{daemon.pid}/fd").iterdir())

@@ -1,0 +1,115 @@
+"""A full disk: uploads are refused whole, what was there stays, and with space again all goes on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon
+from tests.integration import wire
+from tests.integration.wire import NAME, NEW, NO_RATE_LIMIT, OLD, PROJECT
+from tests.memory import log
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_full_disk_is_507_and_the_old_content_stays(tmp_path: Path) -> None:
+    """On a file system without space an upload is refused whole; with space again, the server goes on."""
+    with (
+        _small_disk(tmp_path / "disk", 2_000_000) as disk,
+        Daemon(tmp_path / "server", NO_RATE_LIMIT, data_dir=disk / "data") as daemon,
+        wire.client(daemon) as client,
+    ):
+        client.acquire(PROJECT)
+        assert client.upload(PROJECT, NAME, OLD).status == 200
+        filler = disk / "filler"
+        _fill(filler, leave=100_000)
+        free = shutil.disk_usage(disk).free
+        assert 0 < free < len(NEW)
+        for _ in range(5):
+            wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
+        assert shutil.disk_usage(disk).free >= free - 8192, "refused uploads fill the disk"
+        wire.assert_serves(daemon, OLD)
+
+        _fill(filler, leave=0)
+        wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
+        wire.assert_error(client.upload(PROJECT, "summary.json", "{}"), 507)
+        wire.assert_error(client.acquire("another"), 507)
+        wire.assert_serves(daemon, OLD)
+        wire.assert_locked(daemon)
+
+        filler.unlink()
+        assert client.upload(PROJECT, NAME, NEW).status == 200
+        assert client.acquire("another").status == 200
+        wire.assert_serves(daemon, NEW)
+        daemon.kill_and_restart()
+        wire.assert_serves(daemon, NEW)
+        wire.assert_locked(daemon)
+
+
+def test_a_server_can_be_restarted_on_a_full_disk(tmp_path: Path) -> None:
+    """A person who finds the disk full and restarts the server can still read every file."""
+    with (
+        _small_disk(tmp_path / "disk", 2_000_000) as disk,
+        Daemon(tmp_path / "server", NO_RATE_LIMIT, data_dir=disk / "data") as daemon,
+        wire.client(daemon) as client,
+    ):
+        client.acquire(PROJECT)
+        assert client.upload(PROJECT, NAME, OLD).status == 200
+        _fill(disk / "filler", leave=0)
+        wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
+        daemon.kill_and_restart()
+        wire.assert_serves(daemon, OLD)
+        (disk / "filler").unlink()
+        assert client.upload(PROJECT, NAME, NEW).status == 200
+        wire.assert_serves(daemon, NEW)
+
+
+def test_a_file_size_limit_is_507_and_the_old_content_stays(tmp_path: Path) -> None:
+    """A file that the system refuses to let grow is a full disk too, with no mount needed to show it."""
+    with Daemon(tmp_path, NO_RATE_LIMIT) as daemon, wire.client(daemon) as client:
+        client.acquire(PROJECT)
+        assert client.upload(PROJECT, NAME, OLD).status == 200
+        _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (1_000_000, hard))
+        large = log(3, 3_000_000).decode("utf-8")
+        for _ in range(5):
+            wire.assert_error(client.upload(PROJECT, NAME, large), 507)
+        wire.assert_serves(daemon, OLD)
+        wire.assert_locked(daemon)
+        assert client.upload(PROJECT, NAME, NEW).status == 200
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert client.upload(PROJECT, NAME, large).status == 200
+        wire.assert_serves(daemon, large)
+
+
+@contextmanager
+def _small_disk(at: Path, size: int) -> Iterator[Path]:
+    """A file system of its own; the test is skipped where none can be mounted."""
+    at.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    mounted = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs here: {mounted.stderr.decode()}")
+    try:
+        yield at
+    finally:
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
+
+
+def _fill(filler: Path, *, leave: int) -> None:
+    """Fill the file system that holds `filler` until no more than `leave` bytes are free."""
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
+        while (free := shutil.disk_usage(filler.parent).free) > leave:
+            file.write(b"\0" * min(free - leave, 1 << 16))
