@@ -88,4 +88,4 @@ class Lanes(Generic[K]):
     def _settle_abandoned(self, result: object, key: K, step: _Step) -> None:
         self.abandoned_weight -= step.weight
         if isinstance(result, Failure):
-            self._log.failure("A step of {key} failed after its client had hung up", result, key=key)
+            self._log.failure("A step of {key} failed after its client had hung up", result, key=str(key))

@@ -8,6 +8,7 @@ import enum
 import hashlib
 import unicodedata
 from typing import NewType, Self
+from urllib.parse import quote
 
 from attrs import frozen
 
@@ -25,6 +26,10 @@ class ProjectId:
 
     value: str
 
+    def __str__(self) -> str:
+        """The id for people and logs: what could forge or garble a line is percent-encoded."""
+        return _printable(self.value)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Check `text`; raises `InvalidProjectId` when it is empty or too long."""
@@ -40,6 +45,10 @@ class ClientId:
     """What a machine calls itself: `<hostname>-<8 hex>` for the stock client."""
 
     value: str
+
+    def __str__(self) -> str:
+        """The id for people and logs: what could forge or garble a line is percent-encoded."""
+        return _printable(self.value)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -170,6 +179,10 @@ class Accepted:
     """The upload is durable, and `head` is what the file is now."""
 
     head: Head
+
+
+def _printable(text: str) -> str:
+    return quote(text, safe="/!#$&'()*+,:;=?@^~")
 
 
 def digest(content: bytes) -> str:

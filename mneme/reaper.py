@@ -47,7 +47,7 @@ class Reaper(Service):
         for one in reaped:
             self._log.info(
                 "Reaped the lock of {client} on {project}, acquired {minutes:.1f} min ago",
-                client=one.lock.client.value,
-                project=one.project.value,
+                client=str(one.lock.client),
+                project=str(one.project),
                 minutes=one.age / 60_000,
             )

@@ -32,7 +32,17 @@ CLOSE_SECONDS = 8.0
 
 def policy_of(chosen: Config) -> Policy:
     """Who may ask, from where and how often, by the configuration."""
-    return Policy(Keys(chosen.api_keys), RateLimit(chosen.rate_limit_per_minute), chosen.allowed_origins)
+    return Policy(
+        Keys(chosen.api_keys),
+        RateLimit(chosen.rate_limit_per_minute),
+        chosen.allowed_origins,
+        only_local=is_only_local(chosen),
+    )
+
+
+def is_only_local(chosen: Config) -> bool:
+    """Whether the server listens on loopback for want of keys, and not because somebody said so."""
+    return not (chosen.api_keys or chosen.host or chosen.listen)
 
 
 @frozen(eq=False, kw_only=True)
@@ -66,8 +76,7 @@ class Server(Service):
         self._ports: list[IListeningPort] = []
         self._reloading: Deferred[None] = succeed(None)
         self._had_terminal = False
-        chosen = loaded.config
-        self._on_loopback_only = not (chosen.api_keys or chosen.host or chosen.listen)
+        self._on_loopback_only = is_only_local(loaded.config)
 
     def privilegedStartService(self) -> None:
         """Listen, which may need rights that twistd gives up after this."""
@@ -105,7 +114,6 @@ class Server(Service):
         super().stopService()
         self._log.info("Stopping; requests under way have {seconds:.0f} s to finish", seconds=CLOSE_SECONDS)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             await self._finish()
             self._log.info("Stopped, with nothing left undone")
@@ -154,6 +162,7 @@ class Server(Service):
         self._log.info("The configuration was reloaded")
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._parts.reactor.callFromThread(self._parts.reactor.stop)
 
     def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:

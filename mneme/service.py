@@ -1,12 +1,11 @@
 """What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mneme.errors import ShuttingDown
@@ -33,6 +32,14 @@ from mneme.work import Worker
 T = TypeVar("T")
 
 
+class WallClock(Protocol):
+    """What tells the time of day, by which locks expire on every machine alike."""
+
+    def seconds(self) -> float:
+        """Seconds since 1970 UTC."""
+        ...
+
+
 @frozen
 class Reaped:
     """An expired lock that was removed, and how long it had been held (milliseconds since it was acquired)."""
@@ -51,7 +58,7 @@ class SyncService(Service):
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, worker: Worker, store: Store, lock_ttl: Millis) -> None:
+    def __init__(self, clock: WallClock, worker: Worker, store: Store, lock_ttl: Millis) -> None:
         """`lock_ttl` may be changed at any time; it counts from the next acquire or heartbeat."""
         self.lock_ttl = lock_ttl
         self._clock = clock
@@ -123,7 +130,7 @@ class SyncService(Service):
         except ShuttingDown:
             return None
         except Exception:  # noqa: BLE001 - the other locks are still to be reaped
-            self._log.failure("Could not reap the lock of {project}", project=project.value)
+            self._log.failure("Could not reap the lock of {project}", project=str(project))
             return None
 
     async def _recover(self) -> None:
@@ -142,7 +149,7 @@ class SyncService(Service):
             await self._lanes.run(project, lambda: self._store.recover(project))
         except Exception:  # noqa: BLE001 - the other projects are still to be recovered
             self._log.failure(
-                "Could not recover {project}; it is tried again when it is next used", project=project.value
+                "Could not recover {project}; it is tried again when it is next used", project=str(project)
             )
 
     async def _step(self, project: ProjectId, step: Callable[[Millis], T], weight: int = 0) -> T:

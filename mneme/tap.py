@@ -1,7 +1,9 @@
 """`twistd mneme`: the options, and the server put together. Only here do reactor, disk and web meet."""
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -96,6 +98,14 @@ class Options(usage.Options):
         return {key: self[option] for option, key in _FROM_OPTION.items() if self[option]}
 
 
+class TimeOfDay:
+    """See `WallClock`."""
+
+    def seconds(self) -> float:
+        """Seconds since 1970 UTC."""
+        return time.time()
+
+
 def makeService(options: Options) -> Server:
     """Build the server; what it needs for itself alone, the directory and the sockets, is taken here.
 
@@ -105,6 +115,10 @@ def makeService(options: Options) -> Server:
 
     # Before twistd opens its log, too.
     os.umask(0o077)
+    # Until there is something to reload it would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Timers must not follow the time of day, which can jump by years where there is no clock on the board.
+    cast(Any, reactor).seconds = time.monotonic
     try:
         return _build(cast(Any, reactor), options, dict(os.environ))
     except (StartupError, ConfigError) as problem:
@@ -124,7 +138,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     worker = ThreadWorker(reactor, DISK_THREADS)
-    sync = SyncService(reactor, worker, _store(data_directory), Millis(chosen.lock_ttl_ms))
+    sync = SyncService(TimeOfDay(), worker, _store(data_directory), Millis(chosen.lock_ttl_ms))
     front = Front(reactor, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,

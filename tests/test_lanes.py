@@ -123,6 +123,24 @@ def test_a_hang_up_while_waiting_for_a_turn_cancels_nothing(lanes: Lanes[str], w
     assert ran == ["first", "second"]
 
 
+def test_what_hung_up_clients_left_is_counted_until_it_is_done(
+    lanes: Lanes[str], worker: SteppedWorker
+) -> None:
+    """Whoever takes on more work can see how much of it nobody waits for any longer."""
+    kept = lanes.run("a", lambda: 1, weight=1)
+    left = [lanes.run("a", broken, weight=10), lanes.run("b", lambda: 2, weight=100)]
+    assert lanes.abandoned_weight == 0
+    for answer in left:
+        answer.cancel()
+        failure_of(answer)
+    assert lanes.abandoned_weight == 110
+    worker.step(1)
+    assert lanes.abandoned_weight == 10
+    with capturedLogs() as events:
+        worker.finish()
+    assert (lanes.abandoned_weight, len(events), result_of(kept)) == (0, 1, 1)
+
+
 def test_what_fails_after_a_hang_up_is_logged(lanes: Lanes[str], worker: SteppedWorker) -> None:
     """There is nobody left to tell, so the log has it, with the project and the reason."""
     answer = lanes.run("a", broken)

@@ -214,13 +214,15 @@ class TestTurns:
 
     def test_a_hang_up_cancels_no_upload(self, stepped: SyncService, worker: SteppedWorker) -> None:
         """It is written although nobody waits for the answer, and whoever comes next finds it."""
-        result_of_later = started(stepped.acquire(ALPHA, ANA))
+        acquired = started(stepped.acquire(ALPHA, ANA))
         upload = started(stepped.upload(ALPHA, Upload(LOG, b"one\n", ANA)))
         upload.cancel()
         assert isinstance(failure_of(upload), CancelledError)
         heads = started(stepped.heads(ALPHA))
+        assert stepped.abandoned_bytes == 4
         worker.finish()
-        assert isinstance(result_of(result_of_later), Granted)
+        assert stepped.abandoned_bytes == 0
+        assert isinstance(result_of(acquired), Granted)
         assert result_of(heads) == (Head(LOG, 1, 4, NOW),)
 
 
@@ -337,6 +339,21 @@ class TestReaping:
         with capturedLogs() as events:
             assert [one.project for one in result_of(service.reap())] == [BETA]
         assert [str(formatEvent(event)) for event in events] == ["Could not reap the lock of alpha"]
+
+    def test_a_round_that_meets_the_end_of_the_service_is_quiet(
+        self, stepped: SyncService, clock: Clock, worker: SteppedWorker
+    ) -> None:
+        """What is not reaped now is reaped after the next start."""
+        acquired = started(stepped.acquire(ALPHA, ANA))
+        worker.finish()
+        result_of(acquired)
+        moved(clock, TTL)
+        reaped = started(stepped.reap())
+        with capturedLogs() as events:
+            assert result_of(stepped.stopService()) is None
+            worker.finish()
+        assert result_of(reaped) == []
+        assert events == []
 
 
 class TestStopping:

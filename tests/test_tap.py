@@ -1,30 +1,34 @@
 """The command line of `twistd mneme`, and what keeps the server from being put together."""
 
 import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
+from twisted.internet import reactor
 from twisted.python import usage
 
 from mneme import __version__
 from mneme.errors import StartupError
 from mneme.logs import JsonLog
 from mneme.server import Server
-from mneme.tap import Options, makeService
+from mneme.tap import Options, TimeOfDay, makeService
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of its own, and the umask as it was."""
-    before = os.umask(0o077)
+    before, on_hangup = os.umask(0o077), signal.getsignal(signal.SIGHUP)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in [name for name in os.environ if name.startswith("MNEME_")]:
         monkeypatch.delenv(name)
     yield tmp_path
     os.umask(before)
+    signal.signal(signal.SIGHUP, on_hangup)
 
 
 def options(*arguments: str) -> Options:
@@ -159,3 +163,16 @@ def test_files_are_made_for_this_user_alone() -> None:
     os.umask(0)
     made("--port", "0")
     assert os.umask(0) == 0o077
+
+
+def test_timers_do_not_follow_the_time_of_day() -> None:
+    """It can jump by years; locks do follow it, being the same on all machines."""
+    made("--port", "0")
+    assert cast(Any, reactor).seconds is time.monotonic
+    assert abs(TimeOfDay().seconds() - time.time()) < 60
+
+
+def test_sighup_does_not_end_a_server_that_is_about_to_start() -> None:
+    """There is nothing to reload yet."""
+    made("--port", "0")
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

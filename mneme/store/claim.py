@@ -29,28 +29,26 @@ class Claim:
             if stat.S_IMODE(data_directory.stat().st_mode) != files.DIRECTORY_MODE:
                 data_directory.chmod(files.DIRECTORY_MODE)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(data_directory / LOCK_NAME, flags, files.FILE_MODE)
+            claim = cls(os.open(data_directory / LOCK_NAME, flags, files.FILE_MODE))
+            claim._lock(data_directory)
+            claim.write_pid()
         except OSError as error:
             raise StartupError(
                 f"The data directory {data_directory} cannot be used: {error.strerror}. "
                 "Choose another with --data-dir, or mend this one"
             ) from None
-        return cls._lock(descriptor, data_directory)
+        return claim
 
-    @classmethod
-    def _lock(cls, descriptor: int, data_directory: Path) -> Self:
+    def _lock(self, data_directory: Path) -> None:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "not known yet"
-            os.close(descriptor)
+            pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "not known yet"
+            os.close(self._descriptor)
             raise StartupError(
                 f"The data directory {data_directory} is in use by another mneme server (pid {pid}): "
                 "stop that one, or choose another directory with --data-dir"
             ) from None
-        claim = cls(descriptor)
-        claim.write_pid()
-        return claim
 
     def write_pid(self) -> None:
         """Say which process holds the claim; to be said again after a fork."""
@@ -59,5 +57,6 @@ class Claim:
         os.ftruncate(self._descriptor, len(pid))
 
     def release(self) -> None:
-        """Let another server have the directory."""
+        """Let another server have the directory, and leave no pid that another process may get."""
+        os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)

@@ -196,7 +196,7 @@ class DiskStore:
         self._install(project, directory, copy_from=shared)
         self._log.info(
             "Copied the memory that the Node server kept for {project} from {shared}",
-            project=project.value,
+            project=str(project),
             shared=shared,
         )
         return True
@@ -207,6 +207,8 @@ class DiskStore:
         files.clear(unfinished)
         try:
             files.make_directory(unfinished / layout.HISTORY)
+            files.write_new(unfinished / layout.HISTORY / layout.JOURNAL, b"")
+            files.sync_directory(unfinished / layout.HISTORY)
             identity = msgspec.json.encode(layout.Identity(project.value))
             files.write_new(unfinished / layout.IDENTITY, identity + b"\n")
             if copy_from:

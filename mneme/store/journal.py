@@ -47,7 +47,8 @@ class Journal:
         """Open the journal at `path`, which need not exist, and cut off what a crash left unfinished."""
         self._path = path
         self._mark: files.Mark | None = None
-        self.versions: list[Version] = []
+        self.intact = True
+        """Whether all that was ever committed is in it, as far as can be seen."""
         self.newest: dict[FileName, Version] = {}
         self.latest_mtime: dict[FileName, Millis] = {}
         """The latest mtime that any version of a file has had; an older file may have been put back by hand."""
@@ -56,6 +57,18 @@ class Journal:
         self.last_number = 0
         self.last_token = 0
         self._load()
+
+    def make(self) -> None:
+        """Make an empty journal: where one is missing, it was lost."""
+        files.append(self._path, b"")
+        self.intact = True
+        self._mark = self._look()
+
+    def read_versions(self) -> tuple[Version, ...]:
+        """Every version, oldest first. They are read again each time: kept in memory, years of them add up."""
+        found = files.read(self._path)
+        lines = found[0].splitlines() if found else []
+        return tuple(_version(line) for line in map(_decoded, lines) if isinstance(line, _VersionLine))
 
     def is_current(self) -> bool:
         """Whether nobody else has written the file, or put another in its place, since it was last read or written."""
@@ -82,7 +95,7 @@ class Journal:
             base=version.base,
         )
         self._append(line)
-        self._note_version(version)
+        self._note(version)
 
     def add_lock(self, lock: Lock) -> None:
         """Record that a lock was newly granted, so that its token is never given again."""
@@ -95,6 +108,7 @@ class Journal:
 
     def _load(self) -> None:
         found = files.read(self._path)
+        self.intact = found is not None
         self._mark = files.mark(found[1]) if found else None
         lines = self._whole_lines(found[0]) if found else []
         for number, line in enumerate(lines, start=1):
@@ -102,44 +116,31 @@ class Journal:
 
     def _whole_lines(self, content: bytes) -> list[bytes]:
         whole, _, half = content.rpartition(b"\n")
-        if half:
+        if _decoded(half):
+            # An editor at work: it left the line whole, and took the line break after it.
+            files.append(self._path, b"\n")
+            whole = content
+        elif half:
             self._log.warn("Cut half a line off the end of {path}: a crash left it", path=self._path)
             os.truncate(self._path, len(content) - len(half))
-            self._mark = self._look()
+        self._mark = self._look()
         return whole.split(b"\n") if whole else []
 
-    def _take(self, number: int, line: bytes) -> None:
-        try:
-            self._note(_DECODER.decode(line))
-        except files.NOT_JSON as problem:
+    def _take(self, number: int, text: bytes) -> None:
+        line = _decoded(text)
+        if isinstance(line, _VersionLine):
+            self._note(_version(line))
+        elif isinstance(line, _LockLine):
+            self.last_token = max(self.last_token, line.token)
+        else:
             # It may have been that of a lock, whose token is one more than the last.
             self.last_token += 1
+            self.intact = False
             self._log.warn(
-                "Passed over line {number} of {path}: {problem}",
-                number=number,
-                path=self._path,
-                problem=problem,
+                "Passed over line {number} of {path}, which is none", number=number, path=self._path
             )
 
-    def _note(self, line: _VersionLine | _LockLine) -> None:
-        if isinstance(line, _LockLine):
-            self.last_token = max(self.last_token, line.token)
-            return
-        version = Version(
-            number=line.version,
-            file=line.file,
-            sha256=line.sha256,
-            size=line.size,
-            time=times.from_datetime(line.time),
-            mtime=times.from_datetime(line.mtime),
-            client=ClientId(line.client_id) if line.client_id is not None else None,
-            kind=line.kind,
-            base=line.base,
-        )
-        self._note_version(version)
-
-    def _note_version(self, version: Version) -> None:
-        self.versions.append(version)
+    def _note(self, version: Version) -> None:
         self.newest[version.file] = version
         self.latest_mtime[version.file] = max(
             version.mtime, self.latest_mtime.get(version.file, version.mtime)
@@ -147,3 +148,25 @@ class Journal:
         self.last_number = max(self.last_number, version.number)
         if version.client is not None:
             self.bases[version.client, version.file] = version.number
+
+
+def _decoded(text: bytes) -> _VersionLine | _LockLine | None:
+    try:
+        line: _VersionLine | _LockLine = _DECODER.decode(text)
+    except files.NOT_JSON:
+        return None
+    return line
+
+
+def _version(line: _VersionLine) -> Version:
+    return Version(
+        number=line.version,
+        file=line.file,
+        sha256=line.sha256,
+        size=line.size,
+        time=times.from_datetime(line.time),
+        mtime=times.from_datetime(line.mtime),
+        client=ClientId(line.client_id) if line.client_id is not None else None,
+        kind=line.kind,
+        base=line.base,
+    )

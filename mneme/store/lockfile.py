@@ -1,6 +1,7 @@
 """`.lock.json` as the Node server writes it, plus a `token`."""
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -13,7 +14,7 @@ class _LockFile(msgspec.Struct, frozen=True, rename="camel"):
     client_id: str
     acquired_at: datetime
     expires_at: datetime
-    token: int = 0
+    token: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 def encode(lock: Lock) -> bytes:

@@ -44,6 +44,9 @@ from mneme.model import (
 from mneme.store import files, layout, lockfile
 from mneme.store.journal import Journal
 
+_COARSE_MS = 2000
+"""The coarsest mtimes of a file system in use, in milliseconds."""
+
 
 @frozen
 class _Seen:
@@ -67,14 +70,19 @@ class DiskProject:
         self._seen: dict[FileName, _Seen] = {}
         self._lock: tuple[files.Mark, Lock] | None = None
         self._inode = check_directory(directory)
-        if self._history.is_symlink():
-            raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
+        self._check_history()
         self._journal = Journal(self._history / layout.JOURNAL)
         self._recover()
 
     def is_current(self) -> bool:
         """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand."""
-        return check_directory(self._directory) == self._inode and self._journal.is_current()
+        inode = check_directory(self._directory)
+        self._check_history()
+        return inode == self._inode and self._journal.is_current()
+
+    def _check_history(self) -> None:
+        if self._history.is_symlink():
+            raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
 
     # Locks
 
@@ -164,15 +172,17 @@ class DiskProject:
         files.sync_directory(self._history)
         files.sync_directory(self._directory)
         self._journal.add_version(version)
+        # What a person has put at the head in the meantime is taken in before it is replaced.
+        self._see(upload.file, now)
         return Accepted(self._advance_head(version).head)
 
     # History
 
     def versions(self) -> tuple[Version, ...]:
-        return tuple(self._journal.versions)
+        return self._journal.read_versions()
 
     def content(self, number: int) -> bytes | None:
-        version = next((v for v in self._journal.versions if v.number == number), None)
+        version = next((v for v in self.versions() if v.number == number), None)
         if version is None:
             return None
         found = files.read(self._version_path(version))
@@ -216,7 +226,7 @@ class DiskProject:
     def _is_linked(self, version: Version, head: os.stat_result) -> bool:
         """Whether a head is the very file of its version, unwritten since: then there is no need to read it."""
         ours = files.look(self._version_path(version))
-        unwritten = (version.size, version.mtime) == (head.st_size, files.millis(head))
+        unwritten = (version.size, version.mtime) == (head.st_size, _told_mtime(version, head))
         return ours is not None and ours.st_ino == head.st_ino and unwritten
 
     def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
@@ -238,6 +248,7 @@ class DiskProject:
         return version
 
     def _advance_head(self, version: Version) -> _Seen:
+        """Put a committed version in the place of the head."""
         head = self._directory / version.file.value
         if head.is_dir() and not head.is_symlink():
             self._set_aside(head)
@@ -245,7 +256,7 @@ class DiskProject:
         return self._remember(version, head.lstat())
 
     def _remember(self, version: Version, state: os.stat_result) -> _Seen:
-        head = Head(version.file, version.number, state.st_size, files.millis(state))
+        head = Head(version.file, version.number, state.st_size, _told_mtime(version, state))
         self._seen[version.file] = _Seen(files.mark(state), head, version.sha256)
         return self._seen[version.file]
 
@@ -267,6 +278,7 @@ class DiskProject:
     def _make_history(self) -> None:
         if not self._history.exists():
             files.make_directory(self._history)
+            self._journal.make()
 
     # The lock file
 
@@ -321,7 +333,7 @@ class DiskProject:
             for number, name in layout.numbered(self._history)
             if number > self._journal.last_number
         }
-        if list(unknown) == [self._journal.last_number + 1] and not self._is_head(*unknown.values()):
+        if self._journal.intact and list(unknown) == [self._journal.last_number + 1]:
             unknown.popitem()[1].unlink()
         elif unknown:
             self._journal.last_number = max(unknown)
@@ -329,16 +341,17 @@ class DiskProject:
                 "The journal of {path} lacks versions up to {n}", path=self._directory, n=max(unknown)
             )
 
-    def _is_head(self, version: Path) -> bool:
-        inodes = {s.st_ino for s in (files.look(self._directory / file.value) for file in FileName) if s}
-        return version.lstat().st_ino in inodes
-
     def _head_is_ours(self, file: FileName) -> bool:
         """Whether nobody has edited the head by hand since the crash, so that nothing is lost by replacing it."""
         found = files.read(self._directory / file.value)
-        return found is None or digest(found[0]) in {
-            v.sha256 for v in self._journal.versions if v.file is file
-        }
+        return found is None or digest(found[0]) in {v.sha256 for v in self.versions() if v.file is file}
+
+
+def _told_mtime(version: Version, state: os.stat_result) -> Millis:
+    """The mtime that clients are told: the file's own, or where a file system keeps whole seconds, the version's."""
+    on_disk = files.millis(state)
+    rounded = state.st_mtime_ns % 1_000_000_000 == 0 and 0 <= version.mtime - on_disk < _COARSE_MS
+    return version.mtime if rounded else on_disk
 
 
 def check_directory(directory: Path) -> int:

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from mneme import __version__, times
-from mneme.errors import FileNotAllowed, FileUnknown, InvalidToken, MissingClientId
+from mneme.errors import FileNotAllowed, FileUnknown, InvalidBody, InvalidToken, MissingClientId
 from mneme.model import (
     Accepted,
     ClientId,
@@ -150,7 +150,7 @@ def _token(request: Request) -> int | None:
     raw = request.getHeader(b"x-lock-token")
     if raw is None:
         return None
-    if not raw.isdigit() or len(raw) > 18:
+    if not raw.isdigit() or len(raw) > 19:
         raise InvalidToken
     return int(raw)
 
@@ -159,4 +159,7 @@ def _take_content(request: Request) -> bytes:
     """The content of an upload. The body is let go: it would double what a waiting upload holds in memory."""
     body = request.content.read() if request.content else b""
     request.content = BytesIO()
+    encoding = request.getHeader(b"content-encoding")
+    if encoding not in (None, b"identity"):
+        raise InvalidBody("The body must not be compressed: send it without Content-Encoding")
     return content_of(body, request.getHeader(b"content-type"))

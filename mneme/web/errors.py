@@ -26,6 +26,12 @@ class WrongKey(errors.MnemeError):
     sentence = "Invalid API key"
 
 
+class StrangeName(errors.MnemeError):
+    """A call that reached this machine's own server by a name from the network."""
+
+    sentence = "Without API keys this server answers only to localhost: use that name, or set apiKeys or host"
+
+
 class UploadNotAllowed(errors.MnemeError):
     """An upload of a name outside the list."""
 
@@ -61,6 +67,7 @@ _STATUS: dict[type[object], int] = {
     errors.FileNotAllowed: 400,
     MissingKey: 401,
     WrongKey: 403,
+    StrangeName: 403,
     UploadNotAllowed: 403,
     errors.FileUnknown: 404,
     NotFound: 404,

@@ -14,7 +14,7 @@ from mneme.web import reading
 from mneme.web.answers import Answer, send
 from mneme.web.api import Api
 from mneme.web.auth import Keys
-from mneme.web.errors import MissingKey, WrongKey, answer_to
+from mneme.web.errors import MissingKey, StrangeName, WrongKey, answer_to
 from mneme.web.limits import RateLimit
 from mneme.web.requestlog import RequestLog, address_of
 
@@ -26,11 +26,16 @@ _PREFLIGHT_SECONDS = b"600"
 
 @frozen
 class Policy:
-    """Who may ask, from where, and how often; `origins` are those of web pages, `*` for any."""
+    """Who may ask, from where, and how often; `origins` are those of web pages, `*` for any.
+
+    `only_local` is for a server that is open to all who reach it because only this machine does: it answers to no name
+    that a web page could have made up for it (DNS rebinding).
+    """
 
     keys: Keys = field(factory=lambda: Keys(()))
     rate_limit: RateLimit = field(factory=lambda: RateLimit(0))
     origins: Sequence[str] = ()
+    only_local: bool = False
 
 
 class Front(Resource):
@@ -86,6 +91,10 @@ class Front(Resource):
 
     def _admit(self, request: Request) -> None:
         """Count the request and check its key; one without a good key counts against its address."""
+        if self._policy.only_local and not all(
+            map(reading.is_local_name, request.requestHeaders.getRawHeaders(b"host", []))
+        ):
+            raise StrangeName
         limit = self._policy.rate_limit
         try:
             place = self._policy.keys.check(request.getHeader(b"authorization"))

@@ -8,6 +8,8 @@ from werkzeug.routing import BaseConverter
 from mneme.errors import InvalidProjectId
 from mneme.model import ProjectId
 
+_PORT = re.compile(r":\d*$")
+_IPV4 = re.compile(r"[\d.]+")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(chr(c) for c in range(0x21, 0x7F))
 
@@ -33,6 +35,18 @@ def header_text(raw: bytes) -> str:
         return raw.strip().decode()
     except UnicodeDecodeError:
         return raw.strip().decode("latin-1")
+
+
+def is_local_name(host: bytes) -> bool:
+    """Whether a `Host` names this machine: an address, a single word, or a name under `localhost`.
+
+    What has a dot and is no address can belong to somebody in the network.
+    """
+    name = host.decode("latin-1").rstrip(".").lower()
+    name = _PORT.sub("", name)
+    return (
+        "." not in name or name.endswith(".localhost") or bool(_IPV4.fullmatch(name)) or name.startswith("[")
+    )
 
 
 class ProjectConverter(BaseConverter):

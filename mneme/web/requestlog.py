@@ -57,6 +57,6 @@ def _place(request: Request) -> tuple[str, str]:
 def _client(request: Request) -> str:
     raw = request.getHeader(b"x-client-id")
     try:
-        return ClientId.parse(reading.header_text(raw)).value if raw else "-"
+        return str(ClientId.parse(reading.header_text(raw))) if raw else "-"
     except MnemeError:
         return "-"

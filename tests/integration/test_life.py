@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from mneme.web.site import MAX_CONNECTIONS
 from tests.daemon import Daemon, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -360,42 +361,68 @@ def _listening_addresses(pid: int) -> set[str]:
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
 
 
+@contextlib.contextmanager
+def listening_at(home: Path, *endpoints: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in the foreground that listens at endpoints; killed at the end, if it still runs."""
+    listen = [part for endpoint in endpoints for part in ("--listen", endpoint)]
+    process = subprocess.Popen(
+        [
+            *(str(Path(sys.executable).parent / "twistd"), "--pidfile=", "-n", "mneme"),
+            *("--data-dir", str(home / "data"), *listen),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"HOME": str(home)},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers_securely(port: int, certificate: Path) -> bool:
+    """Whether a server answers there over TLS with that certificate."""
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    connection = http.client.HTTPSConnection("localhost", port, timeout=5, context=trusting)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 def test_endpoints_may_be_a_socket_in_the_file_system_and_tls(tmp_path: Path) -> None:
     """Both at once, each with a whole answer."""
     certificate = _self_signed(tmp_path)
     port, path = free_port(), tmp_path / "m.sock"
-    listen = (
-        "--listen",
-        f"unix:{path}",
-        "--listen",
-        f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1",
-    )
-    process = subprocess.Popen(
-        [
-            *(str(Path(sys.executable).parent / "twistd"), "--pidfile=", "-n", "mneme"),
-            *("--data-dir", str(tmp_path / "data"), *listen),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"HOME": str(tmp_path)},
-    )
-    try:
+    secure = f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"
+    with listening_at(tmp_path, f"unix:{path}", secure) as process:
         wait_until(path.exists, within=10)
         with socket.socket(socket.AF_UNIX) as plain:
             plain.settimeout(5)
             plain.connect(str(path))
             plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert plain.recv(4096).startswith(b"HTTP/1.1 200")
-        trusting = ssl.create_default_context(cafile=str(certificate))
-        with contextlib.closing(
-            http.client.HTTPSConnection("localhost", port, timeout=5, context=trusting)
-        ) as secure:
-            secure.request("GET", "/health")
-            assert secure.getresponse().status == 200
+        assert answers_securely(port, certificate)
         process.terminate()
         assert process.wait(timeout=10) == 0
-    finally:
-        process.kill()
+
+
+def test_connections_too_many_are_closed_over_tls_too(tmp_path: Path) -> None:
+    """Those that never say a word; when they go, others are served."""
+    certificate, port = _self_signed(tmp_path), free_port()
+    with listening_at(tmp_path, f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"):
+        wait_until(lambda: answers_securely(port, certificate), within=10)
+        with contextlib.ExitStack() as silent:
+            for _ in range(MAX_CONNECTIONS):
+                silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            late = silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            with contextlib.suppress(ConnectionResetError):
+                assert late.recv(1) == b""
+        wait_until(lambda: answers_securely(port, certificate), within=10)
 
 
 def _self_signed(directory: Path) -> Path:

@@ -337,25 +337,26 @@ def test_a_step_fails_and_the_server_goes_on(trial: Trial, fault: Fault) -> None
 class Diary:
     """A store whose every answer is written down, with all that was promised by it."""
 
-    def __init__(self, root: Path, platter: Platter) -> None:
-        self._root = root
+    def __init__(self, root: Path, project: ProjectId, platter: Platter) -> None:
+        self._directory = directory_of(root, project)
         self._platter = platter
+        self.project = project
         self.store = DiskStore(root)
-        self.promises = [see(directory_of(root, ALPHA))]
+        self.promises = [see(self._directory)]
 
     def note(self, answer: object) -> None:
         """An answer was given: what there is now is to be there for ever."""
         assert not isinstance(answer, HeldBy | NotLocked)
-        self.promises.append(see(directory_of(self._root, ALPHA)))
+        self.promises.append(see(self._directory))
         self._platter.answered = len(self.promises) - 1
 
     def upload(self, file: FileName, content: bytes) -> None:
         """Ana uploads."""
-        self.note(self.store.upload(ALPHA, Upload(file, content, ANA), NOW))
+        self.note(self.store.upload(self.project, Upload(file, content, ANA), NOW))
 
     def edit(self, file: FileName, content: bytes) -> None:
         """Somebody edits a file in place, with a tool that syncs it."""
-        path = directory_of(self._root, ALPHA) / file.value
+        path = self._directory / file.value
         path.write_bytes(content)
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -394,15 +395,27 @@ def session_on_found_files(diary: Diary) -> None:
     diary.note(diary.store.heads(ALPHA, NOW))
 
 
+def session_of_a_reader(diary: Diary) -> None:
+    """Nothing but a list, which adopts what the Node server kept, and then an upload."""
+    diary.note(diary.store.heads(ORG, NOW))
+    diary.upload(FileName.LOG, b"one\n")
+
+
 @pytest.mark.parametrize("survivors", SURVIVORS)
 @pytest.mark.parametrize(
-    ("prepare", "session"),
-    [(nothing, first_session), (nothing, session_with_hand_edits), (node, session_on_found_files)],
-    ids=lambda part: part.__name__,
+    ("prepare", "session", "project"),
+    [
+        (nothing, first_session, ALPHA),
+        (nothing, session_with_hand_edits, ALPHA),
+        (node, session_on_found_files, ALPHA),
+        (shared, session_of_a_reader, ORG),
+    ],
+    ids=["first session", "hand edits", "found files", "adoption"],
 )
 def test_power_cut_before_any_step(
     prepare: Callable[[Path], None],
     session: Callable[[Diary], None],
+    project: ProjectId,
     survivors: str,
     tmp_path: Path,
     faults: Faults,
@@ -412,7 +425,7 @@ def test_power_cut_before_any_step(
     (root / layout.PROJECTS).mkdir(parents=True)
     prepare(root)
     with closing(Platter(root)) as platter, faults.failing(watcher=platter):
-        diary = Diary(root, platter)
+        diary = Diary(root, project, platter)
         session(diary)
     for number, cut in enumerate(platter.cuts):
         left = tmp_path / f"left-{number}"
@@ -420,16 +433,16 @@ def test_power_cut_before_any_step(
         promised = diary.promises[cut.answered]
         under_way = diary.promises[min(cut.answered + 1, len(diary.promises) - 1)]
         store = DiskStore(left)
-        store.recover(ALPHA)
+        store.recover(project)
         assert leftovers(left) == [], cut.before
-        found = see(directory_of(left, ALPHA))
+        found = see(directory_of(left, project))
         assert found.heads in (promised.heads, under_way.heads), cut.before
         assert found.lock in (promised.lock, under_way.lock), cut.before
         assert found.versions[: len(promised.versions)] == promised.versions, cut.before
         assert found.tokens[: len(promised.tokens)] == promised.tokens, cut.before
         assert promised.kept & under_way.kept <= found.kept, cut.before
-        assert {head.file.value for head in store.heads(ALPHA, NOW)} == set(found.heads)
-        again = store.versions(ALPHA)
+        assert {head.file.value for head in store.heads(project, NOW)} == set(found.heads)
+        again = store.versions(project)
         assert [one.number for one in again] == list(range(1, len(again) + 1)), cut.before
         shutil.rmtree(left)
     assert len(platter.cuts) > len(diary.promises)

@@ -984,9 +984,6 @@ class TestProjectsThatGo:
         assert (history / "00000001-log.jsonl").read_bytes() == b"one\n"
         assert (history / "00000002-log.jsonl").read_bytes() == b"two\n"
 
-    @pytest.mark.xfail(
-        reason="a version without a line that is next in number is taken for a crash's leftover"
-    )
     def test_a_damaged_last_line_costs_no_content(self, root: Path, store: DiskStore, alpha: Path) -> None:
         """The version it was of is kept under its number, although the file was edited by hand since."""
         store.upload(ALPHA, Upload(FileName.ENTITIES, b"{}", ANA), NOW)

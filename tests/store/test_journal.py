@@ -45,16 +45,18 @@ def written(path: Path) -> Journal:
 def test_a_journal_that_is_not_there_is_empty(path: Path) -> None:
     """And is not made by being looked at."""
     journal = Journal(path)
-    assert (journal.versions, journal.last_number, journal.last_token) == ([], 0, 0)
+    assert (journal.read_versions(), journal.last_number, journal.last_token) == ((), 0, 0)
     assert not path.exists()
-    assert not Journal(path / "of" / "nothing").versions
+    assert Journal(path / "of" / "nothing").read_versions() == ()
 
 
 def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
     """All of it, and the last token."""
     again = Journal(path)
-    assert again.versions == written.versions == [version(1), version(2, FileName.ENTITIES, None)]
-    assert again.newest == written.newest == {v.file: v for v in again.versions}
+    assert (
+        again.read_versions() == written.read_versions() == (version(1), version(2, FileName.ENTITIES, None))
+    )
+    assert again.newest == written.newest == {v.file: v for v in again.read_versions()}
     assert (again.last_number, again.last_token) == (written.last_number, written.last_token) == (2, 5)
     assert again.bases == written.bases == {(ANA, FileName.LOG): 1}
 
@@ -85,14 +87,14 @@ def test_every_value_survives(tmp_path: Path, one: Version, lock: Lock) -> None:
     with capturedLogs() as events:
         again = Journal(path)
     assert events == []
-    assert (again.versions, again.last_token) == ([one], lock.token)
+    assert (again.read_versions(), again.last_token) == ((one,), lock.token)
 
 
 def test_a_torn_tail_is_cut_off_at_every_length(path: Path, written: Journal) -> None:
     """Whatever part of the last line a crash left: the line is gone, the lines before it stand, and the log says so."""
     whole = path.read_bytes()
     start = whole.rindex(b"\n", 0, -1) + 1
-    for length in range(start + 1, len(whole)):
+    for length in range(start + 1, len(whole) - 1):
         path.write_bytes(whole[:length])
         with capturedLogs() as events:
             journal = Journal(path)
@@ -100,10 +102,10 @@ def test_a_torn_tail_is_cut_off_at_every_length(path: Path, written: Journal) ->
         assert event["log_level"] is LogLevel.warn
         assert formatEvent(event) == f"Cut half a line off the end of {path}: a crash left it"
         assert path.read_bytes() == whole[:start]
-        assert (journal.versions, journal.last_number, journal.last_token) == ([version(1)], 1, 5)
+        assert (journal.read_versions(), journal.last_number, journal.last_token) == ((version(1),), 1, 5)
         journal.add_version(version(2))
         with capturedLogs() as events:
-            assert Journal(path).versions == [version(1), version(2)]
+            assert Journal(path).read_versions() == (version(1), version(2))
         assert events == []
 
 
@@ -111,10 +113,22 @@ def test_a_torn_only_line_is_cut_off_at_every_length(path: Path) -> None:
     """The very first line too."""
     Journal(path).add_version(version(1))
     whole = path.read_bytes()
-    for length in range(1, len(whole)):
+    for length in range(1, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert Journal(path).versions == []
+        assert Journal(path).read_versions() == ()
         assert path.read_bytes() == b""
+
+
+def test_a_last_line_without_its_line_break_is_whole(path: Path, written: Journal) -> None:
+    """An editor left it so, or a crash at the very last byte; the next line goes on a line of its own."""
+    whole, known = path.read_bytes(), written.read_versions()
+    path.write_bytes(whole[:-1])
+    with capturedLogs() as events:
+        journal = Journal(path)
+    assert events == []
+    assert path.read_bytes() == whole
+    journal.add_version(version(3))
+    assert Journal(path).read_versions() == (*known, version(3))
 
 
 def test_a_whole_journal_is_cut_nowhere(path: Path, written: Journal) -> None:
@@ -124,7 +138,7 @@ def test_a_whole_journal_is_cut_nowhere(path: Path, written: Journal) -> None:
         Journal(path)
         assert path.read_bytes() == whole
         path.write_bytes(b"")
-        assert Journal(path).versions == []
+        assert Journal(path).read_versions() == ()
     assert events == []
 
 
@@ -152,8 +166,8 @@ def test_a_line_that_cannot_be_read_is_passed_over(path: Path, written: Journal,
         journal = Journal(path)
     [event] = events
     assert event["log_level"] is LogLevel.warn
-    assert str(formatEvent(event)).startswith(f"Passed over line 2 of {path}: ")
-    assert journal.versions == written.versions
+    assert str(formatEvent(event)).startswith(f"Passed over line 2 of {path}")
+    assert journal.read_versions() == written.read_versions()
     assert journal.last_token == written.last_token
     assert path.read_bytes() == content
 
@@ -174,7 +188,7 @@ def test_a_field_of_a_later_version_of_this_server_is_passed_over(path: Path) ->
     """What is known of the line counts."""
     Journal(path).add_version(version(1))
     path.write_bytes(path.read_bytes().replace(b"{", b'{"merged":[1,2],', 1))
-    assert Journal(path).versions == [version(1)]
+    assert Journal(path).read_versions() == (version(1),)
 
 
 @pytest.mark.parametrize("fault", [NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
@@ -182,18 +196,20 @@ def test_an_append_that_fails_leaves_no_trace(
     path: Path, written: Journal, faults: Faults, fault: Fault
 ) -> None:
     """Whichever step fails, neither the file nor what is known of it has changed, and the next line is added."""
-    before = path.read_bytes()
+    before, known = path.read_bytes(), written.read_versions()
     with faults.failing() as clean:
         written.add_version(version(3))
     path.write_bytes(before)
     for at in fault.places(clean):
+        if at > clean.last("fdatasync"):
+            continue
         journal = Journal(path)
         with faults.failing(at, fault), pytest.raises(OSError, match=r"No space|Input/output"):
             journal.add_version(version(3))
         assert path.read_bytes() == before
         assert journal.last_number == 2
         journal.add_version(version(3))
-        assert Journal(path).versions == [*written.versions[:2], version(3)]
+        assert Journal(path).read_versions() == (*known, version(3))
         path.write_bytes(before)
 
 
@@ -201,7 +217,7 @@ def test_a_kill_while_appending_leaves_the_line_whole_or_not_at_all(
     path: Path, written: Journal, faults: Faults
 ) -> None:
     """Once the journal is opened again."""
-    before = path.read_bytes()
+    before, known = path.read_bytes(), written.read_versions()
     with faults.failing() as clean:
         written.add_version(version(3, client=BEN))
     for at in KILL.places(clean):
@@ -209,4 +225,4 @@ def test_a_kill_while_appending_leaves_the_line_whole_or_not_at_all(
         journal = Journal(path)
         with faults.failing(at, KILL), pytest.raises(Killed):
             journal.add_version(version(3, client=BEN))
-        assert Journal(path).versions in (written.versions[:2], written.versions[:3])
+        assert Journal(path).read_versions() in (known, (*known, version(3, client=BEN)))

@@ -54,12 +54,13 @@ class Stub:
         rate_limit: int = 0,
         store: Store | None = None,
         worker: Worker | None = None,
+        only_local: bool = False,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.store = store or MemoryStore()
-        self.sync = SyncService(self.clock, worker or ImmediateWorker(), self.store, TTL)
-        policy = Policy(Keys(keys), RateLimit(rate_limit), origins)
+        self.store = MemoryStore() if store is None else store
+        self.sync = SyncService(self.clock, ImmediateWorker() if worker is None else worker, self.store, TTL)
+        policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local)
         self.front = Front(self.clock, self.sync, policy)
         self._treq: Any = StubTreq(self.front)
 

@@ -94,6 +94,16 @@ def test_a_client_id_of_other_scripts_is_one() -> None:
     assert Stub().acquire("書斎-0a1b2c3d").json["lock"]["clientId"] == "書斎-0a1b2c3d"
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "x"])
+def test_a_compressed_body_is_an_error(encoding: str) -> None:
+    """Stored as it came, it would be no memory."""
+    stub = Stub()
+    stub.acquire()
+    headers = {"X-Client-Id": "laptop", "Content-Encoding": encoding, "Content-Type": "text/plain"}
+    reply = stub.ask("PUT", "/projects/demo/files/log.jsonl", headers, "text")
+    assert (reply.status, "Content-Encoding" in reply.json["error"]) == (400, True)
+
+
 def test_a_blank_client_id_is_a_missing_one() -> None:
     """Nothing but spaces says nothing."""
     reply = Stub().ask("POST", "/projects/demo/lock", {"X-Client-Id": "  "})
@@ -156,7 +166,15 @@ class NeverWorker:
 
 def test_each_request_takes_one_step_off_the_reactor_and_no_more() -> None:
     """At most one hop to a thread."""
-    for method, place in [("GET", "lock"), ("POST", "lock"), ("GET", "files"), ("PUT", "files/log.jsonl")]:
+    places = [
+        "GET lock",
+        "POST lock",
+        "DELETE lock",
+        "POST lock/heartbeat",
+        "GET files",
+        "GET files/log.jsonl",
+    ]
+    for method, _, place in (one.partition(" ") for one in [*places, "PUT files/log.jsonl"]):
         worker = NeverWorker()
         stub = Stub(worker=worker)
         headers = {"X-Client-Id": "laptop"}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.web.auth import Keys
-from mneme.web.errors import MissingKey, WrongKey
+from mneme.web.errors import MissingKey, TooManyRequests, WrongKey
 from mneme.web.front import Policy
 from mneme.web.limits import RateLimit
 from tests.web.stub import Stub
@@ -86,6 +86,21 @@ def test_each_key_has_a_rate_of_its_own() -> None:
     assert guesses == [403] * 14 + [429]
 
 
+def test_a_bucket_refills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request more for each part of the minute; the library has a clock of its own."""
+    now = 0.0
+    monkeypatch.setattr("token_bucket.storage.time.monotonic", lambda: now)
+    limit = RateLimit(60)
+    for _ in range(60):
+        limit.take_for_key(0)
+    for _ in range(3):
+        with pytest.raises(TooManyRequests) as refused:
+            limit.take_for_key(0)
+        assert refused.value.retry_after == 1
+        now += 1
+        limit.take_for_key(0)
+
+
 def test_a_rate_of_0_is_no_limit() -> None:
     """It is how the limit is turned off."""
     stub = Stub(rate_limit=0)
@@ -108,6 +123,25 @@ def test_a_new_policy_counts_from_the_next_request() -> None:
     assert stub.ask("GET", LOCK).status == 401
     assert stub.ask("GET", "/health").json["authRequired"] is True
     assert stub.ask("GET", LOCK, BEARER).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:3847", "127.0.0.1", "[::1]:3847", "homeserver", "a.localhost", "LOCALHOST."]
+)
+def test_a_server_for_this_machine_alone_answers_to_its_names(host: str) -> None:
+    """With a port or without."""
+    assert Stub(only_local=True).ask("GET", LOCK, {"Host": host}).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:3847", "127.0.0.1.evil.example", "localhost.evil.example"]
+)
+def test_a_server_for_this_machine_alone_answers_to_no_name_from_the_network(host: str) -> None:
+    """A web page that has its own name lead here would be the same origin to a browser."""
+    for method, place in (("GET", LOCK), ("POST", LOCK), ("GET", "/health")):
+        reply = Stub(only_local=True).ask(method, place, {"Host": host, "X-Client-Id": "x"})
+        assert (reply.status, "localhost" in reply.json["error"]) == (403, True)
+    assert Stub().ask("GET", LOCK, {"Host": host}).status == 200
 
 
 def test_without_allowed_origins_browsers_are_told_nothing() -> None:
