@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -128,7 +129,7 @@ def test_what_hung_up_clients_left_is_counted_until_it_is_done(
 ) -> None:
     """Whoever takes on more work can see how much of it nobody waits for any longer."""
     kept = lanes.run("a", lambda: 1, weight=1)
-    left = [lanes.run("a", broken, weight=10), lanes.run("b", lambda: 2, weight=100)]
+    left: list[Deferred[Any]] = [lanes.run("a", broken, weight=10), lanes.run("b", lambda: 2, weight=100)]
     assert lanes.abandoned_weight == 0
     for answer in left:
         answer.cancel()

@@ -14,7 +14,7 @@ from mneme.work import ImmediateWorker
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 
-ALPHA, BETA = ProjectId("alpha"), ProjectId("org/repo")
+ALPHA, BETA = ProjectId("alpha"), ProjectId("beta")
 ANA = ClientId("ana-0a1b2c3d")
 TTL = Millis(60_000)
 
@@ -75,7 +75,7 @@ def test_reaped_locks_are_gone_and_logged(clock: Clock, store: Store, reaper: Re
         clock.advance(INTERVAL)
     assert [str(formatEvent(event)) for event in events] == [
         "Reaped the lock of ana-0a1b2c3d on alpha, acquired 0.5 min ago",
-        "Reaped the lock of ana-0a1b2c3d on org%2Frepo, acquired 0.3 min ago",
+        "Reaped the lock of ana-0a1b2c3d on beta, acquired 0.3 min ago",
     ]
     assert {event["log_level"] for event in events} == {LogLevel.info}
     assert store.expired(Millis(30_000)) == ()

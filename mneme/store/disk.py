@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from attrs import evolve
 from twisted.logger import Logger
 
 from mneme.errors import DiskFull
@@ -28,7 +29,7 @@ from mneme.model import (
     Upload,
     Version,
 )
-from mneme.store import files, layout
+from mneme.store import files, layout, lockfile
 from mneme.store.project import DiskProject, check_directory
 
 T = TypeVar("T")
@@ -226,4 +227,11 @@ def _copy_memory(source: Path, target: Path) -> None:
     for name in (*(file.value for file in FileName), layout.LOCK):
         found = files.read(source / name)
         if found:
-            files.write_new(target / name, found[0], found[1].st_mtime_ns)
+            content = _without_token(found[0]) if name == layout.LOCK else found[0]
+            files.write_new(target / name, content, found[1].st_mtime_ns)
+
+
+def _without_token(lock_file: bytes) -> bytes:
+    """Tokens are a project's own, and this one is another's."""
+    lock = lockfile.decode(lock_file)
+    return lockfile.encode(evolve(lock, token=0)) if lock else lock_file

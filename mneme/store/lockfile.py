@@ -14,7 +14,7 @@ class _LockFile(msgspec.Struct, frozen=True, rename="camel"):
     client_id: str
     acquired_at: datetime
     expires_at: datetime
-    token: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    token: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
 
 
 def encode(lock: Lock) -> bytes:

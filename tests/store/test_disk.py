@@ -458,7 +458,6 @@ class TestAdoption:
         store = DiskStore(root)
         assert [head.file.value for head in store.heads(ORG, NOW)] == list(NAMES[1:])
 
-    @pytest.mark.xfail(reason="the token of an adopted lock is forgotten with the lock")
     def test_tokens_grow_from_that_of_an_adopted_lock(self, root: Path, shared: Path) -> None:
         """If this server has used the other project before, the lock that is copied has a token."""
         store = DiskStore(root)
@@ -529,7 +528,6 @@ class TestHandEdits:
         content, newest = self.edited(store)
         assert (content, newest.kind) == (b"two\n", Kind.FOUND)
 
-    @pytest.mark.xfail(reason="after a restart, equal size and mtime are taken for equal content")
     def test_an_upload_is_never_answered_for_content_that_is_not_there(self, root: Path, alpha: Path) -> None:
         """Somebody edited the file while the server was down, with a tool that puts the mtime back."""
         before = (alpha / "log.jsonl").stat().st_mtime_ns
@@ -876,7 +874,6 @@ class TestFullDisk:
             assert isinstance(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW), Accepted)
         assert run.struck is None
 
-    @pytest.mark.xfail(reason="with one file that cannot be taken in, all are listed as version 0")
     def test_what_is_known_keeps_its_version_beside_what_is_not(
         self, store: DiskStore, alpha: Path, faults: Faults
     ) -> None:
