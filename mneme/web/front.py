@@ -48,7 +48,7 @@ class Front(Resource):
         self._sync = sync
         self._api = Api(sync, policy.keys)
         self._routes: KleinResource = self._api.app.resource()
-        self._log = RequestLog(clock)
+        self.log = RequestLog(clock)
         self._policy = policy
 
     @property
@@ -63,7 +63,7 @@ class Front(Resource):
 
     def render(self, request: Request) -> int:
         """Answer `request`, now or later."""
-        self._log.watch(request)
+        self.log.watch(request)
         request.postpath = reading.raw_segments(request.path)
         try:
             self._tell_browsers(request)

@@ -21,9 +21,18 @@ class RequestLog:
 
     def watch(self, request: Request) -> None:
         """Write the line of `request` when it ends, by an answer or by a hang-up."""
-        request.notifyFinish().addBoth(self._write, request, self._clock.seconds())
+        request.notifyFinish().addBoth(self._write_end, request, self._clock.seconds())
 
-    def _write(self, hung_up: object, request: Request, started: float) -> None:
+    def write_refusal(self, request: Request, status: int, size: int) -> None:
+        """Write the line of a request that was refused before it was here."""
+        self._write(request, status, size, 0.0, " (refused before its end)")
+
+    def _write_end(self, hung_up: object, request: Request, started: float) -> None:
+        status = request.code if request.startedWriting else "unanswered"
+        seconds = self._clock.seconds() - started
+        self._write(request, status, request.sentLength, seconds, " (the client hung up)" if hung_up else "")
+
+    def _write(self, request: Request, status: int | str, size: int, seconds: float, ending: str) -> None:
         project, place = _place(request)
         _log.info(
             _FORMAT,
@@ -32,10 +41,10 @@ class RequestLog:
             method=request.method.decode("ascii", "backslashreplace"),
             project=project,
             place=place,
-            status=request.code if request.startedWriting else "unanswered",
-            bytes=request.sentLength,
-            milliseconds=(self._clock.seconds() - started) * 1000,
-            ending=" (the client hung up)" if hung_up else "",
+            status=status,
+            bytes=size,
+            milliseconds=seconds * 1000,
+            ending=ending,
         )
 
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
+from mneme.errors import MnemeError
 from mneme.web.answers import Answer, as_bytes, prepare, send
 from mneme.web.errors import BodyTooLarge, Busy, answer_to, problem
 from mneme.web.front import Front
@@ -103,7 +104,7 @@ class Request(server.Request):
 
     def _keep(self, data: bytes) -> None:
         if not self.channel.hold(len(data)):
-            self.channel.refuse(answer_to(Failure(Busy())))
+            self._refuse(Busy())
             return
         cast(BytesIO, self.content).write(data)
 
@@ -114,8 +115,13 @@ class Request(server.Request):
 
     def _refuse_size(self) -> None:
         limit = self.channel.site.max_body_bytes
-        too_large = BodyTooLarge(f"A body may have at most {limit} bytes, and this one has more")
-        self.channel.refuse(answer_to(Failure(too_large)))
+        self._refuse(BodyTooLarge(f"A body may have at most {limit} bytes, and this one has more"))
+
+    def _refuse(self, error: MnemeError) -> None:
+        answer = answer_to(Failure(error))
+        if self.channel.refuse(answer):
+            self.method, self.path = self.channel.target()
+            self.channel.site.front.log.write_refusal(self, answer.status, len(answer.body))
 
 
 class Channel(http.HTTPChannel):
@@ -134,23 +140,25 @@ class Channel(http.HTTPChannel):
         self._answering = False
         self._deadline: IDelayedCall | None = None
 
-    def refuse(self, answer: Answer) -> None:
-        """Send `answer`, read and forget what the client still sends, then close the connection."""
+    def target(self) -> tuple[bytes, bytes]:
+        """Method and path of the request that is arriving."""
+        return self._command, self._path.partition(b"?")[0]
+
+    def refuse(self, answer: Answer) -> bool:
+        """Send `answer`, read and forget what the client still sends, then close the connection.
+
+        False if that is under way already.
+        """
         if self.refused:
-            return
+            return False
         self.refused = True
-        self._log.info(
-            "{address} refused: {status} {body}",
-            address=getattr(self.getPeer(), "host", "local"),
-            status=answer.status,
-            body=answer.body.decode(),
-        )
         self.setTimeout(None)
         self._set_deadline(LINGER_SECONDS, self.forceAbortClient)
         transport = cast(ITCPTransport, self.transport)
         transport.write(as_bytes(answer))
         # Half a close: the client reads the answer to its end, and may finish sending before it sees that.
         transport.loseWriteConnection()
+        return True
 
     def hold(self, count: int) -> bool:
         """Count bytes that are held for this connection; False if that would be more than the server holds."""
@@ -216,7 +224,7 @@ class Channel(http.HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line goes on and on."""
-        self.refuse(problem(400, _LIMIT))
+        self._refuse_unread(400, _LIMIT)
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         """Whether the connection stays open after this request."""
@@ -247,11 +255,17 @@ class Channel(http.HTTPChannel):
         too_much = (
             self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
         )
-        self.refuse(problem(400, _LIMIT if too_much else _MALFORMED))
+        self._refuse_unread(400, _LIMIT if too_much else _MALFORMED)
 
     def _too_slow(self) -> None:
         self._deadline = None
-        self.refuse(problem(408, f"The request did not arrive whole within {RECEIVE_SECONDS:.0f} seconds"))
+        self._refuse_unread(408, f"The request did not arrive whole within {RECEIVE_SECONDS:.0f} seconds")
+
+    def _refuse_unread(self, status: int, sentence: str) -> None:
+        """Refuse what is no request, or not yet one."""
+        address = getattr(self.getPeer(), "host", "local")
+        self._log.info("{address} {status}: {sentence}", address=address, status=status, sentence=sentence)
+        self.refuse(problem(status, sentence))
 
     def _set_deadline(self, seconds: float, call: Callable[[], object]) -> None:
         self._clear_deadline()

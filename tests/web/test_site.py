@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from mneme.web import site as site_module
@@ -416,3 +417,14 @@ def test_an_upload_cut_short_changes_nothing() -> None:
     client.send(PUT + b"Content-Length: 500\r\n\r\nhalf")
     client.hang_up()
     assert server.stub.ask("GET", "/projects/demo/files").json == {"files": []}
+
+
+def test_a_refused_upload_leaves_its_line_in_the_log() -> None:
+    """With who, what and where, as any other; and nothing but its address is known of what is no request."""
+    with capturedLogs() as logged:
+        Server().connect().send(PUT + b"Content-Length: 1001\r\n\r\n")
+        Server().connect().send(b"garbage\r\n\r\n")
+    lines = [str(formatEvent(event)) for event in logged]
+    assert lines[0].startswith("192.0.2.7 laptop PUT demo files/log.jsonl 413 ")
+    assert lines[0].endswith(" (refused before its end)")
+    assert lines[1] == "192.0.2.7 400: Malformed HTTP request"
