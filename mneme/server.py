@@ -5,7 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Protocol
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -30,6 +30,26 @@ CLOSE_SECONDS = 8.0
 """How long requests under way may take to finish when the server stops; it is to be gone within 10."""
 
 
+class Reactor(Protocol):
+    """What the server asks of the reactor itself."""
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: Site, /) -> IListeningPort:
+        """See `IReactorSocket`."""
+        ...
+
+    def callFromThread(self, call: Callable[[], object], /) -> object:
+        """See `IReactorFromThreads`."""
+        ...
+
+    def callWhenRunning(self, call: Callable[..., object], /, *arguments: object) -> object:
+        """See `IReactorCore`."""
+        ...
+
+    def stop(self) -> object:
+        """See `IReactorCore`."""
+        ...
+
+
 def policy_of(chosen: Config) -> Policy:
     """Who may ask, from where and how often, by the configuration."""
     return Policy(
@@ -49,7 +69,7 @@ def is_only_local(chosen: Config) -> bool:
 class Parts:
     """What a server is put together from; `sockets` listen already, `endpoints` are yet to."""
 
-    reactor: Any
+    reactor: Reactor
     claim: Claim
     sockets: Sequence[socket.socket]
     endpoints: Sequence[IStreamServerEndpoint]

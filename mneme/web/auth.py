@@ -20,7 +20,7 @@ class Keys:
         return bool(self._keys)
 
     def check(self, authorization: bytes | None) -> int | None:
-        """Which key an `Authorization` header shows, by its place; None where none is needed.
+        """Which key an `Authorization` header shows, by its number from 0; None where none is needed.
 
         Raises `MissingKey` or `WrongKey`. All keys are compared, each in constant time: how long it takes says nothing.
         """
@@ -29,7 +29,7 @@ class Keys:
         if authorization is None or not authorization[: len(_SCHEME)].lower() == _SCHEME:
             raise MissingKey
         shown = authorization[len(_SCHEME) :].strip()
-        matches = [place for place, key in enumerate(self._keys) if hmac.compare_digest(shown, key)]
+        matches = [number for number, key in enumerate(self._keys) if hmac.compare_digest(shown, key)]
         if not matches:
             raise WrongKey
         return matches[0]

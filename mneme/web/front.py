@@ -97,16 +97,16 @@ class Front(Resource):
             raise StrangeName
         limit = self._policy.rate_limit
         try:
-            place = self._policy.keys.check(request.getHeader(b"authorization"))
+            number = self._policy.keys.check(request.getHeader(b"authorization"))
         except (MissingKey, WrongKey):
             limit.take_for_address(address_of(request))
             if request.path not in _PUBLIC:
                 raise
             return
-        if place is None:
+        if number is None:
             limit.take_for_address(address_of(request))
         else:
-            limit.take_for_key(place)
+            limit.take_for_key(number)
 
     def _tell_browsers(self, request: Request) -> None:
         origins = self._policy.origins

@@ -26,9 +26,9 @@ class RateLimit:
         capacity = max(SESSION, per_minute)
         self._limiter = token_bucket.Limiter(self._rate, capacity, self._storage) if per_minute else None
 
-    def take_for_key(self, place: int) -> None:
-        """Count a request under the API key at `place`; raises `TooManyRequests`."""
-        self._take(f"key {place}")
+    def take_for_key(self, number: int) -> None:
+        """Count a request under the API key at `number`; raises `TooManyRequests`."""
+        self._take(f"key {number}")
 
     def take_for_address(self, address: str) -> None:
         """Count a request from `address`; raises `TooManyRequests`."""

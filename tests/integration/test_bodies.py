@@ -9,7 +9,7 @@ import pytest
 from tests.daemon import Daemon
 from tests.integration import wire
 from tests.integration.wire import CLIENT_ID, HOLDER, LIMIT, NAME, NEW, OLD, PLACE, PROJECT, UPLOADER
-from tests.memory import log
+from tests.plugin_files import log
 from tests.stock_client import envelope
 
 pytestmark = pytest.mark.integration

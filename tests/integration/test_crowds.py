@@ -14,7 +14,7 @@ import pytest
 from tests.daemon import Daemon, wait_until
 from tests.integration import wire
 from tests.integration.wire import LIMIT, NAME, NO_RATE_LIMIT
-from tests.memory import log, memory
+from tests.plugin_files import log, memory
 from tests.stock_client import Machine, envelope
 
 pytestmark = pytest.mark.integration

@@ -15,7 +15,7 @@ import pytest
 from tests.daemon import Daemon
 from tests.integration import wire
 from tests.integration.wire import NAME, NEW, NO_RATE_LIMIT, OLD, PROJECT
-from tests.memory import log
+from tests.plugin_files import log
 
 pytestmark = pytest.mark.integration
 

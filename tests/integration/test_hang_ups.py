@@ -11,7 +11,7 @@ import pytest
 from tests.daemon import Daemon, wait_until
 from tests.integration import wire
 from tests.integration.wire import NAME, NEW, OLD, PLACE, PROJECT, UPLOADER
-from tests.memory import log
+from tests.plugin_files import log
 from tests.stock_client import envelope
 
 pytestmark = pytest.mark.integration

@@ -18,7 +18,7 @@ import pytest
 
 from tests.contract import is_time
 from tests.daemon import Daemon
-from tests.memory import memory
+from tests.plugin_files import memory
 from tests.stock_client import FILE_NAMES, NoAnswer, StockClient, encode_uri_component
 
 pytestmark = pytest.mark.integration

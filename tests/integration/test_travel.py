@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon
-from tests.memory import log_lines, memory, remembered, summary
+from tests.plugin_files import log_lines, memory, remembered, summary
 from tests.stock_client import FILE_NAMES, Answer, Machine
 
 pytestmark = pytest.mark.integration

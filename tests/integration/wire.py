@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.daemon import Daemon, wait_until
-from tests.memory import log
+from tests.plugin_files import log
 from tests.stock_client import StockClient
 
 LIMIT = 10 * 1024 * 1024

@@ -30,7 +30,7 @@ from mneme.model import (
     digest,
 )
 from mneme.store import Store
-from tests import memory
+from tests import plugin_files
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL
 
 LOG, ENTITIES = FileName.LOG, FileName.ENTITIES
@@ -227,7 +227,7 @@ class StoreContract:
 
     def test_files_as_large_as_in_daily_use_come_back_byte_for_byte(self, held: Store) -> None:
         """All five, as the plugin really writes them, in the order in which they are always listed."""
-        contents = {FileName(name): content for name, content in memory.memory(1).items()}
+        contents = {FileName(name): content for name, content in plugin_files.memory(1).items()}
         for file in reversed(contents):
             held.upload(ALPHA, Upload(file, contents[file], ANA), NOW)
         heads = held.heads(ALPHA, NOW)

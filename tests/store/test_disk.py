@@ -30,7 +30,7 @@ from mneme.model import (
 )
 from mneme.store import Store, disk, layout
 from mneme.store.disk import DiskStore
-from tests import memory
+from tests import plugin_files
 from tests.store.faults import FULL, Fault, Faults
 from tests.store.looking import (
     ALPHA,
@@ -229,7 +229,7 @@ class TestNodeData:
     @pytest.fixture
     def contents(self) -> dict[str, bytes]:
         """All five files, as large as in daily use."""
-        return memory.memory(3)
+        return plugin_files.memory(3)
 
     @pytest.fixture
     def node(self, root: Path, contents: dict[str, bytes]) -> Path:
@@ -348,7 +348,7 @@ class TestAdoption:
     def shared(self, root: Path) -> Path:
         """What the Node server kept for `org/repo`, or for `org_repo`, or for both."""
         directory = root / layout.PROJECTS / "org_repo"
-        node_project(directory, memory.memory(4), NODE_LOCK)
+        node_project(directory, plugin_files.memory(4), NODE_LOCK)
         return directory
 
     def test_its_files_and_its_lock_are_copied(self, root: Path, shared: Path) -> None:
