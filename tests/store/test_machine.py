@@ -124,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
         state, shared = self.model[project], self.model[SHARED]
         if project.value == "org/repo" and not state.exists and shared.exists and shared.by_node:
             state.exists = True
-            state.lock = shared.lock
+            state.lock = shared.lock and evolve(shared.lock, token=0)
             state.files = {
                 file: FileState(found.content, found.mtime, None) for file, found in shared.files.items()
             }
