@@ -225,7 +225,10 @@ def _value(key: _Key, raw: object, layer: _Layer) -> object:
 def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
     try:
         value: object = msgspec.convert(raw, key.schema, strict=strict)
-    except ValueError:  # a ValidationError, or text from the environment that was no UTF-8
+    except (
+        msgspec.ValidationError,
+        ValueError,
+    ):  # the latter for text from the environment that was no UTF-8
         # What comes as text has no type worth naming.
         raise (
             _refused(what, raw, key.expected) if strict else ConfigError(f"{what} must be {key.expected}")
