@@ -4,12 +4,14 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -172,7 +174,8 @@ class Server(Service):
         self._loaded = loaded
         self._parts.sync.lock_ttl = Millis(new.lock_ttl_ms)
         self._parts.site.max_body_bytes = new.max_body_bytes
-        self._parts.front.policy = policy_of(new)
+        only_local = self._on_loopback_only and not new.api_keys
+        self._parts.front.policy = evolve(policy_of(new), only_local=only_local)
         for warning in loaded.warnings:
             self._log.warn("{warning}", warning=warning)
         for key in config.changes_needing_restart(old, new):
@@ -183,12 +186,17 @@ class Server(Service):
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self._parts.reactor.callFromThread(self._parts.reactor.stop)
+        self._parts.reactor.callFromThread(self._stop_reactor)
+
+    def _stop_reactor(self) -> None:
+        # Signals can come faster than the reactor hears of them.
+        with suppress(ReactorNotRunning):
+            self._parts.reactor.stop()
 
     def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
         # A closed terminal sends the same signal as `kill -HUP`, and means that the server is to go.
         closed = self._had_terminal and not os.isatty(0)
-        self._parts.reactor.callFromThread(self._parts.reactor.stop if closed else self.reload)
+        self._parts.reactor.callFromThread(self._stop_reactor if closed else self.reload)
 
     def _explain_openness(self) -> None:
         if self._on_loopback_only:

@@ -248,3 +248,15 @@ def test_first_keys_protect_at_once_and_open_with_a_restart(tmp_path: Path, conf
     assert any("beyond loopback" in line for line in lines)
     assert rig.parts.front.policy.keys.required
     rig.stop()
+
+
+def test_where_it_listens_and_not_the_file_says_whom_it_answers(tmp_path: Path, config: Config) -> None:
+    """A `host` that came or went takes a restart, and so does the guard against made-up names."""
+    for before, after in ((None, "192.0.2.1"), ("192.0.2.1", None)):
+        rig = Rig(tmp_path, evolve(config, api_keys=(), host=before))
+        rig.start()
+        rig.reload(evolve(config, api_keys=(), host=after))
+        assert rig.parts.front.policy.only_local is (before is None)
+        rig.reload(config)
+        assert not rig.parts.front.policy.only_local
+        rig.stop()

@@ -284,7 +284,9 @@ class TestRecovery:
     def test_it_mends_what_a_crash_left_on_disk(self, clock: Clock, tmp_path: Path) -> None:
         """With a real store: before anybody has asked for the project."""
         DiskStore(tmp_path).acquire(ALPHA, ANA, NOW, TTL)
-        (tmp_path / "projects" / "alpha" / ".history" / "00000001-log.jsonl").write_bytes(b"half")
+        alpha = tmp_path / "projects" / "alpha"
+        for left in (alpha / ".log.jsonl.next", alpha / ".history" / "00000001-log.jsonl"):
+            left.write_bytes(b"not committed")
         assert leftovers(tmp_path) != []
         store = DiskStore(tmp_path)
         service = SyncService(clock, ImmediateWorker(), store, TTL)

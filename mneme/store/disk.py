@@ -208,8 +208,6 @@ class DiskStore:
         files.clear(unfinished)
         try:
             files.make_directory(unfinished / layout.HISTORY)
-            files.write_new(unfinished / layout.HISTORY / layout.JOURNAL, b"")
-            files.sync_directory(unfinished / layout.HISTORY)
             identity = msgspec.json.encode(layout.Identity(project.value))
             files.write_new(unfinished / layout.IDENTITY, identity + b"\n")
             if copy_from:

@@ -75,7 +75,7 @@ def replace(path: Path, content: bytes) -> None:
 
 def append(path: Path, line: bytes) -> None:
     """Append `line` durably. If that fails, the file is left as it was."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(path, flags, FILE_MODE), "wb", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
         try:
@@ -114,6 +114,15 @@ def look(path: Path) -> os.stat_result | None:
     return state if stat.S_ISREG(state.st_mode) else None
 
 
+def exists(path: Path) -> bool:
+    """Whether anything lies at `path`, be it a link that leads nowhere; a fault is no answer."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def clear(path: Path) -> None:
     """Remove whatever lies at `path`; a symbolic link goes, not what it leads to."""
     if path.is_dir() and not path.is_symlink():
@@ -142,7 +151,7 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and its parents, that only this user can enter; durable when this returns."""
+    """Make a directory and its parents, if need be, that only this user can enter; durable when this returns."""
     for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
         missing.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         sync_directory(missing.parent)
@@ -158,6 +167,11 @@ def close_to_others(path: Path, state: os.stat_result) -> None:
 def mark(state: os.stat_result) -> Mark:
     """What changes when anybody writes the file or puts another in its place."""
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def same_content(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two looks were at one file that nobody has written in between; names may have changed."""
+    return mark(one)[:3] == mark(other)[:3]
 
 
 def millis(state: os.stat_result) -> Millis:

@@ -47,8 +47,6 @@ class Journal:
         """Open the journal at `path`, which need not exist, and cut off what a crash left unfinished."""
         self._path = path
         self._mark: files.Mark | None = None
-        self.intact = True
-        """Whether all that was ever committed is in it, as far as can be seen."""
         self.newest: dict[FileName, Version] = {}
         self.latest_mtime: dict[FileName, Millis] = {}
         """The latest mtime that any version of a file has had; an older file may have been put back by hand."""
@@ -57,12 +55,6 @@ class Journal:
         self.last_number = 0
         self.last_token = 0
         self._load()
-
-    def make(self) -> None:
-        """Make an empty journal: where one is missing, it was lost."""
-        files.append(self._path, b"")
-        self.intact = True
-        self._mark = self._look()
 
     def read_versions(self) -> tuple[Version, ...]:
         """Every version, oldest first. They are read again each time: kept in memory, years of them add up."""
@@ -108,7 +100,6 @@ class Journal:
 
     def _load(self) -> None:
         found = files.read(self._path)
-        self.intact = found is not None
         self._mark = files.mark(found[1]) if found else None
         lines = self._whole_lines(found[0]) if found else []
         for number, line in enumerate(lines, start=1):
@@ -135,7 +126,6 @@ class Journal:
         else:
             # It may have been that of a lock, whose token is one more than the last.
             self.last_token += 1
-            self.intact = False
             self._log.warn(
                 "Passed over line {number} of {path}, which is none", number=number, path=self._path
             )

@@ -83,6 +83,11 @@ def numbered(history: Path) -> list[tuple[int, str]]:
     return [(int(found[1]), name) for name in names if (found := _VERSION_NAME.fullmatch(name))]
 
 
+def found_path(project: Path, file: FileName) -> Path:
+    """A second name of a version that is being made of what was found at the head."""
+    return project / f".{file.value}.found"
+
+
 def next_path(project: Path, file: FileName) -> Path:
     """The second name of a version that is about to become the head; a rename takes it there."""
     return project / f".{file.value}.next"

@@ -5,12 +5,14 @@ version, so that accepting a version writes its content once and frees nothing.
 
 A version is accepted in this order, and a crash after any step leaves the old head or the new one:
 
-1. the content goes to `.history/<number>-<file>`, and a second link to it, `.<file>.next`, beside the head;
-2. content and both directories are synced;
+1. the content goes to `.<file>.next`, beside the head, and is synced, the directory too;
+2. a second link to it, `.history/<number>-<file>`, is made and synced;
 3. a line in the journal commits it;
 4. `.<file>.next` is renamed to the head.
 
-Opening a project finishes step 4 if step 3 was reached, and removes the traces of steps 1 and 2 if it was not.
+Opening a project finishes step 4 if step 3 was reached, and removes the traces of steps 1 and 2 if it was not. Without
+`.<file>.next` nothing in the history is ever removed: then it was committed, and it is the journal that was damaged.
+What is found at a head is committed likewise, by way of `.<file>.found`, and the head stays as it is.
 """
 
 import os
@@ -110,7 +112,7 @@ class DiskProject:
         if isinstance(outcome, HeldBy):
             return outcome
         if outcome.lock.token > last_token:
-            self._make_history()
+            files.make_directory(self._history)
             self._journal.add_lock(outcome.lock)
         self._write_lock(outcome.lock)
         return outcome
@@ -169,12 +171,7 @@ class DiskProject:
             kind=Kind.UPLOAD,
             base=self._journal.bases.get((upload.client, upload.file)),
         )
-        self._make_history()
-        self._write_version(version, upload.content, version.mtime * 1_000_000)
-        files.link(self._version_path(version), self._next_path(upload.file))
-        files.sync_directory(self._history)
-        files.sync_directory(self._directory)
-        self._journal.add_version(version)
+        self._commit(version, upload.content, version.mtime * 1_000_000, self._next_path(upload.file))
         # What a person has put at the head in the meantime is taken in before it is replaced.
         self._see(upload.file, now)
         return Accepted(self._advance_head(version).head)
@@ -251,23 +248,35 @@ class DiskProject:
             kind=Kind.FOUND,
             base=None,
         )
-        self._make_history()
-        self._write_version(version, content, state.st_mtime_ns)
+        self._commit(version, content, state.st_mtime_ns, self._found_path(file))
+        self._found_path(file).unlink()
+        return version
+
+    def _commit(self, version: Version, content: bytes, mtime_ns: int, staged: Path) -> None:
+        """Make a version durable. Whenever it is in the history without being committed, `staged` is there, too."""
+        files.make_directory(self._history)
+        files.write_new(staged, content, mtime_ns)
+        files.sync_directory(self._directory)
+        files.link(staged, self._version_path(version))
         files.sync_directory(self._history)
         self._journal.add_version(version)
-        return version
 
     def _advance_head(self, version: Version) -> _Seen:
         """Put a committed version in the place of the head."""
         head = self._directory / version.file.value
         if head.is_dir() and not head.is_symlink():
             self._set_aside(head)
+        ours = self._next_path(version.file).lstat()
         self._next_path(version.file).rename(head)
-        return self._remember(version, head.lstat())
+        state = files.look(head)
+        if state and files.same_content(state, ours):
+            return self._remember(version, state)
+        # A person was quicker; what they did is seen when the head is next looked at.
+        self._seen.pop(version.file, None)
+        return _seen_as(version, ours)
 
     def _remember(self, version: Version, state: os.stat_result) -> _Seen:
-        head = Head(version.file, version.number, state.st_size, _told_mtime(version, state))
-        self._seen[version.file] = _Seen(files.mark(state), head, version.sha256)
+        self._seen[version.file] = _seen_as(version, state)
         return self._seen[version.file]
 
     def _next_mtime(self, file: FileName, now: Millis) -> Millis:
@@ -276,19 +285,14 @@ class DiskProject:
             max(now, seen.head.mtime + 1 if seen else now, latest + 1 if latest is not None else now)
         )
 
-    def _write_version(self, version: Version, content: bytes, mtime_ns: int) -> None:
-        files.write_new(self._version_path(version), content, mtime_ns)
-
     def _version_path(self, version: Version) -> Path:
         return layout.version_path(self._history, version.number, version.file)
 
+    def _found_path(self, file: FileName) -> Path:
+        return layout.found_path(self._directory, file)
+
     def _next_path(self, file: FileName) -> Path:
         return layout.next_path(self._directory, file)
-
-    def _make_history(self) -> None:
-        if not self._history.exists():
-            files.make_directory(self._history)
-            self._journal.make()
 
     # The lock file
 
@@ -317,44 +321,51 @@ class DiskProject:
             if name.endswith(files.TEMPORARY) and name.startswith(layout.LOCK):
                 (self._directory / name).unlink()
         for file in FileName:
-            self._finish_or_drop(file)
-        self._drop_uncommitted()
+            for staged in (self._next_path(file), self._found_path(file)):
+                if files.exists(staged):
+                    self._finish_or_drop(file, staged)
+        self._skip_unknown_numbers()
 
-    def _finish_or_drop(self, file: FileName) -> None:
-        """Rename a waiting link to the head if the journal has its version; else nobody was told of it."""
-        waiting = files.read(self._next_path(file))
+    def _finish_or_drop(self, file: FileName, staged: Path) -> None:
+        """Bring a staged version to its end if the journal has it; else nobody was told of it."""
+        found = files.read(staged)
         newest = self._journal.newest.get(file)
-        if waiting and newest and newest.sha256 == digest(waiting[0]) and self._head_is_ours(file):
+        committed = found is not None and newest is not None and newest.sha256 == digest(found[0])
+        if found and not committed:
+            self._drop_uncommitted(file, found[0])
+        if newest and committed and staged == self._next_path(file) and self._head_is_ours(file):
             self._advance_head(newest)
             self._log.info(
                 "Rolled {file} forward to version {n}", file=self._directory / file.value, n=newest.number
             )
         else:
-            files.clear(self._next_path(file))
+            files.clear(staged)
 
-    def _drop_uncommitted(self) -> None:
-        """Remove what a crash left of a version that was not committed: one file with the next number.
+    def _drop_uncommitted(self, file: FileName, content: bytes) -> None:
+        """Remove what is in the history of a staged version: it would have the highest number."""
+        number, name = max(layout.numbered(self._history), default=(0, ""))
+        version = layout.version_path(self._history, number, file)
+        if number > self._journal.last_number and name == version.name:
+            there = files.read(version)
+            if there and there[0] == content:
+                version.unlink()
 
-        Anything else that the journal does not know of was committed, and the journal has lost lines: it is kept, and
-        its numbers are not given again.
-        """
-        unknown = {
-            number: self._history / name
-            for number, name in layout.numbered(self._history)
-            if number > self._journal.last_number
-        }
-        if self._journal.intact and list(unknown) == [self._journal.last_number + 1]:
-            unknown.popitem()[1].unlink()
-        elif unknown:
-            self._journal.last_number = max(unknown)
-            self._log.warn(
-                "The journal of {path} lacks versions up to {n}", path=self._directory, n=max(unknown)
-            )
+    def _skip_unknown_numbers(self) -> None:
+        """What else is in the history without being in the journal was committed, and the journal has lost lines."""
+        highest = max((number for number, _ in layout.numbered(self._history)), default=0)
+        if highest > self._journal.last_number:
+            self._journal.last_number = highest
+            self._log.warn("The journal of {path} lacks versions up to {n}", path=self._directory, n=highest)
 
     def _head_is_ours(self, file: FileName) -> bool:
         """Whether nobody has edited the head by hand since the crash, so that nothing is lost by replacing it."""
         found = files.read(self._directory / file.value)
         return found is None or digest(found[0]) in {v.sha256 for v in self.versions() if v.file is file}
+
+
+def _seen_as(version: Version, state: os.stat_result) -> _Seen:
+    head = Head(version.file, version.number, state.st_size, _told_mtime(version, state))
+    return _Seen(files.mark(state), head, version.sha256)
 
 
 def _told_mtime(version: Version, state: os.stat_result) -> Millis:

@@ -8,8 +8,8 @@ from werkzeug.routing import BaseConverter
 from mneme.errors import InvalidProjectId
 from mneme.model import ProjectId
 
-_PORT = re.compile(r":\d*$")
-_IPV4 = re.compile(r"[\d.]+")
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/]*)(?::\d*)?")
+_ADDRESS = re.compile(r"\[.*\]|[\d.]+")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(chr(c) for c in range(0x21, 0x7F))
 
@@ -42,11 +42,11 @@ def is_local_name(host: bytes) -> bool:
 
     What has a dot and is no address can belong to somebody in the network.
     """
-    name = host.decode("latin-1").rstrip(".").lower()
-    name = _PORT.sub("", name)
-    return (
-        "." not in name or name.endswith(".localhost") or bool(_IPV4.fullmatch(name)) or name.startswith("[")
-    )
+    found = _HOST.fullmatch(host.decode("latin-1").lower())
+    if not found:
+        return False
+    name = found["name"].rstrip(".")
+    return "." not in name or name.endswith(".localhost") or bool(_ADDRESS.fullmatch(name))
 
 
 class ProjectConverter(BaseConverter):

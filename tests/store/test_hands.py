@@ -139,3 +139,84 @@ def test_a_journal_that_was_removed_costs_no_content(store: DiskStore, tmp_path:
     put(DiskStore(tmp_path), b"two")
     kept = {path.read_bytes() for path in (project / ".history").glob("0*")}
     assert kept == {b"one", b"by hand", b"two"}
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_edit_right_after_an_upload_reached_the_head_is_no_version_of_it(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    """Between two system calls of the server: it is taken in like any other."""
+    head = tmp_path / "projects" / "alpha" / "log.jsonl"
+    real = Path.rename
+
+    def renaming(path: Path, target: Path) -> Path:
+        renamed = real(path, target)
+        if path.name == ".log.jsonl.next":
+            if not in_place:
+                head.unlink()
+            with head.open("ab") as file:
+                file.write(b" by hand")
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", renaming)
+    put(store, b"two")
+    monkeypatch.undo()
+    document = store.read(ALPHA, FileName.LOG, NOW)
+    assert document
+    assert document.content == (b"two by hand" if in_place else b" by hand")
+    put(store, b"three")
+    (found,) = [v for v in store.versions(ALPHA) if v.kind is Kind.FOUND]
+    assert store.content(ALPHA, found.number) == document.content
+
+
+def test_a_head_removed_right_after_an_upload_reached_it_is_no_fault(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload was accepted, and is in history."""
+    real = Path.rename
+
+    def renaming(path: Path, target: Path) -> Path:
+        renamed = real(path, target)
+        if path.name == ".log.jsonl.next":
+            target.unlink()
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", renaming)
+    put(store, b"two")
+    assert store.content(ALPHA, 2) == b"two"
+    assert store.heads(ALPHA, NOW) == ()
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda journal: b"",
+    "last line gone": lambda journal: b"".join(journal.splitlines(keepends=True)[:-1]),
+    "cut by 2": lambda journal: journal[:-2],
+    "cut by 60": lambda journal: journal[:-60],
+    "last line of zeros": lambda journal: journal[:-60] + b"\0" * 59 + b"\n",
+    "old line breaks": lambda journal: journal.replace(b"\n", b"\r"),
+    "one array": lambda journal: b"[" + journal.strip().replace(b"\n", b",") + b"]",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_costs_no_content(store: DiskStore, tmp_path: Path, damage: str) -> None:
+    """Although the head was edited as well, so that the only copy of what it was is in the history."""
+    project = tmp_path / "projects" / "alpha"
+    journal = project / ".history" / "journal.jsonl"
+    journal.write_bytes(DAMAGES[damage](journal.read_bytes()))
+    (project / "new").write_bytes(b"by hand")
+    (project / "new").rename(project / "log.jsonl")
+    again = DiskStore(tmp_path)
+    again.heads(ALPHA, NOW)
+    put(again, b"two")
+    kept = {path.read_bytes() for path in (project / ".history").glob("0*")}
+    assert kept == {b"one", b"by hand", b"two"}
+
+
+def test_a_fifo_in_the_place_of_the_journal_hangs_nothing(store: DiskStore, tmp_path: Path) -> None:
+    """The upload is refused, and the thread is free."""
+    journal = tmp_path / "projects" / "alpha" / ".history" / "journal.jsonl"
+    journal.unlink()
+    os.mkfifo(journal)
+    with pytest.raises(OSError, match="No such device"):
+        put(store, b"two")

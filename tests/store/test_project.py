@@ -107,11 +107,11 @@ class TestDurability:
             project.upload(Upload(LOG, b"two\n", ANA), NOW)
         wanted = {"create", "fsync", "fdatasync", "link", "rename"}
         assert [str(step) for step in run.steps if step.call in wanted] == [
-            "create 00000002-log.jsonl",
-            "fsync 00000002-log.jsonl",
-            "link 00000002-log.jsonl",
-            "fsync .history",
+            "create .log.jsonl.next",
+            "fsync .log.jsonl.next",
             "fsync alpha",
+            "link .log.jsonl.next",
+            "fsync .history",
             "fdatasync journal.jsonl",
             "rename .log.jsonl.next",
         ]
