@@ -7,6 +7,7 @@ projects/<directory>/
   .project.json           the project's true id; the Node server made the directory if it is missing
   .history/journal.jsonl  a line per version and per lock granted
   .history/00000012-log.jsonl
+  .log.jsonl.next         only while an upload is stored, and .log.jsonl.found while an edit by hand is taken in
 ```
 """
 

@@ -98,7 +98,7 @@ class DiskProject:
         lock = lockfile.decode(found[0]) if found else None
         if found and lock:
             self._lock = (files.mark(found[1]), lock)
-        elif os.path.lexists(self._lock_path):
+        elif files.exists(self._lock_path):
             self._set_aside(self._lock_path)
         return lock
 

@@ -19,7 +19,7 @@ from tests.stock_client import Machine, envelope
 
 pytestmark = pytest.mark.integration
 
-MEMORY_BOUND = 700 * 1024 * 1024
+MEMORY_BOUND = 700_000_000
 
 
 def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) 
                 client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             wait_until(lambda: daemon.log().count("GET demo files/log.jsonl") == 64, within=30)
             assert daemon.ask("GET", "/health")[0] == 200
-            assert daemon.peak_rss_bytes() < 700_000_000
+            assert daemon.peak_rss_bytes() < MEMORY_BOUND
         wait_until(lambda: daemon.ask("GET", path)[0] == 200, within=10)
 
 

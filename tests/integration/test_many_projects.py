@@ -93,7 +93,17 @@ def test_a_round_of_the_reaper_costs_by_the_expired_locks(directories: dict[int,
         store.recover(project)
     for number in range(10):
         store.acquire(ProjectId(f"project-{number}"), CLIENT, NOW, Millis(1))
-    assert sorted(p.value for p in store.expired(Millis(NOW + 1))) == [f"project-{n}" for n in range(10)]
+    with counted() as calls:
+        expired = store.expired(Millis(NOW + 1))
+    assert calls == []
+    assert sorted(project.value for project in expired) == [f"project-{number}" for number in range(10)]
+    with counted() as calls:
+        reaped = [store.reap(project, Millis(NOW + 1)) for project in expired]
+    assert all(reaped)
+    assert calls.count("os.remove") == 10
+    assert len(calls) <= 10 * 4
+    for project in expired:
+        store.acquire(project, CLIENT, NOW, TTL)
 
 
 def test_a_thousand_projects_with_locks_are_served_within_two_seconds_of_the_start(
