@@ -12,49 +12,194 @@ import difflib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from attrs import field, frozen
+from attrs import field, fields, frozen
 from msgspec import Meta
+
+from mneme.model import Merging, Millis
+from mneme.retention import Retention
 
 
 class ConfigError(Exception):
     """The configuration cannot be used. The only argument is a sentence for the person who wrote it."""
 
 
+def _at_commas(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+# `~name` is refused because only `~` is expanded: a directory of that very name would be a surprise.
+_PathText = Annotated[str, Meta(pattern=r"\A(?:~(?:/|\Z)|[^~\0])[^\0]*\Z")]
+_Port = Annotated[int, Meta(ge=0, le=65535)]
+_Name = Annotated[str, Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z")]
+_Endpoint = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z")]
+_Secret = Annotated[str, Meta(pattern=r"\A[!-~]+\Z")]
+_Origin = Annotated[
+    str, Meta(pattern=r"\A(?:\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)\Z")
+]
+_Minutes = Annotated[float, Meta(gt=0, le=365 * 24 * 60)]
+# More than a hundred million a minute is no limit, and 0 says that better.
+_Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
+# A body is held in memory, several times over while it is parsed: more than 1 GiB is a slip of the units.
+_Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
+_Hours = Annotated[float, Meta(ge=0, le=100 * 365 * 24)]
+_Days = Annotated[float, Meta(ge=0, le=100 * 365)]
+# No disk is larger than that, so more is a slip of the units too.
+_DiskBytes = Annotated[int, Meta(ge=0, le=1024**5)]
+
+_PATH_WANTED = "a path, with ~/ for the home directory"
+_DAYS_WANTED = "a number from 0 to 36500 (100 years)"
+
+
+@frozen(eq=False, kw_only=True)
+class _Key:
+    """A key and what its value must be, or with `split`, which takes a variable apart, each of its items.
+
+    `section` is the object of the file that the key is in, if it is not at the top.
+    """
+
+    field: str
+    name: str
+    schema: object
+    expected: str
+    split: Callable[[str], list[str]] | None = None
+    section: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name} of {self.section}" if self.section else self.name
+
+    @property
+    def variable(self) -> str:
+        return f"MNEME_{self.field.upper()}"
+
+    @property
+    def option(self) -> str:
+        return f"--{self.field.replace('_', '-')}"
+
+
+_HISTORY = "history"
+
+
+def _key(
+    name: str,
+    schema: object,
+    expected: str,
+    *,
+    split: Callable[[str], list[str]] | None = None,
+    section: str = "",
+) -> dict[str, object]:
+    """What makes a field of `Config` a key, but for the field's name: see `_Key`."""
+    return {"name": name, "schema": schema, "expected": expected, "split": split, "section": section}
+
+
 @frozen(kw_only=True)
 class Config:
     """What the server runs with. The values are checked by `load`, not by the class.
 
-    The keys of config.json are the same names in camelCase.
+    The keys of config.json are the same names in camelCase; those of `history_` are in an object `history`.
     """
 
-    data_dir: Path
-    """Where the projects live; the home directory is filled in, a relative path is as it was given."""
-    port: int = 3847
+    port: int = field(default=3847, metadata=_key("port", _Port, "a whole number from 0 to 65535"))
     """The TCP port, 0 for any free one."""
-    host: str | None = None
+    host: str | None = field(default=None, metadata=_key("host", _Name, "a host name or an IP address"))
     """The name or address to listen on; None if none was given."""
-    listen: tuple[str, ...] = ()
+    listen: tuple[str, ...] = field(
+        default=(),
+        metadata=_key("listen", _Endpoint, "a Twisted endpoint string such as tcp:3847", split=str.split),
+    )
     """Twisted endpoint strings to listen on."""
-    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    data_dir: Path = field(metadata=_key("dataDir", _PathText, _PATH_WANTED))
+    """Where the projects live; the home directory is filled in, a relative path is as it was given."""
+    api_keys: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata=_key("apiKeys", _Secret, "printable ASCII without spaces, and not empty", split=_at_commas),
+    )
     """The keys that clients may show; with none, nobody is asked for one."""
-    lock_ttl_minutes: float = 30.0
+    lock_ttl_minutes: float = field(
+        default=30.0,
+        metadata=_key("lockTTLMinutes", _Minutes, "a number over 0, at most 525600 (a year)"),
+    )
     """How long a lock lives, in minutes; fractions are allowed."""
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_key("allowedOrigins", _Origin, '"*" or scheme://host[:port], lower case', split=_at_commas),
+    )
     """The web origins that browsers may call from, in lower case as browsers send them, or `*`."""
-    rate_limit_per_minute: int = 1200
+    rate_limit_per_minute: int = field(
+        default=1200,
+        metadata=_key("rateLimitPerMinute", _Rate, "a whole number from 0 (off) to 100000000"),
+    )
     """Requests a minute for each API key, else for each address; 0 for no limit."""
-    max_body_bytes: int = 10 * 1024 * 1024
+    max_body_bytes: int = field(
+        default=10 * 1024 * 1024,
+        metadata=_key("maxBodyBytes", _Bytes, "a whole number from 1 to 1073741824 (1 GiB)"),
+    )
     """The largest request body, in bytes."""
+    merge: bool = field(default=True, metadata=_key("merge", bool, "true or false"))
+    """Whether uploads that do not know the head are merged with it."""
+    stock_push_help: bool = field(default=True, metadata=_key("stockPushHelp", bool, "true or false"))
+    """Whether the stock client's push, which loses what others have uploaded, is helped not to."""
+    history_keep_all_hours: float = field(
+        default=48.0,
+        metadata=_key("keepAllHours", _Hours, "a number from 0 to 876000 (100 years)", section=_HISTORY),
+    )
+    """Versions younger than this stay, all of them; fractions are allowed here and in the days."""
+    history_keep_daily_days: float = field(
+        default=30.0, metadata=_key("keepDailyDays", _Days, _DAYS_WANTED, section=_HISTORY)
+    )
+    """Of the versions of a file younger than this, the newest of each day stays."""
+    history_keep_weekly_days: float = field(
+        default=365.0, metadata=_key("keepWeeklyDays", _Days, _DAYS_WANTED, section=_HISTORY)
+    )
+    """Of the versions of a file younger than this, the newest of each week stays; older ones go."""
+    history_max_bytes_per_project: int = field(
+        default=1024**3,
+        metadata=_key(
+            "maxBytesPerProject",
+            _DiskBytes,
+            "a whole number from 0 (no bound) to 1125899906842624 (1 PiB)",
+            section=_HISTORY,
+        ),
+    )
+    """How much the history of a project may take, in bytes; 0 for no bound."""
 
     @property
     def lock_ttl_ms(self) -> int:
         """How long a lock lives, in whole milliseconds, at least 1."""
         return max(1, round(self.lock_ttl_minutes * 60_000))
+
+    @property
+    def merging(self) -> Merging:
+        """How uploads are merged."""
+        return Merging(self.merge, self.max_body_bytes)
+
+    @property
+    def retention(self) -> Retention:
+        """How the history of a project is thinned out."""
+        return Retention(
+            keep_all=Millis(round(self.history_keep_all_hours * _HOUR_MS)),
+            keep_daily=Millis(round(self.history_keep_daily_days * 24 * _HOUR_MS)),
+            keep_weekly=Millis(round(self.history_keep_weekly_days * 24 * _HOUR_MS)),
+            max_bytes=self.history_max_bytes_per_project,
+        )
+
+
+_HOUR_MS = 60 * 60 * 1000
+_KEYS = tuple(_Key(field=one.name, **one.metadata) for one in fields(Config))
+_IN_FILE = {key.name: key for key in _KEYS if not key.section}
+_IN_HISTORY = {key.name: key for key in _KEYS if key.section == _HISTORY}
+_HOST, _API_KEYS = _IN_FILE["host"], _IN_FILE["apiKeys"]
+_FIXED = tuple(_IN_FILE[name] for name in ("port", "host", "listen", "dataDir"))
+_CONFIG = _Key(field="config", name="config", schema=_PathText, expected=_PATH_WANTED)
+_IN_ENVIRONMENT = {key.variable: key for key in (*_KEYS, _CONFIG)}
+# API keys are no option, because `ps` shows the options of every process to everybody.
+_OPTIONS = {key.name: key for key in (*_FIXED, _CONFIG)}
 
 
 @frozen
@@ -106,67 +251,6 @@ def refuse_reload(old: Config, new: Config) -> str | None:
     return None
 
 
-def _at_commas(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
-
-
-@frozen(eq=False)
-class _Key:
-    """A key and what its value must be, or with `split`, which takes a variable apart, each of its items."""
-
-    name: str
-    field: str
-    schema: object
-    expected: str
-    split: Callable[[str], list[str]] | None = None
-
-    @property
-    def variable(self) -> str:
-        return f"MNEME_{self.field.upper()}"
-
-    @property
-    def option(self) -> str:
-        return f"--{self.field.replace('_', '-')}"
-
-
-# `~name` is refused because only `~` is expanded: a directory of that very name would be a surprise.
-_PathText = Annotated[str, Meta(pattern=r"\A(?:~(?:/|\Z)|[^~\0])[^\0]*\Z")]
-_Name = Annotated[str, Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z")]
-_Endpoint = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z")]
-_Secret = Annotated[str, Meta(pattern=r"\A[!-~]+\Z")]
-_Origin = Annotated[
-    str, Meta(pattern=r"\A(?:\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)\Z")
-]
-_Minutes = Annotated[float, Meta(gt=0, le=365 * 24 * 60)]
-# More than a hundred million a minute is no limit, and 0 says that better.
-_Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
-# A body is held in memory, several times over while it is parsed: more than 1 GiB is a slip of the units.
-_Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
-
-_PORT = _Key("port", "port", Annotated[int, Meta(ge=0, le=65535)], "a whole number from 0 to 65535")
-_HOST = _Key("host", "host", _Name, "a host name or an IP address")
-_LISTEN = _Key("listen", "listen", _Endpoint, "a Twisted endpoint string such as tcp:3847", str.split)
-_DATA_DIR = _Key("dataDir", "data_dir", _PathText, "a path, with ~/ for the home directory")
-_API_KEYS = _Key("apiKeys", "api_keys", _Secret, "printable ASCII without spaces, and not empty", _at_commas)
-_CONFIG = _Key("config", "config", _PathText, "a path, with ~/ for the home directory")
-_KEYS = (
-    _PORT,
-    _HOST,
-    _LISTEN,
-    _DATA_DIR,
-    _API_KEYS,
-    _Key("lockTTLMinutes", "lock_ttl_minutes", _Minutes, "a number over 0, at most 525600 (a year)"),
-    _Key("allowedOrigins", "allowed_origins", _Origin, '"*" or scheme://host[:port], lower case', _at_commas),
-    _Key("rateLimitPerMinute", "rate_limit_per_minute", _Rate, "a whole number from 0 (off) to 100000000"),
-    _Key("maxBodyBytes", "max_body_bytes", _Bytes, "a whole number from 1 to 1073741824 (1 GiB)"),
-)
-_FIXED = (_PORT, _HOST, _LISTEN, _DATA_DIR)
-_IN_FILE = {key.name: key for key in _KEYS}
-_IN_ENVIRONMENT = {key.variable: key for key in (*_KEYS, _CONFIG)}
-# API keys are no option, because `ps` shows the options of every process to everybody.
-_OPTIONS = {key.name: key for key in (_PORT, _HOST, _LISTEN, _DATA_DIR, _CONFIG)}
-
-
 @frozen
 class _Layer:
     """What one source gives: the raw value of each key, and how messages name the source of a key.
@@ -181,9 +265,18 @@ class _Layer:
 
 def _file(path: Path, document: Mapping[str, object]) -> _Layer:
     """The file's layer; `"host": null` is the one null that means "not given"."""
-    known = {_IN_FILE[name]: raw for name, raw in document.items() if name in _IN_FILE}
-    given = {key: raw for key, raw in known.items() if not (key is _HOST and raw is None)}
+    top = {key: document[name] for name, key in _IN_FILE.items() if name in document}
+    history = _history(path, document)
+    nested = {key: history[name] for name, key in _IN_HISTORY.items() if name in history}
+    given = {key: raw for key, raw in (top | nested).items() if not (key is _HOST and raw is None)}
     return _Layer(given, lambda _: str(path), strict=True)
+
+
+def _history(path: Path, document: Mapping[str, object]) -> Mapping[str, object]:
+    history = document.get(_HISTORY, {})
+    if not isinstance(history, dict):
+        raise _refused(f"{path}: {_HISTORY}", history, "an object")
+    return history
 
 
 def _environment(environ: Mapping[str, str]) -> _Layer:
@@ -213,11 +306,11 @@ def _checked(layer: _Layer) -> dict[str, object]:
 def _value(key: _Key, raw: object, layer: _Layer) -> object:
     source = layer.source(key)
     if key.split is None:
-        return _converted(f"{source}: {key.name}", raw, key, layer.strict)
+        return _converted(f"{source}: {key.full_name}", raw, key, layer.strict)
     if not isinstance(raw, list):
-        raise _refused(f"{source}: {key.name}", raw, "an array of strings")
+        raise _refused(f"{source}: {key.full_name}", raw, "an array of strings")
     return tuple(
-        _converted(f"{source}: item {position} of {key.name}", item, key, layer.strict)
+        _converted(f"{source}: item {position} of {key.full_name}", item, key, layer.strict)
         for position, item in enumerate(raw, start=1)
     )
 
@@ -306,11 +399,13 @@ def _syntax_error(raw: bytes, message: str) -> str:
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     ours = [name for name in environ if name.upper().startswith("MNEME_")]
-    return _unknown("environment variable", ours, _IN_ENVIRONMENT)
+    return _unknown("environment variable", ours, _IN_ENVIRONMENT, _API_KEYS.variable)
 
 
 def _file_warnings(path: Path, document: Mapping[str, object], mode: int) -> Iterator[str]:
-    yield from _unknown(f"{path}:", document, _IN_FILE)
+    yield from _unknown(f"{path}:", document, (*_IN_FILE, _HISTORY), _API_KEYS.name)
+    inside, outside = f"{path}: in {_HISTORY}", f"{_API_KEYS.name} outside {_HISTORY}"
+    yield from _unknown(inside, _history(path, document), _IN_HISTORY, outside)
     if document.get(_API_KEYS.name) and mode & (stat.S_IRGRP | stat.S_IROTH):
         yield f"{path}: holds apiKeys and other users can read it: chmod 600 it"
 
@@ -324,17 +419,17 @@ def _short_keys(config: Config) -> Iterator[str]:
 _ABOUT_KEYS = re.compile("key|token|secret|auth|passw")
 
 
-def _unknown(source: str, names: Iterable[str], known: Mapping[str, _Key]) -> Iterator[str]:
+def _unknown(source: str, names: Iterable[str], known: Collection[str], keys: str) -> Iterator[str]:
     """Warn of each name that is not known, with the nearest that is.
 
-    Raises `ConfigError` for one that may have meant the API keys: a typo must never turn authentication off.
+    Raises `ConfigError` for one that may have meant the API keys, which are to be written as `keys`: a typo must never
+    turn authentication off.
     """
-    folded = {_folded(name): name for name in known}
+    folded = {_folded(name): name for name in known} | {_folded(_API_KEYS.name): keys}
     for name in names:
         if name in known:
             continue
         nearest = [folded[near] for near in difflib.get_close_matches(_folded(name), folded, n=1)]
-        keys = folded[_folded(_API_KEYS.name)]
         # "allowedKeys" is nearest to allowedOrigins, "token" to nothing: both may be meant to protect.
         if nearest == [keys] or _ABOUT_KEYS.search(_folded(name)):
             raise ConfigError(f"{source} {name!r} is unknown: write {keys} if it was meant, else remove it")

@@ -38,6 +38,12 @@ class InvalidBody(MnemeError):
     """An upload whose body does not hold a content."""
 
 
+class InvalidLimit(MnemeError):
+    """A limit that is no number."""
+
+    sentence = "limit must be a whole number from 1: how many versions to list"
+
+
 class FileNotAllowed(MnemeError):
     """A file name outside the five of a memory."""
 
@@ -48,6 +54,12 @@ class FileUnknown(MnemeError):
     """A file that the project does not have."""
 
     sentence = "File not found"
+
+
+class VersionUnknown(MnemeError):
+    """A version that the file does not have, or has no more."""
+
+    sentence = "Version not found: GET …/versions lists those there are"
 
 
 class DiskFull(MnemeError):
@@ -64,6 +76,10 @@ class ShuttingDown(MnemeError):
 
 class DamagedVersion(MnemeError):
     """A version whose file no longer holds what was accepted."""
+
+    sentence = (
+        "The file of this version no longer holds what was accepted: it was changed on the server by hand"
+    )
 
 
 class UnsafePath(MnemeError):

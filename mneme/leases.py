@@ -19,7 +19,9 @@ def acquire(
         return Granted(Lock(client, now, Millis(now + ttl), new_token))
     if held.client != client:
         return HeldBy(held)
-    return Granted(evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token))
+    return Granted(
+        evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token, acquires=held.acquires + 1)
+    )
 
 
 def extend(lock: Lock | None, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy | NotLocked:

@@ -75,6 +75,12 @@ class Kind(enum.Enum):
     """A client uploaded it under its lock."""
     FOUND = "found"
     """It lay at the head without having come through the API: edited by hand, or left by the Node server."""
+    RESCUED = "rescued"
+    """A client uploaded it without holding the lock: refused, and kept until it can be merged."""
+    MERGED = "merged"
+    """The head as it was, merged with an upload."""
+    RESTORED = "restored"
+    """An older version, made the head again by a client under its lock."""
 
 
 @frozen
@@ -82,21 +88,34 @@ class Lock:
     """A lease on a project.
 
     `token` only ever grows per project: each lock that is newly acquired has a larger one. It is 0 for a lock that the
-    Node server wrote.
+    Node server wrote. `acquires` counts how often its client has acquired it: more than once where sessions share it.
     """
 
     client: ClientId
     acquired_at: Millis
     expires_at: Millis
     token: int
+    acquires: int = 1
+
+
+class Place(enum.Enum):
+    """Where a version stood when it was kept."""
+
+    HEAD = "head"
+    """It became the head of its file."""
+    WAITING = "waiting"
+    """It was kept beside the head, to be merged with it."""
+    KEPT = "kept"
+    """It was kept beside the head, and that is all."""
 
 
 @frozen
 class Version:
-    """An accepted content of a file, immutable, numbered per project from 1.
+    """A content of a file that was kept, immutable, numbered per project from 1.
 
     `mtime` is what clients are told; `time` is when it was accepted here; `base` is the version of this file that the
-    client is known to have had before (None: not known); `client` is None where no client was involved.
+    client is known to have had before (None: not known); `client` is None where no client was involved. `parents` are
+    the versions that a merge or a restore was made of.
     """
 
     number: int
@@ -108,6 +127,16 @@ class Version:
     client: ClientId | None
     kind: Kind
     base: int | None
+    parents: tuple[int, ...] = ()
+    place: Place = Place.HEAD
+
+
+@frozen
+class Kept:
+    """A version with its content."""
+
+    version: Version
+    content: bytes
 
 
 @frozen
@@ -139,6 +168,27 @@ class Upload:
     content: bytes
     client: ClientId
     token: int | None = None
+
+
+@frozen
+class Restore:
+    """What a client asks to become the head of a file again; `token` as in `Upload`."""
+
+    file: FileName
+    version: int
+    client: ClientId
+    token: int | None = None
+
+
+@frozen
+class Merging:
+    """Whether uploads are merged with heads that their clients did not know, and how large a merged file may be.
+
+    `max_bytes` is the size of the body that a stock client would upload it with.
+    """
+
+    enabled: bool = True
+    max_bytes: int = 10 * 1024 * 1024
 
 
 @frozen
@@ -176,9 +226,41 @@ class StaleToken:
 
 @frozen
 class Accepted:
-    """The upload is durable, and `head` is what the file is now."""
+    """The upload is durable, and `head` is what the file is now: the upload, or what it was `merged` into."""
 
     head: Head
+    merged: bool = False
+
+
+@frozen
+class Rescued:
+    """The upload was refused for its lock. Its content is kept as `version`; None: there was no space to keep it."""
+
+    refusal: HeldBy | NotLocked
+    version: int | None
+
+
+@frozen
+class Overview:
+    """What there is to know of a project at a glance; `waiting` counts the uploads that wait to be merged."""
+
+    project: ProjectId
+    heads: tuple[Head, ...]
+    lock: Lock | None
+    waiting: int
+
+
+@frozen
+class Pruned:
+    """Versions that were removed from the history of a project, or that would be, oldest first."""
+
+    project: ProjectId
+    versions: tuple[Version, ...]
+
+    @property
+    def size(self) -> int:
+        """How much space they take, in bytes."""
+        return sum(version.size for version in self.versions)
 
 
 def _printable(text: str) -> str:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from mneme import __version__, config, listening
 from mneme.config import Config, ConfigError, Loaded
 from mneme.model import Millis
+from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.service import SyncService
 from mneme.store.claim import Claim
@@ -59,6 +60,7 @@ def policy_of(chosen: Config) -> Policy:
         RateLimit(chosen.rate_limit_per_minute),
         chosen.allowed_origins,
         only_local=is_only_local(chosen),
+        helps_stock_push=chosen.stock_push_help,
     )
 
 
@@ -78,6 +80,7 @@ class Parts:
     worker: ThreadWorker
     sync: SyncService
     reaper: Reaper
+    pruner: Pruner
     front: Front
     site: Site
 
@@ -121,6 +124,7 @@ class Server(Service):
         self._parts.worker.start()
         self._parts.sync.startService()
         self._parts.reaper.startService()
+        self._parts.pruner.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
         # By itself twistd ends by the very signal that it got, which is no exit status of 0. The reactor sets its own
@@ -148,6 +152,7 @@ class Server(Service):
             await maybeDeferred(port.stopListening)
         await self._parts.site.close(CLOSE_SECONDS)
         await self._parts.reaper.stopService()
+        await self._parts.pruner.stopService()
         await self._parts.sync.stopService()
         await self._reloading
 
@@ -173,6 +178,8 @@ class Server(Service):
             raise ConfigError(refusal)
         self._loaded = loaded
         self._parts.sync.lock_ttl = Millis(new.lock_ttl_ms)
+        self._parts.sync.merging = new.merging
+        self._parts.sync.retention = new.retention
         self._parts.site.max_body_bytes = new.max_body_bytes
         only_local = self._on_loopback_only and not new.api_keys
         self._parts.front.policy = evolve(policy_of(new), only_local=only_local)

@@ -1,12 +1,13 @@
 """What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol, TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mneme.errors import ShuttingDown
 from mneme.lanes import Lanes
@@ -18,18 +19,29 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kept,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Overview,
     ProjectId,
+    Pruned,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
+    Version,
 )
+from mneme.retention import Retention
 from mneme.store import Store
 from mneme.work import Worker
 
 T = TypeVar("T")
+
+_PRUNED_AT_ONCE = 32
+"""How many versions are removed in one step: to free the blocks of a large file takes milliseconds."""
 
 
 class WallClock(Protocol):
@@ -58,9 +70,12 @@ class SyncService(Service):
 
     _log = Logger()
 
-    def __init__(self, clock: WallClock, worker: Worker, store: Store, lock_ttl: Millis) -> None:
-        """`lock_ttl` may be changed at any time; it counts from the next acquire or heartbeat."""
+    def __init__(
+        self, clock: WallClock, worker: Worker, store: Store, lock_ttl: Millis, retention: Retention
+    ) -> None:
+        """`lock_ttl` may be changed at any time, and counts from the next acquire or heartbeat; so may `retention`."""
         self.lock_ttl = lock_ttl
+        self.retention = retention
         self._clock = clock
         self._worker = worker
         self._store = store
@@ -99,15 +114,63 @@ class SyncService(Service):
         """The files that the project has."""
         return await self._step(project, lambda now: self._store.heads(project, now))
 
+    async def stock_heads(self, project: ProjectId) -> tuple[Head, ...]:
+        """The same for the stock client, which uploads more when it pushes: see `Store`."""
+        return await self._step(project, lambda now: self._store.stock_heads(project, now))
+
     async def read(self, project: ProjectId, file: FileName) -> Document | None:
         """A file, whole."""
         return await self._step(project, lambda now: self._store.read(project, file, now))
 
-    async def upload(self, project: ProjectId, upload: Upload) -> Accepted | HeldBy | NotLocked | StaleToken:
-        """Make the upload the head of its file, durably."""
+    async def download(self, project: ProjectId, file: FileName, client: ClientId | None) -> Document | None:
+        """A file, whole, for a client that may make its next upload from it; see `confirm`."""
+        return await self._step(project, lambda now: self._store.download(project, file, client, now))
+
+    def confirm(self, project: ProjectId, client: ClientId, file: FileName, number: int) -> None:
+        """Take note that a client has received a version that it downloaded. Nobody waits for this."""
+        step = self._lanes.run(
+            project, lambda: self._store.confirm(project, client, file, number, self._now())
+        )
+        step.addErrback(self._tell_unconfirmed, project)
+
+    async def upload(self, project: ProjectId, upload: Upload) -> Accepted | Rescued | StaleToken:
+        """Make the upload the head of its file, or part of it, or at least keep it; durably."""
         return await self._step(
             project, lambda now: self._store.upload(project, upload, now), len(upload.content)
         )
+
+    async def history(self, project: ProjectId, file: FileName) -> tuple[Version, ...]:
+        """The versions of a file, newest first."""
+        return await self._step(project, lambda now: self._store.history(project, file, now))
+
+    async def kept(self, project: ProjectId, number: int) -> Kept | None:
+        """A version with its content."""
+        return await self._step(project, lambda _now: self._store.kept(project, number))
+
+    async def restore(
+        self, project: ProjectId, restore: Restore
+    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+        """Make an older version the head again."""
+        return await self._step(project, lambda now: self._store.restore(project, restore, now))
+
+    async def overviews(self) -> list[Overview]:
+        """Every project at a glance, in the order of their ids. One that cannot be read is left out, and logged."""
+        projects = await self._worker.run(lambda: list(self._store.projects()))
+        found = [await self._overview(project) for project in sorted(projects, key=lambda one: one.value)]
+        return [one for one in found if one]
+
+    async def prunable(self, project: ProjectId) -> Pruned:
+        """What pruning would remove from the history of a project now."""
+        return await self._step(project, lambda now: self._store.prunable(project, self.retention, now))
+
+    @property
+    def merging(self) -> Merging:
+        """How uploads are merged; setting it counts from the next step."""
+        return self._store.merging
+
+    @merging.setter
+    def merging(self, merging: Merging) -> None:
+        self._store.merging = merging
 
     @property
     def abandoned_bytes(self) -> int:
@@ -132,6 +195,44 @@ class SyncService(Service):
         except Exception:  # noqa: BLE001 - the other locks are still to be reaped
             self._log.failure("Could not reap the lock of {project}", project=str(project))
             return None
+
+    async def prune(self) -> AsyncIterator[Pruned]:
+        """Remove from the histories what need not be kept, and tell of each project whose history was."""
+        for project in await self._worker.run(lambda: list(self._store.projects())):
+            pruned = Pruned(project, await self._prune_one(project))
+            if pruned.versions:
+                yield pruned
+
+    async def _prune_one(self, project: ProjectId) -> tuple[Version, ...]:
+        """Remove a few versions at a time, so that requests come in between."""
+        removed: tuple[Version, ...] = ()
+        try:
+            while self.running and (some := await self._prune_some(project)):
+                removed += some
+        except ShuttingDown:
+            pass
+        except Exception:  # noqa: BLE001 - the other histories are still to be pruned
+            self._log.failure("Could not prune the history of {project}", project=str(project))
+        return removed
+
+    async def _prune_some(self, project: ProjectId) -> tuple[Version, ...]:
+        def step(now: Millis) -> Pruned:
+            return self._store.prune(project, self.retention, now, _PRUNED_AT_ONCE)
+
+        return (await self._step(project, step)).versions
+
+    async def _overview(self, project: ProjectId) -> Overview | None:
+        try:
+            return await self._step(project, lambda now: self._store.overview(project, now))
+        except ShuttingDown:
+            raise
+        except Exception:  # noqa: BLE001 - the other projects can still be told of
+            self._log.failure("Could not look at {project}", project=str(project))
+            return None
+
+    def _tell_unconfirmed(self, failure: Failure, project: ProjectId) -> None:
+        if not failure.check(ShuttingDown):
+            self._log.failure("Could not note what a client of {project} has", failure, project=str(project))
 
     async def _recover(self) -> None:
         try:

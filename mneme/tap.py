@@ -18,7 +18,8 @@ from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError, UnsafePath
 from mneme.listening import open_sockets
 from mneme.logs import JsonLog
-from mneme.model import Millis
+from mneme.model import Merging, Millis
+from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
 from mneme.service import SyncService
@@ -138,7 +139,8 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     worker = ThreadWorker(reactor, DISK_THREADS)
-    sync = SyncService(TimeOfDay(), worker, _store(data_directory), Millis(chosen.lock_ttl_ms))
+    store = _store(data_directory, chosen.merging)
+    sync = SyncService(TimeOfDay(), worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
     front = Front(reactor, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,
@@ -148,6 +150,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         worker=worker,
         sync=sync,
         reaper=Reaper(reactor, sync),
+        pruner=Pruner(reactor, sync),
         front=front,
         site=Site(reactor, front, chosen.max_body_bytes),
     )
@@ -170,9 +173,9 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _store(data_directory: Path) -> DiskStore:
+def _store(data_directory: Path, merging: Merging) -> DiskStore:
     try:
-        return DiskStore(data_directory)
+        return DiskStore(data_directory, merging)
     except UnsafePath as problem:
         raise StartupError(str(problem)) from None
     except OSError as error:

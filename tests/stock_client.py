@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO, Literal, Protocol, cast
 from urllib.parse import quote, urlsplit
 
 FILE_NAMES = ("log.jsonl", "summary.json", "summary.md", "remembered.json", "entities.json")
@@ -59,6 +60,50 @@ class Answer:
         return 200 <= self.status < 300
 
 
+class Connection(Protocol):
+    """What a request is sent over, and its answer read from: a socket, or what stands in for one."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send."""
+        ...
+
+    def makefile(self, mode: Literal["rb"], /) -> BinaryIO:
+        """What comes back."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether the server has closed it meanwhile, or said what nobody asked for."""
+        ...
+
+
+class TcpConnection:
+    """A real one."""
+
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        self._socket = socket.create_connection((host, port), timeout)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def sendall(self, data: bytes, /) -> None:
+        """See `Connection`."""
+        self._socket.sendall(data)
+
+    def makefile(self, mode: Literal["rb"], /) -> BinaryIO:
+        """See `Connection`."""
+        return self._socket.makefile(mode)
+
+    def close(self) -> None:
+        """See `Connection`."""
+        self._socket.close()
+
+    def is_over(self) -> bool:
+        """See `Connection`."""
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+
 def encode_uri_component(text: str) -> str:
     """Encode as JavaScript's function of that name, which leaves ``A-Za-z0-9-_.!~*'()`` alone."""
     return quote(text, safe="-_.!~*'()")
@@ -70,7 +115,10 @@ def envelope(content: str) -> bytes:
 
 
 class StockClient(AbstractContextManager["StockClient"]):
-    """The plugin's HTTP calls, over one kept-alive connection."""
+    """The plugin's HTTP calls, over one kept-alive connection.
+
+    `connect` makes a connection; without it there is a real one to where the URL says.
+    """
 
     def __init__(
         self,
@@ -81,18 +129,18 @@ class StockClient(AbstractContextManager["StockClient"]):
         delays: Sequence[float] = RETRY_DELAYS,
         timeout: float = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
+        connect: Callable[[], Connection] | None = None,
     ) -> None:
         at = urlsplit(url)
         assert at.hostname is not None, url
         assert at.port is not None, url
-        self._address = (at.hostname, at.port)
+        self._connect = connect or partial(TcpConnection, at.hostname, at.port, timeout)
         self._host = at.netloc
         self._client_id = client_id
         self._key = key
         self._delays = tuple(delays)
-        self._timeout = timeout
         self._sleep = sleep
-        self._socket: socket.socket | None = None
+        self._kept: Connection | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,9 +149,9 @@ class StockClient(AbstractContextManager["StockClient"]):
 
     def close(self) -> None:
         """Drop the connection, as the end of the plugin's process does."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     # The calls of the contract.
 
@@ -148,7 +196,8 @@ class StockClient(AbstractContextManager["StockClient"]):
     def _attempt(self, method: str, path: str, body: bytes | None, named: bool) -> Answer:
         connection = self._connection()
         connection.sendall(self._request(method, path, body, named))
-        with http.client.HTTPResponse(connection, method=method) as response:
+        # It asks no more of a socket than a `Connection` has.
+        with http.client.HTTPResponse(cast(socket.socket, connection), method=method) as response:
             response.begin()
             raw = response.read(LARGEST_ANSWER + 1)
             if len(raw) > LARGEST_ANSWER:
@@ -161,14 +210,13 @@ class StockClient(AbstractContextManager["StockClient"]):
                 self.close()
         return Answer(method, path, response.status, headers, raw)
 
-    def _connection(self) -> socket.socket:
+    def _connection(self) -> Connection:
         """The kept connection, or a new one when there is none or the server has closed it meanwhile."""
-        if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
+        if self._kept is not None and self._kept.is_over():
             self.close()
-        if self._socket is None:
-            self._socket = socket.create_connection(self._address, self._timeout)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._socket
+        if self._kept is None:
+            self._kept = self._connect()
+        return self._kept
 
     def _request(self, method: str, path: str, body: bytes | None, named: bool) -> bytes:
         """The bytes of one request, header for header as Node sends them."""
@@ -198,7 +246,8 @@ class Machine:
     """One of a person's machines: a client id, a clock, and the memory of its projects in a folder.
 
     `clock_offset` is by how many seconds this machine's clock is ahead of the true time. Every file in the folder is
-    stamped by that clock, and the server's times are compared with it to the millisecond.
+    stamped by that clock, and the server's times are compared with it to the millisecond. The true time is what `clock`
+    tells, in seconds since 1970. `connect` is that of `StockClient`.
     """
 
     def __init__(
@@ -211,6 +260,8 @@ class Machine:
         clock_offset: float = 0.0,
         delays: Sequence[float] = RETRY_DELAYS,
         timeout: float = TIMEOUT,
+        clock: Callable[[], float] = time.time,
+        connect: Callable[[], Connection] | None = None,
     ) -> None:
         self.folder = folder
         self.url = url
@@ -219,10 +270,23 @@ class Machine:
         self._key = key
         self._delays = delays
         self._timeout = timeout
+        self._clock = clock
+        self._connect = connect
 
     def session(self) -> StockClient:
         """A new process of the plugin: the same client id, a connection of its own."""
-        return StockClient(self.url, self.client_id, self._key, delays=self._delays, timeout=self._timeout)
+        return StockClient(
+            self.url,
+            self.client_id,
+            self._key,
+            delays=self._delays,
+            timeout=self._timeout,
+            connect=self._connect,
+        )
+
+    def now(self) -> float:
+        """What this machine's clock says, in seconds since 1970."""
+        return self._clock() + self.clock_offset
 
     # The local memory.
 
@@ -245,7 +309,7 @@ class Machine:
         path = self.path(project, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        moment = time.time_ns() + round((self.clock_offset - ago) * 1e9)
+        moment = round((self.now() - ago) * 1e9)
         os.utime(path, ns=(moment, moment))
 
     def append(self, project: str, name: str, content: bytes, *, ago: float = 0.0) -> None:

@@ -11,6 +11,7 @@ from mneme.reaper import INTERVAL, Reaper
 from mneme.service import SyncService
 from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker
+from tests.keeping import KEEP_ALL
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 
@@ -50,7 +51,7 @@ def store() -> Store:
 @pytest.fixture
 def reaper(clock: Clock, store: Store) -> Reaper:
     """A reaper that has not started yet, whose rounds take no time."""
-    return Reaper(clock, SyncService(clock, ImmediateWorker(), store, TTL))
+    return Reaper(clock, SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL))
 
 
 def test_a_round_comes_after_every_interval(clock: Clock, store: Store, reaper: Reaper) -> None:
@@ -112,7 +113,7 @@ def test_the_reaper_outlives_whatever_a_round_comes_to(
 def test_rounds_do_not_overlap(clock: Clock, store: Store) -> None:
     """One that takes longer than the interval is waited for, and the next one is not late for long."""
     worker = SteppedWorker()
-    reaper = Reaper(clock, SyncService(clock, worker, store, TTL))
+    reaper = Reaper(clock, SyncService(clock, worker, store, TTL, KEEP_ALL))
     reaper.startService()
     clock.pump([INTERVAL] * 3)
     assert len(worker) == 1
@@ -136,7 +137,7 @@ def test_stopping_waits_for_a_round_under_way(clock: Clock, store: Store) -> Non
     """What it removes is logged before the reaper says that it has stopped."""
     worker = SteppedWorker()
     store.acquire(ALPHA, ANA, Millis(0), Millis(1))
-    reaper = Reaper(clock, SyncService(clock, worker, store, TTL))
+    reaper = Reaper(clock, SyncService(clock, worker, store, TTL, KEEP_ALL))
     reaper.startService()
     clock.advance(INTERVAL)
     stopped = started(reaper.stopService())
@@ -153,7 +154,7 @@ def test_stopping_waits_for_a_round_that_fails(clock: Clock, store: Store) -> No
     """The reason is logged, and the reaper has stopped."""
     worker = SteppedWorker()
     store.problem = OSError(5, "Input/output error")
-    reaper = Reaper(clock, SyncService(clock, worker, store, TTL))
+    reaper = Reaper(clock, SyncService(clock, worker, store, TTL, KEEP_ALL))
     reaper.startService()
     clock.advance(INTERVAL)
     stopped = started(reaper.stopService())

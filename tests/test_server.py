@@ -77,7 +77,9 @@ class Rig:
         self.loaded = Loaded(config, warnings, home / "config.json")
         self.next: Loaded | Exception = self.loaded
         self.worker = NoThreads(cast(Any, self.reactor), 1)
-        sync = SyncService(self.reactor, self.worker, MemoryStore(), Millis(config.lock_ttl_ms))
+        sync = SyncService(
+            self.reactor, self.worker, MemoryStore(), Millis(config.lock_ttl_ms), config.retention
+        )
         front = Front(self.reactor, sync, policy_of(config))
         self.parts = Parts(
             reactor=self.reactor,

@@ -32,6 +32,7 @@ from mneme.store import Store
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker
+from tests.keeping import KEEP_ALL
 from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedWorker
 from tests.store.looking import leftovers
@@ -99,13 +100,13 @@ def store() -> BrokenStore:
 @pytest.fixture
 def service(clock: Clock, store: BrokenStore) -> SyncService:
     """The service, with a worker that runs everything at once."""
-    return SyncService(clock, ImmediateWorker(), store, TTL)
+    return SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL)
 
 
 @pytest.fixture
 def stepped(clock: Clock, worker: SteppedWorker, store: BrokenStore) -> SyncService:
     """The service, with a worker that waits for the test."""
-    return SyncService(clock, worker, store, TTL)
+    return SyncService(clock, worker, store, TTL, KEEP_ALL)
 
 
 def moved(clock: Clock, milliseconds: int) -> Millis:
@@ -172,7 +173,7 @@ class TestUseCases:
             def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted:
                 raise DiskFull
 
-        service = SyncService(clock, ImmediateWorker(), FullStore(), TTL)
+        service = SyncService(clock, ImmediateWorker(), FullStore(), TTL, KEEP_ALL)
         assert isinstance(failure_of(service.upload(ALPHA, Upload(LOG, b"", ANA))), DiskFull)
 
 
@@ -289,7 +290,7 @@ class TestRecovery:
             left.write_bytes(b"not committed")
         assert leftovers(tmp_path) != []
         store = DiskStore(tmp_path)
-        service = SyncService(clock, ImmediateWorker(), store, TTL)
+        service = SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL)
         service.startService()
         assert leftovers(tmp_path) == []
         moved(clock, TTL)
@@ -444,7 +445,7 @@ def test_the_service_knows_stores_by_their_protocol(clock: Clock, tmp_path: Path
     ends = []
     stores: list[Store] = [MemoryStore(), DiskStore(tmp_path)]
     for store in stores:
-        service = SyncService(clock, ImmediateWorker(), store, TTL)
+        service = SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL)
         service.startService()
         result_of(service.acquire(ALPHA, ANA))
         for content in (b"one", b"two", b"two"):

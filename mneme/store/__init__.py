@@ -16,26 +16,43 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kept,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Overview,
     ProjectId,
+    Pruned,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
     Version,
 )
+from mneme.retention import Retention
 
 
 class Store(Protocol):
-    """Memory by project. Any method may raise `DiskFull` (then nothing was changed) or `OSError` (a fault)."""
+    """Memory by project. Any method may raise `DiskFull` (then nothing was changed) or `OSError` (a fault).
+
+    Uploads that wait to be merged are merged by whatever step finds that nobody holds the lock, before it does what it
+    is there for, and by the step that frees the lock after that.
+    """
+
+    merging: Merging
+    """May be exchanged at any time; counts from the next step."""
 
     def lock(self, project: ProjectId, now: Millis, /) -> Lock | None:
         """The lock held at `now`. An expired one is none, whether or not anything has reaped it yet."""
         ...
 
     def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /) -> Granted | HeldBy:
-        """Lock the project for `client` until `now + ttl`, or extend its own lock. Durable when it returns."""
+        """Lock the project for `client` until `now + ttl`, or extend its own lock. Durable when it returns.
+
+        Whoever gets a new lock gets it with all waiting uploads merged.
+        """
         ...
 
     def extend(
@@ -56,23 +73,78 @@ class Store(Protocol):
         """The head of `file` with its content, whole."""
         ...
 
-    def upload(
-        self, project: ProjectId, upload: Upload, now: Millis, /
-    ) -> Accepted | HeldBy | NotLocked | StaleToken:
-        """Make the upload the head of its file, if its client holds the lock.
+    def stock_heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
+        """What `heads` says, for a list of the stock client.
 
-        Durable when it returns `Accepted`: it survives a crash at any later instant. The new mtime is `now`, or one
-        millisecond past the file's last one if that is later. Content identical to the head makes no version and
-        leaves the mtime as it is.
+        The first one after an acquire is that of a pull, and true. Any other is that of a push, which uploads only what
+        is newer than the mtimes listed: all of these are 0 then, so that the machine uploads what it has.
         """
         ...
 
-    def versions(self, project: ProjectId, /) -> tuple[Version, ...]:
-        """Every version of the project, oldest first."""
+    def download(
+        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
+    ) -> Document | None:
+        """What `read` says, for `client`, or for somebody who does not say who it is (None).
+
+        From now on the version is a candidate for the base of that client, or of the one that holds the lock.
+        """
         ...
 
-    def content(self, project: ProjectId, number: int, /) -> bytes | None:
-        """The content of a version; None if there is no such version, `DamagedVersion` if it is not as accepted."""
+    def confirm(
+        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+    ) -> None:
+        """Take note that the client has received the version that `download` gave: its base is this, and no other."""
+        ...
+
+    def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
+        """Make the upload the head of its file, or part of it, if its client holds the lock; else keep it.
+
+        Durable when it returns `Accepted` or `Rescued`: it survives a crash at any later instant.
+
+        An upload whose base is the head becomes the head, byte for byte. One with another base, or none that is known,
+        is merged with the head; where that cannot be done, and where merging is off, it replaces the head. A new head's
+        mtime is `now`, or one millisecond past the file's last one if that is later. Content identical to the head, or
+        to the client's base while merging is on, makes no version and changes nothing.
+
+        A refused upload is kept beside the head and waits to be merged, the newest of each client and file. Where there
+        is no space to keep it, this returns the bare refusal in a `Rescued` whose version is None.
+        """
+        ...
+
+    def history(self, project: ProjectId, file: FileName, now: Millis, /) -> tuple[Version, ...]:
+        """Every version of a file that there still is, newest first."""
+        ...
+
+    def versions(self, project: ProjectId, /) -> tuple[Version, ...]:
+        """Every version of the project that there still is, oldest first."""
+        ...
+
+    def kept(self, project: ProjectId, number: int, /) -> Kept | None:
+        """A version with its content; None if there is none, `DamagedVersion` if its content is not as accepted."""
+        ...
+
+    def restore(
+        self, project: ProjectId, restore: Restore, now: Millis, /
+    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+        """Make an older version the head again, as a new version, if its client holds the lock.
+
+        Raises `VersionUnknown` if the file has no such version, and `DamagedVersion` as `kept` does.
+        """
+        ...
+
+    def prunable(self, project: ProjectId, retention: Retention, now: Millis, /) -> Pruned:
+        """The versions that `prune` would remove, were it not for its limit."""
+        ...
+
+    def prune(self, project: ProjectId, retention: Retention, now: Millis, limit: int, /) -> Pruned:
+        """Remove at most `limit` of the versions that need not be kept, the oldest first.
+
+        These are never a head, nor a waiting upload, nor what may be the base of a client seen in the last 30 days.
+        """
+        ...
+
+    def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
+        """The project at a glance; None if it was never written."""
         ...
 
     def projects(self) -> Iterator[ProjectId]:
@@ -88,5 +160,5 @@ class Store(Protocol):
         ...
 
     def reap(self, project: ProjectId, now: Millis, /) -> Lock | None:
-        """Remove the project's lock if it has expired, and return it then."""
+        """Remove the project's lock if it has expired, and return it then. What waits is merged."""
         ...

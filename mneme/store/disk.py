@@ -20,17 +20,24 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kept,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Overview,
     ProjectId,
+    Pruned,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
     Version,
 )
+from mneme.retention import Retention
 from mneme.store import files, layout, lockfile
-from mneme.store.project import DiskProject, check_directory
+from mneme.store.disk_project import DiskProject, check_directory
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -48,8 +55,9 @@ class DiskStore:
 
     _log = Logger()
 
-    def __init__(self, data_directory: Path) -> None:
+    def __init__(self, data_directory: Path, merging: Merging | None = None) -> None:
         """Use, or make, the store in `data_directory`."""
+        self.merging = merging or Merging()
         self._root = data_directory / layout.PROJECTS
         files.make_directory(self._root)
         check_directory(self._root)
@@ -60,43 +68,83 @@ class DiskStore:
             files.clear(unfinished)
 
     def lock(self, project: ProjectId, now: Millis, /) -> Lock | None:
-        return self._step(project, lambda p: p.lock(now), None)
+        return self._timed(project, now, lambda p: p.lock(now), None)
 
     def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /) -> Granted | HeldBy:
-        with files.naming_disk_full():
-            opened = self._opened(project) or self._made(project)
-            return self._run(project, opened, lambda p: p.acquire(client, now, ttl))
+        return self._making(project, now, lambda p: p.acquire(client, now, ttl))
 
     def extend(
         self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /
     ) -> Granted | HeldBy | NotLocked:
-        return self._step(project, lambda p: p.extend(client, now, ttl), NotLocked())
+        return self._timed(project, now, lambda p: p.extend(client, now, ttl), NotLocked())
 
     def release(self, project: ProjectId, client: ClientId, now: Millis, /) -> Released | HeldBy | NotLocked:
-        return self._step(project, lambda p: p.release(client, now), NotLocked())
+        return self._timed(project, now, lambda p: p.release(client, now), NotLocked())
 
     def heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
-        return self._reading(project, lambda p, taking_in: p.heads(now, taking_in), ())
+        return self._reading(project, now, lambda p, taking_in: p.heads(now, taking_in), ())
+
+    def stock_heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
+        return self._reading(project, now, lambda p, taking_in: p.stock_heads(now, taking_in), ())
 
     def read(self, project: ProjectId, file: FileName, now: Millis, /) -> Document | None:
-        return self._reading(project, lambda p, taking_in: p.read(file, now, taking_in), None)
+        return self._reading(project, now, lambda p, taking_in: p.read(file, now, taking_in), None)
 
-    def upload(
-        self, project: ProjectId, upload: Upload, now: Millis, /
-    ) -> Accepted | HeldBy | NotLocked | StaleToken:
-        return self._step(project, lambda p: p.upload(upload, now), NotLocked())
+    def download(
+        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
+    ) -> Document | None:
+        return self._reading(
+            project, now, lambda p, taking_in: p.download(file, client, now, taking_in), None
+        )
+
+    def confirm(
+        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+    ) -> None:
+        self._timed(project, now, lambda p: p.confirm(client, file, number, now), None)
+
+    def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
+        try:
+            return self._making(project, now, lambda p: p.upload(upload, now))
+        except DiskFull:
+            refusal = self._timed(
+                project, now, lambda p: p.permit(upload.client, upload.token, now), NotLocked()
+            )
+            if isinstance(refusal, HeldBy | NotLocked):
+                return Rescued(refusal, None)
+            raise
+
+    def history(self, project: ProjectId, file: FileName, now: Millis, /) -> tuple[Version, ...]:
+        return self._reading(project, now, lambda p, taking_in: p.history(file, now, taking_in), ())
 
     def versions(self, project: ProjectId, /) -> tuple[Version, ...]:
         return self._step(project, lambda p: p.versions(), ())
 
-    def content(self, project: ProjectId, number: int, /) -> bytes | None:
-        return self._step(project, lambda p: p.content(number), None)
+    def kept(self, project: ProjectId, number: int, /) -> Kept | None:
+        return self._step(project, lambda p: p.kept(number), None)
+
+    def restore(
+        self, project: ProjectId, restore: Restore, now: Millis, /
+    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+        return self._timed(project, now, lambda p: p.restore(restore, now), NotLocked())
+
+    def prunable(self, project: ProjectId, retention: Retention, now: Millis, /) -> Pruned:
+        return Pruned(project, self._step(project, lambda p: p.prunable(retention, now), ()))
+
+    def prune(self, project: ProjectId, retention: Retention, now: Millis, limit: int, /) -> Pruned:
+        return Pruned(project, self._step(project, lambda p: p.prune(retention, now, limit), ()))
+
+    def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
+        def step(opened: DiskProject, taking_in: bool) -> Overview:
+            heads = opened.heads(now, taking_in)
+            return Overview(project, heads, opened.lock(now), len(opened.ledger.waiting))
+
+        return self._reading(project, now, step, None)
 
     def recover(self, project: ProjectId, /) -> None:
-        self._step(project, lambda p: p.lock_on_disk(), None)
+        self._step(project, lambda p: p.last_lock(), None)
 
     def reap(self, project: ProjectId, now: Millis, /) -> Lock | None:
-        return self._step(project, lambda p: p.reap(now), None)
+        return self._timed(project, now, lambda p: p.reap(now), None)
 
     def expired(self, now: Millis, /) -> tuple[ProjectId, ...]:
         with self._mutex:
@@ -111,16 +159,55 @@ class DiskStore:
             if project and layout.directory_name(project) == directory.name:
                 yield project
 
-    def _reading(self, project: ProjectId, job: Callable[[DiskProject, bool], T], missing: M) -> T | M:
+    def _reading(
+        self, project: ProjectId, now: Millis, job: Callable[[DiskProject, bool], T], missing: M
+    ) -> T | M:
         """Run a step that reads; a full disk keeps it from taking in what it finds, not from reading it.
 
         What the Node server kept under a shared name must be copied first, and on a full disk it cannot be: that stays
         `DiskFull`, since to say that there is nothing would be worse.
         """
         try:
-            return self._step(project, lambda p: job(p, True), missing)
+            return self._timed(project, now, lambda p: job(p, True), missing)
         except DiskFull:
             return self._step(project, lambda p: job(p, False), missing)
+
+    def _timed(self, project: ProjectId, now: Millis, job: Callable[[DiskProject], T], missing: M) -> T | M:
+        """Run a step at an instant, which merges what waits if nobody holds the lock before it, or after."""
+        with files.naming_disk_full():
+            opened = self._opened(project)
+            if opened is None:
+                self._note_expiry(project, None)
+                return missing
+            return self._run_timed(project, opened, now, job)
+
+    def _making(self, project: ProjectId, now: Millis, job: Callable[[DiskProject], T]) -> T:
+        """Like `_timed`, for a step that makes the project if it was never written."""
+        with files.naming_disk_full():
+            return self._run_timed(project, self._opened(project) or self._made(project), now, job)
+
+    def _run_timed(
+        self, project: ProjectId, opened: DiskProject, now: Millis, job: Callable[[DiskProject], T]
+    ) -> T:
+        result = self._run(project, self._merged(project, opened, now), job)
+        self._merged(project, opened, now)
+        return result
+
+    def _merged(self, project: ProjectId, opened: DiskProject, now: Millis) -> DiskProject:
+        """The project with what waits merged, if nobody holds the lock; if that fails, it goes on waiting."""
+        if not opened.has_work(now):
+            return opened
+        try:
+            with files.naming_disk_full():
+                self._run(project, opened, lambda p: p.merge_waiting(now))
+        except (DiskFull, OSError) as problem:
+            self._log.warn(
+                "What waits in {project} could not be merged, and goes on waiting: {problem}",
+                project=str(project),
+                problem=problem,
+            )
+            return self._opened(project) or opened
+        return opened
 
     def _step(self, project: ProjectId, job: Callable[[DiskProject], T], missing: M) -> T | M:
         """Run one step; it comes to `missing` if the project was never written."""
@@ -135,7 +222,7 @@ class DiskStore:
         """Run one step; after a fault the project is opened anew, which clears up as after a crash."""
         try:
             result = job(opened)
-            self._note_expiry(project, opened.lock_on_disk())
+            self._note_expiry(project, opened.last_lock())
         except BaseException:
             self._forget(project)
             # Whatever fails here fails again, and is told, when the project is next used.
@@ -151,14 +238,18 @@ class DiskStore:
         except FileNotFoundError:
             self._forget(project)
             adopted = self._adopt(project, directory)
-            return self._remember(project, DiskProject(directory)) if adopted else None
+            return self._remember(project, self._open_in(directory, project)) if adopted else None
         with self._mutex:
             opened = self._open.get(project)
         if opened and opened.is_current():
             return self._remember(project, opened)
-        return self._remember(project, DiskProject(directory))
+        return self._remember(project, self._open_in(directory, project))
+
+    def _open_in(self, directory: Path, project: ProjectId) -> DiskProject:
+        return DiskProject(directory, project, self.merging)
 
     def _remember(self, project: ProjectId, opened: DiskProject) -> DiskProject:
+        opened.merging = self.merging
         with self._mutex:
             self._open[project] = opened
             self._open.move_to_end(project)
@@ -182,7 +273,7 @@ class DiskStore:
     def _made(self, project: ProjectId) -> DiskProject:
         directory = self._root / layout.directory_name(project)
         self._install(project, directory, copy_from=None)
-        return self._remember(project, DiskProject(directory))
+        return self._remember(project, self._open_in(directory, project))
 
     def _adopt(self, project: ProjectId, directory: Path) -> bool:
         """Copy what the Node server kept for this id, if that is all there is.
@@ -225,11 +316,11 @@ def _copy_memory(source: Path, target: Path) -> None:
     for name in (*(file.value for file in FileName), layout.LOCK):
         found = files.read(source / name)
         if found:
-            content = _without_token(found[0]) if name == layout.LOCK else found[0]
+            content = _as_found(found[0]) if name == layout.LOCK else found[0]
             files.write_new(target / name, content, found[1].st_mtime_ns)
 
 
-def _without_token(lock_file: bytes) -> bytes:
-    """Tokens are a project's own, and this one is another's."""
+def _as_found(lock_file: bytes) -> bytes:
+    """Tokens and counts of acquires are a project's own, and these are another's."""
     lock = lockfile.decode(lock_file)
-    return lockfile.encode(evolve(lock, token=0)) if lock else lock_file
+    return lockfile.encode(evolve(lock, token=0, acquires=0)) if lock else lock_file

@@ -75,12 +75,22 @@ def replace(path: Path, content: bytes) -> None:
 
 def append(path: Path, line: bytes) -> None:
     """Append `line` durably. If that fails, the file is left as it was."""
+    _append(path, line, synced=True)
+
+
+def append_unsynced(path: Path, line: bytes) -> None:
+    """Append `line`; a power cut soon after may take it back. If that fails, the file is left as it was."""
+    _append(path, line, synced=False)
+
+
+def _append(path: Path, line: bytes, *, synced: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(path, flags, FILE_MODE), "wb", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
         try:
             _write_all(file.fileno(), line)
-            os.fdatasync(file.fileno())
+            if synced:
+                os.fdatasync(file.fileno())
             if before == 0:
                 sync_directory(path.parent)
         except BaseException:

@@ -1,23 +1,31 @@
-"""The journal of a project: a line per version and per lock granted, in order. Its line is what commits a version.
+"""The journal of a project: a line for each entry of its ledger, in order. Its line is what commits a version.
 
 A crash can leave half a line at the end; what it meant was never answered, and it is cut off when the journal is next
 opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is passed over and kept.
 """
 
 import os
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 from twisted.logger import Logger
 
 from mneme import times
-from mneme.model import ClientId, FileName, Kind, Lock, Millis, Version
+from mneme.model import ClientId, FileName, Kind, Place, Version
 from mneme.store import files
+from mneme.store.ledger import BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
+
+COMPACT_AFTER = 1000
+"""How many lines that say nothing more a journal may have before it is written anew without them."""
 
 
-class _VersionLine(msgspec.Struct, frozen=True, tag_field="entry", tag="version", rename="camel"):
+class _VersionLine(
+    msgspec.Struct, frozen=True, tag_field="entry", tag="version", rename="camel", omit_defaults=True
+):
     version: int
     file: FileName
     sha256: str
@@ -27,6 +35,8 @@ class _VersionLine(msgspec.Struct, frozen=True, tag_field="entry", tag="version"
     client_id: str | None
     kind: Kind
     base: int | None
+    parents: tuple[int, ...] = ()
+    place: Place = Place.HEAD
 
 
 class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rename="camel"):
@@ -35,11 +45,30 @@ class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rena
     time: datetime
 
 
-_DECODER = msgspec.json.Decoder(_VersionLine | _LockLine)
+class _ListedLine(msgspec.Struct, frozen=True, tag_field="entry", tag="listed", rename="camel"):
+    token: int
+    acquires: int
+
+
+class _BaseLine(msgspec.Struct, frozen=True, tag_field="entry", tag="base", rename="camel"):
+    client_id: str
+    version: int
+    sure: bool
+    time: datetime
+
+
+class _SettledLine(msgspec.Struct, frozen=True, tag_field="entry", tag="settled", rename="camel"):
+    version: int
+    merged: bool
+
+
+_Line: TypeAlias = _VersionLine | _LockLine | _ListedLine | _BaseLine | _SettledLine
+
+_DECODER = msgspec.json.Decoder(_Line)
 
 
 class Journal:
-    """The versions and the last lock token of one project, read once and then kept in step with the file."""
+    """The ledger of one project, read once and then kept in step with the file."""
 
     _log = Logger()
 
@@ -47,13 +76,9 @@ class Journal:
         """Open the journal at `path`, which need not exist, and cut off what a crash left unfinished."""
         self._path = path
         self._mark: files.Mark | None = None
-        self.newest: dict[FileName, Version] = {}
-        self.latest_mtime: dict[FileName, Millis] = {}
-        """The latest mtime that any version of a file has had; an older file may have been put back by hand."""
-        self.bases: dict[tuple[ClientId, FileName], int] = {}
-        """The version of a file that a client last uploaded itself."""
-        self.last_number = 0
-        self.last_token = 0
+        self._lines = 0
+        self._versions = 0
+        self.ledger = Ledger()
         self._load()
 
     def read_versions(self) -> tuple[Version, ...]:
@@ -66,6 +91,30 @@ class Journal:
         """Whether nobody else has written the file, or put another in its place, since it was last read or written."""
         return self._look() == self._mark
 
+    def add(self, entry: Entry) -> None:
+        """Take an entry into the ledger; it is durable when this returns, and not there at all when this raises."""
+        self._append(entry, files.append)
+
+    def jot(self, entry: Entry) -> None:
+        """Like `add`, for what may be forgotten in a power cut, though not in a crash of the server."""
+        self._append(entry, files.append_unsynced)
+
+    @property
+    def wants_compaction(self) -> bool:
+        """Whether more of its lines say nothing than a journal may have."""
+        return self._lines - self._versions > COMPACT_AFTER
+
+    def compact(self, pruned: Container[int]) -> None:
+        """Write the file anew without these versions, and without what says nothing more. All of it, or nothing."""
+        found = files.read(self._path)
+        lines = found[0].splitlines() if found else []
+        unreadable = [line for line in lines if _decoded(line) is None]
+        versions = [version for version in self.read_versions() if version.number not in pruned]
+        entries = [_encoded(entry) for entry in _compacted(self.ledger, versions)]
+        files.replace(self._path, b"".join(line + b"\n" for line in (*unreadable, *entries)))
+        self.ledger = Ledger()
+        self._load()
+
     def _look(self) -> files.Mark | None:
         """None also when it cannot be looked at: then it is read anew before it is next used."""
         with suppress(OSError):
@@ -73,37 +122,32 @@ class Journal:
             return files.mark(state) if state else None
         return None
 
-    def add_version(self, version: Version) -> None:
-        """Commit a version: it is durable when this returns, and not there at all when this raises."""
-        line = _VersionLine(
-            version=version.number,
-            file=version.file,
-            sha256=version.sha256,
-            size=version.size,
-            time=times.to_datetime(version.time),
-            mtime=times.to_datetime(version.mtime),
-            client_id=version.client.value if version.client else None,
-            kind=version.kind,
-            base=version.base,
-        )
-        self._append(line)
-        self._note(version)
-
-    def add_lock(self, lock: Lock) -> None:
-        """Record that a lock was newly granted, so that its token is never given again."""
-        self._append(_LockLine(lock.token, lock.client.value, times.to_datetime(lock.acquired_at)))
-        self.last_token = lock.token
-
-    def _append(self, line: _VersionLine | _LockLine) -> None:
-        files.append(self._path, msgspec.json.encode(line) + b"\n")
+    def _append(self, entry: Entry, append: Callable[[Path, bytes], None]) -> None:
+        append(self._path, _encoded(entry) + b"\n")
         self._mark = self._look()
+        self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        self._lines += 1
+        self._versions += isinstance(entry, Version)
+        self.ledger.take(entry)
 
     def _load(self) -> None:
+        self._lines = self._versions = 0
         found = files.read(self._path)
         self._mark = files.mark(found[1]) if found else None
         lines = self._whole_lines(found[0]) if found else []
-        for number, line in enumerate(lines, start=1):
-            self._take(number, line)
+        versions: dict[int, Version] = {}
+        for number, text in enumerate(lines, start=1):
+            line = _decoded(text)
+            if line is None:
+                self._pass_over(number)
+                continue
+            entry = _entry(line, versions)
+            if isinstance(entry, Version):
+                versions[entry.number] = entry
+            if entry is not None:
+                self._take(entry)
 
     def _whole_lines(self, content: bytes) -> list[bytes]:
         whole, _, half = content.rpartition(b"\n")
@@ -117,35 +161,52 @@ class Journal:
         self._mark = self._look()
         return whole.split(b"\n") if whole else []
 
-    def _take(self, number: int, text: bytes) -> None:
-        line = _decoded(text)
-        if isinstance(line, _VersionLine):
-            self._note(_version(line))
-        elif isinstance(line, _LockLine):
-            self.last_token = max(self.last_token, line.token)
-        else:
-            # It may have been that of a lock, whose token is one more than the last.
-            self.last_token += 1
-            self._log.warn(
-                "Passed over line {number} of {path}, which is none", number=number, path=self._path
-            )
-
-    def _note(self, version: Version) -> None:
-        self.newest[version.file] = version
-        self.latest_mtime[version.file] = max(
-            version.mtime, self.latest_mtime.get(version.file, version.mtime)
-        )
-        self.last_number = max(self.last_number, version.number)
-        if version.client is not None:
-            self.bases[version.client, version.file] = version.number
+    def _pass_over(self, number: int) -> None:
+        # It may have been that of a lock, whose token is one more than the last.
+        self.ledger.last_token += 1
+        self._log.warn("Passed over line {number} of {path}, which is none", number=number, path=self._path)
 
 
-def _decoded(text: bytes) -> _VersionLine | _LockLine | None:
+def _compacted(ledger: Ledger, versions: Iterable[Version]) -> Iterator[Entry]:
+    """The entries from which a ledger comes to the same, as far as these versions go."""
+    kept = {version.number: version for version in versions}
+    yield from kept.values()
+    for version in kept.values():
+        if version.place is Place.WAITING and not ledger.number_waiting(version.number):
+            yield Settled(version, merged=version.number not in ledger.unmerged)
+    for client, base in ledger.bases():
+        for one in base.known:
+            if one.number in kept:
+                yield BaseKnown(client, one, one == base.sure, ledger.last_seen[client])
+    if ledger.last_lock:
+        yield LockGranted(ledger.last_token, ledger.last_lock.client, ledger.last_lock.time)
+    if ledger.listed:
+        yield ledger.listed
+
+
+def _decoded(text: bytes) -> _Line | None:
     try:
-        line: _VersionLine | _LockLine = _DECODER.decode(text)
+        line: _Line = _DECODER.decode(text)
     except files.NOT_JSON:
         return None
     return line
+
+
+def _entry(line: _Line, versions: dict[int, Version]) -> Entry | None:
+    """What a line says; None if it is about a version that is no more."""
+    match line:
+        case _VersionLine():
+            return _version(line)
+        case _LockLine(token, client, time):
+            return LockGranted(token, ClientId(client), times.from_datetime(time))
+        case _ListedLine(token, acquires):
+            return Listed(token, acquires)
+        case _BaseLine(client, number, sure, time):
+            version = versions.get(number)
+            return BaseKnown(ClientId(client), version, sure, times.from_datetime(time)) if version else None
+        case _SettledLine(number, merged):
+            version = versions.get(number)
+            return Settled(version, merged) if version else None
 
 
 def _version(line: _VersionLine) -> Version:
@@ -159,4 +220,40 @@ def _version(line: _VersionLine) -> Version:
         client=ClientId(line.client_id) if line.client_id is not None else None,
         kind=line.kind,
         base=line.base,
+        parents=line.parents,
+        place=line.place,
+    )
+
+
+def _encoded(entry: Entry) -> bytes:
+    return msgspec.json.encode(_line(entry))
+
+
+def _line(entry: Entry) -> _Line:
+    match entry:
+        case Version():
+            return _version_line(entry)
+        case LockGranted(token, client, time):
+            return _LockLine(token, client.value, times.to_datetime(time))
+        case Listed(token, acquires):
+            return _ListedLine(token, acquires)
+        case BaseKnown(client, version, sure, time):
+            return _BaseLine(client.value, version.number, sure, times.to_datetime(time))
+        case Settled(version, merged):
+            return _SettledLine(version.number, merged)
+
+
+def _version_line(version: Version) -> _VersionLine:
+    return _VersionLine(
+        version=version.number,
+        file=version.file,
+        sha256=version.sha256,
+        size=version.size,
+        time=times.to_datetime(version.time),
+        mtime=times.to_datetime(version.mtime),
+        client_id=version.client.value if version.client else None,
+        kind=version.kind,
+        base=version.base,
+        parents=version.parents,
+        place=version.place,
     )

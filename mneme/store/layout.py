@@ -7,7 +7,7 @@ projects/<directory>/
   .project.json           the project's true id; the Node server made the directory if it is missing
   .history/journal.jsonl  a line per version and per lock granted
   .history/00000012-log.jsonl
-  .log.jsonl.next         only while an upload is stored, and .log.jsonl.found while an edit by hand is taken in
+  .log.jsonl.next         only while a version becomes the head, and .log.jsonl.kept while one is kept beside it
 ```
 """
 
@@ -84,9 +84,9 @@ def numbered(history: Path) -> list[tuple[int, str]]:
     return [(int(found[1]), name) for name in names if (found := _VERSION_NAME.fullmatch(name))]
 
 
-def found_path(project: Path, file: FileName) -> Path:
-    """A second name of a version that is being made of what was found at the head."""
-    return project / f".{file.value}.found"
+def kept_path(project: Path, file: FileName) -> Path:
+    """The second name of a version that is being made and will not be put in the place of the head."""
+    return project / f".{file.value}.kept"
 
 
 def next_path(project: Path, file: FileName) -> Path:

@@ -1,8 +1,7 @@
-"""The store in memory: the verified fake for tests, and the plainest statement of what a store does."""
+"""The store in memory: the verified fake for tests. Its steps are those of the store on disk, on plain dictionaries."""
 
-from collections.abc import Iterator
-
-from attrs import Factory, define
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from mneme import leases
 from mneme.model import (
@@ -13,104 +12,155 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
-    Kind,
+    Kept,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Overview,
     ProjectId,
+    Pruned,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
     Version,
-    digest,
 )
+from mneme.retention import Retention
+from mneme.store.ledger import Entry, Ledger
+from mneme.store.project import Project, Seen
+
+T = TypeVar("T")
 
 
-@define
-class _Project:
-    lock: Lock | None = None
-    last_token: int = 0
-    versions: list[Version] = Factory(list)
-    contents: dict[int, bytes] = Factory(dict)
+class _MemoryProject(Project):
+    """A project in dictionaries; nobody can edit a head by hand."""
 
-    def newest(self, file: FileName, client: ClientId | None = None) -> Version | None:
-        of_file = (v for v in reversed(self.versions) if v.file is file and client in (None, v.client))
-        return next(of_file, None)
+    def __init__(self, name: ProjectId, merging: Merging) -> None:
+        self._name = name
+        self.merging = merging
+        self._ledger = Ledger()
+        self._lock: Lock | None = None
+        self._contents: dict[int, tuple[Version, bytes]] = {}
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    def last_lock(self) -> Lock | None:
+        return self._lock
+
+    def versions(self) -> tuple[Version, ...]:
+        return tuple(version for version, _ in self._contents.values())
+
+    def _write_lock(self, lock: Lock) -> None:
+        self._lock = lock
+
+    def _remove_lock(self) -> None:
+        self._lock = None
+
+    def _see(
+        self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
+    ) -> Seen | None:
+        version = self._ledger.newest.get(file)
+        return Seen(_head(version), version.sha256) if version else None
+
+    def _head_content(self, file: FileName) -> bytes | None:
+        version = self._ledger.newest.get(file)
+        return self._contents[version.number][1] if version else None
+
+    def _version_content(self, version: Version) -> bytes | None:
+        return self._contents[version.number][1] if version.number in self._contents else None
+
+    def _advance(self, version: Version, content: bytes) -> Head:
+        self._keep(version, content)
+        return _head(version)
+
+    def _keep(self, version: Version, content: bytes) -> None:
+        self._contents[version.number] = version, content
+        self._add(version)
+
+    def _add(self, entry: Entry) -> None:
+        self._ledger.take(entry)
+
+    def _jot(self, entry: Entry) -> None:
+        self._ledger.take(entry)
+
+    def _remove(self, versions: tuple[Version, ...]) -> None:
+        for version in versions:
+            del self._contents[version.number]
 
 
 class MemoryStore:
-    """See `Store`. Nothing survives the process, and nobody can edit a head by hand."""
+    """See `Store`. Nothing survives the process."""
 
-    def __init__(self) -> None:
-        self._projects: dict[ProjectId, _Project] = {}
+    def __init__(self, merging: Merging | None = None) -> None:
+        self.merging = merging or Merging()
+        self._projects: dict[ProjectId, _MemoryProject] = {}
 
     def lock(self, project: ProjectId, now: Millis, /) -> Lock | None:
-        return leases.current(self._get(project).lock, now)
+        return self._step(project, now, lambda p: p.lock(now))
 
     def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /) -> Granted | HeldBy:
-        kept = self._projects.setdefault(project, _Project())
-        outcome = leases.acquire(kept.lock, client, now, ttl, kept.last_token + 1)
-        if isinstance(outcome, Granted):
-            kept.lock, kept.last_token = outcome.lock, outcome.lock.token
-        return outcome
+        return self._making(project, now, lambda p: p.acquire(client, now, ttl))
 
     def extend(
         self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /
     ) -> Granted | HeldBy | NotLocked:
-        kept = self._get(project)
-        outcome = leases.extend(kept.lock, client, now, ttl)
-        if isinstance(outcome, Granted):
-            kept.lock = outcome.lock
-        return outcome
+        return self._step(project, now, lambda p: p.extend(client, now, ttl))
 
     def release(self, project: ProjectId, client: ClientId, now: Millis, /) -> Released | HeldBy | NotLocked:
-        kept = self._get(project)
-        outcome = leases.release(kept.lock, client, now)
-        if isinstance(outcome, Released):
-            kept.lock = None
-        return outcome
+        return self._step(project, now, lambda p: p.release(client, now))
 
     def heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
-        newest = (self._get(project).newest(file) for file in FileName)
-        return tuple(_head(version) for version in newest if version)
+        return self._step(project, now, lambda p: p.heads(now))
+
+    def stock_heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
+        return self._step(project, now, lambda p: p.stock_heads(now))
 
     def read(self, project: ProjectId, file: FileName, now: Millis, /) -> Document | None:
-        kept = self._get(project)
-        version = kept.newest(file)
-        return Document(_head(version), kept.contents[version.number]) if version else None
+        return self._step(project, now, lambda p: p.read(file, now))
 
-    def upload(
-        self, project: ProjectId, upload: Upload, now: Millis, /
-    ) -> Accepted | HeldBy | NotLocked | StaleToken:
-        kept = self._get(project)
-        permit = leases.permit(kept.lock, upload.client, upload.token, now)
-        if not isinstance(permit, Granted):
-            return permit
-        newest = kept.newest(upload.file)
-        sha256 = digest(upload.content)
-        if newest and newest.sha256 == sha256:
-            return Accepted(_head(newest))
-        base = kept.newest(upload.file, upload.client)
-        version = Version(
-            number=len(kept.versions) + 1,
-            file=upload.file,
-            sha256=sha256,
-            size=len(upload.content),
-            time=now,
-            mtime=Millis(max(now, newest.mtime + 1 if newest else now)),
-            client=upload.client,
-            kind=Kind.UPLOAD,
-            base=base.number if base else None,
-        )
-        kept.versions.append(version)
-        kept.contents[version.number] = upload.content
-        return Accepted(_head(version))
+    def download(
+        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
+    ) -> Document | None:
+        return self._step(project, now, lambda p: p.download(file, client, now))
+
+    def confirm(
+        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+    ) -> None:
+        self._step(project, now, lambda p: p.confirm(client, file, number, now))
+
+    def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
+        return self._making(project, now, lambda p: p.upload(upload, now))
+
+    def history(self, project: ProjectId, file: FileName, now: Millis, /) -> tuple[Version, ...]:
+        return self._step(project, now, lambda p: p.history(file, now))
 
     def versions(self, project: ProjectId, /) -> tuple[Version, ...]:
-        return tuple(self._get(project).versions)
+        return self._get(project).versions()
 
-    def content(self, project: ProjectId, number: int, /) -> bytes | None:
-        return self._get(project).contents.get(number)
+    def kept(self, project: ProjectId, number: int, /) -> Kept | None:
+        return self._get(project).kept(number)
+
+    def restore(
+        self, project: ProjectId, restore: Restore, now: Millis, /
+    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+        return self._step(project, now, lambda p: p.restore(restore, now))
+
+    def prunable(self, project: ProjectId, retention: Retention, now: Millis, /) -> Pruned:
+        return Pruned(project, self._get(project).prunable(retention, now))
+
+    def prune(self, project: ProjectId, retention: Retention, now: Millis, limit: int, /) -> Pruned:
+        return Pruned(project, self._get(project).prune(retention, now, limit))
+
+    def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
+        if project not in self._projects:
+            return None
+        return self._step(
+            project, now, lambda p: Overview(project, p.heads(now), p.lock(now), len(p.ledger.waiting))
+        )
 
     def projects(self) -> Iterator[ProjectId]:
         yield from tuple(self._projects)
@@ -119,19 +169,27 @@ class MemoryStore:
         pass
 
     def expired(self, now: Millis, /) -> tuple[ProjectId, ...]:
-        held = ((project, kept.lock) for project, kept in self._projects.items())
+        held = ((project, kept.last_lock()) for project, kept in self._projects.items())
         return tuple(project for project, lock in held if lock and not leases.current(lock, now))
 
     def reap(self, project: ProjectId, now: Millis, /) -> Lock | None:
-        kept = self._get(project)
-        if kept.lock is None or leases.current(kept.lock, now):
-            return None
-        reaped, kept.lock = kept.lock, None
-        return reaped
+        return self._step(project, now, lambda p: p.reap(now))
 
-    def _get(self, project: ProjectId) -> _Project:
-        """The project's state; a fresh one, kept nowhere, if it was never written."""
-        return self._projects.get(project) or _Project()
+    def _get(self, project: ProjectId) -> _MemoryProject:
+        """The project; a fresh one, kept nowhere, if it was never written."""
+        return self._projects.get(project) or _MemoryProject(project, self.merging)
+
+    def _making(self, project: ProjectId, now: Millis, job: Callable[[Project], T]) -> T:
+        self._projects.setdefault(project, _MemoryProject(project, self.merging))
+        return self._step(project, now, job)
+
+    def _step(self, project: ProjectId, now: Millis, job: Callable[[Project], T]) -> T:
+        kept = self._get(project)
+        kept.merging = self.merging
+        kept.merge_waiting(now)
+        result = job(kept)
+        kept.merge_waiting(now)
+        return result
 
 
 def _head(version: Version) -> Head:

@@ -1,30 +1,19 @@
-"""One project on disk: its lock, its heads and its history.
+"""The steps of a project, whatever it is kept in: what becomes of an upload, and what a client is known to have.
 
-Plain blocking code for one caller at a time; the lane of the project sees to that. A head is a hard link to its newest
-version, so that accepting a version writes its content once and frees nothing.
-
-A version is accepted in this order, and a crash after any step leaves the old head or the new one:
-
-1. the content goes to `.<file>.next`, beside the head, and is synced, the directory too;
-2. a second link to it, `.history/<number>-<file>`, is made and synced;
-3. a line in the journal commits it;
-4. `.<file>.next` is renamed to the head.
-
-Opening a project finishes step 4 if step 3 was reached, and removes the traces of steps 1 and 2 if it was not. Without
-`.<file>.next` nothing in the history is ever removed: then it was committed, and it is the journal that was damaged.
-What is found at a head is committed likewise, by way of `.<file>.found`, and the head stays as it is.
+A holder's upload that was made from the head becomes the head. One that was made from an older version, its base, is
+kept beside the head, and both are merged. One that is refused for its lock is kept, too, and waits to be merged until
+nobody holds the lock.
 """
 
-import os
-import secrets
-import stat
-from pathlib import Path
+from abc import ABC, abstractmethod
+from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from mneme import leases
-from mneme.errors import DamagedVersion, UnsafePath
+from mneme.errors import DamagedVersion, VersionUnknown
+from mneme.merge import is_well_formed, merge, nearest
 from mneme.model import (
     Accepted,
     ClientId,
@@ -33,355 +22,474 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kept,
     Kind,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Place,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
     Version,
     digest,
 )
-from mneme.store import files, layout, lockfile
-from mneme.store.journal import Journal
+from mneme.retention import Retention, prunable
+from mneme.store.ledger import BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 
-_COARSE_MS = 2000
-"""The coarsest mtimes of a file system in use, in milliseconds."""
+_BASE_KEPT_FOR = Millis(30 * 24 * 60 * 60 * 1000)
+"""For how long a client that was not seen again is expected back, with the base that it had."""
+
+Refusal: TypeAlias = HeldBy | NotLocked | StaleToken
 
 
 @frozen
-class _Seen:
-    """A head as it was when last looked at, and the version that its content is."""
+class Seen:
+    """A head as it was when last looked at, and the digest of its content."""
 
-    mark: files.Mark
     head: Head
     sha256: str
 
 
-class DiskProject:
-    """The steps of `Store` for one project whose directory exists."""
+class Project(ABC):
+    """The steps of `Store` for one project, for one caller at a time.
+
+    What is abstract is where and how things are kept. Each of these methods either does what it says, durably, or
+    raises and has changed nothing.
+    """
 
     _log = Logger()
+    _name: object
+    """What the log calls it."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the project in `directory` and recover it from a crash; `UnsafePath` if that is no directory."""
-        self._directory = directory
-        self._history = directory / layout.HISTORY
-        self._lock_path = directory / layout.LOCK
-        self._seen: dict[FileName, _Seen] = {}
-        self._lock: tuple[files.Mark, Lock] | None = None
-        self._inode = check_directory(directory)
-        self._check_history()
-        self._journal = Journal(self._history / layout.JOURNAL)
-        self._recover()
+    merging: Merging
 
-    def is_current(self) -> bool:
-        """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand."""
-        inode = check_directory(self._directory)
-        self._check_history()
-        return inode == self._inode and self._journal.is_current()
+    # Where and how things are kept
 
-    def _check_history(self) -> None:
-        if self._history.is_symlink():
-            raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
+    @property
+    @abstractmethod
+    def ledger(self) -> Ledger:
+        """The state of the history."""
+
+    @abstractmethod
+    def last_lock(self) -> Lock | None:
+        """The lock that was last written and not removed, expired or not."""
+
+    @abstractmethod
+    def _write_lock(self, lock: Lock) -> None: ...
+
+    @abstractmethod
+    def _remove_lock(self) -> None: ...
+
+    @abstractmethod
+    def _see(
+        self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
+    ) -> Seen | None:
+        """Look at a head. What lies there without being a version of ours becomes one, and stays as it lies.
+
+        Without `taking_in`, for when there is no space for it, it is seen as version 0. If `trusting`, a head that
+        looks as it did is not read again.
+        """
+
+    @abstractmethod
+    def _head_content(self, file: FileName) -> bytes | None:
+        """What lies at a head."""
+
+    @abstractmethod
+    def _version_content(self, version: Version) -> bytes | None:
+        """The content of a version; None if it is no more, `DamagedVersion` if it is not as it was accepted."""
+
+    @abstractmethod
+    def _advance(self, version: Version, content: bytes) -> Head:
+        """Commit a version, and make it the head."""
+
+    @abstractmethod
+    def _keep(self, version: Version, content: bytes) -> None:
+        """Commit a version, and leave the head alone."""
+
+    @abstractmethod
+    def _add(self, entry: Entry) -> None:
+        """Take an entry into the ledger, durably."""
+
+    @abstractmethod
+    def _jot(self, entry: Entry) -> None:
+        """Take an entry into the ledger that a power cut may take back, though no crash of the server."""
+
+    @abstractmethod
+    def _remove(self, versions: tuple[Version, ...]) -> None:
+        """Remove versions from the history; what a crash leaves of them is no version any more, and goes next time."""
+
+    @abstractmethod
+    def versions(self) -> tuple[Version, ...]:
+        """See `Store`."""
 
     # Locks
 
-    def lock_on_disk(self) -> Lock | None:
-        """The lock in the lock file, expired or not. A file that holds none is set aside."""
-        state = files.look(self._lock_path)
-        if self._lock and state and self._lock[0] == files.mark(state):
-            return self._lock[1]
-        self._lock = None
-        found = files.read(self._lock_path)
-        lock = lockfile.decode(found[0]) if found else None
-        if found and lock:
-            self._lock = (files.mark(found[1]), lock)
-        elif files.exists(self._lock_path):
-            self._set_aside(self._lock_path)
-        return lock
-
     def lock(self, now: Millis) -> Lock | None:
-        return leases.current(self.lock_on_disk(), now)
+        """See `Store`."""
+        return leases.current(self.last_lock(), now)
 
     def acquire(self, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy:
-        before = self.lock_on_disk()
-        last_token = max(self._journal.last_token, before.token if before else 0)
+        """See `Store`."""
+        self.merge_waiting(now)
+        before = self.last_lock()
+        last_token = max(self.ledger.last_token, before.token if before else 0)
         outcome = leases.acquire(before, client, now, ttl, last_token + 1)
         if isinstance(outcome, HeldBy):
             return outcome
         if outcome.lock.token > last_token:
-            files.make_directory(self._history)
-            self._journal.add_lock(outcome.lock)
+            self._add(LockGranted.of(outcome.lock))
         self._write_lock(outcome.lock)
         return outcome
 
     def extend(self, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy | NotLocked:
-        outcome = leases.extend(self.lock_on_disk(), client, now, ttl)
+        """See `Store`."""
+        outcome = leases.extend(self.last_lock(), client, now, ttl)
         if isinstance(outcome, Granted):
             self._write_lock(outcome.lock)
         return outcome
 
     def release(self, client: ClientId, now: Millis) -> Released | HeldBy | NotLocked:
-        outcome = leases.release(self.lock_on_disk(), client, now)
+        """See `Store`."""
+        outcome = leases.release(self.last_lock(), client, now)
         if isinstance(outcome, Released):
             self._remove_lock()
         return outcome
 
     def reap(self, now: Millis) -> Lock | None:
-        lock = self.lock_on_disk()
+        """See `Store`."""
+        lock = self.last_lock()
         if lock is None or leases.current(lock, now):
             return None
         self._remove_lock()
         return lock
 
-    # Files
+    # Reading
 
     def heads(self, now: Millis, taking_in: bool = True) -> tuple[Head, ...]:
-        """Without `taking_in`, for when there is no space for it, unknown content is listed as version 0."""
+        """See `Store`, and `_see` for `taking_in`."""
         seen = (self._see(file, now, taking_in=taking_in) for file in FileName)
         return tuple(one.head for one in seen if one)
 
-    def read(self, file: FileName, now: Millis, taking_in: bool = True) -> Document | None:
-        """See `heads` for `taking_in`."""
-        seen = self._see(file, now, taking_in=taking_in)
-        found = files.read(self._directory / file.value) if seen else None
-        return Document(seen.head, found[0]) if seen and found else None
+    def stock_heads(self, now: Millis, taking_in: bool = True) -> tuple[Head, ...]:
+        """See `Store`, and `_see` for `taking_in`."""
+        heads = self.heads(now, taking_in)
+        lock = self.lock(now)
+        # A lock of the Node server was acquired without our counting, and its list may have been answered there.
+        listed = Listed(lock.token, lock.acquires) if lock and lock.acquires else None
+        if listed is None or listed == self.ledger.listed:
+            return tuple(evolve(head, mtime=Millis(0)) for head in heads)
+        if taking_in:
+            self._jot(listed)
+        return heads
 
-    def upload(self, upload: Upload, now: Millis) -> Accepted | HeldBy | NotLocked | StaleToken:
-        permit = leases.permit(self.lock_on_disk(), upload.client, upload.token, now)
-        if not isinstance(permit, Granted):
-            return permit
-        seen = self._see(upload.file, now)
+    def read(self, file: FileName, now: Millis, taking_in: bool = True) -> Document | None:
+        """See `Store`, and `_see` for `taking_in`."""
+        seen = self._see(file, now, taking_in=taking_in)
+        content = self._head_content(file) if seen else None
+        return Document(seen.head, content) if seen and content is not None else None
+
+    def download(
+        self, file: FileName, client: ClientId | None, now: Millis, taking_in: bool = True
+    ) -> Document | None:
+        """See `Store`, and `_see` for `taking_in`."""
+        document = self.read(file, now, taking_in)
+        lock = self.lock(now)
+        reader = client or (lock.client if lock else None)
+        version = self.ledger.newest.get(file)
+        if document and reader and version and taking_in and document.head.version == version.number:
+            base = self.ledger.base(reader, file)
+            if base.with_candidate(version) != base:
+                self._jot(BaseKnown(reader, version, sure=False, time=now))
+        return document
+
+    def confirm(self, client: ClientId, file: FileName, number: int, now: Millis) -> None:
+        """See `Store`."""
+        base = self.ledger.base(client, file)
+        version = next((one for one in base.known if one.number == number), None)
+        if version and not base.is_surely(number):
+            self._jot(BaseKnown(client, version, sure=True, time=now))
+
+    # Uploads
+
+    def permit(self, client: ClientId, token: int | None, now: Millis) -> Granted | Refusal:
+        """Whether a client may write now."""
+        return leases.permit(self.last_lock(), client, token, now)
+
+    def upload(self, upload: Upload, now: Millis) -> Accepted | Rescued | StaleToken:
+        """See `Store`."""
+        match self.permit(upload.client, upload.token, now):
+            case Granted():
+                return self._accept(upload, now)
+            case StaleToken() as stale:
+                return stale
+            case refusal:
+                return self._rescue(upload, refusal, now)
+
+    def _accept(self, upload: Upload, now: Millis) -> Accepted:
+        seen = self._surely_seen(upload.file, now, digest(upload.content))
+        known = self._repeated(upload, seen)
+        if seen and known:
+            self._note_known(upload, known, now)
+            return Accepted(seen.head, merged=known.number != seen.head.version)
+        base = self.ledger.base(upload.client, upload.file)
+        if seen is None or not self.merging.enabled or self._is_base(upload, seen):
+            return self._become_head(upload, base.sure.number if base.sure else None, seen, now)
+        return self._accept_stale(upload, seen, now)
+
+    def _accept_stale(self, upload: Upload, seen: Seen, now: Millis) -> Accepted:
+        """Merge an upload with a head that its client may not have known."""
+        base = self._base_of(upload)
+        if base == seen.head.version:
+            return self._become_head(upload, base, seen, now)
+        head = self._head_content(upload.file)
+        merged = self._merged(upload.file, base, head, upload.content, upload_is_later=True)
+        if merged is None:
+            self._tell_unmergeable(upload.file, upload.client)
+        if merged in (None, upload.content):
+            return self._become_head(upload, base, seen, now)
+        if merged == head:
+            self._keep_upload(upload, Kind.UPLOAD, Place.KEPT, base, now)
+            return Accepted(seen.head, merged=True)
+        kept = self._keep_upload(upload, Kind.UPLOAD, Place.WAITING, base, now)
+        return Accepted(self._advance_merged(kept, merged, seen, now), merged=True)
+
+    def _rescue(self, upload: Upload, refusal: HeldBy | NotLocked, now: Millis) -> Rescued:
+        """Keep an upload that was refused for its lock."""
+        sha256 = digest(upload.content)
+        waiting = self.ledger.waiting.get((upload.client, upload.file))
+        if waiting and waiting.sha256 == sha256:
+            return Rescued(refusal, waiting.number)
+        known = self._repeated(upload, self._surely_seen(upload.file, now, sha256))
+        if known:
+            self._note_known(upload, known, now)
+            return Rescued(refusal, known.number)
+        place = Place.WAITING if self.merging.enabled else Place.KEPT
+        kept = self._keep_upload(upload, Kind.RESCUED, place, self._base_of(upload), now)
+        return Rescued(refusal, kept.number)
+
+    def _surely_seen(self, file: FileName, now: Millis, sha256: str) -> Seen | None:
+        """Look at a head; be sure before something is called identical to it, for nothing will be written then."""
+        seen = self._see(file, now)
+        return self._see(file, now, trusting=False) if seen and seen.sha256 == sha256 else seen
+
+    def _repeated(self, upload: Upload, seen: Seen | None) -> Version | None:
+        """The version that an upload repeats, if there is a head: that, or what its client had before."""
         sha256 = digest(upload.content)
         if seen and seen.sha256 == sha256:
-            # Nothing will be written, so that what was read long ago must be sure.
-            seen = self._see(upload.file, now, trusting=False)
-        if seen and seen.sha256 == sha256:
-            return Accepted(seen.head)
-        version = Version(
-            number=self._journal.last_number + 1,
-            file=upload.file,
-            sha256=sha256,
-            size=len(upload.content),
-            time=now,
-            mtime=self._next_mtime(upload.file, now),
-            client=upload.client,
-            kind=Kind.UPLOAD,
-            base=self._journal.bases.get((upload.client, upload.file)),
+            return self.ledger.newest[upload.file]
+        if seen is None or not self.merging.enabled:
+            return None
+        return self.ledger.base(upload.client, upload.file).holding(sha256)
+
+    def _note_known(self, upload: Upload, known: Version, now: Millis) -> None:
+        """Take note that a client has a version, for it has just sent it; what waits of it is out of date then."""
+        waiting = self.ledger.waiting.get((upload.client, upload.file))
+        if waiting:
+            self._add(Settled(waiting, merged=False))
+        if not self.ledger.base(upload.client, upload.file).is_surely(known.number):
+            self._jot(BaseKnown(upload.client, known, sure=True, time=now))
+
+    def _is_base(self, upload: Upload, seen: Seen) -> bool:
+        """Whether an upload was made from the head for sure."""
+        waits = (upload.client, upload.file) in self.ledger.waiting
+        return not waits and self.ledger.base(upload.client, upload.file).is_surely(seen.head.version)
+
+    def _base_of(self, upload: Upload) -> int | None:
+        """The number of the version that an upload was made from, as far as can be known.
+
+        An upload that takes the place of a waiting one has the base of that one: what has never been merged is no base.
+        """
+        waiting = self.ledger.waiting.get((upload.client, upload.file))
+        if waiting:
+            return waiting.base
+        base = self.ledger.base(upload.client, upload.file)
+        sure = self._content_or_none(base.sure) if base.sure else None
+        found = [(one, self._content_or_none(one)) for one in base.candidates]
+        candidates = [(one.number, content) for one, content in found if content is not None]
+        chosen = nearest(upload.file, sure, [content for _, content in candidates], upload.content)
+        if chosen is not None:
+            return candidates[chosen][0]
+        return base.sure.number if base.sure and sure is not None else None
+
+    def _become_head(self, upload: Upload, base: int | None, seen: Seen | None, now: Millis) -> Accepted:
+        version = self._new(upload.file, upload.content, Kind.UPLOAD, now, client=upload.client, base=base)
+        return Accepted(self._advance(self._with_next_mtime(version, seen), upload.content))
+
+    def _keep_upload(
+        self, upload: Upload, kind: Kind, place: Place, base: int | None, now: Millis
+    ) -> Version:
+        version = self._new(
+            upload.file, upload.content, kind, now, client=upload.client, base=base, place=place
         )
-        self._commit(version, upload.content, version.mtime * 1_000_000, self._next_path(upload.file))
-        # What a person has put at the head in the meantime is taken in before it is replaced.
-        self._see(upload.file, now)
-        return Accepted(self._advance_head(version).head)
+        self._keep(version, upload.content)
+        return version
+
+    # Merging
+
+    def has_work(self, now: Millis) -> bool:
+        """Whether uploads wait, and nobody holds the lock."""
+        return self.merging.enabled and bool(self.ledger.waiting) and self.lock(now) is None
+
+    def merge_waiting(self, now: Millis) -> None:
+        """Merge what waits, in the order in which it came, if nobody holds the lock."""
+        if not self.has_work(now):
+            return
+        for waiting in sorted(self.ledger.waiting.values(), key=lambda version: version.number):
+            self._merge_waiting_one(waiting, now)
+
+    def _merge_waiting_one(self, waiting: Version, now: Millis) -> None:
+        content = self._content_or_none(waiting)
+        seen = self._see(waiting.file, now)
+        head = self._head_content(waiting.file) if seen else None
+        later = seen is None or waiting.time >= self.ledger.newest[waiting.file].time
+        merged = None
+        if content is not None:
+            merged = self._merged(waiting.file, waiting.base, head, content, upload_is_later=later)
+        if merged is None:
+            self._tell_unmergeable(waiting.file, waiting.client)
+        if merged is None or (merged == head and seen is not None):
+            self._add(Settled(waiting, merged=merged is not None))
+        else:
+            self._advance_merged(waiting, merged, seen, now)
+
+    def _merged(
+        self, file: FileName, base: int | None, head: bytes | None, upload: bytes, *, upload_is_later: bool
+    ) -> bytes | None:
+        if head is None:
+            return upload if is_well_formed(file, upload) else None
+        version = self._find(base) if base is not None else None
+        return merge(
+            file,
+            self._content_or_none(version) if version else None,
+            head,
+            upload,
+            upload_is_later=upload_is_later,
+            max_bytes=self.merging.max_bytes,
+        )
+
+    def _advance_merged(self, kept: Version, merged: bytes, seen: Seen | None, now: Millis) -> Head:
+        parents = (seen.head.version, kept.number) if seen else (kept.number,)
+        version = self._new(
+            kept.file, merged, Kind.MERGED, now, client=kept.client, base=kept.base, parents=parents
+        )
+        return self._advance(self._with_next_mtime(version, seen), merged)
+
+    def _tell_unmergeable(self, file: FileName, client: ClientId | None) -> None:
+        self._log.warn(
+            "{file} from {client} was not merged in {project}: it, or the head, is not what the plugin writes. "
+            "Both are in history",
+            file=file.value,
+            client=str(client),
+            project=self._name,
+        )
 
     # History
 
-    def versions(self) -> tuple[Version, ...]:
-        return self._journal.read_versions()
+    def history(self, file: FileName, now: Millis, taking_in: bool = True) -> tuple[Version, ...]:
+        """See `Store`, and `_see` for `taking_in`."""
+        self._see(file, now, taking_in=taking_in)
+        return tuple(version for version in reversed(self.versions()) if version.file is file)
 
-    def content(self, number: int) -> bytes | None:
-        version = next((v for v in self.versions() if v.number == number), None)
-        if version is None:
-            return None
-        found = files.read(self._version_path(version))
-        if found is None or digest(found[0]) != version.sha256:
-            raise DamagedVersion(
-                f"{self._version_path(version)} no longer holds what was accepted as version {number}"
-            )
-        return found[0]
+    def kept(self, number: int) -> Kept | None:
+        """See `Store`."""
+        version = self._find(number)
+        content = self._version_content(version) if version else None
+        return Kept(version, content) if version and content is not None else None
 
-    # How a head is looked at, and how one is made
+    def restore(self, restore: Restore, now: Millis) -> Accepted | Refusal:
+        """See `Store`."""
+        permit = self.permit(restore.client, restore.token, now)
+        if not isinstance(permit, Granted):
+            return permit
+        kept = self.kept(restore.version)
+        if kept is None or kept.version.file is not restore.file:
+            raise VersionUnknown
+        seen = self._surely_seen(restore.file, now, kept.version.sha256)
+        if seen and seen.sha256 == kept.version.sha256:
+            return Accepted(seen.head)
+        version = self._new(
+            restore.file,
+            kept.content,
+            Kind.RESTORED,
+            now,
+            client=restore.client,
+            base=None,
+            parents=(restore.version,),
+        )
+        return Accepted(self._advance(self._with_next_mtime(version, seen), kept.content))
 
-    def _see(
-        self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
-    ) -> _Seen | None:
-        """Look at a head; what lies there without being a version of ours is taken in as one, and left as it lies.
+    def prunable(self, retention: Retention, now: Millis) -> tuple[Version, ...]:
+        """See `Store`."""
+        return prunable(self.versions(), self._protected(now), self.ledger.unmerged, now, retention)
 
-        If `trusting`, a head that looks as it did is not read again.
-        """
-        path = self._directory / file.value
-        state = files.look(path)
-        if state is None:
-            self._seen.pop(file, None)
-            return None
-        known = self._known(file, state) if trusting else None
-        if known:
-            return known
-        files.close_to_others(path, state)
-        found = files.read(path)
-        if found is None:
-            return None
-        content, state = found
-        newest = self._journal.newest.get(file)
-        if newest is None or newest.sha256 != digest(content):
-            if not taking_in:
-                return _Seen(
-                    files.mark(state), Head(file, 0, state.st_size, files.millis(state)), digest(content)
-                )
-            newest = self._take_in(file, content, state, now)
-        return self._remember(newest, state)
+    def prune(self, retention: Retention, now: Millis, limit: int) -> tuple[Version, ...]:
+        """See `Store`."""
+        versions = self.prunable(retention, now)[:limit]
+        self._remove(versions)
+        return versions
 
-    def _known(self, file: FileName, state: os.stat_result) -> _Seen | None:
-        seen = self._seen.get(file)
-        if seen:
-            return seen if seen.mark == files.mark(state) else None
-        newest = self._journal.newest.get(file)
-        return self._remember(newest, state) if newest and self._is_linked(newest, state) else None
+    def _protected(self, now: Millis) -> set[int]:
+        """The numbers of the versions that somebody still needs; the last one, since a number never comes again."""
+        ledger = self.ledger
+        waiting = tuple(ledger.waiting.values())
+        expected = [
+            base for client, base in ledger.bases() if now - ledger.last_seen[client] < _BASE_KEPT_FOR
+        ]
+        return {
+            ledger.last_number,
+            *(version.number for version in (*ledger.newest.values(), *waiting)),
+            *(version.base for version in waiting if version.base is not None),
+            *(version.number for base in expected for version in base.known),
+        }
 
-    def _is_linked(self, version: Version, head: os.stat_result) -> bool:
-        """Whether a head is the very file of its version, unwritten since: then there is no need to read it."""
-        ours = files.look(self._version_path(version))
-        unwritten = (version.size, version.mtime) == (head.st_size, _told_mtime(version, head))
-        return ours is not None and ours.st_ino == head.st_ino and unwritten
+    # Versions
 
-    def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
-        version = Version(
-            number=self._journal.last_number + 1,
+    def _new(
+        self,
+        file: FileName,
+        content: bytes,
+        kind: Kind,
+        now: Millis,
+        *,
+        client: ClientId | None,
+        base: int | None,
+        parents: tuple[int, ...] = (),
+        place: Place = Place.HEAD,
+    ) -> Version:
+        return Version(
+            number=self.ledger.last_number + 1,
             file=file,
             sha256=digest(content),
             size=len(content),
             time=now,
-            mtime=files.millis(state),
-            client=None,
-            kind=Kind.FOUND,
-            base=None,
-        )
-        self._commit(version, content, state.st_mtime_ns, self._found_path(file))
-        self._found_path(file).unlink()
-        return version
-
-    def _commit(self, version: Version, content: bytes, mtime_ns: int, staged: Path) -> None:
-        """Make a version durable. Whenever it is in the history without being committed, `staged` is there, too."""
-        files.make_directory(self._history)
-        files.write_new(staged, content, mtime_ns)
-        files.sync_directory(self._directory)
-        files.link(staged, self._version_path(version))
-        files.sync_directory(self._history)
-        self._journal.add_version(version)
-
-    def _advance_head(self, version: Version) -> _Seen:
-        """Put a committed version in the place of the head."""
-        head = self._directory / version.file.value
-        if head.is_dir() and not head.is_symlink():
-            self._set_aside(head)
-        ours = self._next_path(version.file).lstat()
-        self._next_path(version.file).rename(head)
-        state = files.look(head)
-        if state and files.same_content(state, ours):
-            return self._remember(version, state)
-        # A person was quicker; what they did is seen when the head is next looked at.
-        self._seen.pop(version.file, None)
-        return _seen_as(version, ours)
-
-    def _remember(self, version: Version, state: os.stat_result) -> _Seen:
-        self._seen[version.file] = _seen_as(version, state)
-        return self._seen[version.file]
-
-    def _next_mtime(self, file: FileName, now: Millis) -> Millis:
-        seen, latest = self._seen.get(file), self._journal.latest_mtime.get(file)
-        return Millis(
-            max(now, seen.head.mtime + 1 if seen else now, latest + 1 if latest is not None else now)
+            mtime=now,
+            client=client,
+            kind=kind,
+            base=base,
+            parents=parents,
+            place=place,
         )
 
-    def _version_path(self, version: Version) -> Path:
-        return layout.version_path(self._history, version.number, version.file)
-
-    def _found_path(self, file: FileName) -> Path:
-        return layout.found_path(self._directory, file)
-
-    def _next_path(self, file: FileName) -> Path:
-        return layout.next_path(self._directory, file)
-
-    # The lock file
-
-    def _write_lock(self, lock: Lock) -> None:
-        files.replace(self._lock_path, lockfile.encode(lock))
-
-    def _remove_lock(self) -> None:
-        self._lock_path.unlink(missing_ok=True)
-        files.sync_directory(self._directory)
-
-    def _set_aside(self, path: Path) -> None:
-        """Take what lies in the way of a file out of it, without losing it."""
-        aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
-        path.rename(aside)
-        state = files.look(aside)
-        if state:
-            files.close_to_others(aside, state)
-        self._log.warn(
-            "{path} is in the way, holding nothing to be read: moved to {aside}", path=path, aside=aside
+    def _with_next_mtime(self, version: Version, seen: Seen | None) -> Version:
+        """Later than any mtime that a head of the file has had."""
+        latest = self.ledger.latest_mtime.get(version.file)
+        last = [mtime for mtime in (latest, seen.head.mtime if seen else None) if mtime is not None]
+        return evolve(
+            version, mtime=Millis(max(version.time, *(mtime + 1 for mtime in last))) if last else version.time
         )
 
-    # Recovery
+    def _find(self, number: int) -> Version | None:
+        newest = self.ledger.newest.values()
+        known = next((version for version in newest if version.number == number), None)
+        return known or next((version for version in self.versions() if version.number == number), None)
 
-    def _recover(self) -> None:
-        for name in os.listdir(self._directory):
-            if name.endswith(files.TEMPORARY) and name.startswith(layout.LOCK):
-                (self._directory / name).unlink()
-        for file in FileName:
-            for staged in (self._next_path(file), self._found_path(file)):
-                if files.exists(staged):
-                    self._finish_or_drop(file, staged)
-        self._skip_unknown_numbers()
-
-    def _finish_or_drop(self, file: FileName, staged: Path) -> None:
-        """Bring a staged version to its end if the journal has it; else nobody was told of it."""
-        found = files.read(staged)
-        newest = self._journal.newest.get(file)
-        committed = found is not None and newest is not None and newest.sha256 == digest(found[0])
-        if found and not committed:
-            self._drop_uncommitted(file, found[0])
-        if newest and committed and staged == self._next_path(file) and self._head_is_ours(file):
-            self._advance_head(newest)
-            self._log.info(
-                "Rolled {file} forward to version {n}", file=self._directory / file.value, n=newest.number
-            )
-        else:
-            files.clear(staged)
-
-    def _drop_uncommitted(self, file: FileName, content: bytes) -> None:
-        """Remove what is in the history of a staged version: it would have the highest number."""
-        number, name = max(layout.numbered(self._history), default=(0, ""))
-        version = layout.version_path(self._history, number, file)
-        if number > self._journal.last_number and name == version.name:
-            there = files.read(version)
-            if there and there[0] == content:
-                version.unlink()
-
-    def _skip_unknown_numbers(self) -> None:
-        """What else is in the history without being in the journal was committed, and the journal has lost lines."""
-        highest = max((number for number, _ in layout.numbered(self._history)), default=0)
-        if highest > self._journal.last_number:
-            self._journal.last_number = highest
-            self._log.warn("The journal of {path} lacks versions up to {n}", path=self._directory, n=highest)
-
-    def _head_is_ours(self, file: FileName) -> bool:
-        """Whether nobody has edited the head by hand since the crash, so that nothing is lost by replacing it."""
-        found = files.read(self._directory / file.value)
-        return found is None or digest(found[0]) in {v.sha256 for v in self.versions() if v.file is file}
-
-
-def _seen_as(version: Version, state: os.stat_result) -> _Seen:
-    head = Head(version.file, version.number, state.st_size, _told_mtime(version, state))
-    return _Seen(files.mark(state), head, version.sha256)
-
-
-def _told_mtime(version: Version, state: os.stat_result) -> Millis:
-    """The mtime that clients are told: the file's own, or where a file system keeps whole seconds, the version's."""
-    on_disk = files.millis(state)
-    rounded = state.st_mtime_ns % 1_000_000_000 == 0 and 0 <= version.mtime - on_disk < _COARSE_MS
-    return version.mtime if rounded else on_disk
-
-
-def check_directory(directory: Path) -> int:
-    """Close a directory to other users, and return its inode; `UnsafePath` if it is none, or a link to one."""
-    state = directory.lstat()
-    if not stat.S_ISDIR(state.st_mode):
-        raise UnsafePath(
-            f"{directory} must be a directory, and symbolic links are not followed: put a directory there"
-        )
-    if stat.S_IMODE(state.st_mode) != files.DIRECTORY_MODE:
-        directory.chmod(files.DIRECTORY_MODE)
-    return state.st_ino
+    def _content_or_none(self, version: Version) -> bytes | None:
+        """The content of a version; None if it is not to be had, be it a bad disk that keeps it back."""
+        try:
+            return self._version_content(version)
+        except (DamagedVersion, OSError):
+            return None

@@ -2,12 +2,21 @@
 
 from io import BytesIO
 
+import msgspec
 from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from mneme import __version__, times
-from mneme.errors import FileNotAllowed, FileUnknown, InvalidBody, InvalidToken, MissingClientId
+from mneme.errors import (
+    FileNotAllowed,
+    FileUnknown,
+    InvalidBody,
+    InvalidLimit,
+    InvalidToken,
+    MissingClientId,
+    VersionUnknown,
+)
 from mneme.model import (
     Accepted,
     ClientId,
@@ -17,21 +26,24 @@ from mneme.model import (
     NotLocked,
     ProjectId,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
 )
 from mneme.service import SyncService
 from mneme.web import wire
-from mneme.web.answers import prepare, reply
+from mneme.web.answers import Answer, prepare, reply
 from mneme.web.auth import Keys
-from mneme.web.bodies import content_of
+from mneme.web.bodies import content_of, version_in
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
-from mneme.web.reading import ProjectConverter, SegmentConverter, header_text
+from mneme.web.reading import ProjectConverter, SegmentConverter, header_text, is_stock
 
 _NO_LOCK_TO_EXTEND = "No lock to extend"
 _NO_LOCK_TO_WRITE = "No lock held - acquire lock before writing"
 _OTHERS_LOCK = "Lock held by different client"
 _TAKEN = "Lock held by another client"
+_MAX_DIGITS = 19
 _STALE = "X-Lock-Token is of an older lock than the one held now: acquire again, merge, then upload"
 
 
@@ -46,9 +58,10 @@ class Api:
     # `//` is an empty segment, not a slip to redirect.
     app.url_map.merge_slashes = False
 
-    def __init__(self, sync: SyncService, keys: Keys) -> None:
-        """`keys` may be exchanged at any time."""
+    def __init__(self, sync: SyncService, keys: Keys, helps_stock_push: bool) -> None:
+        """`keys` and `helps_stock_push` may be exchanged at any time."""
         self.keys = keys
+        self.helps_stock_push = helps_stock_push
         self._sync = sync
 
     @app.route("/", methods=["GET"])
@@ -97,18 +110,28 @@ class Api:
     @app.route("/projects/<project:project>/files", methods=["GET"])
     async def files(self, request: Request, project: ProjectId) -> bytes:
         """List the files."""
-        heads = await self._sync.heads(project)
+        helping = self.helps_stock_push and request.method == b"GET" and is_stock(request)
+        heads = await (self._sync.stock_heads if helping else self._sync.heads)(project)
         return reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["GET"])
     async def download(self, request: Request, project: ProjectId, name: str) -> bytes:
         """Send a file."""
-        document = await self._sync.read(project, _file(name, FileNotAllowed))
+        file = _file(name, FileNotAllowed)
+        client = _named_client(request)
+        if request.method == b"HEAD":
+            document = await self._sync.read(project, file)
+        else:
+            document = await self._sync.download(project, file, client)
         if document is None:
             raise FileUnknown
-        # What was put there by hand need not be UTF-8; history keeps it as it is.
-        text = document.content.decode(errors="replace")
-        return reply(request, wire.Download(text, times.to_text(document.head.mtime), document.head.version))
+        head = document.head
+        if client and request.method != b"HEAD":
+            sent = request.notifyFinish()
+            sent.addCallbacks(
+                lambda _: self._sync.confirm(project, client, file, head.version), lambda _: None
+            )
+        return reply(request, wire.Download.of(document.content, head.mtime, head.version))
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])
     async def upload(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -117,14 +140,53 @@ class Api:
         file = _file(name, UploadNotAllowed)
         upload = Upload(file, _take_content(request), client, _token(request))
         match await self._sync.upload(project, upload):
-            case Accepted(head):
-                return reply(request, wire.Uploaded(times.to_text(head.mtime), head.version))
-            case NotLocked():
-                return prepare(request, problem(403, _NO_LOCK_TO_WRITE))
-            case HeldBy(lock):
-                return prepare(request, problem(403, _OTHERS_LOCK, lock))
-            case StaleToken(lock):
-                return prepare(request, problem(409, _STALE, lock))
+            case Accepted() as accepted:
+                return reply(request, _uploaded(accepted))
+            case Rescued(refusal, version):
+                return prepare(request, _refused(refusal, version))
+            case StaleToken() as refusal:
+                return prepare(request, _refused(refusal))
+
+    @app.route("/projects", methods=["GET"])
+    async def projects(self, request: Request) -> bytes:
+        """List every project, with its files, lock and waiting uploads."""
+        overviews = await self._sync.overviews()
+        return reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
+
+    @app.route("/projects/<project:project>/prunable", methods=["GET"])
+    async def prunable(self, request: Request, project: ProjectId) -> bytes:
+        """Say what pruning would remove now."""
+        return reply(request, wire.Prunable.of(await self._sync.prunable(project)))
+
+    @app.route("/projects/<project:project>/files/<segment:name>/versions", methods=["GET"])
+    async def versions(self, request: Request, project: ProjectId, name: str) -> bytes:
+        """List the versions of a file, newest first."""
+        limit = _limit(request)
+        history = await self._sync.history(project, _file(name, FileNotAllowed))
+        if not history:
+            raise FileUnknown
+        return reply(request, wire.VersionList([wire.WireVersion.of(one) for one in history[:limit]]))
+
+    @app.route("/projects/<project:project>/files/<segment:name>/versions/<segment:number>", methods=["GET"])
+    async def version(self, request: Request, project: ProjectId, name: str, number: str) -> bytes:
+        """Send a version."""
+        file = _file(name, FileNotAllowed)
+        kept = await self._sync.kept(project, _number(number))
+        if kept is None or kept.version.file is not file:
+            raise VersionUnknown
+        return reply(request, wire.Download.of(kept.content, kept.version.mtime, kept.version.number))
+
+    @app.route("/projects/<project:project>/files/<segment:name>/restore", methods=["POST"])
+    async def restore(self, request: Request, project: ProjectId, name: str) -> bytes:
+        """Make an older version the head again."""
+        client = _client(request)
+        file = _file(name, UploadNotAllowed)
+        restore = Restore(file, version_in(_take_body(request)), client, _token(request))
+        match await self._sync.restore(project, restore):
+            case Accepted() as accepted:
+                return reply(request, _uploaded(accepted))
+            case refusal:
+                return prepare(request, _refused(refusal))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein's type has the bare IRequest here, unlike for routes
     def failed(self, request: Request, failure: Failure) -> bytes:
@@ -132,11 +194,31 @@ class Api:
         return prepare(request, answer_to(failure))
 
 
+def _uploaded(accepted: Accepted) -> wire.Uploaded:
+    head = accepted.head
+    return wire.Uploaded(times.to_text(head.mtime), head.version, merged=accepted.merged or msgspec.UNSET)
+
+
+def _refused(refusal: HeldBy | NotLocked | StaleToken, rescued: int | None = None) -> Answer:
+    match refusal:
+        case NotLocked():
+            return problem(403, _NO_LOCK_TO_WRITE, rescued=rescued)
+        case HeldBy(lock):
+            return problem(403, _OTHERS_LOCK, lock, rescued=rescued)
+        case StaleToken(lock):
+            return problem(409, _STALE, lock)
+
+
 def _client(request: Request) -> ClientId:
-    raw = request.getHeader(b"x-client-id")
-    if not raw or not raw.strip():
+    client = _named_client(request)
+    if client is None:
         raise MissingClientId
-    return ClientId.parse(header_text(raw))
+    return client
+
+
+def _named_client(request: Request) -> ClientId | None:
+    raw = request.getHeader(b"x-client-id")
+    return ClientId.parse(header_text(raw)) if raw and raw.strip() else None
 
 
 def _file(name: str, otherwise: type[FileNotAllowed | UploadNotAllowed]) -> FileName:
@@ -150,16 +232,36 @@ def _token(request: Request) -> int | None:
     raw = request.getHeader(b"x-lock-token")
     if raw is None:
         return None
-    if not raw.isdigit() or len(raw) > 19:
+    if not raw.isdigit() or len(raw) > _MAX_DIGITS:
         raise InvalidToken
     return int(raw)
 
 
+def _limit(request: Request) -> int | None:
+    values: list[bytes] = request.args.get(b"limit", [])
+    if not values:
+        return None
+    if not values[-1].isdigit() or len(values[-1]) > _MAX_DIGITS or int(values[-1]) == 0:
+        raise InvalidLimit
+    return int(values[-1])
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
+        raise VersionUnknown
+    return int(text)
+
+
 def _take_content(request: Request) -> bytes:
-    """The content of an upload. The body is let go: it would double what a waiting upload holds in memory."""
-    body = request.content.read() if request.content else b""
+    """The content of an upload."""
+    return content_of(_take_body(request), request.getHeader(b"content-type"))
+
+
+def _take_body(request: Request) -> bytes:
+    """The body, which is let go: it would double what a waiting upload holds in memory."""
+    body: bytes = request.content.read() if request.content else b""
     request.content = BytesIO()
     encoding = request.getHeader(b"content-encoding")
     if encoding not in (None, b"identity"):
         raise InvalidBody("The body must not be compressed: send it without Content-Encoding")
-    return content_of(body, request.getHeader(b"content-type"))
+    return body

@@ -3,9 +3,10 @@
 import msgspec
 
 from mneme.errors import InvalidBody
-from mneme.web.wire import Envelope
+from mneme.web.wire import Envelope, RestoreOrder
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
+_RESTORE_ORDER = msgspec.json.Decoder(RestoreOrder)
 _OBJECT = '{"content": "…"}'
 
 
@@ -31,6 +32,16 @@ def content_of(body: bytes, content_type: bytes | None) -> bytes:
         return _opened(body)
     except InvalidBody:
         return _checked(body)
+
+
+def version_in(body: bytes) -> int:
+    """The number of the version that is to be restored; raises `InvalidBody` if there is none."""
+    try:
+        return _RESTORE_ORDER.decode(body).version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidBody(
+            'The body must say which version is to be the head again, as a number: {"version": 3}'
+        ) from None
 
 
 def _opened(body: bytes) -> bytes:

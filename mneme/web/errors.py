@@ -64,14 +64,17 @@ _STATUS: dict[type[object], int] = {
     errors.InvalidClientId: 400,
     errors.InvalidToken: 400,
     errors.InvalidBody: 400,
+    errors.InvalidLimit: 400,
     errors.FileNotAllowed: 400,
     MissingKey: 401,
     WrongKey: 403,
     StrangeName: 403,
     UploadNotAllowed: 403,
     errors.FileUnknown: 404,
+    errors.VersionUnknown: 404,
     NotFound: 404,
     MethodNotAllowed: 405,
+    errors.DamagedVersion: 410,
     BodyTooLarge: 413,
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
@@ -83,10 +86,14 @@ _log = Logger()
 
 
 def problem(
-    status: int, sentence: str, lock: Lock | None = None, headers: Mapping[bytes, bytes] | None = None
+    status: int,
+    sentence: str,
+    lock: Lock | None = None,
+    headers: Mapping[bytes, bytes] | None = None,
+    rescued: int | None = None,
 ) -> Answer:
-    """An error as it goes over the wire."""
-    body = Problem(sentence, WireLock.of(lock) if lock else None)
+    """An error as it goes over the wire; `rescued` is the version that a refused upload was kept as."""
+    body = Problem(sentence, WireLock.of(lock) if lock else None, rescued is not None, rescued)
     return Answer(status, msgspec.json.encode(body), headers or {})
 
 

@@ -28,6 +28,8 @@ _PREFLIGHT_SECONDS = b"600"
 class Policy:
     """Who may ask, from where, and how often; `origins` are those of web pages, `*` for any.
 
+    `helps_stock_push` is whether a list tells the stock client to upload what it has: see `Store.stock_heads`.
+
     `only_local` is for a server that is open to all who reach it because only this machine does: it answers to no name
     that a web page could have made up for it (DNS rebinding).
     """
@@ -36,6 +38,7 @@ class Policy:
     rate_limit: RateLimit = field(factory=lambda: RateLimit(0))
     origins: Sequence[str] = ()
     only_local: bool = False
+    helps_stock_push: bool = True
 
 
 class Front(Resource):
@@ -46,7 +49,7 @@ class Front(Resource):
     def __init__(self, clock: IReactorTime, sync: SyncService, policy: Policy) -> None:
         super().__init__()
         self._sync = sync
-        self._api = Api(sync, policy.keys)
+        self._api = Api(sync, policy.keys, policy.helps_stock_push)
         self._routes: KleinResource = self._api.app.resource()
         self.log = RequestLog(clock)
         self._policy = policy
@@ -60,6 +63,7 @@ class Front(Resource):
     def policy(self, policy: Policy) -> None:
         self._policy = policy
         self._api.keys = policy.keys
+        self._api.helps_stock_push = policy.helps_stock_push
 
     def render(self, request: Request) -> int:
         """Answer `request`, now or later."""

@@ -3,6 +3,7 @@
 import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from twisted.web.http import Request
 from werkzeug.routing import BaseConverter
 
 from mneme.errors import InvalidProjectId
@@ -47,6 +48,13 @@ def is_local_name(host: bytes) -> bool:
         return False
     name = found["name"].rstrip(".")
     return "." not in name or name.endswith(".localhost") or bool(_ADDRESS.fullmatch(name))
+
+
+def is_stock(request: Request) -> bool:
+    """Whether a request has the headers with which the stock client lists and downloads, and no other."""
+    names = {name.lower() for name, _ in request.requestHeaders.getAllRawHeaders()}
+    connection = request.requestHeaders.getRawHeaders(b"connection")
+    return names - {b"authorization"} == {b"host", b"connection"} and connection == [b"keep-alive"]
 
 
 class ProjectConverter(BaseConverter):

@@ -1,9 +1,11 @@
 """The JSON that goes over the wire, as types. Answers may gain fields, never lose any."""
 
+from typing import Annotated
+
 import msgspec
 
 from mneme import times
-from mneme.model import Head, Lock
+from mneme.model import Head, Lock, Millis, Overview, Pruned, Version
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
@@ -78,20 +80,119 @@ class Download(msgspec.Struct, frozen=True):
     mtime: str
     version: int
 
+    @classmethod
+    def of(cls, content: bytes, mtime: Millis, version: int) -> "Download":
+        """The content as text; what was put there by hand need not be UTF-8, and history keeps it as it is."""
+        return cls(content.decode(errors="replace"), times.to_text(mtime), version)
+
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """`PUT …/files/:name`."""
+    """`PUT …/files/:name` and `POST …/restore`; `merged` where the head is not what was uploaded, but holds it."""
 
     mtime: str
     version: int
+    merged: bool | msgspec.UnsetType = msgspec.UNSET
     success: bool = True
 
 
+class WireVersion(msgspec.Struct, frozen=True, rename="camel"):
+    """A version in a list; `client_id` is null for what was put there by hand, `base` where it is not known."""
+
+    version: int
+    kind: str
+    size: int
+    sha256: str
+    mtime: str
+    client_id: str | None
+    base: int | None
+    parents: tuple[int, ...]
+
+    @classmethod
+    def of(cls, version: Version) -> "WireVersion":
+        """The version in words of the wire."""
+        return cls(
+            version=version.number,
+            kind=version.kind.value,
+            size=version.size,
+            sha256=version.sha256,
+            mtime=times.to_text(version.mtime),
+            client_id=version.client.value if version.client else None,
+            base=version.base,
+            parents=version.parents,
+        )
+
+
+class VersionList(msgspec.Struct, frozen=True):
+    """`GET …/files/:name/versions`."""
+
+    versions: list[WireVersion]
+
+
+class WireProject(msgspec.Struct, frozen=True):
+    """A project in a list: `size` of all its heads, `mtime` of the newest, `waiting` uploads."""
+
+    id: str
+    files: list[WireHead]
+    size: int
+    mtime: str | None
+    lock: WireLock | None
+    waiting: int
+
+    @classmethod
+    def of(cls, overview: Overview) -> "WireProject":
+        """The project in words of the wire."""
+        mtimes: list[Millis] = [head.mtime for head in overview.heads]
+        return cls(
+            id=overview.project.value,
+            files=[WireHead.of(head) for head in overview.heads],
+            size=sum(head.size for head in overview.heads),
+            mtime=times.to_text(max(mtimes)) if mtimes else None,
+            lock=WireLock.of(overview.lock) if overview.lock else None,
+            waiting=overview.waiting,
+        )
+
+
+class ProjectList(msgspec.Struct, frozen=True):
+    """`GET /projects`."""
+
+    projects: list[WireProject]
+
+
+class PrunableVersion(WireVersion, frozen=True, rename="camel"):
+    """A version that pruning would remove, and the file that it is one of."""
+
+    file: str
+
+
+class Prunable(msgspec.Struct, frozen=True):
+    """`GET …/prunable`: what pruning would remove now, and the bytes that it would free."""
+
+    versions: list[PrunableVersion]
+    size: int
+
+    @classmethod
+    def of(cls, pruned: Pruned) -> "Prunable":
+        """The versions in words of the wire."""
+        versions = [
+            PrunableVersion(**msgspec.structs.asdict(WireVersion.of(one)), file=one.file.value)
+            for one in pruned.versions
+        ]
+        return cls(versions, pruned.size)
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Every error: one sentence, and for a refused lock the lock that is held."""
+    """Every error: one sentence, for a refused lock the lock that is held, for a kept upload the version that it is."""
 
     error: str
     lock: WireLock | None = None
+    rescued: bool = False
+    version: int | None = None
+
+
+class RestoreOrder(msgspec.Struct, frozen=True):
+    """The body of `POST …/restore`."""
+
+    version: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Envelope(msgspec.Struct, frozen=True):

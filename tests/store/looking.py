@@ -13,7 +13,7 @@ from attrs import frozen
 
 from mneme import times
 from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, digest
-from mneme.store import layout, lockfile
+from mneme.store import Store, layout, lockfile
 
 ANA, BEN, EVE = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b"), ClientId("eve-8c9d0e1f")
 NOW = Millis(1_770_217_200_000)
@@ -36,6 +36,12 @@ class Seen:
     lock: Lock | None
     tokens: tuple[int, ...]
     kept: frozenset[int]
+
+
+def content_of(store: Store, project: ProjectId, number: int) -> bytes | None:
+    """The content of a version, None if there is no such version."""
+    kept = store.kept(project, number)
+    return kept.content if kept else None
 
 
 def directory_of(root: Path, project: ProjectId) -> Path:

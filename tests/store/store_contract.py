@@ -31,7 +31,7 @@ from mneme.model import (
 )
 from mneme.store import Store
 from tests import plugin_files
-from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL
+from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL, content_of
 
 LOG, ENTITIES = FileName.LOG, FileName.ENTITIES
 LAST_MOMENT, EXPIRY = Millis(NOW + TTL - 1), Millis(NOW + TTL)
@@ -100,12 +100,11 @@ class StoreContract:
         assert store.heads(project, NOW) == ()
         assert [store.read(project, file, NOW) for file in FileName] == [None] * 5
         assert store.versions(project) == ()
-        assert store.content(project, 1) is None
+        assert content_of(store, project, 1) is None
         assert store.reap(project, NOW) is None
         store.recover(project)
         assert store.extend(project, ANA, NOW, TTL) == NotLocked()
         assert store.release(project, ANA, NOW) == NotLocked()
-        assert store.upload(project, Upload(LOG, b"x", ANA), NOW) == NotLocked()
         assert list(store.projects()) == []
         assert store.expired(NOW) == ()
 
@@ -143,7 +142,7 @@ class StoreContract:
         before = held.lock(ALPHA, NOW)
         assert before
         lock = lock_of(held.acquire(ALPHA, ANA, LAST_MOMENT, TTL))
-        assert lock == Lock(ANA, NOW, Millis(LAST_MOMENT + TTL), before.token)
+        assert lock == Lock(ANA, NOW, Millis(LAST_MOMENT + TTL), before.token, acquires=2)
         assert held.lock(ALPHA, EXPIRY) == lock
 
     def test_a_heartbeat_keeps_the_token(self, held: Store) -> None:
@@ -335,7 +334,7 @@ class StoreContract:
             (3, LOG, 4, after(1), after(2), BEN, Kind.UPLOAD, None),
             (4, LOG, 5, after(4), after(4), BEN, Kind.UPLOAD, 3),
         ]
-        contents = [held.content(ALPHA, number) for number in (1, 2, 3, 4)]
+        contents = [content_of(held, ALPHA, number) for number in (1, 2, 3, 4)]
         assert contents == [b"one", b"{}", b"two!", b"three"]
         assert [v.sha256 for v in held.versions(ALPHA)] == [digest(c) for c in contents if c is not None]
 
@@ -343,7 +342,7 @@ class StoreContract:
     def test_a_version_that_is_not_there_has_no_content(self, held: Store, number: int) -> None:
         """Whatever number is asked for."""
         held.upload(ALPHA, Upload(LOG, b"one", ANA), NOW)
-        assert held.content(ALPHA, number) is None
+        assert content_of(held, ALPHA, number) is None
 
     def test_a_base_is_the_version_that_the_client_itself_uploaded_last(self, held: Store) -> None:
         """What another client uploaded in between is not known to it."""

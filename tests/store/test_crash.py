@@ -43,6 +43,7 @@ from tests.store.looking import (
     ORG,
     TTL,
     Seen,
+    content_of,
     directory_of,
     leftovers,
     node_project,
@@ -293,7 +294,7 @@ class Trial:
         assert numbers == sorted(set(numbers))
         assert self.see(root).versions[: len(found.versions)] == found.versions
         for version in versions:
-            content = store.content(project, version.number)
+            content = content_of(store, project, version.number)
             assert content is not None
             assert digest(content) == version.sha256
 

@@ -40,6 +40,7 @@ from tests.store.looking import (
     NOW,
     ORG,
     TTL,
+    content_of,
     directory_of,
     journal_path,
     leftovers,
@@ -163,7 +164,7 @@ class TestReading:
             store.heads(project, NOW)
             store.read(project, LOG, NOW)
             store.versions(project)
-            store.content(project, 1)
+            content_of(store, project, 1)
             store.extend(project, ANA, NOW, TTL)
             store.release(project, ANA, NOW)
             store.upload(project, Upload(LOG, b"x", ANA), NOW)
@@ -181,7 +182,7 @@ class TestReading:
         store.read(ALPHA, LOG, NOW)
         store.lock(ALPHA, NOW)
         store.versions(ALPHA)
-        store.content(ALPHA, 1)
+        content_of(store, ALPHA, 1)
         store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW)
         assert everything(root) == before
 
@@ -263,7 +264,7 @@ class TestNodeData:
             assert [(v.number, v.file.value, v.kind, v.client, v.base) for v in versions] == [
                 (number, name, Kind.FOUND, None, None) for number, name in enumerate(NAMES, start=1)
             ]
-            assert [store.content(ALPHA, v.number) for v in versions] == list(contents.values())
+            assert [content_of(store, ALPHA, v.number) for v in versions] == list(contents.values())
             store = DiskStore(root)
         assert {name: (node / name).stat().st_ino for name in NAMES} == inodes
 
@@ -303,7 +304,7 @@ class TestNodeData:
         store = DiskStore(root)
         head = head_of(store.upload(ALPHA, Upload(LOG, b"new\n", ANA), Millis(NOW - 10 * 86_400_000)))
         assert head.version == 2
-        assert store.content(ALPHA, 1) == contents["log.jsonl"]
+        assert content_of(store, ALPHA, 1) == contents["log.jsonl"]
         assert head.mtime == store.versions(ALPHA)[0].mtime + 1
 
     def test_an_upload_of_what_was_found_changes_nothing(
@@ -503,7 +504,7 @@ class TestHandEdits:
         content, newest = self.edited(store)
         assert (content, newest.kind, newest.number) == (b"by hand\n", Kind.FOUND, 2)
         assert newest.mtime == (alpha / "log.jsonl").stat().st_mtime_ns // 1_000_000
-        assert store.content(ALPHA, 2) == b"by hand\n"
+        assert content_of(store, ALPHA, 2) == b"by hand\n"
 
     @pytest.mark.parametrize("restarted", [False, True])
     def test_a_file_replaced_by_another(
@@ -515,7 +516,7 @@ class TestHandEdits:
         store = DiskStore(root) if restarted else store
         content, newest = self.edited(store)
         assert (content, newest.kind, newest.number) == (b"by hand\n", Kind.FOUND, 2)
-        assert [store.content(ALPHA, number) for number in (1, 2)] == [b"one\n", b"by hand\n"]
+        assert [content_of(store, ALPHA, number) for number in (1, 2)] == [b"one\n", b"by hand\n"]
 
     def test_an_edit_of_the_same_size_within_the_same_millisecond(
         self, store: DiskStore, alpha: Path
@@ -545,7 +546,7 @@ class TestHandEdits:
         store = DiskStore(root) if restarted else store
         assert store.heads(ALPHA, NOW) == ()
         assert store.read(ALPHA, LOG, NOW) is None
-        assert store.content(ALPHA, 1) == b"one\n"
+        assert content_of(store, ALPHA, 1) == b"one\n"
         head = head_of(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW))
         assert (head.version, head.mtime) == (2, NOW + 1)
         assert self.edited(store)[0] == b"one\n"
@@ -607,16 +608,16 @@ class TestHandEdits:
         (alpha / "log.jsonl").write_bytes(b"by hand\n")
         store.heads(ALPHA, NOW)
         with pytest.raises(DamagedVersion, match="no longer holds what was accepted as version 1"):
-            store.content(ALPHA, 1)
-        assert store.content(ALPHA, 2) == b"by hand\n"
+            content_of(store, ALPHA, 1)
+        assert content_of(store, ALPHA, 2) == b"by hand\n"
         assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW), Accepted)
-        assert [store.content(ALPHA, number) for number in (2, 3)] == [b"by hand\n", b"two\n"]
+        assert [content_of(store, ALPHA, number) for number in (2, 3)] == [b"by hand\n", b"two\n"]
 
     def test_an_upload_over_a_hand_edit_keeps_the_edit(self, store: DiskStore, alpha: Path) -> None:
         """What nobody had fetched yet is in the history."""
         (alpha / "log.jsonl").write_bytes(b"by hand\n")
         assert head_of(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)).version == 3
-        assert store.content(ALPHA, 2) == b"by hand\n"
+        assert content_of(store, ALPHA, 2) == b"by hand\n"
 
     def test_an_upload_of_what_the_edit_says_is_no_new_version(self, store: DiskStore, alpha: Path) -> None:
         """The edit is taken in, and the upload is identical to it."""

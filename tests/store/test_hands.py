@@ -9,6 +9,7 @@ import pytest
 from mneme.errors import UnsafePath
 from mneme.model import Accepted, ClientId, FileName, Kind, Millis, ProjectId, Upload
 from mneme.store.disk import DiskStore
+from tests.store.looking import content_of
 
 ALPHA = ProjectId("alpha")
 ANA = ClientId("ana-0a1b2c3d")
@@ -68,7 +69,9 @@ def test_an_edit_while_an_upload_is_written_stays_in_history(
     assert document
     assert document.content == b"two"
     found = [v for v in store.versions(ALPHA) if v.kind is Kind.FOUND]
-    assert [store.content(ALPHA, v.number) for v in found] == [b"one and by hand" if in_place else b"by hand"]
+    assert [content_of(store, ALPHA, v.number) for v in found] == [
+        b"one and by hand" if in_place else b"by hand"
+    ]
     again = DiskStore(tmp_path).read(ALPHA, FileName.LOG, NOW)
     assert again
     assert again.content == b"two"
@@ -96,7 +99,7 @@ def test_a_project_that_is_restored_while_the_server_runs_goes_on_from_there(
     put(store, b"two")
     os.system(f"rm -rf {project}; cp -a {kept} {project}")  # noqa: S605 - likewise
     put(store, b"three")
-    contents = [store.content(ALPHA, version.number) for version in store.versions(ALPHA)]
+    contents = [content_of(store, ALPHA, version.number) for version in store.versions(ALPHA)]
     assert contents == [b"one", b"three"]
 
 
@@ -127,7 +130,7 @@ def test_the_journal_may_be_saved_by_an_editor_that_drops_the_last_line_break(
     journal.write_bytes(journal.read_bytes().removesuffix(b"\n"))
     again = DiskStore(tmp_path)
     put(again, b"two")
-    assert [again.content(ALPHA, v.number) for v in again.versions(ALPHA)] == [b"one", b"two"]
+    assert [content_of(again, ALPHA, v.number) for v in again.versions(ALPHA)] == [b"one", b"two"]
 
 
 def test_a_journal_that_was_removed_costs_no_content(store: DiskStore, tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_an_edit_right_after_an_upload_reached_the_head_is_no_version_of_it(
     assert document.content == (b"two by hand" if in_place else b" by hand")
     put(store, b"three")
     (found,) = [v for v in store.versions(ALPHA) if v.kind is Kind.FOUND]
-    assert store.content(ALPHA, found.number) == document.content
+    assert content_of(store, ALPHA, found.number) == document.content
 
 
 def test_a_head_removed_right_after_an_upload_reached_it_is_no_fault(
@@ -183,7 +186,7 @@ def test_a_head_removed_right_after_an_upload_reached_it_is_no_fault(
 
     monkeypatch.setattr(Path, "rename", renaming)
     put(store, b"two")
-    assert store.content(ALPHA, 2) == b"two"
+    assert content_of(store, ALPHA, 2) == b"two"
     assert store.heads(ALPHA, NOW) == ()
 
 

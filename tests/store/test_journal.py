@@ -11,8 +11,9 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from mneme.model import ClientId, FileName, Kind, Lock, Millis, Version, digest
 from mneme.store.journal import Journal
+from mneme.store.ledger import Base, LockGranted
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
-from tests.store.looking import ANA, BEN, NOW, TTL
+from tests.store.looking import ANA, BEN, NOW
 
 instants = st.integers(-62_135_596_800_000, 253_402_300_799_999).map(Millis)
 clients = st.text(max_size=200).filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t)).map(ClientId)
@@ -36,16 +37,16 @@ def path(tmp_path: Path) -> Path:
 def written(path: Path) -> Journal:
     """A journal of two versions and a lock."""
     journal = Journal(path)
-    journal.add_version(version(1))
-    journal.add_lock(Lock(ANA, NOW, Millis(NOW + TTL), 5))
-    journal.add_version(version(2, FileName.ENTITIES, None))
+    journal.add(version(1))
+    journal.add(LockGranted(5, ANA, NOW))
+    journal.add(version(2, FileName.ENTITIES, None))
     return journal
 
 
 def test_a_journal_that_is_not_there_is_empty(path: Path) -> None:
     """And is not made by being looked at."""
     journal = Journal(path)
-    assert (journal.read_versions(), journal.last_number, journal.last_token) == ((), 0, 0)
+    assert (journal.read_versions(), journal.ledger.last_number, journal.ledger.last_token) == ((), 0, 0)
     assert not path.exists()
     assert Journal(path / "of" / "nothing").read_versions() == ()
 
@@ -56,9 +57,13 @@ def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
     assert (
         again.read_versions() == written.read_versions() == (version(1), version(2, FileName.ENTITIES, None))
     )
-    assert again.newest == written.newest == {v.file: v for v in again.read_versions()}
-    assert (again.last_number, again.last_token) == (written.last_number, written.last_token) == (2, 5)
-    assert again.bases == written.bases == {(ANA, FileName.LOG): 1}
+    assert again.ledger.newest == written.ledger.newest == {v.file: v for v in again.read_versions()}
+    assert (
+        (again.ledger.last_number, again.ledger.last_token)
+        == (written.ledger.last_number, written.ledger.last_token)
+        == (2, 5)
+    )
+    assert again.ledger.base(ANA, FileName.LOG) == written.ledger.base(ANA, FileName.LOG) == Base(version(1))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -82,12 +87,12 @@ def test_every_value_survives(tmp_path: Path, one: Version, lock: Lock) -> None:
     path = tmp_path / "journal.jsonl"
     path.unlink(missing_ok=True)
     journal = Journal(path)
-    journal.add_lock(lock)
-    journal.add_version(one)
+    journal.add(LockGranted.of(lock))
+    journal.add(one)
     with capturedLogs() as events:
         again = Journal(path)
     assert events == []
-    assert (again.read_versions(), again.last_token) == ((one,), lock.token)
+    assert (again.read_versions(), again.ledger.last_token) == ((one,), lock.token)
 
 
 def test_a_torn_tail_is_cut_off_at_every_length(path: Path, written: Journal) -> None:
@@ -102,8 +107,12 @@ def test_a_torn_tail_is_cut_off_at_every_length(path: Path, written: Journal) ->
         assert event["log_level"] is LogLevel.warn
         assert formatEvent(event) == f"Cut half a line off the end of {path}: a crash left it"
         assert path.read_bytes() == whole[:start]
-        assert (journal.read_versions(), journal.last_number, journal.last_token) == ((version(1),), 1, 5)
-        journal.add_version(version(2))
+        assert (journal.read_versions(), journal.ledger.last_number, journal.ledger.last_token) == (
+            (version(1),),
+            1,
+            5,
+        )
+        journal.add(version(2))
         with capturedLogs() as events:
             assert Journal(path).read_versions() == (version(1), version(2))
         assert events == []
@@ -111,7 +120,7 @@ def test_a_torn_tail_is_cut_off_at_every_length(path: Path, written: Journal) ->
 
 def test_a_torn_only_line_is_cut_off_at_every_length(path: Path) -> None:
     """The very first line too."""
-    Journal(path).add_version(version(1))
+    Journal(path).add(version(1))
     whole = path.read_bytes()
     for length in range(1, len(whole) - 1):
         path.write_bytes(whole[:length])
@@ -127,7 +136,7 @@ def test_a_last_line_without_its_line_break_is_whole(path: Path, written: Journa
         journal = Journal(path)
     assert events == []
     assert path.read_bytes() == whole
-    journal.add_version(version(3))
+    journal.add(version(3))
     assert Journal(path).read_versions() == (*known, version(3))
 
 
@@ -168,7 +177,7 @@ def test_a_line_that_cannot_be_read_is_passed_over(path: Path, written: Journal,
     assert event["log_level"] is LogLevel.warn
     assert str(formatEvent(event)).startswith(f"Passed over line 2 of {path}")
     assert journal.read_versions() == written.read_versions()
-    assert journal.last_token == written.last_token
+    assert journal.ledger.last_token == written.ledger.last_token
     assert path.read_bytes() == content
 
 
@@ -177,16 +186,16 @@ def test_no_token_comes_again_whichever_line_is_damaged(path: Path, damaged: int
     """A line that cannot be read may have been that of a lock: its token counts as given."""
     journal = Journal(path)
     for token in (1, 2, 3):
-        journal.add_lock(Lock(ANA, NOW, Millis(NOW + TTL), token))
+        journal.add(LockGranted(token, ANA, NOW))
     lines = path.read_bytes().splitlines(keepends=True)
     lines[damaged] = b"#" * (len(lines[damaged]) - 1) + b"\n"
     path.write_bytes(b"".join(lines))
-    assert Journal(path).last_token >= 3
+    assert Journal(path).ledger.last_token >= 3
 
 
 def test_a_field_of_a_later_version_of_this_server_is_passed_over(path: Path) -> None:
     """What is known of the line counts."""
-    Journal(path).add_version(version(1))
+    Journal(path).add(version(1))
     path.write_bytes(path.read_bytes().replace(b"{", b'{"merged":[1,2],', 1))
     assert Journal(path).read_versions() == (version(1),)
 
@@ -198,17 +207,17 @@ def test_an_append_that_fails_leaves_no_trace(
     """Whichever step fails, neither the file nor what is known of it has changed, and the next line is added."""
     before, known = path.read_bytes(), written.read_versions()
     with faults.failing() as clean:
-        written.add_version(version(3))
+        written.add(version(3))
     path.write_bytes(before)
     for at in fault.places(clean):
         if at > clean.last("fdatasync"):
             continue
         journal = Journal(path)
         with faults.failing(at, fault), pytest.raises(OSError, match=r"No space|Input/output"):
-            journal.add_version(version(3))
+            journal.add(version(3))
         assert path.read_bytes() == before
-        assert journal.last_number == 2
-        journal.add_version(version(3))
+        assert journal.ledger.last_number == 2
+        journal.add(version(3))
         assert Journal(path).read_versions() == (*known, version(3))
         path.write_bytes(before)
 
@@ -219,10 +228,10 @@ def test_a_kill_while_appending_leaves_the_line_whole_or_not_at_all(
     """Once the journal is opened again."""
     before, known = path.read_bytes(), written.read_versions()
     with faults.failing() as clean:
-        written.add_version(version(3, client=BEN))
+        written.add(version(3, client=BEN))
     for at in KILL.places(clean):
         path.write_bytes(before)
         journal = Journal(path)
         with faults.failing(at, KILL), pytest.raises(Killed):
-            journal.add_version(version(3, client=BEN))
+            journal.add(version(3, client=BEN))
         assert Journal(path).read_versions() in (known, (*known, version(3, client=BEN)))

@@ -35,7 +35,7 @@ from mneme.model import (
 from mneme.store import Store, layout
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
-from tests.store.looking import ANA, BEN, NOW, directory_of, leftovers, node_lock, node_project
+from tests.store.looking import ANA, BEN, NOW, content_of, directory_of, leftovers, node_lock, node_project
 
 SHARED = ProjectId("org_repo")
 PROJECTS = [ProjectId("alpha"), ProjectId("org/repo"), SHARED]
@@ -254,11 +254,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.versions(project) == tuple(state.versions)
         for number, content in state.accepted.items():
             if state.kept[number] == content:
-                assert self.store.content(project, number) == content
+                assert content_of(self.store, project, number) == content
             else:
                 with pytest.raises(DamagedVersion):
-                    self.store.content(project, number)
-        assert self.store.content(project, len(state.versions) + 1) is None
+                    content_of(self.store, project, number)
+        assert content_of(self.store, project, len(state.versions) + 1) is None
 
     @rule(project=projects)
     def recover(self, project: ProjectId) -> None:

@@ -9,13 +9,24 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.errors import DamagedVersion, DiskFull, UnsafePath
-from mneme.model import Accepted, FileName, Granted, Head, Lock, Millis, Upload, digest
+from mneme.model import Accepted, FileName, Granted, Head, Lock, Merging, Millis, Upload, digest
 from mneme.store import files, layout
-from mneme.store.project import DiskProject
+from mneme.store.disk_project import DiskProject
 from tests.store.faults import BROKEN, FULL, KILL, Fault, Faults, Killed
-from tests.store.looking import ANA, BEN, NOW, TTL, journal_lines, journal_path, node_lock, see
+from tests.store.looking import ALPHA, ANA, BEN, NOW, TTL, journal_lines, journal_path, node_lock, see
 
 LOG, ENTITIES = FileName.LOG, FileName.ENTITIES
+
+
+def opened(directory: Path) -> DiskProject:
+    """The project in `directory`."""
+    return DiskProject(directory, ALPHA, Merging())
+
+
+def content(project: DiskProject, number: int) -> bytes | None:
+    """The content of a version, None if there is no such version."""
+    kept = project.kept(number)
+    return kept.content if kept else None
 
 
 @pytest.fixture
@@ -28,7 +39,7 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def project(directory: Path) -> DiskProject:
     """A project that Ana has locked, with one file."""
-    project = DiskProject(directory)
+    project = opened(directory)
     project.acquire(ANA, NOW, TTL)
     project.upload(Upload(LOG, b"one\n", ANA), NOW)
     return project
@@ -156,7 +167,7 @@ class TestRecovery:
         self.crash(project, faults, "rename", Upload(LOG, b"two\n", ANA))
         assert (directory / "log.jsonl").read_bytes() == b"one\n"
         with capturedLogs() as events:
-            again = DiskProject(directory)
+            again = opened(directory)
         [text] = [str(formatEvent(event)) for event in events]
         assert text == f"Rolled {directory / 'log.jsonl'} forward to version 2"
         assert again.heads(NOW) == (Head(LOG, 2, 4, Millis(NOW + 1)),)
@@ -169,7 +180,7 @@ class TestRecovery:
         self.crash(project, faults, "fdatasync", Upload(ENTITIES, b"{}", ANA))
         with journal_path(directory).open("r+b") as journal:
             journal.truncate(journal.seek(0, os.SEEK_END) - 9)
-        again = DiskProject(directory)
+        again = opened(directory)
         assert [head.file for head in again.heads(NOW)] == [LOG]
         assert sorted(p.name for p in (directory / layout.HISTORY).iterdir()) == [
             "00000001-log.jsonl",
@@ -184,8 +195,8 @@ class TestRecovery:
         """A recovery that was itself cut short is done again."""
         self.crash(project, faults, "rename", Upload(LOG, b"two\n", ANA))
         with faults.failing(0, KILL), pytest.raises(Killed):
-            DiskProject(directory)
-        assert DiskProject(directory).heads(NOW) == DiskProject(directory).heads(NOW)
+            opened(directory)
+        assert opened(directory).heads(NOW) == opened(directory).heads(NOW)
         assert see(directory).heads == {"log.jsonl": b"two\n"}
 
     @pytest.mark.parametrize("edit", ["in place", "by rename"])
@@ -197,10 +208,10 @@ class TestRecovery:
         if edit == "by rename":
             (directory / "log.jsonl").unlink()
         (directory / "log.jsonl").write_bytes(b"by hand\n")
-        again = DiskProject(directory)
+        again = opened(directory)
         document = again.read(LOG, NOW)
         assert document
-        kept = {again.content(version.number) for version in again.versions() if version.number > 1}
+        kept = {content(again, version.number) for version in again.versions() if version.number > 1}
         assert {b"two\n", b"by hand\n"} <= kept
         assert document.content in kept
 
@@ -209,7 +220,7 @@ class TestRecovery:
         (directory / f"{layout.LOCK}.0123{files.TEMPORARY}").write_text("{")
         for name in ("notes.tmp", "log.jsonl.bak", ".lock.json.damaged-01"):
             (directory / name).write_text("mine")
-        DiskProject(directory)
+        opened(directory)
         assert {path.name for path in directory.iterdir()} == {
             layout.LOCK,
             layout.HISTORY,
@@ -227,15 +238,15 @@ class TestHistory:
         """It is not the same as one that never was."""
         version_file(directory, 1).unlink()
         with pytest.raises(DamagedVersion, match=r"00000001-log\.jsonl"):
-            project.content(1)
-        assert project.content(2) is None
+            content(project, 1)
+        assert content(project, 2) is None
 
     def test_a_version_that_is_a_link_is_not_followed(self, directory: Path, project: DiskProject) -> None:
         """Even to the very content that it should have."""
         version_file(directory, 1).unlink()
         version_file(directory, 1).symlink_to(directory / "log.jsonl")
         with pytest.raises(DamagedVersion):
-            project.content(1)
+            content(project, 1)
 
     def test_where_nothing_links_a_version_is_copied(
         self, directory: Path, project: DiskProject, monkeypatch: pytest.MonkeyPatch
@@ -251,7 +262,7 @@ class TestHistory:
         assert (directory / "log.jsonl").stat().st_mtime_ns == (NOW + 5) * 1_000_000
         (directory / "log.jsonl").write_bytes(b"by hand\n")
         project.heads(NOW)
-        assert [project.content(number) for number in (2, 3)] == [b"two\n", b"by hand\n"]
+        assert [content(project, number) for number in (2, 3)] == [b"two\n", b"by hand\n"]
 
 
 class TestFullDisk:
@@ -278,7 +289,7 @@ class TestFullDisk:
             assert project.lock(NOW) is None
             with pytest.raises(DiskFull), files.naming_disk_full():
                 project.acquire(BEN, NOW, TTL)
-        assert isinstance(DiskProject(project._directory).acquire(BEN, NOW, TTL), Granted)
+        assert isinstance(opened(project._directory).acquire(BEN, NOW, TTL), Granted)
 
 
 class TestOpening:
@@ -287,7 +298,7 @@ class TestOpening:
     def test_a_directory_that_others_may_enter_is_closed(self, directory: Path) -> None:
         """As the Node server left it."""
         directory.chmod(0o755)
-        DiskProject(directory)
+        opened(directory)
         assert directory.stat().st_mode & 0o777 == 0o700
 
     @pytest.mark.parametrize("kind", ["link", "file"])
@@ -299,7 +310,7 @@ class TestOpening:
         else:
             place.write_text("hello")
         with pytest.raises(UnsafePath, match="put a directory there"):
-            DiskProject(place)
+            opened(place)
 
     def test_a_lock_file_is_read_once_while_nobody_changes_it(
         self, directory: Path, project: DiskProject, faults: Faults

@@ -18,6 +18,7 @@ from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
 from mneme.work import ImmediateWorker, Worker
+from tests.keeping import KEEP_ALL
 
 NOW = 1_770_217_200.0
 """2026-02-04T15:00:00.000Z, in seconds."""
@@ -59,7 +60,9 @@ class Stub:
         self.clock = Clock()
         self.clock.advance(NOW)
         self.store = MemoryStore() if store is None else store
-        self.sync = SyncService(self.clock, ImmediateWorker() if worker is None else worker, self.store, TTL)
+        self.sync = SyncService(
+            self.clock, ImmediateWorker() if worker is None else worker, self.store, TTL, KEEP_ALL
+        )
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local)
         self.front = Front(self.clock, self.sync, policy)
         self._treq: Any = StubTreq(self.front)

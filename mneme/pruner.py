@@ -1,0 +1,37 @@
+"""The timer that thins out the history of projects, in the background: what goes is said by `mneme.retention`."""
+
+from twisted.internet.interfaces import IReactorTime
+
+from mneme.rounds import Rounds
+from mneme.service import SyncService
+
+FIRST = 300.0
+"""Seconds from the start to the first round: a server that is restarted daily has to prune too."""
+INTERVAL = 3600.0
+"""Seconds between two rounds."""
+
+
+class Pruner(Rounds):
+    """Prunes every `INTERVAL` seconds for as long as it runs."""
+
+    def __init__(self, clock: IReactorTime, sync: SyncService) -> None:
+        super().__init__(clock, INTERVAL, self._prune, "prune the history of projects", FIRST)
+        self._sync = sync
+
+    async def _prune(self) -> None:
+        async for one in self._sync.prune():
+            self._log.info(
+                "Pruned {amount} of the history of {project}",
+                amount=f"{_counted(len(one.versions))} ({_measured(one.size)})",
+                project=str(one.project),
+                versions=len(one.versions),
+                size=one.size,
+            )
+
+
+def _counted(versions: int) -> str:
+    return "1 version" if versions == 1 else f"{versions} versions"
+
+
+def _measured(size: int) -> str:
+    return f"{size / 1_000_000:.1f} MB" if size >= 1_000_000 else f"{size / 1_000:.1f} kB"

@@ -1,0 +1,65 @@
+"""Timers that outlive whatever happens in their rounds."""
+
+from collections.abc import Awaitable, Callable
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+
+class Rounds(Service):
+    """Makes a round every `interval` seconds for as long as it runs, whatever a round comes to.
+
+    The first one comes `first` seconds after the start, or after one interval. A round that takes longer than the
+    interval is waited for. One that fails is logged: it could not do `what`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        interval: float,
+        make_round: Callable[[], Awaitable[None]],
+        what: str,
+        first: float | None = None,
+    ) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._first = interval if first is None else first
+        self._make_round = make_round
+        self._what = what
+        self._loop = LoopingCall(self._round)
+        self._loop.clock = clock
+        self._before_first: IDelayedCall | None = None
+        self._stopped: Deferred[LoopingCall] | None = None
+
+    def startService(self) -> None:
+        """Begin; nothing runs while the server is still starting."""
+        super().startService()
+        self._before_first = self._clock.callLater(self._first, self._begin)
+
+    async def stopService(self) -> None:
+        """Stop, and wait for a round under way."""
+        super().stopService()
+        if self._before_first and self._before_first.active():
+            self._before_first.cancel()
+        if self._stopped and self._loop.running:
+            self._loop.stop()
+            await self._stopped
+
+    def _begin(self) -> None:
+        self._stopped = self._loop.start(self._interval)
+
+    def _round(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._outlived())
+
+    async def _outlived(self) -> None:
+        try:
+            await self._make_round()
+        except Exception:  # noqa: BLE001 - LoopingCall stops for good after its first exception
+            self._log.failure(
+                "Could not {what}; trying again in {seconds} s", what=self._what, seconds=self._interval
+            )

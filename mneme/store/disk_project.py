@@ -1,0 +1,325 @@
+"""A project on disk: where its lock, its heads and its history lie, and how they get there.
+
+Plain blocking code for one caller at a time; the lane of the project sees to that. A head is a hard link to its newest
+version, so that accepting a version writes its content once and frees nothing.
+
+A version becomes the head in this order, and a crash after any step leaves the old head or the new one:
+
+1. the content goes to `.<file>.next`, beside the head, and is synced, the directory too;
+2. a second link to it, `.history/<number>-<file>`, is made and synced;
+3. a line in the journal commits it;
+4. `.<file>.next` is renamed to the head.
+
+Opening a project finishes step 4 if step 3 was reached, and removes the traces of steps 1 and 2 if it was not. Without
+`.<file>.next` nothing in the history is ever removed: then it was committed, and it is the journal that was damaged.
+What is found at a head, or kept beside it, is committed likewise by way of `.<file>.kept`, and the head stays as it is.
+"""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from mneme.errors import DamagedVersion, UnsafePath
+from mneme.model import FileName, Head, Kind, Lock, Merging, Millis, ProjectId, Version, digest
+from mneme.store import files, layout, lockfile
+from mneme.store.journal import Journal
+from mneme.store.ledger import Entry, Ledger
+from mneme.store.project import Project, Seen
+
+_COARSE_MS = 2000
+"""The coarsest mtimes of a file system in use, in milliseconds."""
+
+
+@frozen
+class _Looked(Seen):
+    """What was seen at a head, and the mark that it had then."""
+
+    mark: files.Mark
+
+
+class DiskProject(Project):
+    """A project whose directory exists."""
+
+    _log = Logger()
+    _name: ProjectId
+
+    def __init__(self, directory: Path, name: ProjectId, merging: Merging) -> None:
+        """Open the project in `directory` and recover it from a crash; `UnsafePath` if that is no directory."""
+        self.merging = merging
+        self._name = name
+        self._directory = directory
+        self._history = directory / layout.HISTORY
+        self._lock_path = directory / layout.LOCK
+        self._seen: dict[FileName, _Looked] = {}
+        self._lock: tuple[files.Mark, Lock] | None = None
+        self._inode = check_directory(directory)
+        self._check_history()
+        self._journal = Journal(self._history / layout.JOURNAL)
+        self._recover()
+
+    def is_current(self) -> bool:
+        """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand."""
+        inode = check_directory(self._directory)
+        self._check_history()
+        return inode == self._inode and self._journal.is_current()
+
+    def _check_history(self) -> None:
+        if self._history.is_symlink():
+            raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
+
+    # Locks
+
+    def last_lock(self) -> Lock | None:
+        """See `Project`. A lock file that holds no lock is set aside."""
+        state = files.look(self._lock_path)
+        if self._lock and state and self._lock[0] == files.mark(state):
+            return self._lock[1]
+        self._lock = None
+        found = files.read(self._lock_path)
+        lock = lockfile.decode(found[0]) if found else None
+        if found and lock:
+            self._lock = (files.mark(found[1]), lock)
+        elif files.exists(self._lock_path):
+            self._set_aside(self._lock_path)
+        return lock
+
+    # History
+
+    @property
+    def ledger(self) -> Ledger:
+        """See `Project`."""
+        return self._journal.ledger
+
+    def versions(self) -> tuple[Version, ...]:
+        """See `Store`; what was deleted by hand, or half pruned, is none any more."""
+        there = {number for number, _ in layout.numbered(self._history)}
+        return tuple(version for version in self._journal.read_versions() if version.number in there)
+
+    def _version_content(self, version: Version) -> bytes | None:
+        path = self._version_path(version)
+        found = files.read(path)
+        if found is None:
+            return None
+        if digest(found[0]) != version.sha256:
+            raise DamagedVersion(
+                f"{path} no longer holds what was accepted as version {version.number}: it was changed by hand"
+            )
+        return found[0]
+
+    def _add(self, entry: Entry) -> None:
+        files.make_directory(self._history)
+        self._journal.add(entry)
+
+    def _jot(self, entry: Entry) -> None:
+        files.make_directory(self._history)
+        self._journal.jot(entry)
+
+    def _remove(self, versions: tuple[Version, ...]) -> None:
+        for version in versions:
+            self._version_path(version).unlink(missing_ok=True)
+        if versions or self._journal.wants_compaction:
+            self._journal.compact({version.number for version in versions})
+            self._skip_unknown_numbers()
+
+    # How a head is looked at, and how one is made
+
+    def _see(
+        self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
+    ) -> _Looked | None:
+        path = self._directory / file.value
+        state = files.look(path)
+        if state is None:
+            self._seen.pop(file, None)
+            return None
+        known = self._known(file, state) if trusting else None
+        if known:
+            return known
+        files.close_to_others(path, state)
+        found = files.read(path)
+        if found is None:
+            return None
+        content, state = found
+        newest = self.ledger.newest.get(file)
+        if newest is None or newest.sha256 != digest(content):
+            if not taking_in:
+                head = Head(file, 0, state.st_size, files.millis(state))
+                return _Looked(head, digest(content), files.mark(state))
+            newest = self._take_in(file, content, state, now)
+        return self._remember(newest, state)
+
+    def _known(self, file: FileName, state: os.stat_result) -> _Looked | None:
+        seen = self._seen.get(file)
+        if seen:
+            return seen if seen.mark == files.mark(state) else None
+        newest = self.ledger.newest.get(file)
+        return self._remember(newest, state) if newest and self._is_linked(newest, state) else None
+
+    def _is_linked(self, version: Version, head: os.stat_result) -> bool:
+        """Whether a head is the very file of its version, unwritten since: then there is no need to read it."""
+        ours = files.look(self._version_path(version))
+        unwritten = (version.size, version.mtime) == (head.st_size, _told_mtime(version, head))
+        return ours is not None and ours.st_ino == head.st_ino and unwritten
+
+    def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
+        version = Version(
+            number=self.ledger.last_number + 1,
+            file=file,
+            sha256=digest(content),
+            size=len(content),
+            time=now,
+            mtime=files.millis(state),
+            client=None,
+            kind=Kind.FOUND,
+            base=None,
+        )
+        self._keep(version, content, state.st_mtime_ns)
+        return version
+
+    def _head_content(self, file: FileName) -> bytes | None:
+        found = files.read(self._directory / file.value)
+        return found[0] if found else None
+
+    def _keep(self, version: Version, content: bytes, mtime_ns: int | None = None) -> None:
+        staged = self._kept_path(version.file)
+        self._commit(version, content, version.mtime * 1_000_000 if mtime_ns is None else mtime_ns, staged)
+        staged.unlink()
+
+    def _advance(self, version: Version, content: bytes) -> Head:
+        self._commit(version, content, version.mtime * 1_000_000, self._next_path(version.file))
+        # What a person has put at the head in the meantime is taken in before it is replaced.
+        self._see(version.file, version.time)
+        return self._advance_head(version).head
+
+    def _commit(self, version: Version, content: bytes, mtime_ns: int, staged: Path) -> None:
+        """Make a version durable. Whenever it is in the history without being committed, `staged` is there, too."""
+        files.make_directory(self._history)
+        files.write_new(staged, content, mtime_ns)
+        files.sync_directory(self._directory)
+        files.link(staged, self._version_path(version))
+        files.sync_directory(self._history)
+        self._journal.add(version)
+
+    def _advance_head(self, version: Version) -> _Looked:
+        """Put a committed version in the place of the head."""
+        head = self._directory / version.file.value
+        if head.is_dir() and not head.is_symlink():
+            self._set_aside(head)
+        ours = self._next_path(version.file).lstat()
+        self._next_path(version.file).rename(head)
+        state = files.look(head)
+        if state and files.same_content(state, ours):
+            return self._remember(version, state)
+        # A person was quicker; what they did is seen when the head is next looked at.
+        self._seen.pop(version.file, None)
+        return _seen_as(version, ours)
+
+    def _remember(self, version: Version, state: os.stat_result) -> _Looked:
+        self._seen[version.file] = _seen_as(version, state)
+        return self._seen[version.file]
+
+    def _version_path(self, version: Version) -> Path:
+        return layout.version_path(self._history, version.number, version.file)
+
+    def _kept_path(self, file: FileName) -> Path:
+        return layout.kept_path(self._directory, file)
+
+    def _next_path(self, file: FileName) -> Path:
+        return layout.next_path(self._directory, file)
+
+    # The lock file
+
+    def _write_lock(self, lock: Lock) -> None:
+        files.replace(self._lock_path, lockfile.encode(lock))
+
+    def _remove_lock(self) -> None:
+        self._lock_path.unlink(missing_ok=True)
+        files.sync_directory(self._directory)
+
+    def _set_aside(self, path: Path) -> None:
+        """Take what lies in the way of a file out of it, without losing it."""
+        aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+        path.rename(aside)
+        state = files.look(aside)
+        if state:
+            files.close_to_others(aside, state)
+        self._log.warn(
+            "{path} is in the way, holding nothing to be read: moved to {aside}", path=path, aside=aside
+        )
+
+    # Recovery
+
+    def _recover(self) -> None:
+        for name in os.listdir(self._directory):
+            if name.endswith(files.TEMPORARY) and name.startswith(layout.LOCK):
+                (self._directory / name).unlink()
+        for file in FileName:
+            for staged in (self._next_path(file), self._kept_path(file)):
+                if files.exists(staged):
+                    self._finish_or_drop(file, staged)
+        self._skip_unknown_numbers()
+
+    def _finish_or_drop(self, file: FileName, staged: Path) -> None:
+        """Bring a staged version to its end if the journal has it; else nobody was told of it."""
+        found = files.read(staged)
+        newest = self.ledger.newest.get(file)
+        committed = found is not None and newest is not None and newest.sha256 == digest(found[0])
+        if found and not committed:
+            self._drop_uncommitted(file, found[0])
+        if newest and committed and staged == self._next_path(file) and self._head_is_ours(file):
+            self._advance_head(newest)
+            self._log.info(
+                "Rolled {file} forward to version {n}", file=self._directory / file.value, n=newest.number
+            )
+        else:
+            files.clear(staged)
+
+    def _drop_uncommitted(self, file: FileName, content: bytes) -> None:
+        """Remove what is in the history of a staged version: it would have the highest number."""
+        number, name = max(layout.numbered(self._history), default=(0, ""))
+        version = layout.version_path(self._history, number, file)
+        if number > self.ledger.last_number and name == version.name:
+            there = files.read(version)
+            if there and there[0] == content:
+                version.unlink()
+
+    def _skip_unknown_numbers(self) -> None:
+        """What else is in the history without being in the journal was committed, and the journal has lost lines."""
+        highest = max((number for number, _ in layout.numbered(self._history)), default=0)
+        if highest > self.ledger.last_number:
+            self.ledger.last_number = highest
+            self._log.warn("The journal of {path} lacks versions up to {n}", path=self._directory, n=highest)
+
+    def _head_is_ours(self, file: FileName) -> bool:
+        """Whether nobody has edited the head by hand since the crash, so that nothing is lost by replacing it."""
+        found = files.read(self._directory / file.value)
+        return found is None or digest(found[0]) in {
+            version.sha256 for version in self._journal.read_versions() if version.file is file
+        }
+
+
+def _seen_as(version: Version, state: os.stat_result) -> _Looked:
+    head = Head(version.file, version.number, state.st_size, _told_mtime(version, state))
+    return _Looked(head, version.sha256, files.mark(state))
+
+
+def _told_mtime(version: Version, state: os.stat_result) -> Millis:
+    """The mtime that clients are told: the file's own, or where a file system keeps whole seconds, the version's."""
+    on_disk = files.millis(state)
+    rounded = state.st_mtime_ns % 1_000_000_000 == 0 and 0 <= version.mtime - on_disk < _COARSE_MS
+    return version.mtime if rounded else on_disk
+
+
+def check_directory(directory: Path) -> int:
+    """Close a directory to other users, and return its inode; `UnsafePath` if it is none, or a link to one."""
+    state = directory.lstat()
+    if not stat.S_ISDIR(state.st_mode):
+        raise UnsafePath(
+            f"{directory} must be a directory, and symbolic links are not followed: put a directory there"
+        )
+    if stat.S_IMODE(state.st_mode) != files.DIRECTORY_MODE:
+        directory.chmod(files.DIRECTORY_MODE)
+    return state.st_ino

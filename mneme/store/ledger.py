@@ -1,0 +1,191 @@
+"""What the history of a project comes to: heads, bases, waiting uploads. Its entries are taken one by one, in order.
+
+Nothing here reads a clock or a disk. The journal keeps the entries; a ledger that takes them again is the same.
+"""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from attrs import frozen
+
+from mneme.model import ClientId, FileName, Kind, Lock, Millis, Place, Version
+
+MAX_WAITING = 64
+"""How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
+
+MAX_CANDIDATES = 16
+"""How many candidates a base has; of more, the newest are kept."""
+
+
+@frozen
+class LockGranted:
+    """A lock was newly granted, so that its token is never given again."""
+
+    token: int
+    client: ClientId
+    time: Millis
+
+    @classmethod
+    def of(cls, lock: Lock) -> "LockGranted":
+        """The entry for a lock."""
+        return cls(lock.token, lock.client, lock.acquired_at)
+
+
+@frozen
+class Listed:
+    """The list that a stock client asks for when it pulls was answered, for this acquire of this lock."""
+
+    token: int
+    acquires: int
+
+
+@frozen
+class BaseKnown:
+    """A client has, or if not `sure` may have, this version of its file."""
+
+    client: ClientId
+    version: Version
+    sure: bool
+    time: Millis
+
+
+@frozen
+class Settled:
+    """A waiting upload waits no longer, and no head was made for it.
+
+    It is `merged` if it added nothing to the head, else it cannot be merged.
+    """
+
+    version: Version
+    merged: bool
+
+
+Entry: TypeAlias = Version | LockGranted | Listed | BaseKnown | Settled
+
+
+@frozen
+class Base:
+    """Which version of a file a client last had.
+
+    `sure` is what it is known to have had; each of the `candidates`, oldest first, may have taken its place.
+    """
+
+    sure: Version | None = None
+    candidates: tuple[Version, ...] = ()
+
+    @property
+    def known(self) -> tuple[Version, ...]:
+        """All that it can be, oldest first."""
+        return (self.sure, *self.candidates) if self.sure else self.candidates
+
+    def is_surely(self, number: int) -> bool:
+        """Whether it can be this version and no other."""
+        return self.sure is not None and self.sure.number == number and not self.candidates
+
+    def holding(self, sha256: str) -> Version | None:
+        """The oldest that has this content."""
+        return next((version for version in self.known if version.sha256 == sha256), None)
+
+    def with_candidate(self, version: Version) -> "Base":
+        """The same, and it may also be this version."""
+        if any(version.number == one.number for one in self.known):
+            return self
+        return Base(self.sure, (*self.candidates, version)[-MAX_CANDIDATES:])
+
+
+class Ledger:
+    """The state of a project's history."""
+
+    def __init__(self) -> None:
+        self.newest: dict[FileName, Version] = {}
+        """The newest version of each file that became its head."""
+        self.latest_mtime: dict[FileName, Millis] = {}
+        """The latest mtime that any head of a file has had; an older file may have been put back by hand."""
+        self.waiting: dict[tuple[ClientId, FileName], Version] = {}
+        """The uploads that are yet to be merged, the newest of each client and file."""
+        self.unmerged: set[int] = set()
+        """The numbers of the versions whose content was never part of a head."""
+        self.last_number = 0
+        self.last_token = 0
+        self.last_lock: LockGranted | None = None
+        self.listed: Listed | None = None
+        self.last_seen: dict[ClientId, Millis] = {}
+        self._bases: dict[tuple[ClientId, FileName], Base] = {}
+        self._overtaken: set[int] = set()
+        """The waiting uploads whose clients have been sent something else since."""
+
+    def base(self, client: ClientId, file: FileName) -> Base:
+        """What is known of the client's base."""
+        return self._bases.get((client, file), Base())
+
+    def bases(self) -> Iterator[tuple[ClientId, Base]]:
+        """The bases of all clients."""
+        return ((client, base) for (client, _), base in self._bases.items())
+
+    def number_waiting(self, number: int) -> Version | None:
+        """The waiting upload of this number."""
+        return next((one for one in self.waiting.values() if one.number == number), None)
+
+    def take(self, entry: Entry) -> None:
+        """Go on by one entry."""
+        match entry:
+            case Version():
+                self._take_version(entry)
+            case LockGranted(token, client, time):
+                self.last_token = max(self.last_token, token)
+                self.last_lock = entry
+                self._see(client, time)
+            case Listed():
+                self.listed = entry
+            case BaseKnown(client, version, sure, time):
+                key = client, version.file
+                self._bases[key] = Base(version) if sure else self.base(*key).with_candidate(version)
+                if key in self.waiting:
+                    self._overtaken.add(self.waiting[key].number)
+                self._see(client, time)
+            case Settled(version, merged):
+                self._settle(version, merged)
+
+    def _take_version(self, version: Version) -> None:
+        self.last_number = max(self.last_number, version.number)
+        if version.place is Place.HEAD:
+            self.newest[version.file] = version
+            latest = self.latest_mtime.get(version.file, version.mtime)
+            self.latest_mtime[version.file] = max(version.mtime, latest)
+        if version.kind is Kind.MERGED:
+            for parent in filter(None, map(self.number_waiting, version.parents)):
+                self._settle(parent, merged=True)
+        elif version.client is not None and version.kind in (Kind.UPLOAD, Kind.RESCUED):
+            self._take_upload(version, version.client)
+
+    def _take_upload(self, version: Version, client: ClientId) -> None:
+        key = client, version.file
+        self._see(client, version.time)
+        self.waiting.pop(key, None)
+        if version.place is Place.WAITING:
+            self.waiting[key] = version
+            self._bound_waiting()
+        if version.place is Place.WAITING or version.kind is Kind.RESCUED:
+            self.unmerged.add(version.number)
+        else:
+            self._bases[key] = Base(version)
+
+    def _settle(self, version: Version, merged: bool) -> None:
+        if version.client is None:
+            return
+        key = version.client, version.file
+        if self.waiting.get(key) == version:
+            del self.waiting[key]
+        if merged:
+            self.unmerged.discard(version.number)
+            overtaken = version.number in self._overtaken
+            self._bases[key] = self.base(*key).with_candidate(version) if overtaken else Base(version)
+        self._overtaken.discard(version.number)
+
+    def _bound_waiting(self) -> None:
+        if len(self.waiting) > MAX_WAITING:
+            oldest = min(self.waiting, key=lambda key: self.waiting[key].number)
+            del self.waiting[oldest]
+
+    def _see(self, client: ClientId, time: Millis) -> None:
+        self.last_seen[client] = max(time, self.last_seen.get(client, time))

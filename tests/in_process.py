@@ -1,0 +1,279 @@
+"""The whole server in this process, on a fake clock and a real directory, spoken to in bytes and without sockets.
+
+Everything but the reactor, the threads and the sockets is what `twistd mneme` runs. What is sent is received at once,
+and answered before `sendall` returns. Time stands still but for what a request takes (`REQUEST_SECONDS`) and for what
+the test lets pass. The server can be stopped and started, or killed, at any moment between two requests.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from mneme.model import Merging, Millis
+from mneme.reaper import Reaper
+from mneme.service import SyncService
+from mneme.store.disk import DiskStore
+from mneme.web.auth import Keys
+from mneme.web.front import Front, Policy
+from mneme.web.site import Site
+from mneme.work import ImmediateWorker
+from tests.keeping import KEEP_ALL
+
+START = 1_773_133_200.0
+"""2026-03-10T09:00:00.000Z, in seconds."""
+
+TTL_SECONDS = 30 * 60.0
+REQUEST_SECONDS = 0.007
+MAX_BODY_BYTES = 10 * 1024 * 1024
+URL = "http://mneme.invalid:3847"
+
+_ADDRESS = IPv4Address("TCP", "192.0.2.7", 50000)
+_CURL = {"Host": "mneme.invalid:3847", "User-Agent": "curl/8.14.1", "Accept": "*/*"}
+
+
+class InProcess:
+    """One server on a data directory, which stays the same over restarts, as the time of day does.
+
+    `reaps` says whether the reaper runs; without it expired locks stay until somebody finds them. Whatever the server
+    logs as a fault is in `faults`.
+    """
+
+    url = URL
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keys: Sequence[str] = (),
+        merge: bool = True,
+        stock_push_help: bool = True,
+        reaps: bool = True,
+        ttl_seconds: float = TTL_SECONDS,
+    ) -> None:
+        self.directory = directory
+        self.ttl_seconds = ttl_seconds
+        self.faults: list[str] = []
+        self._keys = tuple(keys)
+        self._merge = merge
+        self._stock_push_help = stock_push_help
+        self._reaps = reaps
+        self._now = START
+        self._life: _Life | None = None
+        self._reachable = True
+        self.start()
+
+    # Time.
+
+    def now(self) -> float:
+        """The time of day, in seconds since 1970."""
+        return self._now
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass, in steps that are shorter than the server's shortest interval."""
+        end = self._now + seconds
+        while self._now < end:
+            step = min(5.0, end - self._now)
+            self._now = min(end, self._now + step)
+            if self._life:
+                self._life.clock.advance(self._now - self._life.clock.seconds())
+
+    # Coming and going.
+
+    def start(self) -> None:
+        """Build a server on what is on disk."""
+        assert self._life is None, "the server runs already"
+        self._life = _Life(self)
+
+    def stop(self) -> None:
+        """Stop as on SIGTERM: requests end, services stop, connections close."""
+        life = self._running()
+        with self._watched():
+            life.stop()
+        self._life = None
+
+    def kill(self) -> None:
+        """End as on SIGKILL: nothing is told, and nothing done, any more."""
+        self._life = None
+
+    def restart(self) -> None:
+        """Stop, and start again."""
+        self.stop()
+        self.start()
+
+    def kill_and_restart(self) -> None:
+        """Kill, and start again."""
+        self.kill()
+        self.start()
+
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """While this lasts, there is no way to the server; it runs on."""
+        self._reachable = False
+        try:
+            yield
+        finally:
+            self._reachable = True
+
+    # Requests.
+
+    def connect(self) -> InProcessConnection:
+        """A connection, as `StockClient` and `http.client` use one."""
+        if self._life is None or not self._reachable:
+            raise ConnectionRefusedError
+        return InProcessConnection(self, self._life)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        only: bool = False,
+    ) -> tuple[int, Any]:
+        """One request on a connection of its own, with the headers that curl sends, unless it is to have `only` these.
+
+        Status and JSON body (None when there is none). A server with keys is shown the first.
+        """
+        sent = dict(headers or {})
+        if not only:
+            sent = _CURL | ({"Authorization": f"Bearer {self._keys[0]}"} if self._keys else {}) | sent
+        if body is not None:
+            sent["Content-Length"] = str(len(body))
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
+        connection = self.connect()
+        connection.sendall("\r\n".join(lines).encode("latin-1") + (body or b""))
+        with http.client.HTTPResponse(connection, method=method) as response:  # type: ignore[arg-type]
+            response.begin()
+            raw = response.read()
+        connection.close()
+        return response.status, json.loads(raw) if raw else None
+
+    # For the parts below.
+
+    def is_alive(self, life: _Life) -> bool:
+        """Whether this is the server that runs now, and it can be reached."""
+        return self._life is life and self._reachable
+
+    def receive(self, life: _Life, protocol: Protocol, data: bytes) -> None:
+        """Let the server receive bytes, which takes a moment."""
+        self.let_pass(REQUEST_SECONDS)
+        with self._watched():
+            protocol.dataReceived(data)
+
+    def put_together(self, clock: Clock) -> tuple[SyncService, Front, Site, Reaper]:
+        """The parts of a server: the one place that knows how they are wired."""
+        store = DiskStore(self.directory, Merging(self._merge, MAX_BODY_BYTES))
+        ttl = Millis(round(self.ttl_seconds * 1000))
+        sync = SyncService(clock, ImmediateWorker(), store, ttl, KEEP_ALL)
+        front = Front(clock, sync, Policy(Keys(self._keys), helps_stock_push=self._stock_push_help))
+        return sync, front, Site(clock, front, MAX_BODY_BYTES), Reaper(clock, sync)
+
+    @property
+    def reaps(self) -> bool:
+        """Whether the reaper runs."""
+        return self._reaps
+
+    def _running(self) -> _Life:
+        assert self._life is not None, "the server does not run"
+        return self._life
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        def observe(event: LogEvent) -> None:
+            if "log_failure" in event:
+                failure: Failure = event["log_failure"]
+                self.faults.append(f"{formatEvent(event)}\n{failure.getTraceback()}")
+
+        globalLogPublisher.addObserver(observe)
+        try:
+            yield
+        finally:
+            globalLogPublisher.removeObserver(observe)
+
+
+class _Life:
+    """A server from its start to its end. The clock is its own, so that a dead server's timers are dead, too."""
+
+    def __init__(self, owner: InProcess) -> None:
+        self.clock = Clock()
+        self.clock.advance(owner.now())
+        self._sync, self._front, self.site, self._reaper = owner.put_together(self.clock)
+        self._reaps = owner.reaps
+        self._sync.startService()
+        if self._reaps:
+            self._reaper.startService()
+
+    def stop(self) -> None:
+        """Stop everything in the order in which `Server` does."""
+        self._end(self.site.close(0.5))
+        if self._reaps:
+            self._end(self._reaper.stopService())
+        self._end(self._sync.stopService())
+
+    def _end(self, coroutine: Any) -> None:
+        ended: list[object] = []
+        Deferred.fromCoroutine(coroutine).addBoth(ended.append)
+        self.clock.advance(1.0)
+        assert ended == [None], ended
+
+
+class _Transport(StringTransport):
+    def __init__(self) -> None:
+        super().__init__(peerAddress=_ADDRESS)
+
+    def loseWriteConnection(self) -> None:
+        """See `ITCPTransport`."""
+        self.loseConnection()
+
+
+class InProcessConnection:
+    """A client's end of a connection to a server in this process."""
+
+    def __init__(self, server: InProcess, life: _Life) -> None:
+        self._server = server
+        self._life = life
+        self._transport = _Transport()
+        self._protocol = life.site.buildProtocol(_ADDRESS)
+        self._protocol.makeConnection(self._transport)
+        self._open = True
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send, and have it answered."""
+        if self.is_over():
+            raise BrokenPipeError
+        self._server.receive(self._life, self._protocol, data)
+
+    def makefile(self, mode: Literal["rb"], /) -> BinaryIO:
+        """What was answered and not yet read."""
+        answered = self._transport.value()
+        self._transport.clear()
+        return BytesIO(answered)
+
+    def close(self) -> None:
+        """Hang up; a server that is no more does not notice."""
+        if self._open and self._server.is_alive(self._life):
+            self._protocol.connectionLost(Failure(ConnectionDone()))
+        self._open = False
+
+    def is_over(self) -> bool:
+        """Whether the server has closed the connection, or is gone."""
+        return not self._open or self._transport.disconnecting or not self._server.is_alive(self._life)
+
+
+Interruption = Callable[[InProcess], None]
