@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -21,7 +21,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mneme.model import Merging, Millis
@@ -75,6 +75,7 @@ class InProcess:
         self._now = START
         self._life: _Life | None = None
         self._reachable = True
+        self._observe = cast(ILogObserver, self._note_fault)
         self.start()
 
     # Time.
@@ -189,22 +190,22 @@ class InProcess:
         """Whether the reaper runs."""
         return self._reaps
 
+    def _note_fault(self, event: LogEvent) -> None:
+        if "log_failure" in event:
+            failure: Failure = event["log_failure"]
+            self.faults.append(f"{formatEvent(event)}\n{failure.getTraceback()}")
+
     def _running(self) -> _Life:
         assert self._life is not None, "the server does not run"
         return self._life
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        def observe(event: LogEvent) -> None:
-            if "log_failure" in event:
-                failure: Failure = event["log_failure"]
-                self.faults.append(f"{formatEvent(event)}\n{failure.getTraceback()}")
-
-        globalLogPublisher.addObserver(observe)
+        globalLogPublisher.addObserver(self._observe)
         try:
             yield
         finally:
-            globalLogPublisher.removeObserver(observe)
+            globalLogPublisher.removeObserver(self._observe)
 
 
 class _Life:
@@ -234,8 +235,21 @@ class _Life:
 
 
 class _Transport(StringTransport):
-    def __init__(self) -> None:
+    """A transport that tells of the end of the connection a moment later, by `end`."""
+
+    def __init__(self, clock: Clock) -> None:
         super().__init__(peerAddress=_ADDRESS)
+        self.end: Callable[[], None] = lambda: None
+        self._clock = clock
+
+    def loseConnection(self) -> None:
+        """See `ITransport`."""
+        super().loseConnection()
+        self._clock.callLater(0, self.end)
+
+    def abortConnection(self) -> None:
+        """See `ITCPTransport`."""
+        self.loseConnection()
 
     def loseWriteConnection(self) -> None:
         """See `ITCPTransport`."""
@@ -248,10 +262,12 @@ class InProcessConnection:
     def __init__(self, server: InProcess, life: _Life) -> None:
         self._server = server
         self._life = life
-        self._transport = _Transport()
+        self._transport = _Transport(life.clock)
         self._protocol = life.site.buildProtocol(_ADDRESS)
+        self._transport.end = self._end
         self._protocol.makeConnection(self._transport)
         self._open = True
+        self._ended = False
 
     def sendall(self, data: bytes, /) -> None:
         """Send, and have it answered."""
@@ -268,12 +284,14 @@ class InProcessConnection:
     def close(self) -> None:
         """Hang up; a server that is no more does not notice."""
         if self._open and self._server.is_alive(self._life):
-            self._protocol.connectionLost(Failure(ConnectionDone()))
+            self._end()
         self._open = False
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._protocol.connectionLost(Failure(ConnectionDone()))
 
     def is_over(self) -> bool:
         """Whether the server has closed the connection, or is gone."""
         return not self._open or self._transport.disconnecting or not self._server.is_alive(self._life)
-
-
-Interruption = Callable[[InProcess], None]

@@ -56,8 +56,8 @@ def test_acquire_of_a_free_lock() -> None:
 
 
 def test_acquire_of_ones_own_lock_extends_it() -> None:
-    """Whoever holds the lock and asks again keeps its start and its token, and has more time."""
-    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL))
+    """Whoever holds the lock and asks again keeps its start and its token, and has more time; it is counted."""
+    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL), acquires=2)
     assert leases.acquire(LOCK, ANA, LAST_MOMENT, TTL, 8) == Granted(extended)
 
 
@@ -69,8 +69,8 @@ def test_acquire_of_ones_own_expired_lock_begins_anew() -> None:
 
 def test_acquire_gives_a_token_to_a_lock_that_has_none() -> None:
     """A lock of the Node server has no token; it gets one when its holder asks for it here."""
-    granted = leases.acquire(evolve(LOCK, token=0), ANA, NOW, TTL, 8)
-    assert granted == Granted(evolve(LOCK, token=8))
+    granted = leases.acquire(evolve(LOCK, token=0, acquires=0), ANA, NOW, TTL, 8)
+    assert granted == Granted(evolve(LOCK, token=8, acquires=1))
 
 
 @given(st.lists(clients, min_size=2, max_size=6), instants, st.integers(1, 4_000))

@@ -18,6 +18,7 @@ from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError
 from mneme.listening import open_sockets
 from mneme.model import Millis
+from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
 from mneme.service import SyncService
@@ -89,6 +90,7 @@ class Rig:
             worker=self.worker,
             sync=sync,
             reaper=Reaper(self.reactor, sync),
+            pruner=Pruner(self.reactor, sync),
             front=front,
             site=Site(self.reactor, front, config.max_body_bytes),
         )

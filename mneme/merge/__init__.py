@@ -1,24 +1,71 @@
-"""Stub until the real one is there."""
+"""Three-way merges of memory files: pure functions of bytes. None of them raises, whatever the contents are.
+
+What either side added to the base is kept, what either side removed from it is removed. A base of None is one that is
+not known, and so is one that is not of the form of its file: nothing is removed then.
+"""
 
 from collections.abc import Sequence
+
+from mneme.merge.bounds import body_size, surely_fits
+from mneme.merge.documents import is_document, merge_documents, parsed
+from mneme.merge.items import nearest_of
+from mneme.merge.log import merge_logs
+from mneme.merge.text import merge_texts
 from mneme.model import FileName
 
 
-def is_well_formed(file: FileName, content: bytes) -> bool:
-    return b"{" in content
-
-
 def merge(
-    file: FileName, base: bytes | None, head: bytes, upload: bytes, *, upload_is_later: bool, max_bytes: int
+    file: FileName,
+    base: bytes | None,
+    head: bytes,
+    upload: bytes,
+    *,
+    upload_is_later: bool,
+    max_bytes: int,
 ) -> bytes | None:
-    if b"{" not in head + upload:
+    """What both sides made of their base.
+
+    It is one of the sides, byte for byte, if the other has nothing to add. None when head or upload is not of the form
+    of its file, or when the body of a stock upload of the result would be larger than `max_bytes`. A log loses its
+    oldest lines rather, and is None only when not one fits.
+
+    `upload_is_later` decides where both changed the same, unless the contents themselves say which of them is later.
+    """
+    if upload in (head, base):
+        return head
+    if head == base:
+        return upload
+    if file is FileName.LOG:
+        return merge_logs(base, head, upload, max_bytes)
+    try:
+        merged = _merged(file, base, head, upload, upload_is_later)
+    except RecursionError:
         return None
-    b = (base or b"").splitlines()
-    h = head.splitlines()
-    u = upload.splitlines()
-    out = [x for x in h if x in u or x not in b] + [x for x in u if x not in h and x not in b]
-    return b"".join(x + b"\n" for x in out)
+    return merged if merged in (None, head, upload) or _fits(merged, max_bytes) else None
 
 
 def nearest(file: FileName, sure: bytes | None, candidates: Sequence[bytes], upload: bytes) -> int | None:
-    return len(candidates) - 1 if candidates else None
+    """Which content an upload was made from: an index into `candidates`, None for `sure`, which may not be known.
+
+    `candidates` are in order of age, `sure` is older than they are. It is the one that differs from the upload in the
+    fewest items, the older one of two such. A candidate does not count if it has items which neither `sure` nor an
+    older one that counts has, and the upload none of those: there is no sign that its client has ever seen it.
+    """
+    return nearest_of(file, sure, candidates, upload)
+
+
+def is_well_formed(file: FileName, content: bytes) -> bool:
+    """Whether a content is of the form of its file, so that it can be merged."""
+    return not is_document(file) or parsed(file, content) is not None
+
+
+def _merged(
+    file: FileName, base: bytes | None, head: bytes, upload: bytes, upload_is_later: bool
+) -> bytes | None:
+    if is_document(file):
+        return merge_documents(file, base, head, upload, upload_is_later=upload_is_later)
+    return merge_texts(base, head, upload, upload_is_later=upload_is_later)
+
+
+def _fits(content: bytes, max_bytes: int) -> bool:
+    return surely_fits(content, max_bytes) or body_size(content) <= max_bytes

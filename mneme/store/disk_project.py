@@ -20,7 +20,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from mneme.errors import DamagedVersion, UnsafePath
@@ -165,17 +165,8 @@ class DiskProject(Project):
         return ours is not None and ours.st_ino == head.st_ino and unwritten
 
     def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
-        version = Version(
-            number=self.ledger.last_number + 1,
-            file=file,
-            sha256=digest(content),
-            size=len(content),
-            time=now,
-            mtime=files.millis(state),
-            client=None,
-            kind=Kind.FOUND,
-            base=None,
-        )
+        version = self._new(file, digest(content), len(content), Kind.FOUND, now)
+        version = evolve(version, mtime=files.millis(state))
         self._keep(version, content, state.st_mtime_ns)
         return version
 

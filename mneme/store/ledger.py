@@ -51,10 +51,7 @@ class BaseKnown:
 
 @frozen
 class Settled:
-    """A waiting upload waits no longer, and no head was made for it.
-
-    It is `merged` if it added nothing to the head, else it cannot be merged.
-    """
+    """A waiting upload waits no longer: it has been `merged`, or it never will be, and stays in history."""
 
     version: Version
     merged: bool

@@ -223,62 +223,57 @@ class Project(ABC):
         """See `Store`."""
         match self.permit(upload.client, upload.token, now):
             case Granted():
-                return self._accept(upload, now)
+                return self._accept(upload, digest(upload.content), now)
             case StaleToken() as stale:
                 return stale
             case refusal:
-                return self._rescue(upload, refusal, now)
+                return self._rescue(upload, digest(upload.content), refusal, now)
 
-    def _accept(self, upload: Upload, now: Millis) -> Accepted:
-        seen = self._surely_seen(upload.file, now, digest(upload.content))
-        known = self._repeated(upload, seen)
+    def _accept(self, upload: Upload, sha256: str, now: Millis) -> Accepted:
+        seen = self._surely_seen(upload.file, sha256, now)
+        known = self._repeated(upload, sha256, seen)
         if seen and known:
             self._note_known(upload, known, now)
             return Accepted(seen.head, merged=known.number != seen.head.version)
         base = self.ledger.base(upload.client, upload.file)
         if seen is None or not self.merging.enabled or self._is_base(upload, seen):
-            return self._become_head(upload, base.sure.number if base.sure else None, seen, now)
-        return self._accept_stale(upload, seen, now)
+            return self._become_head(upload, sha256, base.sure.number if base.sure else None, seen, now)
+        return self._accept_stale(upload, sha256, seen, now)
 
-    def _accept_stale(self, upload: Upload, seen: Seen, now: Millis) -> Accepted:
+    def _accept_stale(self, upload: Upload, sha256: str, seen: Seen, now: Millis) -> Accepted:
         """Merge an upload with a head that its client may not have known."""
         base = self._base_of(upload)
         if base == seen.head.version:
-            return self._become_head(upload, base, seen, now)
+            return self._become_head(upload, sha256, base, seen, now)
         head = self._head_content(upload.file)
         merged = self._merged(upload.file, base, head, upload.content, upload_is_later=True)
         if merged is None:
             self._tell_unmergeable(upload.file, upload.client)
         if merged in (None, upload.content):
-            return self._become_head(upload, base, seen, now)
-        if merged == head:
-            self._keep_upload(upload, Kind.UPLOAD, Place.KEPT, base, now)
-            return Accepted(seen.head, merged=True)
-        kept = self._keep_upload(upload, Kind.UPLOAD, Place.WAITING, base, now)
+            return self._become_head(upload, sha256, base, seen, now)
+        kept = self._keep_upload(upload, sha256, Kind.UPLOAD, Place.WAITING, base, now)
         return Accepted(self._advance_merged(kept, merged, seen, now), merged=True)
 
-    def _rescue(self, upload: Upload, refusal: HeldBy | NotLocked, now: Millis) -> Rescued:
+    def _rescue(self, upload: Upload, sha256: str, refusal: HeldBy | NotLocked, now: Millis) -> Rescued:
         """Keep an upload that was refused for its lock."""
-        sha256 = digest(upload.content)
         waiting = self.ledger.waiting.get((upload.client, upload.file))
         if waiting and waiting.sha256 == sha256:
             return Rescued(refusal, waiting.number)
-        known = self._repeated(upload, self._surely_seen(upload.file, now, sha256))
+        known = self._repeated(upload, sha256, self._surely_seen(upload.file, sha256, now))
         if known:
             self._note_known(upload, known, now)
             return Rescued(refusal, known.number)
         place = Place.WAITING if self.merging.enabled else Place.KEPT
-        kept = self._keep_upload(upload, Kind.RESCUED, place, self._base_of(upload), now)
+        kept = self._keep_upload(upload, sha256, Kind.RESCUED, place, self._base_of(upload), now)
         return Rescued(refusal, kept.number)
 
-    def _surely_seen(self, file: FileName, now: Millis, sha256: str) -> Seen | None:
+    def _surely_seen(self, file: FileName, sha256: str, now: Millis) -> Seen | None:
         """Look at a head; be sure before something is called identical to it, for nothing will be written then."""
         seen = self._see(file, now)
         return self._see(file, now, trusting=False) if seen and seen.sha256 == sha256 else seen
 
-    def _repeated(self, upload: Upload, seen: Seen | None) -> Version | None:
+    def _repeated(self, upload: Upload, sha256: str, seen: Seen | None) -> Version | None:
         """The version that an upload repeats, if there is a head: that, or what its client had before."""
-        sha256 = digest(upload.content)
         if seen and seen.sha256 == sha256:
             return self.ledger.newest[upload.file]
         if seen is None or not self.merging.enabled:
@@ -315,18 +310,24 @@ class Project(ABC):
             return candidates[chosen][0]
         return base.sure.number if base.sure and sure is not None else None
 
-    def _become_head(self, upload: Upload, base: int | None, seen: Seen | None, now: Millis) -> Accepted:
-        version = self._new(upload.file, upload.content, Kind.UPLOAD, now, client=upload.client, base=base)
+    def _become_head(
+        self, upload: Upload, sha256: str, base: int | None, seen: Seen | None, now: Millis
+    ) -> Accepted:
+        version = self._of_upload(upload, sha256, Kind.UPLOAD, Place.HEAD, base, now)
         return Accepted(self._advance(self._with_next_mtime(version, seen), upload.content))
 
     def _keep_upload(
-        self, upload: Upload, kind: Kind, place: Place, base: int | None, now: Millis
+        self, upload: Upload, sha256: str, kind: Kind, place: Place, base: int | None, now: Millis
     ) -> Version:
-        version = self._new(
-            upload.file, upload.content, kind, now, client=upload.client, base=base, place=place
-        )
+        version = self._of_upload(upload, sha256, kind, place, base, now)
         self._keep(version, upload.content)
         return version
+
+    def _of_upload(
+        self, upload: Upload, sha256: str, kind: Kind, place: Place, base: int | None, now: Millis
+    ) -> Version:
+        version = self._new(upload.file, sha256, len(upload.content), kind, now)
+        return evolve(version, client=upload.client, base=base, place=place)
 
     # Merging
 
@@ -351,8 +352,7 @@ class Project(ABC):
             merged = self._merged(waiting.file, waiting.base, head, content, upload_is_later=later)
         if merged is None:
             self._tell_unmergeable(waiting.file, waiting.client)
-        if merged is None or (merged == head and seen is not None):
-            self._add(Settled(waiting, merged=merged is not None))
+            self._add(Settled(waiting, merged=False))
         else:
             self._advance_merged(waiting, merged, seen, now)
 
@@ -373,9 +373,9 @@ class Project(ABC):
 
     def _advance_merged(self, kept: Version, merged: bytes, seen: Seen | None, now: Millis) -> Head:
         parents = (seen.head.version, kept.number) if seen else (kept.number,)
-        version = self._new(
-            kept.file, merged, Kind.MERGED, now, client=kept.client, base=kept.base, parents=parents
-        )
+        # Where it adds nothing to the head, it is a new one all the same: by its mtime the client will download it.
+        version = self._new(kept.file, digest(merged), len(merged), Kind.MERGED, now)
+        version = evolve(version, client=kept.client, base=kept.base, parents=parents)
         return self._advance(self._with_next_mtime(version, seen), merged)
 
     def _tell_unmergeable(self, file: FileName, client: ClientId | None) -> None:
@@ -408,18 +408,12 @@ class Project(ABC):
         kept = self.kept(restore.version)
         if kept is None or kept.version.file is not restore.file:
             raise VersionUnknown
-        seen = self._surely_seen(restore.file, now, kept.version.sha256)
-        if seen and seen.sha256 == kept.version.sha256:
+        old = kept.version
+        seen = self._surely_seen(restore.file, old.sha256, now)
+        if seen and seen.sha256 == old.sha256:
             return Accepted(seen.head)
-        version = self._new(
-            restore.file,
-            kept.content,
-            Kind.RESTORED,
-            now,
-            client=restore.client,
-            base=None,
-            parents=(restore.version,),
-        )
+        version = self._new(restore.file, old.sha256, old.size, Kind.RESTORED, now)
+        version = evolve(version, client=restore.client, parents=(old.number,))
         return Accepted(self._advance(self._with_next_mtime(version, seen), kept.content))
 
     def prunable(self, retention: Retention, now: Millis) -> tuple[Version, ...]:
@@ -448,31 +442,9 @@ class Project(ABC):
 
     # Versions
 
-    def _new(
-        self,
-        file: FileName,
-        content: bytes,
-        kind: Kind,
-        now: Millis,
-        *,
-        client: ClientId | None,
-        base: int | None,
-        parents: tuple[int, ...] = (),
-        place: Place = Place.HEAD,
-    ) -> Version:
-        return Version(
-            number=self.ledger.last_number + 1,
-            file=file,
-            sha256=digest(content),
-            size=len(content),
-            time=now,
-            mtime=now,
-            client=client,
-            kind=kind,
-            base=base,
-            parents=parents,
-            place=place,
-        )
+    def _new(self, file: FileName, sha256: str, size: int, kind: Kind, now: Millis) -> Version:
+        number = self.ledger.last_number + 1
+        return Version(number, file, sha256, size, time=now, mtime=now, client=None, kind=kind, base=None)
 
     def _with_next_mtime(self, version: Version, seen: Seen | None) -> Version:
         """Later than any mtime that a head of the file has had."""

@@ -52,13 +52,15 @@ def directory_of(root: Path, project: ProjectId) -> Path:
 def see(directory: Path) -> Seen:
     """Look at a project's directory, which may be missing."""
     lines = journal_lines(directory)
-    versions = tuple((one["version"], one["file"], one["sha256"]) for one in lines if "version" in one)
+    versions = tuple(
+        (one["version"], one["file"], one["sha256"]) for one in lines if one["entry"] == "version"
+    )
     lock = directory / layout.LOCK
     return Seen(
         heads={name: (directory / name).read_bytes() for name in NAMES if (directory / name).is_file()},
         versions=versions,
         lock=lockfile.decode(lock.read_bytes()) if lock.is_file() else None,
-        tokens=tuple(one["token"] for one in lines if "token" in one),
+        tokens=tuple(one["token"] for one in lines if one["entry"] == "lock"),
         kept=frozenset(
             number for number, file, sha256 in versions if _holds(directory, number, file, sha256)
         ),

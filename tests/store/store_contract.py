@@ -5,12 +5,16 @@ A store is put into `store` by the class that inherits from this one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs, formatEvent
 
+from mneme.errors import VersionUnknown
 from mneme.model import (
     Accepted,
     ClientId,
@@ -19,21 +23,33 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kept,
     Kind,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Overview,
+    Place,
     ProjectId,
+    Pruned,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
     digest,
 )
+from mneme.retention import Retention
 from mneme.store import Store
 from tests import plugin_files
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL, content_of
 
-LOG, ENTITIES = FileName.LOG, FileName.ENTITIES
+LOG, SUMMARY_MD = FileName.LOG, FileName.SUMMARY_MD
+ENTITIES, REMEMBERED = FileName.ENTITIES, FileName.REMEMBERED
+DAY = 24 * 60 * 60 * 1000
+NONE_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
+"""Nothing is kept for its age."""
 LAST_MOMENT, EXPIRY = Millis(NOW + TTL - 1), Millis(NOW + TTL)
 ODD_IDS = (
     "a.b",
@@ -76,6 +92,42 @@ def head_of(outcome: object) -> Head:
     return outcome.head
 
 
+def note(number: int) -> bytes:
+    """A line of a log; the larger the number, the later."""
+    time = f"{15 + number // 60}:{number % 60:02}"
+    return f'{{"ts":"2026-02-04T{time}:00.000Z","type":"note","content":"number {number}"}}\n'.encode()
+
+
+ONE, TWO, THREE, FOUR = (note(number) for number in (1, 2, 3, 4))
+
+
+def rescued(outcome: object) -> int:
+    """The number of the version as which a refused upload was kept."""
+    assert isinstance(outcome, Rescued), outcome
+    assert outcome.version is not None
+    return outcome.version
+
+
+def content(store: Store, file: FileName = LOG, now: Millis = NOW) -> bytes | None:
+    """What the head of a file of `ALPHA` holds."""
+    document = store.read(ALPHA, file, now)
+    return document.content if document else None
+
+
+def waiting(store: Store, now: Millis = NOW) -> int:
+    """How many uploads of `ALPHA` wait to be merged."""
+    overview = store.overview(ALPHA, now)
+    assert overview
+    return overview.waiting
+
+
+def fetch(store: Store, client: ClientId) -> None:
+    """Download the log, and receive it, as a client that says who it is."""
+    document = store.download(ALPHA, LOG, client, NOW)
+    assert document
+    store.confirm(ALPHA, client, LOG, document.head.version, NOW)
+
+
 class StoreContract:
     """The promises of the `Store` protocol."""
 
@@ -103,6 +155,13 @@ class StoreContract:
         assert content_of(store, project, 1) is None
         assert store.reap(project, NOW) is None
         store.recover(project)
+        assert store.stock_heads(project, NOW) == ()
+        assert store.download(project, LOG, ANA, NOW) is None
+        store.confirm(project, ANA, LOG, 1, NOW)
+        assert store.history(project, LOG, NOW) == ()
+        assert store.kept(project, 1) is None
+        assert store.overview(project, NOW) is None
+        assert store.restore(project, Restore(LOG, 1, ANA), NOW) == NotLocked()
         assert store.extend(project, ANA, NOW, TTL) == NotLocked()
         assert store.release(project, ANA, NOW) == NotLocked()
         assert list(store.projects()) == []
@@ -244,24 +303,34 @@ class StoreContract:
         assert document
         assert document.content == content
 
-    def test_an_upload_without_the_lock_changes_nothing(self, store: Store) -> None:
+    def test_an_upload_without_the_lock_is_refused(self, store: Store) -> None:
         """Not under no lock, not under an expired one, not under another's, not under one's own older one."""
         first = lock_of(store.acquire(ALPHA, ANA, NOW, TTL))
         store.upload(ALPHA, Upload(LOG, b"one", ANA), NOW)
         second = lock_of(store.acquire(ALPHA, BEN, EXPIRY, TTL))
-        before = store.versions(ALPHA), store.heads(ALPHA, EXPIRY)
-        assert store.upload(ALPHA, Upload(LOG, b"two", ANA), EXPIRY) == HeldBy(second)
-        assert store.upload(ALPHA, Upload(LOG, b"two", ANA, first.token), EXPIRY) == StaleToken(second)
-        assert store.upload(ALPHA, Upload(LOG, b"two", BEN, first.token), EXPIRY) == StaleToken(second)
-        assert store.upload(ALPHA, Upload(LOG, b"two", BEN), Millis(EXPIRY + TTL)) == NotLocked()
+        before = store.heads(ALPHA, EXPIRY)
+        assert store.upload(ALPHA, Upload(LOG, b"two", ANA), EXPIRY) == Rescued(HeldBy(second), 2)
+        assert store.upload(ALPHA, Upload(LOG, b"2", ANA, first.token), EXPIRY) == StaleToken(second)
+        assert store.upload(ALPHA, Upload(LOG, b"2", BEN, first.token), EXPIRY) == StaleToken(second)
+        late = Millis(EXPIRY + TTL)
+        assert store.upload(ALPHA, Upload(LOG, b"three", BEN), late) == Rescued(NotLocked(), 3)
         store.release(ALPHA, BEN, EXPIRY)
-        assert store.upload(ALPHA, Upload(LOG, b"two", BEN), EXPIRY) == NotLocked()
-        assert (store.versions(ALPHA), store.heads(ALPHA, EXPIRY)) == before
+        assert store.upload(ALPHA, Upload(LOG, b"four", BEN), EXPIRY) == Rescued(NotLocked(), 4)
+        assert store.heads(ALPHA, EXPIRY) == before
+        assert [(v.kind, content_of(store, ALPHA, v.number)) for v in store.versions(ALPHA)] == [
+            (Kind.UPLOAD, b"one"),
+            (Kind.RESCUED, b"two"),
+            (Kind.RESCUED, b"three"),
+            (Kind.RESCUED, b"four"),
+        ]
 
     def test_a_refused_identical_upload_is_refused(self, held: Store) -> None:
-        """The lock is checked first: nobody learns without it what the head is."""
+        """The lock is checked first; there is nothing to keep, and the version that it repeats is told."""
+        lock = held.lock(ALPHA, NOW)
+        assert lock
         held.upload(ALPHA, Upload(LOG, b"one", ANA), NOW)
-        assert isinstance(held.upload(ALPHA, Upload(LOG, b"one", BEN), NOW), HeldBy)
+        assert held.upload(ALPHA, Upload(LOG, b"one", BEN), NOW) == Rescued(HeldBy(lock), 1)
+        assert len(held.versions(ALPHA)) == 1
 
     def test_an_upload_under_the_current_token_is_accepted(self, held: Store) -> None:
         """Whether the client says its token or not."""
@@ -354,6 +423,669 @@ class StoreContract:
         held.acquire(ALPHA, ANA, NOW, TTL)
         held.upload(ALPHA, Upload(LOG, b"three", ANA), NOW)
         assert [version.base for version in held.versions(ALPHA)] == [None, None, 1]
+
+    # Refused uploads
+
+    def test_a_refused_upload_is_kept_beside_the_head(self, held: Store) -> None:
+        """The head, the lock and what the holder sees are as they were; its content is in history."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        before = held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)
+        lock = held.lock(ALPHA, NOW)
+        assert lock
+        assert held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), after(5)) == Rescued(HeldBy(lock), 2)
+        assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)) == before
+        kept = held.kept(ALPHA, 2)
+        assert kept
+        assert kept.content == ONE + TWO
+        assert (kept.version.client, kept.version.kind, kept.version.place) == (
+            BEN,
+            Kind.RESCUED,
+            Place.WAITING,
+        )
+        assert (kept.version.time, kept.version.size) == (after(5), len(ONE + TWO))
+        assert waiting(held) == 1
+
+    def test_the_newest_refused_upload_of_each_client_and_file_waits(self, held: Store) -> None:
+        """What it takes the place of is in history, and is merged no more."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        earlier = rescued(held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW))
+        held.upload(ALPHA, Upload(LOG, ONE + THREE, BEN), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + FOUR, EVE), NOW)
+        held.upload(ALPHA, Upload(SUMMARY_MD, b"# Ben\n", BEN), NOW)
+        assert waiting(held) == 3
+        held.release(ALPHA, ANA, after(1))
+        assert waiting(held) == 0
+        assert content(held) == ONE + THREE + FOUR
+        assert content(held, SUMMARY_MD) == b"# Ben\n"
+        assert content_of(held, ALPHA, earlier) == ONE + TWO
+
+    def test_what_is_there_already_makes_no_version(self, held: Store) -> None:
+        """Identical to the head, to what waits of the same client, or to the client's base."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        assert rescued(held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)) == 1
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        assert rescued(held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)) == 1
+        assert waiting(held) == 0
+        for _ in range(2):
+            assert rescued(held.upload(ALPHA, Upload(LOG, ONE + THREE, BEN), NOW)) == 3
+        assert [version.number for version in held.versions(ALPHA)] == [1, 2, 3]
+
+    def test_the_same_content_of_two_clients_waits_twice(self, held: Store) -> None:
+        """Each is known to have it, and the second adds nothing."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        numbers = [rescued(held.upload(ALPHA, Upload(LOG, TWO, client), NOW)) for client in (BEN, EVE)]
+        assert numbers == [2, 3]
+        held.release(ALPHA, ANA, NOW)
+        assert content(held) == ONE + TWO
+        assert [version.kind for version in held.versions(ALPHA)][3:] == [Kind.MERGED]
+        assert waiting(held) == 0
+
+    def test_a_client_that_sends_the_head_waits_no_more(self, held: Store) -> None:
+        """What it had sent before is out of date: it is in history, and not merged."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
+        assert waiting(held) == 0
+        held.release(ALPHA, ANA, NOW)
+        assert content(held) == ONE
+        assert content_of(held, ALPHA, 2) == ONE + TWO
+
+    def test_64_uploads_wait_and_one_more_pushes_out_the_oldest(self, held: Store) -> None:
+        """Which is in history, like all others, and not merged."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        clients = [ClientId(f"client-{number}") for number in range(65)]
+        numbers = [
+            rescued(held.upload(ALPHA, Upload(LOG, ONE + note(10 + n), client), NOW))
+            for n, client in enumerate(clients)
+        ]
+        assert waiting(held) == 64
+        for n, number in enumerate(numbers):
+            assert content_of(held, ALPHA, number) == ONE + note(10 + n)
+        held.release(ALPHA, ANA, NOW)
+        assert waiting(held) == 0
+        assert content(held) == ONE + b"".join(note(10 + n) for n in range(1, 65))
+
+    def test_a_client_that_waits_already_pushes_nobody_out(self, held: Store) -> None:
+        """64 others wait on when it sends something newer."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        for n in range(64):
+            held.upload(ALPHA, Upload(LOG, ONE + note(10 + n), ClientId(f"client-{n}")), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, ClientId("client-63")), NOW)
+        assert waiting(held) == 64
+        held.release(ALPHA, ANA, NOW)
+        assert content(held) == ONE + TWO + b"".join(note(10 + n) for n in range(63))
+
+    def test_in_a_free_project_a_refused_upload_is_merged_at_once(self, held: Store) -> None:
+        """It is refused all the same; the new head tells what it was made of, and is later than the old one."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), after(9))
+        held.release(ALPHA, ANA, after(9))
+        number = rescued(held.upload(ALPHA, Upload(LOG, TWO, BEN), after(5)))
+        document = held.read(ALPHA, LOG, after(5))
+        assert document
+        assert (document.content, document.head.mtime) == (ONE + TWO, after(10))
+        merged = held.versions(ALPHA)[-1]
+        assert (merged.number, merged.kind, merged.place) == (
+            document.head.version,
+            Kind.MERGED,
+            Place.HEAD,
+        )
+        assert (merged.client, merged.parents) == (BEN, (1, number))
+        assert waiting(held) == 0
+
+    def test_in_a_project_without_the_file_a_refused_upload_becomes_it(self, store: Store) -> None:
+        """Byte for byte, and the project is made for it."""
+        odd = TWO + b"\n" + ONE
+        assert store.upload(ALPHA, Upload(LOG, odd, BEN), NOW) == Rescued(NotLocked(), 1)
+        assert content(store) == odd
+        assert [(v.kind, v.parents) for v in store.versions(ALPHA)] == [
+            (Kind.RESCUED, ()),
+            (Kind.MERGED, (1,)),
+        ]
+        assert list(store.projects()) == [ALPHA]
+
+    @pytest.mark.parametrize(
+        "step",
+        "lock acquire extend release reap heads stock_heads read download confirm upload history restore overview".split(),
+    )
+    def test_whatever_finds_an_expired_lock_merges_what_waits(self, held: Store, step: str) -> None:
+        """Before it does what it is there for."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        steps: dict[str, Callable[[Millis], object]] = {
+            "lock": lambda now: held.lock(ALPHA, now),
+            "acquire": lambda now: held.acquire(ALPHA, EVE, now, TTL),
+            "extend": lambda now: held.extend(ALPHA, EVE, now, TTL),
+            "release": lambda now: held.release(ALPHA, EVE, now),
+            "reap": lambda now: held.reap(ALPHA, now),
+            "heads": lambda now: held.heads(ALPHA, now),
+            "stock_heads": lambda now: held.stock_heads(ALPHA, now),
+            "read": lambda now: held.read(ALPHA, ENTITIES, now),
+            "download": lambda now: held.download(ALPHA, ENTITIES, None, now),
+            "confirm": lambda now: held.confirm(ALPHA, EVE, LOG, 1, now),
+            "upload": lambda now: held.upload(ALPHA, Upload(ENTITIES, b"junk", EVE), now),
+            "history": lambda now: held.history(ALPHA, ENTITIES, now),
+            "restore": lambda now: held.restore(ALPHA, Restore(LOG, 1, EVE), now),
+            "overview": lambda now: held.overview(ALPHA, now),
+        }
+        if step not in ("acquire", "reap", "extend", "release", "restore"):
+            steps[step](LAST_MOMENT)
+            assert not [version for version in held.versions(ALPHA) if version.kind is Kind.MERGED]
+        steps[step](EXPIRY)
+        [merged] = [version for version in held.versions(ALPHA) if version.kind is Kind.MERGED]
+        assert (merged.time, merged.parents) == (EXPIRY, (1, 2))
+        assert content_of(held, ALPHA, merged.number) == ONE + TWO
+
+    def test_a_list_that_finds_an_expired_lock_shows_what_was_merged(self, held: Store) -> None:
+        """What waits is merged first."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        assert [(head.version, head.mtime) for head in held.heads(ALPHA, EXPIRY)] == [(3, EXPIRY)]
+
+    def test_whoever_acquires_finds_all_that_waited(self, held: Store) -> None:
+        """However the lock before ended, and although nobody has asked for anything in between."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        lock = lock_of(held.acquire(ALPHA, EVE, EXPIRY, TTL))
+        assert held.kept(ALPHA, 3)
+        assert content(held, now=EXPIRY) == ONE + TWO
+        held.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), EXPIRY)
+        held.release(ALPHA, EVE, EXPIRY)
+        assert lock_of(held.acquire(ALPHA, EVE, EXPIRY, TTL)).token > lock.token
+        assert content(held, now=EXPIRY) == ONE + TWO + THREE
+
+    def test_a_refused_upload_removes_what_its_client_removed(self, held: Store) -> None:
+        """It is merged on the version that the client had, and so is the next, on what the first one was."""
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        held.release(ALPHA, ANA, NOW)
+        held.acquire(ALPHA, BEN, NOW, TTL)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), NOW)
+        number = rescued(held.upload(ALPHA, Upload(LOG, TWO + FOUR, ANA), NOW))
+        held.release(ALPHA, BEN, NOW)
+        assert content(held) == TWO + THREE + FOUR
+        assert [v.base for v in held.versions(ALPHA) if v.number == number] == [1]
+        later = rescued(held.upload(ALPHA, Upload(LOG, FOUR, ANA), NOW))
+        assert content(held) == THREE + FOUR
+        assert [v.base for v in held.versions(ALPHA) if v.number == later] == [number]
+
+    def test_of_what_waits_the_newest_has_the_base_of_the_first(self, held: Store) -> None:
+        """What was never merged is no base: what both of them say is said once, and nothing is taken for removed."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.release(ALPHA, ANA, NOW)
+        held.acquire(ALPHA, BEN, NOW, TTL)
+        held.upload(ALPHA, Upload(LOG, ONE + THREE, BEN), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO + FOUR, ANA), NOW)
+        assert [v.base for v in held.versions(ALPHA)][-2:] == [1, 1]
+        held.release(ALPHA, BEN, NOW)
+        assert content(held) == ONE + TWO + THREE + FOUR
+
+    def test_what_adds_nothing_makes_no_head(self, held: Store) -> None:
+        """It is in history, and waits no more."""
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        number = rescued(held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW))
+        before = held.heads(ALPHA, NOW)
+        held.release(ALPHA, ANA, NOW)
+        assert held.heads(ALPHA, NOW) == before
+        assert (waiting(held), held.versions(ALPHA)[-1].number) == (0, number)
+
+    @pytest.mark.parametrize(("file", "junk"), [(LOG, b"one"), (ENTITIES, b"{"), (REMEMBERED, b"\xff")])
+    def test_what_cannot_be_merged_stays_in_history(self, held: Store, file: FileName, junk: bytes) -> None:
+        """Over a head, and without one, which it does not become; the log says so, once."""
+        good = {LOG: ONE, ENTITIES: b"{}", REMEMBERED: b"[]"}[file]
+        for head in ((), held.heads(ALPHA, NOW)):
+            held.acquire(ALPHA, ANA, NOW, TTL)
+            if head:
+                held.upload(ALPHA, Upload(file, good, ANA), NOW)
+            before = held.heads(ALPHA, NOW)
+            number = rescued(held.upload(ALPHA, Upload(file, junk, BEN), NOW))
+            with capturedLogs() as events:
+                held.release(ALPHA, ANA, NOW)
+                held.heads(ALPHA, NOW)
+            assert ["was not merged" in str(formatEvent(event)) for event in events] == [True]
+            assert held.heads(ALPHA, NOW) == before
+            assert (content_of(held, ALPHA, number), waiting(held)) == (junk, 0)
+
+    def test_an_upload_under_an_older_token_is_not_kept(self, held: Store) -> None:
+        """Its client knows of tokens, is told, and can do better than to have it merged."""
+        first = held.lock(ALPHA, NOW)
+        assert first
+        held.release(ALPHA, ANA, NOW)
+        lock = lock_of(held.acquire(ALPHA, ANA, NOW, TTL))
+        for client in (ANA, BEN):
+            assert held.upload(ALPHA, Upload(LOG, ONE, client, first.token), NOW) == StaleToken(lock)
+        assert held.versions(ALPHA) == ()
+
+    def test_without_merging_a_refused_upload_is_kept_and_that_is_all(self, held: Store) -> None:
+        """Nothing waits, whatever becomes of the lock, and nothing is merged later."""
+        held.merging = Merging(enabled=False)
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        number = rescued(held.upload(ALPHA, Upload(LOG, TWO, BEN), NOW))
+        assert waiting(held) == 0
+        held.release(ALPHA, ANA, NOW)
+        free = rescued(held.upload(ALPHA, Upload(LOG, THREE, BEN), NOW))
+        held.merging = Merging()
+        assert [head.version for head in held.heads(ALPHA, NOW)] == [1]
+        assert [content_of(held, ALPHA, one) for one in (number, free)] == [TWO, THREE]
+        assert [v.place for v in held.versions(ALPHA)] == [Place.HEAD, Place.KEPT, Place.KEPT]
+
+    def test_what_waited_when_merging_was_turned_off_is_merged_when_it_is_on_again(self, held: Store) -> None:
+        """It is not forgotten."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        held.merging = Merging(enabled=False)
+        held.release(ALPHA, ANA, NOW)
+        assert content(held) == ONE
+        held.merging = Merging()
+        assert content(held) == ONE + TWO
+
+    # Stale uploads
+
+    @pytest.fixture
+    def moved(self, held: Store) -> Store:
+        """Ana and Ben both had the line one; Ben has added two since, as version 2; Ana holds the lock."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.release(ALPHA, ANA, NOW)
+        held.acquire(ALPHA, BEN, NOW, TTL)
+        fetch(held, BEN)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        held.release(ALPHA, BEN, NOW)
+        held.acquire(ALPHA, ANA, NOW, TTL)
+        return held
+
+    def test_a_stale_upload_is_merged(self, moved: Store) -> None:
+        """It is kept beside the head, and the new head has both as its parents."""
+        outcome = moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), after(5))
+        size = len(ONE + TWO + THREE)
+        assert outcome == Accepted(Head(LOG, 4, size, after(5)), merged=True)
+        assert content(moved) == ONE + TWO + THREE
+        upload, merged = moved.versions(ALPHA)[2:]
+        assert (upload.kind, upload.client, upload.base, upload.size) == (
+            Kind.UPLOAD,
+            ANA,
+            1,
+            len(ONE + THREE),
+        )
+        assert upload.place is not Place.HEAD
+        assert (merged.kind, merged.client, merged.parents) == (Kind.MERGED, ANA, (2, 3))
+        assert content_of(moved, ALPHA, 3) == ONE + THREE
+        assert waiting(moved) == 0
+
+    def test_a_client_has_what_it_uploaded_and_not_what_that_was_merged_into(self, moved: Store) -> None:
+        """What it has not seen yet it cannot have removed."""
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        moved.upload(ALPHA, Upload(LOG, THREE + FOUR, ANA), NOW)
+        assert content(moved) == TWO + THREE + FOUR
+        assert [v.base for v in moved.versions(ALPHA) if v.kind is Kind.UPLOAD] == [None, 1, 1, 3]
+
+    def test_a_client_that_fetched_the_merge_can_remove_from_it(self, moved: Store) -> None:
+        """Its base is the head then, and what it uploads becomes the head as it stands."""
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        fetch(moved, ANA)
+        odd = THREE + ONE
+        outcome = moved.upload(ALPHA, Upload(LOG, odd, ANA), after(1))
+        assert outcome == Accepted(Head(LOG, 5, len(odd), after(1)))
+        assert content(moved) == odd
+
+    def test_an_upload_of_what_the_client_had_changes_nothing(self, moved: Store) -> None:
+        """It has not changed since; it is told of the head, which is not that any more."""
+        [head] = moved.heads(ALPHA, NOW)
+        assert moved.upload(ALPHA, Upload(LOG, ONE, ANA), after(5)) == Accepted(head, merged=True)
+        assert len(moved.versions(ALPHA)) == 2
+
+    def test_an_upload_of_an_unknown_client_removes_nothing(self, moved: Store) -> None:
+        """Nobody knows what it had."""
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        outcome = moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
+        assert isinstance(outcome, Accepted)
+        assert outcome.merged
+        assert content(moved) == ONE + TWO + FOUR
+        assert moved.versions(ALPHA)[2].base is None
+
+    def test_an_upload_that_has_all_that_the_head_has_becomes_the_head(self, moved: Store) -> None:
+        """Byte for byte, for there is nothing to add to it."""
+        content_now = ONE + TWO + THREE
+        outcome = moved.upload(ALPHA, Upload(LOG, content_now, ANA), after(5))
+        assert outcome == Accepted(Head(LOG, 3, len(content_now), after(5)))
+        assert moved.versions(ALPHA)[-1].kind is Kind.UPLOAD
+
+    def test_a_stale_upload_that_adds_nothing_leaves_the_head_alone(self, moved: Store) -> None:
+        """It is in history, and its client is known to have it."""
+        [head] = moved.heads(ALPHA, NOW)
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        assert moved.upload(ALPHA, Upload(LOG, TWO, EVE), after(5)) == Accepted(head, merged=True)
+        assert [(v.client, v.place) for v in moved.versions(ALPHA)[2:]] == [(EVE, Place.KEPT)]
+        moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
+        assert content(moved) == ONE + FOUR
+
+    def test_a_stale_upload_that_cannot_be_merged_replaces_the_head(self, moved: Store) -> None:
+        """What it replaced is in history, and the log says so."""
+        with capturedLogs() as events:
+            outcome = moved.upload(ALPHA, Upload(LOG, b"junk", ANA), NOW)
+        assert head_of(outcome).version == 3
+        assert outcome == Accepted(head_of(outcome), merged=False)
+        assert ["was not merged" in str(formatEvent(event)) for event in events] == [True]
+        assert (content(moved), content_of(moved, ALPHA, 2)) == (b"junk", ONE + TWO)
+
+    def test_without_merging_an_upload_replaces_the_head(self, moved: Store) -> None:
+        """Whoever had what; what it replaced is in history."""
+        moved.merging = Merging(enabled=False)
+        outcome = moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), after(1))
+        assert outcome == Accepted(Head(LOG, 3, len(ONE + THREE), after(1)))
+        moved.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        contents = [content_of(moved, ALPHA, v.number) for v in moved.versions(ALPHA)]
+        assert contents == [ONE, ONE + TWO, ONE + THREE, ONE]
+        assert {v.place for v in moved.versions(ALPHA)} == {Place.HEAD}
+
+    def test_files_have_bases_of_their_own(self, moved: Store) -> None:
+        """What a client had of one says nothing about another."""
+        moved.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), NOW)
+        assert moved.versions(ALPHA)[-1].base is None
+
+    # Bases
+
+    def test_what_a_client_fetched_is_its_base(self, moved: Store) -> None:
+        """What it left out of it, it removed."""
+        fetch(moved, ANA)
+        outcome = moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
+        assert head_of(outcome).version == 3
+        assert content(moved) == TWO + THREE
+        assert moved.versions(ALPHA)[-1].base == 2
+
+    def test_a_base_that_was_fetched_stays_while_the_head_moves_on(self, moved: Store) -> None:
+        """The upload is merged on it."""
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, BEN, NOW, TTL)
+        fetch(moved, EVE)
+        moved.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), NOW)
+        moved.release(ALPHA, BEN, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        moved.upload(ALPHA, Upload(LOG, ONE + FOUR, EVE), NOW)
+        assert content(moved) == ONE + THREE + FOUR
+
+    def test_a_download_that_never_arrived_may_be_the_base_or_not(self, moved: Store) -> None:
+        """What the client uploads tells: it is the nearest to that, and nothing is taken for removed."""
+        moved.download(ALPHA, LOG, ANA, NOW)
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        assert content(moved) == ONE + TWO + THREE
+
+    def test_a_download_without_an_id_may_be_the_base_of_the_holder(self, moved: Store) -> None:
+        """If its upload is nearer to that than to what it had before: the stock client does not say who it is."""
+        moved.download(ALPHA, LOG, None, NOW)
+        moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
+        assert content(moved) == TWO + THREE
+        assert moved.versions(ALPHA)[-1].base == 2
+
+    def test_a_stray_download_removes_nothing(self, moved: Store) -> None:
+        """Somebody looks at a file while Ana holds the lock, who has not fetched it herself."""
+        moved.download(ALPHA, LOG, None, NOW)
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        assert content(moved) == ONE + TWO + THREE
+
+    def test_a_download_by_somebody_else_says_nothing_about_the_holder(self, moved: Store) -> None:
+        """Who says who it is cannot be taken for another."""
+        fetch(moved, EVE)
+        moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
+        assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [1]
+
+    def test_a_download_while_nobody_holds_the_lock_is_nobodys(self, moved: Store) -> None:
+        """Whoever acquires it next has not fetched anything by that."""
+        moved.release(ALPHA, ANA, NOW)
+        moved.download(ALPHA, LOG, None, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
+        assert content(moved) == ONE + TWO + FOUR
+
+    def test_reading_says_nothing_about_anybody(self, moved: Store) -> None:
+        """It is `download` that does."""
+        moved.read(ALPHA, LOG, NOW)
+        moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
+        assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [1]
+
+    def test_what_was_never_downloaded_cannot_be_confirmed(self, moved: Store) -> None:
+        """Nor a version that never was, nor in a project that never was."""
+        for number in (2, 7, 0):
+            moved.confirm(ALPHA, EVE, LOG, number, NOW)
+        moved.confirm(ORG, EVE, LOG, 1, NOW)
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
+        assert content(moved) == ONE + TWO + FOUR
+        assert list(moved.projects()) == [ALPHA]
+
+    def test_a_download_tells_what_is_read(self, moved: Store) -> None:
+        """For whomever; of what is not there, nothing."""
+        for client in (None, ANA, EVE):
+            assert moved.download(ALPHA, LOG, client, NOW) == moved.read(ALPHA, LOG, NOW)
+            assert moved.download(ALPHA, ENTITIES, client, NOW) is None
+            assert moved.download(ORG, LOG, client, NOW) is None
+
+    # Lists of the stock client
+
+    def test_the_first_stock_list_after_each_acquire_is_true_and_no_other(self, held: Store) -> None:
+        """All else but the mtimes is true in the others, too; `heads` never lies."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), NOW)
+        true = held.heads(ALPHA, NOW)
+        helping = tuple(evolve(head, mtime=Millis(0)) for head in true)
+        assert [held.stock_heads(ALPHA, NOW) for _ in range(3)] == [true, helping, helping]
+        held.extend(ALPHA, ANA, NOW, TTL)
+        assert held.stock_heads(ALPHA, NOW) == helping
+        held.acquire(ALPHA, ANA, NOW, TTL)
+        assert [held.stock_heads(ALPHA, NOW) for _ in range(2)] == [true, helping]
+        held.release(ALPHA, ANA, NOW)
+        assert held.stock_heads(ALPHA, NOW) == helping
+        held.acquire(ALPHA, BEN, NOW, TTL)
+        assert [held.stock_heads(ALPHA, NOW) for _ in range(2)] == [true, helping]
+        assert held.stock_heads(ALPHA, EXPIRY) == helping
+        assert held.heads(ALPHA, NOW) == true
+
+    def test_a_list_of_nothing_is_the_first_one_too(self, held: Store) -> None:
+        """The pull of a machine that is the first to use a project."""
+        assert held.stock_heads(ALPHA, NOW) == ()
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        assert [head.mtime for head in held.stock_heads(ALPHA, NOW)] == [0]
+
+    # What can be seen of history
+
+    def test_the_history_of_a_file_is_told_newest_first(self, moved: Store) -> None:
+        """All of its versions, whatever became of them, and those of no other."""
+        moved.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), NOW)
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        moved.upload(ALPHA, Upload(LOG, FOUR, BEN), NOW)
+        told = moved.history(ALPHA, LOG, NOW)
+        assert [v.number for v in told] == [6, 5, 4, 2, 1]
+        assert told == tuple(v for v in reversed(moved.versions(ALPHA)) if v.file is LOG)
+        assert moved.history(ALPHA, SUMMARY_MD, NOW) == ()
+
+    def test_a_version_is_told_with_its_content(self, moved: Store) -> None:
+        """Heads, former heads and what waits alike."""
+        moved.upload(ALPHA, Upload(LOG, FOUR, BEN), NOW)
+        for version, wanted in zip(moved.versions(ALPHA), (ONE, ONE + TWO, FOUR), strict=True):
+            assert moved.kept(ALPHA, version.number) == Kept(version, wanted)
+
+    def test_a_project_is_told_at_a_glance(self, moved: Store) -> None:
+        """Its files, its lock while it is held, and how many uploads wait."""
+        moved.upload(ALPHA, Upload(LOG, FOUR, BEN), NOW)
+        moved.upload(ALPHA, Upload(ENTITIES, b"{}", EVE), NOW)
+        heads, lock = moved.heads(ALPHA, NOW), moved.lock(ALPHA, NOW)
+        assert lock
+        assert moved.overview(ALPHA, NOW) == Overview(ALPHA, heads, lock, 2)
+        assert moved.overview(ALPHA, EXPIRY) == Overview(ALPHA, moved.heads(ALPHA, EXPIRY), None, 0)
+
+    # Restoring
+
+    def test_a_restored_version_is_a_new_one(self, moved: Store) -> None:
+        """With the old content, a later mtime, and the old version as its parent."""
+        outcome = moved.restore(ALPHA, Restore(LOG, 1, ANA), after(-5))
+        assert outcome == Accepted(Head(LOG, 3, len(ONE), after(2)))
+        assert content(moved) == ONE
+        version = moved.versions(ALPHA)[-1]
+        assert (version.kind, version.client, version.parents) == (Kind.RESTORED, ANA, (1,))
+        assert moved.heads(ALPHA, NOW) == (head_of(outcome),)
+
+    def test_a_version_that_was_rescued_can_be_restored(self, moved: Store) -> None:
+        """That is what it was kept for."""
+        number = rescued(moved.upload(ALPHA, Upload(LOG, b"junk", BEN), NOW))
+        moved.restore(ALPHA, Restore(LOG, number, ANA), NOW)
+        assert content(moved) == b"junk"
+
+    def test_to_restore_takes_the_lock(self, moved: Store) -> None:
+        """The current one; who has none learns nothing of the versions, and nothing has changed."""
+        first = moved.lock(ALPHA, NOW)
+        assert first
+        before = moved.versions(ALPHA), moved.heads(ALPHA, NOW)
+        moved.release(ALPHA, ANA, NOW)
+        for number in (1, 99):
+            assert moved.restore(ALPHA, Restore(LOG, number, ANA), NOW) == NotLocked()
+            assert moved.restore(ORG, Restore(LOG, number, ANA), NOW) == NotLocked()
+        lock = lock_of(moved.acquire(ALPHA, ANA, NOW, TTL))
+        for number in (1, 99):
+            assert moved.restore(ALPHA, Restore(LOG, number, BEN), NOW) == HeldBy(lock)
+            stale = Restore(LOG, number, ANA, first.token)
+            assert moved.restore(ALPHA, stale, NOW) == StaleToken(lock)
+            assert moved.restore(ALPHA, Restore(LOG, number, ANA), EXPIRY) == NotLocked()
+        assert (moved.versions(ALPHA), moved.heads(ALPHA, NOW)) == before
+        assert list(moved.projects()) == [ALPHA]
+
+    @pytest.mark.parametrize(("file", "number"), [(LOG, 0), (LOG, -1), (LOG, 99), (ENTITIES, 1)])
+    def test_only_a_version_of_the_file_can_be_restored(
+        self, moved: Store, file: FileName, number: int
+    ) -> None:
+        """All else is unknown, and changes nothing."""
+        before = moved.versions(ALPHA), moved.heads(ALPHA, NOW)
+        with pytest.raises(VersionUnknown):
+            moved.restore(ALPHA, Restore(file, number, ANA), NOW)
+        assert (moved.versions(ALPHA), moved.heads(ALPHA, NOW)) == before
+
+    def test_to_restore_what_is_the_head_makes_no_version(self, moved: Store) -> None:
+        """Nor to restore an older version of the same content."""
+        moved.restore(ALPHA, Restore(LOG, 1, ANA), NOW)
+        [head] = moved.heads(ALPHA, NOW)
+        for number in (1, 3):
+            assert moved.restore(ALPHA, Restore(LOG, number, ANA), after(9)) == Accepted(head)
+        assert len(moved.versions(ALPHA)) == 3
+
+    def test_who_restores_has_no_other_memory_for_it(self, held: Store) -> None:
+        """Its machine still has what it had: what it uploads then is merged on that, and undoes nothing."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        held.restore(ALPHA, Restore(LOG, 1, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, ANA), NOW)
+        assert content(held) == ONE + THREE
+
+    # Pruning
+
+    def test_pruning_removes_the_oldest_that_nobody_needs(self, held: Store) -> None:
+        """At most so many at once; what it would remove can be asked for before."""
+        for number in range(1, 8):
+            held.upload(ALPHA, Upload(LOG, note(number), ANA), NOW)
+        told = held.versions(ALPHA)
+        assert held.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, told[:6])
+        assert held.versions(ALPHA) == told
+        assert held.prune(ALPHA, NONE_BY_AGE, NOW, 4) == Pruned(ALPHA, told[:4])
+        assert held.versions(ALPHA) == told[4:]
+        assert [content_of(held, ALPHA, number) for number in range(1, 8)] == [
+            *[None] * 4,
+            *(note(number) for number in (5, 6, 7)),
+        ]
+        assert held.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, told[4:6])
+        assert held.prune(ALPHA, NONE_BY_AGE, NOW, 4) == Pruned(ALPHA, told[4:6])
+        for _ in range(2):
+            assert held.prune(ALPHA, NONE_BY_AGE, NOW, 4) == Pruned(ALPHA, ())
+        assert held.history(ALPHA, LOG, NOW) == told[6:]
+        with pytest.raises(VersionUnknown):
+            held.restore(ALPHA, Restore(LOG, 1, ANA), NOW)
+
+    def test_pruning_changes_nothing_else(self, held: Store) -> None:
+        """Heads, lock and mtimes are as they were, and uploads go on."""
+        for number in range(1, 4):
+            held.upload(ALPHA, Upload(LOG, note(number), ANA), after(9))
+        before = held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)
+        assert len(held.prune(ALPHA, NONE_BY_AGE, NOW, 99).versions) == 2
+        assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)) == before
+        assert head_of(held.upload(ALPHA, Upload(LOG, note(4), ANA), NOW)).mtime == after(12)
+
+    def test_pruning_keeps_what_retention_keeps(self, held: Store) -> None:
+        """What is young enough."""
+        keeping = Retention(Millis(100), Millis(0), Millis(0), 0)
+        for number in range(1, 5):
+            held.upload(ALPHA, Upload(LOG, note(number), ANA), after(50 * number))
+        removed = held.prune(ALPHA, keeping, after(201), 99).versions
+        assert [version.number for version in removed] == [1, 2]
+
+    def test_no_number_comes_again_whatever_is_pruned(self, moved: Store) -> None:
+        """That of the newest version of the project, which is no head, included."""
+        number = rescued(moved.upload(ALPHA, Upload(LOG, b"junk", BEN), NOW))
+        moved.release(ALPHA, ANA, NOW)
+        month = Millis(NOW + 40 * DAY)
+        for _ in range(2):
+            moved.prune(ALPHA, NONE_BY_AGE, month, 99)
+            moved.recover(ALPHA)
+        moved.acquire(ALPHA, ANA, month, TTL)
+        for step in range(1, 4):
+            head = head_of(moved.upload(ALPHA, Upload(LOG, note(step), ANA), month))
+            assert head.version > number
+            number = head.version
+            moved.prune(ALPHA, NONE_BY_AGE, month, 99)
+
+    def test_no_token_comes_again_whatever_is_pruned(self, held: Store) -> None:
+        """That of a lock that is gone included."""
+        before = held.lock(ALPHA, NOW)
+        assert before
+        for number in range(3):
+            held.upload(ALPHA, Upload(LOG, note(number), ANA), NOW)
+        held.release(ALPHA, ANA, NOW)
+        held.prune(ALPHA, NONE_BY_AGE, NOW, 99)
+        assert lock_of(held.acquire(ALPHA, BEN, NOW, TTL)).token > before.token
+
+    def test_what_waits_is_not_pruned_nor_its_base(self, moved: Store) -> None:
+        """However long it waits."""
+        lock_of(moved.acquire(ALPHA, ANA, NOW, Millis(100 * DAY)))
+        moved.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, ANA), NOW)
+        number = rescued(moved.upload(ALPHA, Upload(LOG, TWO + FOUR, BEN), NOW))
+        late = Millis(NOW + 90 * DAY)
+        removed = {version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions}
+        assert 1 in removed
+        assert not removed & {2, number}
+        moved.release(ALPHA, ANA, late)
+        assert content(moved, now=late) == TWO + THREE + FOUR
+
+    def test_the_base_of_a_client_is_kept_for_30_days(self, moved: Store) -> None:
+        """From when it was last seen; whoever comes back in time removes what it removed."""
+        day_before = Millis(NOW + 30 * DAY - 1)
+        numbers = [version.number for version in moved.prunable(ALPHA, NONE_BY_AGE, day_before).versions]
+        assert numbers == []
+        moved.acquire(ALPHA, ANA, Millis(NOW + TTL), Millis(40 * DAY))
+        moved.download(ALPHA, LOG, None, Millis(NOW + 5 * DAY))
+        moved.prune(ALPHA, NONE_BY_AGE, Millis(NOW + 30 * DAY), 99)
+        moved.upload(ALPHA, Upload(LOG, THREE, ANA), Millis(NOW + 31 * DAY))
+        assert content(moved, now=Millis(NOW + 31 * DAY)) == TWO + THREE
+
+    def test_the_base_of_a_client_that_stays_away_goes(self, moved: Store) -> None:
+        """Should it come back all the same, nothing is taken for removed."""
+        late = Millis(NOW + 30 * DAY)
+        removed = [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions]
+        assert removed == [1]
+        moved.acquire(ALPHA, ANA, late, TTL)
+        moved.upload(ALPHA, Upload(LOG, THREE, ANA), late)
+        assert content(moved, now=late) == ONE + TWO + THREE
+
+    def test_a_client_whose_base_was_pruned_loses_nothing(self, moved: Store) -> None:
+        """What it has not changed since then it uploads again: nothing comes of it but a version, at most."""
+        late = Millis(NOW + 30 * DAY)
+        moved.prune(ALPHA, NONE_BY_AGE, late, 99)
+        moved.acquire(ALPHA, ANA, late, TTL)
+        outcome = moved.upload(ALPHA, Upload(LOG, ONE, ANA), late)
+        assert head_of(outcome).version == 2
+        assert content(moved, now=late) == ONE + TWO
+
+    def test_pruning_a_project_never_written_writes_nothing(self, store: Store) -> None:
+        """There is nothing to prune."""
+        assert store.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, ())
+        assert store.prune(ALPHA, NONE_BY_AGE, NOW, 9) == Pruned(ALPHA, ())
+        assert list(store.projects()) == []
 
     # Projects
 

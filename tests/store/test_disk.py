@@ -22,9 +22,11 @@ from mneme.model import (
     HeldBy,
     Kind,
     Lock,
+    Merging,
     Millis,
     ProjectId,
     Released,
+    Rescued,
     Upload,
     Version,
 )
@@ -75,9 +77,10 @@ class Restarted:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.merging = Merging()
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        step: Callable[..., object] = getattr(DiskStore(self._root), name)
+        step: Callable[..., object] = getattr(DiskStore(self._root, self.merging), name)
         return step
 
 

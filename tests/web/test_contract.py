@@ -32,11 +32,15 @@ def test_a_lock_ends_at_the_very_millisecond_of_its_expiry() -> None:
 
 
 def test_an_upload_under_an_expired_lock_is_refused() -> None:
-    """A session that outlives its lock pushes without one."""
+    """A session that outlives its lock pushes without one; what it pushed is kept."""
     stub = Stub()
     stub.acquire()
     stub.clock.advance(TTL / 1000)
-    assert stub.upload().json == {"error": "No lock held - acquire lock before writing"}
+    refused = stub.upload()
+    assert (refused.status, refused.json) == (
+        403,
+        {"error": "No lock held - acquire lock before writing", "rescued": True, "version": 1},
+    )
     assert stub.ask("GET", "/projects/demo/files").json == {"files": []}
 
 

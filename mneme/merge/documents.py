@@ -1,0 +1,67 @@
+"""The files that are one JSON document each: read, merged by the rules of their file, and written as they were."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from attrs import frozen
+from msgspec import UNSET
+
+from mneme.merge import entities, remembered, summary
+from mneme.merge.sides import JSON, Rule, Sides, one_sided, same_items
+from mneme.merge.stamps import wins
+from mneme.model import FileName
+
+
+@frozen
+class _Document:
+    form: Any
+    rule: Rule
+
+
+_DOCUMENTS: Mapping[FileName, _Document] = {
+    FileName.SUMMARY_JSON: _Document(summary.FORM, summary.merge_summaries),
+    FileName.REMEMBERED: _Document(remembered.FORM, remembered.merge_remembered),
+    FileName.ENTITIES: _Document(entities.FORM, entities.merge_entities),
+}
+
+
+def is_document(file: FileName) -> bool:
+    """Whether a file is one JSON document."""
+    return file in _DOCUMENTS
+
+
+def parsed(file: FileName, content: bytes) -> JSON:
+    """The document; None if it is not of the form of its file."""
+    try:
+        value: JSON = msgspec.json.decode(content)
+        msgspec.convert(value, _DOCUMENTS[file].form)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def merge_documents(
+    file: FileName, base: bytes | None, head: bytes, upload: bytes, *, upload_is_later: bool
+) -> bytes | None:
+    """What both sides made of their base; None if one of them is not of the form of its file."""
+    before = None if base is None else parsed(file, base)
+    ours, theirs = parsed(file, head), parsed(file, upload)
+    if ours is None or theirs is None:
+        return None
+    upload_wins = wins(ours, theirs, upload_is_later)
+    sides = Sides(UNSET if before is None else before, ours, theirs, upload_wins)
+    merged = one_sided(sides, _DOCUMENTS[file].rule)
+    if merged is UNSET or same_items(merged, ours):
+        return head
+    if same_items(merged, theirs):
+        return upload
+    return _written(merged, like=upload if upload_is_later else head)
+
+
+def _written(value: JSON, like: bytes) -> bytes:
+    """The document as text, indented and ended in the way of another."""
+    text = msgspec.json.encode(value)
+    if b"\n" in like.strip():
+        text = msgspec.json.format(text, indent=2)
+    return text + (b"\n" if like.endswith(b"\n") else b"")

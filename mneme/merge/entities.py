@@ -1,0 +1,85 @@
+"""`entities.json`: what the log mentions, by kind and name."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from mneme.merge.sides import JSON, Rule, Sides, Value, by_item, by_key, canonical, general, one_sided
+from mneme.merge.stamps import later
+from mneme.merge.times import parsed_time
+
+_MOST_CONTEXTS = 5
+_LARGEST_COUNT = 2**53
+"""From here on JavaScript no longer counts by ones."""
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+class _Entity(msgspec.Struct, rename="camel"):
+    mentions: int | float | UnsetType = UNSET
+    last_seen: str | UnsetType | None = UNSET
+    contexts: list[dict[str, object]] | UnsetType = UNSET
+
+
+class FORM(msgspec.Struct, rename="camel"):
+    """The keys that the plugin writes."""
+
+    files: dict[str, _Entity] | UnsetType = UNSET
+    functions: dict[str, _Entity] | UnsetType = UNSET
+    errors: dict[str, _Entity] | UnsetType = UNSET
+    packages: dict[str, _Entity] | UnsetType = UNSET
+    last_updated: str | UnsetType | None = UNSET
+    last_pruned: str | UnsetType | None = UNSET
+
+
+def merge_entities(sides: Sides) -> Value:
+    """Each entity as the side has it that changed it; what both have seen of it added up."""
+    return by_key(sides, lambda key: _RULES.get(key, general))
+
+
+def _group(sides: Sides) -> Value:
+    return one_sided(sides, lambda changed: by_key(changed, lambda _name: _entity))
+
+
+def _entity(sides: Sides) -> Value:
+    return one_sided(sides, lambda changed: by_key(changed, lambda key: _ENTITY_RULES.get(key, general)))
+
+
+def _mentions(sides: Sides) -> Value:
+    """What both sides have counted since their base; the larger where there is none, lest it be counted twice."""
+    base, head, upload = (_number(value) for value in (sides.base, sides.head, sides.upload))
+    if head is None or upload is None:
+        return general(sides)
+    if base is None or max(abs(base), abs(head), abs(upload)) > _LARGEST_COUNT:
+        return max(head, upload)
+    return base + max(0, head - base) + max(0, upload - base)
+
+
+def _number(value: Value) -> int | float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _contexts(sides: Sides) -> Value:
+    """The newest, in the order of their times."""
+    return one_sided(sides, lambda changed: _newest(by_item(changed)))
+
+
+def _newest(contexts: Value) -> Value:
+    if not isinstance(contexts, list):
+        return contexts
+    return sorted(contexts, key=_age)[-_MOST_CONTEXTS:]
+
+
+def _age(context: JSON) -> tuple[datetime, bytes]:
+    """By time; those of one time in some order that is always the same, so that the same ones stay."""
+    time = parsed_time(context.get("ts")) if isinstance(context, dict) else None
+    return time or _EARLIEST, canonical(context)
+
+
+_ENTITY_RULES: Mapping[str, Rule] = {"mentions": _mentions, "lastSeen": later, "contexts": _contexts}
+_RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(("files", "functions", "errors", "packages"), _group),
+    "lastUpdated": later,
+    "lastPruned": later,
+}

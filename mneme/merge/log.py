@@ -1,0 +1,82 @@
+"""`log.jsonl`: entries, each a line, in the order of their times. A line is bytes, looked into for its time alone."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import accumulate
+
+import msgspec
+
+from mneme.merge.bounds import body_size, line_size, surely_fits
+from mneme.merge.multisets import counted, interleaved
+from mneme.merge.times import in_utc
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+class _Entry(msgspec.Struct):
+    ts: datetime
+
+
+_entries = msgspec.json.Decoder(_Entry)
+
+
+def merge_logs(base: bytes | None, head: bytes, upload: bytes, max_bytes: int) -> bytes | None:
+    """The lines that either side added, without those that either side removed; the newest of them that fit.
+
+    None when not even the newest fits.
+    """
+    ours, theirs = lines(head), lines(upload)
+    staying = counted(lines(base or b""), ours, theirs)
+    if staying == Counter(ours):
+        return head
+    if staying == Counter(theirs):
+        return upload
+    both = [*ours, *theirs]
+    times = [*_times(ours), *_times(theirs)]
+    places = sorted(interleaved(ours, theirs, staying), key=times.__getitem__)
+    ends = head.endswith(b"\n") or upload.endswith(b"\n")
+    return _fitting([both[place] for place in places], ends, max_bytes)
+
+
+def lines(content: bytes) -> list[bytes]:
+    """What lies between newlines; the last line may lack its own."""
+    found = content.split(b"\n")
+    if not found[-1]:
+        found.pop()
+    return found
+
+
+def _times(found: Sequence[bytes]) -> list[datetime]:
+    """What each line is sorted by: its time, or else that of the line before it, or of the first line that has one."""
+    own = [_time(line) for line in found]
+    first = next((time for time in own if time), _EARLIEST)
+    return list(_filled(own, first))
+
+
+def _filled(times: Sequence[datetime | None], last: datetime) -> Iterator[datetime]:
+    for time in times:
+        last = time or last
+        yield last
+
+
+def _time(line: bytes) -> datetime | None:
+    try:
+        return in_utc(_entries.decode(line).ts)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fitting(found: Sequence[bytes], ends: bool, max_bytes: int) -> bytes | None:
+    """As many of the last lines as fit."""
+    content = _joined(found, ends)
+    if surely_fits(content, max_bytes) or body_size(content) <= max_bytes:
+        return content
+    sizes = accumulate(map(line_size, reversed(found)), initial=body_size(b""))
+    fitting = sum(size <= max_bytes for size in sizes) - 1
+    return _joined(found[-fitting:], ends) if fitting > 0 else None
+
+
+def _joined(found: Sequence[bytes], ends: bool) -> bytes:
+    # An empty line at the end is one only with a newline behind it.
+    return b"\n".join(found) + (b"\n" if found and (ends or not found[-1]) else b"")

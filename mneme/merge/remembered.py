@@ -1,0 +1,27 @@
+"""`remembered.json`: what a person had remembered, an array of objects."""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from mneme.merge.sides import JSON, Sides, Value, by_item, canonical, general
+
+
+class _Item(msgspec.Struct):
+    ts: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+FORM = list[_Item]
+
+
+def merge_remembered(sides: Sides) -> Value:
+    """The items that either side added, without those that either side removed."""
+    return by_item(sides, _identity, general)
+
+
+def _identity(item: JSON) -> bytes:
+    """What was remembered, and when; an item that does not say so is what it is."""
+    if isinstance(item, dict) and {"ts", "type", "content"} <= item.keys():
+        return canonical([item["ts"], item["type"], item["content"]])
+    return canonical(item)

@@ -1,0 +1,56 @@
+"""`summary.json`: what the plugin has summed up of the log."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from mneme.merge.sides import JSON, Rule, Sides, Value, by_item, by_key, canonical, general, one_sided, winner
+from mneme.merge.stamps import later
+
+
+class FORM(msgspec.Struct, rename="camel"):
+    """The keys that the plugin writes."""
+
+    project_context: str | UnsetType | None = UNSET
+    key_decisions: list[dict[str, object]] | UnsetType = UNSET
+    current_state: list[dict[str, object]] | UnsetType = UNSET
+    recent_work: list[dict[str, object]] | UnsetType = UNSET
+    last_updated: str | UnsetType | None = UNSET
+    last_entry_index: int | float | UnsetType | None = UNSET
+
+
+def merge_summaries(sides: Sides) -> Value:
+    """Lists by item, states by topic, text by the side that was updated later."""
+    return by_key(sides, lambda key: _RULES.get(key, general))
+
+
+def _states(sides: Sides) -> Value:
+    three = (sides.base, sides.head, sides.upload)
+    if not all(_has_topics(value) for value in three if value is not UNSET):
+        return by_item(sides)
+    return by_item(sides, _topic, winner)
+
+
+def _has_topics(value: JSON) -> bool:
+    """Whether each item has a topic of its own."""
+    topics = [_topic(item) for item in value] if isinstance(value, list) else [b""]
+    return all(topics) and len(topics) == len(set(topics))
+
+
+def _topic(item: JSON) -> bytes:
+    topic = item.get("topic") if isinstance(item, dict) else None
+    return canonical(topic) if isinstance(topic, str) else b""
+
+
+def _smaller(sides: Sides) -> Value:
+    """The smaller number, for what lies after it has been summed up by neither side."""
+    numbers = [value for value in (sides.head, sides.upload) if isinstance(value, int | float)]
+    return min(numbers) if numbers else general(sides)
+
+
+_RULES: Mapping[str, Rule] = {
+    "currentState": lambda sides: one_sided(sides, _states),
+    "lastUpdated": later,
+    "lastEntryIndex": _smaller,
+}
