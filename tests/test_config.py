@@ -14,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.config import Config, ConfigError, Loaded, changes_needing_restart, load, refuse_reload
+from mneme.model import Merging, Millis
+from mneme.retention import Retention
 
+HOUR = 60 * 60 * 1000
 KEY = "a-key-of-more-than-16-characters"
 OTHER = "another-key-of-more-than-16-characters"
 
@@ -62,6 +65,10 @@ def test_defaults_need_no_file(house: House) -> None:
     assert loaded == Loaded(Config(data_dir=house.home / ".mneme-server"), (), house.file)
     assert (loaded.config.port, loaded.config.lock_ttl_ms) == (3847, 1_800_000)
     assert (loaded.config.rate_limit_per_minute, loaded.config.max_body_bytes) == (1200, 10_485_760)
+    assert (loaded.config.merging, loaded.config.stock_push_help) == (Merging(True, 10_485_760), True)
+    assert loaded.config.retention == Retention(
+        Millis(48 * HOUR), Millis(30 * 24 * HOUR), Millis(365 * 24 * HOUR), 1024**3
+    )
     assert list(house.home.iterdir()) == []
 
 
@@ -78,6 +85,14 @@ def test_file_sets_every_key(house: House) -> None:
             "allowedOrigins": ["https://a.example:8443", "http://[::1]"],
             "rateLimitPerMinute": 0,
             "maxBodyBytes": 1,
+            "merge": False,
+            "stockPushHelp": False,
+            "history": {
+                "keepAllHours": 0,
+                "keepDailyDays": 0.5,
+                "keepWeeklyDays": 36500,
+                "maxBytesPerProject": 0,
+            },
         }
     )
     assert house.load().warnings == ()
@@ -91,6 +106,12 @@ def test_file_sets_every_key(house: House) -> None:
         allowed_origins=("https://a.example:8443", "http://[::1]"),
         rate_limit_per_minute=0,
         max_body_bytes=1,
+        merge=False,
+        stock_push_help=False,
+        history_keep_all_hours=0,
+        history_keep_daily_days=0.5,
+        history_keep_weekly_days=36500,
+        history_max_bytes_per_project=0,
     )
 
 
@@ -107,6 +128,12 @@ def test_environment_sets_every_key(house: House) -> None:
             "MNEME_ALLOWED_ORIGINS": "*,app://b",
             "MNEME_RATE_LIMIT_PER_MINUTE": "7",
             "MNEME_MAX_BODY_BYTES": "1073741824",
+            "MNEME_MERGE": "false",
+            "MNEME_STOCK_PUSH_HELP": " False ",
+            "MNEME_HISTORY_KEEP_ALL_HOURS": "1.5",
+            "MNEME_HISTORY_KEEP_DAILY_DAYS": "0",
+            "MNEME_HISTORY_KEEP_WEEKLY_DAYS": "7",
+            "MNEME_HISTORY_MAX_BYTES_PER_PROJECT": "1125899906842624",
             "HOME": "/elsewhere",
         }
     ) == Config(
@@ -119,6 +146,12 @@ def test_environment_sets_every_key(house: House) -> None:
         allowed_origins=("*", "app://b"),
         rate_limit_per_minute=7,
         max_body_bytes=1024**3,
+        merge=False,
+        stock_push_help=False,
+        history_keep_all_hours=1.5,
+        history_keep_daily_days=0,
+        history_keep_weekly_days=7,
+        history_max_bytes_per_project=1024**5,
     )
 
 
@@ -171,6 +204,28 @@ def test_fractions_of_a_minute_become_milliseconds() -> None:
         assert Config(data_dir=Path(), lock_ttl_minutes=minutes).lock_ttl_ms == life
 
 
+@pytest.mark.parametrize("text", ["true", "True", "TRUE", "1"])
+def test_a_switch_in_the_environment_is_true_in_any_case(house: House, text: str) -> None:
+    """As people write it."""
+    house.write({"merge": False})
+    assert house.config({"MNEME_MERGE": text}).merge
+
+
+def test_fractions_of_hours_and_days_become_milliseconds() -> None:
+    """Rounded to whole ones; here none at all is a span too."""
+    for hours, span in {
+        0.0: 0,
+        0.5: 1_800_000,
+        1 / 3: 1_200_000,
+        1e-12: 0,
+        876_000.0: 876_000 * HOUR,
+    }.items():
+        assert Config(data_dir=Path(), history_keep_all_hours=hours).retention.keep_all == span
+    for days, span in {0.0: 0, 0.25: 6 * HOUR, 36_500.0: 36_500 * 24 * HOUR}.items():
+        config = Config(data_dir=Path(), history_keep_daily_days=days, history_keep_weekly_days=days)
+        assert (config.retention.keep_daily, config.retention.keep_weekly) == (span, span)
+
+
 def test_config_shows_no_key(house: House) -> None:
     """Neither a configuration nor what was loaded shows a key when it is logged."""
     loaded = house.load({"MNEME_API_KEYS": KEY})
@@ -185,6 +240,8 @@ def test_config_is_frozen(house: House) -> None:
 
 
 NOT_INT: list[object] = [True, "1", 1.5, None, [], {}, -1, 10**30]
+NOT_BOOL: list[object] = [0, 1, "true", "false", None, [], {}, 1.0]
+NOT_SPAN: list[object] = [True, "1", None, [], {}, -1, -0.001, 10**400]
 NOT_TEXT: list[object] = [True, 1, None, [], {}, ""]
 NOT_LIST: list[object] = [True, 1, None, {}, "", "x"]
 WRONG: dict[str, list[object]] = {
@@ -201,6 +258,15 @@ WRONG: dict[str, list[object]] = {
     ],
     "rateLimitPerMinute": [*NOT_INT, 100_000_001],
     "maxBodyBytes": [*NOT_INT, 0, 1024**3 + 1],
+    "merge": NOT_BOOL,
+    "stockPushHelp": NOT_BOOL,
+    "history": [True, 1, None, [], "", "x"],
+}
+WRONG_IN_HISTORY: dict[str, list[object]] = {
+    "keepAllHours": [*NOT_SPAN, 876_000.1],
+    "keepDailyDays": [*NOT_SPAN, 36_500.1],
+    "keepWeeklyDays": [*NOT_SPAN, 36_501],
+    "maxBytesPerProject": [*NOT_INT, 1024**5 + 1],
 }
 
 
@@ -215,6 +281,91 @@ def test_wrong_value_in_the_file_stops_the_start(house: House, key: str, raw: ob
     assert sentence.startswith(f"{house.file}: ")
     assert f"{key} must be " in sentence
     assert KEY not in sentence
+
+
+@pytest.mark.parametrize(
+    ("key", "raw"),
+    [
+        pytest.param(key, raw, id=f"{key}-{i}")
+        for key in WRONG_IN_HISTORY
+        for i, raw in enumerate(WRONG_IN_HISTORY[key])
+    ],
+)
+def test_wrong_value_in_history_stops_the_start(house: House, key: str, raw: object) -> None:
+    """It is refused like any other, and the sentence says in which object the key is."""
+    house.write({"history": {key: raw}})
+    sentence = house.error()
+    assert sentence.startswith(f"{house.file}: {key} of history must be ")
+
+
+@pytest.mark.parametrize("raw", [KEY, [KEY], [{"apiKeys": KEY}], None, 1, True])
+def test_history_that_is_no_object_stops_the_start(house: House, raw: object) -> None:
+    """Whatever else it is, and none of it is repeated."""
+    house.write({"history": raw})
+    sentence = house.error()
+    assert sentence.startswith(f"{house.file}: history must be an object, not ")
+    assert KEY not in sentence
+
+
+def test_history_sets_what_it_names_and_leaves_the_rest(house: House) -> None:
+    """An empty object says what leaving it out says; the environment overrides single keys."""
+    house.write({"history": {}})
+    assert house.load() == Loaded(Config(data_dir=house.home / ".mneme-server"), (), house.file)
+    house.write({"history": {"keepAllHours": 1, "keepDailyDays": 2}})
+    config = house.config({"MNEME_HISTORY_KEEP_DAILY_DAYS": "3"})
+    assert config.retention == Retention(
+        Millis(HOUR), Millis(3 * 24 * HOUR), Millis(365 * 24 * HOUR), 1024**3
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("keepAllHour", "keepAllHours"),
+        ("keep_daily_days", "keepDailyDays"),
+        ("maxBytes", "maxBytesPerProject"),
+        ("KeepWeeklyDays", "keepWeeklyDays"),
+    ],
+)
+def test_unknown_key_in_history_is_a_warning_with_the_nearest(house: House, name: str, nearest: str) -> None:
+    """It is looked for among the keys of history."""
+    house.write({"history": {name: 1}})
+    wanted = f"{house.file}: in history {name!r} is unknown and ignored: did you mean {nearest}?"
+    assert house.load().warnings == (wanted,)
+
+
+def test_unlike_name_in_history_is_answered_with_all_the_known_ones(house: House) -> None:
+    """Those of history, and no others."""
+    house.write({"history": {"port": 1}})
+    (warning,) = house.load().warnings
+    assert warning.endswith(
+        "the known ones are keepAllHours, keepDailyDays, keepWeeklyDays, maxBytesPerProject"
+    )
+
+
+@pytest.mark.parametrize("name", ["keepAllHours", "history_keep_all_hours", "maxBytesPerProject"])
+def test_a_key_of_history_outside_it_is_a_warning(house: House, name: str) -> None:
+    """It has no effect there, and that is said."""
+    house.write({name: 1})
+    loaded = house.load()
+    (warning,) = loaded.warnings
+    assert f"{name!r} is unknown and ignored" in warning
+    assert loaded.config == Config(data_dir=house.home / ".mneme-server")
+
+
+@pytest.mark.parametrize("name", ["apiKeys", "keys", "token"])
+def test_keys_in_history_never_turn_authentication_off(house: House, name: str) -> None:
+    """Who put them into the wrong object is told where they belong."""
+    house.write({"history": {name: [KEY]}})
+    sentence = house.error()
+    wanted = f"in history {name!r} is unknown: write apiKeys outside history if it was meant, else remove it"
+    assert sentence == f"{house.file}: {wanted}"
+
+
+@pytest.mark.parametrize("key", sorted(WRONG_IN_HISTORY))
+def test_history_is_no_option_of_the_command_line(house: House, key: str) -> None:
+    """It is set in the file or in the environment."""
+    assert house.error({}, **{key: "1"}) == f"{key} is no option: set it in the file or in the environment"
 
 
 @pytest.mark.parametrize("number", [b"1e999", b"-1e999"])
@@ -236,6 +387,12 @@ def test_number_beyond_floats_is_refused_by_name(house: House, number: bytes) ->
         *(("MNEME_LOCK_TTL_MINUTES", text) for text in ("0", "-1", "inf", "nan", "1e999", "half", "\udcff")),
         ("MNEME_RATE_LIMIT_PER_MINUTE", "off"),
         ("MNEME_MAX_BODY_BYTES", "10MB"),
+        *(("MNEME_MERGE", text) for text in ("yes please", "2", "fals", "\udcff")),
+        ("MNEME_STOCK_PUSH_HELP", "maybe"),
+        *(("MNEME_HISTORY_KEEP_ALL_HOURS", text) for text in ("-1", "inf", "nan", "two days")),
+        ("MNEME_HISTORY_KEEP_DAILY_DAYS", "36501"),
+        ("MNEME_HISTORY_KEEP_WEEKLY_DAYS", "1y"),
+        *(("MNEME_HISTORY_MAX_BYTES_PER_PROJECT", text) for text in ("1.5", "-1", "1GB")),
         ("MNEME_HOST", "a b"),
         ("MNEME_DATA_DIR", "~bob"),
         ("MNEME_CONFIG", "~bob/config.json"),
@@ -296,12 +453,18 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(WRONG)), JSON)
-def test_no_value_ever_leaks(key: str, raw: object) -> None:
+KEYS_BY_OBJECT = [("", key) for key in WRONG if key != "history"] + [
+    ("history", key) for key in WRONG_IN_HISTORY
+]
+
+
+@given(st.sampled_from(KEYS_BY_OBJECT), JSON)
+def test_no_value_ever_leaks(place: tuple[str, str], raw: object) -> None:
     """Whatever stands under a key is loaded as it stands or refused, and no message repeats an API key."""
+    section, key = place
     with tempfile.TemporaryDirectory() as home:
         house = House(Path(home))
-        house.write({key: raw})
+        house.write({section: {key: raw}} if section else {key: raw})
         try:
             loaded = house.load()
         except ConfigError as error:
@@ -510,6 +673,8 @@ def test_changes_that_need_a_restart_are_named() -> None:
     new = Config(data_dir=Path("/b"), port=1, host="::", listen=("tcp:1",), api_keys=(KEY,), max_body_bytes=1)
     assert changes_needing_restart(old, new) == ("port", "host", "listen", "dataDir")
     assert changes_needing_restart(old, Config(data_dir=Path("/a"), lock_ttl_minutes=1)) == ()
+    other = Config(data_dir=Path("/a"), merge=False, stock_push_help=False, history_keep_all_hours=1)
+    assert changes_needing_restart(old, other) == ()
 
 
 def test_reload_does_not_drop_authentication() -> None:

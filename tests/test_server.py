@@ -17,7 +17,7 @@ from zope.interface import implementer
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError
 from mneme.listening import open_sockets
-from mneme.model import Millis
+from mneme.model import Merging, Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
@@ -211,12 +211,18 @@ def test_sigterm_stops_the_reactor(rig: Rig) -> None:
 
 
 def test_a_reload_takes_over_what_can_change(rig: Rig, config: Config) -> None:
-    """Keys, limits, origins and the life of locks."""
+    """Keys, limits, origins, the life of locks, merging, history, and the help for the stock client's push."""
     new = evolve(config, api_keys=("x" * 20,), lock_ttl_minutes=2, max_body_bytes=9, allowed_origins=("*",))
     assert rig.reload(new, ("odd",)) == ["odd", "The configuration was reloaded"]
     assert (rig.parts.sync.lock_ttl, rig.parts.site.max_body_bytes) == (120_000, 9)
     assert rig.parts.front.policy.origins == ("*",)
     assert rig.parts.front.policy.keys.check(b"Bearer " + b"x" * 20) == 0
+    assert rig.parts.sync.merging == Merging(enabled=True, max_bytes=9)
+    assert rig.parts.front.policy.helps_stock_push
+    rig.reload(evolve(config, merge=False, stock_push_help=False, history_keep_all_hours=1))
+    assert not rig.parts.sync.merging.enabled
+    assert not rig.parts.front.policy.helps_stock_push
+    assert rig.parts.sync.retention.keep_all == 3_600_000
 
 
 def test_a_reload_names_what_takes_a_restart(rig: Rig, config: Config) -> None:

@@ -25,6 +25,8 @@ from mneme.model import (
     NotLocked,
     ProjectId,
     Released,
+    Rescued,
+    Restore,
     Upload,
 )
 from mneme.service import Reaped, SyncService
@@ -139,11 +141,12 @@ class TestUseCases:
         assert result_of(service.release(ALPHA, BEN)) == Released(taken)
 
     def test_files_are_uploaded_listed_and_read(self, service: SyncService, clock: Clock) -> None:
-        """By the holder of the lock alone."""
-        assert result_of(service.upload(ALPHA, Upload(LOG, b"one\n", ANA))) == NotLocked()
+        """By the holder of the lock; what anybody else uploads is kept."""
+        refused = result_of(service.upload(ALPHA, Upload(FileName.SUMMARY_JSON, b"junk", BEN)))
+        assert refused == Rescued(NotLocked(), 1)
         result_of(service.acquire(ALPHA, ANA))
         now = moved(clock, 5)
-        head = Head(LOG, 1, 4, now)
+        head = Head(LOG, 2, 4, now)
         assert result_of(service.upload(ALPHA, Upload(LOG, b"one\n", ANA))) == Accepted(head)
         assert result_of(service.heads(ALPHA)) == (head,)
         assert result_of(service.read(ALPHA, LOG)) == Document(head, b"one\n")
@@ -193,7 +196,7 @@ class TestTurns:
         moved(clock, 1)
         worker.step()
         assert result_of(early) == Accepted(Head(LOG, 1, 1, now))
-        assert result_of(late) == NotLocked()
+        assert result_of(late) == Rescued(NotLocked(), 2)
 
     def test_of_two_acquires_at_one_instant_the_first_wins(
         self, stepped: SyncService, worker: SteppedWorker
@@ -371,8 +374,13 @@ class TestStopping:
             lambda: service.extend(ALPHA, ANA),
             lambda: service.release(ALPHA, ANA),
             lambda: service.heads(ALPHA),
+            lambda: service.stock_heads(ALPHA),
             lambda: service.read(ALPHA, LOG),
+            lambda: service.download(ALPHA, LOG, ANA),
             lambda: service.upload(ALPHA, Upload(LOG, b"", ANA)),
+            lambda: service.history(ALPHA, LOG),
+            lambda: service.kept(ALPHA, 1),
+            lambda: service.restore(ALPHA, Restore(LOG, 1, ANA)),
         ]
 
     def test_stopping_waits_for_all_steps_that_were_taken_on(

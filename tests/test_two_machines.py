@@ -285,7 +285,7 @@ class TestLockedOut:
         world.pull(laptop)
         assert statuses(world.pull(desktop), "POST") == [409]
         world.note(laptop, "by the holder")
-        world.later(1)
+        world.later(2)
         world.note(desktop, "locked out")
         world.later()
         for machine in (laptop, desktop) if holder_ends_first else (desktop, laptop):

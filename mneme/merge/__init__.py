@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mneme.merge.bounds import body_size, surely_fits
 from mneme.merge.documents import is_document, merge_documents, parsed
 from mneme.merge.items import nearest_of
-from mneme.merge.log import merge_logs
+from mneme.merge.log import is_log, merge_logs
 from mneme.merge.text import merge_texts
 from mneme.model import FileName
 
@@ -36,7 +36,8 @@ def merge(
     if head == base:
         return upload
     if file is FileName.LOG:
-        return merge_logs(base, head, upload, max_bytes)
+        both_are = is_log(head) and is_log(upload)
+        return merge_logs(base, head, upload, max_bytes) if both_are else None
     try:
         merged = _merged(file, base, head, upload, upload_is_later)
     except RecursionError:
@@ -56,6 +57,8 @@ def nearest(file: FileName, sure: bytes | None, candidates: Sequence[bytes], upl
 
 def is_well_formed(file: FileName, content: bytes) -> bool:
     """Whether a content is of the form of its file, so that it can be merged."""
+    if file is FileName.LOG:
+        return is_log(content)
     return not is_document(file) or parsed(file, content) is not None
 
 

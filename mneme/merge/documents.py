@@ -1,7 +1,7 @@
 """The files that are one JSON document each: read, merged by the rules of their file, and written as they were."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from attrs import frozen
@@ -11,6 +11,8 @@ from mneme.merge import entities, remembered, summary
 from mneme.merge.sides import JSON, Rule, Sides, one_sided, same_items
 from mneme.merge.stamps import wins
 from mneme.model import FileName
+
+Document: TypeAlias = dict[str, JSON] | list[JSON]
 
 
 @frozen
@@ -31,10 +33,10 @@ def is_document(file: FileName) -> bool:
     return file in _DOCUMENTS
 
 
-def parsed(file: FileName, content: bytes) -> JSON:
-    """The document; None if it is not of the form of its file."""
+def parsed(file: FileName, content: bytes) -> Document | None:
+    """The document in a content; None if it is not of the form of its file."""
     try:
-        value: JSON = msgspec.json.decode(content)
+        value: Document = msgspec.json.decode(content)
         msgspec.convert(value, _DOCUMENTS[file].form)
     except (ValueError, RecursionError):
         return None

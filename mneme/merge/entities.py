@@ -48,7 +48,7 @@ def _entity(sides: Sides) -> Value:
 
 def _mentions(sides: Sides) -> Value:
     """What both sides have counted since their base; the larger where there is none, lest it be counted twice."""
-    base, head, upload = (_number(value) for value in (sides.base, sides.head, sides.upload))
+    base, head, upload = (_number(value) for value in sides.three)
     if head is None or upload is None:
         return general(sides)
     if base is None or max(abs(base), abs(head), abs(upload)) > _LARGEST_COUNT:
@@ -62,13 +62,7 @@ def _number(value: Value) -> int | float | None:
 
 def _contexts(sides: Sides) -> Value:
     """The newest, in the order of their times."""
-    return one_sided(sides, lambda changed: _newest(by_item(changed)))
-
-
-def _newest(contexts: Value) -> Value:
-    if not isinstance(contexts, list):
-        return contexts
-    return sorted(contexts, key=_age)[-_MOST_CONTEXTS:]
+    return one_sided(sides, lambda changed: sorted(by_item(changed), key=_age)[-_MOST_CONTEXTS:])
 
 
 def _age(context: JSON) -> tuple[datetime, bytes]:

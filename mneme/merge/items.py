@@ -1,10 +1,11 @@
 """Which version an upload was made from, by what they have in common."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import TypeAlias
 
-from mneme.merge.documents import is_document, parsed
+from mneme.merge.documents import Document, is_document, parsed
 from mneme.merge.log import lines
 from mneme.merge.sides import JSON, canonical
 from mneme.model import FileName
@@ -31,14 +32,15 @@ def nearest_of(file: FileName, sure: bytes | None, candidates: Sequence[bytes], 
 
 def _items(file: FileName, content: bytes) -> _Items:
     """What a content is made of: the items of its document, or else its lines."""
-    try:
+    # What could just be read can be nested too deep to be looked into.
+    with suppress(RecursionError):
         document = parsed(file, content) if is_document(file) else None
-        return frozenset(lines(content) if document is None else _flat(document))
-    except RecursionError:
-        return frozenset(lines(content))
+        if document is not None:
+            return frozenset(_flat(document))
+    return frozenset(lines(content))
 
 
-def _flat(document: JSON) -> Iterator[Hashable]:
+def _flat(document: Document) -> Iterator[Hashable]:
     """The items of arrays and of objects, down to those of the objects and arrays in the document."""
     for path, value in _entries(document):
         if isinstance(value, dict | list):
@@ -47,8 +49,5 @@ def _flat(document: JSON) -> Iterator[Hashable]:
             yield path, canonical(value)
 
 
-def _entries(value: JSON) -> Iterator[tuple[str, JSON]]:
-    if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from (("", item) for item in value)
+def _entries(value: Document) -> Iterable[tuple[str, JSON]]:
+    return value.items() if isinstance(value, dict) else (("", item) for item in value)

@@ -21,6 +21,11 @@ class _Entry(msgspec.Struct):
 _entries = msgspec.json.Decoder(_Entry)
 
 
+def is_log(content: bytes) -> bool:
+    """Whether there is an entry among the lines, or nothing at all."""
+    return not content.strip() or any(map(_is_entry, lines(content)))
+
+
 def merge_logs(base: bytes | None, head: bytes, upload: bytes, max_bytes: int) -> bytes | None:
     """The lines that either side added, without those that either side removed; the newest of them that fit.
 
@@ -58,6 +63,13 @@ def _filled(times: Sequence[datetime | None], last: datetime) -> Iterator[dateti
     for time in times:
         last = time or last
         yield last
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _time(line: bytes) -> datetime | None:

@@ -17,6 +17,9 @@ from mneme.merge.multisets import counted, interleaved
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Value: TypeAlias = "JSON | UnsetType"
 
+_DEEPEST = 16
+"""What is within more than this is merged whole: each level costs a look at all that is in it."""
+
 _sorted = msgspec.json.Encoder(order="sorted")
 
 
@@ -28,10 +31,16 @@ class Sides:
     head: Value
     upload: Value
     upload_wins: bool
+    depth: int = 0
 
     def of(self, base: Value, head: Value, upload: Value) -> "Sides":
-        """Another value of the same files."""
-        return evolve(self, base=base, head=head, upload=upload)
+        """A value that is within this one."""
+        return evolve(self, base=base, head=head, upload=upload, depth=self.depth + 1)
+
+    @property
+    def three(self) -> tuple[Value, Value, Value]:
+        """Base, head and upload."""
+        return self.base, self.head, self.upload
 
     @property
     def winner(self) -> Value:
@@ -50,7 +59,7 @@ def canonical(value: Value) -> bytes:
 
 def one_sided(sides: Sides, otherwise: Rule) -> Value:
     """The value of the side that changed it, the other having left or removed it; `otherwise` if both changed it."""
-    base, head, upload = canonical(sides.base), canonical(sides.head), canonical(sides.upload)
+    base, head, upload = map(canonical, sides.three)
     if upload in (head, base):
         return sides.head
     if head == base or sides.head is UNSET:
@@ -70,28 +79,23 @@ def winner(sides: Sides) -> Value:
     return one_sided(sides, lambda changed: changed.winner)
 
 
-def by_key(sides: Sides, rule_of: Callable[[str], Rule]) -> Value:
-    """Merge objects key by key, in the order of the head; whole where one side has no object."""
-    base, head, upload = sides.base, sides.head, sides.upload
-    if not isinstance(head, dict) or not isinstance(upload, dict):
-        return sides.winner
-    before = base if isinstance(base, dict) else {}
+def by_key(sides: Sides, rule_of: Callable[[str], Rule]) -> dict[str, JSON]:
+    """Merge objects key by key, in the order of the head; what is no object has no keys."""
+    base, head, upload = (one if isinstance(one, dict) else {} for one in sides.three)
     merged = {
-        key: rule_of(key)(sides.of(before.get(key, UNSET), head.get(key, UNSET), upload.get(key, UNSET)))
+        key: rule_of(key)(sides.of(base.get(key, UNSET), head.get(key, UNSET), upload.get(key, UNSET)))
         for key in dict.fromkeys([*head, *upload])
     }
     return {key: value for key, value in merged.items() if value is not UNSET}
 
 
-def by_item(sides: Sides, identity: Callable[[JSON], bytes] = canonical, rule: Rule = general) -> Value:
-    """Merge arrays item by item, `rule` for those of one identity; whole where one side has no array.
+def by_item(sides: Sides, identity: Callable[[JSON], bytes] = canonical, rule: Rule = general) -> list[JSON]:
+    """Merge arrays item by item, `rule` for those of one identity; what is no array has no items.
 
-    Items that the merge has in common with one side have the order of that side, if they are all it has.
+    A side that has all the items of the merge, and no others, gives them its order.
     """
-    base, head, upload = sides.base, sides.head, sides.upload
-    if not isinstance(head, list) or not isinstance(upload, list):
-        return sides.winner
-    three = [_Items(value if isinstance(value, list) else [], identity) for value in (base, head, upload)]
+    base, head, upload = (one if isinstance(one, list) else [] for one in sides.three)
+    three = [_Items(one, identity) for one in (base, head, upload)]
     names = three[1].names + three[2].names
     staying = counted(*(items.names for items in three))
     order = [names[place] for place in interleaved(three[1].names, three[2].names, staying)]
@@ -131,6 +135,8 @@ def _item(sides: Sides, rule: Rule) -> JSON:
 
 def _both_changed(sides: Sides) -> Value:
     match sides.head, sides.upload:
+        case _ if sides.depth >= _DEEPEST:
+            return sides.winner
         case dict(), dict():
             return by_key(sides, lambda _: general)
         case list(), list():

@@ -26,10 +26,10 @@ def merge_summaries(sides: Sides) -> Value:
 
 
 def _states(sides: Sides) -> Value:
-    three = (sides.base, sides.head, sides.upload)
-    if not all(_has_topics(value) for value in three if value is not UNSET):
-        return by_item(sides)
-    return by_item(sides, _topic, winner)
+    """By topic, where each state has one of its own."""
+    if all(_has_topics(value) for value in sides.three if value is not UNSET):
+        return by_item(sides, _topic, winner)
+    return by_item(sides)
 
 
 def _has_topics(value: JSON) -> bool:

@@ -10,12 +10,22 @@ def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_lat
     later = upload if upload_is_later else head
     if base is None:
         return later
-    merged: list[bytes] = []
-    for group in Merge3(_lines(base), _lines(head), _lines(upload), False, UniqueLines).merge_groups():
-        if group[0] == "conflict":
-            return later
-        merged += group[1]
+    before, ours, theirs = _lines(base), _lines(head), _lines(upload)
+    merged = _joined(before, ours, theirs)
+    # Where lines that repeat were matched by chance, merging again would give something else each time.
+    if merged is None or merged != _joined(before, merged, theirs) or merged != _joined(before, ours, merged):
+        return later
     return b"".join(merged)
+
+
+def _joined(base: list[bytes], head: list[bytes], upload: list[bytes]) -> list[bytes] | None:
+    """What both sides made of their base; None where both changed the same."""
+    merged: list[bytes] = []
+    for group in Merge3(base, head, upload, False, UniqueLines).merge_groups():
+        if group[0] == "conflict":
+            return None
+        merged += group[1]
+    return merged
 
 
 def _lines(content: bytes) -> list[bytes]:

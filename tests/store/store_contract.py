@@ -101,6 +101,16 @@ def note(number: int) -> bytes:
 ONE, TWO, THREE, FOUR = (note(number) for number in (1, 2, 3, 4))
 
 
+GOOD = {LOG: ONE, FileName.SUMMARY_JSON: b"{}", REMEMBERED: b"[]", ENTITIES: b"{}"}
+JUNK = [
+    (LOG, b"one\n"),
+    (FileName.SUMMARY_JSON, b"[]"),
+    (REMEMBERED, b"\xff"),
+    (ENTITIES, b'{"files":'),
+]
+"""What is not of the form of its file, and cannot be merged."""
+
+
 def rescued(outcome: object) -> int:
     """The number of the version as which a refused upload was kept."""
     assert isinstance(outcome, Rescued), outcome
@@ -304,24 +314,26 @@ class StoreContract:
         assert document.content == content
 
     def test_an_upload_without_the_lock_is_refused(self, store: Store) -> None:
-        """Not under no lock, not under an expired one, not under another's, not under one's own older one."""
+        """Not under no lock, not under an expired one, not under another's, not under one's own older one.
+
+        What is refused here can be no head, so that one sees what becomes of it by itself.
+        """
         first = lock_of(store.acquire(ALPHA, ANA, NOW, TTL))
-        store.upload(ALPHA, Upload(LOG, b"one", ANA), NOW)
+        store.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), NOW)
         second = lock_of(store.acquire(ALPHA, BEN, EXPIRY, TTL))
-        before = store.heads(ALPHA, EXPIRY)
-        assert store.upload(ALPHA, Upload(LOG, b"two", ANA), EXPIRY) == Rescued(HeldBy(second), 2)
-        assert store.upload(ALPHA, Upload(LOG, b"2", ANA, first.token), EXPIRY) == StaleToken(second)
-        assert store.upload(ALPHA, Upload(LOG, b"2", BEN, first.token), EXPIRY) == StaleToken(second)
-        late = Millis(EXPIRY + TTL)
-        assert store.upload(ALPHA, Upload(LOG, b"three", BEN), late) == Rescued(NotLocked(), 3)
+        before, late = store.heads(ALPHA, EXPIRY), Millis(EXPIRY + TTL)
+        assert store.upload(ALPHA, Upload(ENTITIES, b"{", EVE), EXPIRY) == Rescued(HeldBy(second), 2)
+        assert store.upload(ALPHA, Upload(ENTITIES, b"{", ANA, first.token), EXPIRY) == StaleToken(second)
+        assert store.upload(ALPHA, Upload(ENTITIES, b"{", BEN, first.token), EXPIRY) == StaleToken(second)
+        assert store.upload(ALPHA, Upload(ENTITIES, b"{{", BEN), late) == Rescued(NotLocked(), 3)
         store.release(ALPHA, BEN, EXPIRY)
-        assert store.upload(ALPHA, Upload(LOG, b"four", BEN), EXPIRY) == Rescued(NotLocked(), 4)
+        assert store.upload(ALPHA, Upload(ENTITIES, b"{{{", BEN), EXPIRY) == Rescued(NotLocked(), 4)
         assert store.heads(ALPHA, EXPIRY) == before
         assert [(v.kind, content_of(store, ALPHA, v.number)) for v in store.versions(ALPHA)] == [
-            (Kind.UPLOAD, b"one"),
-            (Kind.RESCUED, b"two"),
-            (Kind.RESCUED, b"three"),
-            (Kind.RESCUED, b"four"),
+            (Kind.UPLOAD, b"{}"),
+            (Kind.RESCUED, b"{"),
+            (Kind.RESCUED, b"{{"),
+            (Kind.RESCUED, b"{{{"),
         ]
 
     def test_a_refused_identical_upload_is_refused(self, held: Store) -> None:
@@ -391,6 +403,7 @@ class StoreContract:
         held.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), after(1))
         held.release(ALPHA, ANA, after(2))
         held.acquire(ALPHA, BEN, after(2), TTL)
+        fetch(held, BEN)
         held.upload(ALPHA, Upload(LOG, b"two!", BEN), after(1))
         held.upload(ALPHA, Upload(LOG, b"three", BEN), after(4))
         told = [
@@ -400,7 +413,7 @@ class StoreContract:
         assert told == [
             (1, LOG, 3, after(1), after(1), ANA, Kind.UPLOAD, None),
             (2, ENTITIES, 2, after(1), after(1), ANA, Kind.UPLOAD, None),
-            (3, LOG, 4, after(1), after(2), BEN, Kind.UPLOAD, None),
+            (3, LOG, 4, after(1), after(2), BEN, Kind.UPLOAD, 1),
             (4, LOG, 5, after(4), after(4), BEN, Kind.UPLOAD, 3),
         ]
         contents = [content_of(held, ALPHA, number) for number in (1, 2, 3, 4)]
@@ -415,14 +428,14 @@ class StoreContract:
 
     def test_a_base_is_the_version_that_the_client_itself_uploaded_last(self, held: Store) -> None:
         """What another client uploaded in between is not known to it."""
-        held.upload(ALPHA, Upload(LOG, b"one", ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         held.release(ALPHA, ANA, NOW)
         held.acquire(ALPHA, BEN, NOW, TTL)
-        held.upload(ALPHA, Upload(LOG, b"two", BEN), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
         held.release(ALPHA, BEN, NOW)
         held.acquire(ALPHA, ANA, NOW, TTL)
-        held.upload(ALPHA, Upload(LOG, b"three", ANA), NOW)
-        assert [version.base for version in held.versions(ALPHA)] == [None, None, 1]
+        held.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        assert [v.base for v in held.versions(ALPHA) if v.kind is Kind.UPLOAD] == [None, None, 1]
 
     # Refused uploads
 
@@ -471,13 +484,13 @@ class StoreContract:
         assert [version.number for version in held.versions(ALPHA)] == [1, 2, 3]
 
     def test_the_same_content_of_two_clients_waits_twice(self, held: Store) -> None:
-        """Each is known to have it, and the second adds nothing."""
+        """Each is known to have it, and the second adds nothing but a later mtime, by which it downloads the merge."""
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         numbers = [rescued(held.upload(ALPHA, Upload(LOG, TWO, client), NOW)) for client in (BEN, EVE)]
         assert numbers == [2, 3]
         held.release(ALPHA, ANA, NOW)
         assert content(held) == ONE + TWO
-        assert [version.kind for version in held.versions(ALPHA)][3:] == [Kind.MERGED]
+        assert [version.parents for version in held.versions(ALPHA)][3:] == [(1, 2), (4, 3)]
         assert waiting(held) == 0
 
     def test_a_client_that_sends_the_head_waits_no_more(self, held: Store) -> None:
@@ -545,7 +558,8 @@ class StoreContract:
 
     @pytest.mark.parametrize(
         "step",
-        "lock acquire extend release reap heads stock_heads read download confirm upload history restore overview".split(),
+        "lock acquire extend release reap heads stock_heads read download confirm upload restore "
+        "history overview".split(),
     )
     def test_whatever_finds_an_expired_lock_merges_what_waits(self, held: Store, step: str) -> None:
         """Before it does what it is there for."""
@@ -619,31 +633,46 @@ class StoreContract:
         held.release(ALPHA, BEN, NOW)
         assert content(held) == ONE + TWO + THREE + FOUR
 
-    def test_what_adds_nothing_makes_no_head(self, held: Store) -> None:
-        """It is in history, and waits no more."""
+    def test_what_adds_nothing_makes_a_new_head_of_the_same_content(self, held: Store) -> None:
+        """By its later mtime its client downloads what it lacks."""
         held.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
         number = rescued(held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW))
-        before = held.heads(ALPHA, NOW)
         held.release(ALPHA, ANA, NOW)
-        assert held.heads(ALPHA, NOW) == before
-        assert (waiting(held), held.versions(ALPHA)[-1].number) == (0, number)
+        assert held.heads(ALPHA, NOW) == (Head(LOG, 3, len(ONE + TWO), after(1)),)
+        assert content(held) == ONE + TWO
+        assert held.versions(ALPHA)[-1].parents == (1, number)
+        assert waiting(held) == 0
 
-    @pytest.mark.parametrize(("file", "junk"), [(LOG, b"one"), (ENTITIES, b"{"), (REMEMBERED, b"\xff")])
-    def test_what_cannot_be_merged_stays_in_history(self, held: Store, file: FileName, junk: bytes) -> None:
-        """Over a head, and without one, which it does not become; the log says so, once."""
-        good = {LOG: ONE, ENTITIES: b"{}", REMEMBERED: b"[]"}[file]
-        for head in ((), held.heads(ALPHA, NOW)):
-            held.acquire(ALPHA, ANA, NOW, TTL)
-            if head:
-                held.upload(ALPHA, Upload(file, good, ANA), NOW)
-            before = held.heads(ALPHA, NOW)
-            number = rescued(held.upload(ALPHA, Upload(file, junk, BEN), NOW))
-            with capturedLogs() as events:
-                held.release(ALPHA, ANA, NOW)
-                held.heads(ALPHA, NOW)
-            assert ["was not merged" in str(formatEvent(event)) for event in events] == [True]
+    @pytest.mark.parametrize(("file", "junk"), JUNK)
+    @pytest.mark.parametrize("over_a_head", [False, True])
+    def test_what_cannot_be_merged_stays_in_history(
+        self, held: Store, file: FileName, junk: bytes, over_a_head: bool
+    ) -> None:
+        """It becomes no head, and the log says so, once."""
+        if over_a_head:
+            held.upload(ALPHA, Upload(file, GOOD[file], ANA), NOW)
+        before = held.heads(ALPHA, NOW)
+        number = rescued(held.upload(ALPHA, Upload(file, junk, BEN), NOW))
+        with capturedLogs() as events:
+            held.release(ALPHA, ANA, NOW)
             assert held.heads(ALPHA, NOW) == before
-            assert (content_of(held, ALPHA, number), waiting(held)) == (junk, 0)
+        assert ["was not merged" in str(formatEvent(event)) for event in events] == [True]
+        assert (content_of(held, ALPHA, number), waiting(held)) == (junk, 0)
+        assert held.versions(ALPHA)[-1].kind is Kind.RESCUED
+
+    @pytest.mark.xfail(strict=True, reason="the head is the base: merge() returns the upload, whatever it is")
+    @pytest.mark.parametrize(
+        ("file", "junk"), [(FileName.SUMMARY_JSON, b"[]"), (REMEMBERED, b"\xff"), (ENTITIES, b'{"files":')]
+    )
+    def test_what_cannot_be_merged_is_no_head_even_if_the_head_is_its_base(
+        self, held: Store, file: FileName, junk: bytes
+    ) -> None:
+        """A session outlived its lock, and pushes a broken file over the one it had."""
+        held.upload(ALPHA, Upload(file, GOOD[file], ANA), NOW)
+        before = held.heads(ALPHA, NOW)
+        number = rescued(held.upload(ALPHA, Upload(file, junk, ANA), EXPIRY))
+        assert held.heads(ALPHA, EXPIRY) == before
+        assert (content_of(held, ALPHA, number), waiting(held, EXPIRY)) == (junk, 0)
 
     def test_an_upload_under_an_older_token_is_not_kept(self, held: Store) -> None:
         """Its client knows of tokens, is told, and can do better than to have it merged."""
@@ -683,7 +712,7 @@ class StoreContract:
     @pytest.fixture
     def moved(self, held: Store) -> Store:
         """Ana and Ben both had the line one; Ben has added two since, as version 2; Ana holds the lock."""
-        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), after(-1))
         held.release(ALPHA, ANA, NOW)
         held.acquire(ALPHA, BEN, NOW, TTL)
         fetch(held, BEN)
@@ -722,8 +751,8 @@ class StoreContract:
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
         fetch(moved, ANA)
         odd = THREE + ONE
-        outcome = moved.upload(ALPHA, Upload(LOG, odd, ANA), after(1))
-        assert outcome == Accepted(Head(LOG, 5, len(odd), after(1)))
+        outcome = moved.upload(ALPHA, Upload(LOG, odd, ANA), after(2))
+        assert outcome == Accepted(Head(LOG, 5, len(odd), after(2)))
         assert content(moved) == odd
 
     def test_an_upload_of_what_the_client_had_changes_nothing(self, moved: Store) -> None:
@@ -749,24 +778,29 @@ class StoreContract:
         assert outcome == Accepted(Head(LOG, 3, len(content_now), after(5)))
         assert moved.versions(ALPHA)[-1].kind is Kind.UPLOAD
 
-    def test_a_stale_upload_that_adds_nothing_leaves_the_head_alone(self, moved: Store) -> None:
-        """It is in history, and its client is known to have it."""
-        [head] = moved.heads(ALPHA, NOW)
+    def test_a_stale_upload_that_adds_nothing_is_merged_all_the_same(self, moved: Store) -> None:
+        """By the later mtime of the new head its client downloads what it lacks; what it uploaded is its base."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        assert moved.upload(ALPHA, Upload(LOG, TWO, EVE), after(5)) == Accepted(head, merged=True)
-        assert [(v.client, v.place) for v in moved.versions(ALPHA)[2:]] == [(EVE, Place.KEPT)]
+        outcome = moved.upload(ALPHA, Upload(LOG, TWO, EVE), after(5))
+        assert outcome == Accepted(Head(LOG, 4, len(ONE + TWO), after(5)), merged=True)
+        assert content(moved) == ONE + TWO
         moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
         assert content(moved) == ONE + FOUR
 
-    def test_a_stale_upload_that_cannot_be_merged_replaces_the_head(self, moved: Store) -> None:
+    @pytest.mark.parametrize(("file", "junk"), JUNK)
+    def test_a_stale_upload_that_cannot_be_merged_replaces_the_head(
+        self, held: Store, file: FileName, junk: bytes
+    ) -> None:
         """What it replaced is in history, and the log says so."""
+        held.upload(ALPHA, Upload(file, GOOD[file], ANA), NOW)
+        held.release(ALPHA, ANA, NOW)
+        held.acquire(ALPHA, BEN, NOW, TTL)
         with capturedLogs() as events:
-            outcome = moved.upload(ALPHA, Upload(LOG, b"junk", ANA), NOW)
-        assert head_of(outcome).version == 3
-        assert outcome == Accepted(head_of(outcome), merged=False)
+            outcome = held.upload(ALPHA, Upload(file, junk, BEN), after(5))
+        assert outcome == Accepted(Head(file, 2, len(junk), after(5)))
         assert ["was not merged" in str(formatEvent(event)) for event in events] == [True]
-        assert (content(moved), content_of(moved, ALPHA, 2)) == (b"junk", ONE + TWO)
+        assert (content(held, file), content_of(held, ALPHA, 1)) == (junk, GOOD[file])
 
     def test_without_merging_an_upload_replaces_the_head(self, moved: Store) -> None:
         """Whoever had what; what it replaced is in history."""
@@ -919,7 +953,7 @@ class StoreContract:
     def test_a_restored_version_is_a_new_one(self, moved: Store) -> None:
         """With the old content, a later mtime, and the old version as its parent."""
         outcome = moved.restore(ALPHA, Restore(LOG, 1, ANA), after(-5))
-        assert outcome == Accepted(Head(LOG, 3, len(ONE), after(2)))
+        assert outcome == Accepted(Head(LOG, 3, len(ONE), after(1)))
         assert content(moved) == ONE
         version = moved.versions(ALPHA)[-1]
         assert (version.kind, version.client, version.parents) == (Kind.RESTORED, ANA, (1,))
@@ -1003,7 +1037,7 @@ class StoreContract:
         for number in range(1, 4):
             held.upload(ALPHA, Upload(LOG, note(number), ANA), after(9))
         before = held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)
-        assert len(held.prune(ALPHA, NONE_BY_AGE, NOW, 99).versions) == 2
+        assert len(held.prune(ALPHA, NONE_BY_AGE, after(9), 99).versions) == 2
         assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)) == before
         assert head_of(held.upload(ALPHA, Upload(LOG, note(4), ANA), NOW)).mtime == after(12)
 
@@ -1073,12 +1107,11 @@ class StoreContract:
         assert content(moved, now=late) == ONE + TWO + THREE
 
     def test_a_client_whose_base_was_pruned_loses_nothing(self, moved: Store) -> None:
-        """What it has not changed since then it uploads again: nothing comes of it but a version, at most."""
+        """What it has not changed since then it uploads again: the head says what it said."""
         late = Millis(NOW + 30 * DAY)
         moved.prune(ALPHA, NONE_BY_AGE, late, 99)
         moved.acquire(ALPHA, ANA, late, TTL)
-        outcome = moved.upload(ALPHA, Upload(LOG, ONE, ANA), late)
-        assert head_of(outcome).version == 2
+        assert isinstance(moved.upload(ALPHA, Upload(LOG, ONE, ANA), late), Accepted)
         assert content(moved, now=late) == ONE + TWO
 
     def test_pruning_a_project_never_written_writes_nothing(self, store: Store) -> None:

@@ -27,9 +27,11 @@ from mneme.model import (
     ProjectId,
     Released,
     Rescued,
+    Restore,
     Upload,
     Version,
 )
+from mneme.retention import Retention
 from mneme.store import Store, disk, layout
 from mneme.store.disk import DiskStore
 from tests import plugin_files
@@ -38,6 +40,7 @@ from tests.store.looking import (
     ALPHA,
     ANA,
     BEN,
+    EVE,
     NAMES,
     NOW,
     ORG,
@@ -50,11 +53,11 @@ from tests.store.looking import (
     node_project,
     see,
 )
-from tests.store.store_contract import StoreContract, head_of, lock_of
+from tests.store.store_contract import ONE, THREE, TWO, StoreContract, head_of, lock_of
 
 LOG = FileName.LOG
 EXPIRY = Millis(NOW + TTL)
-NODE_LOCK = Lock(ANA, NOW, EXPIRY, 0)
+NODE_LOCK = Lock(ANA, NOW, EXPIRY, 0, acquires=0)
 
 
 @pytest.fixture
@@ -159,7 +162,7 @@ class TestReading:
     def test_reading_what_is_not_there_creates_nothing(
         self, root: Path, project: ProjectId, restarted: bool
     ) -> None:
-        """Nor does a write that is refused for want of a lock."""
+        """Whatever is asked for, that does not write."""
         store = DiskStore(root)
         before = everything(root)
         for _ in range(2):
@@ -170,7 +173,13 @@ class TestReading:
             content_of(store, project, 1)
             store.extend(project, ANA, NOW, TTL)
             store.release(project, ANA, NOW)
-            store.upload(project, Upload(LOG, b"x", ANA), NOW)
+            store.stock_heads(project, NOW)
+            store.download(project, LOG, ANA, NOW)
+            store.confirm(project, ANA, LOG, 1, NOW)
+            store.history(project, LOG, NOW)
+            store.overview(project, NOW)
+            store.restore(project, Restore(LOG, 1, ANA), NOW)
+            store.prune(project, Retention(Millis(0), Millis(0), Millis(0), 0), NOW, 9)
             store.reap(project, NOW)
             store.recover(project)
             store.expired(NOW)
@@ -282,8 +291,8 @@ class TestNodeData:
         store = DiskStore(root)
         assert store.lock(ALPHA, NOW) == NODE_LOCK
         assert store.acquire(ALPHA, BEN, NOW, TTL) == HeldBy(NODE_LOCK)
-        assert store.upload(ALPHA, Upload(LOG, b"x", BEN), NOW) == HeldBy(NODE_LOCK)
-        assert store.upload(ALPHA, Upload(LOG, b"x", ANA, token=0), NOW) != HeldBy(NODE_LOCK)
+        assert store.upload(ALPHA, Upload(LOG, b"x", BEN), NOW) == Rescued(HeldBy(NODE_LOCK), 2)
+        assert isinstance(store.upload(ALPHA, Upload(LOG, b"y", ANA, token=0), NOW), Accepted)
         assert store.lock(ALPHA, EXPIRY) is None
         assert lock_of(store.acquire(ALPHA, BEN, EXPIRY, TTL)).token == 1
 
@@ -303,11 +312,13 @@ class TestNodeData:
         assert not (node / layout.LOCK).exists()
 
     def test_an_upload_keeps_what_was_found(self, root: Path, node: Path, contents: dict[str, bytes]) -> None:
-        """The file of the Node server is version 1, the upload 2, with a later mtime."""
+        """The file of the Node server is version 1, and nobody knows who had it: the upload is merged with it."""
         store = DiskStore(root)
-        head = head_of(store.upload(ALPHA, Upload(LOG, b"new\n", ANA), Millis(NOW - 10 * 86_400_000)))
-        assert head.version == 2
-        assert content_of(store, ALPHA, 1) == contents["log.jsonl"]
+        head = head_of(store.upload(ALPHA, Upload(LOG, ONE, ANA), Millis(NOW - 10 * 86_400_000)))
+        assert [content_of(store, ALPHA, number) for number in (1, 2)] == [contents["log.jsonl"], ONE]
+        merged = content_of(store, ALPHA, head.version)
+        assert merged
+        assert sorted(merged.splitlines()) == sorted((contents["log.jsonl"] + ONE).splitlines())
         assert head.mtime == store.versions(ALPHA)[0].mtime + 1
 
     def test_an_upload_of_what_was_found_changes_nothing(
@@ -389,20 +400,24 @@ class TestAdoption:
             "versions": lambda: store.versions(ORG),
         }
         outcome = steps[step]()
-        if step in ("acquire", "upload"):
+        if step == "acquire":
             assert outcome == HeldBy(NODE_LOCK)
+        if step == "upload":
+            assert isinstance(outcome, Rescued)
+            assert outcome.refusal == HeldBy(NODE_LOCK)
         assert see(directory_of(root, ORG)).heads == see(shared).heads
 
     def test_each_id_gets_a_copy_of_its_own(self, root: Path, shared: Path) -> None:
         """What one of them writes then is seen by none of the others."""
         store = DiskStore(root)
-        dotted = ProjectId("org.repo")
-        for project in (ORG, dotted, ProjectId("org_repo")):
-            assert isinstance(store.upload(project, Upload(LOG, project.value.encode(), ANA), NOW), Accepted)
-        for project in (ORG, dotted, ProjectId("org_repo")):
+        projects = {ORG: ONE, ProjectId("org.repo"): TWO, ProjectId("org_repo"): THREE}
+        before = (shared / "log.jsonl").read_bytes()
+        for project, line in projects.items():
+            assert isinstance(store.upload(project, Upload(LOG, line, ANA), NOW), Accepted)
+        for project, line in projects.items():
             document = store.read(project, LOG, NOW)
             assert document
-            assert document.content == project.value.encode()
+            assert sorted(document.content.splitlines()) == sorted((before + line).splitlines())
         assert {p.value for p in store.projects()} == {"org/repo", "org.repo", "org_repo"}
 
     def test_an_emoji_is_two_underscores_to_the_node_server(self, root: Path) -> None:
@@ -539,8 +554,10 @@ class TestHandEdits:
         os.utime(alpha / "log.jsonl", ns=(before, before))
         store = DiskStore(root)
         store.heads(ALPHA, NOW)
-        assert isinstance(store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW), Accepted)
-        assert self.edited(store)[0] == b"one\n"
+        outcome = store.upload(ALPHA, Upload(LOG, b"one\n", ANA), NOW)
+        assert self.edited(store)[0] == b"ONE\n"
+        # Ana has uploaded what she had before: she is told that the head is another, and what it is.
+        assert outcome == Accepted(store.heads(ALPHA, NOW)[0], merged=True)
 
     @pytest.mark.parametrize("restarted", [False, True])
     def test_a_deleted_file_is_gone(self, root: Path, store: DiskStore, alpha: Path, restarted: bool) -> None:
@@ -617,10 +634,57 @@ class TestHandEdits:
         assert [content_of(store, ALPHA, number) for number in (2, 3)] == [b"by hand\n", b"two\n"]
 
     def test_an_upload_over_a_hand_edit_keeps_the_edit(self, store: DiskStore, alpha: Path) -> None:
-        """What nobody had fetched yet is in the history."""
-        (alpha / "log.jsonl").write_bytes(b"by hand\n")
-        assert head_of(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)).version == 3
-        assert content_of(store, ALPHA, 2) == b"by hand\n"
+        """What nobody had fetched yet is in the history, and in the head, too."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        (alpha / "new").write_bytes(ONE + TWO)
+        (alpha / "new").rename(alpha / "log.jsonl")
+        head = head_of(store.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW))
+        assert [content_of(store, ALPHA, number) for number in (3, 4)] == [ONE + TWO, ONE + THREE]
+        assert content_of(store, ALPHA, head.version) == ONE + TWO + THREE
+
+    def test_an_edit_made_while_an_upload_waited_is_merged_with_it(
+        self, store: DiskStore, alpha: Path
+    ) -> None:
+        """It is taken in first."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        (alpha / "new").write_bytes(ONE + THREE)
+        (alpha / "new").rename(alpha / "log.jsonl")
+        store.release(ALPHA, ANA, NOW)
+        content, newest = self.edited(store)
+        assert (content, newest.kind) == (ONE + TWO + THREE, Kind.MERGED)
+        assert [content_of(store, ALPHA, one) for one in newest.parents] == [ONE + THREE, ONE + TWO]
+
+    def test_a_head_removed_while_an_upload_waited_is_that_upload(
+        self, root: Path, store: DiskStore, alpha: Path
+    ) -> None:
+        """There is nothing to merge it with."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        (alpha / "log.jsonl").unlink()
+        (alpha / layout.LOCK).unlink()
+        store = DiskStore(root)
+        assert [head.version for head in store.heads(ALPHA, NOW)] == [4]
+        assert self.edited(store)[0] == TWO
+
+    def test_what_waits_is_merged_when_its_lock_is_removed(self, store: DiskStore, alpha: Path) -> None:
+        """`rm .lock.json` frees at once, and whatever is asked for next finds the project free."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        (alpha / layout.LOCK).unlink()
+        assert self.edited(store)[0] == ONE + TWO
+
+    def test_a_waiting_upload_whose_file_was_removed_is_given_up(self, store: DiskStore, alpha: Path) -> None:
+        """Nothing else suffers from it."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        store.upload(ALPHA, Upload(LOG, THREE, EVE), NOW)
+        (alpha / layout.HISTORY / "00000003-log.jsonl").unlink()
+        store.release(ALPHA, ANA, NOW)
+        assert self.edited(store)[0] == ONE + THREE
+        overview = store.overview(ALPHA, NOW)
+        assert overview
+        assert overview.waiting == 0
 
     def test_an_upload_of_what_the_edit_says_is_no_new_version(self, store: DiskStore, alpha: Path) -> None:
         """The edit is taken in, and the upload is identical to it."""
@@ -736,7 +800,7 @@ class TestLockFiles:
     def test_a_lock_written_while_the_server_runs_counts_at_once(self, store: DiskStore, alpha: Path) -> None:
         """By the Node server, or by hand."""
         node_lock(alpha, Lock(BEN, NOW, EXPIRY, 0))
-        assert store.acquire(ALPHA, ANA, NOW, TTL) == HeldBy(Lock(BEN, NOW, EXPIRY, 0))
+        assert store.acquire(ALPHA, ANA, NOW, TTL) == HeldBy(Lock(BEN, NOW, EXPIRY, 0, acquires=0))
 
     @pytest.mark.parametrize(
         "kind",
@@ -967,12 +1031,11 @@ class TestProjectsThatGo:
     def test_a_removed_history_is_begun_anew(self, root: Path, store: DiskStore, alpha: Path) -> None:
         """What is served stays, and uploads go on, in the running server and in the next."""
         shutil.rmtree(alpha / layout.HISTORY)
-        for opened in (store, DiskStore(root)):
-            content = f"{opened}".encode()
-            assert isinstance(opened.upload(ALPHA, Upload(LOG, content, ANA), NOW), Accepted)
+        for opened, line in ((store, ONE), (DiskStore(root), TWO)):
+            assert isinstance(opened.upload(ALPHA, Upload(LOG, line, ANA), NOW), Accepted)
             document = opened.read(ALPHA, LOG, NOW)
             assert document
-            assert document.content == content
+            assert line in document.content
 
     def test_a_removed_journal_costs_no_content(self, root: Path, store: DiskStore, alpha: Path) -> None:
         """Contents of versions that no line speaks of are left alone, and their numbers are not given again."""

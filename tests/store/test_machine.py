@@ -1,4 +1,8 @@
-"""Whole stores against a plain model: any row of steps, hand edits and restarts comes to what the model says."""
+"""Whole stores against a plain model: any row of steps, hand edits and restarts comes to what the model says.
+
+Merging is off here, so that the model can stay plain: an upload replaces the head, and a refused one is kept beside it.
+What is merged with what is shown by the contract of stores, the stories of two machines and the random schedules.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import Factory, define, evolve
@@ -13,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mneme.errors import DamagedVersion
+from mneme.errors import DamagedVersion, VersionUnknown
 from mneme.model import (
     Accepted,
     ClientId,
@@ -23,15 +28,22 @@ from mneme.model import (
     HeldBy,
     Kind,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Overview,
+    Place,
     ProjectId,
+    Pruned,
     Released,
+    Rescued,
+    Restore,
     StaleToken,
     Upload,
     Version,
     digest,
 )
+from mneme.retention import Retention
 from mneme.store import Store, layout
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
@@ -45,6 +57,9 @@ projects = st.sampled_from(PROJECTS)
 clients = st.sampled_from([ANA, BEN])
 files = st.sampled_from(FILES)
 contents = st.sampled_from([b"", b"a", b"b", b"cc", b"dd", "🧠\n".encode()])
+numbers = st.integers(0, 12)
+PLAIN = Merging(enabled=False)
+NONE_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
 times_to_live = st.sampled_from([1, 50, 1000]).map(Millis)
 
 
@@ -69,25 +84,72 @@ class ProjectState:
     last_token: int = 0
     files: dict[FileName, FileState] = Factory(dict)
     versions: list[Version] = Factory(list)
+    last_number: int = 0
     accepted: dict[int, bytes] = Factory(dict)
     kept: dict[int, bytes] = Factory(dict)
+    bases: dict[tuple[ClientId, FileName], int] = Factory(dict)
+    """The version that each client is known to have had last."""
+    listed: tuple[int, int] | None = None
+    """The acquire, by token and count, for which the stock client was told the truth."""
+    latest: dict[FileName, Millis] = Factory(dict)
+    """The latest mtime that any head has had."""
+    pruned: set[FileName] = Factory(set)
+    """The files that have lost versions."""
 
     def held(self, now: Millis) -> Lock | None:
         """The lock that counts."""
         return self.lock if self.lock and now < self.lock.expires_at else None
 
     def newest(self, file: FileName) -> Version | None:
-        """The last version of a file."""
-        return next((v for v in reversed(self.versions) if v.file is file), None)
+        """The last version of a file that was its head."""
+        heads = [v for v in self.versions if v.file is file and v.place is Place.HEAD]
+        return heads[-1] if heads else None
 
-    def add(self, file: FileName, content: bytes, now: Millis, mtime: Millis, by: ClientId | None) -> int:
-        """Accept a version."""
-        number = len(self.versions) + 1
-        own = [v.number for v in self.versions if v.file is file and v.client == by and by]
-        kind = Kind.UPLOAD if by else Kind.FOUND
-        base = own[-1] if own else None
-        self.versions.append(Version(number, file, digest(content), len(content), now, mtime, by, kind, base))
+    def base(self, client: ClientId, file: FileName) -> int | None:
+        """What the client last had."""
+        return self.bases.get((client, file))
+
+    def undamaged(self, number: int | None) -> bool:
+        """Whether the content of a version is as it was accepted."""
+        return number in self.kept and self.kept[number] == self.accepted[number]
+
+    def add(
+        self,
+        file: FileName,
+        content: bytes,
+        kind: Kind,
+        *,
+        time: Millis,
+        mtime: Millis | None = None,
+        by: ClientId | None = None,
+        base: int | None = None,
+        parents: tuple[int, ...] = (),
+    ) -> int:
+        """Keep a version; it is the head if it has an mtime of its own."""
+        self.last_number = number = self.last_number + 1
+        place = Place.KEPT if mtime is None else Place.HEAD
+        told = time if mtime is None else mtime
+        self.versions.append(
+            Version(number, file, digest(content), len(content), time, told, by, kind, base, parents, place)
+        )
         self.accepted[number] = self.kept[number] = content
+        if mtime is not None:
+            self.latest[file] = max(mtime, self.latest.get(file, mtime))
+        return number
+
+    def become_head(
+        self, file: FileName, content: bytes, kind: Kind, outcome: object, now: Millis, **more: Any
+    ) -> int:
+        """Make a version the head: later than all there were, or at least than those that are left."""
+        assert isinstance(outcome, Accepted)
+        before = self.files.get(file)
+        mtimes = [v.mtime for v in self.versions if v.file is file and v.place is Place.HEAD]
+        mtimes += [before.mtime] if before else []
+        left = Millis(max(now, max(mtimes, default=now - 1) + 1))
+        ever = Millis(max(left, self.latest.get(file, now - 1) + 1))
+        assert outcome.head.mtime in ({ever} if file not in self.pruned else {ever, left})
+        number = self.add(file, content, kind, time=now, mtime=outcome.head.mtime, **more)
+        self.files[file] = FileState(content, outcome.head.mtime, number, shares=number)
         return number
 
     def look(self, file: FileName, now: Millis) -> Head | None:
@@ -100,7 +162,7 @@ class ProjectState:
             if newest and newest.sha256 == digest(state.content):
                 state.version = newest.number
             else:
-                state.version = self.add(file, state.content, now, state.mtime, None)
+                state.version = self.add(file, state.content, Kind.FOUND, time=now, mtime=state.mtime)
         return Head(file, state.version, len(state.content), state.mtime)
 
 
@@ -117,14 +179,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     def open(self) -> Store:
         """The store under test."""
-        return MemoryStore()
+        return MemoryStore(PLAIN)
 
     def touch(self, project: ProjectId) -> ProjectState:
         """What a step on a project finds; the first one may adopt what the Node server kept."""
         state, shared = self.model[project], self.model[SHARED]
         if project.value == "org/repo" and not state.exists and shared.exists and shared.by_node:
             state.exists = True
-            state.lock = shared.lock and evolve(shared.lock, token=0)
+            state.lock = shared.lock and evolve(shared.lock, token=0, acquires=0)
             state.files = {
                 file: FileState(found.content, found.mtime, None) for file, found in shared.files.items()
             }
@@ -148,11 +210,13 @@ class StoreMachine(RuleBasedStateMachine):
             return
         assert isinstance(outcome, Granted)
         token, expiry = outcome.lock.token, Millis(self.now + ttl)
+        acquires = held.acquires + 1 if held else 1
         if held and held.token:
-            assert outcome.lock == evolve(held, expires_at=expiry)
+            assert outcome.lock == evolve(held, expires_at=expiry, acquires=acquires)
         else:
             assert token > state.last_token
-            assert outcome.lock == Lock(client, held.acquired_at if held else self.now, expiry, token)
+            start = held.acquired_at if held else self.now
+            assert outcome.lock == Lock(client, start, expiry, token, acquires)
             state.last_token = token
         state.lock = outcome.lock
 
@@ -213,6 +277,60 @@ class StoreMachine(RuleBasedStateMachine):
         held = state.held(self.now)
         token = None if older is None else (held.token if held else 1) - older
         outcome = self.store.upload(project, Upload(file, content, client, token), self.now)
+        state.exists = True
+        if held is None:
+            self.refused(state, Upload(file, content, client), NotLocked(), outcome)
+        elif token is not None and token < held.token:
+            assert outcome == StaleToken(held)
+        elif held.client != client:
+            self.refused(state, Upload(file, content, client), HeldBy(held), outcome)
+        else:
+            head = state.look(file, self.now)
+            if head is None or state.files[file].content != content:
+                base = state.base(client, file)
+                number = state.become_head(
+                    file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base
+                )
+            else:
+                number = head.version
+            state.bases[client, file] = number
+            assert outcome == Accepted(state.look(file, self.now) or pytest.fail("no head"))
+
+    def refused(
+        self, state: ProjectState, upload: Upload, refusal: HeldBy | NotLocked, outcome: object
+    ) -> None:
+        """What is refused is kept, unless it is what the head says."""
+        head = state.look(upload.file, self.now)
+        if head and state.files[upload.file].content == upload.content:
+            state.bases[upload.client, upload.file] = number = head.version
+        else:
+            base = state.base(upload.client, upload.file)
+            number = state.add(
+                upload.file,
+                upload.content,
+                Kind.RESCUED,
+                time=self.now,
+                by=upload.client,
+                base=base if state.undamaged(base) else None,
+            )
+        assert outcome == Rescued(refusal, number)
+
+    @rule(project=projects, client=clients, file=files, number=numbers, older=st.sampled_from([None, 0, 1]))
+    def restore(
+        self, project: ProjectId, client: ClientId, file: FileName, number: int, older: int | None
+    ) -> None:
+        """Make an older version the head again."""
+        state = self.touch(project)
+        held = state.held(self.now)
+        token = None if older is None else (held.token if held else 1) - older
+        try:
+            outcome = self.store.restore(project, Restore(file, number, client, token), self.now)
+        except (VersionUnknown, DamagedVersion):
+            assert held
+            assert held.client == client
+            known = [v for v in state.versions if v.number == number and v.file is file]
+            assert not known or not state.undamaged(number)
+            return
         if held is None:
             assert outcome == NotLocked()
         elif token is not None and token < held.token:
@@ -220,13 +338,64 @@ class StoreMachine(RuleBasedStateMachine):
         elif held.client != client:
             assert outcome == HeldBy(held)
         else:
-            head = state.look(file, self.now)
+            assert state.undamaged(number)
+            content, head = state.accepted[number], state.look(file, self.now)
             if head is None or state.files[file].content != content:
-                earlier = [v.mtime for v in state.versions if v.file is file] + ([head.mtime] if head else [])
-                mtime = Millis(max(self.now, max(earlier, default=0) + 1))
-                number = state.add(file, content, self.now, mtime, client)
-                state.files[file] = FileState(content, mtime, number, shares=number)
+                state.become_head(
+                    file, content, Kind.RESTORED, outcome, self.now, by=client, parents=()
+                )
             assert outcome == Accepted(state.look(file, self.now) or pytest.fail("no head"))
+
+    @rule(project=projects, client=clients, file=files, arrives=st.booleans())
+    def fetch(self, project: ProjectId, client: ClientId, file: FileName, arrives: bool) -> None:
+        """A client that says who it is downloads a file."""
+        state = self.touch(project)
+        head = state.look(file, self.now)
+        if head is None:
+            assert self.store.download(project, file, client, self.now) is None
+        elif arrives:
+            document = self.store.download(project, file, client, self.now)
+            assert document
+            assert (document.head, document.content) == (head, state.files[file].content)
+            self.store.confirm(project, client, file, head.version, self.now)
+            state.bases[client, file] = head.version
+
+    @rule(project=projects)
+    def stock_list(self, project: ProjectId) -> None:
+        """List the files as the stock client does: once for each acquire it is told the truth."""
+        state = self.touch(project)
+        heads = tuple(head for file in FileName if (head := state.look(file, self.now)))
+        held = state.held(self.now)
+        told = (held.token, held.acquires) if held and held.acquires else None
+        if told is None or told == state.listed:
+            heads = tuple(evolve(head, mtime=Millis(0)) for head in heads)
+        else:
+            state.listed = told
+        assert self.store.stock_heads(project, self.now) == heads
+
+    @rule(project=projects, limit=st.integers(1, 4))
+    def prune(self, project: ProjectId, limit: int) -> None:
+        """Remove what nobody needs."""
+        state = self.touch(project)
+        needed = {state.last_number, *state.bases.values()}
+        needed |= {newest.number for file in FILES if (newest := state.newest(file))}
+        going = tuple(v for v in state.versions if v.number not in needed and v.time <= self.now)
+        assert self.store.prunable(project, NONE_BY_AGE, self.now) == Pruned(project, going)
+        assert self.store.prune(project, NONE_BY_AGE, self.now, limit) == Pruned(project, going[:limit])
+        for version in going[:limit]:
+            state.versions.remove(version)
+            state.pruned.add(version.file)
+            del state.accepted[version.number], state.kept[version.number]
+            for found in state.files.values():
+                found.shares = None if found.shares == version.number else found.shares
+
+    @rule(project=projects)
+    def overview(self, project: ProjectId) -> None:
+        """Look at a project."""
+        state = self.touch(project)
+        heads = tuple(head for file in FileName if (head := state.look(file, self.now)))
+        wanted = Overview(project, heads, state.held(self.now), 0) if state.exists else None
+        assert self.store.overview(project, self.now) == wanted
 
     @rule(project=projects)
     def heads(self, project: ProjectId) -> None:
@@ -252,13 +421,17 @@ class StoreMachine(RuleBasedStateMachine):
         """Look through the versions; each is as it was accepted, or is told to be damaged."""
         state = self.touch(project)
         assert self.store.versions(project) == tuple(state.versions)
+        for file in FILES:
+            state.look(file, self.now)
+            told = tuple(v for v in reversed(state.versions) if v.file is file)
+            assert self.store.history(project, file, self.now) == told
         for number, content in state.accepted.items():
             if state.kept[number] == content:
                 assert content_of(self.store, project, number) == content
             else:
                 with pytest.raises(DamagedVersion):
                     content_of(self.store, project, number)
-        assert content_of(self.store, project, len(state.versions) + 1) is None
+        assert content_of(self.store, project, state.last_number + 1) is None
 
     @rule(project=projects)
     def recover(self, project: ProjectId) -> None:
@@ -287,7 +460,7 @@ class DiskMachine(StoreMachine):
 
     def open(self) -> Store:
         """The store under test."""
-        return DiskStore(self.root)
+        return DiskStore(self.root, PLAIN)
 
     def teardown(self) -> None:
         """Nothing is left over but projects."""
@@ -372,7 +545,7 @@ class DiskMachine(StoreMachine):
         """The Node server, started by mistake, takes the lock: it writes a file that knows no tokens."""
         state = self.model[project]
         if state.exists:
-            state.lock = Lock(client, self.now, Millis(self.now + ttl), 0)
+            state.lock = Lock(client, self.now, Millis(self.now + ttl), 0, acquires=0)
             (directory_of(self.root, project) / layout.LOCK).unlink(missing_ok=True)
             node_lock(directory_of(self.root, project), state.lock)
             self.noted.discard(project)

@@ -98,10 +98,10 @@ class TestOnDisk:
         assert (found["kind"], found["clientId"], found["version"]) == ("found", None, 2)
 
     def test_the_lock_file_is_as_the_node_server_has_it(self, directory: Path, project: DiskProject) -> None:
-        """With a token on top, and nothing of the sort left once it is released."""
+        """With two numbers on top, and nothing of the sort left once it is released."""
         assert (directory / layout.LOCK).read_text() == (
             '{\n  "clientId": "ana-0a1b2c3d",\n  "acquiredAt": "2026-02-04T15:00:00.000Z",\n'
-            '  "expiresAt": "2026-02-04T15:30:00.000Z",\n  "token": 1\n}\n'
+            '  "expiresAt": "2026-02-04T15:30:00.000Z",\n  "token": 1,\n  "acquires": 1\n}\n'
         )
         project.release(ANA, NOW)
         assert not (directory / layout.LOCK).exists()
@@ -234,19 +234,29 @@ class TestRecovery:
 class TestHistory:
     """Versions whose files no longer are what they were."""
 
-    def test_a_missing_version_is_told(self, directory: Path, project: DiskProject) -> None:
-        """It is not the same as one that never was."""
+    def test_a_version_whose_file_is_gone_is_none_any_more(
+        self, directory: Path, project: DiskProject
+    ) -> None:
+        """Whoever removed it, it is neither listed nor had; its number is not given again."""
         version_file(directory, 1).unlink()
+        assert content(project, 1) is None
+        assert (project.versions(), project.history(LOG, NOW)) == ((), ())
+        assert opened(directory).versions() == ()
+        project.upload(Upload(ENTITIES, b"{}", ANA), NOW)
+        assert [version.number for version in project.versions()] == [2]
+
+    def test_a_changed_version_is_told(self, directory: Path, project: DiskProject) -> None:
+        """It is listed, and whoever asks for it learns which file was changed."""
+        version_file(directory, 1).write_bytes(b"changed\n")
         with pytest.raises(DamagedVersion, match=r"00000001-log\.jsonl"):
             content(project, 1)
-        assert content(project, 2) is None
+        assert [version.number for version in project.versions()] == [1]
 
     def test_a_version_that_is_a_link_is_not_followed(self, directory: Path, project: DiskProject) -> None:
         """Even to the very content that it should have."""
         version_file(directory, 1).unlink()
         version_file(directory, 1).symlink_to(directory / "log.jsonl")
-        with pytest.raises(DamagedVersion):
-            content(project, 1)
+        assert content(project, 1) is None
 
     def test_where_nothing_links_a_version_is_copied(
         self, directory: Path, project: DiskProject, monkeypatch: pytest.MonkeyPatch
@@ -320,5 +330,5 @@ class TestOpening:
         with faults.failing() as run:
             assert project.lock(NOW)
         assert not [step for step in run.steps if step.call == "open"]
-        node_lock(directory, Lock(BEN, NOW, Millis(NOW + 5), 0))
-        assert project.lock(NOW) == Lock(BEN, NOW, Millis(NOW + 5), 0)
+        node_lock(directory, Lock(BEN, NOW, Millis(NOW + 5), 0, acquires=0))
+        assert project.lock(NOW) == Lock(BEN, NOW, Millis(NOW + 5), 0, acquires=0)

@@ -1,0 +1,73 @@
+"""Merging for tests, and looking at what is in a content."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from mneme.merge import merge
+from mneme.model import FileName
+from tests.merge.strategies import LIMIT
+
+_LISTS = {"keyDecisions", "recentWork"}
+
+
+def merged(
+    file: FileName,
+    base: bytes | None,
+    head: bytes,
+    upload: bytes,
+    *,
+    later: bool = True,
+    max_bytes: int = LIMIT,
+) -> bytes:
+    """The merge of contents that can be merged."""
+    result = merge(file, base, head, upload, upload_is_later=later, max_bytes=max_bytes)
+    assert result is not None
+    return result
+
+
+def merged_json(file: FileName, base: Any, head: Any, upload: Any, *, later: bool = True) -> Any:
+    """The merge of documents; a base of None is one that is not known."""
+    before = None if base is None else json.dumps(base).encode()
+    return json.loads(
+        merged(file, before, json.dumps(head).encode(), json.dumps(upload).encode(), later=later)
+    )
+
+
+def items(file: FileName, content: bytes) -> Counter[str]:
+    """What a content is made of, as far as its merge is about whole items: lines, list items, topics, entities."""
+    if file in (FileName.LOG, FileName.SUMMARY_MD):
+        lines = content.split(b"\n")
+        return Counter(repr(line) for line in (lines if lines[-1] else lines[:-1]))
+    return Counter(json.dumps(item, sort_keys=True) for item in _json_items(file, json.loads(content)))
+
+
+def _json_items(file: FileName, document: Any) -> list[Any]:
+    if file is FileName.REMEMBERED:
+        whole = {"ts", "type", "content"}
+        return [[one[key] for key in sorted(whole)] if whole <= one.keys() else one for one in document]
+    if file is FileName.ENTITIES:
+        return [[group, name] for group in ("files", "functions") for name in document.get(group, {})]
+    return [[name, one] for name in _LISTS for one in document.get(name, [])]
+
+
+def has_lists(*summaries: bytes) -> bool:
+    """Whether all of these summaries have all lists, be they empty."""
+    return all(json.loads(summary).keys() >= _LISTS for summary in summaries)
+
+
+def alike(file: FileName, one: bytes, other: bytes) -> bool:
+    """Whether two contents have the same in them, whatever its order."""
+    if file in (FileName.LOG, FileName.SUMMARY_MD):
+        return items(file, one) == items(file, other)
+    return bool(_unordered(json.loads(one)) == _unordered(json.loads(other)))
+
+
+def _unordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unordered(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return sorted(json.dumps(_unordered(inner), sort_keys=True) for inner in value)
+    return json.dumps(value)

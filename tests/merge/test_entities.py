@@ -1,0 +1,184 @@
+"""`entities.json`: entities by name, what both sides have seen of them added up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mneme.merge import merge
+from mneme.model import FileName
+from tests import plugin_files
+from tests.merge.looking import merged, merged_json
+from tests.merge.strategies import LIMIT
+
+ENTITIES = FileName.ENTITIES
+
+
+def context(minute: int, summary: str = "x") -> dict[str, str]:
+    """Where an entity was mentioned."""
+    return {"ts": f"2026-02-01T10:{minute:02}:00.000Z", "type": "task", "summary": summary}
+
+
+def entity(mentions: float = 1, *contexts: dict[str, str], **more: Any) -> dict[str, Any]:
+    """An entity, last seen in the last of its contexts."""
+    last = contexts[-1]["ts"] if contexts else None
+    return {"mentions": mentions, "lastSeen": last, "contexts": list(contexts), **more}
+
+
+def merged_entity(base: Any, head: Any, upload: Any, *, later: bool = True) -> Any:
+    """What becomes of one entity; None: there is none."""
+    three = [{"files": {} if one is None else {"a.py": one}} for one in (base, head, upload)]
+    return merged_json(ENTITIES, *three, later=later)["files"].get("a.py")
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "upload", "result"),
+    [
+        (10, 12, 13, 15),
+        (10, 10, 13, 13),
+        (10, 12, 1, 12),
+        (10, 3, 1, 10),
+        (1.5, 2, 2.5, 3.0),
+        (-3, -2, -1, 0),
+    ],
+)
+def test_mentions_grow_by_what_both_sides_counted(
+    base: float, head: float, upload: float, result: float
+) -> None:
+    """And never shrink: a side that counts less has begun anew."""
+    assert merged_entity(entity(base), entity(head, h=1), entity(upload, u=1))["mentions"] == result
+
+
+@pytest.mark.parametrize("base", [None, {}])
+def test_mentions_without_a_base_are_not_added_up(base: Any) -> None:
+    """They would be counted twice when the same is merged again."""
+    assert merged_entity(base, entity(4), entity(7))["mentions"] == 7
+
+
+@pytest.mark.parametrize("large", [2**60, 10**4200, 1e308])
+def test_mentions_too_large_to_count_with_are_not_added_up(large: float) -> None:
+    """No number comes of it that cannot be written."""
+    upload = large - 1 if isinstance(large, int) else 9e307
+    assert merged_entity(entity(0), entity(large, h=1), entity(upload, u=1))["mentions"] == large
+
+
+def test_mentions_that_only_one_side_has_are_kept() -> None:
+    """A side without them does not count as none."""
+    assert merged_entity(None, {"h": 1}, {"mentions": 2}) == {"h": 1, "mentions": 2}
+
+
+def test_last_seen_is_the_later_instant() -> None:
+    """Compared as instants, not as text."""
+    head, upload = {"lastSeen": "2026-02-01T12:00:00+02:00"}, {"lastSeen": "2026-02-01T11:00:00.000Z"}
+    assert merged_entity(None, head, upload) == upload
+    assert merged_entity(None, upload, head) == upload
+
+
+@pytest.mark.parametrize("no_time", [None, "yesterday"])
+def test_last_seen_is_the_one_that_is_a_time(no_time: str | None) -> None:
+    """On whichever side."""
+    head, upload = {"lastSeen": "2026-02-01T12:00:00Z", "h": 1}, {"lastSeen": no_time}
+    assert merged_entity(None, head, upload)["lastSeen"] == "2026-02-01T12:00:00Z"
+    assert merged_entity(None, upload, head)["lastSeen"] == "2026-02-01T12:00:00Z"
+
+
+def test_the_newest_five_contexts_of_both_stay() -> None:
+    """In the order of their times."""
+    old = [context(minute) for minute in range(1, 6)]
+    base, head = entity(5, *old), entity(6, *old[1:], context(9))
+    upload = entity(7, *old[2:], context(8), context(10))
+    assert merged_entity(base, head, upload)["contexts"] == [*old[3:], context(8), context(9), context(10)]
+
+
+def test_a_context_that_one_side_removed_does_not_come_back() -> None:
+    """Though there would be room for it: perhaps it was secret."""
+    base, head = (
+        entity(1, context(1), context(2, "secret")),
+        entity(2, context(1), context(2, "secret"), context(3)),
+    )
+    upload = entity(1, context(1), edited=True)
+    assert merged_entity(base, head, upload)["contexts"] == [context(1), context(3)]
+
+
+def test_contexts_without_a_time_go_first() -> None:
+    """They count as the oldest."""
+    head, upload = entity(1, *[context(minute) for minute in range(5)]), {"contexts": [{"ts": "now"}, {}]}
+    assert merged_entity(None, head, upload)["contexts"] == head["contexts"]
+
+
+def test_an_entity_that_one_side_changed_is_as_it_has_it() -> None:
+    """Its mentions may even have shrunk."""
+    assert merged_entity(entity(9), entity(9), entity(2)) == entity(2)
+    assert merged_entity(entity(9), entity(2), entity(9)) == entity(2)
+
+
+def test_an_entity_that_one_side_pruned_is_gone() -> None:
+    """The other has not touched it."""
+    assert merged_entity(entity(9), entity(9), None) is None
+    assert merged_entity(entity(9), None, entity(9)) is None
+
+
+def test_an_entity_that_one_side_pruned_and_the_other_changed_stays() -> None:
+    """As the other has it."""
+    assert merged_entity(entity(9), entity(10), None) == entity(10)
+    assert merged_entity(entity(9), None, entity(10)) == entity(10)
+
+
+def test_entities_of_all_kinds_are_merged_by_name() -> None:
+    """The same name can be of two kinds."""
+    kinds = ("files", "functions", "errors", "packages")
+    base = {kind: {"a": entity(1)} for kind in kinds}
+    head, upload = ({kind: {"a": entity(2), side: entity(1)} for kind in kinds} for side in "hu")
+    assert merged_json(ENTITIES, base, head, upload) == {
+        kind: {"a": entity(2), "h": entity(1), "u": entity(1)} for kind in kinds
+    }
+
+
+@pytest.mark.parametrize("key", ["lastUpdated", "lastPruned"])
+def test_the_later_time_of_the_whole_stays(key: str) -> None:
+    """Whichever side has it."""
+    early, late = {key: "2026-02-01T10:00:00.000Z"}, {key: "2026-02-02T10:00:00.000Z", "h": 1}
+    assert merged_json(ENTITIES, None, early, late)[key] == late[key]
+    assert merged_json(ENTITIES, None, late, early)[key] == late[key]
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_an_unknown_key_that_both_changed_is_of_the_side_updated_later(later: bool) -> None:
+    """Whichever upload came later."""
+    head = {"lastUpdated": "2026-02-02T10:00:00.000Z", "x": "head"}
+    upload = {"lastUpdated": "2026-02-01T10:00:00.000Z", "x": "upload"}
+    assert merged_json(ENTITIES, None, head, upload, later=later)["x"] == "head"
+    assert merged_json(ENTITIES, None, upload, head, later=later)["x"] == "head"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"files": []},
+        {"files": None},
+        {"packages": {"a": None}},
+        {"errors": {"a": {"mentions": "2"}}},
+        {"functions": {"a": {"mentions": True}}},
+        {"files": {"a": {"contexts": {}}}},
+        {"files": {"a": {"contexts": ["x"]}}},
+        {"files": {"a": {"lastSeen": 5}}},
+        {"lastUpdated": 5},
+        {"lastPruned": []},
+    ],
+)
+def test_what_is_not_of_its_form_is_not_merged(content: Any) -> None:
+    """On either side."""
+    spoiled = json.dumps(content).encode()
+    assert merge(ENTITIES, None, b"{}", spoiled, upload_is_later=True, max_bytes=LIMIT) is None
+    assert merge(ENTITIES, None, spoiled, b"{}", upload_is_later=True, max_bytes=LIMIT) is None
+
+
+def test_the_files_of_two_machines_have_all_entities_of_both() -> None:
+    """At the size that they really have."""
+    ours, theirs = plugin_files.entities(1), plugin_files.entities(2)
+    document = json.loads(merged(ENTITIES, None, ours, theirs))
+    for kind in ("files", "functions", "errors", "packages"):
+        assert document[kind].keys() == json.loads(ours)[kind].keys() | json.loads(theirs)[kind].keys()

@@ -1,0 +1,160 @@
+"""What holds for every merge, of whatever contents."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from mneme.merge import is_well_formed, merge, nearest
+from mneme.merge.bounds import body_size
+from mneme.model import FileName
+from tests.merge.looking import alike, has_lists, items, merged
+from tests.merge.strategies import LIMIT, anything, contents
+
+every_file = pytest.mark.parametrize("file", FileName)
+every_file_of_items = pytest.mark.parametrize(
+    "file", [file for file in FileName if file is not FileName.SUMMARY_MD]
+)
+
+
+@every_file
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_an_upload_that_changed_nothing_leaves_the_head(
+    file: FileName, data: st.DataObject, later: bool
+) -> None:
+    """Byte for byte, be it of the form of its file or not."""
+    base, head = data.draw(anything(file)), data.draw(anything(file))
+    assert merge(file, base, head, base, upload_is_later=later, max_bytes=0) == head
+
+
+@every_file
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_a_head_that_is_the_base_becomes_the_upload(file: FileName, data: st.DataObject, later: bool) -> None:
+    """Byte for byte, be it of the form of its file or not."""
+    base, upload = data.draw(anything(file)), data.draw(anything(file))
+    assert merge(file, base, base, upload, upload_is_later=later, max_bytes=0) == upload
+
+
+@every_file
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_two_equal_sides_are_the_result(file: FileName, data: st.DataObject, later: bool) -> None:
+    """Whatever the base is."""
+    base, side = data.draw(st.none() | anything(file)), data.draw(anything(file))
+    assert merge(file, base, side, side, upload_is_later=later, max_bytes=0) == side
+
+
+@every_file
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, later: bool) -> None:
+    """What is not of the form of its file is not merged, and what comes out can be merged again."""
+    base, head, upload = (
+        data.draw(st.none() | anything(file)),
+        data.draw(anything(file)),
+        data.draw(anything(file)),
+    )
+    result = merge(file, base, head, upload, upload_is_later=later, max_bytes=LIMIT)
+    if upload not in (head, base) and head != base:
+        assert (result is not None) == (is_well_formed(file, head) and is_well_formed(file, upload))
+    if result is not None:
+        merge(file, head, result, upload, upload_is_later=later, max_bytes=LIMIT)
+    nearest(file, base, [head, upload], upload)
+
+
+@every_file_of_items
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -> None:
+    """What the base has not and a side has, the result has, no less often than either side."""
+    base, head, upload = (
+        data.draw(st.none() | contents(file)),
+        data.draw(contents(file)),
+        data.draw(contents(file)),
+    )
+    result = items(file, merged(file, base, head, upload, later=later))
+    before = items(file, base) if base is not None else {}
+    for item, count in (items(file, head) | items(file, upload)).items():
+        assert item in before or result[item] == count
+
+
+@every_file_of_items
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool) -> None:
+    """What the base has and no side has is gone, and so is what one side removed and the other left alone."""
+    base, head, upload = data.draw(contents(file)), data.draw(contents(file)), data.draw(contents(file))
+    result = items(file, merged(file, base, head, upload, later=later))
+    before, ours, theirs = (items(file, content) for content in (base, head, upload))
+    for item, count in before.items():
+        removed = min(ours[item], theirs[item]) == 0 and max(ours[item], theirs[item]) in (0, count)
+        # An entity that one side removed stays if the other has changed it, and so does a list that is gone as a whole.
+        whole = file is FileName.ENTITIES or (file is FileName.SUMMARY_JSON and not has_lists(head, upload))
+        if removed and (not whole or ours[item] == theirs[item]):
+            assert item not in result
+
+
+@every_file_of_items
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) -> None:
+    """What no side has is not in the result."""
+    base, head, upload = (
+        data.draw(st.none() | contents(file)),
+        data.draw(contents(file)),
+        data.draw(contents(file)),
+    )
+    result = items(file, merged(file, base, head, upload, later=later))
+    assert result <= items(file, head) | items(file, upload)
+
+
+@every_file
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later: bool) -> None:
+    """It does not matter which side came first, but for the order of items."""
+    base, head, upload = (
+        data.draw(st.none() | contents(file)),
+        data.draw(contents(file)),
+        data.draw(contents(file)),
+    )
+    one = merged(file, base, head, upload, later=later)
+    other = merged(file, base, upload, head, later=not later)
+    assert alike(file, one, other)
+
+
+@every_file
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans())
+def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, later: bool) -> None:
+    """Neither with the upload, nor with the head, nor when the upload has become the base."""
+    base, head, upload = (
+        data.draw(st.none() | contents(file)),
+        data.draw(contents(file)),
+        data.draw(contents(file)),
+    )
+    result = merged(file, base, head, upload, later=later)
+    # Of two logs, lines can be left that are no entries.
+    assume(is_well_formed(file, result))
+    assert merged(file, upload, result, upload, later=later) == result
+    assert merged(file, head, head, result, later=later) == result
+    if file is not FileName.ENTITIES or base is None:
+        assert merged(file, base, result, upload, later=later) == result
+        assert merged(file, base, head, result, later=later) == result
+
+
+@every_file
+@settings(deadline=None)
+@given(data=st.data(), later=st.booleans(), max_bytes=st.integers(0, 400))
+def test_what_is_merged_fits(file: FileName, data: st.DataObject, later: bool, max_bytes: int) -> None:
+    """Stock clients can upload it; a side that is the result as it is was accepted before."""
+    base, head, upload = (
+        data.draw(st.none() | anything(file)),
+        data.draw(anything(file)),
+        data.draw(anything(file)),
+    )
+    result = merge(file, base, head, upload, upload_is_later=later, max_bytes=max_bytes)
+    assert result in (None, head, upload) or body_size(result) <= max_bytes

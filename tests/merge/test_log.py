@@ -1,0 +1,179 @@
+"""`log.jsonl`: lines of either side, in the order of their times, the newest that fit."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from mneme.merge import is_well_formed, merge
+from mneme.merge.bounds import body_size
+from mneme.model import FileName
+from tests import plugin_files
+from tests.merge.looking import merged
+from tests.merge.strategies import LIMIT
+
+LOG = FileName.LOG
+
+
+def entry(time: str, content: str = "x") -> bytes:
+    """An entry of 1 February 2026, without its newline."""
+    return f'{{"ts":"2026-02-01T{time}","type":"note","content":"{content}"}}'.encode()
+
+
+def log(*lines: bytes) -> bytes:
+    """A log of these lines."""
+    return b"".join(line + b"\n" for line in lines)
+
+
+NINE, TEN, ELEVEN, NOON = (entry(f"{hour:02}:00:00.000Z") for hour in (9, 10, 11, 12))
+
+
+def test_what_two_machines_appended_is_in_the_order_of_its_times() -> None:
+    """Whichever of them was there first."""
+    base = log(NINE)
+    for sides in itertools.permutations((log(NINE, ELEVEN), log(NINE, TEN, NOON))):
+        assert merged(LOG, base, *sides) == log(NINE, TEN, ELEVEN, NOON)
+
+
+def test_an_old_entry_that_one_side_removed_does_not_come_back() -> None:
+    """A client that summed up its log has removed what it summed up."""
+    assert merged(LOG, log(NINE, TEN), log(NINE, TEN, ELEVEN), log(TEN, NOON)) == log(TEN, ELEVEN, NOON)
+
+
+def test_without_a_base_nothing_is_removed() -> None:
+    """What one side lacks may never have been there."""
+    assert merged(LOG, None, log(NINE, ELEVEN), log(TEN)) == log(NINE, TEN, ELEVEN)
+
+
+def test_times_are_compared_as_instants() -> None:
+    """Text in another time zone would sort otherwise; without a zone it is UTC."""
+    zoned, bare = entry("12:30:00+02:00"), entry("10:45:00")
+    assert merged(LOG, None, log(TEN, ELEVEN), log(zoned, bare)) == log(TEN, zoned, bare, ELEVEN)
+
+
+def test_a_copy_that_one_side_added_is_kept() -> None:
+    """The same thing can happen twice."""
+    assert merged(LOG, log(NINE), log(NINE, NINE), log(NINE, TEN)) == log(NINE, NINE, TEN)
+
+
+def test_copies_that_both_sides_added_are_not_added_up() -> None:
+    """The larger number stays."""
+    assert merged(LOG, log(NINE), log(NINE, NINE, NINE), log(NINE, NINE, TEN)) == log(NINE, NINE, NINE, TEN)
+
+
+def test_a_copy_that_one_side_removed_is_gone() -> None:
+    """The other copy stays."""
+    assert merged(LOG, log(NINE, NINE), log(NINE, NINE, TEN), log(NINE, ELEVEN)) == log(NINE, TEN, ELEVEN)
+
+
+def test_a_head_that_lacks_nothing_stays_as_it_is() -> None:
+    """Even where its times are out of order."""
+    head = log(NOON, NINE, TEN)
+    assert merged(LOG, None, head, log(TEN, NINE)) == head
+
+
+def test_an_upload_that_lacks_nothing_becomes_the_head_as_it_is() -> None:
+    """Even where its times are out of order."""
+    upload = log(NOON, NINE, TEN)
+    assert merged(LOG, None, log(TEN, NINE), upload) == upload
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"",
+        b"half a li",
+        b"\xff\xfe\x00",
+        b'{"ts":1769936400000}',
+        b'{"ts":"yesterday"}',
+        b'{"content":"no time"}',
+        b'["ts"]',
+        b'{"ts":"2026-02-01T09:00:60Z"}',
+        b'{"ts":"2026-02-01T09:00:00Z","content":' + b"[" * 100_000,
+    ],
+)
+def test_a_line_without_a_time_stays_behind_its_neighbour(odd: bytes) -> None:
+    """It is not dropped, and does not wander to the end."""
+    assert merged(LOG, log(NINE), log(NINE, odd, NOON), log(NINE, TEN)) == log(NINE, odd, TEN, NOON)
+
+
+def test_a_first_line_without_a_time_stays_before_its_neighbour() -> None:
+    """There is none before it."""
+    assert merged(LOG, None, log(NINE, NOON), log(b"odd", TEN)) == log(NINE, b"odd", TEN, NOON)
+    assert merged(LOG, None, log(TEN), log(b"odd", TEN, NOON)) == log(b"odd", TEN, NOON)
+
+
+def test_logs_without_any_time_are_kept_one_behind_the_other() -> None:
+    """An entry need not have a time."""
+    assert merged(LOG, None, b"{}\nb\n", b'{"c":1}\n') == b'{}\nb\n{"c":1}\n'
+
+
+@pytest.mark.parametrize("content", [b"a\nb\n", b"[]\n", b"\xff\x00", b"{\n}\n", b"[" * 100_000])
+def test_what_has_no_entry_at_all_is_not_merged(content: bytes) -> None:
+    """It is something else than a log."""
+    assert merge(LOG, None, content, log(NINE), upload_is_later=True, max_bytes=LIMIT) is None
+    assert merge(LOG, None, log(NINE), content, upload_is_later=True, max_bytes=LIMIT) is None
+    assert not is_well_formed(LOG, content)
+
+
+def test_the_first_and_the_last_moment_there_are_can_be_compared() -> None:
+    """In time zones that put them outside of the years 1 to 9999."""
+    first, last = b'{"ts":"0001-01-01T00:00:00+14:00"}', b'{"ts":"9999-12-31T23:59:59-14:00"}'
+    assert merged(LOG, None, log(NINE, last), log(first)) == log(first, NINE, last)
+
+
+@pytest.mark.parametrize(
+    ("head", "upload", "result"),
+    [
+        (NINE, TEN, NINE + b"\n" + TEN),
+        (NINE, log(TEN), log(NINE, TEN)),
+        (TEN + b"\n", NINE, log(NINE, TEN)),
+        (TEN, NINE + b"\r\n", NINE + b"\r\n" + TEN + b"\n"),
+        (b"", NINE, NINE),
+    ],
+)
+def test_two_lines_are_never_glued_together(head: bytes, upload: bytes, result: bytes) -> None:
+    """The last line of a side may lack its newline, and the result has one if a side has one."""
+    assert merged(LOG, None, head, upload) == result
+
+
+def test_an_empty_line_at_the_end_stays_a_line() -> None:
+    """Without a newline behind it, it would be none."""
+    assert merged(LOG, b"\n" + NINE + b"\n" + TEN, b"\n" + NINE, b"\n" + TEN) == b"\n"
+
+
+def test_a_log_of_which_each_side_removed_the_rest_is_empty() -> None:
+    """Nothing stands in for what is gone."""
+    assert merged(LOG, log(NINE, TEN), NINE, TEN) == b""
+
+
+def test_of_a_log_that_is_too_large_the_newest_entries_stay() -> None:
+    """As many as fit into the body of an upload, to the byte."""
+    sides = (log(NINE, ELEVEN), log(TEN, entry("12:00:00Z", '\\" naïve \x01')))
+    whole = merged(LOG, None, *sides)
+    assert merged(LOG, None, *sides, max_bytes=body_size(whole)) == whole
+    assert merged(LOG, None, *sides, max_bytes=body_size(whole) - 1) == whole.split(b"\n", 1)[1]
+
+
+def test_of_a_log_that_is_far_too_large_one_entry_stays() -> None:
+    """Rather one than none."""
+    assert merged(LOG, None, log(NINE), log(TEN), max_bytes=body_size(log(TEN))) == log(TEN)
+
+
+def test_a_log_of_which_no_entry_fits_is_not_merged() -> None:
+    """An empty log would be no merge."""
+    assert merge(LOG, None, log(NINE), log(TEN), upload_is_later=True, max_bytes=40) is None
+
+
+def test_bytes_that_are_no_text_count_as_what_they_are_sent_as() -> None:
+    """A download has a character of three bytes in their place."""
+    assert body_size(b"\xff") == body_size("\ufffd".encode())
+
+
+def test_logs_of_the_plugin_keep_every_entry() -> None:
+    """In the order in which they happened."""
+    ours, theirs = plugin_files.log(1), plugin_files.log(2)
+    lines = merged(LOG, None, ours, theirs).splitlines()
+    assert sorted(lines) == sorted({*ours.splitlines(), *theirs.splitlines()})
+    assert [line[7:31] for line in lines] == sorted(line[7:31] for line in lines)

@@ -1,0 +1,145 @@
+"""Which version an upload was made from, where that is not known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mneme.merge import nearest
+from mneme.model import FileName
+from tests import plugin_files
+from tests.merge.strategies import SMALL
+
+LOG = FileName.LOG
+
+
+def log(words: str) -> bytes:
+    """A log with one line for each word."""
+    return b"".join(word.encode() + b"\n" for word in words.split())
+
+
+def nearest_log(sure: str | None, candidates: list[str], upload: str) -> int | None:
+    """Which log an upload was made from."""
+    return nearest(LOG, None if sure is None else log(sure), list(map(log, candidates)), log(upload))
+
+
+def test_the_download_that_a_client_has_built_on_is_it() -> None:
+    """Its upload has what was new in it."""
+    assert nearest_log("a b", ["a b c", "a b c d"], "a b c mine") == 0
+    assert nearest_log("a b", ["a b c", "a b c d"], "a b c d mine") == 1
+
+
+def test_a_stray_download_is_not_it() -> None:
+    """Nothing of what was new in it is in the upload, so what it has and the upload has not was never removed."""
+    assert nearest_log("a b", ["a b c"], "a b mine") is None
+
+
+def test_a_stray_download_is_not_it_even_if_it_is_nearer() -> None:
+    """The upload lacks what the download lacks, too, but has nothing that would show that its client received it."""
+    assert nearest_log("a b c d e", ["a f"], "a mine") is None
+
+
+def test_a_client_that_summed_up_a_real_download_had_it() -> None:
+    """It removed all the old lines, and what was new is still there."""
+    assert nearest_log("a b c d e f", ["a b c d e f g h"], "g h mine") == 0
+
+
+def test_a_version_that_only_removed_something_can_be_it() -> None:
+    """It has nothing that the client would have had to receive."""
+    assert nearest_log("a b c d", ["a b"], "a b mine") == 0
+
+
+def test_of_two_that_are_as_near_the_older_is_it() -> None:
+    """The surely known one is the oldest."""
+    assert nearest_log("a b", ["a c"], "a b c") is None
+    assert nearest_log(None, ["a b", "a c"], "a b c") == 0
+
+
+def test_without_a_surely_known_one_the_nearest_of_the_others_is_it() -> None:
+    """However far it is."""
+    assert nearest_log(None, ["a b c d e f"], "f mine") == 0
+
+
+def test_without_a_surely_known_one_a_stray_download_is_none() -> None:
+    """It is not known then."""
+    assert nearest_log(None, ["a b"], "mine") is None
+
+
+def test_what_only_a_stray_download_brought_is_still_new_in_the_next() -> None:
+    """The client did not receive the first, so the second would have brought it."""
+    assert nearest_log("a b c d e", ["a b c d e f", "a f"], "a mine") is None
+
+
+def test_without_candidates_there_is_none() -> None:
+    """Whether there is a surely known one or not."""
+    assert nearest_log(None, [], "a") is None
+    assert nearest_log("a", [], "a") is None
+
+
+def test_an_empty_content_is_like_any_other() -> None:
+    """It has no items."""
+    assert nearest_log("", ["", "a"], "") is None
+    assert nearest_log(None, [""], "") == 0
+
+
+DOCUMENTS: list[tuple[FileName, Any, Any, Any]] = [
+    (FileName.REMEMBERED, [{"content": "a"}], [{"content": "a"}, {"content": "b"}], [{"content": "b"}]),
+    (
+        FileName.ENTITIES,
+        {"files": {"a": {"mentions": 1}}},
+        {"files": {"a": {"mentions": 1}, "b": {"mentions": 1}}},
+        {"files": {"a": {"mentions": 1}, "b": {"mentions": 1}, "c": {"mentions": 1}}},
+    ),
+    (
+        FileName.SUMMARY_JSON,
+        {"projectContext": "a", "recentWork": [{"date": "1"}]},
+        {"projectContext": "b", "recentWork": [{"date": "1"}, {"date": "2"}]},
+        {"projectContext": "b", "recentWork": [{"date": "1"}, {"date": "2"}, {"date": "3"}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("file", "sure", "candidate", "upload"), DOCUMENTS)
+def test_documents_are_compared_by_their_items(
+    file: FileName, sure: Any, candidate: Any, upload: Any
+) -> None:
+    """Not by how they are written."""
+    written = json.dumps(upload, indent=4).encode()
+    one, other = (json.dumps(value).encode() for value in (sure, candidate))
+    assert nearest(file, one, [other], written) == 0
+    assert nearest(file, other, [one], written) is None
+
+
+def test_what_is_not_of_its_form_is_compared_by_lines() -> None:
+    """It may be half a document."""
+    assert nearest(FileName.ENTITIES, b"{\nx", [b"{\nx\ny"], b"{\nx\ny\nz") == 0
+
+
+def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
+    """Somewhere between what can be looked into and what cannot be read, it is compared by lines."""
+    for depth in range(1200):
+        content = b'{"x": ' + b"[" * depth + b"]" * depth + b"}"
+        assert nearest(FileName.SUMMARY_JSON, None, [content], content) == 0
+
+
+@pytest.mark.parametrize("file", FileName)
+@given(data=st.data())
+def test_an_upload_that_was_not_changed_was_made_from_its_like(file: FileName, data: st.DataObject) -> None:
+    """Unless one that is older has the same items."""
+    sure, candidates = data.draw(SMALL[file]), data.draw(st.lists(SMALL[file], min_size=1, max_size=4))
+    chosen = nearest(file, sure, candidates, candidates[-1])
+    assert chosen is None or chosen < len(candidates)
+    known = [*candidates, sure][-1 if chosen is None else chosen]
+    assert nearest(file, None, [known], candidates[-1]) == 0
+
+
+def test_files_of_real_size_are_told_apart() -> None:
+    """Each from the five before it."""
+    lines = plugin_files.log(3).splitlines(keepends=True)
+    versions = [b"".join(lines[: 250 + 10 * number]) for number in range(6)]
+    for index, version in enumerate(versions):
+        assert nearest(LOG, None, versions, version + b"mine\n") == index
