@@ -8,6 +8,7 @@ from attrs import frozen
 from msgspec import UNSET
 
 from mneme.merge import entities, remembered, summary
+from mneme.merge.halves import hidden, shown
 from mneme.merge.sides import JSON, Rule, Sides, one_sided, same_items
 from mneme.merge.stamps import wins
 from mneme.model import FileName
@@ -36,7 +37,7 @@ def is_document(file: FileName) -> bool:
 def parsed(file: FileName, content: bytes) -> Document | None:
     """The document in a content; None if it is not of the form of its file."""
     try:
-        value: Document = msgspec.json.decode(content)
+        value: Document = msgspec.json.decode(hidden(content))
         msgspec.convert(value, _DOCUMENTS[file].form)
     except (ValueError, RecursionError):
         return None
@@ -66,4 +67,4 @@ def _written(value: JSON, like: bytes) -> bytes:
     text = msgspec.json.encode(value)
     if b"\n" in like.strip():
         text = msgspec.json.format(text, indent=2)
-    return text + (b"\n" if like.endswith(b"\n") else b"")
+    return shown(text) + (b"\n" if like.endswith(b"\n") else b"")

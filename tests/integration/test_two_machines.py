@@ -65,8 +65,13 @@ def uploads(answers: list[Answer]) -> list[Answer]:
     return [answer for answer in answers if answer.method == "PUT"]
 
 
-@pytest.mark.parametrize("interrupt", [Daemon.restart, Daemon.kill_and_restart], ids=["restarted", "killed"])
-@pytest.mark.parametrize("holder_ends_first", [True, False])
+@pytest.mark.parametrize(
+    ("interrupt", "holder_ends_first"),
+    [
+        pytest.param(Daemon.restart, True, id="restarted"),
+        pytest.param(Daemon.kill_and_restart, False, id="killed"),
+    ],
+)
 def test_both_sessions_are_kept_though_the_server_goes_between_any_two_requests(
     daemon: Daemon, tmp_path: Path, interrupt: Interruption, holder_ends_first: bool
 ) -> None:

@@ -133,7 +133,6 @@ def test_a_base_that_is_not_of_its_form_is_not_known() -> None:
         b"\xef\xbb\xbf[]",
         b'[{"a": NaN}]',
         b'[{"a": 1e400}]',
-        b'[{"a": "\\ud83d"}]',
         b'[{"a": "\xff"}]',
         b'[{"a": ' + b"[" * 100_000,
         b'[{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",

@@ -53,7 +53,7 @@ SHARED = ProjectId("org_repo")
 PROJECTS = [ProjectId("alpha"), ProjectId("org/repo"), SHARED]
 FILES = [FileName.LOG, FileName.ENTITIES]
 
-projects = st.sampled_from(PROJECTS)
+projects = st.sampled_from([*PROJECTS[:1] * 3, *PROJECTS])
 clients = st.sampled_from([ANA, BEN])
 files = st.sampled_from(FILES)
 contents = st.sampled_from([b"", b"a", b"b", b"cc", b"dd", "🧠\n".encode()])
@@ -175,6 +175,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = {project: ProjectState() for project in PROJECTS}
         self.noted: set[ProjectId] = set()
         """Projects of whose lock the store must know."""
+        self.touched: ProjectId | None = None
+        """The project that the last step was about."""
         self.store = self.open()
 
     def open(self) -> Store:
@@ -191,7 +193,15 @@ class StoreMachine(RuleBasedStateMachine):
                 file: FileState(found.content, found.mtime, None) for file, found in shared.files.items()
             }
         self.noted.add(project)
+        self.touched = project
         return state
+
+    @invariant()
+    def all_versions_are_told(self) -> None:
+        """After each step, those of the project that it was about."""
+        if self.touched:
+            assert self.store.versions(self.touched) == tuple(self.model[self.touched].versions)
+            self.touched = None
 
     @rule(moved=st.sampled_from([1, 1, 49, 50, 999, 1000, -1, -700]))
     def time_goes_on(self, moved: int) -> None:
@@ -219,6 +229,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome.lock == Lock(client, start, expiry, token, acquires)
             state.last_token = token
         state.lock = outcome.lock
+
+    @rule(project=projects, client=clients, uploads=st.lists(st.tuples(files, contents), max_size=4))
+    def session(self, project: ProjectId, client: ClientId, uploads: list[tuple[FileName, bytes]]) -> None:
+        """Do what a machine does."""
+        self.acquire(project, client, Millis(1000))
+        for file, content in uploads:
+            self.upload(project, client, file, content, None)
 
     @rule(project=projects, client=clients, ttl=times_to_live)
     def extend(self, project: ProjectId, client: ClientId, ttl: Millis) -> None:
@@ -342,23 +359,23 @@ class StoreMachine(RuleBasedStateMachine):
             content, head = state.accepted[number], state.look(file, self.now)
             if head is None or state.files[file].content != content:
                 state.become_head(
-                    file, content, Kind.RESTORED, outcome, self.now, by=client, parents=()
+                    file, content, Kind.RESTORED, outcome, self.now, by=client, parents=(number,)
                 )
             assert outcome == Accepted(state.look(file, self.now) or pytest.fail("no head"))
 
-    @rule(project=projects, client=clients, file=files, arrives=st.booleans())
-    def fetch(self, project: ProjectId, client: ClientId, file: FileName, arrives: bool) -> None:
-        """A client that says who it is downloads a file."""
+    @rule(project=projects, client=clients, file=files)
+    def fetch(self, project: ProjectId, client: ClientId, file: FileName) -> None:
+        """A client that says who it is downloads a file, and receives it."""
         state = self.touch(project)
         head = state.look(file, self.now)
+        document = self.store.download(project, file, client, self.now)
         if head is None:
-            assert self.store.download(project, file, client, self.now) is None
-        elif arrives:
-            document = self.store.download(project, file, client, self.now)
-            assert document
-            assert (document.head, document.content) == (head, state.files[file].content)
-            self.store.confirm(project, client, file, head.version, self.now)
-            state.bases[client, file] = head.version
+            assert document is None
+            return
+        assert document
+        assert (document.head, document.content) == (head, state.files[file].content)
+        self.store.confirm(project, client, file, head.version, self.now)
+        state.bases[client, file] = head.version
 
     @rule(project=projects)
     def stock_list(self, project: ProjectId) -> None:
