@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -27,7 +28,8 @@ ROUNDS = 7
 UPLOADS = 150
 CANDIDATES = 8
 
-_CLIENT, _PROJECT = ClientId("laptop-0a1b2c3d"), ProjectId("demo")
+_CLIENT, _OTHER, _PROJECT = ClientId("laptop-0a1b2c3d"), ClientId("desktop-5e6f7a8b"), ProjectId("demo")
+_START = datetime(2026, 3, 10, 9, tzinfo=UTC)
 _TTL, _NOW = Millis(1_800_000), Millis(1_770_217_200_000)
 
 
@@ -67,6 +69,7 @@ def _merges() -> dict[str, Callable[[], object]]:
         b"".join(islice(plugin_files.log_lines(seed), len(base) * 12_000 // len(b"".join(lines))))
         for seed in (4, 5)
     ]
+    short = [b"".join(_short_lines(who)) for who in ("laptop", "desktop")]
     entities = [plugin_files.entities(seed) for seed in (1, 2, 3)]
     log = plugin_files.log(1)
     candidates = [log + b"".join(islice(plugin_files.log_lines(seed), 20)) for seed in range(CANDIDATES)]
@@ -81,6 +84,9 @@ def _merges() -> dict[str, Callable[[], object]]:
         f"log.jsonl, {len(apart[0]) / MEGABYTE:.2f} MB each, nothing in common": merged(
             FileName.LOG, None, *apart
         ),
+        f"log.jsonl, {len(short[0]) / MEGABYTE:.2f} MB each, {len(short[0].splitlines()):,} short lines": merged(
+            FileName.LOG, None, *short
+        ),
         "entities.json, 55 kB each, on their base": merged(FileName.ENTITIES, *entities),
         "summary.json, 16 kB each, no base": merged(
             FileName.SUMMARY_JSON, None, plugin_files.summary(1), plugin_files.summary(2)
@@ -89,6 +95,16 @@ def _merges() -> dict[str, Callable[[], object]]:
             FileName.LOG, log, candidates, candidates[3] + lines[0]
         ),
     }
+
+
+def _short_lines(who: str) -> Iterator[bytes]:
+    for number in range(10_000):
+        moment = plugin_files.stamp(_START + timedelta(seconds=number))
+        yield b'{"ts":"%b","type":"task","content":"%b did %06d more"}\n' % (
+            moment.encode(),
+            who.encode(),
+            number,
+        )
 
 
 # Uploads
@@ -114,6 +130,14 @@ def _tell_uploads(rounds: int, against: str | None) -> None:
             )
         if against:
             _say(f"  {f'{measure} time, this : {against}':<50}{medians['this'] / medians[against]:>10.2f}")
+    _say("")
+    _say(f"{'uploads of 158 kB that need more, ms':<52}{'median':>10}{'fastest':>10}{'slowest':>10}")
+    for what, job in (
+        ("made from an older version, with lock and merge", _stale),
+        ("refused, and kept", _refused),
+    ):
+        values = [job() for _ in range(rounds)]
+        _say(f"  {what:<50}{statistics.median(values):>10.3f}{min(values):>10.3f}{max(values):>10.3f}")
 
 
 def _uploads_of(tree: Path, here: Path) -> dict[str, float]:
@@ -128,17 +152,54 @@ def _uploads_of(tree: Path, here: Path) -> dict[str, float]:
 
 def _uploads() -> dict[str, float]:
     """Milliseconds for each upload of a log that grows by a line each time, every one of them durable."""
-    with tempfile.TemporaryDirectory() as directory:
-        store = DiskStore(Path(directory))
-        store.acquire(_PROJECT, _CLIENT, _NOW, _TTL)
-        log, lines = plugin_files.log(1), plugin_files.log_lines(2)
-        contents = [log := log + next(lines) for _ in range(UPLOADS)]
+    with _locked() as store:
+        contents = list(_growing(2))
         elapsed, processor = time.perf_counter(), time.process_time()
         for content in contents:
             outcome = store.upload(_PROJECT, Upload(FileName.LOG, content, _CLIENT), _NOW)
             assert isinstance(outcome, Accepted)
         elapsed, processor = time.perf_counter() - elapsed, time.process_time() - processor
     return {"elapsed": elapsed * 1000 / UPLOADS, "processor": processor * 1000 / UPLOADS}
+
+
+def _stale() -> float:
+    """Milliseconds for each of the uploads of two clients, which take turns and never download."""
+    with _locked() as store:
+        contents = [list(islice(_growing(seed), UPLOADS // 2)) for seed in (2, 3)]
+        start = time.perf_counter()
+        for turn in zip(*contents, strict=True):
+            for client, content in zip((_CLIENT, _OTHER), turn, strict=True):
+                store.acquire(_PROJECT, client, _NOW, _TTL)
+                store.upload(_PROJECT, Upload(FileName.LOG, content, client), _NOW)
+                store.release(_PROJECT, client, _NOW)
+        return (time.perf_counter() - start) * 1000 / UPLOADS
+
+
+def _refused() -> float:
+    """Milliseconds for each upload of a client that is locked out."""
+    with _locked() as store:
+        contents = list(_growing(2))
+        start = time.perf_counter()
+        for content in contents:
+            store.upload(_PROJECT, Upload(FileName.LOG, content, _OTHER), _NOW)
+        return (time.perf_counter() - start) * 1000 / UPLOADS
+
+
+@contextmanager
+def _locked() -> Iterator[DiskStore]:
+    """A store on disk with one project, which the client has locked."""
+    with tempfile.TemporaryDirectory() as directory:
+        store = DiskStore(Path(directory))
+        store.acquire(_PROJECT, _CLIENT, _NOW, _TTL)
+        yield store
+
+
+def _growing(seed: int) -> Iterator[bytes]:
+    """A log of 158 kB that is a line longer each time."""
+    log, lines = plugin_files.log(1), plugin_files.log_lines(seed)
+    for _ in range(UPLOADS):
+        log += next(lines)
+        yield log
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from twisted.internet.task import Clock
@@ -68,7 +69,7 @@ def store() -> Store:
 
 def service(clock: Clock, store: Store, worker: Worker | None = None) -> SyncService:
     """The running service, which keeps nothing for its age."""
-    sync = SyncService(clock, worker or ImmediateWorker(), store, TTL, NONE_BY_AGE)
+    sync = SyncService(clock, ImmediateWorker() if worker is None else worker, store, TTL, NONE_BY_AGE)
     sync.startService()
     return sync
 
@@ -149,7 +150,7 @@ def test_it_removes_a_few_versions_at_a_time(clock: Clock, store: Store) -> None
         worker.step()
         left.append(len(store.versions(ALPHA)))
     assert left[-1] == 1
-    assert max(before - after for before, after in zip(left, left[1:], strict=False)) <= 50
+    assert max(before - after for before, after in pairwise(left)) <= 50
 
 
 def test_a_request_comes_in_between(clock: Clock, store: Store) -> None:

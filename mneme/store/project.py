@@ -265,6 +265,13 @@ class Project(ABC):
             return Rescued(refusal, known.number)
         place = Place.WAITING if self.merging.enabled else Place.KEPT
         kept = self._keep_upload(upload, sha256, Kind.RESCUED, place, self._base_of(upload), now)
+        self._log.info(
+            "Kept {file} of {project} from {client}, refused for its lock, as version {n}",
+            file=upload.file.value,
+            project=str(self._name),
+            client=str(upload.client),
+            n=kept.number,
+        )
         return Rescued(refusal, kept.number)
 
     def _surely_seen(self, file: FileName, sha256: str, now: Millis) -> Seen | None:
@@ -376,15 +383,23 @@ class Project(ABC):
         # Where it adds nothing to the head, it is a new one all the same: by its mtime the client will download it.
         version = self._new(kept.file, digest(merged), len(merged), Kind.MERGED, now)
         version = evolve(version, client=kept.client, base=kept.base, parents=parents)
-        return self._advance(self._with_next_mtime(version, seen), merged)
+        head = self._advance(self._with_next_mtime(version, seen), merged)
+        self._log.info(
+            "Merged {parents} of {file} of {project} into version {n}",
+            parents=" and ".join(map(str, parents)),
+            file=kept.file.value,
+            project=str(self._name),
+            n=head.version,
+        )
+        return head
 
     def _tell_unmergeable(self, file: FileName, client: ClientId | None) -> None:
         self._log.warn(
-            "{file} from {client} was not merged in {project}: it, or the head, is not what the plugin writes. "
-            "Both are in history",
+            "{file} of {project} from {client} was not merged: it, or the head, is not what the plugin writes, or the "
+            "merge would be too large. Both are in history",
             file=file.value,
             client=str(client),
-            project=self._name,
+            project=str(self._name),
         )
 
     # History

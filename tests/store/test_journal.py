@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from mneme.model import ClientId, FileName, Kind, Lock, Millis, Version, digest
+from mneme.model import ClientId, FileName, Kind, Lock, Millis, Place, Version, digest
+from mneme.store import journal as journals
 from mneme.store.journal import Journal
-from mneme.store.ledger import Base, LockGranted
+from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
-from tests.store.looking import ANA, BEN, NOW
+from tests.store.looking import ANA, BEN, EVE, NOW
 
 instants = st.integers(-62_135_596_800_000, 253_402_300_799_999).map(Millis)
 clients = st.text(max_size=200).filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t)).map(ClientId)
@@ -79,6 +83,8 @@ def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
         st.none() | clients,
         st.sampled_from(Kind),
         st.none() | st.integers(1, 10**12),
+        st.lists(st.integers(1, 10**12), max_size=3).map(tuple),
+        st.sampled_from(Place),
     ),
     st.builds(Lock, clients, instants, instants, st.integers(1, 10**12)),
 )
@@ -235,3 +241,291 @@ def test_a_kill_while_appending_leaves_the_line_whole_or_not_at_all(
         with faults.failing(at, KILL), pytest.raises(Killed):
             journal.add(version(3, client=BEN))
         assert Journal(path).read_versions() in (known, (*known, version(3, client=BEN)))
+
+
+def state(ledger: Ledger) -> dict[str, object]:
+    """All that a ledger comes to; of the times, those of the clients whose bases are known."""
+    bases = {(client, one.file): base for client, base in ledger.bases() for one in base.known}
+    return {
+        "newest": ledger.newest,
+        "latest mtimes": ledger.latest_mtime,
+        "waiting": ledger.waiting,
+        "unmerged": ledger.unmerged,
+        "last number": ledger.last_number,
+        "last token": ledger.last_token,
+        "listed": ledger.listed,
+        "bases": bases,
+        "seen": {client: ledger.last_seen[client] for client, _ in bases},
+    }
+
+
+ALL_ENTRIES: list[Entry] = [
+    LockGranted(1, ANA, NOW),
+    version(1),
+    Listed(1, 1),
+    evolve(version(2, client=BEN), kind=Kind.RESCUED, place=Place.WAITING, base=1),
+    BaseKnown(BEN, version(1), sure=False, time=Millis(NOW + 7)),
+    evolve(version(3, client=EVE), kind=Kind.RESCUED, place=Place.WAITING),
+    Settled(evolve(version(3, client=EVE), kind=Kind.RESCUED, place=Place.WAITING), merged=False),
+    BaseKnown(EVE, version(1), sure=True, time=Millis(NOW + 8)),
+    evolve(version(4), kind=Kind.UPLOAD, place=Place.WAITING, base=1),
+    evolve(version(5), kind=Kind.MERGED, base=1, parents=(1, 4)),
+    Listed(1, 2),
+]
+
+
+@pytest.mark.parametrize("last", range(1, len(ALL_ENTRIES) + 1))
+def test_every_kind_of_entry_survives(path: Path, last: int) -> None:
+    """After each of them, the journal that is opened anew comes to the same."""
+    journal = Journal(path)
+    for number, entry in enumerate(ALL_ENTRIES[:last]):
+        (journal.jot if number % 2 else journal.add)(entry)
+    assert state(Journal(path).ledger) == state(journal.ledger)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Entry]:
+    """Entries as a project has them: each about what is there by then."""
+    ledger, entries, versions = Ledger(), list[Entry](), list[Version]()
+    for _ in range(draw(st.integers(0, 14))):
+        choices = ["upload", "stale", "rescued", "kept", "found", "lock", "listed"]
+        choices += ["candidate", "sure"] if versions else []
+        choices += ["merged", "merged", "settled", "settled as merged"] if ledger.waiting else []
+        entry = draw_entry(draw, draw(st.sampled_from(choices)), ledger, versions)
+        if isinstance(entry, Version):
+            versions.append(entry)
+        ledger.take(entry)
+        entries.append(entry)
+    return entries
+
+
+def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Version]) -> Entry:
+    """An entry of this kind that may come next."""
+    time = Millis(NOW + draw(st.integers(0, 50)))
+    client = draw(st.sampled_from([ANA, BEN]))
+    file = draw(st.sampled_from([FileName.LOG, FileName.ENTITIES]))
+    new = evolve(version(ledger.last_number + 1, file, client), time=time, mtime=time)
+    if what in ("merged", "settled", "settled as merged"):
+        waiting = draw(st.sampled_from(sorted(ledger.waiting.values(), key=lambda one: one.number)))
+        if what != "merged":
+            return Settled(waiting, merged=what == "settled as merged")
+        new = evolve(new, file=waiting.file, client=waiting.client)
+        return evolve(new, kind=Kind.MERGED, parents=(waiting.number,))
+    match what:
+        case "upload":
+            return new
+        case "stale":
+            return evolve(new, place=Place.WAITING)
+        case "rescued":
+            return evolve(new, kind=Kind.RESCUED, place=Place.WAITING)
+        case "kept":
+            return evolve(new, kind=Kind.RESCUED, place=Place.KEPT)
+        case "found":
+            return evolve(new, kind=Kind.FOUND, client=None)
+        case "lock":
+            return LockGranted(ledger.last_token + 1, client, time)
+        case "listed":
+            return Listed(ledger.last_token, draw(st.integers(1, 3)))
+        case _:
+            return BaseKnown(client, draw(st.sampled_from(versions)), sure=what == "sure", time=time)
+
+
+any_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@any_path
+@given(histories())
+def test_a_compacted_journal_comes_to_the_same(tmp_path: Path, entries: list[Entry]) -> None:
+    """Whatever is in it: the ledger at hand, and that of the journal when it is opened anew."""
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    for entry in entries:
+        journal.add(entry)
+    before, versions = state(journal.ledger), journal.read_versions()
+    journal.compact(set())
+    assert journal.is_current()
+    assert (state(journal.ledger), journal.read_versions()) == (before, versions)
+    again = Journal(path)
+    assert (state(again.ledger), again.read_versions()) == (before, versions)
+    content = path.read_bytes()
+    again.compact(set())
+    assert path.read_bytes() == content
+
+
+@any_path
+@given(histories(), st.integers(0, 14))
+def test_a_journal_goes_on_as_if_it_had_not_been_compacted(
+    tmp_path: Path, entries: list[Entry], number: int
+) -> None:
+    """What comes after that has the same effect."""
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    journal, plain = Journal(path), Ledger()
+    for entry in entries[:number]:
+        journal.add(entry)
+        plain.take(entry)
+    journal.compact(set())
+    for entry in entries[number:]:
+        journal.add(entry)
+        plain.take(entry)
+    assert state(journal.ledger) == state(plain)
+
+
+@any_path
+@given(histories(), st.sets(st.integers(1, 14)))
+def test_a_compacted_journal_lacks_what_was_pruned_and_nothing_else(
+    tmp_path: Path, entries: list[Entry], chosen: set[int]
+) -> None:
+    """Of what nobody needs, as a project prunes it."""
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    for entry in entries:
+        journal.add(entry)
+    before, versions = state(journal.ledger), journal.read_versions()
+    needed = {journal.ledger.last_number}
+    needed |= {one.number for one in journal.ledger.newest.values()}
+    needed |= {one.number for one in journal.ledger.waiting.values()}
+    needed |= {one.number for _, base in journal.ledger.bases() for one in base.known}
+    pruned = chosen - needed
+    journal.compact(pruned)
+    left = [one for one in versions if one.number not in pruned]
+    for opened in (journal, Journal(path)):
+        assert list(opened.read_versions()) == left
+        after = state(opened.ledger)
+        for what in ("newest", "waiting", "last number", "last token", "listed", "bases", "seen"):
+            assert after[what] == before[what], what
+        unmerged = {one for one in opened.ledger.unmerged if one not in pruned}
+        assert unmerged == {one.number for one in left} & journal.ledger.unmerged
+
+
+def test_compacting_leaves_out_what_says_nothing_more(path: Path) -> None:
+    """A journal of many locks and downloads has a line for the last of them."""
+    journal = Journal(path)
+    journal.add(version(1))
+    for number in range(1, 20):
+        journal.add(LockGranted(number, ANA, Millis(NOW + number)))
+        journal.jot(Listed(number, 1))
+        journal.jot(BaseKnown(BEN, version(1), sure=True, time=Millis(NOW + number)))
+    before = state(journal.ledger)
+    journal.compact(set())
+    assert len(path.read_bytes().splitlines()) <= 5
+    assert state(Journal(path).ledger) == before
+
+
+def test_a_journal_wants_to_be_compacted_when_it_is_full_of_what_says_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions do not count, however many; once it is compacted it is content, also when it is opened anew."""
+    monkeypatch.setattr(journals, "COMPACT_AFTER", 5)
+    journal = Journal(path)
+    for number in range(1, 21):
+        journal.add(version(number))
+    for number in range(1, 6):
+        journal.jot(Listed(1, number))
+        assert not journal.wants_compaction
+    journal.jot(Listed(1, 6))
+    assert journal.wants_compaction
+    assert Journal(path).wants_compaction
+    journal.compact(set())
+    assert not journal.wants_compaction
+    assert not Journal(path).wants_compaction
+
+
+def test_compacting_what_is_not_there_makes_no_trouble(path: Path) -> None:
+    """The journal was never written."""
+    journal = Journal(path)
+    journal.compact(set())
+    journal.add(version(1))
+    assert Journal(path).read_versions() == (version(1),)
+
+
+@pytest.mark.parametrize("line", STRANGE_LINES, ids=lambda line: repr(line[:40]))
+def test_compacting_keeps_what_it_cannot_read(path: Path, written: Journal, line: bytes) -> None:
+    """Somebody may still find out what it was; no token comes again for it."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], line + b"\n", *lines[1:]]))
+    journal = Journal(path)
+    before = state(journal.ledger)
+    for _ in range(2):
+        journal.compact(set())
+        assert path.read_bytes().split(b"\n").count(line) >= 1
+        after = state(Journal(path).ledger)
+        assert Journal(path).ledger.last_token >= journal.ledger.last_token >= 5
+        assert {what: after[what] for what in after if what != "last token"} == {
+            what: before[what] for what in before if what != "last token"
+        }
+
+
+def test_the_line_of_a_later_server_is_kept(path: Path, written: Journal) -> None:
+    """Who goes back to an older one and forth again finds it."""
+    line = b'{"entry":"label","version":1,"text":"before the move"}'
+    path.write_bytes(line + b"\n" + path.read_bytes())
+    Journal(path).compact({1})
+    assert line in path.read_bytes().splitlines()
+
+
+def test_what_is_about_a_version_that_is_no_more_is_passed_over(path: Path) -> None:
+    """A base, or the end of waiting; it is no damage, and the log is silent."""
+    journal = Journal(path)
+    journal.add(version(1))
+    journal.jot(BaseKnown(BEN, version(1), sure=True, time=NOW))
+    journal.add(Settled(version(1), merged=True))
+    journal.add(version(2, client=BEN))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    with capturedLogs() as events:
+        again = Journal(path)
+    assert events == []
+    assert again.read_versions() == (version(2, client=BEN),)
+    assert again.ledger.base(BEN, FileName.LOG) == Base(version(2, client=BEN))
+    assert again.ledger.last_token == 0
+
+
+def full(path: Path) -> Journal:
+    """A journal with entries of all kinds, and a line that cannot be read."""
+    journal = Journal(path)
+    for entry in ALL_ENTRIES:
+        journal.add(entry)
+    path.write_bytes(b"#\n" + path.read_bytes())
+    return Journal(path)
+
+
+def test_a_kill_while_compacting_leaves_the_old_journal_or_the_new(path: Path, faults: Faults) -> None:
+    """Whole, at every step."""
+    full(path)
+    before = path.read_bytes()
+    with faults.failing() as clean:
+        Journal(path).compact({3})
+    after = path.read_bytes()
+    assert before != after
+    found = set()
+    for at in KILL.places(clean):
+        path.write_bytes(before)
+        with faults.failing(at, KILL), pytest.raises(Killed):
+            Journal(path).compact({3})
+        found.add(path.read_bytes())
+        versions = [one.number for one in Journal(path).read_versions()]
+        assert versions in ([1, 2, 3, 4, 5], [1, 2, 4, 5])
+    assert found == {before, after}
+
+
+@pytest.mark.parametrize("fault", [NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
+def test_compacting_that_fails_leaves_all_as_it_was_or_is_done(
+    path: Path, faults: Faults, fault: Fault
+) -> None:
+    """The journal is written on, with what it says when it is opened anew."""
+    full(path)
+    before = path.read_bytes()
+    with faults.failing() as clean:
+        Journal(path).compact({3})
+    after = path.read_bytes()
+    for at in fault.places(clean):
+        path.write_bytes(before)
+        with faults.failing(at, fault), suppress(OSError):
+            Journal(path).compact({3})
+            assert path.read_bytes() == after
+        assert path.read_bytes() in (before, after)
+        again = Journal(path)
+        again.add(version(6))
+        assert Journal(path).ledger.last_number == 6

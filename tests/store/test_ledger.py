@@ -1,0 +1,248 @@
+"""What the history of a project comes to, entry by entry."""
+
+from __future__ import annotations
+
+import pytest
+
+from mneme.model import ClientId, FileName, Kind, Lock, Millis, Place, Version, digest
+from mneme.store.ledger import (
+    MAX_CANDIDATES,
+    MAX_WAITING,
+    Base,
+    BaseKnown,
+    Entry,
+    Ledger,
+    Listed,
+    LockGranted,
+    Settled,
+)
+from tests.store.looking import ANA, BEN, EVE, NOW
+
+LOG, ENTITIES = FileName.LOG, FileName.ENTITIES
+HEAD, WAITING, KEPT = Place.HEAD, Place.WAITING, Place.KEPT
+
+
+def version(
+    number: int,
+    kind: Kind = Kind.UPLOAD,
+    place: Place = HEAD,
+    *,
+    client: ClientId | None = ANA,
+    file: FileName = LOG,
+    mtime: int | None = None,
+    parents: tuple[int, ...] = (),
+) -> Version:
+    """A version, accepted so many milliseconds after `NOW` as its number says."""
+    time = Millis(NOW + number)
+    told = time if mtime is None else Millis(NOW + mtime)
+    sha256 = digest(b"%d" % number)
+    return Version(number, file, sha256, 1, time, told, client, kind, None, parents, place)
+
+
+def rescued(number: int, client: ClientId = ANA, file: FileName = LOG) -> Version:
+    """A refused upload that waits."""
+    return version(number, Kind.RESCUED, WAITING, client=client, file=file)
+
+
+def merged(number: int, *parents: int, client: ClientId = ANA, file: FileName = LOG) -> Version:
+    """A head that was made of others."""
+    return version(number, Kind.MERGED, HEAD, client=client, file=file, parents=parents)
+
+
+def has(client: ClientId, known: Version, *, sure: bool, at: int = 0) -> BaseKnown:
+    """A client has a version, or may have it."""
+    return BaseKnown(client, known, sure, Millis(NOW + at))
+
+
+def of(*entries: Entry) -> Ledger:
+    """The ledger of these entries."""
+    ledger = Ledger()
+    for entry in entries:
+        ledger.take(entry)
+    return ledger
+
+
+class TestHeads:
+    """Which version is the head of a file, and what is told of it."""
+
+    def test_nothing_comes_of_nothing(self) -> None:
+        """A new project has no version, no token and no base."""
+        ledger = of()
+        assert (ledger.last_number, ledger.last_token, ledger.newest, ledger.waiting) == (0, 0, {}, {})
+        assert ledger.base(ANA, LOG) == Base()
+        assert list(ledger.bases()) == []
+
+    @pytest.mark.parametrize("kind", Kind)
+    def test_the_newest_that_became_the_head_is_it(self, kind: Kind) -> None:
+        """Whatever it came from; what was kept beside it is not."""
+        head = version(1, kind)
+        ledger = of(head, rescued(2), version(3, Kind.RESCUED, KEPT), version(4, Kind.UPLOAD, KEPT))
+        assert ledger.newest == {LOG: head}
+        assert ledger.last_number == 4
+
+    def test_each_file_has_its_own(self) -> None:
+        """A version of one is none of the other."""
+        one, other = version(1), version(2, file=ENTITIES)
+        assert of(one, other).newest == {LOG: one, ENTITIES: other}
+
+    def test_the_latest_mtime_is_that_of_any_head_there_was(self) -> None:
+        """An older file was put back by hand, so that the newest head is not the latest."""
+        ledger = of(version(1, mtime=50), version(2, Kind.FOUND, mtime=20), rescued(3))
+        assert ledger.latest_mtime == {LOG: NOW + 50}
+
+    def test_numbers_only_grow(self) -> None:
+        """Whatever order they come in."""
+        assert of(version(7), version(3, file=ENTITIES)).last_number == 7
+
+
+class TestLocks:
+    """Tokens, and which list was answered."""
+
+    def test_the_last_token_is_the_largest(self) -> None:
+        """An entry out of its order makes none come again."""
+        assert of(LockGranted(5, ANA, NOW), LockGranted(3, BEN, NOW)).last_token == 5
+
+    def test_a_lock_is_told_by_its_token_its_client_and_its_start(self) -> None:
+        """That is what its entry says."""
+        lock = Lock(ANA, NOW, Millis(NOW + 9), 7)
+        assert LockGranted.of(lock) == LockGranted(7, ANA, NOW)
+
+    def test_the_last_list_counts(self) -> None:
+        """Of this acquire of this lock."""
+        assert of().listed is None
+        assert of(Listed(1, 1), Listed(1, 2)).listed == Listed(1, 2)
+
+    def test_whoever_does_anything_is_seen(self) -> None:
+        """By the latest time at which it did."""
+        known = version(1, client=None)
+        ledger = of(
+            known, LockGranted(1, ANA, Millis(NOW + 9)), version(2), has(BEN, known, sure=False, at=5)
+        )
+        assert ledger.last_seen == {ANA: NOW + 9, BEN: NOW + 5}
+        assert of(rescued(3, EVE)).last_seen == {EVE: NOW + 3}
+
+
+class TestBases:
+    """What a client is known to have had last."""
+
+    def test_it_is_what_the_client_uploaded(self) -> None:
+        """Whether it became the head or added nothing to it."""
+        for place in (HEAD, KEPT):
+            one = version(2, place=place)
+            assert of(version(1, client=BEN), one).base(ANA, LOG) == Base(one)
+
+    def test_it_is_its_own(self) -> None:
+        """No other client's, and no other file's."""
+        ledger = of(version(1))
+        assert ledger.base(BEN, LOG) == ledger.base(ANA, ENTITIES) == Base()
+
+    @pytest.mark.parametrize("kind", [Kind.FOUND, Kind.MERGED, Kind.RESTORED])
+    def test_what_a_client_did_not_upload_is_not_its_base(self, kind: Kind) -> None:
+        """It does not have what it was merged into, nor what it had restored."""
+        mine = version(1)
+        assert of(mine, version(2, kind)).base(ANA, LOG) == Base(mine)
+
+    def test_what_was_refused_is_no_base(self) -> None:
+        """Neither while it waits nor when it was kept and no more."""
+        mine = version(1)
+        for refused in (rescued(2), version(2, Kind.RESCUED, KEPT)):
+            assert of(mine, refused).base(ANA, LOG) == Base(mine)
+
+    def test_what_it_surely_has_takes_the_place_of_all_else(self) -> None:
+        """Of candidates, too."""
+        one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
+        ledger = of(one, two, three, has(ANA, one, sure=True), has(ANA, two, sure=False))
+        assert ledger.base(ANA, LOG) == Base(one, (two,))
+        ledger.take(has(ANA, three, sure=True))
+        assert ledger.base(ANA, LOG) == Base(three)
+        assert ledger.base(ANA, LOG).is_surely(3)
+
+    def test_candidates_are_told_once_and_in_order(self) -> None:
+        """And take nothing away."""
+        one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
+        base = Base(one).with_candidate(two).with_candidate(three).with_candidate(two).with_candidate(one)
+        assert base.known == (one, two, three)
+        assert [base.is_surely(number) for number in (1, 2, 3)] == [False] * 3
+
+    def test_of_too_many_candidates_the_newest_stay(self) -> None:
+        """What is known for sure stays besides."""
+        sure, *others = (version(number, client=BEN) for number in range(1, MAX_CANDIDATES + 3))
+        base = Base(sure)
+        for one in others:
+            base = base.with_candidate(one)
+        assert base == Base(sure, tuple(others[1:]))
+
+    def test_a_base_is_found_by_its_content(self) -> None:
+        """The oldest that has it."""
+        one, two = version(1), version(2)
+        base = Base(one, (two,))
+        assert base.holding(two.sha256) == two
+        assert base.holding(digest(b"else")) is None
+        assert Base(None, (two,)).known == (two,)
+
+
+class TestWaiting:
+    """The uploads that are yet to be merged."""
+
+    def test_the_newest_of_each_client_and_file_waits(self) -> None:
+        """What it takes the place of has never been part of a head."""
+        ledger = of(rescued(1), rescued(2), rescued(3, BEN), rescued(4, ANA, ENTITIES))
+        assert sorted(one.number for one in ledger.waiting.values()) == [2, 3, 4]
+        assert ledger.unmerged == {1, 2, 3, 4}
+        assert ledger.number_waiting(1) is None
+        assert ledger.number_waiting(2) == rescued(2)
+
+    def test_what_was_kept_and_no_more_does_not_wait(self) -> None:
+        """It was never part of a head either, unless it was an upload that added nothing."""
+        ledger = of(version(1, Kind.RESCUED, KEPT), version(2, Kind.UPLOAD, KEPT))
+        assert (ledger.waiting, ledger.unmerged) == ({}, {1})
+
+    def test_an_upload_of_the_same_client_takes_its_place(self) -> None:
+        """And no other's."""
+        ledger = of(rescued(1), rescued(2, BEN), version(3))
+        assert [one.number for one in ledger.waiting.values()] == [2]
+        assert ledger.unmerged == {1, 2}
+
+    def test_a_merge_settles_it_and_makes_it_the_base(self) -> None:
+        """The upload, not what it was merged into: that the client has not seen."""
+        ledger = of(version(1, client=BEN), rescued(2), merged(3, 1, 2))
+        assert (ledger.waiting, ledger.unmerged) == ({}, set())
+        assert ledger.base(ANA, LOG) == Base(rescued(2))
+        assert ledger.newest[LOG].number == 3
+
+    def test_a_merge_settles_no_other(self) -> None:
+        """Only its own parents."""
+        ledger = of(version(1, client=BEN), rescued(2), rescued(3, BEN), merged(4, 1, 2))
+        assert [one.number for one in ledger.waiting.values()] == [3]
+
+    def test_what_is_settled_without_a_merge_waits_no_longer(self) -> None:
+        """It was merged, or it never will be: then it is no base."""
+        mine = version(1)
+        ledger = of(mine, rescued(2), Settled(rescued(2), merged=False))
+        assert (ledger.waiting, ledger.unmerged, ledger.base(ANA, LOG)) == ({}, {2}, Base(mine))
+        ledger = of(mine, rescued(2), Settled(rescued(2), merged=True))
+        assert (ledger.waiting, ledger.unmerged, ledger.base(ANA, LOG)) == ({}, set(), Base(rescued(2)))
+
+    def test_what_a_client_fetched_while_its_upload_waited_may_be_its_base_as_well(self) -> None:
+        """Either can have been first."""
+        mine, theirs = version(1), version(2, client=BEN)
+        for sure in (False, True):
+            ledger = of(mine, theirs, rescued(3), has(ANA, theirs, sure=sure), merged(4, 2, 3))
+            known = ledger.base(ANA, LOG).known
+            assert (theirs in known, rescued(3) in known) == (True, True)
+            assert not ledger.base(ANA, LOG).is_surely(3)
+
+    def test_one_too_many_pushes_out_the_oldest(self) -> None:
+        """It was never part of a head."""
+        uploads = [rescued(n, ClientId(f"client-{n}")) for n in range(1, MAX_WAITING + 2)]
+        ledger = of(*uploads)
+        assert len(ledger.waiting) == MAX_WAITING
+        assert ledger.number_waiting(1) is None
+        assert 1 in ledger.unmerged
+
+    def test_the_oldest_is_who_uploaded_first_and_not_who_came_first(self) -> None:
+        """A client that has sent something newer does not wait longest."""
+        uploads = [rescued(n, ClientId(f"client-{n}")) for n in range(1, MAX_WAITING + 1)]
+        ledger = of(*uploads, rescued(100, ClientId("client-1")), rescued(101, EVE))
+        assert ledger.number_waiting(100)
+        assert ledger.number_waiting(2) is None
