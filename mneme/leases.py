@@ -16,11 +16,11 @@ def acquire(
     """Give `client` the lock for `ttl`, or extend its own; `new_token` is for a lock that is new."""
     held = current(lock, now)
     if held is None:
-        return Granted(Lock(client, now, Millis(now + ttl), new_token))
+        return Granted(Lock(client, now, Millis(now + ttl), new_token, last_acquired_at=now))
     if held.client != client:
         return HeldBy(held)
     return Granted(
-        evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token, acquires=held.acquires + 1)
+        evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token, last_acquired_at=now)
     )
 
 

@@ -88,14 +88,15 @@ class Lock:
     """A lease on a project.
 
     `token` only ever grows per project: each lock that is newly acquired has a larger one. It is 0 for a lock that the
-    Node server wrote. `acquires` counts how often its client has acquired it: more than once where sessions share it.
+    Node server wrote. `last_acquired_at` is when its client last acquired it here, for the first time or again; None if
+    it never has.
     """
 
     client: ClientId
     acquired_at: Millis
     expires_at: Millis
     token: int
-    acquires: int = 1
+    last_acquired_at: Millis | None = None
 
 
 class Place(enum.Enum):

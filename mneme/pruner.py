@@ -2,6 +2,7 @@
 
 from twisted.internet.interfaces import IReactorTime
 
+from mneme.model import Pruned
 from mneme.rounds import Rounds
 from mneme.service import SyncService
 
@@ -19,14 +20,21 @@ class Pruner(Rounds):
         self._sync = sync
 
     async def _prune(self) -> None:
-        async for one in self._sync.prune():
-            self._log.info(
-                "Pruned {amount} of the history of {project}",
-                amount=f"{_counted(len(one.versions))} ({_measured(one.size)})",
-                project=str(one.project),
-                versions=len(one.versions),
-                size=one.size,
-            )
+        for project in await self._sync.projects():
+            if not self.running:
+                return
+            pruned = await self._sync.prune(project)
+            if pruned.versions:
+                self._tell(pruned)
+
+    def _tell(self, pruned: Pruned) -> None:
+        self._log.info(
+            "Pruned {amount} of the history of {project}",
+            amount=f"{_counted(len(pruned.versions))} ({_measured(pruned.size)})",
+            project=str(pruned.project),
+            versions=len(pruned.versions),
+            size=pruned.size,
+        )
 
 
 def _counted(versions: int) -> str:

@@ -1,6 +1,6 @@
 """What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from attrs import frozen
@@ -155,8 +155,8 @@ class SyncService(Service):
 
     async def overviews(self) -> list[Overview]:
         """Every project at a glance, in the order of their ids. One that cannot be read is left out, and logged."""
-        projects = await self._worker.run(lambda: list(self._store.projects()))
-        found = [await self._overview(project) for project in sorted(projects, key=lambda one: one.value)]
+        projects = sorted(await self.projects(), key=lambda project: project.value)
+        found = [await self._overview(project) for project in projects]
         return [one for one in found if one]
 
     async def prunable(self, project: ProjectId) -> Pruned:
@@ -196,15 +196,12 @@ class SyncService(Service):
             self._log.failure("Could not reap the lock of {project}", project=str(project))
             return None
 
-    async def prune(self) -> AsyncIterator[Pruned]:
-        """Remove from the histories what need not be kept, and tell of each project whose history was."""
-        for project in await self._worker.run(lambda: list(self._store.projects())):
-            pruned = Pruned(project, await self._prune_one(project))
-            if pruned.versions:
-                yield pruned
+    async def projects(self) -> list[ProjectId]:
+        """Every project that has been written."""
+        return await self._worker.run(lambda: list(self._store.projects()))
 
-    async def _prune_one(self, project: ProjectId) -> tuple[Version, ...]:
-        """Remove a few versions at a time, so that requests come in between."""
+    async def prune(self, project: ProjectId) -> Pruned:
+        """Remove from a history what need not be kept, a few versions at a time, so that requests come in between."""
         removed: tuple[Version, ...] = ()
         try:
             while self.running and (some := await self._prune_some(project)):
@@ -213,7 +210,7 @@ class SyncService(Service):
             pass
         except Exception:  # noqa: BLE001 - the other histories are still to be pruned
             self._log.failure("Could not prune the history of {project}", project=str(project))
-        return removed
+        return Pruned(project, removed)
 
     async def _prune_some(self, project: ProjectId) -> tuple[Version, ...]:
         def step(now: Millis) -> Pruned:
@@ -236,7 +233,7 @@ class SyncService(Service):
 
     async def _recover(self) -> None:
         try:
-            projects = await self._worker.run(lambda: list(self._store.projects()))
+            projects = await self.projects()
         except Exception:  # noqa: BLE001 - each project is recovered when it is first used, too
             self._log.failure("Could not look through the projects on disk")
             return

@@ -46,31 +46,31 @@ def test_acquire_refuses_another_client_until_the_last_millisecond() -> None:
 
 def test_acquire_takes_over_in_the_millisecond_of_expiry() -> None:
     """An expired lock is in nobody's way, and the new one is new: its own start, expiry and token."""
-    taken = Lock(BEN, EXPIRY, Millis(EXPIRY + TTL), 8)
+    taken = Lock(BEN, EXPIRY, Millis(EXPIRY + TTL), 8, EXPIRY)
     assert leases.acquire(LOCK, BEN, EXPIRY, TTL, 8) == Granted(taken)
 
 
 def test_acquire_of_a_free_lock() -> None:
     """A free lock goes to whoever asks."""
-    assert leases.acquire(None, BEN, NOW, TTL, 1) == Granted(Lock(BEN, NOW, Millis(NOW + TTL), 1))
+    assert leases.acquire(None, BEN, NOW, TTL, 1) == Granted(Lock(BEN, NOW, Millis(NOW + TTL), 1, NOW))
 
 
 def test_acquire_of_ones_own_lock_extends_it() -> None:
-    """Whoever holds the lock and asks again keeps its start and its token, and has more time; it is counted."""
-    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL), acquires=2)
+    """Whoever holds the lock and asks again keeps its start and its token, and has more time, as of now."""
+    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL), last_acquired_at=LAST_MOMENT)
     assert leases.acquire(LOCK, ANA, LAST_MOMENT, TTL, 8) == Granted(extended)
 
 
 def test_acquire_of_ones_own_expired_lock_begins_anew() -> None:
     """A client whose lock has expired has none to extend: it gets a new one."""
-    again = Lock(ANA, EXPIRY, Millis(EXPIRY + TTL), 8)
+    again = Lock(ANA, EXPIRY, Millis(EXPIRY + TTL), 8, EXPIRY)
     assert leases.acquire(LOCK, ANA, EXPIRY, TTL, 8) == Granted(again)
 
 
 def test_acquire_gives_a_token_to_a_lock_that_has_none() -> None:
     """A lock of the Node server has no token; it gets one when its holder asks for it here."""
-    granted = leases.acquire(evolve(LOCK, token=0, acquires=0), ANA, NOW, TTL, 8)
-    assert granted == Granted(evolve(LOCK, token=8, acquires=1))
+    granted = leases.acquire(evolve(LOCK, token=0, last_acquired_at=None), ANA, NOW, TTL, 8)
+    assert granted == Granted(evolve(LOCK, token=8, last_acquired_at=NOW))
 
 
 @given(st.lists(clients, min_size=2, max_size=6), instants, st.integers(1, 4_000))

@@ -21,8 +21,10 @@ from mneme.model import (
     Head,
     HeldBy,
     Lock,
+    Merging,
     Millis,
     NotLocked,
+    Overview,
     ProjectId,
     Released,
     Rescued,
@@ -74,6 +76,18 @@ class BrokenStore(MemoryStore):
         self._check(project)
         return super().reap(project, now)
 
+    def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
+        """Look at a project, or fail if this one is broken."""
+        self._check(project)
+        return super().overview(project, now)
+
+    def confirm(
+        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+    ) -> None:
+        """Take note, or fail if this project is broken."""
+        self._check(project)
+        super().confirm(project, client, file, number, now)
+
     def _check(self, what: str | ProjectId) -> None:
         if what in self.broken:
             raise OSError(5, "Input/output error")
@@ -122,21 +136,21 @@ class TestUseCases:
 
     def test_the_life_of_a_lock(self, service: SyncService, clock: Clock) -> None:
         """From its acquisition to its expiry, to the millisecond."""
-        lock = Lock(ANA, NOW, Millis(NOW + TTL), 1)
+        lock = Lock(ANA, NOW, Millis(NOW + TTL), 1, NOW)
         assert result_of(service.lock(ALPHA)) is None
         assert result_of(service.acquire(ALPHA, ANA)) == Granted(lock)
         assert result_of(service.acquire(ALPHA, BEN)) == HeldBy(lock)
         now = moved(clock, TTL - 1)
         assert result_of(service.lock(ALPHA)) == lock
         assert result_of(service.extend(ALPHA, BEN)) == HeldBy(lock)
-        extended = Lock(ANA, NOW, Millis(now + TTL), 1)
+        extended = Lock(ANA, NOW, Millis(now + TTL), 1, NOW)
         assert result_of(service.extend(ALPHA, ANA)) == Granted(extended)
         moved(clock, TTL - 1)
         assert result_of(service.lock(ALPHA)) == extended
         now = moved(clock, 1)
         assert result_of(service.lock(ALPHA)) is None
         assert result_of(service.release(ALPHA, ANA)) == NotLocked()
-        taken = Lock(BEN, now, Millis(now + TTL), 2)
+        taken = Lock(BEN, now, Millis(now + TTL), 2, now)
         assert result_of(service.acquire(ALPHA, BEN)) == Granted(taken)
         assert result_of(service.release(ALPHA, BEN)) == Released(taken)
 
@@ -157,8 +171,8 @@ class TestUseCases:
         """Locks that are held keep what they were given."""
         result_of(service.acquire(ALPHA, ANA))
         service.lock_ttl = Millis(5)
-        assert result_of(service.lock(ALPHA)) == Lock(ANA, NOW, Millis(NOW + TTL), 1)
-        assert result_of(service.acquire(BETA, ANA)) == Granted(Lock(ANA, NOW, Millis(NOW + 5), 1))
+        assert result_of(service.lock(ALPHA)) == Lock(ANA, NOW, Millis(NOW + TTL), 1, NOW)
+        assert result_of(service.acquire(BETA, ANA)) == Granted(Lock(ANA, NOW, Millis(NOW + 5), 1, NOW))
 
     @pytest.mark.parametrize("milliseconds", [0, 1, 7, 57, 123, 999])
     def test_no_millisecond_is_lost_on_the_way_from_the_clock(
@@ -204,7 +218,7 @@ class TestTurns:
         """Both have been asked for before either has run."""
         outcomes = [started(stepped.acquire(ALPHA, client)) for client in (BEN, ANA)]
         worker.finish()
-        lock = Lock(BEN, NOW, Millis(NOW + TTL), 1)
+        lock = Lock(BEN, NOW, Millis(NOW + TTL), 1, NOW)
         assert [result_of(outcome) for outcome in outcomes] == [Granted(lock), HeldBy(lock)]
 
     def test_projects_do_not_wait_for_each_other(self, stepped: SyncService, worker: SteppedWorker) -> None:
@@ -332,7 +346,7 @@ class TestReaping:
         assert isinstance(result_of(again), Granted)
         held = started(stepped.lock(ALPHA))
         worker.finish()
-        assert result_of(held) == Lock(BEN, Millis(NOW + TTL), Millis(NOW + 2 * TTL), 2)
+        assert result_of(held) == Lock(BEN, Millis(NOW + TTL), Millis(NOW + 2 * TTL), 2, Millis(NOW + TTL))
 
     def test_a_lock_that_cannot_be_reaped_keeps_no_other_from_it(
         self, service: SyncService, clock: Clock, store: BrokenStore
@@ -359,6 +373,79 @@ class TestReaping:
             assert result_of(stepped.stopService()) is None
             worker.finish()
         assert result_of(reaped) == []
+        assert events == []
+
+
+class TestHistory:
+    """What was kept, and what becomes of it."""
+
+    def test_a_refused_upload_is_merged_when_the_lock_is_reaped(
+        self, service: SyncService, clock: Clock
+    ) -> None:
+        """Whoever held it."""
+        one, two = (
+            b'{"ts":"2026-02-04T15:0%d:00.000Z","type":"note","content":"%d"}\n' % (n, n) for n in (1, 2)
+        )
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, one, ANA)))
+        assert isinstance(result_of(service.upload(ALPHA, Upload(LOG, two, BEN))), Rescued)
+        moved(clock, TTL)
+        assert len(result_of(service.reap())) == 1
+        kept = result_of(service.kept(ALPHA, 3))
+        assert kept
+        assert (kept.content, kept.version.parents) == (one + two, (1, 2))
+        assert [v.number for v in result_of(service.history(ALPHA, LOG))] == [3, 2, 1]
+
+    def test_merging_can_be_turned_off_and_on(self, service: SyncService, store: BrokenStore) -> None:
+        """It is the store that merges."""
+        service.merging = Merging(enabled=False)
+        assert store.merging == service.merging == Merging(enabled=False)
+        service.merging = Merging(max_bytes=7)
+        assert store.merging == Merging(enabled=True, max_bytes=7)
+
+    def test_all_projects_are_told_at_a_glance(self, service: SyncService) -> None:
+        """In the order of their ids; one that cannot be read hides no other."""
+        for project in (BETA, ALPHA):
+            result_of(service.acquire(project, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, b"one\n", BEN)))
+        told = [(one.project, one.waiting) for one in result_of(service.overviews())]
+        assert told == [(ALPHA, 1), (BETA, 0)]
+
+    def test_a_project_that_cannot_be_told_of_hides_no_other(
+        self, service: SyncService, store: BrokenStore
+    ) -> None:
+        """The log names it."""
+        for project in (BETA, ALPHA):
+            result_of(service.acquire(project, ANA))
+        store.broken = {ALPHA}
+        with capturedLogs() as events:
+            assert [one.project for one in result_of(service.overviews())] == [BETA]
+        assert [str(formatEvent(event)) for event in events] == ["Could not look at alpha"]
+
+    def test_a_client_has_what_it_received(self, service: SyncService, store: BrokenStore) -> None:
+        """What it leaves out of that, it removed."""
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
+        document = result_of(service.download(ALPHA, LOG, BEN))
+        assert document
+        service.confirm(ALPHA, BEN, LOG, document.head.version)
+        result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))
+        assert store.versions(ALPHA)[1].base == 1
+
+    def test_a_receipt_that_cannot_be_noted_is_logged(self, service: SyncService, store: BrokenStore) -> None:
+        """Nobody waits for it, and nothing else suffers."""
+        result_of(service.acquire(ALPHA, ANA))
+        store.broken = {ALPHA}
+        with capturedLogs() as events:
+            service.confirm(ALPHA, BEN, LOG, 1)
+        assert [str(formatEvent(event)) for event in events] == ["Could not note what a client of alpha has"]
+
+    def test_a_receipt_after_the_end_is_quiet(self, service: SyncService) -> None:
+        """A client that was slow to receive is no trouble."""
+        service.startService()
+        result_of(service.stopService())
+        with capturedLogs() as events:
+            service.confirm(ALPHA, BEN, LOG, 1)
         assert events == []
 
 

@@ -321,6 +321,6 @@ def _copy_memory(source: Path, target: Path) -> None:
 
 
 def _as_found(lock_file: bytes) -> bytes:
-    """Tokens and counts of acquires are a project's own, and these are another's."""
+    """Tokens and acquires are a project's own, and these are another's."""
     lock = lockfile.decode(lock_file)
-    return lockfile.encode(evolve(lock, token=0, acquires=0)) if lock else lock_file
+    return lockfile.encode(evolve(lock, token=0, last_acquired_at=None)) if lock else lock_file

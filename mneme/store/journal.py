@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from mneme import times
 from mneme.model import ClientId, FileName, Kind, Place, Version
 from mneme.store import files
-from mneme.store.ledger import BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
+from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 
 COMPACT_AFTER = 1000
 """How many lines that say nothing more a journal may have before it is written anew without them."""
@@ -46,14 +46,14 @@ class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rena
 
 
 class _ListedLine(msgspec.Struct, frozen=True, tag_field="entry", tag="listed", rename="camel"):
-    token: int
-    acquires: int
+    acquired_at: datetime
 
 
 class _BaseLine(msgspec.Struct, frozen=True, tag_field="entry", tag="base", rename="camel"):
     client_id: str
-    version: int
-    sure: bool
+    file: FileName
+    sure: int | None
+    candidates: tuple[int, ...]
     time: datetime
 
 
@@ -85,7 +85,8 @@ class Journal:
         """Every version, oldest first. They are read again each time: kept in memory, years of them add up."""
         found = files.read(self._path)
         lines = found[0].splitlines() if found else []
-        return tuple(_version(line) for line in map(_decoded, lines) if isinstance(line, _VersionLine))
+        versions = [_version(line) for line in map(_decoded, lines) if isinstance(line, _VersionLine)]
+        return tuple(sorted(versions, key=lambda version: version.number))
 
     def is_current(self) -> bool:
         """Whether nobody else has written the file, or put another in its place, since it was last read or written."""
@@ -168,20 +169,31 @@ class Journal:
 
 
 def _compacted(ledger: Ledger, versions: Iterable[Version]) -> Iterator[Entry]:
-    """The entries from which a ledger comes to the same, as far as these versions go."""
+    """The entries from which a ledger comes to the same, as far as these versions go.
+
+    A base goes before the upload of its client that waits, unless it was told to the client after that.
+    """
     kept = {version.number: version for version in versions}
-    yield from kept.values()
-    for version in kept.values():
-        if version.place is Place.WAITING and not ledger.number_waiting(version.number):
-            yield Settled(version, merged=version.number not in ledger.unmerged)
-    for client, base in ledger.bases():
-        for one in base.known:
-            if one.number in kept:
-                yield BaseKnown(client, one, one == base.sure, ledger.last_seen[client])
+    waiting = [version for version in kept.values() if ledger.number_waiting(version.number)]
+    over = [version for version in kept.values() if version not in waiting]
+    yield from over
+    yield from (
+        Settled(version, merged=version.number not in ledger.unmerged)
+        for version in over
+        if version.place is Place.WAITING
+    )
+    late = {(one.client, one.file) for one in waiting if one.number in ledger.overtaken}
+    bases = [
+        BaseKnown(client, file, base.among(kept), ledger.last_seen[client])
+        for client, file, base in ledger.bases()
+    ]
+    yield from (one for one in bases if (one.client, one.file) not in late)
+    yield from waiting
+    yield from (one for one in bases if (one.client, one.file) in late)
     if ledger.last_lock:
         yield LockGranted(ledger.last_token, ledger.last_lock.client, ledger.last_lock.time)
-    if ledger.listed:
-        yield ledger.listed
+    if ledger.listed_for is not None:
+        yield Listed(ledger.listed_for)
 
 
 def _decoded(text: bytes) -> _Line | None:
@@ -199,11 +211,12 @@ def _entry(line: _Line, versions: dict[int, Version]) -> Entry | None:
             return _version(line)
         case _LockLine(token, client, time):
             return LockGranted(token, ClientId(client), times.from_datetime(time))
-        case _ListedLine(token, acquires):
-            return Listed(token, acquires)
-        case _BaseLine(client, number, sure, time):
-            version = versions.get(number)
-            return BaseKnown(ClientId(client), version, sure, times.from_datetime(time)) if version else None
+        case _ListedLine(acquired_at):
+            return Listed(times.from_datetime(acquired_at))
+        case _BaseLine(client, file, sure, candidates, time):
+            found = tuple(versions[number] for number in candidates if number in versions)
+            base = Base(versions.get(sure) if sure is not None else None, found)
+            return BaseKnown(ClientId(client), file, base, times.from_datetime(time))
         case _SettledLine(number, merged):
             version = versions.get(number)
             return Settled(version, merged) if version else None
@@ -235,10 +248,16 @@ def _line(entry: Entry) -> _Line:
             return _version_line(entry)
         case LockGranted(token, client, time):
             return _LockLine(token, client.value, times.to_datetime(time))
-        case Listed(token, acquires):
-            return _ListedLine(token, acquires)
-        case BaseKnown(client, version, sure, time):
-            return _BaseLine(client.value, version.number, sure, times.to_datetime(time))
+        case Listed(acquired_at):
+            return _ListedLine(times.to_datetime(acquired_at))
+        case BaseKnown(client, file, base, time):
+            return _BaseLine(
+                client_id=client.value,
+                file=file,
+                sure=base.sure.number if base.sure else None,
+                candidates=tuple(version.number for version in base.candidates),
+                time=times.to_datetime(time),
+            )
         case Settled(version, merged):
             return _SettledLine(version.number, merged)
 

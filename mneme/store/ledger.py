@@ -3,7 +3,7 @@
 Nothing here reads a clock or a disk. The journal keeps the entries; a ledger that takes them again is the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TypeAlias
 
 from attrs import frozen
@@ -33,20 +33,9 @@ class LockGranted:
 
 @frozen
 class Listed:
-    """The list that a stock client asks for when it pulls was answered, for this acquire of this lock."""
+    """The list that a stock client asks for when it pulls was answered, for the acquire of this instant."""
 
-    token: int
-    acquires: int
-
-
-@frozen
-class BaseKnown:
-    """A client has, or if not `sure` may have, this version of its file."""
-
-    client: ClientId
-    version: Version
-    sure: bool
-    time: Millis
+    acquired_at: Millis
 
 
 @frozen
@@ -55,9 +44,6 @@ class Settled:
 
     version: Version
     merged: bool
-
-
-Entry: TypeAlias = Version | LockGranted | Listed | BaseKnown | Settled
 
 
 @frozen
@@ -83,11 +69,29 @@ class Base:
         """The oldest that has this content."""
         return next((version for version in self.known if version.sha256 == sha256), None)
 
+    def among(self, numbers: Container[int]) -> "Base":
+        """The same, as far as it can be one of these versions."""
+        sure = self.sure if self.sure and self.sure.number in numbers else None
+        return Base(sure, tuple(version for version in self.candidates if version.number in numbers))
+
     def with_candidate(self, version: Version) -> "Base":
         """The same, and it may also be this version."""
         if any(version.number == one.number for one in self.known):
             return self
         return Base(self.sure, (*self.candidates, version)[-MAX_CANDIDATES:])
+
+
+@frozen
+class BaseKnown:
+    """What a client's base of a file is from now on."""
+
+    client: ClientId
+    file: FileName
+    base: Base
+    time: Millis
+
+
+Entry: TypeAlias = Version | LockGranted | Listed | BaseKnown | Settled
 
 
 class Ledger:
@@ -102,22 +106,23 @@ class Ledger:
         """The uploads that are yet to be merged, the newest of each client and file."""
         self.unmerged: set[int] = set()
         """The numbers of the versions whose content was never part of a head."""
+        self.overtaken: set[int] = set()
+        """The numbers of the waiting uploads whose clients have been sent something else since."""
         self.last_number = 0
         self.last_token = 0
         self.last_lock: LockGranted | None = None
-        self.listed: Listed | None = None
+        self.listed_for: Millis | None = None
+        """When the acquire was whose list a stock client was last told."""
         self.last_seen: dict[ClientId, Millis] = {}
         self._bases: dict[tuple[ClientId, FileName], Base] = {}
-        self._overtaken: set[int] = set()
-        """The waiting uploads whose clients have been sent something else since."""
 
     def base(self, client: ClientId, file: FileName) -> Base:
         """What is known of the client's base."""
         return self._bases.get((client, file), Base())
 
-    def bases(self) -> Iterator[tuple[ClientId, Base]]:
+    def bases(self) -> Iterator[tuple[ClientId, FileName, Base]]:
         """The bases of all clients."""
-        return ((client, base) for (client, _), base in self._bases.items())
+        return ((client, file, base) for (client, file), base in self._bases.items())
 
     def number_waiting(self, number: int) -> Version | None:
         """The waiting upload of this number."""
@@ -132,13 +137,12 @@ class Ledger:
                 self.last_token = max(self.last_token, token)
                 self.last_lock = entry
                 self._see(client, time)
-            case Listed():
-                self.listed = entry
-            case BaseKnown(client, version, sure, time):
-                key = client, version.file
-                self._bases[key] = Base(version) if sure else self.base(*key).with_candidate(version)
-                if key in self.waiting:
-                    self._overtaken.add(self.waiting[key].number)
+            case Listed(acquired_at):
+                self.listed_for = acquired_at
+            case BaseKnown(client, file, base, time):
+                self._bases[client, file] = base
+                if (client, file) in self.waiting:
+                    self.overtaken.add(self.waiting[client, file].number)
                 self._see(client, time)
             case Settled(version, merged):
                 self._settle(version, merged)
@@ -175,9 +179,9 @@ class Ledger:
             del self.waiting[key]
         if merged:
             self.unmerged.discard(version.number)
-            overtaken = version.number in self._overtaken
+            overtaken = version.number in self.overtaken
             self._bases[key] = self.base(*key).with_candidate(version) if overtaken else Base(version)
-        self._overtaken.discard(version.number)
+        self.overtaken.discard(version.number)
 
     def _bound_waiting(self) -> None:
         if len(self.waiting) > MAX_WAITING:

@@ -1,4 +1,4 @@
-"""`.lock.json` as the Node server writes it, plus `token` and `acquires`."""
+"""`.lock.json` as the Node server writes it, plus `token` and `lastAcquiredAt`."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,7 +15,7 @@ class _LockFile(msgspec.Struct, frozen=True, rename="camel"):
     acquired_at: datetime
     expires_at: datetime
     token: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
-    acquires: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
+    last_acquired_at: datetime | None = None
 
 
 def encode(lock: Lock) -> bytes:
@@ -25,8 +25,9 @@ def encode(lock: Lock) -> bytes:
         "acquiredAt": times.to_text(lock.acquired_at),
         "expiresAt": times.to_text(lock.expires_at),
         "token": lock.token,
-        "acquires": lock.acquires,
     }
+    if lock.last_acquired_at is not None:
+        plain["lastAcquiredAt"] = times.to_text(lock.last_acquired_at)
     return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
 
 
@@ -41,5 +42,5 @@ def decode(content: bytes) -> Lock | None:
         times.from_datetime(found.acquired_at),
         times.from_datetime(found.expires_at),
         found.token,
-        found.acquires,
+        times.from_datetime(found.last_acquired_at) if found.last_acquired_at else None,
     )

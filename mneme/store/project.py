@@ -38,10 +38,14 @@ from mneme.model import (
     digest,
 )
 from mneme.retention import Retention, prunable
-from mneme.store.ledger import BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
+from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 
 _BASE_KEPT_FOR = Millis(30 * 24 * 60 * 60 * 1000)
 """For how long a client that was not seen again is expected back, with the base that it had."""
+
+_PULL_WITHIN = Millis(60 * 1000)
+"""How long after its acquire a pull asks for its list at most: the stock client gives up a request after 43.5 s. What
+comes later is another's, or the pull's process has died."""
 
 Refusal: TypeAlias = HeldBy | NotLocked | StaleToken
 
@@ -178,12 +182,11 @@ class Project(ABC):
         """See `Store`, and `_see` for `taking_in`."""
         heads = self.heads(now, taking_in)
         lock = self.lock(now)
-        # A lock of the Node server was acquired without our counting, and its list may have been answered there.
-        listed = Listed(lock.token, lock.acquires) if lock and lock.acquires else None
-        if listed is None or listed == self.ledger.listed:
+        acquired_at = lock.last_acquired_at if lock else None
+        if acquired_at is None or now - acquired_at > _PULL_WITHIN or acquired_at == self.ledger.listed_for:
             return tuple(evolve(head, mtime=Millis(0)) for head in heads)
         if taking_in:
-            self._jot(listed)
+            self._jot(Listed(acquired_at))
         return heads
 
     def read(self, file: FileName, now: Millis, taking_in: bool = True) -> Document | None:
@@ -201,17 +204,15 @@ class Project(ABC):
         reader = client or (lock.client if lock else None)
         version = self.ledger.newest.get(file)
         if document and reader and version and taking_in and document.head.version == version.number:
-            base = self.ledger.base(reader, file)
-            if base.with_candidate(version) != base:
-                self._jot(BaseKnown(reader, version, sure=False, time=now))
+            self._note_base(reader, file, self.ledger.base(reader, file).with_candidate(version), now)
         return document
 
     def confirm(self, client: ClientId, file: FileName, number: int, now: Millis) -> None:
         """See `Store`."""
         base = self.ledger.base(client, file)
         version = next((one for one in base.known if one.number == number), None)
-        if version and not base.is_surely(number):
-            self._jot(BaseKnown(client, version, sure=True, time=now))
+        if version:
+            self._note_base(client, file, Base(version), now)
 
     # Uploads
 
@@ -292,8 +293,11 @@ class Project(ABC):
         waiting = self.ledger.waiting.get((upload.client, upload.file))
         if waiting:
             self._add(Settled(waiting, merged=False))
-        if not self.ledger.base(upload.client, upload.file).is_surely(known.number):
-            self._jot(BaseKnown(upload.client, known, sure=True, time=now))
+        self._note_base(upload.client, upload.file, Base(known), now)
+
+    def _note_base(self, client: ClientId, file: FileName, base: Base, now: Millis) -> None:
+        if base != self.ledger.base(client, file):
+            self._jot(BaseKnown(client, file, base, now))
 
     def _is_base(self, upload: Upload, seen: Seen) -> bool:
         """Whether an upload was made from the head for sure."""
@@ -355,7 +359,7 @@ class Project(ABC):
         head = self._head_content(waiting.file) if seen else None
         later = seen is None or waiting.time >= self.ledger.newest[waiting.file].time
         merged = None
-        if content is not None:
+        if content is not None and is_well_formed(waiting.file, content):
             merged = self._merged(waiting.file, waiting.base, head, content, upload_is_later=later)
         if merged is None:
             self._tell_unmergeable(waiting.file, waiting.client)
@@ -367,7 +371,7 @@ class Project(ABC):
         self, file: FileName, base: int | None, head: bytes | None, upload: bytes, *, upload_is_later: bool
     ) -> bytes | None:
         if head is None:
-            return upload if is_well_formed(file, upload) else None
+            return upload
         version = self._find(base) if base is not None else None
         return merge(
             file,
@@ -446,7 +450,7 @@ class Project(ABC):
         ledger = self.ledger
         waiting = tuple(ledger.waiting.values())
         expected = [
-            base for client, base in ledger.bases() if now - ledger.last_seen[client] < _BASE_KEPT_FOR
+            base for client, _, base in ledger.bases() if now - ledger.last_seen[client] < _BASE_KEPT_FOR
         ]
         return {
             ledger.last_number,

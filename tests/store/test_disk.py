@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -31,7 +32,6 @@ from mneme.model import (
     Upload,
     Version,
 )
-from mneme.retention import Retention
 from mneme.store import Store, disk, layout
 from mneme.store.disk import DiskStore
 from tests import plugin_files
@@ -53,11 +53,11 @@ from tests.store.looking import (
     node_project,
     see,
 )
-from tests.store.store_contract import ONE, THREE, TWO, StoreContract, head_of, lock_of
+from tests.store.store_contract import NONE_BY_AGE, ONE, THREE, TWO, StoreContract, head_of, lock_of
 
 LOG = FileName.LOG
 EXPIRY = Millis(NOW + TTL)
-NODE_LOCK = Lock(ANA, NOW, EXPIRY, 0, acquires=0)
+NODE_LOCK = Lock(ANA, NOW, EXPIRY, 0)
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ class TestReading:
             store.history(project, LOG, NOW)
             store.overview(project, NOW)
             store.restore(project, Restore(LOG, 1, ANA), NOW)
-            store.prune(project, Retention(Millis(0), Millis(0), Millis(0), 0), NOW, 9)
+            store.prune(project, NONE_BY_AGE, NOW, 9)
             store.reap(project, NOW)
             store.recover(project)
             store.expired(NOW)
@@ -674,6 +674,52 @@ class TestHandEdits:
         (alpha / layout.LOCK).unlink()
         assert self.edited(store)[0] == ONE + TWO
 
+    @pytest.mark.xfail(
+        strict=True, reason="whatever keeps it from being read, it counts as of the wrong form"
+    )
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+    def test_a_waiting_upload_that_cannot_be_read_now_goes_on_waiting(
+        self, store: DiskStore, alpha: Path, faults: Faults, number: int
+    ) -> None:
+        """The server is out of file descriptors for a moment, say; later it is merged."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        unreadable = Fault(
+            "unreadable",
+            lambda: OSError(number, os.strerror(number)),
+            lambda step: str(step) == "open 00000003-log.jsonl",
+        )
+        with faults.failing(0, unreadable) as run, suppress(OSError):
+            store.release(ALPHA, ANA, NOW)
+        assert run.struck
+        assert self.edited(store)[0] == ONE + TWO
+
+    @pytest.mark.xfail(strict=True, reason="the newest version that is left does not know of later mtimes")
+    def test_mtimes_grow_although_the_latest_was_pruned(self, store: DiskStore, alpha: Path) -> None:
+        """A file from the future was replaced by an older one by hand, and then goes from history."""
+        future, old = Millis(NOW + 86_400_000), Millis(NOW - 5_000)
+        for content, mtime in ((ONE, future), (TWO, old)):
+            (alpha / "new").write_bytes(content)
+            os.utime(alpha / "new", ns=(mtime * 1_000_000, mtime * 1_000_000))
+            (alpha / "new").rename(alpha / "log.jsonl")
+            assert [head.mtime for head in store.heads(ALPHA, NOW)] == [mtime]
+        store.prune(ALPHA, NONE_BY_AGE, NOW, 9)
+        assert head_of(store.upload(ALPHA, Upload(LOG, THREE, ANA), NOW)).mtime > future
+
+    @pytest.mark.xfail(strict=True, reason="a version counts as kept by its digest in the journal")
+    def test_what_is_said_to_be_kept_is_kept_although_an_edit_spoiled_it(
+        self, store: DiskStore, alpha: Path
+    ) -> None:
+        """Ben uploads what he had before, whose only copy was written over by an edit in place."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.download(ALPHA, LOG, BEN, NOW)
+        store.confirm(ALPHA, BEN, LOG, 2, NOW)
+        (alpha / "log.jsonl").write_bytes(THREE)
+        outcome = store.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
+        assert isinstance(outcome, Rescued)
+        assert outcome.version
+        assert content_of(store, ALPHA, outcome.version) == ONE
+
     def test_a_waiting_upload_whose_file_was_removed_is_given_up(self, store: DiskStore, alpha: Path) -> None:
         """Nothing else suffers from it."""
         store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
@@ -800,7 +846,7 @@ class TestLockFiles:
     def test_a_lock_written_while_the_server_runs_counts_at_once(self, store: DiskStore, alpha: Path) -> None:
         """By the Node server, or by hand."""
         node_lock(alpha, Lock(BEN, NOW, EXPIRY, 0))
-        assert store.acquire(ALPHA, ANA, NOW, TTL) == HeldBy(Lock(BEN, NOW, EXPIRY, 0, acquires=0))
+        assert store.acquire(ALPHA, ANA, NOW, TTL) == HeldBy(Lock(BEN, NOW, EXPIRY, 0))
 
     @pytest.mark.parametrize(
         "kind",

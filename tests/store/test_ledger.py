@@ -49,9 +49,9 @@ def merged(number: int, *parents: int, client: ClientId = ANA, file: FileName = 
     return version(number, Kind.MERGED, HEAD, client=client, file=file, parents=parents)
 
 
-def has(client: ClientId, known: Version, *, sure: bool, at: int = 0) -> BaseKnown:
-    """A client has a version, or may have it."""
-    return BaseKnown(client, known, sure, Millis(NOW + at))
+def has(client: ClientId, base: Base, *, file: FileName = LOG, at: int = 0) -> BaseKnown:
+    """What a client has, or may have."""
+    return BaseKnown(client, file, base, Millis(NOW + at))
 
 
 def of(*entries: Entry) -> Ledger:
@@ -108,16 +108,14 @@ class TestLocks:
         assert LockGranted.of(lock) == LockGranted(7, ANA, NOW)
 
     def test_the_last_list_counts(self) -> None:
-        """Of this acquire of this lock."""
-        assert of().listed is None
-        assert of(Listed(1, 1), Listed(1, 2)).listed == Listed(1, 2)
+        """By the instant of its acquire."""
+        assert of().listed_for is None
+        assert of(Listed(Millis(NOW + 5)), Listed(NOW)).listed_for == NOW
 
     def test_whoever_does_anything_is_seen(self) -> None:
         """By the latest time at which it did."""
         known = version(1, client=None)
-        ledger = of(
-            known, LockGranted(1, ANA, Millis(NOW + 9)), version(2), has(BEN, known, sure=False, at=5)
-        )
+        ledger = of(known, LockGranted(1, ANA, Millis(NOW + 9)), version(2), has(BEN, Base(known), at=5))
         assert ledger.last_seen == {ANA: NOW + 9, BEN: NOW + 5}
         assert of(rescued(3, EVE)).last_seen == {EVE: NOW + 3}
 
@@ -148,14 +146,26 @@ class TestBases:
         for refused in (rescued(2), version(2, Kind.RESCUED, KEPT)):
             assert of(mine, refused).base(ANA, LOG) == Base(mine)
 
-    def test_what_it_surely_has_takes_the_place_of_all_else(self) -> None:
-        """Of candidates, too."""
+    def test_what_is_known_takes_the_place_of_what_was(self) -> None:
+        """Whatever that was, and of this client and file alone."""
         one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
-        ledger = of(one, two, three, has(ANA, one, sure=True), has(ANA, two, sure=False))
+        ledger = of(one, two, three, has(ANA, Base(one, (two,))))
         assert ledger.base(ANA, LOG) == Base(one, (two,))
-        ledger.take(has(ANA, three, sure=True))
+        assert ledger.base(ANA, ENTITIES) == Base()
+        ledger.take(has(ANA, Base(three)))
         assert ledger.base(ANA, LOG) == Base(three)
         assert ledger.base(ANA, LOG).is_surely(3)
+        ledger.take(has(ANA, Base(None, (two,))))
+        assert ledger.base(ANA, LOG) == Base(None, (two,))
+        assert list(ledger.bases()) == [(BEN, LOG, Base(three)), (ANA, LOG, Base(None, (two,)))]
+
+    def test_a_base_is_what_is_left_of_it(self) -> None:
+        """Of some versions only."""
+        one, two, three = (version(number) for number in (1, 2, 3))
+        base = Base(one, (two, three))
+        assert base.among({1, 3}) == Base(one, (three,))
+        assert base.among({2}) == Base(None, (two,))
+        assert base.among(set()) == Base()
 
     def test_candidates_are_told_once_and_in_order(self) -> None:
         """And take nothing away."""
@@ -226,11 +236,17 @@ class TestWaiting:
     def test_what_a_client_fetched_while_its_upload_waited_may_be_its_base_as_well(self) -> None:
         """Either can have been first."""
         mine, theirs = version(1), version(2, client=BEN)
-        for sure in (False, True):
-            ledger = of(mine, theirs, rescued(3), has(ANA, theirs, sure=sure), merged(4, 2, 3))
-            known = ledger.base(ANA, LOG).known
-            assert (theirs in known, rescued(3) in known) == (True, True)
-            assert not ledger.base(ANA, LOG).is_surely(3)
+        for base in (Base(mine, (theirs,)), Base(None, (theirs,)), Base(theirs)):
+            ledger = of(mine, theirs, rescued(3), has(ANA, base), merged(4, 2, 3))
+            assert ledger.base(ANA, LOG) == base.with_candidate(rescued(3))
+
+    def test_what_a_client_fetched_before_its_upload_waited_is_its_base_no_more(self) -> None:
+        """It has uploaded something else since; what another client fetches says nothing."""
+        mine, theirs = version(1), version(2, client=BEN)
+        ledger = of(
+            mine, theirs, has(ANA, Base(mine, (theirs,))), rescued(3), has(BEN, Base(mine)), merged(4, 2, 3)
+        )
+        assert ledger.base(ANA, LOG) == Base(rescued(3))
 
     def test_one_too_many_pushes_out_the_oldest(self) -> None:
         """It was never part of a head."""

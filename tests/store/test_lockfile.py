@@ -21,7 +21,7 @@ NODE = b"""{
 }"""
 
 
-@given(st.builds(Lock, clients, instants, instants, st.integers(0, 2**62), st.integers(0, 2**62)))
+@given(st.builds(Lock, clients, instants, instants, st.integers(0, 2**62), st.none() | instants))
 def test_a_lock_is_read_as_it_was_written(lock: Lock) -> None:
     """To the millisecond, whatever its client calls itself."""
     assert lockfile.decode(lockfile.encode(lock)) == lock
@@ -29,14 +29,15 @@ def test_a_lock_is_read_as_it_was_written(lock: Lock) -> None:
 
 def test_a_lock_is_written_so_that_the_node_server_can_read_it() -> None:
     """And a person, too."""
-    written = lockfile.encode(Lock(ANA, NOW, Millis(NOW + TTL), 3, 2))
-    assert json.loads(written) == {**json.loads(NODE), "token": 3, "acquires": 2}
+    written = lockfile.encode(Lock(ANA, NOW, Millis(NOW + TTL), 3, Millis(NOW + 5)))
+    ours = {"token": 3, "lastAcquiredAt": "2026-02-04T15:00:00.005Z"}
+    assert json.loads(written) == {**json.loads(NODE), **ours}
     assert written.count(b"\n") == 7
 
 
 def test_a_lock_of_the_node_server_has_no_token() -> None:
-    """Which is the token 0, and nobody has counted its acquires."""
-    assert lockfile.decode(NODE) == Lock(ANA, NOW, Millis(NOW + TTL), 0, acquires=0)
+    """Which is the token 0, and it was never acquired here."""
+    assert lockfile.decode(NODE) == Lock(ANA, NOW, Millis(NOW + TTL), 0)
 
 
 def test_unknown_fields_are_passed_over() -> None:
@@ -63,8 +64,8 @@ def test_unknown_fields_are_passed_over() -> None:
         NODE.replace(b"{", b'{"token": "3",', 1),
         NODE.replace(b"{", b'{"token": 3.5,', 1),
         NODE.replace(b"{", b'{"token": -1,', 1),
-        NODE.replace(b"{", b'{"acquires": -1,', 1),
-        NODE.replace(b"{", b'{"acquires": "2",', 1),
+        NODE.replace(b"{", b'{"lastAcquiredAt": "now",', 1),
+        NODE.replace(b"{", b'{"lastAcquiredAt": 1770217200000,', 1),
         NODE.replace(b"{", b'{"token": 9223372036854775808,', 1),
         NODE.replace(b"{", b'{"deep": ' + b"[" * 100_000, 1),
     ],

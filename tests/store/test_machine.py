@@ -89,8 +89,8 @@ class ProjectState:
     kept: dict[int, bytes] = Factory(dict)
     bases: dict[tuple[ClientId, FileName], int] = Factory(dict)
     """The version that each client is known to have had last."""
-    listed: tuple[int, int] | None = None
-    """The acquire, by token and count, for which the stock client was told the truth."""
+    listed: Millis | None = None
+    """The acquire, by its instant, for which the stock client was told the truth."""
     latest: dict[FileName, Millis] = Factory(dict)
     """The latest mtime that any head has had."""
     pruned: set[FileName] = Factory(set)
@@ -188,7 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
         state, shared = self.model[project], self.model[SHARED]
         if project.value == "org/repo" and not state.exists and shared.exists and shared.by_node:
             state.exists = True
-            state.lock = shared.lock and evolve(shared.lock, token=0, acquires=0)
+            state.lock = shared.lock and evolve(shared.lock, token=0, last_acquired_at=None)
             state.files = {
                 file: FileState(found.content, found.mtime, None) for file, found in shared.files.items()
             }
@@ -220,13 +220,12 @@ class StoreMachine(RuleBasedStateMachine):
             return
         assert isinstance(outcome, Granted)
         token, expiry = outcome.lock.token, Millis(self.now + ttl)
-        acquires = held.acquires + 1 if held else 1
         if held and held.token:
-            assert outcome.lock == evolve(held, expires_at=expiry, acquires=acquires)
+            assert outcome.lock == evolve(held, expires_at=expiry, last_acquired_at=self.now)
         else:
             assert token > state.last_token
             start = held.acquired_at if held else self.now
-            assert outcome.lock == Lock(client, start, expiry, token, acquires)
+            assert outcome.lock == Lock(client, start, expiry, token, self.now)
             state.last_token = token
         state.lock = outcome.lock
 
@@ -383,7 +382,7 @@ class StoreMachine(RuleBasedStateMachine):
         state = self.touch(project)
         heads = tuple(head for file in FileName if (head := state.look(file, self.now)))
         held = state.held(self.now)
-        told = (held.token, held.acquires) if held and held.acquires else None
+        told = held.last_acquired_at if held else None
         if told is None or told == state.listed:
             heads = tuple(evolve(head, mtime=Millis(0)) for head in heads)
         else:
@@ -562,7 +561,7 @@ class DiskMachine(StoreMachine):
         """The Node server, started by mistake, takes the lock: it writes a file that knows no tokens."""
         state = self.model[project]
         if state.exists:
-            state.lock = Lock(client, self.now, Millis(self.now + ttl), 0, acquires=0)
+            state.lock = Lock(client, self.now, Millis(self.now + ttl), 0)
             (directory_of(self.root, project) / layout.LOCK).unlink(missing_ok=True)
             node_lock(directory_of(self.root, project), state.lock)
             self.noted.discard(project)

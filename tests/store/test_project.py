@@ -98,10 +98,11 @@ class TestOnDisk:
         assert (found["kind"], found["clientId"], found["version"]) == ("found", None, 2)
 
     def test_the_lock_file_is_as_the_node_server_has_it(self, directory: Path, project: DiskProject) -> None:
-        """With two numbers on top, and nothing of the sort left once it is released."""
+        """With a token and a time on top, and nothing of the sort left once it is released."""
         assert (directory / layout.LOCK).read_text() == (
             '{\n  "clientId": "ana-0a1b2c3d",\n  "acquiredAt": "2026-02-04T15:00:00.000Z",\n'
-            '  "expiresAt": "2026-02-04T15:30:00.000Z",\n  "token": 1,\n  "acquires": 1\n}\n'
+            '  "expiresAt": "2026-02-04T15:30:00.000Z",\n  "token": 1,\n'
+            '  "lastAcquiredAt": "2026-02-04T15:00:00.000Z"\n}\n'
         )
         project.release(ANA, NOW)
         assert not (directory / layout.LOCK).exists()
@@ -330,5 +331,5 @@ class TestOpening:
         with faults.failing() as run:
             assert project.lock(NOW)
         assert not [step for step in run.steps if step.call == "open"]
-        node_lock(directory, Lock(BEN, NOW, Millis(NOW + 5), 0, acquires=0))
-        assert project.lock(NOW) == Lock(BEN, NOW, Millis(NOW + 5), 0, acquires=0)
+        node_lock(directory, Lock(BEN, NOW, Millis(NOW + 5), 0))
+        assert project.lock(NOW) == Lock(BEN, NOW, Millis(NOW + 5), 0)
