@@ -19,8 +19,9 @@ def acquire(
         return Granted(Lock(client, now, Millis(now + ttl), new_token, last_acquired_at=now))
     if held.client != client:
         return HeldBy(held)
+    last = now if held.last_acquired_at is None else Millis(max(now, held.last_acquired_at + 1))
     return Granted(
-        evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token, last_acquired_at=now)
+        evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token, last_acquired_at=last)
     )
 
 

@@ -88,8 +88,8 @@ class Lock:
     """A lease on a project.
 
     `token` only ever grows per project: each lock that is newly acquired has a larger one. It is 0 for a lock that the
-    Node server wrote. `last_acquired_at` is when its client last acquired it here, for the first time or again; None if
-    it never has.
+    Node server wrote. `last_acquired_at` is when its client last acquired it here, for the first time or again, each
+    time later than before; None if it never has.
     """
 
     client: ClientId

@@ -244,9 +244,10 @@ class DiskProject(Project):
     # Recovery
 
     def _recover(self) -> None:
-        for name in os.listdir(self._directory):
-            if name.endswith(files.TEMPORARY) and name.startswith(layout.LOCK):
-                (self._directory / name).unlink()
+        for directory, replaced in ((self._directory, layout.LOCK), (self._history, layout.JOURNAL)):
+            for name in layout.names(directory):
+                if name.startswith(replaced) and name.endswith(files.TEMPORARY):
+                    (directory / name).unlink()
         for file in FileName:
             for staged in (self._next_path(file), self._kept_path(file)):
                 if files.exists(staged):
@@ -257,7 +258,7 @@ class DiskProject(Project):
         """Bring a staged version to its end if the journal has it; else nobody was told of it."""
         found = files.read(staged)
         newest = self.ledger.newest.get(file)
-        committed = found is not None and newest is not None and newest.sha256 == digest(found[0])
+        committed = found is not None and newest is not None and _is_of(newest, *found)
         if found and not committed:
             self._drop_uncommitted(file, found[0])
         if newest and committed and staged == self._next_path(file) and self._head_is_ours(file):
@@ -295,6 +296,11 @@ class DiskProject(Project):
 def _seen_as(version: Version, state: os.stat_result) -> _Looked:
     head = Head(version.file, version.number, state.st_size, _told_mtime(version, state))
     return _Looked(head, version.sha256, files.mark(state))
+
+
+def _is_of(version: Version, content: bytes, state: os.stat_result) -> bool:
+    """Whether a staged file was staged for a version, and not for a later one of the same content."""
+    return version.sha256 == digest(content) and version.mtime == _told_mtime(version, state)
 
 
 def _told_mtime(version: Version, state: os.stat_result) -> Millis:

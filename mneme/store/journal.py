@@ -5,7 +5,7 @@ opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is pas
 """
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from mneme import times
 from mneme.model import ClientId, FileName, Kind, Place, Version
 from mneme.store import files
-from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
+from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled, compacted
 
 COMPACT_AFTER = 1000
 """How many lines that say nothing more a journal may have before it is written anew without them."""
@@ -46,6 +46,7 @@ class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rena
 
 
 class _ListedLine(msgspec.Struct, frozen=True, tag_field="entry", tag="listed", rename="camel"):
+    token: int
     acquired_at: datetime
 
 
@@ -84,7 +85,7 @@ class Journal:
     def read_versions(self) -> tuple[Version, ...]:
         """Every version, oldest first. They are read again each time: kept in memory, years of them add up."""
         found = files.read(self._path)
-        lines = found[0].splitlines() if found else []
+        lines = found[0].split(b"\n") if found else []
         versions = [_version(line) for line in map(_decoded, lines) if isinstance(line, _VersionLine)]
         return tuple(sorted(versions, key=lambda version: version.number))
 
@@ -108,10 +109,10 @@ class Journal:
     def compact(self, pruned: Container[int]) -> None:
         """Write the file anew without these versions, and without what says nothing more. All of it, or nothing."""
         found = files.read(self._path)
-        lines = found[0].splitlines() if found else []
-        unreadable = [line for line in lines if _decoded(line) is None]
+        lines = found[0].split(b"\n") if found else []
+        unreadable = [line for line in lines if line and _decoded(line) is None]
         versions = [version for version in self.read_versions() if version.number not in pruned]
-        entries = [_encoded(entry) for entry in _compacted(self.ledger, versions)]
+        entries = [_encoded(entry) for entry in compacted(self.ledger, versions)]
         files.replace(self._path, b"".join(line + b"\n" for line in (*unreadable, *entries)))
         self.ledger = Ledger()
         self._load()
@@ -168,34 +169,6 @@ class Journal:
         self._log.warn("Passed over line {number} of {path}, which is none", number=number, path=self._path)
 
 
-def _compacted(ledger: Ledger, versions: Iterable[Version]) -> Iterator[Entry]:
-    """The entries from which a ledger comes to the same, as far as these versions go.
-
-    A base goes before the upload of its client that waits, unless it was told to the client after that.
-    """
-    kept = {version.number: version for version in versions}
-    waiting = [version for version in kept.values() if ledger.number_waiting(version.number)]
-    over = [version for version in kept.values() if version not in waiting]
-    yield from over
-    yield from (
-        Settled(version, merged=version.number not in ledger.unmerged)
-        for version in over
-        if version.place is Place.WAITING
-    )
-    late = {(one.client, one.file) for one in waiting if one.number in ledger.overtaken}
-    bases = [
-        BaseKnown(client, file, base.among(kept), ledger.last_seen[client])
-        for client, file, base in ledger.bases()
-    ]
-    yield from (one for one in bases if (one.client, one.file) not in late)
-    yield from waiting
-    yield from (one for one in bases if (one.client, one.file) in late)
-    if ledger.last_lock:
-        yield LockGranted(ledger.last_token, ledger.last_lock.client, ledger.last_lock.time)
-    if ledger.listed_for is not None:
-        yield Listed(ledger.listed_for)
-
-
 def _decoded(text: bytes) -> _Line | None:
     try:
         line: _Line = _DECODER.decode(text)
@@ -211,8 +184,8 @@ def _entry(line: _Line, versions: dict[int, Version]) -> Entry | None:
             return _version(line)
         case _LockLine(token, client, time):
             return LockGranted(token, ClientId(client), times.from_datetime(time))
-        case _ListedLine(acquired_at):
-            return Listed(times.from_datetime(acquired_at))
+        case _ListedLine(token, acquired_at):
+            return Listed(token, times.from_datetime(acquired_at))
         case _BaseLine(client, file, sure, candidates, time):
             found = tuple(versions[number] for number in candidates if number in versions)
             base = Base(versions.get(sure) if sure is not None else None, found)
@@ -248,8 +221,8 @@ def _line(entry: Entry) -> _Line:
             return _version_line(entry)
         case LockGranted(token, client, time):
             return _LockLine(token, client.value, times.to_datetime(time))
-        case Listed(acquired_at):
-            return _ListedLine(times.to_datetime(acquired_at))
+        case Listed(token, acquired_at):
+            return _ListedLine(token, times.to_datetime(acquired_at))
         case BaseKnown(client, file, base, time):
             return _BaseLine(
                 client_id=client.value,

@@ -75,13 +75,18 @@ def version_path(history: Path, number: int, file: FileName) -> Path:
     return history / f"{number:08}-{file.value}"
 
 
-def numbered(history: Path) -> list[tuple[int, str]]:
-    """The version files in a history, which need not exist, as number and name."""
+def names(directory: Path) -> list[str]:
+    """What lies in a directory, which need not exist."""
     try:
-        names = os.listdir(history)
+        return os.listdir(directory)
     except FileNotFoundError:
         return []
-    return [(int(found[1]), name) for name in names if (found := _VERSION_NAME.fullmatch(name))]
+
+
+def numbered(history: Path) -> list[tuple[int, str]]:
+    """The version files in a history, which need not exist, as number and name."""
+    found = ((_VERSION_NAME.fullmatch(name), name) for name in names(history))
+    return [(int(match[1]), name) for match, name in found if match]
 
 
 def kept_path(project: Path, file: FileName) -> Path:

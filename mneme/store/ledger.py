@@ -3,7 +3,7 @@
 Nothing here reads a clock or a disk. The journal keeps the entries; a ledger that takes them again is the same.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TypeAlias
 
 from attrs import frozen
@@ -33,8 +33,9 @@ class LockGranted:
 
 @frozen
 class Listed:
-    """The list that a stock client asks for when it pulls was answered, for the acquire of this instant."""
+    """The list that a stock client asks for when it pulls was answered, for this acquire of this lock."""
 
+    token: int
     acquired_at: Millis
 
 
@@ -64,10 +65,6 @@ class Base:
     def is_surely(self, number: int) -> bool:
         """Whether it can be this version and no other."""
         return self.sure is not None and self.sure.number == number and not self.candidates
-
-    def holding(self, sha256: str) -> Version | None:
-        """The oldest that has this content."""
-        return next((version for version in self.known if version.sha256 == sha256), None)
 
     def among(self, numbers: Container[int]) -> "Base":
         """The same, as far as it can be one of these versions."""
@@ -111,8 +108,7 @@ class Ledger:
         self.last_number = 0
         self.last_token = 0
         self.last_lock: LockGranted | None = None
-        self.listed_for: Millis | None = None
-        """When the acquire was whose list a stock client was last told."""
+        self.listed: Listed | None = None
         self.last_seen: dict[ClientId, Millis] = {}
         self._bases: dict[tuple[ClientId, FileName], Base] = {}
 
@@ -137,8 +133,8 @@ class Ledger:
                 self.last_token = max(self.last_token, token)
                 self.last_lock = entry
                 self._see(client, time)
-            case Listed(acquired_at):
-                self.listed_for = acquired_at
+            case Listed():
+                self.listed = entry
             case BaseKnown(client, file, base, time):
                 self._bases[client, file] = base
                 if (client, file) in self.waiting:
@@ -184,9 +180,38 @@ class Ledger:
         self.overtaken.discard(version.number)
 
     def _bound_waiting(self) -> None:
-        if len(self.waiting) > MAX_WAITING:
-            oldest = min(self.waiting, key=lambda key: self.waiting[key].number)
-            del self.waiting[oldest]
+        # An upload of the holder is about to be merged, and does not count.
+        rescued = [key for key, version in self.waiting.items() if version.kind is Kind.RESCUED]
+        if len(rescued) > MAX_WAITING:
+            del self.waiting[min(rescued, key=lambda key: self.waiting[key].number)]
 
     def _see(self, client: ClientId, time: Millis) -> None:
         self.last_seen[client] = max(time, self.last_seen.get(client, time))
+
+
+def compacted(ledger: Ledger, versions: Iterable[Version]) -> Iterator[Entry]:
+    """The entries from which a ledger comes to the same, as far as these versions go.
+
+    A base goes before the upload of its client that waits, unless it was told to the client after that.
+    """
+    kept = {version.number: version for version in versions}
+    waiting = [version for version in kept.values() if ledger.number_waiting(version.number)]
+    over = [version for version in kept.values() if version not in waiting]
+    yield from over
+    yield from (
+        Settled(version, merged=version.number not in ledger.unmerged)
+        for version in over
+        if version.place is Place.WAITING
+    )
+    late = {(one.client, one.file) for one in waiting if one.number in ledger.overtaken}
+    bases = [
+        BaseKnown(client, file, base.among(kept), ledger.last_seen[client])
+        for client, file, base in ledger.bases()
+    ]
+    yield from (one for one in bases if (one.client, one.file) not in late)
+    yield from waiting
+    yield from (one for one in bases if (one.client, one.file) in late)
+    if ledger.last_lock:
+        yield LockGranted(ledger.last_token, ledger.last_lock.client, ledger.last_lock.time)
+    if ledger.listed:
+        yield ledger.listed

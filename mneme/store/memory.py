@@ -28,7 +28,7 @@ from mneme.model import (
     Version,
 )
 from mneme.retention import Retention
-from mneme.store.ledger import Entry, Ledger
+from mneme.store.ledger import Entry, Ledger, compacted
 from mneme.store.project import Project, Seen
 
 T = TypeVar("T")
@@ -90,6 +90,10 @@ class _MemoryProject(Project):
     def _remove(self, versions: tuple[Version, ...]) -> None:
         for version in versions:
             del self._contents[version.number]
+        left = Ledger()
+        for entry in compacted(self._ledger, self.versions()):
+            left.take(entry)
+        self._ledger = left
 
 
 class MemoryStore:

@@ -181,13 +181,20 @@ class Project(ABC):
     def stock_heads(self, now: Millis, taking_in: bool = True) -> tuple[Head, ...]:
         """See `Store`, and `_see` for `taking_in`."""
         heads = self.heads(now, taking_in)
-        lock = self.lock(now)
-        acquired_at = lock.last_acquired_at if lock else None
-        if acquired_at is None or now - acquired_at > _PULL_WITHIN or acquired_at == self.ledger.listed_for:
+        pull = self._pull_expected(now)
+        if pull is None:
             return tuple(evolve(head, mtime=Millis(0)) for head in heads)
         if taking_in:
-            self._jot(Listed(acquired_at))
+            self._jot(pull)
         return heads
+
+    def _pull_expected(self, now: Millis) -> Listed | None:
+        """The acquire whose pull has yet to ask for its list."""
+        lock = self.lock(now)
+        if lock is None or lock.last_acquired_at is None or now - lock.last_acquired_at > _PULL_WITHIN:
+            return None
+        pull = Listed(lock.token, lock.last_acquired_at)
+        return pull if pull != self.ledger.listed else None
 
     def read(self, file: FileName, now: Millis, taking_in: bool = True) -> Document | None:
         """See `Store`, and `_see` for `taking_in`."""
@@ -258,7 +265,7 @@ class Project(ABC):
     def _rescue(self, upload: Upload, sha256: str, refusal: HeldBy | NotLocked, now: Millis) -> Rescued:
         """Keep an upload that was refused for its lock."""
         waiting = self.ledger.waiting.get((upload.client, upload.file))
-        if waiting and waiting.sha256 == sha256:
+        if waiting and self._holds(waiting, sha256):
             return Rescued(refusal, waiting.number)
         known = self._repeated(upload, sha256, self._surely_seen(upload.file, sha256, now))
         if known:
@@ -286,7 +293,12 @@ class Project(ABC):
             return self.ledger.newest[upload.file]
         if seen is None or not self.merging.enabled:
             return None
-        return self.ledger.base(upload.client, upload.file).holding(sha256)
+        known = self.ledger.base(upload.client, upload.file).known
+        return next((version for version in known if self._holds(version, sha256)), None)
+
+    def _holds(self, version: Version, sha256: str) -> bool:
+        """Whether a version has this content, and has it still: an edit in place may have spoiled it."""
+        return version.sha256 == sha256 and self._content_or_none(version) is not None
 
     def _note_known(self, upload: Upload, known: Version, now: Millis) -> None:
         """Take note that a client has a version, for it has just sent it; what waits of it is out of date then."""
@@ -354,7 +366,19 @@ class Project(ABC):
             self._merge_waiting_one(waiting, now)
 
     def _merge_waiting_one(self, waiting: Version, now: Millis) -> None:
-        content = self._content_or_none(waiting)
+        try:
+            content = self._version_content(waiting)
+        except DamagedVersion:
+            content = None
+        except OSError as problem:
+            self._log.warn(
+                "{file} from {client} cannot be read now, and goes on waiting to be merged in {project}: {problem}",
+                file=waiting.file.value,
+                client=str(waiting.client),
+                project=str(self._name),
+                problem=problem,
+            )
+            return
         seen = self._see(waiting.file, now)
         head = self._head_content(waiting.file) if seen else None
         later = seen is None or waiting.time >= self.ledger.newest[waiting.file].time
@@ -437,7 +461,15 @@ class Project(ABC):
 
     def prunable(self, retention: Retention, now: Millis) -> tuple[Version, ...]:
         """See `Store`."""
-        return prunable(self.versions(), self._protected(now), self.ledger.unmerged, now, retention)
+        versions = self.versions()
+        # A new head has to be later than every one before it.
+        latest = {
+            version.number
+            for version in versions
+            if version.place is Place.HEAD and version.mtime == self.ledger.latest_mtime.get(version.file)
+        }
+        protected = self._protected(now) | latest
+        return prunable(versions, protected, self.ledger.unmerged, now, retention)
 
     def prune(self, retention: Retention, now: Millis, limit: int) -> tuple[Version, ...]:
         """See `Store`."""

@@ -518,7 +518,6 @@ class StoreContract:
         assert waiting(held) == 0
         assert content(held) == ONE + b"".join(note(10 + n) for n in range(1, 65))
 
-    @pytest.mark.xfail(strict=True, reason="the holder's stale upload counts as one more that waits")
     def test_an_upload_of_the_holder_pushes_nobody_out(self, held: Store) -> None:
         """It is merged at once, and does not wait."""
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
@@ -931,7 +930,6 @@ class StoreContract:
         assert [head.mtime for head in held.stock_heads(ALPHA, after(60_001))] == [0]
         assert [head.mtime for head in held.stock_heads(ALPHA, after(60_000))] == [NOW]
 
-    @pytest.mark.xfail(strict=True, reason="an acquire is known by its millisecond alone")
     def test_two_acquires_within_a_millisecond_are_two(self, held: Store) -> None:
         """Two sessions of one machine; each pull is told the truth."""
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)

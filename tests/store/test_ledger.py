@@ -109,8 +109,8 @@ class TestLocks:
 
     def test_the_last_list_counts(self) -> None:
         """By the instant of its acquire."""
-        assert of().listed_for is None
-        assert of(Listed(Millis(NOW + 5)), Listed(NOW)).listed_for == NOW
+        assert of().listed is None
+        assert of(Listed(1, Millis(NOW + 5)), Listed(1, NOW)).listed == Listed(1, NOW)
 
     def test_whoever_does_anything_is_seen(self) -> None:
         """By the latest time at which it did."""
@@ -182,12 +182,14 @@ class TestBases:
             base = base.with_candidate(one)
         assert base == Base(sure, tuple(others[1:]))
 
-    def test_a_base_is_found_by_its_content(self) -> None:
-        """The oldest that has it."""
-        one, two = version(1), version(2)
-        base = Base(one, (two,))
-        assert base.holding(two.sha256) == two
-        assert base.holding(digest(b"else")) is None
+    def test_a_base_is_told_as_far_as_it_can_be_one_of_these(self) -> None:
+        """What was pruned is no base any more."""
+        one, two, three = version(1), version(2), version(3)
+        base = Base(one, (two, three))
+        assert base.among({1, 2, 3}) == base
+        assert base.among({1, 3}) == Base(one, (three,))
+        assert base.among({2}) == Base(None, (two,))
+        assert base.among(set()) == Base()
         assert Base(None, (two,)).known == (two,)
 
 

@@ -89,12 +89,10 @@ class ProjectState:
     kept: dict[int, bytes] = Factory(dict)
     bases: dict[tuple[ClientId, FileName], int] = Factory(dict)
     """The version that each client is known to have had last."""
-    listed: Millis | None = None
-    """The acquire, by its instant, for which the stock client was told the truth."""
+    listed: tuple[int, Millis] | None = None
+    """The acquire, by its token and instant, for which the stock client was told the truth."""
     latest: dict[FileName, Millis] = Factory(dict)
     """The latest mtime that any head has had."""
-    pruned: set[FileName] = Factory(set)
-    """The files that have lost versions."""
 
     def held(self, now: Millis) -> Lock | None:
         """The lock that counts."""
@@ -140,14 +138,13 @@ class ProjectState:
     def become_head(
         self, file: FileName, content: bytes, kind: Kind, outcome: object, now: Millis, **more: Any
     ) -> int:
-        """Make a version the head: later than all there were, or at least than those that are left."""
+        """Make a version the head: later than all there were."""
         assert isinstance(outcome, Accepted)
         before = self.files.get(file)
         mtimes = [v.mtime for v in self.versions if v.file is file and v.place is Place.HEAD]
         mtimes += [before.mtime] if before else []
-        left = Millis(max(now, max(mtimes, default=now - 1) + 1))
-        ever = Millis(max(left, self.latest.get(file, now - 1) + 1))
-        assert outcome.head.mtime in ({ever} if file not in self.pruned else {ever, left})
+        mtimes += [self.latest.get(file, Millis(now - 1))]
+        assert outcome.head.mtime == max(now, max(mtimes) + 1)
         number = self.add(file, content, kind, time=now, mtime=outcome.head.mtime, **more)
         self.files[file] = FileState(content, outcome.head.mtime, number, shares=number)
         return number
@@ -221,7 +218,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert isinstance(outcome, Granted)
         token, expiry = outcome.lock.token, Millis(self.now + ttl)
         if held and held.token:
-            assert outcome.lock == evolve(held, expires_at=expiry, last_acquired_at=self.now)
+            last = max(self.now, held.last_acquired_at + 1) if held.last_acquired_at is not None else self.now
+            assert outcome.lock == evolve(held, expires_at=expiry, last_acquired_at=Millis(last))
         else:
             assert token > state.last_token
             start = held.acquired_at if held else self.now
@@ -382,8 +380,9 @@ class StoreMachine(RuleBasedStateMachine):
         state = self.touch(project)
         heads = tuple(head for file in FileName if (head := state.look(file, self.now)))
         held = state.held(self.now)
-        told = held.last_acquired_at if held else None
-        if told is None or told == state.listed:
+        acquired_at = held.last_acquired_at if held else None
+        told = (held.token, acquired_at) if held and acquired_at is not None else None
+        if told is None or told == state.listed or self.now - told[1] > 60_000:
             heads = tuple(evolve(head, mtime=Millis(0)) for head in heads)
         else:
             state.listed = told
@@ -400,7 +399,6 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.prune(project, NONE_BY_AGE, self.now, limit) == Pruned(project, going[:limit])
         for version in going[:limit]:
             state.versions.remove(version)
-            state.pruned.add(version.file)
             del state.accepted[version.number], state.kept[version.number]
             for found in state.files.values():
                 found.shares = None if found.shares == version.number else found.shares
