@@ -162,6 +162,14 @@ class Document:
 
 
 @frozen
+class Served:
+    """A document that is about to be sent. `reader` is the client whose base it is news for, if it is received."""
+
+    document: Document
+    reader: ClientId | None
+
+
+@frozen
 class Upload:
     """What a client asks to become the head of a file; `token` is that of the lock it believes to hold, if it says."""
 

@@ -30,6 +30,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     Version,
@@ -122,14 +123,16 @@ class SyncService(Service):
         """A file, whole."""
         return await self._step(project, lambda now: self._store.read(project, file, now))
 
-    async def download(self, project: ProjectId, file: FileName, client: ClientId | None) -> Document | None:
+    async def download(self, project: ProjectId, file: FileName, client: ClientId | None) -> Served | None:
         """A file, whole, for a client that may make its next upload from it; see `confirm`."""
         return await self._step(project, lambda now: self._store.download(project, file, client, now))
 
-    def confirm(self, project: ProjectId, client: ClientId, file: FileName, number: int) -> None:
-        """Take note that a client has received a version that it downloaded. Nobody waits for this."""
+    def confirm(
+        self, project: ProjectId, client: ClientId, file: FileName, number: int, *, named: bool
+    ) -> None:
+        """Take note that a version that was downloaded was sent to the end: see `Store`. Nobody waits for this."""
         step = self._lanes.run(
-            project, lambda: self._store.confirm(project, client, file, number, self._now())
+            project, lambda: self._store.confirm(project, client, file, number, self._now(), named=named)
         )
         step.addErrback(self._tell_unconfirmed, project)
 

@@ -92,7 +92,9 @@ def _merges() -> dict[str, Callable[[], object]]:
             FileName.SUMMARY_JSON, None, plugin_files.summary(1), plugin_files.summary(2)
         ),
         f"which of {CANDIDATES} logs of 158 kB an upload was made from": lambda: merge.nearest(
-            FileName.LOG, log, candidates, candidates[3] + lines[0]
+            FileName.LOG,
+            [merge.Candidate(one, received=True) for one in candidates],
+            candidates[3] + lines[0],
         ),
     }
 

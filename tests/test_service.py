@@ -82,11 +82,19 @@ class BrokenStore(MemoryStore):
         return super().overview(project, now)
 
     def confirm(
-        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+        self,
+        project: ProjectId,
+        client: ClientId,
+        file: FileName,
+        number: int,
+        now: Millis,
+        /,
+        *,
+        named: bool,
     ) -> None:
         """Take note, or fail if this project is broken."""
         self._check(project)
-        super().confirm(project, client, file, number, now)
+        super().confirm(project, client, file, number, now, named=named)
 
     def _check(self, what: str | ProjectId) -> None:
         if what in self.broken:
@@ -426,9 +434,10 @@ class TestHistory:
         """What it leaves out of that, it removed."""
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
-        document = result_of(service.download(ALPHA, LOG, BEN))
-        assert document
-        service.confirm(ALPHA, BEN, LOG, document.head.version)
+        served = result_of(service.download(ALPHA, LOG, BEN))
+        assert served
+        assert served.reader == BEN
+        service.confirm(ALPHA, BEN, LOG, served.document.head.version, named=True)
         result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))
         assert store.versions(ALPHA)[1].base == 1
 
@@ -437,7 +446,7 @@ class TestHistory:
         result_of(service.acquire(ALPHA, ANA))
         store.broken = {ALPHA}
         with capturedLogs() as events:
-            service.confirm(ALPHA, BEN, LOG, 1)
+            service.confirm(ALPHA, BEN, LOG, 1, named=True)
         assert [str(formatEvent(event)) for event in events] == ["Could not note what a client of alpha has"]
 
     def test_a_receipt_after_the_end_is_quiet(self, service: SyncService) -> None:
@@ -445,7 +454,7 @@ class TestHistory:
         service.startService()
         result_of(service.stopService())
         with capturedLogs() as events:
-            service.confirm(ALPHA, BEN, LOG, 1)
+            service.confirm(ALPHA, BEN, LOG, 1, named=True)
         assert events == []
 
 

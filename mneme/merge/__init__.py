@@ -4,14 +4,14 @@ What either side added to the base is kept, what either side removed from it is 
 not known, and so is one that is not of the form of its file: nothing is removed then.
 """
 
-from collections.abc import Sequence
-
 from mneme.merge.bounds import body_size, surely_fits
 from mneme.merge.documents import is_document, merge_documents, parsed
-from mneme.merge.items import nearest_of
+from mneme.merge.items import Candidate, nearest
 from mneme.merge.log import is_log, merge_logs
 from mneme.merge.text import merge_texts
 from mneme.model import FileName
+
+__all__ = ["Candidate", "is_well_formed", "merge", "nearest"]
 
 
 def merge(
@@ -43,16 +43,6 @@ def merge(
     except RecursionError:
         return None
     return merged if merged in (None, head, upload) or _fits(merged, max_bytes) else None
-
-
-def nearest(file: FileName, sure: bytes | None, candidates: Sequence[bytes], upload: bytes) -> int | None:
-    """Which content an upload was made from: an index into `candidates`, None for `sure`, which may not be known.
-
-    `candidates` are in order of age, `sure` is older than they are. It is the one that differs from the upload in the
-    fewest items, the older one of two such. A candidate does not count if it has items which neither `sure` nor an
-    older one that counts has, and the upload none of those: there is no sign that its client has ever seen it.
-    """
-    return nearest_of(file, sure, candidates, upload)
 
 
 def is_well_formed(file: FileName, content: bytes) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TypeAlias
 
+from attrs import frozen
+
 from mneme.merge.documents import Document, is_document, parsed
 from mneme.merge.log import lines
 from mneme.merge.sides import JSON, canonical
@@ -13,15 +15,28 @@ from mneme.model import FileName
 _Items: TypeAlias = AbstractSet[Hashable]
 
 
-def nearest_of(file: FileName, sure: bytes | None, candidates: Sequence[bytes], upload: bytes) -> int | None:
-    """See `mneme.merge.nearest`."""
+@frozen
+class Candidate:
+    """A content that an upload may have been made from; `received` if its client was sent it to the end."""
+
+    content: bytes
+    received: bool
+
+
+def nearest(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> int | None:
+    """Which of the candidates, oldest first, an upload was made from; None if there is no telling.
+
+    It is the one that differs from the upload in the fewest items, the older one of two such. One that was perhaps not
+    received does not count if it has items which no older one that counts has, and the upload none of those: there is
+    no sign that its client has ever seen it.
+    """
     ours = _items(file, upload)
-    older = _items(file, sure) if sure is not None else frozenset()
-    best, shortest = None, len(older ^ ours) if sure is not None else None
+    older: _Items = frozenset()
+    best, shortest = None, None
     for index, candidate in enumerate(candidates):
-        items = _items(file, candidate)
+        items = _items(file, candidate.content)
         added = items - older
-        if added and added.isdisjoint(ours):
+        if added and not candidate.received and added.isdisjoint(ours):
             continue
         older |= items
         distance = len(items ^ ours)

@@ -27,6 +27,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     Version,
@@ -83,17 +84,29 @@ class Store(Protocol):
 
     def download(
         self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
-    ) -> Document | None:
+    ) -> Served | None:
         """What `read` says, for `client`, or for somebody who does not say who it is (None).
 
-        From now on the version is a candidate for the base of that client, or of the one that holds the lock.
+        From now on the version is a candidate for the base of the reader: that client, or the one that holds the lock.
         """
         ...
 
     def confirm(
-        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+        self,
+        project: ProjectId,
+        client: ClientId,
+        file: FileName,
+        number: int,
+        now: Millis,
+        /,
+        *,
+        named: bool,
     ) -> None:
-        """Take note that the client has received the version that `download` gave: its base is this, and no other."""
+        """Take note that the version that `download` gave was sent to the end.
+
+        If the reader was `named`, its base is this version and no other. Else it is a candidate that was received, by
+        all that is known: somebody asked for it as the holder's pull does.
+        """
         ...
 
     def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:

@@ -31,6 +31,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     Version,
@@ -92,15 +93,23 @@ class DiskStore:
 
     def download(
         self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
-    ) -> Document | None:
+    ) -> Served | None:
         return self._reading(
             project, now, lambda p, taking_in: p.download(file, client, now, taking_in), None
         )
 
     def confirm(
-        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+        self,
+        project: ProjectId,
+        client: ClientId,
+        file: FileName,
+        number: int,
+        now: Millis,
+        /,
+        *,
+        named: bool,
     ) -> None:
-        self._timed(project, now, lambda p: p.confirm(client, file, number, now), None)
+        self._timed(project, now, lambda p: p.confirm(client, file, number, now, named=named), None)
 
     def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
         try:

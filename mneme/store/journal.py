@@ -55,6 +55,7 @@ class _BaseLine(msgspec.Struct, frozen=True, tag_field="entry", tag="base", rena
     file: FileName
     sure: int | None
     candidates: tuple[int, ...]
+    received: tuple[int, ...]
     time: datetime
 
 
@@ -186,10 +187,10 @@ def _entry(line: _Line, versions: dict[int, Version]) -> Entry | None:
             return LockGranted(token, ClientId(client), times.from_datetime(time))
         case _ListedLine(token, acquired_at):
             return Listed(token, times.from_datetime(acquired_at))
-        case _BaseLine(client, file, sure, candidates, time):
+        case _BaseLine(client, file, sure, candidates, received, time):
             found = tuple(versions[number] for number in candidates if number in versions)
-            base = Base(versions.get(sure) if sure is not None else None, found)
-            return BaseKnown(ClientId(client), file, base, times.from_datetime(time))
+            base = Base(versions.get(sure) if sure is not None else None, found, frozenset(received))
+            return BaseKnown(ClientId(client), file, base.among(versions), times.from_datetime(time))
         case _SettledLine(number, merged):
             version = versions.get(number)
             return Settled(version, merged) if version else None
@@ -229,6 +230,7 @@ def _line(entry: Entry) -> _Line:
                 file=file,
                 sure=base.sure.number if base.sure else None,
                 candidates=tuple(version.number for version in base.candidates),
+                received=tuple(sorted(base.received)),
                 time=times.to_datetime(time),
             )
         case Settled(version, merged):

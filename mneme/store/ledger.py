@@ -6,7 +6,7 @@ Nothing here reads a clock or a disk. The journal keeps the entries; a ledger th
 from collections.abc import Container, Iterable, Iterator
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mneme.model import ClientId, FileName, Kind, Lock, Millis, Place, Version
 
@@ -51,31 +51,47 @@ class Settled:
 class Base:
     """Which version of a file a client last had.
 
-    `sure` is what it is known to have had; each of the `candidates`, oldest first, may have taken its place.
+    `sure` is what it is known to have had; each of the `candidates`, oldest first, may have taken its place. Those
+    whose numbers are in `received` were asked for as a pull does, while the client held the lock, and sent to the end.
     """
 
     sure: Version | None = None
     candidates: tuple[Version, ...] = ()
+    received: frozenset[int] = frozenset()
 
     @property
     def known(self) -> tuple[Version, ...]:
         """All that it can be, oldest first."""
         return (self.sure, *self.candidates) if self.sure else self.candidates
 
+    def is_sure_of(self, number: int) -> bool:
+        """Whether the client is known to have had this version."""
+        return self.sure is not None and self.sure.number == number
+
     def is_surely(self, number: int) -> bool:
         """Whether it can be this version and no other."""
-        return self.sure is not None and self.sure.number == number and not self.candidates
+        return self.is_sure_of(number) and not self.candidates
 
     def among(self, numbers: Container[int]) -> "Base":
         """The same, as far as it can be one of these versions."""
         sure = self.sure if self.sure and self.sure.number in numbers else None
-        return Base(sure, tuple(version for version in self.candidates if version.number in numbers))
+        candidates = tuple(version for version in self.candidates if version.number in numbers)
+        return Base(sure, candidates, frozenset(number for number in self.received if number in numbers))
 
     def with_candidate(self, version: Version) -> "Base":
         """The same, and it may also be this version."""
         if any(version.number == one.number for one in self.known):
             return self
-        return Base(self.sure, (*self.candidates, version)[-MAX_CANDIDATES:])
+        candidates = (*self.candidates, version)[-MAX_CANDIDATES:]
+        return evolve(self, candidates=candidates).among(
+            {one.number for one in (self.sure, *candidates) if one}
+        )
+
+    def with_received(self, number: int) -> "Base":
+        """The same, and this candidate was received."""
+        if all(version.number != number for version in self.candidates):
+            return self
+        return evolve(self, received=self.received | {number})
 
 
 @frozen

@@ -23,6 +23,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     Version,
@@ -128,13 +129,21 @@ class MemoryStore:
 
     def download(
         self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
-    ) -> Document | None:
+    ) -> Served | None:
         return self._step(project, now, lambda p: p.download(file, client, now))
 
     def confirm(
-        self, project: ProjectId, client: ClientId, file: FileName, number: int, now: Millis, /
+        self,
+        project: ProjectId,
+        client: ClientId,
+        file: FileName,
+        number: int,
+        now: Millis,
+        /,
+        *,
+        named: bool,
     ) -> None:
-        self._step(project, now, lambda p: p.confirm(client, file, number, now))
+        self._step(project, now, lambda p: p.confirm(client, file, number, now, named=named))
 
     def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
         return self._making(project, now, lambda p: p.upload(upload, now))

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from mneme import leases
 from mneme.errors import DamagedVersion, VersionUnknown
-from mneme.merge import is_well_formed, merge, nearest
+from mneme.merge import Candidate, is_well_formed, merge, nearest
 from mneme.model import (
     Accepted,
     ClientId,
@@ -32,6 +32,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     Version,
@@ -204,22 +205,27 @@ class Project(ABC):
 
     def download(
         self, file: FileName, client: ClientId | None, now: Millis, taking_in: bool = True
-    ) -> Document | None:
+    ) -> Served | None:
         """See `Store`, and `_see` for `taking_in`."""
         document = self.read(file, now, taking_in)
+        if document is None:
+            return None
         lock = self.lock(now)
         reader = client or (lock.client if lock else None)
         version = self.ledger.newest.get(file)
-        if document and reader and version and taking_in and document.head.version == version.number:
-            self._note_base(reader, file, self.ledger.base(reader, file).with_candidate(version), now)
-        return document
+        if reader is None or version is None or document.head.version != version.number or not taking_in:
+            return Served(document, None)
+        base = self.ledger.base(reader, file).with_candidate(version)
+        self._note_base(reader, file, base, now)
+        known = base.is_surely(version.number) or (client is None and version.number in base.received)
+        return Served(document, None if known else reader)
 
-    def confirm(self, client: ClientId, file: FileName, number: int, now: Millis) -> None:
+    def confirm(self, client: ClientId, file: FileName, number: int, now: Millis, *, named: bool) -> None:
         """See `Store`."""
         base = self.ledger.base(client, file)
         version = next((one for one in base.known if one.number == number), None)
         if version:
-            self._note_base(client, file, Base(version), now)
+            self._note_base(client, file, Base(version) if named else base.with_received(number), now)
 
     # Uploads
 
@@ -325,13 +331,14 @@ class Project(ABC):
         if waiting:
             return waiting.base
         base = self.ledger.base(upload.client, upload.file)
-        sure = self._content_or_none(base.sure) if base.sure else None
-        found = [(one, self._content_or_none(one)) for one in base.candidates]
-        candidates = [(one.number, content) for one, content in found if content is not None]
-        chosen = nearest(upload.file, sure, [content for _, content in candidates], upload.content)
-        if chosen is not None:
-            return candidates[chosen][0]
-        return base.sure.number if base.sure and sure is not None else None
+        contents = {one.number: self._content_or_none(one) for one in base.known}
+        candidates = {
+            number: Candidate(content, received=number in base.received or base.is_sure_of(number))
+            for number, content in contents.items()
+            if content is not None
+        }
+        chosen = nearest(upload.file, list(candidates.values()), upload.content)
+        return None if chosen is None else list(candidates)[chosen]
 
     def _become_head(
         self, upload: Upload, sha256: str, base: int | None, seen: Seen | None, now: Millis

@@ -20,6 +20,7 @@ from mneme.errors import (
 from mneme.model import (
     Accepted,
     ClientId,
+    Document,
     FileName,
     Granted,
     HeldBy,
@@ -122,16 +123,24 @@ class Api:
         if request.method == b"HEAD":
             document = await self._sync.read(project, file)
         else:
-            document = await self._sync.download(project, file, client)
+            document = await self._download(request, project, file, client)
         if document is None:
             raise FileUnknown
         head = document.head
-        if client and request.method != b"HEAD":
-            sent = request.notifyFinish()
-            sent.addCallbacks(
-                lambda _: self._sync.confirm(project, client, file, head.version), lambda _: None
-            )
         return reply(request, wire.Download.of(document.content, head.mtime, head.version))
+
+    async def _download(
+        self, request: Request, project: ProjectId, file: FileName, client: ClientId | None
+    ) -> Document | None:
+        """Read a file for a client, and take note when it was sent to the end."""
+        served = await self._sync.download(project, file, client)
+        if served and served.reader and (client or is_stock(request)):
+            reader, number = served.reader, served.document.head.version
+            request.notifyFinish().addCallbacks(
+                lambda _: self._sync.confirm(project, reader, file, number, named=client is not None),
+                lambda _: None,
+            )
+        return served.document if served else None
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])
     async def upload(self, request: Request, project: ProjectId, name: str) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from mneme.merge import merge
+from mneme.merge import Candidate, merge, nearest
 from mneme.model import FileName
 from tests.merge.strategies import LIMIT
 
@@ -71,3 +72,13 @@ def _unordered(value: Any) -> Any:
     if isinstance(value, list):
         return sorted(json.dumps(_unordered(inner), sort_keys=True) for inner in value)
     return json.dumps(value)
+
+
+def chosen(file: FileName, sure: bytes | None, candidates: Sequence[bytes], upload: bytes) -> int | None:
+    """Which of the candidates an upload was made from, if it was one: not `sure`, which is older and was received.
+
+    The candidates were perhaps never received.
+    """
+    known = [] if sure is None else [Candidate(sure, received=True)]
+    index = nearest(file, [*known, *(Candidate(one, received=False) for one in candidates)], upload)
+    return index - len(known) if index is not None and index >= len(known) else None

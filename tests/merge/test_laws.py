@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mneme.merge import is_well_formed, merge, nearest
+from mneme.merge import is_well_formed, merge
 from mneme.merge.bounds import body_size
 from mneme.model import FileName
-from tests.merge.looking import alike, has_lists, items, merged
+from tests.merge.looking import alike, chosen, has_lists, items, merged
 from tests.merge.strategies import LIMIT, anything, contents
 
 every_file = pytest.mark.parametrize("file", FileName)
@@ -62,7 +62,7 @@ def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, 
         assert (result is not None) == (is_well_formed(file, head) and is_well_formed(file, upload))
     if result is not None:
         merge(file, head, result, upload, upload_is_later=later, max_bytes=LIMIT)
-    nearest(file, base, [head, upload], upload)
+    chosen(file, base, [head, upload], upload)
 
 
 @every_file_of_items

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.merge import nearest
+from mneme.merge import Candidate, nearest
 from mneme.model import FileName
 from tests import plugin_files
+from tests.merge.looking import chosen
 from tests.merge.strategies import SMALL
 
 LOG = FileName.LOG
@@ -24,7 +25,7 @@ def log(words: str) -> bytes:
 
 def nearest_log(sure: str | None, candidates: list[str], upload: str) -> int | None:
     """Which log an upload was made from."""
-    return nearest(LOG, None if sure is None else log(sure), list(map(log, candidates)), log(upload))
+    return chosen(LOG, None if sure is None else log(sure), list(map(log, candidates)), log(upload))
 
 
 def test_the_download_that_a_client_has_built_on_is_it() -> None:
@@ -41,6 +42,14 @@ def test_a_stray_download_is_not_it() -> None:
 def test_a_stray_download_is_not_it_even_if_it_is_nearer() -> None:
     """The upload lacks what the download lacks, too, but has nothing that would show that its client received it."""
     assert nearest_log("a b c d e", ["a f"], "a mine") is None
+
+
+def test_what_was_received_needs_no_sign() -> None:
+    """A pull asked for it, and it was sent to the end: a client that wrote all of it anew has removed what it had."""
+    candidates = [Candidate(log("a b"), received=True)]
+    assert nearest(LOG, candidates, log("mine")) == 0
+    assert nearest(LOG, [Candidate(log("a b"), received=False)], log("mine")) is None
+    assert nearest(LOG, [Candidate(log("x y z"), received=True), *candidates], log("mine")) == 1
 
 
 def test_a_client_that_summed_up_a_real_download_had_it() -> None:
@@ -110,20 +119,20 @@ def test_documents_are_compared_by_their_items(
     """Not by how they are written."""
     written = json.dumps(upload, indent=4).encode()
     one, other = (json.dumps(value).encode() for value in (sure, candidate))
-    assert nearest(file, one, [other], written) == 0
-    assert nearest(file, other, [one], written) is None
+    assert chosen(file, one, [other], written) == 0
+    assert chosen(file, other, [one], written) is None
 
 
 def test_what_is_not_of_its_form_is_compared_by_lines() -> None:
     """It may be half a document."""
-    assert nearest(FileName.ENTITIES, b"{\nx", [b"{\nx\ny"], b"{\nx\ny\nz") == 0
+    assert chosen(FileName.ENTITIES, b"{\nx", [b"{\nx\ny"], b"{\nx\ny\nz") == 0
 
 
 def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
     """Somewhere between what can be looked into and what cannot be read, it is compared by lines."""
     for depth in range(1200):
         content = b'{"x": ' + b"[" * depth + b"]" * depth + b"}"
-        assert nearest(FileName.SUMMARY_JSON, None, [content], content) == 0
+        assert chosen(FileName.SUMMARY_JSON, None, [content], content) == 0
 
 
 @pytest.mark.parametrize("file", FileName)
@@ -131,10 +140,10 @@ def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
 def test_an_upload_that_was_not_changed_was_made_from_its_like(file: FileName, data: st.DataObject) -> None:
     """Unless one that is older has the same items."""
     sure, candidates = data.draw(SMALL[file]), data.draw(st.lists(SMALL[file], min_size=1, max_size=4))
-    chosen = nearest(file, sure, candidates, candidates[-1])
-    assert chosen is None or chosen < len(candidates)
-    known = [*candidates, sure][-1 if chosen is None else chosen]
-    assert nearest(file, None, [known], candidates[-1]) == 0
+    found = chosen(file, sure, candidates, candidates[-1])
+    assert found is None or found < len(candidates)
+    known = [*candidates, sure][-1 if found is None else found]
+    assert chosen(file, None, [known], candidates[-1]) == 0
 
 
 def test_files_of_real_size_are_told_apart() -> None:
@@ -142,4 +151,4 @@ def test_files_of_real_size_are_told_apart() -> None:
     lines = plugin_files.log(3).splitlines(keepends=True)
     versions = [b"".join(lines[: 250 + 10 * number]) for number in range(6)]
     for index, version in enumerate(versions):
-        assert nearest(LOG, None, versions, version + b"mine\n") == index
+        assert chosen(LOG, None, versions, version + b"mine\n") == index

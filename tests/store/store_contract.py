@@ -133,9 +133,9 @@ def waiting(store: Store, now: Millis = NOW) -> int:
 
 def fetch(store: Store, client: ClientId) -> None:
     """Download the log, and receive it, as a client that says who it is."""
-    document = store.download(ALPHA, LOG, client, NOW)
-    assert document
-    store.confirm(ALPHA, client, LOG, document.head.version, NOW)
+    served = store.download(ALPHA, LOG, client, NOW)
+    assert served
+    store.confirm(ALPHA, client, LOG, served.document.head.version, NOW, named=True)
 
 
 class StoreContract:
@@ -167,7 +167,7 @@ class StoreContract:
         store.recover(project)
         assert store.stock_heads(project, NOW) == ()
         assert store.download(project, LOG, ANA, NOW) is None
-        store.confirm(project, ANA, LOG, 1, NOW)
+        store.confirm(project, ANA, LOG, 1, NOW, named=True)
         assert store.history(project, LOG, NOW) == ()
         assert store.kept(project, 1) is None
         assert store.overview(project, NOW) is None
@@ -587,7 +587,7 @@ class StoreContract:
             "stock_heads": lambda now: held.stock_heads(ALPHA, now),
             "read": lambda now: held.read(ALPHA, ENTITIES, now),
             "download": lambda now: held.download(ALPHA, ENTITIES, None, now),
-            "confirm": lambda now: held.confirm(ALPHA, EVE, LOG, 1, now),
+            "confirm": lambda now: held.confirm(ALPHA, EVE, LOG, 1, now, named=True),
             "upload": lambda now: held.upload(ALPHA, Upload(ENTITIES, b"junk", EVE), now),
             "history": lambda now: held.history(ALPHA, ENTITIES, now),
             "restore": lambda now: held.restore(ALPHA, Restore(LOG, 1, EVE), now),
@@ -860,6 +860,33 @@ class StoreContract:
         assert content(moved) == TWO + THREE
         assert moved.versions(ALPHA)[-1].base == 2
 
+    def test_a_pull_that_was_answered_to_the_end_is_believed(self, moved: Store) -> None:
+        """Though nothing of it is left in what the holder uploads: it has written all of it anew."""
+        served = moved.download(ALPHA, LOG, None, NOW)
+        assert served
+        assert served.reader == ANA
+        moved.confirm(ALPHA, ANA, LOG, 2, NOW, named=False)
+        moved.upload(ALPHA, Upload(LOG, THREE + FOUR, ANA), NOW)
+        assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [1]
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        moved.download(ALPHA, LOG, None, NOW)
+        head = moved.heads(ALPHA, NOW)[0].version
+        moved.confirm(ALPHA, EVE, LOG, head, NOW, named=False)
+        moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
+        assert content(moved) == note(9)
+
+    def test_a_download_is_news_until_it_is_confirmed(self, moved: Store) -> None:
+        """Then there is nothing more to learn of its reader by it."""
+        for reader in (None, EVE, ANA):
+            served = moved.download(ALPHA, LOG, reader, NOW)
+            assert served
+            assert served.reader == (reader or ANA)
+            moved.confirm(ALPHA, served.reader, LOG, 2, NOW, named=reader is not None)
+            again = moved.download(ALPHA, LOG, reader, NOW)
+            assert again
+            assert again.reader is None
+
     def test_a_stray_download_removes_nothing(self, moved: Store) -> None:
         """Somebody looks at a file while Ana holds the lock, who has not fetched it herself."""
         moved.download(ALPHA, LOG, None, NOW)
@@ -889,8 +916,8 @@ class StoreContract:
     def test_what_was_never_downloaded_cannot_be_confirmed(self, moved: Store) -> None:
         """Nor a version that never was, nor in a project that never was."""
         for number in (2, 7, 0):
-            moved.confirm(ALPHA, EVE, LOG, number, NOW)
-        moved.confirm(ORG, EVE, LOG, 1, NOW)
+            moved.confirm(ALPHA, EVE, LOG, number, NOW, named=True)
+        moved.confirm(ORG, EVE, LOG, 1, NOW, named=True)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
@@ -900,7 +927,9 @@ class StoreContract:
     def test_a_download_tells_what_is_read(self, moved: Store) -> None:
         """For whomever; of what is not there, nothing."""
         for client in (None, ANA, EVE):
-            assert moved.download(ALPHA, LOG, client, NOW) == moved.read(ALPHA, LOG, NOW)
+            served = moved.download(ALPHA, LOG, client, NOW)
+            assert served
+            assert served.document == moved.read(ALPHA, LOG, NOW)
             assert moved.download(ALPHA, ENTITIES, client, NOW) is None
             assert moved.download(ORG, LOG, client, NOW) is None
 

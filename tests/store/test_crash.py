@@ -202,7 +202,7 @@ def uploaded(content: bytes, client: ClientId) -> Callable[[DiskStore], object]:
 def downloaded(store: DiskStore) -> object:
     """Eve fetches the log."""
     document = store.download(ALPHA, FileName.LOG, EVE, NOW)
-    store.confirm(ALPHA, EVE, FileName.LOG, 2, NOW)
+    store.confirm(ALPHA, EVE, FileName.LOG, 2, NOW, named=True)
     return document
 
 

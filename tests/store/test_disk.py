@@ -175,7 +175,7 @@ class TestReading:
             store.release(project, ANA, NOW)
             store.stock_heads(project, NOW)
             store.download(project, LOG, ANA, NOW)
-            store.confirm(project, ANA, LOG, 1, NOW)
+            store.confirm(project, ANA, LOG, 1, NOW, named=True)
             store.history(project, LOG, NOW)
             store.overview(project, NOW)
             store.restore(project, Restore(LOG, 1, ANA), NOW)
@@ -706,7 +706,7 @@ class TestHandEdits:
         """Ben uploads what he had before, whose only copy was written over by an edit in place."""
         store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         store.download(ALPHA, LOG, BEN, NOW)
-        store.confirm(ALPHA, BEN, LOG, 2, NOW)
+        store.confirm(ALPHA, BEN, LOG, 2, NOW, named=True)
         (alpha / "log.jsonl").write_bytes(THREE)
         outcome = store.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
         assert isinstance(outcome, Rescued)

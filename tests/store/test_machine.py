@@ -365,13 +365,13 @@ class StoreMachine(RuleBasedStateMachine):
         """A client that says who it is downloads a file, and receives it."""
         state = self.touch(project)
         head = state.look(file, self.now)
-        document = self.store.download(project, file, client, self.now)
+        served = self.store.download(project, file, client, self.now)
         if head is None:
-            assert document is None
+            assert served is None
             return
-        assert document
-        assert (document.head, document.content) == (head, state.files[file].content)
-        self.store.confirm(project, client, file, head.version, self.now)
+        assert served
+        assert (served.document.head, served.document.content) == (head, state.files[file].content)
+        self.store.confirm(project, client, file, head.version, self.now, named=True)
         state.bases[client, file] = head.version
 
     @rule(project=projects)

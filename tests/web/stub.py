@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
 from mneme.model import Millis, ProjectId
+from mneme.retention import Retention
 from mneme.service import SyncService
 from mneme.store import Store
 from mneme.store.memory import MemoryStore
@@ -24,6 +25,12 @@ NOW = 1_770_217_200.0
 """2026-02-04T15:00:00.000Z, in seconds."""
 
 TTL = Millis(30 * 60 * 1000)
+
+
+def entry(content: str, minute: int = 0) -> str:
+    """A line of `log.jsonl` as the plugin writes it."""
+    ts = f"2026-02-04T14:{minute:02}:00.000Z"
+    return json.dumps({"ts": ts, "type": "note", "content": content}, separators=(",", ":")) + "\n"
 
 
 @frozen
@@ -56,14 +63,16 @@ class Stub:
         store: Store | None = None,
         worker: Worker | None = None,
         only_local: bool = False,
+        helps_stock_push: bool = True,
+        retention: Retention = KEEP_ALL,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
         self.store = MemoryStore() if store is None else store
         self.sync = SyncService(
-            self.clock, ImmediateWorker() if worker is None else worker, self.store, TTL, KEEP_ALL
+            self.clock, ImmediateWorker() if worker is None else worker, self.store, TTL, retention
         )
-        policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local)
+        policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
         self.front = Front(self.clock, self.sync, policy)
         self._treq: Any = StubTreq(self.front)
 
@@ -98,6 +107,25 @@ class Stub:
     def acquire(self, client: str = "laptop", project: str = "demo") -> Reply:
         """Acquire the lock."""
         return self.ask("POST", f"/projects/{project}/lock", {"X-Client-Id": client})
+
+    def release(self, client: str = "laptop", project: str = "demo") -> Reply:
+        """Give up the lock."""
+        return self.ask("DELETE", f"/projects/{project}/lock", {"X-Client-Id": client})
+
+    def download(self, name: str = "log.jsonl", project: str = "demo", client: str | None = None) -> Reply:
+        """Download a file, as a client that says who it is, or as the stock client does."""
+        headers = {"X-Client-Id": client} if client else {}
+        return self.ask("GET", f"/projects/{project}/files/{name}", headers)
+
+    def versions(self, name: str = "log.jsonl", project: str = "demo") -> list[dict[str, Any]]:
+        """The versions of a file, newest first; none if there is no such file."""
+        reply = self.ask("GET", f"/projects/{project}/files/{name}/versions")
+        return list(reply.json["versions"]) if reply.status == 200 else []
+
+    def restore(self, version: object, client: str = "laptop", name: str = "log.jsonl") -> Reply:
+        """Ask for a version to be the head again."""
+        path = f"/projects/demo/files/{name}/restore"
+        return self.ask("POST", path, {"X-Client-Id": client}, json.dumps({"version": version}))
 
 
 class FailingStore(MemoryStore):

@@ -16,7 +16,16 @@ from mneme.model import ProjectId
 from mneme.work import T
 from tests.web.stub import FailingStore, Stub
 
-PLACES = ["lock", "files", "files/log.jsonl", "lock/heartbeat"]
+PLACES = {
+    "lock": "GET",
+    "lock/heartbeat": "POST",
+    "files": "GET",
+    "files/log.jsonl": "GET",
+    "files/log.jsonl/versions": "GET",
+    "files/log.jsonl/versions/1": "GET",
+    "files/log.jsonl/restore": "POST",
+    "prunable": "GET",
+}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
@@ -36,8 +45,7 @@ def test_an_id_of_any_text_is_one_id(project: str) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_an_id_that_is_none_is_an_error_in_a_sentence(project: str, place: str) -> None:
     """400, in JSON, on every route."""
-    method = "POST" if place == "lock/heartbeat" else "GET"
-    reply = Stub().ask(method, f"/projects/{project}/{place}", {"X-Client-Id": "laptop"})
+    reply = Stub().ask(PLACES[place], f"/projects/{project}/{place}", {"X-Client-Id": "laptop"})
     assert (reply.status, list(reply.json)) == (400, ["error"])
 
 
@@ -173,11 +181,16 @@ def test_each_request_takes_one_step_off_the_reactor_and_no_more() -> None:
         "POST lock/heartbeat",
         "GET files",
         "GET files/log.jsonl",
+        "HEAD files/log.jsonl",
+        "GET files/log.jsonl/versions",
+        "GET files/log.jsonl/versions/1",
+        "POST files/log.jsonl/restore",
+        "GET prunable",
     ]
     for method, _, place in (one.partition(" ") for one in [*places, "PUT files/log.jsonl"]):
         worker = NeverWorker()
         stub = Stub(worker=worker)
         headers = {"X-Client-Id": "laptop"}
         with pytest.raises(AssertionError, match="no answer"):
-            stub.ask(method, f"/projects/demo/{place}", headers, json.dumps({"content": "x"}))
+            stub.ask(method, f"/projects/demo/{place}", headers, json.dumps({"content": "x", "version": 1}))
         assert len(worker.jobs) == 1

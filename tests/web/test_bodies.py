@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.errors import InvalidBody
-from mneme.web.bodies import content_of
+from mneme.web.bodies import content_of, version_in
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -82,3 +82,23 @@ def test_an_empty_envelope_empties_a_file_on_purpose() -> None:
 def test_without_a_content_type_what_is_no_envelope_is_the_content() -> None:
     """JSON of another shape included."""
     assert content_of(b'{"a":1}', None) == b'{"a":1}'
+
+
+@given(st.integers(1, 2**63 - 1), st.dictionaries(TEXT.filter(lambda key: key != "version"), TEXT))
+def test_an_order_to_restore_holds_the_number_of_a_version(number: int, others: dict[str, str]) -> None:
+    """Among whatever else is in it."""
+    assert version_in(json.dumps(others | {"version": number}).encode()) == number
+
+
+@given(st.binary() | st.integers(max_value=0).map(lambda n: b'{"version":%d}' % n))
+def test_any_other_order_to_restore_is_the_one_error(body: bytes) -> None:
+    """Never another exception, never a number that no version can have."""
+    with suppress(InvalidBody):
+        assert version_in(body) >= 1
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"version":0}', b'{"version":"1"}', b"[" * 100_000, b"\xff"])
+def test_an_order_that_names_no_version_is_an_error_that_shows_one_that_does(body: bytes) -> None:
+    """So that nobody has to look it up."""
+    with pytest.raises(InvalidBody, match=r'\{"version": 3\}'):
+        version_in(body)

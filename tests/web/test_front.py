@@ -134,7 +134,17 @@ def test_a_server_for_this_machine_alone_answers_to_its_names(host: str) -> None
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:3847", "127.0.0.1.evil.example", "localhost.evil.example"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:3847",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.example:",
+        "evil.example:80:80",
+        "[evil.example]",
+        "a]b",
+    ],
 )
 def test_a_server_for_this_machine_alone_answers_to_no_name_from_the_network(host: str) -> None:
     """A web page that has its own name lead here would be the same origin to a browser."""

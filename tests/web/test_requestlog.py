@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from mneme.logs import as_json_line
+from tests.web.connections import Server
 from tests.web.stub import FailingStore, Stub
 
 KEY = "alpha-key-0123456789"
@@ -20,6 +22,49 @@ def test_a_request_leaves_one_line_that_says_who_what_and_how_it_ended() -> None
     """Address, client, method, project, place, status, bytes and milliseconds."""
     (event,) = _lines(Stub(), "POST", "/projects/org%2Frepo/lock?x=1", {"X-Client-Id": "laptop-0a1b2c3d"})
     assert formatEvent(event) == "127.0.0.1 laptop-0a1b2c3d POST org%2Frepo lock 200 143 bytes 0.0 ms"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("GET", "/projects?limit=1", "GET - /projects 200"),
+        ("HEAD", "/projects", "HEAD - /projects 200"),
+        ("GET", "/projects/", "GET - - 404"),
+        ("GET", "/projects/demo/prunable", "GET demo prunable 200"),
+        ("GET", "/projects/a%2Fb/files/log.jsonl/versions?limit=1", "GET a%2Fb files/log.jsonl/versions 404"),
+        ("GET", "/projects/demo/files/log.jsonl/versions?limit=x", "GET demo files/log.jsonl/versions 400"),
+        ("GET", "/projects/demo/files/log.jsonl/versions/7", "GET demo files/log.jsonl/versions/7 404"),
+        ("GET", "/projects/demo/files/log.jsonl/versions/%0A", "GET demo files/log.jsonl/versions/%0A 404"),
+        ("POST", "/projects/demo/files/log.jsonl/restore", "POST demo files/log.jsonl/restore 400"),
+        ("GET", "/projects/demo/files/log.jsonl/restore", "GET demo files/log.jsonl/restore 405"),
+    ],
+)
+def test_a_look_at_projects_or_history_leaves_the_same_line(method: str, path: str, told: str) -> None:
+    """With what was asked for and what it came to, without the query; what is no project has a dash for it."""
+    (event,) = _lines(Stub(), method, path, {"X-Client-Id": "laptop"})
+    assert (formatEvent(event) or "").startswith(f"127.0.0.1 laptop {told} ")
+
+
+def test_a_refused_upload_that_was_kept_leaves_the_line_of_a_refused_one() -> None:
+    """Its 403 is what was answered; that it was kept is another line."""
+    stub = Stub()
+    stub.acquire("desk")
+    with capturedLogs() as logged:
+        stub.upload("laptop")
+    kept, refused = (formatEvent(event) or "" for event in logged)
+    assert kept == "Kept log.jsonl of demo from laptop, refused for its lock, as version 1"
+    assert refused.startswith("127.0.0.1 laptop PUT demo files/log.jsonl 403 ")
+
+
+def test_a_client_id_in_latin_1_is_read_as_node_writes_it() -> None:
+    """Which is how JavaScript's `fetch` sends the name of a machine."""
+    with capturedLogs() as logged:
+        server = Server()
+        server.connect().send(
+            b"POST /projects/demo/lock HTTP/1.1\r\nHost: x\r\nX-Client-Id: caf\xe9-0a1b2c3d\r\n\r\n"
+        )
+    assert server.stub.ask("GET", "/projects/demo/lock").json["lock"]["clientId"] == "café-0a1b2c3d"
+    assert " caf%C3%A9-0a1b2c3d POST demo lock 200 " in (formatEvent(logged[-1]) or "")
 
 
 def test_nothing_in_a_request_can_forge_a_line() -> None:

@@ -1,16 +1,8 @@
 """HTTP at the level of bytes: what is refused at once, what is cut off, and what is counted."""
 
-import json
-import re
-from collections.abc import Callable
-
 import pytest
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs, formatEvent
-from twisted.python.failure import Failure
 
 from mneme.web import site as site_module
 from mneme.web.site import (
@@ -18,86 +10,12 @@ from mneme.web.site import (
     LINGER_SECONDS,
     MAX_CONNECTIONS,
     RECEIVE_SECONDS,
-    Channel,
-    Site,
     TurnedAway,
 )
-from mneme.work import T, Worker
-from tests.web.stub import Stub
+from tests.web.connections import HeldWorker, Server, Transport
 
-LIMIT = 1000
 PUT = b"PUT /projects/demo/files/log.jsonl HTTP/1.1\r\nHost: x\r\nX-Client-Id: laptop\r\nContent-Type: text/plain\r\n"
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class Transport(StringTransport):
-    """A transport that can be closed by half."""
-
-    half_closed = False
-    aborted = False
-    full = False
-    """Whether it asks to be sent no more, whatever it is sent."""
-
-    def write(self, data: bytes) -> None:
-        """See `ITransport`."""
-        super().write(data)
-        if self.full and self.producer:
-            self.producer.pauseProducing()
-
-    def abortConnection(self) -> None:
-        """See `ITCPTransport`."""
-        self.aborted = True
-
-    def loseWriteConnection(self) -> None:
-        """See `ITCPTransport`."""
-        self.half_closed = True
-
-
-class Connection:
-    """A client's end of a connection."""
-
-    def __init__(self, site: Site) -> None:
-        built = site.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50000))
-        assert isinstance(built, Channel)
-        self.channel: Channel = built
-        self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 50000))
-        self.channel.makeConnection(self.transport)
-
-    def send(self, data: bytes) -> None:
-        """Let the server receive bytes."""
-        self.channel.dataReceived(data)
-
-    def hang_up(self) -> None:
-        """Close the connection from the client's end."""
-        self.channel.connectionLost(Failure(ConnectionDone()))
-
-    @property
-    def statuses(self) -> list[int]:
-        """The status of each answer so far."""
-        return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", self.transport.value())]
-
-    @property
-    def error(self) -> str:
-        """The sentence of the last answer, which must be the contract's JSON with the right length."""
-        head, _, body = self.transport.value().rpartition(b"\r\n\r\n")
-        assert b"content-type: application/json" in head.lower()
-        assert b"content-length: %d" % len(body) in head.lower()
-        fields = json.loads(body)
-        assert isinstance(fields["error"], str)
-        return str(fields["error"])
-
-
-class Server:
-    """A site on a stub, whose limit for bodies is small."""
-
-    def __init__(self, keys: tuple[str, ...] = (), worker: Worker | None = None) -> None:
-        self.stub = Stub(keys=keys, worker=worker)
-        self.site = Site(self.stub.clock, self.stub.front, LIMIT)
-        self.clock = self.stub.clock
-
-    def connect(self) -> Connection:
-        """Open a connection."""
-        return Connection(self.site)
 
 
 def chunked(*chunks: bytes) -> bytes:
@@ -331,25 +249,6 @@ def test_connections_are_capped_and_freed() -> None:
     assert transport.aborted
     clients[0].hang_up()
     server.connect()
-
-
-class HeldWorker:
-    """A worker whose jobs run when the test lets them."""
-
-    def __init__(self) -> None:
-        self._held: list[tuple[Callable[[], object], Deferred[object]]] = []
-
-    def run(self, job: Callable[[], T], /) -> "Deferred[T]":
-        """See `Worker`."""
-        answer: Deferred[T] = Deferred()
-        self._held.append((job, answer))  # type: ignore[arg-type]  # what comes of a job goes to its own answer
-        return answer
-
-    def let_go(self) -> None:
-        """Run what is held."""
-        held, self._held = self._held, []
-        for job, answer in held:
-            answer.callback(job())
 
 
 def test_closing_waits_for_the_request_under_way_and_not_for_idle_connections() -> None:

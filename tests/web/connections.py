@@ -1,0 +1,129 @@
+"""The server at the level of bytes: a site on a stub, and a client's end of a connection to it, without sockets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from mneme.store import Store
+from mneme.web.site import Channel, Site
+from mneme.work import T, Worker
+from tests.web.stub import Stub
+
+LIMIT = 1000
+"""How many bytes a body may have here."""
+
+
+class Transport(StringTransport):
+    """A transport that can be closed by half."""
+
+    half_closed = False
+    aborted = False
+    full = False
+    """Whether it asks to be sent no more, whatever it is sent."""
+
+    def write(self, data: bytes) -> None:
+        """See `ITransport`."""
+        super().write(data)
+        if self.full and self.producer:
+            self.producer.pauseProducing()
+
+    def abortConnection(self) -> None:
+        """See `ITCPTransport`."""
+        self.aborted = True
+
+    def loseWriteConnection(self) -> None:
+        """See `ITCPTransport`."""
+        self.half_closed = True
+
+
+class Connection:
+    """A client's end of a connection."""
+
+    def __init__(self, site: Site) -> None:
+        built = site.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50000))
+        assert isinstance(built, Channel)
+        self.channel: Channel = built
+        self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 50000))
+        self.channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """Let the server receive bytes."""
+        self.channel.dataReceived(data)
+
+    def get(self, target: str, *headers: str) -> None:
+        """Ask for something with exactly these headers."""
+        self.send("\r\n".join([f"GET {target} HTTP/1.1", *headers, "", ""]).encode())
+
+    def hang_up(self) -> None:
+        """Close the connection from the client's end."""
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def statuses(self) -> list[int]:
+        """The status of each answer so far."""
+        return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", self.transport.value())]
+
+    @property
+    def json(self) -> Any:
+        """The body of the last answer, which must be JSON with the right length."""
+        head, _, body = self.transport.value().rpartition(b"\r\n\r\n")
+        assert b"content-type: application/json" in head.lower()
+        assert b"content-length: %d" % len(body) in head.lower()
+        return json.loads(body)
+
+    @property
+    def error(self) -> str:
+        """The sentence of the last answer, which must be the contract's."""
+        error = self.json["error"]
+        assert isinstance(error, str)
+        return error
+
+
+class Server:
+    """A site on a stub, whose limit for bodies is small."""
+
+    def __init__(
+        self,
+        keys: tuple[str, ...] = (),
+        worker: Worker | None = None,
+        store: Store | None = None,
+        helps_stock_push: bool = True,
+    ) -> None:
+        self.stub = Stub(keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push)
+        self.site = Site(self.stub.clock, self.stub.front, LIMIT)
+        self.clock = self.stub.clock
+
+    def connect(self) -> Connection:
+        """Open a connection."""
+        return Connection(self.site)
+
+
+class HeldWorker:
+    """A worker whose jobs run when the test lets them, once it holds them back."""
+
+    def __init__(self, holding: bool = True) -> None:
+        self.holding = holding
+        self._held: list[tuple[Callable[[], object], Deferred[object]]] = []
+
+    def run(self, job: Callable[[], T], /) -> Deferred[T]:
+        """See `Worker`."""
+        answer: Deferred[T] = Deferred()
+        self._held.append((job, answer))  # type: ignore[arg-type]  # what comes of a job goes to its own answer
+        if not self.holding:
+            self.let_go()
+        return answer
+
+    def let_go(self) -> None:
+        """Run what is held."""
+        held, self._held = self._held, []
+        for job, answer in held:
+            answer.callback(job())

@@ -1,0 +1,267 @@
+"""What can be seen of whole projects: all of them at a glance, and what pruning would remove from one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+
+from mneme.model import Millis, Overview, ProjectId
+from mneme.retention import Retention
+from mneme.store.disk import DiskStore
+from mneme.store.memory import MemoryStore
+from tests.results import started
+from tests.web.stub import TTL, Stub, entry
+
+KEY = "alpha-key-0123456789"
+NOTHING_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
+"""Whatever is not needed can go."""
+
+
+def projects(stub: Stub) -> list[dict[str, Any]]:
+    """What is listed."""
+    reply = stub.ask("GET", "/projects")
+    assert (reply.status, list(reply.json)) == (200, ["projects"])
+    return list(reply.json["projects"])
+
+
+def tree(directory: Path) -> dict[str, bytes | None]:
+    """All that lies in a directory, with its content."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
+
+
+class PartlyBrokenStore(MemoryStore):
+    """A store in which some projects cannot be read, or none can be looked for."""
+
+    def __init__(self, *broken: str) -> None:
+        super().__init__()
+        self._broken = broken
+
+    def projects(self) -> Iterator[ProjectId]:
+        """List the projects, or fail."""
+        if not self._broken:
+            raise OSError(5, "Input/output error", "/secret/path")
+        return super().projects()
+
+    def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
+        """Look at a project, or fail."""
+        if project.value in self._broken:
+            raise OSError(5, "Input/output error", "/secret/path")
+        return super().overview(project, now)
+
+
+# Every project at a glance
+
+
+@pytest.mark.parametrize("path", ["/projects", "/projects/demo/prunable"])
+def test_a_look_at_projects_needs_the_key(path: str) -> None:
+    """The ids alone say what somebody works on."""
+    stub = Stub(keys=[KEY])
+    assert stub.ask("GET", path).json == {"error": "Missing or invalid Authorization header"}
+    assert stub.ask("GET", path, {"Authorization": "Bearer wrong"}).json == {"error": "Invalid API key"}
+    assert stub.ask("GET", path, {"Authorization": f"Bearer {KEY}"}).status == 200
+
+
+def test_a_server_without_projects_lists_none() -> None:
+    """It is no error to have none."""
+    assert projects(Stub()) == []
+
+
+def test_a_project_is_listed_with_its_files_lock_and_waiting_uploads() -> None:
+    """The size is that of all files, the mtime that of the newest one, and the lock is as everywhere."""
+    stub = Stub()
+    stub.acquire()
+    stub.upload(content="é\n", name="summary.md")
+    stub.clock.advance(5)
+    stub.upload(content="one\n")
+    stub.upload(client="desk", content="two\n")
+    log = {"name": "log.jsonl", "size": 4, "mtime": "2026-02-04T15:00:05.000Z", "version": 2}
+    summary = {"name": "summary.md", "size": 3, "mtime": "2026-02-04T15:00:00.000Z", "version": 1}
+    assert projects(stub) == [
+        {
+            "id": "demo",
+            "files": [log, summary],
+            "size": 7,
+            "mtime": "2026-02-04T15:00:05.000Z",
+            "lock": stub.ask("GET", "/projects/demo/lock").json["lock"],
+            "waiting": 1,
+        }
+    ]
+
+
+def test_a_project_that_has_only_a_lock_is_one_without_size_and_mtime() -> None:
+    """Zero and null, which no file could have."""
+    stub = Stub()
+    stub.acquire()
+    [project] = projects(stub)
+    assert (project["files"], project["size"], project["mtime"]) == ([], 0, None)
+    assert project["lock"]["clientId"] == "laptop"
+
+
+def test_an_expired_lock_is_listed_as_none_and_nothing_waits_for_it() -> None:
+    """Nobody has to have noticed before."""
+    stub = Stub()
+    stub.acquire()
+    stub.upload(client="desk", content=entry("one"))
+    stub.clock.advance(TTL / 1000)
+    [project] = projects(stub)
+    assert (project["lock"], project["waiting"]) == (None, 0)
+    assert [file["name"] for file in project["files"]] == ["log.jsonl"]
+
+
+def test_projects_are_listed_in_the_order_of_their_ids() -> None:
+    """Whatever the order in which they came; ids go by their characters."""
+    stub = Stub()
+    ids = ["b", "a", "org/repo", "org", "Z", "é", "🧠"]
+    for one in ids:
+        stub.acquire(project=quote(one, safe=""))
+    assert [project["id"] for project in projects(stub)] == ["Z", "a", "b", "org", "org/repo", "é", "🧠"]
+
+
+@pytest.mark.parametrize("project", ["org/repo", "..", "書斎", "a\nb", "\x00", '"\\', "\x1b[2J", "%2F", " "])
+def test_the_id_in_the_list_is_the_true_one(project: str, tmp_path: Path) -> None:
+    """As text, not as it was encoded in the path, nor as its directory is called."""
+    stub = Stub(store=DiskStore(tmp_path))
+    stub.acquire(project=quote(project, safe=""))
+    stub.upload(project=quote(project, safe=""))
+    [listed] = projects(stub)
+    assert (listed["id"], listed["size"]) == (project, 4)
+
+
+def test_a_project_that_cannot_be_read_does_not_hide_the_others() -> None:
+    """It is left out, and the log says which one and why."""
+    stub = Stub(store=PartlyBrokenStore("b\n"))
+    for one in ("a", "b%0A", "c"):
+        stub.acquire(project=one)
+    with capturedLogs() as logged:
+        assert [project["id"] for project in projects(stub)] == ["a", "c"]
+    [told] = [event for event in logged if event["log_level"] is LogLevel.critical]
+    assert (formatEvent(told) or "").startswith("Could not look at b%0A")
+
+
+def test_a_project_whose_history_is_a_link_does_not_hide_the_others(tmp_path: Path) -> None:
+    """It could lead anywhere, and is not followed."""
+    stub = Stub(store=DiskStore(tmp_path / "data"))
+    for one in ("a", "b"):
+        stub.acquire(project=one)
+    history = tmp_path / "data" / "projects" / "a" / ".history"
+    history.rename(tmp_path / "elsewhere")
+    history.symlink_to(tmp_path / "elsewhere")
+    with capturedLogs():
+        assert [project["id"] for project in projects(stub)] == ["b"]
+
+
+def test_projects_that_cannot_be_looked_for_are_a_fault_in_a_sentence() -> None:
+    """An empty list would say that nothing is there."""
+    with capturedLogs():
+        reply = Stub(store=PartlyBrokenStore()).ask("GET", "/projects")
+    assert (reply.status, list(reply.json)) == (500, ["error"])
+    assert b"secret" not in reply.body
+
+
+def test_a_server_that_shuts_down_says_so_in_place_of_a_list_with_gaps() -> None:
+    """What was left out would look like what is gone."""
+    stub = Stub()
+    stub.acquire()
+    started(stub.sync.stopService())
+    reply = stub.ask("GET", "/projects")
+    assert (reply.status, "shutting down" in reply.json["error"]) == (503, True)
+
+
+def test_looking_at_projects_changes_nothing(tmp_path: Path) -> None:
+    """Neither on disk nor for the next one who looks."""
+    stub = Stub(store=DiskStore(tmp_path))
+    stub.acquire()
+    stub.upload()
+    stub.upload(client="desk")
+    before = tree(tmp_path)
+    assert projects(stub) == projects(stub)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("path", ["/projects", "/projects/demo/prunable"])
+def test_a_look_at_projects_answers_head_and_any_query(path: str) -> None:
+    """HEAD without the body, and a query as if there were none."""
+    stub = Stub()
+    stub.acquire()
+    head = stub.ask("HEAD", path)
+    assert (head.status, head.body, head.header("Content-Type")) == (200, b"", "application/json")
+    assert stub.ask("GET", f"{path}?limit=0&%ZZ&=").json == stub.ask("GET", path).json
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("path", ["/projects", "/projects/demo/prunable"])
+def test_projects_can_only_be_looked_at(method: str, path: str) -> None:
+    """Whoever takes the question for the deed is told."""
+    reply = Stub().ask(method, path, {"X-Client-Id": "laptop"})
+    assert (reply.status, reply.header("Allow")) == (405, "GET, HEAD, OPTIONS")
+
+
+# What pruning would remove
+
+
+def test_nothing_can_be_pruned_of_a_project_that_was_never_written(tmp_path: Path) -> None:
+    """Asking makes no project."""
+    stub = Stub(store=DiskStore(tmp_path), retention=NOTHING_BY_AGE)
+    before = tree(tmp_path)
+    reply = stub.ask("GET", "/projects/org%2Frepo/prunable")
+    assert (reply.status, reply.json) == (200, {"versions": [], "size": 0})
+    assert tree(tmp_path) == before
+
+
+def test_what_can_be_pruned_is_told_as_versions_with_their_files() -> None:
+    """Oldest first, each as in the list of its file's versions; the size is that of all."""
+    stub = Stub(retention=NOTHING_BY_AGE)
+    stub.acquire()
+    for name in ("log.jsonl", "summary.md"):
+        for content in ("a\n", "a\nbb\n", "a\nbb\nccc\n"):
+            stub.upload(name=name, content=content)
+    by_file = {name: stub.versions(name) for name in ("log.jsonl", "summary.md")}
+    expected = [
+        version | {"file": name}
+        for name, versions in by_file.items()
+        for version in reversed(versions)
+        if version["version"] in (1, 2, 4, 5)
+    ]
+    assert stub.ask("GET", "/projects/demo/prunable").json == {"versions": expected, "size": 14}
+
+
+def test_what_could_be_pruned_is_there_as_before(tmp_path: Path) -> None:
+    """Asked twice it is the same, on disk nothing has changed, and each of the versions can be had."""
+    stub = Stub(store=DiskStore(tmp_path), retention=NOTHING_BY_AGE)
+    stub.acquire()
+    for content in ("a\n", "a\nb\n", "a\nb\nc\n"):
+        stub.upload(content=content)
+    before = tree(tmp_path)
+    first = stub.ask("GET", "/projects/demo/prunable").json
+    assert [version["version"] for version in first["versions"]] == [1, 2]
+    assert stub.ask("GET", "/projects/demo/prunable").json == first
+    assert tree(tmp_path) == before
+    for number in (1, 2):
+        assert stub.ask("GET", f"/projects/demo/files/log.jsonl/versions/{number}").status == 200
+
+
+def test_what_waits_to_be_merged_cannot_be_pruned() -> None:
+    """Nor can a head; what the same client had waiting before can."""
+    stub = Stub(retention=NOTHING_BY_AGE)
+    stub.acquire()
+    stub.upload()
+    for content in ("two\n", "three\n"):
+        stub.upload(client="desk", content=content)
+    pruned = stub.ask("GET", "/projects/demo/prunable").json["versions"]
+    assert [version["version"] for version in pruned] == [2]
+
+
+def test_what_can_be_pruned_follows_the_settings_of_now() -> None:
+    """They may be changed while the server runs."""
+    stub = Stub()
+    stub.acquire()
+    for content in ("a\n", "a\nb\n"):
+        stub.upload(content=content)
+    assert stub.ask("GET", "/projects/demo/prunable").json == {"versions": [], "size": 0}
+    stub.sync.retention = NOTHING_BY_AGE
+    assert stub.ask("GET", "/projects/demo/prunable").json["size"] == 2
