@@ -7,6 +7,7 @@ compare them.
 import enum
 import hashlib
 import unicodedata
+from functools import cached_property
 from typing import NewType, Self
 from urllib.parse import quote
 
@@ -106,7 +107,7 @@ class Place(enum.Enum):
     """It became the head of its file."""
     WAITING = "waiting"
     """It was kept beside the head, to be merged with it."""
-    KEPT = "kept"
+    BESIDE = "beside"
     """It was kept beside the head, and that is all."""
 
 
@@ -133,7 +134,7 @@ class Version:
 
 
 @frozen
-class Kept:
+class VersionContent:
     """A version with its content."""
 
     version: Version
@@ -177,6 +178,11 @@ class Upload:
     content: bytes
     client: ClientId
     token: int | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of the content, taken when it is first needed: that is a step off the reactor thread."""
+        return digest(self.content)
 
 
 @frozen
@@ -251,12 +257,12 @@ class Rescued:
 
 @frozen
 class Overview:
-    """What there is to know of a project at a glance; `waiting` counts the uploads that wait to be merged."""
+    """What there is to know of a project at a glance; `waiting` are the uploads that are yet to be merged."""
 
     project: ProjectId
     heads: tuple[Head, ...]
     lock: Lock | None
-    waiting: int
+    waiting: tuple[Version, ...]
 
 
 @frozen

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,7 +19,6 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
-    Kept,
     Lock,
     Merging,
     Millis,
@@ -34,6 +33,7 @@ from mneme.model import (
     StaleToken,
     Upload,
     Version,
+    VersionContent,
 )
 from mneme.retention import Retention
 from mneme.store import Store
@@ -146,13 +146,13 @@ class SyncService(Service):
         """The versions of a file, newest first."""
         return await self._step(project, lambda now: self._store.history(project, file, now))
 
-    async def kept(self, project: ProjectId, number: int) -> Kept | None:
+    async def version(self, project: ProjectId, number: int) -> VersionContent | None:
         """A version with its content."""
-        return await self._step(project, lambda _now: self._store.kept(project, number))
+        return await self._step(project, lambda _now: self._store.version(project, number))
 
     async def restore(
         self, project: ProjectId, restore: Restore
-    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+    ) -> Accepted | HeldBy | NotLocked | StaleToken | None:
         """Make an older version the head again."""
         return await self._step(project, lambda now: self._store.restore(project, restore, now))
 
@@ -204,27 +204,21 @@ class SyncService(Service):
         return await self._worker.run(lambda: list(self._store.projects()))
 
     async def prune(self, project: ProjectId) -> Pruned:
-        """Remove from a history what need not be kept, a few versions at a time, so that requests come in between."""
-        removed: tuple[Version, ...] = ()
+        """Remove a few of the versions that need not be kept; none if there are no more, or if it failed."""
         try:
-            while self.running and (some := await self._prune_some(project)):
-                removed += some
+            return await self._step(
+                project, lambda now: self._store.prune(project, self.retention, now, _PRUNED_AT_ONCE)
+            )
         except ShuttingDown:
             pass
         except Exception:  # noqa: BLE001 - the other histories are still to be pruned
             self._log.failure("Could not prune the history of {project}", project=str(project))
-        return Pruned(project, removed)
-
-    async def _prune_some(self, project: ProjectId) -> tuple[Version, ...]:
-        def step(now: Millis) -> Pruned:
-            return self._store.prune(project, self.retention, now, _PRUNED_AT_ONCE)
-
-        return (await self._step(project, step)).versions
+        return Pruned(project, ())
 
     async def _overview(self, project: ProjectId) -> Overview | None:
         try:
             return await self._step(project, lambda now: self._store.overview(project, now))
-        except ShuttingDown:
+        except (ShuttingDown, CancelledError):
             raise
         except Exception:  # noqa: BLE001 - the other projects can still be told of
             self._log.failure("Could not look at {project}", project=str(project))

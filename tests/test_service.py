@@ -399,7 +399,7 @@ class TestHistory:
         assert isinstance(result_of(service.upload(ALPHA, Upload(LOG, two, BEN))), Rescued)
         moved(clock, TTL)
         assert len(result_of(service.reap())) == 1
-        kept = result_of(service.kept(ALPHA, 3))
+        kept = result_of(service.version(ALPHA, 3))
         assert kept
         assert (kept.content, kept.version.parents) == (one + two, (1, 2))
         assert [v.number for v in result_of(service.history(ALPHA, LOG))] == [3, 2, 1]
@@ -416,7 +416,7 @@ class TestHistory:
         for project in (BETA, ALPHA):
             result_of(service.acquire(project, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"one\n", BEN)))
-        told = [(one.project, one.waiting) for one in result_of(service.overviews())]
+        told = [(one.project, len(one.waiting)) for one in result_of(service.overviews())]
         assert told == [(ALPHA, 1), (BETA, 0)]
 
     def test_a_project_that_cannot_be_told_of_hides_no_other(
@@ -475,7 +475,7 @@ class TestStopping:
             lambda: service.download(ALPHA, LOG, ANA),
             lambda: service.upload(ALPHA, Upload(LOG, b"", ANA)),
             lambda: service.history(ALPHA, LOG),
-            lambda: service.kept(ALPHA, 1),
+            lambda: service.version(ALPHA, 1),
             lambda: service.restore(ALPHA, Restore(LOG, 1, ANA)),
         ]
 

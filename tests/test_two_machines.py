@@ -93,8 +93,7 @@ class World:
     def waiting(self) -> int:
         """How many uploads wait to be merged."""
         [project] = self.server.ask("GET", "/projects")[1]["projects"]
-        waiting: int = project["waiting"]
-        return waiting
+        return len(project["waiting"])
 
     def _between(self) -> None:
         self._interrupt(self.server)

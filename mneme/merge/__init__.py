@@ -4,7 +4,7 @@ What either side added to the base is kept, what either side removed from it is 
 not known, and so is one that is not of the form of its file: nothing is removed then.
 """
 
-from mneme.merge.bounds import body_size, surely_fits
+from mneme.merge.bounds import fits
 from mneme.merge.documents import is_document, merge_documents, parsed
 from mneme.merge.items import Candidate, nearest
 from mneme.merge.log import is_log, merge_logs
@@ -42,7 +42,7 @@ def merge(
         merged = _merged(file, base, head, upload, upload_is_later)
     except RecursionError:
         return None
-    return merged if merged in (None, head, upload) or _fits(merged, max_bytes) else None
+    return merged if merged in (None, head, upload) or fits(merged, max_bytes) else None
 
 
 def is_well_formed(file: FileName, content: bytes) -> bool:
@@ -58,7 +58,3 @@ def _merged(
     if is_document(file):
         return merge_documents(file, base, head, upload, upload_is_later=upload_is_later)
     return merge_texts(base, head, upload, upload_is_later=upload_is_later)
-
-
-def _fits(content: bytes, max_bytes: int) -> bool:
-    return surely_fits(content, max_bytes) or body_size(content) <= max_bytes

@@ -15,6 +15,8 @@ def line_size(line: bytes) -> int:
     return len(msgspec.json.encode(line.decode(errors="replace") + "\n")) - len('""')
 
 
-def surely_fits(content: bytes, max_bytes: int) -> bool:
-    """Whether the body is within `max_bytes` whatever is escaped in it, which is quicker to know."""
-    return body_size(b"") + len(content) * _LONGEST_ESCAPE <= max_bytes
+def fits(content: bytes, max_bytes: int) -> bool:
+    """Whether the body is within `max_bytes`."""
+    # Whatever is escaped in it, which is quicker to know.
+    surely = body_size(b"") + len(content) * _LONGEST_ESCAPE <= max_bytes
+    return surely or body_size(content) <= max_bytes

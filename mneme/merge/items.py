@@ -28,7 +28,7 @@ def nearest(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> i
 
     It is the one that differs from the upload in the fewest items, the older one of two such. One that was perhaps not
     received does not count if it has items which no older one that counts has, and the upload none of those: there is
-    no sign that its client has ever seen it.
+    no sign that its client has ever seen it. What says little, an empty line or a single value, is no sign.
     """
     ours = _items(file, upload)
     older: _Items = frozenset()
@@ -36,13 +36,24 @@ def nearest(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> i
     for index, candidate in enumerate(candidates):
         items = _items(file, candidate.content)
         added = items - older
-        if added and not candidate.received and added.isdisjoint(ours):
+        if added and not candidate.received and not any(map(_is_sign, added & ours)):
             continue
         older |= items
         distance = len(items ^ ours)
         if shortest is None or distance < shortest:
             best, shortest = index, distance
     return best
+
+
+def _is_sign(item: Hashable) -> bool:
+    """Whether two contents are unlikely to have this in common by chance."""
+    match item:
+        case bytes():
+            return bool(item.strip())
+        case (_, _, _):
+            return True
+        case _:
+            return False
 
 
 def _items(file: FileName, content: bytes) -> _Items:

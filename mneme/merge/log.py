@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import msgspec
 
-from mneme.merge.bounds import body_size, line_size, surely_fits
+from mneme.merge.bounds import body_size, fits, line_size
 from mneme.merge.multisets import counted, interleaved
 from mneme.merge.times import in_utc
 
@@ -82,7 +82,7 @@ def _time(line: bytes) -> datetime | None:
 def _fitting(found: Sequence[bytes], ends: bool, max_bytes: int) -> bytes | None:
     """As many of the last lines as fit."""
     content = _joined(found, ends)
-    if surely_fits(content, max_bytes) or body_size(content) <= max_bytes:
+    if fits(content, max_bytes):
         return content
     sizes = accumulate(map(line_size, reversed(found)), initial=body_size(b""))
     fitting = sum(size <= max_bytes for size in sizes) - 1

@@ -1,7 +1,8 @@
 """What two texts share: the lines that each has once, and what is equal before and behind those.
 
-Merge3 would take difflib for it, which can need minutes for a megabyte; this takes time that grows like that of
-sorting. What it does not find becomes a conflict, never a wrong merge.
+Merge3 would take difflib for it, which can need minutes for a megabyte; patiencediff gives up, by a panic, on texts
+nested deep enough. This takes time that grows like that of sorting, for any text. What it does not find becomes a
+conflict, never a wrong merge.
 """
 
 from bisect import bisect_left

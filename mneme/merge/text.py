@@ -21,7 +21,7 @@ def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_lat
 def _joined(base: list[bytes], head: list[bytes], upload: list[bytes]) -> list[bytes] | None:
     """What both sides made of their base; None where both changed the same."""
     merged: list[bytes] = []
-    for group in Merge3(base, head, upload, False, UniqueLines).merge_groups():
+    for group in Merge3(base, head, upload, sequence_matcher=UniqueLines).merge_groups():
         if group[0] == "conflict":
             return None
         merged += group[1]

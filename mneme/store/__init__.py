@@ -16,7 +16,6 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
-    Kept,
     Lock,
     Merging,
     Millis,
@@ -31,6 +30,7 @@ from mneme.model import (
     StaleToken,
     Upload,
     Version,
+    VersionContent,
 )
 from mneme.retention import Retention
 
@@ -132,13 +132,13 @@ class Store(Protocol):
         """Every version of the project that there still is, oldest first."""
         ...
 
-    def kept(self, project: ProjectId, number: int, /) -> Kept | None:
+    def version(self, project: ProjectId, number: int, /) -> VersionContent | None:
         """A version with its content; None if there is none, `DamagedVersion` if its content is not as accepted."""
         ...
 
     def restore(
         self, project: ProjectId, restore: Restore, now: Millis, /
-    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+    ) -> Accepted | HeldBy | NotLocked | StaleToken | None:
         """Make an older version the head again, as a new version, if its client holds the lock.
 
         Raises `VersionUnknown` if the file has no such version, and `DamagedVersion` as `kept` does.

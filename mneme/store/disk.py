@@ -20,7 +20,6 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
-    Kept,
     Lock,
     Merging,
     Millis,
@@ -35,6 +34,7 @@ from mneme.model import (
     StaleToken,
     Upload,
     Version,
+    VersionContent,
 )
 from mneme.retention import Retention
 from mneme.store import files, layout, lockfile
@@ -72,7 +72,7 @@ class DiskStore:
         return self._timed(project, now, lambda p: p.lock(now), None)
 
     def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /) -> Granted | HeldBy:
-        return self._making(project, now, lambda p: p.acquire(client, now, ttl))
+        return self._making(project, now, lambda p: p.acquire(client, now, ttl), merging=True)
 
     def extend(
         self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /
@@ -128,12 +128,12 @@ class DiskStore:
     def versions(self, project: ProjectId, /) -> tuple[Version, ...]:
         return self._step(project, lambda p: p.versions(), ())
 
-    def kept(self, project: ProjectId, number: int, /) -> Kept | None:
-        return self._step(project, lambda p: p.kept(number), None)
+    def version(self, project: ProjectId, number: int, /) -> VersionContent | None:
+        return self._step(project, lambda p: p.version(number), None)
 
     def restore(
         self, project: ProjectId, restore: Restore, now: Millis, /
-    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+    ) -> Accepted | HeldBy | NotLocked | StaleToken | None:
         return self._timed(project, now, lambda p: p.restore(restore, now), NotLocked())
 
     def prunable(self, project: ProjectId, retention: Retention, now: Millis, /) -> Pruned:
@@ -145,7 +145,7 @@ class DiskStore:
     def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
         def step(opened: DiskProject, taking_in: bool) -> Overview:
             heads = opened.heads(now, taking_in)
-            return Overview(project, heads, opened.lock(now), len(opened.ledger.waiting))
+            return Overview(project, heads, opened.lock(now), tuple(opened.ledger.waiting.values()))
 
         return self._reading(project, now, step, None)
 
@@ -190,33 +190,46 @@ class DiskStore:
                 return missing
             return self._run_timed(project, opened, now, job)
 
-    def _making(self, project: ProjectId, now: Millis, job: Callable[[DiskProject], T]) -> T:
-        """Like `_timed`, for a step that makes the project if it was never written."""
+    def _making(
+        self, project: ProjectId, now: Millis, job: Callable[[DiskProject], T], merging: bool = False
+    ) -> T:
+        """Like `_timed`, for a step that makes the project if it was never written; see `_merged` for `merging`."""
         with files.naming_disk_full():
-            return self._run_timed(project, self._opened(project) or self._made(project), now, job)
+            opened = self._opened(project) or self._made(project)
+            return self._run_timed(project, opened, now, job, merging)
 
     def _run_timed(
-        self, project: ProjectId, opened: DiskProject, now: Millis, job: Callable[[DiskProject], T]
+        self,
+        project: ProjectId,
+        opened: DiskProject,
+        now: Millis,
+        job: Callable[[DiskProject], T],
+        merging: bool = False,
     ) -> T:
-        result = self._run(project, self._merged(project, opened, now), job)
+        result = self._run(project, self._merged(project, opened, now, merging), job)
         self._merged(project, opened, now)
         return result
 
-    def _merged(self, project: ProjectId, opened: DiskProject, now: Millis) -> DiskProject:
-        """The project with what waits merged, if nobody holds the lock; if that fails, it goes on waiting."""
+    def _merged(
+        self, project: ProjectId, opened: DiskProject, now: Millis, merging: bool = False
+    ) -> DiskProject:
+        """The project with what waits merged, if nobody holds the lock.
+
+        What cannot be merged for a fault goes on waiting, since nothing else must suffer from it; so does what finds no
+        space, unless `merging` is what the step is about.
+        """
         if not opened.has_work(now):
             return opened
         try:
             with files.naming_disk_full():
                 self._run(project, opened, lambda p: p.merge_waiting(now))
-        except (DiskFull, OSError) as problem:
-            self._log.warn(
-                "What waits in {project} could not be merged, and goes on waiting: {problem}",
-                project=str(project),
-                problem=problem,
-            )
-            return self._opened(project) or opened
-        return opened
+        except DiskFull as full:
+            if merging:
+                raise
+            self._log.warn("What waits in {project} goes on waiting: {full}", project=str(project), full=full)
+        except Exception:  # noqa: BLE001 - whatever it is, the project can still be read and written
+            self._log.failure("What waits in {project} could not be merged now", project=str(project))
+        return self._opened(project) or opened
 
     def _step(self, project: ProjectId, job: Callable[[DiskProject], T], missing: M) -> T | M:
         """Run one step; it comes to `missing` if the project was never written."""

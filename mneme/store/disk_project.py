@@ -12,7 +12,7 @@ A version becomes the head in this order, and a crash after any step leaves the 
 
 Opening a project finishes step 4 if step 3 was reached, and removes the traces of steps 1 and 2 if it was not. Without
 `.<file>.next` nothing in the history is ever removed: then it was committed, and it is the journal that was damaged.
-What is found at a head, or kept beside it, is committed likewise by way of `.<file>.kept`, and the head stays as it is.
+What is found at a head, or kept beside it, is committed likewise by way of `.<file>.beside`, and the head stays.
 """
 
 import os
@@ -45,7 +45,6 @@ class DiskProject(Project):
     """A project whose directory exists."""
 
     _log = Logger()
-    _name: ProjectId
 
     def __init__(self, directory: Path, name: ProjectId, merging: Merging) -> None:
         """Open the project in `directory` and recover it from a crash; `UnsafePath` if that is no directory."""
@@ -99,15 +98,17 @@ class DiskProject(Project):
         there = {number for number, _ in layout.numbered(self._history)}
         return tuple(version for version in self._journal.read_versions() if version.number in there)
 
-    def _version_content(self, version: Version) -> bytes | None:
-        path = self._version_path(version)
-        found = files.read(path)
+    def _content(self, version: Version) -> bytes | None:
+        found = files.read(self._version_path(version))
         if found is None:
             return None
         if digest(found[0]) != version.sha256:
-            raise DamagedVersion(
-                f"{path} no longer holds what was accepted as version {version.number}: it was changed by hand"
+            self._log.warn(
+                "{path} no longer holds what was accepted as version {n}: it was changed by hand",
+                path=self._version_path(version),
+                n=version.number,
             )
+            raise DamagedVersion
         return found[0]
 
     def _add(self, entry: Entry) -> None:
@@ -121,8 +122,13 @@ class DiskProject(Project):
     def _remove(self, versions: tuple[Version, ...]) -> None:
         for version in versions:
             self._version_path(version).unlink(missing_ok=True)
-        if versions or self._journal.wants_compaction:
-            self._journal.compact({version.number for version in versions})
+
+    def _tidy(self) -> None:
+        there = {number for number, _ in layout.numbered(self._history)}
+        needed = {version.number for version in (*self.ledger.newest.values(), *self.ledger.waiting.values())}
+        left = there | needed | {self.ledger.last_number}
+        if self._journal.wants_compaction(left):
+            self._journal.compact(left)
             self._skip_unknown_numbers()
 
     # How a head is looked at, and how one is made
@@ -167,15 +173,15 @@ class DiskProject(Project):
     def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
         version = self._new(file, digest(content), len(content), Kind.FOUND, now)
         version = evolve(version, mtime=files.millis(state))
-        self._keep(version, content, state.st_mtime_ns)
+        self._keep_beside(version, content, state.st_mtime_ns)
         return version
 
     def _head_content(self, file: FileName) -> bytes | None:
         found = files.read(self._directory / file.value)
         return found[0] if found else None
 
-    def _keep(self, version: Version, content: bytes, mtime_ns: int | None = None) -> None:
-        staged = self._kept_path(version.file)
+    def _keep_beside(self, version: Version, content: bytes, mtime_ns: int | None = None) -> None:
+        staged = self._beside_path(version.file)
         self._commit(version, content, version.mtime * 1_000_000 if mtime_ns is None else mtime_ns, staged)
         staged.unlink()
 
@@ -215,8 +221,8 @@ class DiskProject(Project):
     def _version_path(self, version: Version) -> Path:
         return layout.version_path(self._history, version.number, version.file)
 
-    def _kept_path(self, file: FileName) -> Path:
-        return layout.kept_path(self._directory, file)
+    def _beside_path(self, file: FileName) -> Path:
+        return layout.beside_path(self._directory, file)
 
     def _next_path(self, file: FileName) -> Path:
         return layout.next_path(self._directory, file)
@@ -249,7 +255,7 @@ class DiskProject(Project):
                 if name.startswith(replaced) and name.endswith(files.TEMPORARY):
                     (directory / name).unlink()
         for file in FileName:
-            for staged in (self._next_path(file), self._kept_path(file)):
+            for staged in (self._next_path(file), self._beside_path(file)):
                 if files.exists(staged):
                     self._finish_or_drop(file, staged)
         self._skip_unknown_numbers()

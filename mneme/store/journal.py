@@ -5,7 +5,7 @@ opened. A line elsewhere that cannot be read (a hand at work, a bad disk) is pas
 """
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from mneme.store import files
 from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled, compacted
 
 COMPACT_AFTER = 1000
-"""How many lines that say nothing more a journal may have before it is written anew without them."""
+"""How many lines a journal may have, versions apart, before it is written anew with those that still count."""
 
 
 class _VersionLine(
@@ -102,17 +102,16 @@ class Journal:
         """Like `add`, for what may be forgotten in a power cut, though not in a crash of the server."""
         self._append(entry, files.append_unsynced)
 
-    @property
-    def wants_compaction(self) -> bool:
-        """Whether more of its lines say nothing than a journal may have."""
-        return self._lines - self._versions > COMPACT_AFTER
+    def wants_compaction(self, left: Collection[int]) -> bool:
+        """Whether it has lines of other versions than these, or more of other lines than a journal may have."""
+        return self._versions > len(left) or self._lines - self._versions > COMPACT_AFTER
 
-    def compact(self, pruned: Container[int]) -> None:
-        """Write the file anew without these versions, and without what says nothing more. All of it, or nothing."""
+    def compact(self, left: Container[int]) -> None:
+        """Write the file anew with these versions, and without what says nothing more. All of it, or nothing."""
         found = files.read(self._path)
         lines = found[0].split(b"\n") if found else []
         unreadable = [line for line in lines if line and _decoded(line) is None]
-        versions = [version for version in self.read_versions() if version.number not in pruned]
+        versions = [version for version in self.read_versions() if version.number in left]
         entries = [_encoded(entry) for entry in compacted(self.ledger, versions)]
         files.replace(self._path, b"".join(line + b"\n" for line in (*unreadable, *entries)))
         self.ledger = Ledger()

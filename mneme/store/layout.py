@@ -5,9 +5,9 @@ projects/<directory>/
   log.jsonl …             the heads, plain files
   .lock.json              the lock, if there is one
   .project.json           the project's true id; the Node server made the directory if it is missing
-  .history/journal.jsonl  a line per version and per lock granted
+  .history/journal.jsonl  a line per version, and what else there is to know of locks, bases and waiting uploads
   .history/00000012-log.jsonl
-  .log.jsonl.next         only while a version becomes the head, and .log.jsonl.kept while one is kept beside it
+  .log.jsonl.next         only while a version becomes the head, and .log.jsonl.beside while one is kept beside it
 ```
 """
 
@@ -89,9 +89,9 @@ def numbered(history: Path) -> list[tuple[int, str]]:
     return [(int(match[1]), name) for match, name in found if match]
 
 
-def kept_path(project: Path, file: FileName) -> Path:
+def beside_path(project: Path, file: FileName) -> Path:
     """The second name of a version that is being made and will not be put in the place of the head."""
-    return project / f".{file.value}.kept"
+    return project / f".{file.value}.beside"
 
 
 def next_path(project: Path, file: FileName) -> Path:

@@ -4,6 +4,7 @@ Nothing here reads a clock or a disk. The journal keeps the entries; a ledger th
 """
 
 from collections.abc import Container, Iterable, Iterator
+from itertools import takewhile
 from typing import TypeAlias
 
 from attrs import evolve, frozen
@@ -14,7 +15,7 @@ MAX_WAITING = 64
 """How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
 
 MAX_CANDIDATES = 16
-"""How many candidates a base has; of more, the newest are kept."""
+"""How many candidates a base has; of more, the oldest count: a base that is too old removes nothing."""
 
 
 @frozen
@@ -73,24 +74,22 @@ class Base:
         return self.is_sure_of(number) and not self.candidates
 
     def among(self, numbers: Container[int]) -> "Base":
-        """The same, as far as it can be one of these versions."""
-        sure = self.sure if self.sure and self.sure.number in numbers else None
-        candidates = tuple(version for version in self.candidates if version.number in numbers)
-        return Base(sure, candidates, frozenset(number for number in self.received if number in numbers))
+        """The same, as far as it can be one of these versions.
+
+        Past one that is missing nothing is: what is newer could be taken for the base by what that one had in it.
+        """
+        left = list(takewhile(lambda version: version.number in numbers, self.known))
+        sure = left.pop(0) if left and left[0] == self.sure else None
+        return Base(sure, tuple(left), self.received & {version.number for version in left})
 
     def with_candidate(self, version: Version) -> "Base":
-        """The same, and it may also be this version."""
-        if any(version.number == one.number for one in self.known):
+        """The same, and it may also be this version, unless it can be many others already."""
+        if len(self.candidates) >= MAX_CANDIDATES or version.number in {one.number for one in self.known}:
             return self
-        candidates = (*self.candidates, version)[-MAX_CANDIDATES:]
-        return evolve(self, candidates=candidates).among(
-            {one.number for one in (self.sure, *candidates) if one}
-        )
+        return evolve(self, candidates=(*self.candidates, version))
 
     def with_received(self, number: int) -> "Base":
         """The same, and this candidate was received."""
-        if all(version.number != number for version in self.candidates):
-            return self
         return evolve(self, received=self.received | {number})
 
 
@@ -115,12 +114,15 @@ class Ledger:
         """The newest version of each file that became its head."""
         self.latest_mtime: dict[FileName, Millis] = {}
         """The latest mtime that any head of a file has had; an older file may have been put back by hand."""
-        self.waiting: dict[tuple[ClientId, FileName], Version] = {}
-        """The uploads that are yet to be merged, the newest of each client and file."""
+        self.waiting: dict[int, Version] = {}
+        """The uploads that are yet to be merged, by their numbers, in the order in which they came."""
         self.unmerged: set[int] = set()
         """The numbers of the versions whose content was never part of a head."""
         self.overtaken: set[int] = set()
-        """The numbers of the waiting uploads whose clients have been sent something else since."""
+        """The numbers of the waiting uploads whose clients have been sent something else since.
+
+        What such a client uploads next does not hold what waits, and so does not take its place.
+        """
         self.last_number = 0
         self.last_token = 0
         self.last_lock: LockGranted | None = None
@@ -136,9 +138,10 @@ class Ledger:
         """The bases of all clients."""
         return ((client, file, base) for (client, file), base in self._bases.items())
 
-    def number_waiting(self, number: int) -> Version | None:
-        """The waiting upload of this number."""
-        return next((one for one in self.waiting.values() if one.number == number), None)
+    def waiting_of(self, client: ClientId, file: FileName) -> Version | None:
+        """The waiting upload whose place the client's next one will take."""
+        its = (one for one in self.waiting.values() if (one.client, one.file) == (client, file))
+        return next((one for one in its if one.number not in self.overtaken), None)
 
     def take(self, entry: Entry) -> None:
         """Go on by one entry."""
@@ -153,8 +156,8 @@ class Ledger:
                 self.listed = entry
             case BaseKnown(client, file, base, time):
                 self._bases[client, file] = base
-                if (client, file) in self.waiting:
-                    self.overtaken.add(self.waiting[client, file].number)
+                if waiting := self.waiting_of(client, file):
+                    self.overtaken.add(waiting.number)
                 self._see(client, time)
             case Settled(version, merged):
                 self._settle(version, merged)
@@ -166,67 +169,64 @@ class Ledger:
             latest = self.latest_mtime.get(version.file, version.mtime)
             self.latest_mtime[version.file] = max(version.mtime, latest)
         if version.kind is Kind.MERGED:
-            for parent in filter(None, map(self.number_waiting, version.parents)):
+            for parent in filter(None, map(self.waiting.get, version.parents)):
                 self._settle(parent, merged=True)
         elif version.client is not None and version.kind in (Kind.UPLOAD, Kind.RESCUED):
             self._take_upload(version, version.client)
 
     def _take_upload(self, version: Version, client: ClientId) -> None:
-        key = client, version.file
         self._see(client, version.time)
-        self.waiting.pop(key, None)
+        if replaced := self.waiting_of(client, version.file):
+            del self.waiting[replaced.number]
         if version.place is Place.WAITING:
-            self.waiting[key] = version
+            self.waiting[version.number] = version
             self._bound_waiting()
         if version.place is Place.WAITING or version.kind is Kind.RESCUED:
             self.unmerged.add(version.number)
         else:
-            self._bases[key] = Base(version)
+            self._bases[client, version.file] = Base(version)
 
     def _settle(self, version: Version, merged: bool) -> None:
         if version.client is None:
             return
-        key = version.client, version.file
-        if self.waiting.get(key) == version:
-            del self.waiting[key]
+        self.waiting.pop(version.number, None)
         if merged:
             self.unmerged.discard(version.number)
+            key = version.client, version.file
             overtaken = version.number in self.overtaken
             self._bases[key] = self.base(*key).with_candidate(version) if overtaken else Base(version)
         self.overtaken.discard(version.number)
 
     def _bound_waiting(self) -> None:
         # An upload of the holder is about to be merged, and does not count.
-        rescued = [key for key, version in self.waiting.items() if version.kind is Kind.RESCUED]
+        rescued = [number for number, version in self.waiting.items() if version.kind is Kind.RESCUED]
         if len(rescued) > MAX_WAITING:
-            del self.waiting[min(rescued, key=lambda key: self.waiting[key].number)]
+            del self.waiting[rescued[0]]
 
     def _see(self, client: ClientId, time: Millis) -> None:
         self.last_seen[client] = max(time, self.last_seen.get(client, time))
 
 
 def compacted(ledger: Ledger, versions: Iterable[Version]) -> Iterator[Entry]:
-    """The entries from which a ledger comes to the same, as far as these versions go.
-
-    A base goes before the upload of its client that waits, unless it was told to the client after that.
-    """
-    kept = {version.number: version for version in versions}
-    waiting = [version for version in kept.values() if ledger.number_waiting(version.number)]
-    over = [version for version in kept.values() if version not in waiting]
-    yield from over
+    """The entries from which a ledger comes to the same, as far as these versions go."""
+    left = {version.number: version for version in versions}
+    settled = [version for version in left.values() if version.number not in ledger.waiting]
+    yield from settled
     yield from (
         Settled(version, merged=version.number not in ledger.unmerged)
-        for version in over
+        for version in settled
         if version.place is Place.WAITING
     )
-    late = {(one.client, one.file) for one in waiting if one.number in ledger.overtaken}
-    bases = [
-        BaseKnown(client, file, base.among(kept), ledger.last_seen[client])
+    bases = {
+        (client, file): BaseKnown(client, file, base.among(left), ledger.last_seen[client])
         for client, file, base in ledger.bases()
-    ]
-    yield from (one for one in bases if (one.client, one.file) not in late)
-    yield from waiting
-    yield from (one for one in bases if (one.client, one.file) in late)
+    }
+    for version in ledger.waiting.values():
+        if version.client and version.number in ledger.overtaken:
+            yield version
+            yield bases[version.client, version.file]
+    yield from bases.values()
+    yield from (version for version in ledger.waiting.values() if version.number not in ledger.overtaken)
     if ledger.last_lock:
         yield LockGranted(ledger.last_token, ledger.last_lock.client, ledger.last_lock.time)
     if ledger.listed:

@@ -12,7 +12,6 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
-    Kept,
     Lock,
     Merging,
     Millis,
@@ -27,6 +26,7 @@ from mneme.model import (
     StaleToken,
     Upload,
     Version,
+    VersionContent,
 )
 from mneme.retention import Retention
 from mneme.store.ledger import Entry, Ledger, compacted
@@ -71,14 +71,14 @@ class _MemoryProject(Project):
         version = self._ledger.newest.get(file)
         return self._contents[version.number][1] if version else None
 
-    def _version_content(self, version: Version) -> bytes | None:
+    def _content(self, version: Version) -> bytes | None:
         return self._contents[version.number][1] if version.number in self._contents else None
 
     def _advance(self, version: Version, content: bytes) -> Head:
-        self._keep(version, content)
+        self._keep_beside(version, content)
         return _head(version)
 
-    def _keep(self, version: Version, content: bytes) -> None:
+    def _keep_beside(self, version: Version, content: bytes) -> None:
         self._contents[version.number] = version, content
         self._add(version)
 
@@ -91,6 +91,8 @@ class _MemoryProject(Project):
     def _remove(self, versions: tuple[Version, ...]) -> None:
         for version in versions:
             del self._contents[version.number]
+
+    def _tidy(self) -> None:
         left = Ledger()
         for entry in compacted(self._ledger, self.versions()):
             left.take(entry)
@@ -154,12 +156,12 @@ class MemoryStore:
     def versions(self, project: ProjectId, /) -> tuple[Version, ...]:
         return self._get(project).versions()
 
-    def kept(self, project: ProjectId, number: int, /) -> Kept | None:
-        return self._get(project).kept(number)
+    def version(self, project: ProjectId, number: int, /) -> VersionContent | None:
+        return self._get(project).version(number)
 
     def restore(
         self, project: ProjectId, restore: Restore, now: Millis, /
-    ) -> Accepted | HeldBy | NotLocked | StaleToken:
+    ) -> Accepted | HeldBy | NotLocked | StaleToken | None:
         return self._step(project, now, lambda p: p.restore(restore, now))
 
     def prunable(self, project: ProjectId, retention: Retention, now: Millis, /) -> Pruned:
@@ -172,7 +174,9 @@ class MemoryStore:
         if project not in self._projects:
             return None
         return self._step(
-            project, now, lambda p: Overview(project, p.heads(now), p.lock(now), len(p.ledger.waiting))
+            project,
+            now,
+            lambda p: Overview(project, p.heads(now), p.lock(now), tuple(p.ledger.waiting.values())),
         )
 
     def projects(self) -> Iterator[ProjectId]:

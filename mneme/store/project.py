@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from mneme import leases
-from mneme.errors import DamagedVersion, VersionUnknown
+from mneme.errors import DamagedVersion
 from mneme.merge import Candidate, is_well_formed, merge, nearest
 from mneme.model import (
     Accepted,
@@ -22,13 +22,13 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
-    Kept,
     Kind,
     Lock,
     Merging,
     Millis,
     NotLocked,
     Place,
+    ProjectId,
     Released,
     Rescued,
     Restore,
@@ -36,6 +36,7 @@ from mneme.model import (
     StaleToken,
     Upload,
     Version,
+    VersionContent,
     digest,
 )
 from mneme.retention import Retention, prunable
@@ -47,6 +48,9 @@ _BASE_KEPT_FOR = Millis(30 * 24 * 60 * 60 * 1000)
 _PULL_WITHIN = Millis(60 * 1000)
 """How long after its acquire a pull asks for its list at most: the stock client gives up a request after 43.5 s. What
 comes later is another's, or the pull's process has died."""
+
+_SEEN_EVERY = Millis(24 * 60 * 60 * 1000)
+"""How often at least it is noted that a client is still there."""
 
 Refusal: TypeAlias = HeldBy | NotLocked | StaleToken
 
@@ -67,9 +71,7 @@ class Project(ABC):
     """
 
     _log = Logger()
-    _name: object
-    """What the log calls it."""
-
+    _name: ProjectId
     merging: Merging
 
     # Where and how things are kept
@@ -104,7 +106,7 @@ class Project(ABC):
         """What lies at a head."""
 
     @abstractmethod
-    def _version_content(self, version: Version) -> bytes | None:
+    def _content(self, version: Version) -> bytes | None:
         """The content of a version; None if it is no more, `DamagedVersion` if it is not as it was accepted."""
 
     @abstractmethod
@@ -112,7 +114,7 @@ class Project(ABC):
         """Commit a version, and make it the head."""
 
     @abstractmethod
-    def _keep(self, version: Version, content: bytes) -> None:
+    def _keep_beside(self, version: Version, content: bytes) -> None:
         """Commit a version, and leave the head alone."""
 
     @abstractmethod
@@ -125,7 +127,11 @@ class Project(ABC):
 
     @abstractmethod
     def _remove(self, versions: tuple[Version, ...]) -> None:
-        """Remove versions from the history; what a crash leaves of them is no version any more, and goes next time."""
+        """Remove the contents of versions, which are none any more without."""
+
+    @abstractmethod
+    def _tidy(self) -> None:
+        """Forget what is known of versions that are none any more, and whatever says nothing more."""
 
     @abstractmethod
     def versions(self) -> tuple[Version, ...]:
@@ -139,7 +145,6 @@ class Project(ABC):
 
     def acquire(self, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy:
         """See `Store`."""
-        self.merge_waiting(now)
         before = self.last_lock()
         last_token = max(self.ledger.last_token, before.token if before else 0)
         outcome = leases.acquire(before, client, now, ttl, last_token + 1)
@@ -237,50 +242,51 @@ class Project(ABC):
         """See `Store`."""
         match self.permit(upload.client, upload.token, now):
             case Granted():
-                return self._accept(upload, digest(upload.content), now)
+                return self._accept(upload, now)
             case StaleToken() as stale:
                 return stale
             case refusal:
-                return self._rescue(upload, digest(upload.content), refusal, now)
+                return self._rescue(upload, refusal, now)
 
-    def _accept(self, upload: Upload, sha256: str, now: Millis) -> Accepted:
-        seen = self._surely_seen(upload.file, sha256, now)
-        known = self._repeated(upload, sha256, seen)
-        if seen and known:
-            self._note_known(upload, known, now)
-            return Accepted(seen.head, merged=known.number != seen.head.version)
-        base = self.ledger.base(upload.client, upload.file)
+    def _accept(self, upload: Upload, now: Millis) -> Accepted:
+        seen = self._surely_seen(upload.file, upload.sha256, now)
+        repeated = self._repeated(upload, seen)
+        if seen and repeated:
+            self._note_repeated(upload, repeated, now)
+            return Accepted(seen.head, merged=repeated.number != seen.head.version)
+        sure = self.ledger.base(upload.client, upload.file).sure
         if seen is None or not self.merging.enabled or self._is_base(upload, seen):
-            return self._become_head(upload, sha256, base.sure.number if base.sure else None, seen, now)
-        return self._accept_stale(upload, sha256, seen, now)
+            return self._become_head(upload, sure, seen, now)
+        return self._accept_stale(upload, seen, now)
 
-    def _accept_stale(self, upload: Upload, sha256: str, seen: Seen, now: Millis) -> Accepted:
+    def _accept_stale(self, upload: Upload, seen: Seen, now: Millis) -> Accepted:
         """Merge an upload with a head that its client may not have known."""
         base = self._base_of(upload)
-        if base == seen.head.version:
-            return self._become_head(upload, sha256, base, seen, now)
+        if base and base.number == seen.head.version:
+            return self._become_head(upload, base, seen, now)
         head = self._head_content(upload.file)
         merged = self._merged(upload.file, base, head, upload.content, upload_is_later=True)
-        if merged is None:
-            self._tell_unmergeable(upload.file, upload.client)
         if merged in (None, upload.content):
-            return self._become_head(upload, sha256, base, seen, now)
-        kept = self._keep_upload(upload, sha256, Kind.UPLOAD, Place.WAITING, base, now)
+            accepted = self._become_head(upload, base, seen, now)
+            if merged is None:
+                self._tell_unmerged(upload.file, upload.client, accepted.head.version, "it replaces the head")
+            return accepted
+        kept = self._keep_upload(upload, Kind.UPLOAD, Place.WAITING, base, now)
         return Accepted(self._advance_merged(kept, merged, seen, now), merged=True)
 
-    def _rescue(self, upload: Upload, sha256: str, refusal: HeldBy | NotLocked, now: Millis) -> Rescued:
+    def _rescue(self, upload: Upload, refusal: HeldBy | NotLocked, now: Millis) -> Rescued:
         """Keep an upload that was refused for its lock."""
-        waiting = self.ledger.waiting.get((upload.client, upload.file))
-        if waiting and self._holds(waiting, sha256):
-            return Rescued(refusal, waiting.number)
-        known = self._repeated(upload, sha256, self._surely_seen(upload.file, sha256, now))
-        if known:
-            self._note_known(upload, known, now)
-            return Rescued(refusal, known.number)
-        place = Place.WAITING if self.merging.enabled else Place.KEPT
-        kept = self._keep_upload(upload, sha256, Kind.RESCUED, place, self._base_of(upload), now)
+        waits = next((one for one in self.ledger.waiting.values() if self._is_of(one, upload)), None)
+        if waits:
+            return Rescued(refusal, waits.number)
+        repeated = self._repeated(upload, self._surely_seen(upload.file, upload.sha256, now))
+        if repeated:
+            self._note_repeated(upload, repeated, now)
+            return Rescued(refusal, repeated.number)
+        place = Place.WAITING if self.merging.enabled else Place.BESIDE
+        kept = self._keep_upload(upload, Kind.RESCUED, place, self._base_of(upload), now)
         self._log.info(
-            "Kept {file} of {project} from {client}, refused for its lock, as version {n}",
+            "Kept {file} of {project} from {client}, which does not hold the lock, as version {n}",
             file=upload.file.value,
             project=str(self._name),
             client=str(upload.client),
@@ -293,71 +299,79 @@ class Project(ABC):
         seen = self._see(file, now)
         return self._see(file, now, trusting=False) if seen and seen.sha256 == sha256 else seen
 
-    def _repeated(self, upload: Upload, sha256: str, seen: Seen | None) -> Version | None:
+    def _repeated(self, upload: Upload, seen: Seen | None) -> Version | None:
         """The version that an upload repeats, if there is a head: that, or what its client had before."""
-        if seen and seen.sha256 == sha256:
-            return self.ledger.newest[upload.file]
+        if seen and seen.sha256 == upload.sha256:
+            return self._find(seen.head.version)
         if seen is None or not self.merging.enabled:
             return None
         known = self.ledger.base(upload.client, upload.file).known
-        return next((version for version in known if self._holds(version, sha256)), None)
+        return next((version for version in known if self._holds(version, upload.sha256)), None)
+
+    def _is_of(self, waiting: Version, upload: Upload) -> bool:
+        """Whether an upload waits already."""
+        same = (waiting.client, waiting.file) == (upload.client, upload.file)
+        return same and self._holds(waiting, upload.sha256)
 
     def _holds(self, version: Version, sha256: str) -> bool:
         """Whether a version has this content, and has it still: an edit in place may have spoiled it."""
         return version.sha256 == sha256 and self._content_or_none(version) is not None
 
-    def _note_known(self, upload: Upload, known: Version, now: Millis) -> None:
+    def _note_repeated(self, upload: Upload, repeated: Version, now: Millis) -> None:
         """Take note that a client has a version, for it has just sent it; what waits of it is out of date then."""
-        waiting = self.ledger.waiting.get((upload.client, upload.file))
+        waiting = self.ledger.waiting_of(upload.client, upload.file)
         if waiting:
             self._add(Settled(waiting, merged=False))
-        self._note_base(upload.client, upload.file, Base(known), now)
+        self._note_base(upload.client, upload.file, Base(repeated), now)
 
     def _note_base(self, client: ClientId, file: FileName, base: Base, now: Millis) -> None:
-        if base != self.ledger.base(client, file):
+        """Take note of a base that is another now, or at times that its client is still there."""
+        unseen = now - self.ledger.last_seen.get(client, Millis(0))
+        if base != self.ledger.base(client, file) or unseen > _SEEN_EVERY:
             self._jot(BaseKnown(client, file, base, now))
 
     def _is_base(self, upload: Upload, seen: Seen) -> bool:
         """Whether an upload was made from the head for sure."""
-        waits = (upload.client, upload.file) in self.ledger.waiting
-        return not waits and self.ledger.base(upload.client, upload.file).is_surely(seen.head.version)
+        if self.ledger.waiting_of(upload.client, upload.file):
+            return False
+        return self.ledger.base(upload.client, upload.file).is_surely(seen.head.version)
 
-    def _base_of(self, upload: Upload) -> int | None:
-        """The number of the version that an upload was made from, as far as can be known.
+    def _base_of(self, upload: Upload) -> Version | None:
+        """The version that an upload was made from, as far as can be known.
 
         An upload that takes the place of a waiting one has the base of that one: what has never been merged is no base.
         """
-        waiting = self.ledger.waiting.get((upload.client, upload.file))
+        waiting = self.ledger.waiting_of(upload.client, upload.file)
         if waiting:
-            return waiting.base
+            return self._find(waiting.base) if waiting.base is not None else None
         base = self.ledger.base(upload.client, upload.file)
-        contents = {one.number: self._content_or_none(one) for one in base.known}
-        candidates = {
-            number: Candidate(content, received=number in base.received or base.is_sure_of(number))
-            for number, content in contents.items()
-            if content is not None
-        }
-        chosen = nearest(upload.file, list(candidates.values()), upload.content)
-        return None if chosen is None else list(candidates)[chosen]
+        candidates: list[Candidate] = []
+        for version in base.known:
+            content = self._content_or_none(version)
+            if content is None:
+                # What is newer could be taken for the base by what this one had in it.
+                break
+            received = version == base.sure or version.number in base.received
+            candidates.append(Candidate(content, received))
+        chosen = nearest(upload.file, candidates, upload.content)
+        return None if chosen is None else base.known[chosen]
 
-    def _become_head(
-        self, upload: Upload, sha256: str, base: int | None, seen: Seen | None, now: Millis
-    ) -> Accepted:
-        version = self._of_upload(upload, sha256, Kind.UPLOAD, Place.HEAD, base, now)
+    def _become_head(self, upload: Upload, base: Version | None, seen: Seen | None, now: Millis) -> Accepted:
+        version = self._of_upload(upload, Kind.UPLOAD, Place.HEAD, base, now)
         return Accepted(self._advance(self._with_next_mtime(version, seen), upload.content))
 
     def _keep_upload(
-        self, upload: Upload, sha256: str, kind: Kind, place: Place, base: int | None, now: Millis
+        self, upload: Upload, kind: Kind, place: Place, base: Version | None, now: Millis
     ) -> Version:
-        version = self._of_upload(upload, sha256, kind, place, base, now)
-        self._keep(version, upload.content)
+        version = self._of_upload(upload, kind, place, base, now)
+        self._keep_beside(version, upload.content)
         return version
 
     def _of_upload(
-        self, upload: Upload, sha256: str, kind: Kind, place: Place, base: int | None, now: Millis
+        self, upload: Upload, kind: Kind, place: Place, base: Version | None, now: Millis
     ) -> Version:
-        version = self._new(upload.file, sha256, len(upload.content), kind, now)
-        return evolve(version, client=upload.client, base=base, place=place)
+        version = self._new(upload.file, upload.sha256, len(upload.content), kind, now)
+        return evolve(version, client=upload.client, base=base.number if base else None, place=place)
 
     # Merging
 
@@ -369,44 +383,55 @@ class Project(ABC):
         """Merge what waits, in the order in which it came, if nobody holds the lock."""
         if not self.has_work(now):
             return
-        for waiting in sorted(self.ledger.waiting.values(), key=lambda version: version.number):
-            self._merge_waiting_one(waiting, now)
+        times: dict[int, Millis] = {}
+        for waiting in tuple(self.ledger.waiting.values()):
+            self._merge_waiting_one(waiting, times, now)
 
-    def _merge_waiting_one(self, waiting: Version, now: Millis) -> None:
+    def _merge_waiting_one(self, waiting: Version, times: dict[int, Millis], now: Millis) -> None:
+        """Merge one upload; `times` has when the newest upload in each head came that was just merged."""
         try:
-            content = self._version_content(waiting)
+            content = self._content(waiting)
         except DamagedVersion:
             content = None
         except OSError as problem:
             self._log.warn(
-                "{file} from {client} cannot be read now, and goes on waiting to be merged in {project}: {problem}",
+                "Version {n} of {file} of {project} cannot be read now, and goes on waiting to be merged: {problem}",
+                n=waiting.number,
                 file=waiting.file.value,
-                client=str(waiting.client),
                 project=str(self._name),
                 problem=problem,
             )
             return
         seen = self._see(waiting.file, now)
         head = self._head_content(waiting.file) if seen else None
-        later = seen is None or waiting.time >= self.ledger.newest[waiting.file].time
+        newest = self.ledger.newest.get(waiting.file) if seen else None
+        head_came = times.get(newest.number, newest.time) if newest else waiting.time
         merged = None
         if content is not None and is_well_formed(waiting.file, content):
-            merged = self._merged(waiting.file, waiting.base, head, content, upload_is_later=later)
+            base = self._find(waiting.base) if waiting.base is not None else None
+            later = waiting.time >= head_came
+            merged = self._merged(waiting.file, base, head, content, upload_is_later=later)
         if merged is None:
-            self._tell_unmergeable(waiting.file, waiting.client)
             self._add(Settled(waiting, merged=False))
-        else:
-            self._advance_merged(waiting, merged, seen, now)
+            self._tell_unmerged(waiting.file, waiting.client, waiting.number, "the head stays as it is")
+            return
+        made = self._advance_merged(waiting, merged, seen, now)
+        times[made.version] = max(waiting.time, head_came)
 
     def _merged(
-        self, file: FileName, base: int | None, head: bytes | None, upload: bytes, *, upload_is_later: bool
+        self,
+        file: FileName,
+        base: Version | None,
+        head: bytes | None,
+        upload: bytes,
+        *,
+        upload_is_later: bool,
     ) -> bytes | None:
         if head is None:
             return upload
-        version = self._find(base) if base is not None else None
         return merge(
             file,
-            self._content_or_none(version) if version else None,
+            self._content_or_none(base) if base else None,
             head,
             upload,
             upload_is_later=upload_is_later,
@@ -420,21 +445,25 @@ class Project(ABC):
         version = evolve(version, client=kept.client, base=kept.base, parents=parents)
         head = self._advance(self._with_next_mtime(version, seen), merged)
         self._log.info(
-            "Merged {parents} of {file} of {project} into version {n}",
-            parents=" and ".join(map(str, parents)),
+            "Merged {kept}, from {client}, into {file} of {project}: version {n}, made of {parents}",
+            kept=kept.number,
+            client=str(kept.client),
             file=kept.file.value,
             project=str(self._name),
             n=head.version,
+            parents=" and ".join(map(str, parents)),
         )
         return head
 
-    def _tell_unmergeable(self, file: FileName, client: ClientId | None) -> None:
+    def _tell_unmerged(self, file: FileName, client: ClientId | None, number: int, so: str) -> None:
         self._log.warn(
-            "{file} of {project} from {client} was not merged: it, or the head, is not what the plugin writes, or the "
-            "merge would be too large. Both are in history",
+            "Version {n} of {file} of {project}, from {client}, was not merged, and {so}: one of them is not what the "
+            "plugin writes, or both are too large together",
+            n=number,
             file=file.value,
-            client=str(client),
             project=str(self._name),
+            client=str(client),
+            so=so,
         )
 
     # History
@@ -444,27 +473,27 @@ class Project(ABC):
         self._see(file, now, taking_in=taking_in)
         return tuple(version for version in reversed(self.versions()) if version.file is file)
 
-    def kept(self, number: int) -> Kept | None:
+    def version(self, number: int) -> VersionContent | None:
         """See `Store`."""
         version = self._find(number)
-        content = self._version_content(version) if version else None
-        return Kept(version, content) if version and content is not None else None
+        content = self._content(version) if version else None
+        return VersionContent(version, content) if version and content is not None else None
 
-    def restore(self, restore: Restore, now: Millis) -> Accepted | Refusal:
+    def restore(self, restore: Restore, now: Millis) -> Accepted | Refusal | None:
         """See `Store`."""
         permit = self.permit(restore.client, restore.token, now)
         if not isinstance(permit, Granted):
             return permit
-        kept = self.kept(restore.version)
-        if kept is None or kept.version.file is not restore.file:
-            raise VersionUnknown
-        old = kept.version
+        found = self.version(restore.version)
+        if found is None or found.version.file is not restore.file:
+            return None
+        old = found.version
         seen = self._surely_seen(restore.file, old.sha256, now)
         if seen and seen.sha256 == old.sha256:
             return Accepted(seen.head)
         version = self._new(restore.file, old.sha256, old.size, Kind.RESTORED, now)
         version = evolve(version, client=restore.client, parents=(old.number,))
-        return Accepted(self._advance(self._with_next_mtime(version, seen), kept.content))
+        return Accepted(self._advance(self._with_next_mtime(version, seen), found.content))
 
     def prunable(self, retention: Retention, now: Millis) -> tuple[Version, ...]:
         """See `Store`."""
@@ -482,6 +511,8 @@ class Project(ABC):
         """See `Store`."""
         versions = self.prunable(retention, now)[:limit]
         self._remove(versions)
+        if len(versions) < limit:
+            self._tidy()
         return versions
 
     def _protected(self, now: Millis) -> set[int]:
@@ -520,6 +551,6 @@ class Project(ABC):
     def _content_or_none(self, version: Version) -> bytes | None:
         """The content of a version; None if it is not to be had, be it a bad disk that keeps it back."""
         try:
-            return self._version_content(version)
+            return self._content(version)
         except (DamagedVersion, OSError):
             return None

@@ -1,11 +1,21 @@
 """Answers before they are sent."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Protocol, runtime_checkable
 
 import msgspec
 from attrs import field, frozen
 from twisted.web.server import Request
+
+
+@runtime_checkable
+class Receipted(Protocol):
+    """A request that tells when its answer has been read."""
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        """Call this when the client has read the answer to its end; not if that cannot be known."""
+        ...
 
 
 @frozen

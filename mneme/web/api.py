@@ -1,5 +1,6 @@
 """The routes. Each handler reads its request, asks the service, and says the outcome in words of the wire."""
 
+from functools import partial
 from io import BytesIO
 
 import msgspec
@@ -34,7 +35,7 @@ from mneme.model import (
 )
 from mneme.service import SyncService
 from mneme.web import wire
-from mneme.web.answers import Answer, prepare, reply
+from mneme.web.answers import Answer, Receipted, prepare, reply
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, version_in
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
@@ -132,14 +133,12 @@ class Api:
     async def _download(
         self, request: Request, project: ProjectId, file: FileName, client: ClientId | None
     ) -> Document | None:
-        """Read a file for a client, and take note when it was sent to the end."""
+        """Read a file for a client, and take note when that has read the answer."""
         served = await self._sync.download(project, file, client)
-        if served and served.reader and (client or is_stock(request)):
-            reader, number = served.reader, served.document.head.version
-            request.notifyFinish().addCallbacks(
-                lambda _: self._sync.confirm(project, reader, file, number, named=client is not None),
-                lambda _: None,
-            )
+        if served and served.reader and (client or is_stock(request)) and isinstance(request, Receipted):
+            named = client is not None
+            number = served.document.head.version
+            request.when_read(partial(self._sync.confirm, project, served.reader, file, number, named=named))
         return served.document if served else None
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])
@@ -180,10 +179,11 @@ class Api:
     async def version(self, request: Request, project: ProjectId, name: str, number: str) -> bytes:
         """Send a version."""
         file = _file(name, FileNotAllowed)
-        kept = await self._sync.kept(project, _number(number))
-        if kept is None or kept.version.file is not file:
+        found = await self._sync.version(project, _whole_number(number) or 0)
+        if found is None or found.version.file is not file:
             raise VersionUnknown
-        return reply(request, wire.Download.of(kept.content, kept.version.mtime, kept.version.number))
+        version = found.version
+        return reply(request, wire.Download.of(found.content, version.mtime, version.number))
 
     @app.route("/projects/<project:project>/files/<segment:name>/restore", methods=["POST"])
     async def restore(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -192,6 +192,8 @@ class Api:
         file = _file(name, UploadNotAllowed)
         restore = Restore(file, version_in(_take_body(request)), client, _token(request))
         match await self._sync.restore(project, restore):
+            case None:
+                raise VersionUnknown
             case Accepted() as accepted:
                 return reply(request, _uploaded(accepted))
             case refusal:
@@ -241,24 +243,24 @@ def _token(request: Request) -> int | None:
     raw = request.getHeader(b"x-lock-token")
     if raw is None:
         return None
-    if not raw.isdigit() or len(raw) > _MAX_DIGITS:
+    token = _whole_number(raw.decode("latin-1"))
+    if token is None:
         raise InvalidToken
-    return int(raw)
+    return token
 
 
 def _limit(request: Request) -> int | None:
     values: list[bytes] = request.args.get(b"limit", [])
     if not values:
         return None
-    if not values[-1].isdigit() or len(values[-1]) > _MAX_DIGITS or int(values[-1]) == 0:
+    limit = _whole_number(values[-1].decode("latin-1"))
+    if not limit:
         raise InvalidLimit
-    return int(values[-1])
+    return limit
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
-        raise VersionUnknown
-    return int(text)
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def _take_content(request: Request) -> bytes:

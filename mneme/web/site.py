@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -92,10 +93,15 @@ class Request(server.Request):
         if not self.channel.unread:
             self._let_go()
         if not self.channel.hold_answer(len(data)):
+            self.channel.forget_receipts()
             data = prepare(self, answer_to(Failure(Busy())))
         super().write(data)
         if not self.channel.unread:
             self._let_go()
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        """See `Receipted`."""
+        self.channel.receipts.append(call)
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
@@ -136,6 +142,12 @@ class Channel(http.HTTPChannel):
         self.refused = False
         self.unread = False
         """Whether the client has yet to read what was sent."""
+        self.receipts: list[Callable[[], None]] = []
+        """What is to be called when the client shows that it has read the answers sent so far.
+
+        It shows that by its next request, or by closing the connection in order: a client that is gone, or has closed
+        with something unread, resets it. That all was handed to the operating system says nothing.
+        """
         self._held = 0
         self._answering = False
         self._deadline: IDelayedCall | None = None
@@ -200,8 +212,10 @@ class Channel(http.HTTPChannel):
         """Bytes are here; the first of a request start its deadline."""
         if self.refused:
             return
-        if self._deadline is None and not self._answering:
-            self._set_deadline(RECEIVE_SECONDS, self._too_slow)
+        if not self._answering:
+            self._give_receipts()
+            if self._deadline is None:
+                self._set_deadline(RECEIVE_SECONDS, self._too_slow)
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
@@ -244,12 +258,28 @@ class Channel(http.HTTPChannel):
         self._answering = False
         super().requestDone(request)
 
+    def loseConnection(self) -> None:
+        """Close the connection; that the client closes its end then says nothing."""
+        self.forget_receipts()
+        super().loseConnection()
+
+    def forget_receipts(self) -> None:
+        """The client will not get the answer."""
+        self.receipts = []
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
+        if reason.check(ConnectionDone) and not self._answering and not self.unread:
+            self._give_receipts()
         self._clear_deadline()
         self.let_go()
         super().connectionLost(reason)
         self.site.forget(self)
+
+    def _give_receipts(self) -> None:
+        receipts, self.receipts = self.receipts, []
+        for receipt in receipts:
+            receipt()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         too_much = (

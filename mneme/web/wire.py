@@ -87,7 +87,7 @@ class Download(msgspec.Struct, frozen=True):
 
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """`PUT …/files/:name` and `POST …/restore`; `merged` where the head is not what was uploaded, but holds it."""
+    """`PUT …/files/:name` and `POST …/restore`; `merged` where the head is another than what was uploaded."""
 
     mtime: str
     version: int
@@ -128,15 +128,30 @@ class VersionList(msgspec.Struct, frozen=True):
     versions: list[WireVersion]
 
 
+class WaitingUpload(msgspec.Struct, frozen=True, rename="camel"):
+    """An upload that waits to be merged: the version that it was kept as, of which file, when, and from whom."""
+
+    version: int
+    file: str
+    mtime: str
+    client_id: str | None
+
+    @classmethod
+    def of(cls, version: Version) -> "WaitingUpload":
+        """The version in words of the wire."""
+        client = version.client.value if version.client else None
+        return cls(version.number, version.file.value, times.to_text(version.mtime), client)
+
+
 class WireProject(msgspec.Struct, frozen=True):
-    """A project in a list: `size` of all its heads, `mtime` of the newest, `waiting` uploads."""
+    """A project in a list: `size` of all its heads, `mtime` of the newest, uploads that are `waiting`."""
 
     id: str
     files: list[WireHead]
     size: int
     mtime: str | None
     lock: WireLock | None
-    waiting: int
+    waiting: list[WaitingUpload]
 
     @classmethod
     def of(cls, overview: Overview) -> "WireProject":
@@ -148,7 +163,7 @@ class WireProject(msgspec.Struct, frozen=True):
             size=sum(head.size for head in overview.heads),
             mtime=times.to_text(max(mtimes)) if mtimes else None,
             lock=WireLock.of(overview.lock) if overview.lock else None,
-            waiting=overview.waiting,
+            waiting=[WaitingUpload.of(version) for version in overview.waiting],
         )
 
 

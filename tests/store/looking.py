@@ -40,7 +40,7 @@ class Seen:
 
 def content_of(store: Store, project: ProjectId, number: int) -> bytes | None:
     """The content of a version, None if there is no such version."""
-    kept = store.kept(project, number)
+    kept = store.version(project, number)
     return kept.content if kept else None
 
 

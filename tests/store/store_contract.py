@@ -23,7 +23,6 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
-    Kept,
     Kind,
     Lock,
     Merging,
@@ -38,6 +37,7 @@ from mneme.model import (
     Restore,
     StaleToken,
     Upload,
+    VersionContent,
     digest,
 )
 from mneme.retention import Retention
@@ -128,7 +128,7 @@ def waiting(store: Store, now: Millis = NOW) -> int:
     """How many uploads of `ALPHA` wait to be merged."""
     overview = store.overview(ALPHA, now)
     assert overview
-    return overview.waiting
+    return len(overview.waiting)
 
 
 def fetch(store: Store, client: ClientId) -> None:
@@ -169,7 +169,7 @@ class StoreContract:
         assert store.download(project, LOG, ANA, NOW) is None
         store.confirm(project, ANA, LOG, 1, NOW, named=True)
         assert store.history(project, LOG, NOW) == ()
-        assert store.kept(project, 1) is None
+        assert store.version(project, 1) is None
         assert store.overview(project, NOW) is None
         assert store.restore(project, Restore(LOG, 1, ANA), NOW) == NotLocked()
         assert store.extend(project, ANA, NOW, TTL) == NotLocked()
@@ -447,7 +447,7 @@ class StoreContract:
         assert lock
         assert held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), after(5)) == Rescued(HeldBy(lock), 2)
         assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)) == before
-        kept = held.kept(ALPHA, 2)
+        kept = held.version(ALPHA, 2)
         assert kept
         assert kept.content == ONE + TWO
         assert (kept.version.client, kept.version.kind, kept.version.place) == (
@@ -612,7 +612,7 @@ class StoreContract:
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         held.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
         lock = lock_of(held.acquire(ALPHA, EVE, EXPIRY, TTL))
-        assert held.kept(ALPHA, 3)
+        assert held.version(ALPHA, 3)
         assert content(held, now=EXPIRY) == ONE + TWO
         held.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), EXPIRY)
         held.release(ALPHA, EVE, EXPIRY)
@@ -704,7 +704,7 @@ class StoreContract:
         held.merging = Merging()
         assert [head.version for head in held.heads(ALPHA, NOW)] == [1]
         assert [content_of(held, ALPHA, one) for one in (number, free)] == [TWO, THREE]
-        assert [v.place for v in held.versions(ALPHA)] == [Place.HEAD, Place.KEPT, Place.KEPT]
+        assert [v.place for v in held.versions(ALPHA)] == [Place.HEAD, Place.BESIDE, Place.BESIDE]
 
     def test_what_waited_when_merging_was_turned_off_is_merged_when_it_is_on_again(self, held: Store) -> None:
         """It is not forgotten."""
@@ -988,16 +988,18 @@ class StoreContract:
         """Heads, former heads and what waits alike."""
         moved.upload(ALPHA, Upload(LOG, FOUR, BEN), NOW)
         for version, wanted in zip(moved.versions(ALPHA), (ONE, ONE + TWO, FOUR), strict=True):
-            assert moved.kept(ALPHA, version.number) == Kept(version, wanted)
+            assert moved.version(ALPHA, version.number) == VersionContent(version, wanted)
 
     def test_a_project_is_told_at_a_glance(self, moved: Store) -> None:
-        """Its files, its lock while it is held, and how many uploads wait."""
+        """Its files, its lock while it is held, and the uploads that wait."""
         moved.upload(ALPHA, Upload(LOG, FOUR, BEN), NOW)
         moved.upload(ALPHA, Upload(ENTITIES, b"{}", EVE), NOW)
         heads, lock = moved.heads(ALPHA, NOW), moved.lock(ALPHA, NOW)
         assert lock
-        assert moved.overview(ALPHA, NOW) == Overview(ALPHA, heads, lock, 2)
-        assert moved.overview(ALPHA, EXPIRY) == Overview(ALPHA, moved.heads(ALPHA, EXPIRY), None, 0)
+        waits = moved.versions(ALPHA)[-2:]
+        assert [one.client for one in waits] == [BEN, EVE]
+        assert moved.overview(ALPHA, NOW) == Overview(ALPHA, heads, lock, waits)
+        assert moved.overview(ALPHA, EXPIRY) == Overview(ALPHA, moved.heads(ALPHA, EXPIRY), None, ())
 
     # Restoring
 

@@ -388,7 +388,7 @@ class Trial:
         assert isinstance(outcome, Granted)
         overview = store.overview(project, LATER)
         assert overview
-        assert overview.waiting == 0
+        assert overview.waiting == ()
         given = [lock.token for lock in (self.before.lock, found.lock) if lock]
         assert outcome.lock.token > max((*found.tokens, *given), default=0)
         for file in (FileName.LOG, FileName.ENTITIES):

@@ -723,7 +723,7 @@ class TestHandEdits:
         assert self.edited(store)[0] == ONE + THREE
         overview = store.overview(ALPHA, NOW)
         assert overview
-        assert overview.waiting == 0
+        assert overview.waiting == ()
 
     def test_an_upload_of_what_the_edit_says_is_no_new_version(self, store: DiskStore, alpha: Path) -> None:
         """The edit is taken in, and the upload is identical to it."""

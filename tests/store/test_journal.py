@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def version(number: int, file: FileName = FileName.LOG, client: ClientId | None 
     kind = Kind.UPLOAD if client else Kind.FOUND
     now = Millis(NOW + number)
     return Version(number, file, digest(content), len(content), now, now, client, kind, None)
+
+
+def compact(journal: Journal, pruned: AbstractSet[int] = frozenset()) -> None:
+    """Write a journal anew, without these versions."""
+    journal.compact({one.number for one in journal.read_versions()} - pruned)
 
 
 @pytest.fixture
@@ -319,7 +325,7 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
         case "rescued":
             return evolve(new, kind=Kind.RESCUED, place=Place.WAITING)
         case "kept":
-            return evolve(new, kind=Kind.RESCUED, place=Place.KEPT)
+            return evolve(new, kind=Kind.RESCUED, place=Place.BESIDE)
         case "found":
             return evolve(new, kind=Kind.FOUND, client=None)
         case "lock":
@@ -347,13 +353,13 @@ def test_a_compacted_journal_comes_to_the_same(tmp_path: Path, entries: list[Ent
     for entry in entries:
         journal.add(entry)
     before, versions = state(journal.ledger), journal.read_versions()
-    journal.compact(set())
+    compact(journal)
     assert journal.is_current()
     assert (state(journal.ledger), journal.read_versions()) == (before, versions)
     again = Journal(path)
     assert (state(again.ledger), again.read_versions()) == (before, versions)
     lines = sorted(path.read_bytes().splitlines())
-    again.compact(set())
+    compact(again)
     assert sorted(path.read_bytes().splitlines()) == lines
 
 
@@ -369,7 +375,7 @@ def test_a_journal_goes_on_as_if_it_had_not_been_compacted(
     for entry in entries[:number]:
         journal.add(entry)
         plain.take(entry)
-    journal.compact(set())
+    compact(journal)
     for entry in entries[number:]:
         journal.add(entry)
         plain.take(entry)
@@ -397,7 +403,7 @@ def test_a_compacted_journal_lacks_what_was_pruned_and_nothing_else(
     needed |= {one.number for one in journal.ledger.waiting.values()}
     needed |= {one.number for _, _, base in journal.ledger.bases() for one in base.known}
     pruned = chosen - needed
-    journal.compact(pruned)
+    compact(journal, pruned)
     left = [one for one in versions if one.number not in pruned]
     for opened in (journal, Journal(path)):
         assert list(opened.read_versions()) == left
@@ -421,7 +427,7 @@ def test_what_waits_is_the_base_once_it_is_merged_although_the_journal_was_compa
     journal = Journal(path)
     journal.add(version(1))
     journal.add(WAITS)
-    journal.compact(set())
+    compact(journal)
     journal.add(end)
     assert journal.ledger.base(ANA, FileName.LOG) == Base(WAITS)
 
@@ -433,7 +439,7 @@ def test_what_may_be_the_base_may_be_it_after_compacting(path: Path) -> None:
         journal.add(entry)
     before = journal.ledger.base(ANA, FileName.LOG)
     assert before == Base(None, (NEWER, WAITS))
-    journal.compact(set())
+    compact(journal)
     assert journal.ledger.base(ANA, FileName.LOG) == before
 
 
@@ -446,7 +452,7 @@ def test_compacting_leaves_out_what_says_nothing_more(path: Path) -> None:
         journal.jot(Listed(1, Millis(NOW + number)))
         journal.jot(BaseKnown(BEN, FileName.LOG, Base(version(1)), Millis(NOW + number)))
     before = state(journal.ledger)
-    journal.compact(set())
+    compact(journal)
     assert len(path.read_bytes().splitlines()) <= 5
     assert state(Journal(path).ledger) == before
 
@@ -457,21 +463,34 @@ def test_a_journal_wants_to_be_compacted_when_it_is_full_of_what_says_nothing(
     """Versions do not count, however many; once it is compacted it is content, also when it is opened anew."""
     monkeypatch.setattr(journals, "COMPACT_AFTER", 5)
     journal = Journal(path)
-    for number in range(1, 21):
+    there = range(1, 21)
+    for number in there:
         journal.add(version(number))
     for number in range(1, 6):
         journal.jot(Listed(1, Millis(NOW + number)))
-        assert not journal.wants_compaction
+        assert not journal.wants_compaction(there)
     journal.jot(Listed(1, Millis(NOW + 6)))
-    assert [one.wants_compaction for one in (journal, Journal(path))] == [True, True]
-    journal.compact(set())
-    assert [one.wants_compaction for one in (journal, Journal(path))] == [False, False]
+    assert [one.wants_compaction(there) for one in (journal, Journal(path))] == [True, True]
+    compact(journal)
+    assert [one.wants_compaction(there) for one in (journal, Journal(path))] == [False, False]
+
+
+def test_a_journal_wants_to_be_compacted_when_it_tells_of_versions_that_are_no_more(path: Path) -> None:
+    """One of them is enough."""
+    journal = Journal(path)
+    for number in (1, 2, 3):
+        journal.add(version(number))
+    assert not journal.wants_compaction({1, 2, 3})
+    assert journal.wants_compaction({2, 3})
+    journal.compact({2, 3})
+    assert [one.number for one in journal.read_versions()] == [2, 3]
+    assert not journal.wants_compaction({2, 3})
 
 
 def test_compacting_what_is_not_there_makes_no_trouble(path: Path) -> None:
     """The journal was never written."""
     journal = Journal(path)
-    journal.compact(set())
+    compact(journal)
     journal.add(version(1))
     assert Journal(path).read_versions() == (version(1),)
 
@@ -484,7 +503,7 @@ def test_compacting_keeps_what_it_cannot_read(path: Path, written: Journal, line
     journal = Journal(path)
     before = state(journal.ledger)
     for _ in range(2):
-        journal.compact(set())
+        compact(journal)
         assert path.read_bytes().split(b"\n").count(line) >= 1
         after = state(Journal(path).ledger)
         assert Journal(path).ledger.last_token >= journal.ledger.last_token >= 5
@@ -497,7 +516,7 @@ def test_the_line_of_a_later_server_is_kept(path: Path, written: Journal) -> Non
     """Who goes back to an older one and forth again finds it."""
     line = b'{"entry":"label","version":1,"text":"before the move"}'
     path.write_bytes(line + b"\n" + path.read_bytes())
-    Journal(path).compact({1})
+    compact(Journal(path), {1})
     assert line in path.read_bytes().splitlines()
 
 
@@ -531,14 +550,14 @@ def test_a_kill_while_compacting_leaves_the_old_journal_or_the_new(path: Path, f
     full(path)
     before = path.read_bytes()
     with faults.failing() as clean:
-        Journal(path).compact({3})
+        compact(Journal(path), {3})
     after = path.read_bytes()
     assert before != after
     found = set()
     for at in KILL.places(clean):
         path.write_bytes(before)
         with faults.failing(at, KILL), pytest.raises(Killed):
-            Journal(path).compact({3})
+            compact(Journal(path), {3})
         found.add(path.read_bytes())
         versions = [one.number for one in Journal(path).read_versions()]
         assert versions in ([1, 2, 3, 4, 5], [1, 2, 4, 5])
@@ -553,12 +572,12 @@ def test_compacting_that_fails_leaves_all_as_it_was_or_is_done(
     full(path)
     before = path.read_bytes()
     with faults.failing() as clean:
-        Journal(path).compact({3})
+        compact(Journal(path), {3})
     after = path.read_bytes()
     for at in fault.places(clean):
         path.write_bytes(before)
         with faults.failing(at, fault), suppress(OSError):
-            Journal(path).compact({3})
+            compact(Journal(path), {3})
             assert path.read_bytes() == after
         assert path.read_bytes() in (before, after)
         again = Journal(path)

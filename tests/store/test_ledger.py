@@ -19,7 +19,7 @@ from mneme.store.ledger import (
 from tests.store.looking import ANA, BEN, EVE, NOW
 
 LOG, ENTITIES = FileName.LOG, FileName.ENTITIES
-HEAD, WAITING, KEPT = Place.HEAD, Place.WAITING, Place.KEPT
+HEAD, WAITING, KEPT = Place.HEAD, Place.WAITING, Place.BESIDE
 
 
 def version(
@@ -174,21 +174,23 @@ class TestBases:
         assert base.known == (one, two, three)
         assert [base.is_surely(number) for number in (1, 2, 3)] == [False] * 3
 
-    def test_of_too_many_candidates_the_newest_stay(self) -> None:
-        """What is known for sure stays besides."""
+    def test_of_too_many_candidates_the_oldest_stay(self) -> None:
+        """What is known for sure stays besides: an older base removes nothing that a newer one would keep."""
         sure, *others = (version(number, client=BEN) for number in range(1, MAX_CANDIDATES + 3))
         base = Base(sure)
         for one in others:
             base = base.with_candidate(one)
-        assert base == Base(sure, tuple(others[1:]))
+        assert base == Base(sure, tuple(others[:-1]))
 
     def test_a_base_is_told_as_far_as_it_can_be_one_of_these(self) -> None:
-        """What was pruned is no base any more."""
+        """What was pruned is no base any more, and neither is what is newer: it would be believed too easily."""
         one, two, three = version(1), version(2), version(3)
-        base = Base(one, (two, three))
+        base = Base(one, (two, three), frozenset({2, 3}))
         assert base.among({1, 2, 3}) == base
-        assert base.among({1, 3}) == Base(one, (three,))
-        assert base.among({2}) == Base(None, (two,))
+        assert base.among({1, 2}) == Base(one, (two,), frozenset({2}))
+        assert base.among({1, 3}) == Base(one)
+        assert base.among({2, 3}) == Base()
+        assert Base(None, (two, three)).among({2}) == Base(None, (two,))
         assert base.among(set()) == Base()
         assert Base(None, (two,)).known == (two,)
 
@@ -201,13 +203,21 @@ class TestWaiting:
         ledger = of(rescued(1), rescued(2), rescued(3, BEN), rescued(4, ANA, ENTITIES))
         assert sorted(one.number for one in ledger.waiting.values()) == [2, 3, 4]
         assert ledger.unmerged == {1, 2, 3, 4}
-        assert ledger.number_waiting(1) is None
-        assert ledger.number_waiting(2) == rescued(2)
+        assert ledger.waiting.get(1) is None
+        assert ledger.waiting.get(2) == rescued(2)
 
     def test_what_was_kept_and_no_more_does_not_wait(self) -> None:
         """It was never part of a head either, unless it was an upload that added nothing."""
         ledger = of(version(1, Kind.RESCUED, KEPT), version(2, Kind.UPLOAD, KEPT))
         assert (ledger.waiting, ledger.unmerged) == ({}, {1})
+
+    def test_what_its_client_was_sent_something_after_keeps_its_place(self) -> None:
+        """The next upload is made from that, and need not hold what waits."""
+        theirs = version(1, client=BEN)
+        ledger = of(theirs, rescued(2), has(ANA, Base(theirs)), rescued(3), rescued(4))
+        assert list(ledger.waiting) == [2, 4]
+        assert ledger.waiting_of(ANA, LOG) == rescued(4)
+        assert list(of(theirs, rescued(2), has(ANA, Base(theirs)), version(3)).waiting) == [2]
 
     def test_an_upload_of_the_same_client_takes_its_place(self) -> None:
         """And no other's."""
@@ -255,12 +265,12 @@ class TestWaiting:
         uploads = [rescued(n, ClientId(f"client-{n}")) for n in range(1, MAX_WAITING + 2)]
         ledger = of(*uploads)
         assert len(ledger.waiting) == MAX_WAITING
-        assert ledger.number_waiting(1) is None
+        assert ledger.waiting.get(1) is None
         assert 1 in ledger.unmerged
 
     def test_the_oldest_is_who_uploaded_first_and_not_who_came_first(self) -> None:
         """A client that has sent something newer does not wait longest."""
         uploads = [rescued(n, ClientId(f"client-{n}")) for n in range(1, MAX_WAITING + 1)]
         ledger = of(*uploads, rescued(100, ClientId("client-1")), rescued(101, EVE))
-        assert ledger.number_waiting(100)
-        assert ledger.number_waiting(2) is None
+        assert ledger.waiting.get(100)
+        assert ledger.waiting.get(2) is None

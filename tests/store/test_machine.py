@@ -125,7 +125,7 @@ class ProjectState:
     ) -> int:
         """Keep a version; it is the head if it has an mtime of its own."""
         self.last_number = number = self.last_number + 1
-        place = Place.KEPT if mtime is None else Place.HEAD
+        place = Place.BESIDE if mtime is None else Place.HEAD
         told = time if mtime is None else mtime
         self.versions.append(
             Version(number, file, digest(content), len(content), time, told, by, kind, base, parents, place)
@@ -408,7 +408,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Look at a project."""
         state = self.touch(project)
         heads = tuple(head for file in FileName if (head := state.look(file, self.now)))
-        wanted = Overview(project, heads, state.held(self.now), 0) if state.exists else None
+        wanted = Overview(project, heads, state.held(self.now), ()) if state.exists else None
         assert self.store.overview(project, self.now) == wanted
 
     @rule(project=projects)

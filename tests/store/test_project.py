@@ -25,7 +25,7 @@ def opened(directory: Path) -> DiskProject:
 
 def content(project: DiskProject, number: int) -> bytes | None:
     """The content of a version, None if there is no such version."""
-    kept = project.kept(number)
+    kept = project.version(number)
     return kept.content if kept else None
 
 

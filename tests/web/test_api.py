@@ -81,6 +81,13 @@ def test_a_method_that_a_place_lacks_is_answered_with_those_it_has(method: str, 
     assert method not in (reply.header("Allow") or "").split(", ")
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_options_are_answered_everywhere(place: str) -> None:
+    """204, with nothing asked of whoever asks."""
+    reply = Stub(keys=["alpha-key-0123456789"]).ask("OPTIONS", f"/projects/demo/{place}")
+    assert (reply.status, reply.body) == (204, b"")
+
+
 @pytest.mark.parametrize("path", ["/health", "/projects/demo/lock", "/projects/demo/files", "/nowhere"])
 def test_head_is_answered_like_get_without_the_body(path: str) -> None:
     """With the length that the body would have."""

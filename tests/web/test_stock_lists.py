@@ -196,6 +196,15 @@ def test_a_lock_that_is_gone_has_no_pull() -> None:
     assert listed(server) == EPOCH
 
 
+@pytest.mark.parametrize(("seconds", "mtime"), [(60, TRUE), (60.001, EPOCH)])
+def test_a_list_that_comes_long_after_an_acquire_is_no_pulls(seconds: float, mtime: str) -> None:
+    """The process that acquired has died by then, or given up, and the next list is a push's."""
+    server = with_a_file()
+    acquire(server)
+    server.clock.advance(seconds)
+    assert listed(server) == mtime
+
+
 def test_an_acquire_of_another_project_has_no_pull_of_this_one() -> None:
     """Locks are by project."""
     server = with_a_file()
