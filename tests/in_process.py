@@ -1,6 +1,7 @@
 """The whole server in this process, on a fake clock and a real directory, spoken to in bytes and without sockets.
 
-Everything but the reactor, the threads and the sockets is what `twistd mneme` runs. What is sent is received at once,
+All of it but the reactor, the threads and the sockets is what `twistd mneme` runs; the pruner makes its round when the
+test says so. What is sent is received at once,
 and answered before `sendall` returns. Time stands still but for what a request takes (`REQUEST_SECONDS`) and for what
 the test lets pass. The server can be stopped and started, or killed, at any moment between two requests.
 """
@@ -25,7 +26,9 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 
 from mneme.model import Merging, Millis
+from mneme.pruner import Pruner
 from mneme.reaper import Reaper
+from mneme.retention import Retention
 from mneme.service import SyncService
 from mneme.store.disk import DiskStore
 from mneme.web.auth import Keys
@@ -93,6 +96,12 @@ class InProcess:
             if self._life:
                 self._life.clock.advance(self._now - self._life.clock.seconds())
 
+    def be_off(self, seconds: float) -> None:
+        """Stop, and start again after so long."""
+        self.stop()
+        self._now += seconds
+        self.start()
+
     # Coming and going.
 
     def start(self) -> None:
@@ -129,6 +138,12 @@ class InProcess:
             yield
         finally:
             self._reachable = True
+
+    def prune(self, retention: Retention) -> None:
+        """Let the pruner make a round."""
+        life = self._running()
+        with self._watched():
+            life.prune(retention)
 
     # Requests.
 
@@ -226,6 +241,14 @@ class _Life:
         if self._reaps:
             self._end(self._reaper.stopService())
         self._end(self._sync.stopService())
+
+    def prune(self, retention: Retention) -> None:
+        """Make one round of pruning."""
+        self._sync.retention = retention
+        pruner = Pruner(self.clock, self._sync)
+        pruner.startService()
+        self._end(pruner._prune())
+        self._end(pruner.stopService())
 
     def _end(self, coroutine: Any) -> None:
         ended: list[object] = []

@@ -14,6 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from mneme.model import Millis
+from mneme.retention import Retention
 from tests.in_process import InProcess
 from tests.stock_client import Answer, Machine, NoAnswer
 
@@ -21,6 +23,8 @@ PROJECT, LOG = "demo", "log.jsonl"
 OFFSETS = {"laptop": +20.0, "desktop": -20.0, "server": 0.0}
 """By how many seconds each machine's clock is ahead: less than what passes between two steps of theirs."""
 STEP = 60.0
+
+KEEP_NOTHING = Retention(keep_all=Millis(0), keep_daily=Millis(0), keep_weekly=Millis(0), max_bytes=0)
 
 machines = st.sampled_from(sorted(OFFSETS))
 INTERRUPTIONS: dict[str, Callable[[InProcess], None]] = {
@@ -114,12 +118,9 @@ class Schedules(RuleBasedStateMachine):
         """Each with the time that the machine's clock tells."""
         mind = self.minds[name]
         for _ in range(count):
-            self.number += 1
-            content = f"{name} {self.number}"
-            moment = datetime.fromtimestamp(mind.machine.now(), UTC).isoformat(timespec="milliseconds")
-            entry = {"ts": moment, "type": "note", "content": content}
-            mind.machine.append(PROJECT, LOG, json.dumps(entry).encode() + b"\n")
-            mind.unsent.add(content)
+            line = self.line(name, mind.machine.now())
+            mind.machine.append(PROJECT, LOG, line)
+            mind.unsent |= contents(line)
         self.later()
 
     @rule(name=machines, share=st.floats(0, 1))
@@ -138,6 +139,22 @@ class Schedules(RuleBasedStateMachine):
     def somebody_looks(self) -> None:
         """At the log, with curl: whoever holds the lock has not read it."""
         self.server.ask("GET", f"/projects/{PROJECT}/files/{LOG}")
+
+    @rule()
+    def somebody_edits(self) -> None:
+        """A line is appended to the log on the server, in place: its last version is spoiled by that."""
+        for head in self.server.directory.glob(f"projects/{PROJECT}/{LOG}"):
+            line = self.line("server", self.server.now())
+            head.write_bytes(head.read_bytes() + line)
+            self.server.ask("GET", f"/projects/{PROJECT}/files")
+            self.sent |= contents(line)
+        self.later()
+
+    @rule(days=st.sampled_from([0, 1, 20, 40]))
+    def history_is_pruned(self, days: int) -> None:
+        """Of all that it need not keep, after some days in which the server was off."""
+        self.server.be_off(days * 24 * 3600.0)
+        self.server.prune(KEEP_NOTHING)
 
     @rule(steps=st.integers(1, 25))
     def time_passes(self, steps: int) -> None:
@@ -161,6 +178,13 @@ class Schedules(RuleBasedStateMachine):
             self.later()
             mind.machine.push(PROJECT)
 
+    def line(self, who: str, now: float) -> bytes:
+        """A line of a log that nobody has written before."""
+        self.number += 1
+        moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        entry = {"ts": moment, "type": "note", "content": f"{who} {self.number}"}
+        return json.dumps(entry).encode() + b"\n"
+
     def later(self) -> None:
         """Let time pass."""
         self.server.let_pass(STEP)
@@ -183,4 +207,4 @@ class Schedules(RuleBasedStateMachine):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestSchedules.settings = settings(max_examples=25, stateful_step_count=200, deadline=None)

@@ -36,7 +36,7 @@ def nearest(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> i
     for index, candidate in enumerate(candidates):
         items = _items(file, candidate.content)
         added = items - older
-        if added and not candidate.received and not any(map(_is_sign, added & ours)):
+        if added and not candidate.received and items != ours and not any(map(_is_sign, added & ours)):
             continue
         older |= items
         distance = len(items ^ ours)

@@ -159,14 +159,6 @@ class TestBases:
         assert ledger.base(ANA, LOG) == Base(None, (two,))
         assert list(ledger.bases()) == [(BEN, LOG, Base(three)), (ANA, LOG, Base(None, (two,)))]
 
-    def test_a_base_is_what_is_left_of_it(self) -> None:
-        """Of some versions only."""
-        one, two, three = (version(number) for number in (1, 2, 3))
-        base = Base(one, (two, three))
-        assert base.among({1, 3}) == Base(one, (three,))
-        assert base.among({2}) == Base(None, (two,))
-        assert base.among(set()) == Base()
-
     def test_candidates_are_told_once_and_in_order(self) -> None:
         """And take nothing away."""
         one, two, three = (version(number, client=BEN) for number in (1, 2, 3))

@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mneme.errors import DamagedVersion, VersionUnknown
+from mneme.errors import DamagedVersion
 from mneme.model import (
     Accepted,
     ClientId,
@@ -339,11 +339,10 @@ class StoreMachine(RuleBasedStateMachine):
         token = None if older is None else (held.token if held else 1) - older
         try:
             outcome = self.store.restore(project, Restore(file, number, client, token), self.now)
-        except (VersionUnknown, DamagedVersion):
+        except DamagedVersion:
             assert held
             assert held.client == client
-            known = [v for v in state.versions if v.number == number and v.file is file]
-            assert not known or not state.undamaged(number)
+            assert not state.undamaged(number)
             return
         if held is None:
             assert outcome == NotLocked()
@@ -351,6 +350,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome == StaleToken(held)
         elif held.client != client:
             assert outcome == HeldBy(held)
+        elif not [v for v in state.versions if v.number == number and v.file is file]:
+            assert outcome is None
         else:
             assert state.undamaged(number)
             content, head = state.accepted[number], state.look(file, self.now)
@@ -394,6 +395,9 @@ class StoreMachine(RuleBasedStateMachine):
         state = self.touch(project)
         needed = {state.last_number, *state.bases.values()}
         needed |= {newest.number for file in FILES if (newest := state.newest(file))}
+        needed |= {
+            v.number for v in state.versions if v.mtime == state.latest.get(v.file) and v.place is Place.HEAD
+        }
         going = tuple(v for v in state.versions if v.number not in needed and v.time <= self.now)
         assert self.store.prunable(project, NONE_BY_AGE, self.now) == Pruned(project, going)
         assert self.store.prune(project, NONE_BY_AGE, self.now, limit) == Pruned(project, going[:limit])

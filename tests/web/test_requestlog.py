@@ -52,7 +52,7 @@ def test_a_refused_upload_that_was_kept_leaves_the_line_of_a_refused_one() -> No
     with capturedLogs() as logged:
         stub.upload("laptop")
     kept, refused = (formatEvent(event) or "" for event in logged)
-    assert kept == "Kept log.jsonl of demo from laptop, refused for its lock, as version 1"
+    assert kept == "Kept log.jsonl of demo from laptop, which does not hold the lock, as version 1"
     assert refused.startswith("127.0.0.1 laptop PUT demo files/log.jsonl 403 ")
 
 

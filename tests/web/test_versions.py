@@ -331,9 +331,6 @@ def test_a_version_that_was_edited_in_place_is_gone_and_the_answer_says_why(
     assert [one["version"] for one in on_disk.versions()] == [3, 2, 1]
 
 
-@pytest.mark.xfail(
-    reason="DamagedVersion is raised with the path on the server, and 410 is not a logged fault"
-)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_answer_about_a_damaged_version_keeps_the_paths_of_the_server_to_itself(
     on_disk: Stub, tmp_path: Path, method: str
