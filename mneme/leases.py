@@ -4,10 +4,19 @@ from attrs import evolve
 
 from mneme.model import ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
 
+_CLOCK_SET_BACK = Millis(60 * 60 * 1000)
+"""By how much a clock may have been set back since a lock was acquired: by more, and it was wrong then."""
+
 
 def current(lock: Lock | None, now: Millis) -> Lock | None:
-    """The lock that counts at `now`: an expired one is none, from its very millisecond on."""
-    return lock if lock and now < lock.expires_at else None
+    """The lock that counts at `now`: an expired one is none, from its very millisecond on.
+
+    Neither is one that was acquired in a time to come, which would keep everybody out until then.
+    """
+    if lock is None or now >= lock.expires_at:
+        return None
+    to_come = lock.last_acquired_at is not None and lock.last_acquired_at > now + _CLOCK_SET_BACK
+    return None if to_come else lock
 
 
 def acquire(

@@ -199,7 +199,7 @@ class Restore:
 class Merging:
     """Whether uploads are merged with heads that their clients did not know, and how large a merged file may be.
 
-    `max_bytes` is the size of the body that a stock client would upload it with.
+    `max_bytes` is the size of the answer with which a stock client would download it.
     """
 
     enabled: bool = True

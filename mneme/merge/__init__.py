@@ -25,9 +25,9 @@ def merge(
 ) -> bytes | None:
     """What both sides made of their base.
 
-    It is one of the sides, byte for byte, if the other has nothing to add. None when head or upload is not of the form
-    of its file, or when the body of a stock upload of the result would be larger than `max_bytes`. A log loses its
-    oldest lines rather, and is None only when not one fits.
+    It is one of the sides, byte for byte, if the other has nothing to add. None when both are changed and one is not of
+    the form of its file, or too large to be merged, or when the answer to a download of the result would be larger than
+    `max_bytes`. A log loses its oldest lines rather, and is None only when not one fits.
 
     `upload_is_later` decides where both changed the same, unless the contents themselves say which of them is later.
     """
@@ -36,8 +36,10 @@ def merge(
     if head == base:
         return upload
     if file is FileName.LOG:
-        both_are = is_log(head) and is_log(upload)
-        return merge_logs(base, head, upload, max_bytes) if both_are else None
+        if not (is_log(head) and is_log(upload)):
+            return None
+        before = base if base is not None and is_log(base) else None
+        return merge_logs(before, head, upload, max_bytes)
     try:
         merged = _merged(file, base, head, upload, upload_is_later)
     except RecursionError:

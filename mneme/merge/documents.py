@@ -8,6 +8,7 @@ from attrs import frozen
 from msgspec import UNSET
 
 from mneme.merge import entities, remembered, summary
+from mneme.merge.bounds import MAX_DOCUMENT
 from mneme.merge.halves import hidden, shown
 from mneme.merge.sides import JSON, Rule, Sides, one_sided, same_items
 from mneme.merge.stamps import wins
@@ -35,7 +36,9 @@ def is_document(file: FileName) -> bool:
 
 
 def parsed(file: FileName, content: bytes) -> Document | None:
-    """The document in a content; None if it is not of the form of its file."""
+    """The document in a content; None if it is not of the form of its file, or too large to be merged."""
+    if len(content) > MAX_DOCUMENT:
+        return None
     try:
         value: Document = msgspec.json.decode(hidden(content))
         msgspec.convert(value, _DOCUMENTS[file].form)

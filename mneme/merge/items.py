@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from mneme.merge.bounds import has_few_lines
 from mneme.merge.documents import Document, is_document, parsed
 from mneme.merge.log import lines
 from mneme.merge.sides import JSON, canonical
@@ -28,21 +29,35 @@ def nearest(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> i
 
     It is the one that differs from the upload in the fewest items, the older one of two such. One that was perhaps not
     received does not count if it has items which no older one that counts has, and the upload none of those: there is
-    no sign that its client has ever seen it. What says little, an empty line or a single value, is no sign.
+    no sign that its client has ever seen it. What says little, an empty line or a single value, is no sign; and where
+    there is nothing older, only the last item is one, for the others may be older than the candidate.
     """
-    ours = _items(file, upload)
+    its = _items(file, upload)
+    if its is None:
+        return None
+    ours = frozenset(its)
     older: _Items = frozenset()
     best, shortest = None, None
     for index, candidate in enumerate(candidates):
-        items = _items(file, candidate.content)
-        added = items - older
-        if added and not candidate.received and items != ours and not any(map(_is_sign, added & ours)):
+        listed = _items(file, candidate.content)
+        if listed is None:
+            # What is newer could not be judged without it.
+            break
+        items = frozenset(listed)
+        if not candidate.received and items != ours and not _was_seen(listed, older, ours):
             continue
         older |= items
         distance = len(items ^ ours)
         if shortest is None or distance < shortest:
             best, shortest = index, distance
     return best
+
+
+def _was_seen(listed: Sequence[Hashable], older: _Items, ours: _Items) -> bool:
+    """Whether an upload shows that its client has seen what was new in a candidate, if there was anything."""
+    added = [item for item in listed if item not in older]
+    signs = [item for item in added if _is_sign(item)]
+    return not added or any(item in ours for item in (signs if older else signs[-1:]))
 
 
 def _is_sign(item: Hashable) -> bool:
@@ -56,19 +71,22 @@ def _is_sign(item: Hashable) -> bool:
             return False
 
 
-def _items(file: FileName, content: bytes) -> _Items:
-    """What a content is made of: the items of its document, or else its lines."""
+def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
+    """What a content is made of: the items of its document, or else its lines; None if that is too much to look at."""
     # What could just be read can be nested too deep to be looked into.
     with suppress(RecursionError):
         document = parsed(file, content) if is_document(file) else None
         if document is not None:
-            return frozenset(_flat(document))
-    return frozenset(lines(content))
+            return list(_flat(document))
+    return lines(content) if has_few_lines(content) else None
 
 
 def _flat(document: Document) -> Iterator[Hashable]:
     """The items of arrays and of objects, down to those of the objects and arrays in the document."""
-    for path, value in _entries(document):
+    if isinstance(document, list):
+        yield from (("", "", canonical(item)) for item in document)
+        return
+    for path, value in document.items():
         if isinstance(value, dict | list):
             yield from ((path, name, canonical(item)) for name, item in _entries(value))
         else:

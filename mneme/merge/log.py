@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import msgspec
 
-from mneme.merge.bounds import body_size, fits, line_size
+from mneme.merge.bounds import body_size, fits, has_few_lines, line_size
 from mneme.merge.multisets import counted, interleaved
 from mneme.merge.times import in_utc
 
@@ -22,8 +22,8 @@ _entries = msgspec.json.Decoder(_Entry)
 
 
 def is_log(content: bytes) -> bool:
-    """Whether there is an entry among the lines, or nothing at all."""
-    return not content.strip() or any(map(_is_entry, lines(content)))
+    """Whether there is an entry among the lines, or nothing at all, and few enough lines to be merged."""
+    return has_few_lines(content) and (not content.strip() or any(map(_is_entry, lines(content))))
 
 
 def merge_logs(base: bytes | None, head: bytes, upload: bytes, max_bytes: int) -> bytes | None:

@@ -2,13 +2,14 @@
 
 from merge3 import Merge3
 
+from mneme.merge.bounds import has_few_lines
 from mneme.merge.matching import UniqueLines
 
 
 def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_later: bool) -> bytes:
     """What both sides made of their base; the later side, whole, where both changed the same, or it is not known."""
     later = upload if upload_is_later else head
-    if base is None:
+    if base is None or not all(map(has_few_lines, (base, head, upload))):
         return later
     before, ours, theirs = _lines(base), _lines(head), _lines(upload)
     merged = _joined(before, ours, theirs)

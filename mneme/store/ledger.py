@@ -176,7 +176,9 @@ class Ledger:
 
     def _take_upload(self, version: Version, client: ClientId) -> None:
         self._see(client, version.time)
-        if replaced := self.waiting_of(client, version.file):
+        replaced = self.waiting_of(client, version.file)
+        # One that is kept and no more, while merging is off, is no reason to forget what waits.
+        if replaced and version.place is not Place.BESIDE:
             del self.waiting[replaced.number]
         if version.place is Place.WAITING:
             self.waiting[version.number] = version
@@ -217,9 +219,12 @@ def compacted(ledger: Ledger, versions: Iterable[Version]) -> Iterator[Entry]:
         for version in settled
         if version.place is Place.WAITING
     )
+    uploaded = {(version.client, version.file) for version in left.values()}
     bases = {
         (client, file): BaseKnown(client, file, base.among(left), ledger.last_seen[client])
         for client, file, base in ledger.bases()
+        # That there is none says something only of a client whose uploads would say otherwise.
+        if base.among(left).known or (client, file) in uploaded
     }
     for version in ledger.waiting.values():
         if version.client and version.number in ledger.overtaken:

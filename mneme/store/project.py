@@ -325,9 +325,10 @@ class Project(ABC):
         self._note_base(upload.client, upload.file, Base(repeated), now)
 
     def _note_base(self, client: ClientId, file: FileName, base: Base, now: Millis) -> None:
-        """Take note of a base that is another now, or at times that its client is still there."""
+        """Take note of a base that is another now, or is so again; and at times that its client is still there."""
         unseen = now - self.ledger.last_seen.get(client, Millis(0))
-        if base != self.ledger.base(client, file) or unseen > _SEEN_EVERY:
+        news = base != self.ledger.base(client, file) or self.ledger.waiting_of(client, file) is not None
+        if news or unseen > _SEEN_EVERY:
             self._jot(BaseKnown(client, file, base, now))
 
     def _is_base(self, upload: Upload, seen: Seen) -> bool:
