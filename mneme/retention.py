@@ -26,7 +26,7 @@ class Retention:
 def prunable(
     versions: Iterable[Version],
     protected: Container[int],
-    apart: Container[int],
+    unmerged: Container[int],
     now: Millis,
     retention: Retention,
 ) -> tuple[Version, ...]:
@@ -35,7 +35,7 @@ def prunable(
     Older and newer go by number, the order in which versions were accepted: a clock can have been wrong. Ages go by
     time, and a time to come is young. Days and ISO weeks are those of UTC, and each file has its own.
 
-    The numbers in `protected` stay, whatever their age and size. Those in `apart` hold what is nowhere else: they are
+    The numbers in `protected` stay, whatever their age and size. Those in `unmerged` hold what is nowhere else: they are
     not thinned out, go only when they are older than everything that is kept by age, or for space, and are not the
     newest of a day or a week, which would cost the others theirs.
 
@@ -43,7 +43,7 @@ def prunable(
     it fits, the young among them too. Whoever deletes what is returned, and asks again, is told of nothing more.
     """
     oldest_first = sorted(versions, key=lambda version: version.number)
-    kept = set(_kept_by_age(oldest_first, apart, now, retention))
+    kept = set(_kept_by_age(oldest_first, unmerged, now, retention))
     staying = [one for one in oldest_first if one.number in kept or one.number in protected]
     fitting = staying if retention.max_bytes == 0 else _fitting(staying, protected, retention.max_bytes)
     numbers = {version.number for version in fitting}
@@ -51,7 +51,7 @@ def prunable(
 
 
 def _kept_by_age(
-    oldest_first: Sequence[Version], apart: Container[int], now: Millis, retention: Retention
+    oldest_first: Sequence[Version], unmerged: Container[int], now: Millis, retention: Retention
 ) -> Iterator[int]:
     """The numbers of the versions that stay for their age, some of them more than once."""
 
@@ -59,8 +59,8 @@ def _kept_by_age(
         return [version for version in among if now - version.time < than]
 
     longest = max(retention.keep_all, retention.keep_daily, retention.keep_weekly)
-    merged = [version for version in oldest_first if version.number not in apart]
-    yield from (one.number for one in younger(longest, oldest_first) if one.number in apart)
+    merged = [version for version in oldest_first if version.number not in unmerged]
+    yield from (one.number for one in younger(longest, oldest_first) if one.number in unmerged)
     yield from (one.number for one in younger(retention.keep_all, merged))
     yield from _newest_of_each(_day, younger(retention.keep_daily, merged))
     yield from _newest_of_each(_week, younger(retention.keep_weekly, merged))

@@ -494,7 +494,16 @@ class Project(ABC):
             return Accepted(seen.head)
         version = self._new(restore.file, old.sha256, old.size, Kind.RESTORED, now)
         version = evolve(version, client=restore.client, parents=(old.number,))
-        return Accepted(self._advance(self._with_next_mtime(version, seen), found.content))
+        head = self._advance(self._with_next_mtime(version, seen), found.content)
+        self._log.info(
+            "Restored version {old} of {file} of {project} for {client}: version {n}",
+            old=old.number,
+            file=restore.file.value,
+            project=str(self._name),
+            client=str(restore.client),
+            n=head.version,
+        )
+        return Accepted(head)
 
     def prunable(self, retention: Retention, now: Millis) -> tuple[Version, ...]:
         """See `Store`."""
