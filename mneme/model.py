@@ -163,11 +163,21 @@ class Document:
 
 
 @frozen
+class Receipt:
+    """A version that is being sent to a client, as its base is to know: `named` if it said itself who it is."""
+
+    client: ClientId
+    file: FileName
+    version: int
+    named: bool
+
+
+@frozen
 class Served:
-    """A document that is about to be sent. `reader` is the client whose base it is news for, if it is received."""
+    """A document that is about to be sent, and whose receipt would be news, if anybody's."""
 
     document: Document
-    reader: ClientId | None
+    receipt: Receipt | None
 
 
 @frozen

@@ -35,9 +35,9 @@ def prunable(
     Older and newer go by number, the order in which versions were accepted: a clock can have been wrong. Ages go by
     time, and a time to come is young. Days and ISO weeks are those of UTC, and each file has its own.
 
-    The numbers in `protected` stay, whatever their age and size. Those in `unmerged` hold what is nowhere else: they are
-    not thinned out, go only when they are older than everything that is kept by age, or for space, and are not the
-    newest of a day or a week, which would cost the others theirs.
+    The numbers in `protected` stay, whatever their age and size. Those in `unmerged` hold what is nowhere else: they
+    are not thinned out, go only when they are older than everything that is kept by age, or for space, and are not
+    the newest of a day or a week, which would cost the others theirs.
 
     Where what stays takes more than `max_bytes`, what is protected included, the oldest that are not protected go until
     it fits, the young among them too. Whoever deletes what is returned, and asks again, is told of nothing more.

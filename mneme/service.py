@@ -26,6 +26,7 @@ from mneme.model import (
     Overview,
     ProjectId,
     Pruned,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -123,18 +124,29 @@ class SyncService(Service):
         """A file, whole."""
         return await self._step(project, lambda now: self._store.read(project, file, now))
 
-    async def download(self, project: ProjectId, file: FileName, client: ClientId | None) -> Served | None:
-        """A file, whole, for a client that may make its next upload from it; see `confirm`."""
-        return await self._step(project, lambda now: self._store.download(project, file, client, now))
+    async def download(
+        self, project: ProjectId, file: FileName, client: ClientId | None, believed: bool
+    ) -> Served | None:
+        """A file, whole, for a client that may make its next upload from it: see `Store` for `believed`.
 
-    def confirm(
-        self, project: ProjectId, client: ClientId, file: FileName, number: int, *, named: bool
-    ) -> None:
-        """Take note that a version that was downloaded was sent to the end: see `Store`. Nobody waits for this."""
-        step = self._lanes.run(
-            project, lambda: self._store.confirm(project, client, file, number, self._now(), named=named)
-        )
-        step.addErrback(self._tell_unconfirmed, project)
+        Who hangs up before the file was read is not believed to have received it.
+        """
+        answers: list[Deferred[Served | None]] = []
+
+        def step() -> Served | None:
+            hung_up = bool(answers) and answers[0].called
+            return self._store.download(project, file, client, self._now(), believed=believed and not hung_up)
+
+        answers.append(self._lanes.run(project, step))
+        return await answers[0]
+
+    def confirm(self, project: ProjectId, receipt: Receipt) -> None:
+        """Take note that a client has read what it was sent. Nobody waits for this."""
+        self._note(project, lambda: self._store.confirm(project, receipt, self._now()))
+
+    def doubt(self, project: ProjectId, receipt: Receipt) -> None:
+        """Take note that a client has perhaps not received what it was sent. Nobody waits for this."""
+        self._note(project, lambda: self._store.doubt(project, receipt, self._now()))
 
     async def upload(self, project: ProjectId, upload: Upload) -> Accepted | Rescued | StaleToken:
         """Make the upload the head of its file, or part of it, or at least keep it; durably."""
@@ -224,9 +236,14 @@ class SyncService(Service):
             self._log.failure("Could not look at {project}", project=str(project))
             return None
 
-    def _tell_unconfirmed(self, failure: Failure, project: ProjectId) -> None:
-        if not failure.check(ShuttingDown):
-            self._log.failure("Could not note what a client of {project} has", failure, project=str(project))
+    def _note(self, project: ProjectId, step: Callable[[], None]) -> None:
+        def failed(failure: Failure) -> None:
+            if not failure.check(ShuttingDown):
+                self._log.failure(
+                    "Could not note what a client of {project} has", failure, project=str(project)
+                )
+
+        self._lanes.run(project, step).addErrback(failed)
 
     async def _recover(self) -> None:
         try:

@@ -15,6 +15,9 @@ TTL = Millis(1_800_000)
 LOCK = Lock(ANA, NOW, Millis(NOW + TTL), token=7)
 LAST_MOMENT = Millis(NOW + TTL - 1)
 EXPIRY = Millis(NOW + TTL)
+HOUR = 60 * 60 * 1000
+AHEAD = evolve(LOCK, expires_at=Millis(NOW + 9 * HOUR), last_acquired_at=Millis(NOW + HOUR + 1))
+"""Last acquired in more than an hour from now."""
 
 instants = st.integers(0, 4_000).map(lambda moved: Millis(NOW + moved))
 clients = st.sampled_from([ANA, BEN])
@@ -31,6 +34,32 @@ def test_a_lock_is_none_in_the_millisecond_it_expires() -> None:
     """From the millisecond named in expiresAt on, a lock is none."""
     assert leases.current(LOCK, EXPIRY) is None
     assert leases.current(LOCK, Millis(EXPIRY + 1)) is None
+
+
+def test_a_lock_that_was_last_acquired_in_over_an_hour_is_none() -> None:
+    """A clock that was wrong has been put right: whoever asks gets a new lock, its own client too."""
+    assert leases.current(AHEAD, NOW) is None
+    for client in (ANA, BEN):
+        new = Lock(client, NOW, Millis(NOW + TTL), 8, NOW)
+        assert leases.acquire(AHEAD, client, NOW, TTL, 8) == Granted(new)
+        assert leases.extend(AHEAD, client, NOW, TTL) == NotLocked()
+        assert leases.release(AHEAD, client, NOW) == NotLocked()
+        assert leases.permit(AHEAD, client, 7, NOW) == NotLocked()
+
+
+def test_a_lock_that_was_last_acquired_within_the_next_hour_counts() -> None:
+    """To the millisecond: a clock may have been put back by so much."""
+    soon = evolve(AHEAD, last_acquired_at=Millis(NOW + HOUR))
+    assert leases.current(soon, NOW) == soon
+    assert leases.acquire(soon, BEN, NOW, TTL, 8) == HeldBy(soon)
+    assert leases.current(AHEAD, Millis(NOW + 1)) == AHEAD
+
+
+def test_a_lock_that_says_not_when_it_was_last_acquired_counts_until_it_expires() -> None:
+    """The Node server says only when it was first acquired, and may have a clock of its own."""
+    node = evolve(AHEAD, acquired_at=Millis(NOW + 5 * HOUR), last_acquired_at=None)
+    assert leases.current(node, NOW) == node
+    assert leases.current(node, AHEAD.expires_at) is None
 
 
 def test_no_lock_is_no_lock() -> None:

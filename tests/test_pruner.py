@@ -259,6 +259,28 @@ def test_stopping_does_not_wait_for_projects_not_yet_begun(clock: Clock, store: 
     assert steps <= 2
 
 
+def test_stopping_does_not_wait_for_the_rest_of_a_long_history(clock: Clock, store: Store) -> None:
+    """Only for the few versions that are being removed at that moment; the next start goes on from there."""
+    worker = SteppedWorker()
+    store.fill(ALPHA, 500)
+    sync = service(clock, store, worker)
+    worker.finish()
+    pruner = Pruner(clock, sync)
+    pruner.startService()
+    clock.advance(FIRST)
+    for _ in range(3):
+        worker.step()
+    begun = len(store.versions(ALPHA))
+    assert len(worker) == 1
+    stopped = started(pruner.stopService())
+    with capturedLogs() as events:
+        worker.step()
+    assert result_of(stopped) is None
+    assert len(worker) == 0
+    assert 0 < begun - len(store.versions(ALPHA)) <= 50
+    assert [event["versions"] for event in events] == [501 - len(store.versions(ALPHA))]
+
+
 def test_a_round_that_meets_the_end_of_the_service_is_quiet(clock: Clock, store: Store) -> None:
     """What is not pruned now is pruned after the next start."""
     worker = SteppedWorker()

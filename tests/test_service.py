@@ -26,6 +26,7 @@ from mneme.model import (
     NotLocked,
     Overview,
     ProjectId,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -81,20 +82,10 @@ class BrokenStore(MemoryStore):
         self._check(project)
         return super().overview(project, now)
 
-    def confirm(
-        self,
-        project: ProjectId,
-        client: ClientId,
-        file: FileName,
-        number: int,
-        now: Millis,
-        /,
-        *,
-        named: bool,
-    ) -> None:
+    def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
         """Take note, or fail if this project is broken."""
         self._check(project)
-        super().confirm(project, client, file, number, now, named=named)
+        super().confirm(project, receipt, now)
 
     def _check(self, what: str | ProjectId) -> None:
         if what in self.broken:
@@ -434,10 +425,10 @@ class TestHistory:
         """What it leaves out of that, it removed."""
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
-        served = result_of(service.download(ALPHA, LOG, BEN))
+        served = result_of(service.download(ALPHA, LOG, BEN, believed=True))
         assert served
-        assert served.reader == BEN
-        service.confirm(ALPHA, BEN, LOG, served.document.head.version, named=True)
+        assert served.receipt == Receipt(BEN, LOG, 1, named=True)
+        service.confirm(ALPHA, served.receipt)
         result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))
         assert store.versions(ALPHA)[1].base == 1
 
@@ -446,7 +437,7 @@ class TestHistory:
         result_of(service.acquire(ALPHA, ANA))
         store.broken = {ALPHA}
         with capturedLogs() as events:
-            service.confirm(ALPHA, BEN, LOG, 1, named=True)
+            service.confirm(ALPHA, Receipt(BEN, LOG, 1, named=True))
         assert [str(formatEvent(event)) for event in events] == ["Could not note what a client of alpha has"]
 
     def test_a_receipt_after_the_end_is_quiet(self, service: SyncService) -> None:
@@ -454,7 +445,7 @@ class TestHistory:
         service.startService()
         result_of(service.stopService())
         with capturedLogs() as events:
-            service.confirm(ALPHA, BEN, LOG, 1, named=True)
+            service.confirm(ALPHA, Receipt(BEN, LOG, 1, named=True))
         assert events == []
 
 
@@ -472,7 +463,7 @@ class TestStopping:
             lambda: service.heads(ALPHA),
             lambda: service.stock_heads(ALPHA),
             lambda: service.read(ALPHA, LOG),
-            lambda: service.download(ALPHA, LOG, ANA),
+            lambda: service.download(ALPHA, LOG, ANA, believed=True),
             lambda: service.upload(ALPHA, Upload(LOG, b"", ANA)),
             lambda: service.history(ALPHA, LOG),
             lambda: service.version(ALPHA, 1),

@@ -23,6 +23,7 @@ from mneme.model import (
     Overview,
     ProjectId,
     Pruned,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -83,30 +84,22 @@ class Store(Protocol):
         ...
 
     def download(
-        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
+        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /, *, believed: bool
     ) -> Served | None:
         """What `read` says, for `client`, or for somebody who does not say who it is (None).
 
         From now on the version is a candidate for the base of the reader: that client, or the one that holds the lock.
+        It is one that was received if it is `believed` to be sent to the reader itself: the client is named, or asks as
+        the holder's pull does.
         """
         ...
 
-    def confirm(
-        self,
-        project: ProjectId,
-        client: ClientId,
-        file: FileName,
-        number: int,
-        now: Millis,
-        /,
-        *,
-        named: bool,
-    ) -> None:
-        """Take note that the version that `download` gave was sent to the end.
+    def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
+        """Take note that the client has read what it was sent: if it was named, its base is this and no other."""
+        ...
 
-        If the reader was `named`, its base is this version and no other. Else it is a candidate that was received, by
-        all that is known: somebody asked for it as the holder's pull does.
-        """
+    def doubt(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
+        """Take note that the client has perhaps not received what it was sent."""
         ...
 
     def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:

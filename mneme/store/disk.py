@@ -27,6 +27,7 @@ from mneme.model import (
     Overview,
     ProjectId,
     Pruned,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -92,24 +93,18 @@ class DiskStore:
         return self._reading(project, now, lambda p, taking_in: p.read(file, now, taking_in), None)
 
     def download(
-        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
+        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /, *, believed: bool
     ) -> Served | None:
-        return self._reading(
-            project, now, lambda p, taking_in: p.download(file, client, now, taking_in), None
-        )
+        def step(opened: DiskProject, taking_in: bool) -> Served | None:
+            return opened.download(file, client, now, taking_in, believed=believed)
 
-    def confirm(
-        self,
-        project: ProjectId,
-        client: ClientId,
-        file: FileName,
-        number: int,
-        now: Millis,
-        /,
-        *,
-        named: bool,
-    ) -> None:
-        self._timed(project, now, lambda p: p.confirm(client, file, number, now, named=named), None)
+        return self._reading(project, now, step, None)
+
+    def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
+        self._timed(project, now, lambda p: p.confirm(receipt, now), None)
+
+    def doubt(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
+        self._timed(project, now, lambda p: p.doubt(receipt, now), None)
 
     def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
         try:

@@ -53,7 +53,7 @@ class Base:
     """Which version of a file a client last had.
 
     `sure` is what it is known to have had; each of the `candidates`, oldest first, may have taken its place. Those
-    whose numbers are in `received` were asked for as a pull does, while the client held the lock, and sent to the end.
+    whose numbers are in `received` were sent to the client itself, and nothing speaks against their having arrived.
     """
 
     sure: Version | None = None
@@ -90,7 +90,13 @@ class Base:
 
     def with_received(self, number: int) -> "Base":
         """The same, and this candidate was received."""
+        if all(version.number != number for version in self.candidates):
+            return self
         return evolve(self, received=self.received | {number})
+
+    def without_received(self, number: int) -> "Base":
+        """The same, and this candidate was perhaps not received."""
+        return evolve(self, received=self.received - {number})
 
 
 @frozen

@@ -19,6 +19,7 @@ from mneme.model import (
     Overview,
     ProjectId,
     Pruned,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -130,22 +131,15 @@ class MemoryStore:
         return self._step(project, now, lambda p: p.read(file, now))
 
     def download(
-        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /
+        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /, *, believed: bool
     ) -> Served | None:
-        return self._step(project, now, lambda p: p.download(file, client, now))
+        return self._step(project, now, lambda p: p.download(file, client, now, believed=believed))
 
-    def confirm(
-        self,
-        project: ProjectId,
-        client: ClientId,
-        file: FileName,
-        number: int,
-        now: Millis,
-        /,
-        *,
-        named: bool,
-    ) -> None:
-        self._step(project, now, lambda p: p.confirm(client, file, number, now, named=named))
+    def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
+        self._step(project, now, lambda p: p.confirm(receipt, now))
+
+    def doubt(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
+        self._step(project, now, lambda p: p.doubt(receipt, now))
 
     def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
         return self._making(project, now, lambda p: p.upload(upload, now))

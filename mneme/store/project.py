@@ -29,6 +29,7 @@ from mneme.model import (
     NotLocked,
     Place,
     ProjectId,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -209,7 +210,13 @@ class Project(ABC):
         return Document(seen.head, content) if seen and content is not None else None
 
     def download(
-        self, file: FileName, client: ClientId | None, now: Millis, taking_in: bool = True
+        self,
+        file: FileName,
+        client: ClientId | None,
+        now: Millis,
+        taking_in: bool = True,
+        *,
+        believed: bool,
     ) -> Served | None:
         """See `Store`, and `_see` for `taking_in`."""
         document = self.read(file, now, taking_in)
@@ -220,17 +227,27 @@ class Project(ABC):
         version = self.ledger.newest.get(file)
         if reader is None or version is None or document.head.version != version.number or not taking_in:
             return Served(document, None)
-        base = self.ledger.base(reader, file).with_candidate(version)
+        before = self.ledger.base(reader, file)
+        base = before.with_candidate(version)
+        base = base.with_received(version.number) if believed else base
         self._note_base(reader, file, base, now)
-        known = base.is_surely(version.number) or (client is None and version.number in base.received)
-        return Served(document, None if known else reader)
+        named = client is not None
+        is_news = base != before or (named and not base.is_surely(version.number))
+        return Served(
+            document, Receipt(reader, file, version.number, named) if believed and is_news else None
+        )
 
-    def confirm(self, client: ClientId, file: FileName, number: int, now: Millis, *, named: bool) -> None:
+    def confirm(self, receipt: Receipt, now: Millis) -> None:
         """See `Store`."""
-        base = self.ledger.base(client, file)
-        version = next((one for one in base.known if one.number == number), None)
-        if version:
-            self._note_base(client, file, Base(version) if named else base.with_received(number), now)
+        base = self.ledger.base(receipt.client, receipt.file)
+        version = next((one for one in base.known if one.number == receipt.version), None)
+        if version and receipt.named:
+            self._note_base(receipt.client, receipt.file, Base(version), now)
+
+    def doubt(self, receipt: Receipt, now: Millis) -> None:
+        """See `Store`."""
+        base = self.ledger.base(receipt.client, receipt.file)
+        self._note_base(receipt.client, receipt.file, base.without_received(receipt.version), now)
 
     # Uploads
 

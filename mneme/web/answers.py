@@ -11,10 +11,13 @@ from twisted.web.server import Request
 
 @runtime_checkable
 class Receipted(Protocol):
-    """A request that tells when its answer has been read."""
+    """A request that tells what becomes of its answer."""
 
-    def when_read(self, call: Callable[[], None]) -> None:
-        """Call this when the client has read the answer to its end; not if that cannot be known."""
+    def when_sent(self, *, read: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Call `read` when the client has read the answer to its end, `lost` when it probably has not.
+
+        Neither is called where nothing is known: the server closed the connection, or is no more.
+        """
         ...
 
 

@@ -133,12 +133,15 @@ class Api:
     async def _download(
         self, request: Request, project: ProjectId, file: FileName, client: ClientId | None
     ) -> Document | None:
-        """Read a file for a client, and take note when that has read the answer."""
-        served = await self._sync.download(project, file, client)
-        if served and served.reader and (client or is_stock(request)) and isinstance(request, Receipted):
-            named = client is not None
-            number = served.document.head.version
-            request.when_read(partial(self._sync.confirm, project, served.reader, file, number, named=named))
+        """Read a file for a client, and take note of whether that has read the answer."""
+        believed = client is not None or is_stock(request)
+        served = await self._sync.download(project, file, client, believed)
+        if served and served.receipt and isinstance(request, Receipted):
+            receipt = served.receipt
+            request.when_sent(
+                read=partial(self._sync.confirm, project, receipt),
+                lost=partial(self._sync.doubt, project, receipt),
+            )
         return served.document if served else None
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])

@@ -93,15 +93,15 @@ class Request(server.Request):
         if not self.channel.unread:
             self._let_go()
         if not self.channel.hold_answer(len(data)):
-            self.channel.forget_receipts()
+            self.channel.give_receipts(read=False)
             data = prepare(self, answer_to(Failure(Busy())))
         super().write(data)
         if not self.channel.unread:
             self._let_go()
 
-    def when_read(self, call: Callable[[], None]) -> None:
+    def when_sent(self, *, read: Callable[[], None], lost: Callable[[], None]) -> None:
         """See `Receipted`."""
-        self.channel.receipts.append(call)
+        self.channel.receipts.append((read, lost))
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
@@ -142,11 +142,11 @@ class Channel(http.HTTPChannel):
         self.refused = False
         self.unread = False
         """Whether the client has yet to read what was sent."""
-        self.receipts: list[Callable[[], None]] = []
-        """What is to be called when the client shows that it has read the answers sent so far.
+        self.receipts: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        """What is to be called when the client shows that it has read the answers sent so far, or that it has not.
 
-        It shows that by its next request, or by closing the connection in order: a client that is gone, or has closed
-        with something unread, resets it. That all was handed to the operating system says nothing.
+        It has if it sends its next request, or closes the connection in order. A client that is gone, or has closed
+        with something unread, resets it or falls silent. That all was handed to the operating system says nothing.
         """
         self._held = 0
         self._answering = False
@@ -213,7 +213,7 @@ class Channel(http.HTTPChannel):
         if self.refused:
             return
         if not self._answering:
-            self._give_receipts()
+            self.give_receipts(read=True)
             if self._deadline is None:
                 self._set_deadline(RECEIVE_SECONDS, self._too_slow)
         super().dataReceived(data)
@@ -258,28 +258,30 @@ class Channel(http.HTTPChannel):
         self._answering = False
         super().requestDone(request)
 
+    def timeoutConnection(self) -> None:
+        """The client has been silent for too long: it may be gone."""
+        self.give_receipts(read=False)
+        super().timeoutConnection()
+
     def loseConnection(self) -> None:
         """Close the connection; that the client closes its end then says nothing."""
-        self.forget_receipts()
+        self.receipts = []
         super().loseConnection()
 
-    def forget_receipts(self) -> None:
-        """The client will not get the answer."""
-        self.receipts = []
+    def give_receipts(self, *, read: bool) -> None:
+        """The client has read what was sent so far, or probably has not."""
+        receipts, self.receipts = self.receipts, []
+        for when_read, when_lost in receipts:
+            (when_read if read else when_lost)()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        if reason.check(ConnectionDone) and not self._answering and not self.unread:
-            self._give_receipts()
+        in_order = reason.check(ConnectionDone) is not None
+        self.give_receipts(read=in_order and not self._answering and not self.unread)
         self._clear_deadline()
         self.let_go()
         super().connectionLost(reason)
         self.site.forget(self)
-
-    def _give_receipts(self) -> None:
-        receipts, self.receipts = self.receipts, []
-        for receipt in receipts:
-            receipt()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         too_much = (

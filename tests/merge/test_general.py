@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mneme.merge import merge
+from mneme.merge import is_well_formed, merge
+from mneme.merge.bounds import MAX_DOCUMENT
 from mneme.model import FileName
 from tests.merge.looking import merged_json
 from tests.merge.strategies import LIMIT
@@ -68,6 +69,25 @@ def test_what_was_of_another_kind_before_has_no_base() -> None:
     """Nothing is removed for not being in it."""
     assert merged_value("text", {"a": 1}, {"b": 1}) == {"a": 1, "b": 1}
     assert merged_value({"a": 1}, ["a"], ["b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("file", [FileName.SUMMARY_JSON, FileName.ENTITIES, FileName.REMEMBERED])
+def test_a_document_that_is_too_large_is_not_merged(file: FileName) -> None:
+    """On either side, by a single byte; as a base it is none."""
+    one = b'[{"x": 1}]' if file is FileName.REMEMBERED else b'{"x": 1}'
+    largest = one + b" " * (MAX_DOCUMENT - len(one))
+    other = one.replace(b"1", b"2")
+    merged = merge(file, None, other, largest, upload_is_later=True, max_bytes=LIMIT)
+    assert merged is not None
+    assert is_well_formed(file, largest)
+    large = largest + b" "
+    assert not is_well_formed(file, large)
+    assert merge(file, None, other, large, upload_is_later=True, max_bytes=LIMIT) is None
+    assert merge(file, None, large, other, upload_is_later=True, max_bytes=LIMIT) is None
+    three = one.replace(b"1", b"3")
+    unknown = merge(file, None, other, three, upload_is_later=True, max_bytes=LIMIT)
+    assert unknown is not None
+    assert merge(file, large, other, three, upload_is_later=True, max_bytes=LIMIT) == unknown
 
 
 def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:

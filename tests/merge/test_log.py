@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from mneme.merge import is_well_formed, merge
-from mneme.merge.bounds import body_size
-from mneme.model import FileName
+from mneme.merge.bounds import MAX_LINES, body_size
+from mneme.model import FileName, Millis
+from mneme.web.wire import Download
 from tests import plugin_files
 from tests.merge.looking import merged
 from tests.merge.strategies import LIMIT
@@ -164,6 +166,34 @@ def test_of_a_log_that_is_far_too_large_one_entry_stays() -> None:
 def test_a_log_of_which_no_entry_fits_is_not_merged() -> None:
     """An empty log would be no merge."""
     assert merge(LOG, None, log(NINE), log(TEN), upload_is_later=True, max_bytes=40) is None
+
+
+def test_what_is_left_of_a_log_fits_into_the_answer_to_a_download() -> None:
+    """The whole answer, with its mtime and version, at whatever place the limit falls; and so does a line more not."""
+    head, upload = (log(*(entry(f"10:{minute:02}:00Z") for minute in range(of, 60, 2))) for of in (0, 1))
+    whole = merged(LOG, None, head, upload)
+    for max_bytes in range(len(whole) // 2, len(whole) // 2 + 200):
+        kept = merged(LOG, None, head, upload, max_bytes=max_bytes)
+        assert whole.endswith(kept)
+        answer = msgspec.json.encode(Download.of(kept, Millis(253_402_300_799_999), 99_999_999))
+        assert max_bytes - 2 * len(NOON) < len(answer) <= max_bytes
+
+
+def test_a_log_of_too_many_lines_is_not_merged() -> None:
+    """It would take gigabytes; where only one side has changed, there is nothing to merge."""
+    large = b"{}\n" * (MAX_LINES + 1)
+    assert merge(LOG, None, large, log(NINE), upload_is_later=True, max_bytes=LIMIT) is None
+    assert merge(LOG, None, log(NINE), large, upload_is_later=True, max_bytes=LIMIT) is None
+    assert not is_well_formed(LOG, large)
+    assert merged(LOG, log(NINE), log(NINE), large) == large
+    few = b"{}\n" * (MAX_LINES // 100)
+    assert merged(LOG, None, few, log(NINE)).count(b"\n") == MAX_LINES // 100 + 1
+
+
+def test_a_base_of_too_many_lines_is_none() -> None:
+    """Then nothing is removed."""
+    large = log(NINE, TEN) + b"{}\n" * (MAX_LINES + 1)
+    assert merged(LOG, large, log(NINE), log(TEN)) == log(NINE, TEN)
 
 
 def test_bytes_that_are_no_text_count_as_what_they_are_sent_as() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.merge import Candidate, nearest
+from mneme.merge.bounds import MAX_LINES
 from mneme.model import FileName
 from tests import plugin_files
 from tests.merge.looking import chosen
@@ -76,6 +77,87 @@ def test_without_a_surely_known_one_the_nearest_of_the_others_is_it() -> None:
 def test_without_a_surely_known_one_a_stray_download_is_none() -> None:
     """It is not known then."""
     assert nearest_log(None, ["a b"], "mine") is None
+
+
+def test_where_nothing_is_older_only_the_last_line_is_a_sign() -> None:
+    """What is before it may be older than the download: a client that was given an old copy has it, too."""
+    assert nearest_log(None, ["a b new"], "a b mine") is None
+    assert nearest_log(None, ["a b new"], "a b new mine") == 0
+    assert nearest_log(None, ["a b new"], "new mine") == 0
+
+
+def test_what_does_not_count_itself_is_nothing_older() -> None:
+    """Of the download after a stray one, too, only the last line is a sign."""
+    assert nearest_log(None, ["x y", "a b new"], "a b mine") is None
+    assert nearest_log(None, ["x y", "a b new"], "b new mine") == 1
+
+
+def test_where_something_is_older_any_line_that_was_new_is_a_sign() -> None:
+    """The client can have removed the last one, but cannot have had the others from anywhere else."""
+    assert nearest_log("a", ["a b c d"], "a b c mine") == 0
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"  \n", b"\t\r\n"])
+@pytest.mark.parametrize("file", [LOG, FileName.SUMMARY_MD])
+def test_a_blank_line_is_no_sign(file: FileName, blank: bytes) -> None:
+    """Anybody puts one between two paragraphs."""
+    assert chosen(file, b"a\n", [b"a\n" + blank + b"theirs\n"], b"a\n" + blank + b"mine\n") is None
+    assert chosen(file, None, [b"theirs\n" + blank], blank + b"mine\n") is None
+
+
+def fact(content: str, kind: str = "note") -> dict[str, str]:
+    """An item that somebody asked the agent to remember."""
+    return {"ts": f"2026-02-04T15:00:00.{ord(content[0]):03}Z", "type": kind, "content": content}
+
+
+@pytest.mark.parametrize("sure", [None, [], [fact("a", "decision")]], ids=["none", "empty", "another"])
+def test_that_two_items_are_of_one_type_is_no_sign(sure: list[dict[str, str]] | None) -> None:
+    """Most of what is remembered is a note."""
+    older = None if sure is None else json.dumps(sure).encode()
+    theirs, mine = ([*(sure or []), fact(content)] for content in ("theirs", "mine"))
+    assert theirs[-1]["type"] == mine[-1]["type"]
+    assert (
+        chosen(FileName.REMEMBERED, older, [json.dumps(theirs).encode()], json.dumps(mine).encode()) is None
+    )
+
+
+@pytest.mark.parametrize("sure", [None, [], [fact("a", "decision")]], ids=["none", "empty", "another"])
+def test_a_whole_item_is_a_sign(sure: list[dict[str, str]] | None) -> None:
+    """Nobody remembers the same in the same millisecond."""
+    older = None if sure is None else json.dumps(sure).encode()
+    theirs = [*(sure or []), fact("theirs")]
+    mine = json.dumps([*theirs, fact("mine")]).encode()
+    assert chosen(FileName.REMEMBERED, older, [json.dumps(theirs).encode()], mine) == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "items"),
+    [
+        (FileName.SUMMARY_JSON, "lastEntryIndex", 20, "recentWork"),
+        (FileName.SUMMARY_JSON, "projectContext", "", "recentWork"),
+        (FileName.SUMMARY_JSON, "lastUpdated", None, "keyDecisions"),
+        (FileName.ENTITIES, "lastPruned", None, "files"),
+        (FileName.ENTITIES, "lastUpdated", "", "files"),
+    ],
+)
+def test_an_equal_value_of_a_key_is_no_sign(file: FileName, key: str, value: Any, items: str) -> None:
+    """Two counters can meet, and what has not been set is the same everywhere; an item in common is one."""
+
+    def document(names: str) -> bytes:
+        entities, listed = {name: {"mentions": 1} for name in names}, [{"date": name} for name in names]
+        return json.dumps({items: entities if file is FileName.ENTITIES else listed, key: value}).encode()
+
+    for older in (None, b"{}"):
+        assert chosen(file, older, [document("a")], document("b")) is None
+        assert chosen(file, older, [document("a")], document("ab")) == 0
+
+
+def test_what_is_too_much_to_look_at_is_none_and_neither_is_what_is_newer() -> None:
+    """Nobody knows what of the newer one is in the older already."""
+    large = b"{}\n" * MAX_LINES
+    assert nearest(LOG, [Candidate(log("a"), received=True)], large) is None
+    assert chosen(LOG, None, [large, log("a")], log("a mine")) is None
+    assert chosen(LOG, None, [log("a"), large], log("a mine")) == 0
 
 
 def test_what_only_a_stray_download_brought_is_still_new_in_the_next() -> None:

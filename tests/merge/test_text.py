@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from mneme.merge.bounds import MAX_LINES
 from mneme.model import FileName
 from tests.merge.looking import merged
 
@@ -43,6 +44,16 @@ def test_where_both_changed_a_line_the_later_side_stays_whole(later: bool) -> No
 def test_without_a_base_the_later_side_stays_whole(later: bool) -> None:
     """There is no telling what was changed."""
     assert merged(TEXT, None, BASE, b"# Other\n", later=later) == (b"# Other\n" if later else BASE)
+
+
+@pytest.mark.parametrize("later", [True, False])
+@pytest.mark.parametrize("large", range(3), ids=["base", "head", "upload"])
+def test_of_texts_of_too_many_lines_the_later_side_stays_whole(later: bool, large: int) -> None:
+    """Wherever they are; it would take minutes to find what was changed."""
+    sides = [BASE, BASE.replace(b"one", b"ONE"), BASE.replace(b"three", b"THREE")]
+    assert merged(TEXT, *sides, later=later) not in sides
+    sides[large] += b"x\n" * (MAX_LINES + 1)
+    assert merged(TEXT, *sides, later=later) == sides[2 if later else 1]
 
 
 @pytest.mark.parametrize("odd", [b"\xff\xfe\n", b"\x00\n", b"a\rb\x0cc\n", b"\xe2\x80\xa8\n", b"end"])

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 
+from mneme.merge.bounds import MAX_DOCUMENT, MAX_LINES
 from mneme.model import (
     Accepted,
     ClientId,
@@ -31,6 +32,7 @@ from mneme.model import (
     Place,
     ProjectId,
     Pruned,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -41,12 +43,14 @@ from mneme.model import (
 )
 from mneme.retention import Retention
 from mneme.store import Store
+from mneme.store.ledger import MAX_CANDIDATES
 from tests import plugin_files
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL, content_of
 
 LOG, SUMMARY_MD = FileName.LOG, FileName.SUMMARY_MD
 ENTITIES, REMEMBERED = FileName.ENTITIES, FileName.REMEMBERED
-DAY = 24 * 60 * 60 * 1000
+HOUR = 60 * 60 * 1000
+DAY = 24 * HOUR
 NONE_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
 """Nothing is kept for its age."""
 LAST_MOMENT, EXPIRY = Millis(NOW + TTL - 1), Millis(NOW + TTL)
@@ -106,8 +110,10 @@ JUNK = [
     (FileName.SUMMARY_JSON, b"[]"),
     (REMEMBERED, b"\xff"),
     (ENTITIES, b'{"files":'),
+    pytest.param(LOG, b"{}\n" * (MAX_LINES + 1), id="too many lines"),
+    pytest.param(ENTITIES, b"{}".ljust(MAX_DOCUMENT + 1), id="too large"),
 ]
-"""What is not of the form of its file, and cannot be merged."""
+"""What is not of the form of its file, or too large, and cannot be merged."""
 
 
 def rescued(outcome: object) -> int:
@@ -132,9 +138,9 @@ def waiting(store: Store, now: Millis = NOW) -> int:
 
 def fetch(store: Store, client: ClientId) -> None:
     """Download the log, and receive it, as a client that says who it is."""
-    served = store.download(ALPHA, LOG, client, NOW)
+    served = store.download(ALPHA, LOG, client, NOW, believed=False)
     assert served
-    store.confirm(ALPHA, client, LOG, served.document.head.version, NOW, named=True)
+    store.confirm(ALPHA, Receipt(client, LOG, served.document.head.version, named=True), NOW)
 
 
 class StoreContract:
@@ -165,8 +171,8 @@ class StoreContract:
         assert store.reap(project, NOW) is None
         store.recover(project)
         assert store.stock_heads(project, NOW) == ()
-        assert store.download(project, LOG, ANA, NOW) is None
-        store.confirm(project, ANA, LOG, 1, NOW, named=True)
+        assert store.download(project, LOG, ANA, NOW, believed=False) is None
+        store.confirm(project, Receipt(ANA, LOG, 1, named=True), NOW)
         assert store.history(project, LOG, NOW) == ()
         assert store.version(project, 1) is None
         assert store.overview(project, NOW) is None
@@ -254,6 +260,24 @@ class StoreContract:
         assert store.reap(ALPHA, Millis(EXPIRY + TTL))
         tokens.append(lock_of(store.acquire(ALPHA, BEN, Millis(EXPIRY + TTL), TTL)).token)
         assert tokens == sorted(set(tokens))
+
+    def test_a_lock_of_a_time_to_come_is_in_nobodys_way(self, store: Store) -> None:
+        """A clock was wrong, and has been put right since: the next lock is a new one, under a larger token."""
+        ahead = after(HOUR + 1)
+        before = lock_of(store.acquire(ALPHA, ANA, ahead, TTL))
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), ahead)
+        store.upload(ALPHA, Upload(LOG, TWO, BEN), ahead)
+        assert store.lock(ALPHA, NOW) is None
+        lock = lock_of(store.acquire(ALPHA, BEN, NOW, TTL))
+        assert (lock.client, lock.acquired_at, lock.expires_at) == (BEN, NOW, EXPIRY)
+        assert lock.token > before.token
+        assert content(store) == ONE + TWO
+
+    def test_a_lock_of_up_to_an_hour_to_come_is_held(self, store: Store) -> None:
+        """The clock was put back by an hour, as it is in autumn where nobody minds UTC."""
+        lock = lock_of(store.acquire(ALPHA, ANA, after(HOUR), TTL))
+        assert store.lock(ALPHA, NOW) == lock
+        assert store.acquire(ALPHA, BEN, NOW, TTL) == HeldBy(lock)
 
     def test_locks_of_different_projects_are_different(self, held: Store) -> None:
         """Ana's lock on one project keeps nobody from another."""
@@ -585,8 +609,8 @@ class StoreContract:
             "heads": lambda now: held.heads(ALPHA, now),
             "stock_heads": lambda now: held.stock_heads(ALPHA, now),
             "read": lambda now: held.read(ALPHA, ENTITIES, now),
-            "download": lambda now: held.download(ALPHA, ENTITIES, None, now),
-            "confirm": lambda now: held.confirm(ALPHA, EVE, LOG, 1, now, named=True),
+            "download": lambda now: held.download(ALPHA, ENTITIES, None, now, believed=False),
+            "confirm": lambda now: held.confirm(ALPHA, Receipt(EVE, LOG, 1, named=True), now),
             "upload": lambda now: held.upload(ALPHA, Upload(ENTITIES, b"junk", EVE), now),
             "history": lambda now: held.history(ALPHA, ENTITIES, now),
             "restore": lambda now: held.restore(ALPHA, Restore(LOG, 1, EVE), now),
@@ -682,6 +706,94 @@ class StoreContract:
         assert held.heads(ALPHA, EXPIRY) == before
         assert (content_of(held, ALPHA, number), waiting(held, EXPIRY)) == (junk, 0)
 
+    @pytest.fixture(params=["as it was", "another"])
+    def overtaken(self, held: Store, request: pytest.FixtureRequest) -> Store:
+        """Ben's line two waits, and since then he has fetched the head: what he had before, or one by Ana."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        fetch(held, BEN)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        if request.param == "another":
+            held.upload(ALPHA, Upload(LOG, ONE + FOUR, ANA), NOW)
+        fetch(held, BEN)
+        return held
+
+    @pytest.mark.parametrize("pruned", [False, True])
+    def test_what_waits_of_a_client_that_was_sent_something_since_is_merged_as_well(
+        self, overtaken: Store, pruned: bool
+    ) -> None:
+        """Its next upload is made from what it was sent, and does not hold what waits; whatever is pruned between."""
+        before = content(overtaken) or b""
+        for document in (b"{}", b'{"files": {}}'):
+            overtaken.upload(ALPHA, Upload(ENTITIES, document, ANA), NOW)
+        if pruned:
+            assert overtaken.prune(ALPHA, NONE_BY_AGE, NOW, 99).versions
+        rescued(overtaken.upload(ALPHA, Upload(LOG, before + THREE, BEN), NOW))
+        assert waiting(overtaken) == 2
+        overtaken.release(ALPHA, ANA, NOW)
+        assert waiting(overtaken) == 0
+        merged = content(overtaken) or b""
+        assert sorted(merged.splitlines()) == sorted((before + TWO + THREE).splitlines())
+
+    def test_what_waits_of_a_client_that_was_sent_something_since_is_not_given_up_for_the_head(
+        self, overtaken: Store
+    ) -> None:
+        """To upload what it was sent says nothing about what it had uploaded before."""
+        before = content(overtaken) or b""
+        for _ in range(2):
+            overtaken.upload(ALPHA, Upload(LOG, before, BEN), NOW)
+        assert waiting(overtaken) == 1
+        overtaken.release(ALPHA, ANA, NOW)
+        merged = content(overtaken) or b""
+        assert sorted(merged.splitlines()) == sorted((before + TWO).splitlines())
+
+    def test_of_what_waits_of_a_client_the_newest_takes_the_place_of_its_like_alone(
+        self, overtaken: Store
+    ) -> None:
+        """What was sent after the download is sent anew; what was sent before it stays."""
+        before = content(overtaken) or b""
+        for lines in (THREE, THREE + note(9)):
+            overtaken.upload(ALPHA, Upload(LOG, before + lines, BEN), NOW)
+        assert waiting(overtaken) == 2
+        overtaken.upload(ALPHA, Upload(LOG, before, BEN), NOW)
+        assert waiting(overtaken) == 1
+
+    def test_what_waits_is_said_once_though_it_was_perhaps_never_overtaken(self, held: Store) -> None:
+        """Ben asked for the head and never received it: what he uploads next holds what waits, too."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        fetch(held, BEN)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        held.download(ALPHA, LOG, BEN, NOW, believed=False)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), NOW)
+        assert waiting(held) == 2
+        held.release(ALPHA, ANA, NOW)
+        assert content(held) == ONE + TWO + THREE
+
+    @pytest.mark.parametrize("based", [True, False])
+    @pytest.mark.parametrize(
+        ("order", "winner"),
+        [((ANA, BEN, EVE), EVE), ((BEN, ANA, EVE), EVE), ((BEN, EVE, ANA), ANA), ((ANA, EVE, BEN), BEN)],
+        ids=lambda value: value.value[:3] if isinstance(value, ClientId) else None,
+    )
+    def test_of_uploads_in_conflict_the_one_that_came_last_wins(
+        self, held: Store, order: tuple[ClientId, ...], winner: ClientId, based: bool
+    ) -> None:
+        """Whichever is merged first; the holder's own counts by when it was uploaded, too."""
+        if based:
+            held.upload(ALPHA, Upload(SUMMARY_MD, b"# Memory\n\nbase\n", ANA), after(-1))
+            for client in (BEN, EVE):
+                served = held.download(ALPHA, SUMMARY_MD, client, after(-1), believed=False)
+                assert served
+                held.confirm(
+                    ALPHA, Receipt(client, SUMMARY_MD, served.document.head.version, named=True), after(-1)
+                )
+        written = {client: f"# Memory\n\n{client}\n".encode() for client in order}
+        for number, client in enumerate(order, start=1):
+            held.upload(ALPHA, Upload(SUMMARY_MD, written[client], client), after(10 * number))
+        assert waiting(held, after(40)) == 2
+        held.release(ALPHA, ANA, after(40))
+        assert content(held, SUMMARY_MD, after(40)) == written[winner]
+        assert waiting(held, after(40)) == 0
+
     def test_an_upload_under_an_older_token_is_not_kept(self, held: Store) -> None:
         """Its client knows of tokens, is told, and can do better than to have it merged."""
         first = held.lock(ALPHA, NOW)
@@ -714,6 +826,20 @@ class StoreContract:
         assert content(held) == ONE
         held.merging = Merging()
         assert content(held) == ONE + TWO
+
+    def test_what_waited_when_merging_was_turned_off_is_merged_although_more_was_refused_since(
+        self, held: Store
+    ) -> None:
+        """What was kept and no more in the meantime takes the place of nothing."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        held.merging = Merging(enabled=False)
+        number = rescued(held.upload(ALPHA, Upload(LOG, ONE + THREE, BEN), NOW))
+        assert waiting(held) == 1
+        held.merging = Merging()
+        held.release(ALPHA, ANA, NOW)
+        assert content(held) == ONE + TWO
+        assert (waiting(held), content_of(held, ALPHA, number)) == (0, ONE + THREE)
 
     # Stale uploads
 
@@ -848,49 +974,104 @@ class StoreContract:
 
     def test_a_download_that_never_arrived_may_be_the_base_or_not(self, moved: Store) -> None:
         """What the client uploads tells: it is the nearest to that, and nothing is taken for removed."""
-        moved.download(ALPHA, LOG, ANA, NOW)
+        moved.download(ALPHA, LOG, ANA, NOW, believed=False)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
         assert content(moved) == ONE + TWO + THREE
 
     def test_a_download_without_an_id_may_be_the_base_of_the_holder(self, moved: Store) -> None:
         """If its upload is nearer to that than to what it had before: the stock client does not say who it is."""
-        moved.download(ALPHA, LOG, None, NOW)
+        moved.download(ALPHA, LOG, None, NOW, believed=False)
         moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
         assert content(moved) == TWO + THREE
         assert moved.versions(ALPHA)[-1].base == 2
 
-    def test_a_pull_that_was_answered_to_the_end_is_believed(self, moved: Store) -> None:
+    def test_the_answer_to_a_pull_is_believed(self, moved: Store) -> None:
         """Though nothing of it is left in what the holder uploads: it has written all of it anew."""
-        served = moved.download(ALPHA, LOG, None, NOW)
-        assert served
-        assert served.reader == ANA
-        moved.confirm(ALPHA, ANA, LOG, 2, NOW, named=False)
-        moved.upload(ALPHA, Upload(LOG, THREE + FOUR, ANA), NOW)
-        assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [1]
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.download(ALPHA, LOG, None, NOW)
-        head = moved.heads(ALPHA, NOW)[0].version
-        moved.confirm(ALPHA, EVE, LOG, head, NOW, named=False)
+        moved.download(ALPHA, LOG, None, NOW, believed=True)
         moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
         assert content(moved) == note(9)
 
-    def test_a_download_is_news_until_it_is_confirmed(self, moved: Store) -> None:
-        """Then there is nothing more to learn of its reader by it."""
-        for reader in (None, EVE, ANA):
-            served = moved.download(ALPHA, LOG, reader, NOW)
+    def test_an_answer_that_did_not_arrive_removes_nothing(self, moved: Store) -> None:
+        """Though it was believed at first."""
+        for reader in (None, EVE):
+            moved.release(ALPHA, ANA, NOW)
+            moved.acquire(ALPHA, EVE, NOW, TTL)
+            served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
             assert served
-            assert served.reader == (reader or ANA)
-            moved.confirm(ALPHA, served.reader, LOG, 2, NOW, named=reader is not None)
-            again = moved.download(ALPHA, LOG, reader, NOW)
+            assert served.receipt == Receipt(EVE, LOG, 2, named=reader is not None)
+            moved.doubt(ALPHA, served.receipt, NOW)
+        moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
+        assert content(moved) == ONE + TWO + note(9)
+
+    def test_a_download_is_news_until_nothing_more_can_be_learned_from_it(self, moved: Store) -> None:
+        """A look never is; a pull is once; a client that says who it is, until it has read the answer."""
+        for reader in (None, EVE):
+            looked = moved.download(ALPHA, LOG, reader, NOW, believed=False)
+            assert looked
+            assert looked.receipt is None
+            served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
+            assert served
+            assert served.receipt
+            moved.confirm(ALPHA, served.receipt, NOW)
+            again = moved.download(ALPHA, LOG, reader, NOW, believed=True)
             assert again
-            assert again.reader is None
+            assert again.receipt is None
 
     def test_a_stray_download_removes_nothing(self, moved: Store) -> None:
         """Somebody looks at a file while Ana holds the lock, who has not fetched it herself."""
-        moved.download(ALPHA, LOG, None, NOW)
+        moved.download(ALPHA, LOG, None, NOW, believed=False)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
         assert content(moved) == ONE + TWO + THREE
+
+    def test_a_stray_download_removes_nothing_from_under_an_old_copy(self, moved: Store) -> None:
+        """A new machine was given the memory of another: that it has old lines is no sign of the new ones."""
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        moved.download(ALPHA, LOG, None, NOW, believed=False)
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, EVE), NOW)
+        assert content(moved) == ONE + TWO + THREE
+        assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [None]
+
+    def test_an_unknown_client_that_has_the_newest_of_a_download_had_it(self, moved: Store) -> None:
+        """What it left out of it, it removed; and what it received to the end it had in any case."""
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        moved.download(ALPHA, LOG, None, NOW, believed=False)
+        moved.upload(ALPHA, Upload(LOG, TWO + THREE, EVE), NOW)
+        assert content(moved) == TWO + THREE
+
+    def test_of_too_many_downloads_the_oldest_may_be_the_base(self, moved: Store) -> None:
+        """A base that is too old removes nothing; what is known for sure stays among them."""
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, BEN, NOW, TTL)
+        lines = ONE + TWO
+        for number in range(MAX_CANDIDATES + 4):
+            moved.download(ALPHA, LOG, ANA, NOW, believed=False)
+            lines += note(10 + number)
+            moved.upload(ALPHA, Upload(LOG, lines, BEN), NOW)
+        base = rescued(moved.upload(ALPHA, Upload(LOG, lines + note(99), ANA), NOW))
+        assert [v.base for v in moved.versions(ALPHA) if v.number == base] == [MAX_CANDIDATES + 1]
+        base = rescued(moved.upload(ALPHA, Upload(SUMMARY_MD, b"another file\n", ANA), NOW))
+        assert [v.base for v in moved.versions(ALPHA) if v.number == base] == [None]
+
+    def test_too_many_stray_downloads_remove_nothing(self, moved: Store) -> None:
+        """The holder has fetched none of them, and its upload shows no sign of any."""
+        moved.release(ALPHA, ANA, NOW)
+        lines = ONE + TWO
+        for number in range(MAX_CANDIDATES + 4):
+            moved.acquire(ALPHA, BEN, NOW, TTL)
+            lines += note(10 + number)
+            moved.upload(ALPHA, Upload(LOG, lines, BEN), NOW)
+            moved.release(ALPHA, BEN, NOW)
+            moved.acquire(ALPHA, ANA, NOW, TTL)
+            moved.download(ALPHA, LOG, None, NOW, believed=False)
+            moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, ANA, NOW, TTL)
+        moved.upload(ALPHA, Upload(LOG, ONE + note(99), ANA), NOW)
+        assert content(moved) == lines + note(99)
+        assert [v.base for v in moved.versions(ALPHA) if v.client == ANA][-1] == 1
 
     def test_a_download_by_somebody_else_says_nothing_about_the_holder(self, moved: Store) -> None:
         """Who says who it is cannot be taken for another."""
@@ -901,7 +1082,7 @@ class StoreContract:
     def test_a_download_while_nobody_holds_the_lock_is_nobodys(self, moved: Store) -> None:
         """Whoever acquires it next has not fetched anything by that."""
         moved.release(ALPHA, ANA, NOW)
-        moved.download(ALPHA, LOG, None, NOW)
+        moved.download(ALPHA, LOG, None, NOW, believed=False)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
         assert content(moved) == ONE + TWO + FOUR
@@ -915,8 +1096,8 @@ class StoreContract:
     def test_what_was_never_downloaded_cannot_be_confirmed(self, moved: Store) -> None:
         """Nor a version that never was, nor in a project that never was."""
         for number in (2, 7, 0):
-            moved.confirm(ALPHA, EVE, LOG, number, NOW, named=True)
-        moved.confirm(ORG, EVE, LOG, 1, NOW, named=True)
+            moved.confirm(ALPHA, Receipt(EVE, LOG, number, named=True), NOW)
+        moved.confirm(ORG, Receipt(EVE, LOG, 1, named=True), NOW)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
@@ -926,11 +1107,11 @@ class StoreContract:
     def test_a_download_tells_what_is_read(self, moved: Store) -> None:
         """For whomever; of what is not there, nothing."""
         for client in (None, ANA, EVE):
-            served = moved.download(ALPHA, LOG, client, NOW)
+            served = moved.download(ALPHA, LOG, client, NOW, believed=False)
             assert served
             assert served.document == moved.read(ALPHA, LOG, NOW)
-            assert moved.download(ALPHA, ENTITIES, client, NOW) is None
-            assert moved.download(ORG, LOG, client, NOW) is None
+            assert moved.download(ALPHA, ENTITIES, client, NOW, believed=False) is None
+            assert moved.download(ORG, LOG, client, NOW, believed=False) is None
 
     # Lists of the stock client
 
@@ -1142,10 +1323,26 @@ class StoreContract:
         numbers = [version.number for version in moved.prunable(ALPHA, NONE_BY_AGE, day_before).versions]
         assert numbers == []
         moved.acquire(ALPHA, ANA, Millis(NOW + TTL), Millis(40 * DAY))
-        moved.download(ALPHA, LOG, None, Millis(NOW + 5 * DAY))
+        moved.download(ALPHA, LOG, None, Millis(NOW + 5 * DAY), believed=False)
         moved.prune(ALPHA, NONE_BY_AGE, Millis(NOW + 30 * DAY), 99)
         moved.upload(ALPHA, Upload(LOG, THREE, ANA), Millis(NOW + 31 * DAY))
         assert content(moved, now=Millis(NOW + 31 * DAY)) == TWO + THREE
+
+    def test_the_base_of_a_client_that_is_seen_daily_is_kept(self, moved: Store) -> None:
+        """However long: it asks for the same head every day, which is its base already, and changes nothing."""
+        for day in range(60):
+            now = Millis(NOW + day * DAY)
+            moved.download(ALPHA, LOG, EVE, now, believed=False)
+            moved.confirm(ALPHA, Receipt(EVE, LOG, 2, named=True), now)
+        late = Millis(NOW + 60 * DAY)
+        moved.acquire(ALPHA, BEN, late, TTL)
+        moved.upload(ALPHA, Upload(LOG, ONE + TWO + FOUR, BEN), late)
+        moved.release(ALPHA, BEN, late)
+        removed = {version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions}
+        assert removed == {1}
+        moved.acquire(ALPHA, EVE, late, TTL)
+        moved.upload(ALPHA, Upload(LOG, TWO + THREE, EVE), late)
+        assert content(moved, now=late) == TWO + THREE + FOUR
 
     def test_the_base_of_a_client_that_stays_away_goes(self, moved: Store) -> None:
         """Should it come back all the same, nothing is taken for removed."""
@@ -1163,6 +1360,15 @@ class StoreContract:
         moved.acquire(ALPHA, ANA, late, TTL)
         assert isinstance(moved.upload(ALPHA, Upload(LOG, ONE, ANA), late), Accepted)
         assert content(moved, now=late) == ONE + TWO
+
+    def test_a_stray_download_takes_nothing_from_a_client_whose_base_was_pruned(self, moved: Store) -> None:
+        """It was away for a month, and somebody looks at the file while it holds the lock again."""
+        late = Millis(NOW + 30 * DAY)
+        assert [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions] == [1]
+        moved.acquire(ALPHA, ANA, late, TTL)
+        moved.download(ALPHA, LOG, None, late, believed=False)
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), late)
+        assert content(moved, now=late) == ONE + TWO + THREE
 
     def test_pruning_a_project_never_written_writes_nothing(self, store: Store) -> None:
         """There is nothing to prune."""

@@ -28,6 +28,7 @@ from mneme.model import (
     Millis,
     NotLocked,
     ProjectId,
+    Receipt,
     Rescued,
     Restore,
     Upload,
@@ -201,8 +202,8 @@ def uploaded(content: bytes, client: ClientId) -> Callable[[DiskStore], object]:
 
 def downloaded(store: DiskStore) -> object:
     """Eve fetches the log."""
-    document = store.download(ALPHA, FileName.LOG, EVE, NOW)
-    store.confirm(ALPHA, EVE, FileName.LOG, 2, NOW, named=True)
+    document = store.download(ALPHA, FileName.LOG, EVE, NOW, believed=False)
+    store.confirm(ALPHA, Receipt(EVE, FileName.LOG, 2, named=True), NOW)
     return document
 
 
@@ -271,7 +272,9 @@ DEEDS = {
         lines, lambda s: s.restore(ALPHA, Restore(FileName.LOG, 1, ANA), Millis(NOW + 1)), commits=True
     ),
     "prune": Deed(many, pruned, prunes=True),
-    "download that notes a candidate": Deed(lines, lambda s: s.download(ALPHA, FileName.LOG, None, NOW)),
+    "download that notes a candidate": Deed(
+        lines, lambda s: s.download(ALPHA, FileName.LOG, None, NOW, believed=False)
+    ),
     "download that notes a base": Deed(lines, downloaded),
     "list of the stock client": Deed(lines, lambda s: s.stock_heads(ALPHA, NOW)),
 }
@@ -530,7 +533,7 @@ def session_of_two_machines(diary: Diary) -> None:
     diary.upload(FileName.LOG, ONE + THREE)
     diary.note(store.release(ALPHA, ANA, NOW))
     diary.note(store.acquire(ALPHA, BEN, NOW, TTL))
-    diary.note(store.download(ALPHA, FileName.LOG, None, NOW))
+    diary.note(store.download(ALPHA, FileName.LOG, None, NOW, believed=False))
     diary.upload(FileName.LOG, TWO + FOUR, BEN)
     diary.note(store.restore(ALPHA, Restore(FileName.LOG, 1, BEN), NOW))
     diary.upload(FileName.LOG, ONE + THREE + FOUR, EVE)

@@ -26,16 +26,19 @@ from mneme.model import (
     Merging,
     Millis,
     ProjectId,
+    Receipt,
     Released,
     Rescued,
     Restore,
     Upload,
     Version,
 )
+from mneme.retention import Retention
 from mneme.store import Store, disk, layout
 from mneme.store.disk import DiskStore
 from tests import plugin_files
-from tests.store.faults import FULL, Fault, Faults
+from tests.keeping import KEEP_ALL
+from tests.store.faults import FULL, Fault, Faults, Killed
 from tests.store.looking import (
     ALPHA,
     ANA,
@@ -53,7 +56,18 @@ from tests.store.looking import (
     node_project,
     see,
 )
-from tests.store.store_contract import NONE_BY_AGE, ONE, THREE, TWO, StoreContract, head_of, lock_of
+from tests.store.store_contract import (
+    FOUR,
+    NONE_BY_AGE,
+    ONE,
+    THREE,
+    TWO,
+    StoreContract,
+    head_of,
+    lock_of,
+    waiting,
+)
+from tests.store.store_contract import content as head_content
 
 LOG = FileName.LOG
 EXPIRY = Millis(NOW + TTL)
@@ -174,8 +188,8 @@ class TestReading:
             store.extend(project, ANA, NOW, TTL)
             store.release(project, ANA, NOW)
             store.stock_heads(project, NOW)
-            store.download(project, LOG, ANA, NOW)
-            store.confirm(project, ANA, LOG, 1, NOW, named=True)
+            store.download(project, LOG, ANA, NOW, believed=False)
+            store.confirm(project, Receipt(ANA, LOG, 1, named=True), NOW)
             store.history(project, LOG, NOW)
             store.overview(project, NOW)
             store.restore(project, Restore(LOG, 1, ANA), NOW)
@@ -705,8 +719,8 @@ class TestHandEdits:
     ) -> None:
         """Ben uploads what he had before, whose only copy was written over by an edit in place."""
         store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
-        store.download(ALPHA, LOG, BEN, NOW)
-        store.confirm(ALPHA, BEN, LOG, 2, NOW, named=True)
+        store.download(ALPHA, LOG, BEN, NOW, believed=False)
+        store.confirm(ALPHA, Receipt(BEN, LOG, 2, named=True), NOW)
         (alpha / "log.jsonl").write_bytes(THREE)
         outcome = store.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
         assert isinstance(outcome, Rescued)
@@ -724,6 +738,22 @@ class TestHandEdits:
         overview = store.overview(ALPHA, NOW)
         assert overview
         assert overview.waiting == ()
+
+    @pytest.mark.parametrize("spoiled", ["edited in place", "removed"])
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_a_look_at_a_hand_edit_does_not_make_the_holder_remove_it(
+        self, root: Path, store: DiskStore, alpha: Path, spoiled: str, restarted: bool
+    ) -> None:
+        """What the holder had cannot be read any more, so that its old lines say nothing about what is newer."""
+        store.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        if spoiled == "removed":
+            (alpha / layout.HISTORY / "00000002-log.jsonl").unlink()
+            (alpha / "log.jsonl").unlink()
+        (alpha / "log.jsonl").write_bytes(ONE + TWO + THREE)
+        store.download(ALPHA, LOG, None, NOW, believed=False)
+        store = DiskStore(root) if restarted else store
+        store.upload(ALPHA, Upload(LOG, ONE + THREE + FOUR, ANA), NOW)
+        assert head_content(store) == ONE + TWO + THREE + FOUR
 
     def test_an_upload_of_what_the_edit_says_is_no_new_version(self, store: DiskStore, alpha: Path) -> None:
         """The edit is taken in, and the upload is identical to it."""
@@ -1004,6 +1034,175 @@ class TestFullDisk:
             assert store.lock(ALPHA, NOW) is None
         for project in (ALPHA, ORG):
             assert isinstance(store.acquire(project, BEN, NOW, TTL), Granted)
+
+
+def failing_at(number: int, *steps: str) -> Fault:
+    """These steps fail, each time, with an error of this number."""
+    return Fault(
+        os.strerror(number),
+        lambda: OSError(number, os.strerror(number)),
+        lambda step: str(step) in steps,
+        goes_on=lambda step: str(step) in steps,
+    )
+
+
+class TestFaultsOfMerging:
+    """What waits and cannot be merged for a fault goes on waiting, and nothing else suffers from it."""
+
+    @pytest.fixture
+    def wedged(self, store: DiskStore, alpha: Path) -> DiskStore:
+        """Ana holds the lock of two files, and Ben's upload of one of them waits."""
+        store.upload(ALPHA, Upload(FileName.ENTITIES, b"{}", ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, TWO, BEN), NOW)
+        return store
+
+    def all_goes_on(self, store: DiskStore) -> None:
+        """Whoever holds the lock can release it, another can acquire it, and all can look; the log says why."""
+        with capturedLogs() as events:
+            assert isinstance(store.release(ALPHA, ANA, NOW), Released)
+            assert [head.version for head in store.heads(ALPHA, NOW)] == [3, 2]
+            assert head_content(store, FileName.ENTITIES) == b"{}"
+            assert isinstance(store.acquire(ALPHA, EVE, NOW, TTL), Granted)
+            assert waiting(store) == 1
+            assert isinstance(store.acquire(ALPHA, ANA, EXPIRY, TTL), Granted)
+        told = [str(formatEvent(event)) for event in events if "log_failure" in event]
+        assert told
+        assert set(told) == {"What waits in alpha could not be merged now"}
+
+    def test_a_head_that_cannot_be_read_stops_nothing_else(self, wedged: DiskStore, faults: Faults) -> None:
+        """A bad block on the disk; once it is mended, or the head replaced, the upload is merged."""
+        with faults.failing(0, failing_at(errno.EIO, "open log.jsonl")) as run:
+            self.all_goes_on(wedged)
+        assert run.struck
+        wedged.release(ALPHA, ANA, EXPIRY)
+        assert head_content(wedged, now=EXPIRY) == ONE + TWO
+
+    @pytest.mark.parametrize("error", [MemoryError, TypeError, RecursionError])
+    def test_a_merge_that_raises_stops_nothing_else(
+        self, wedged: DiskStore, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    ) -> None:
+        """Whatever it raises; once it does no longer, the upload is merged."""
+
+        def fail(*args: object, **kwargs: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            # No content is known that makes a merge raise, and a machine without memory cannot be had.
+            patch.setattr("mneme.store.project.merge", fail)
+            self.all_goes_on(wedged)
+        wedged.release(ALPHA, ANA, EXPIRY)
+        assert head_content(wedged, now=EXPIRY) == ONE + TWO
+
+    @pytest.mark.parametrize("step", ["create .log.jsonl.next", "link .log.jsonl.next"])
+    def test_whoever_acquires_is_told_of_a_full_disk_that_keeps_back_what_waits(
+        self, wedged: DiskStore, faults: Faults, step: str
+    ) -> None:
+        """To begin without what waits would be to begin with less than there is; nobody has the lock then."""
+        with faults.failing(0, failing_at(errno.ENOSPC, step)) as run:
+            for _ in range(2):
+                with pytest.raises(DiskFull, match="cannot write to its disk"):
+                    wedged.acquire(ALPHA, EVE, EXPIRY, TTL)
+            assert wedged.lock(ALPHA, EXPIRY) is None
+        assert run.struck
+        assert isinstance(wedged.acquire(ALPHA, EVE, EXPIRY, TTL), Granted)
+        assert head_content(wedged, now=EXPIRY) == ONE + TWO
+
+    def test_a_full_disk_that_keeps_back_what_waits_keeps_nobody_from_anything_else(
+        self, wedged: DiskStore, faults: Faults
+    ) -> None:
+        """The lock is released, the files are read, and what waits is merged when there is space."""
+        with faults.failing(0, FULL) as run, capturedLogs() as events:
+            assert isinstance(wedged.release(ALPHA, ANA, NOW), Released)
+            assert head_content(wedged) == ONE
+            assert [head.version for head in wedged.heads(ALPHA, NOW)] == [3, 2]
+            assert (wedged.lock(ALPHA, NOW), waiting(wedged)) == (None, 1)
+            assert [version.number for version in wedged.history(ALPHA, LOG, NOW)] == [4, 3, 1]
+        assert run.struck
+        assert {str(formatEvent(event)).split(":")[0] for event in events} == {
+            "What waits in alpha goes on waiting"
+        }
+        assert head_content(wedged) == ONE + TWO
+
+
+class TestPruning:
+    """What pruning leaves of the journal."""
+
+    def rewrites(self, store: DiskStore, faults: Faults, retention: Retention = NONE_BY_AGE) -> int:
+        """How often a step of pruning writes the journal anew."""
+        with faults.failing() as run:
+            store.prune(ALPHA, retention, NOW, 32)
+        return sum(step.call == "rename" and step.subject.startswith("journal.jsonl") for step in run.steps)
+
+    def told(self, alpha: Path) -> list[int]:
+        """The versions of which the journal tells."""
+        return [number for number, _, _ in see(alpha).versions]
+
+    def test_the_journal_is_written_anew_when_nothing_is_left_to_prune(
+        self, store: DiskStore, alpha: Path, faults: Faults
+    ) -> None:
+        """Once, however many steps it takes; and not again while there is nothing new to prune."""
+        for number in range(2, 101):
+            store.upload(ALPHA, Upload(LOG, b"%d\n" % number, ANA), NOW)
+        assert [self.rewrites(store, faults) for _ in range(6)] == [0, 0, 0, 1, 0, 0]
+        assert self.told(alpha) == [100]
+
+    def test_the_journal_is_written_anew_when_all_fits_into_whole_steps(
+        self, store: DiskStore, alpha: Path, faults: Faults
+    ) -> None:
+        """It is the next step then that finds nothing left."""
+        for number in range(2, 34):
+            store.upload(ALPHA, Upload(LOG, b"%d\n" % number, ANA), NOW)
+        assert [self.rewrites(store, faults) for _ in range(3)] == [0, 1, 0]
+        assert self.told(alpha) == [33]
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_the_line_of_a_version_that_was_removed_by_hand_goes(
+        self, root: Path, store: DiskStore, alpha: Path, faults: Faults, restarted: bool
+    ) -> None:
+        """Though there is nothing to prune."""
+        for line in (ONE, TWO):
+            store.upload(ALPHA, Upload(LOG, line, ANA), NOW)
+        (alpha / layout.HISTORY / "00000002-log.jsonl").unlink()
+        store = DiskStore(root) if restarted else store
+        assert self.told(alpha) == [1, 2, 3]
+        assert [self.rewrites(store, faults, KEEP_ALL) for _ in range(2)] == [1, 0]
+        assert self.told(alpha) == [1, 3]
+        assert [version.number for version in DiskStore(root).versions(ALPHA)] == [1, 3]
+
+    def test_the_lines_of_versions_whose_pruning_a_crash_cut_short_go(
+        self, root: Path, store: DiskStore, alpha: Path, faults: Faults
+    ) -> None:
+        """Also when the rest is to be kept by then."""
+        for line in (ONE, TWO, THREE):
+            store.upload(ALPHA, Upload(LOG, line, ANA), NOW)
+        killed = Fault(
+            "kill", Killed, lambda step: str(step) == "unlink 00000003-log.jsonl", goes_on=lambda step: True
+        )
+        with faults.failing(0, killed), pytest.raises(Killed):
+            store.prune(ALPHA, NONE_BY_AGE, NOW, 32)
+        store = DiskStore(root)
+        assert [version.number for version in store.versions(ALPHA)] == [3, 4]
+        assert self.told(alpha) == [1, 2, 3, 4]
+        assert store.prune(ALPHA, KEEP_ALL, NOW, 32).versions == ()
+        assert self.told(alpha) == [3, 4]
+
+
+class TestRestoring:
+    """To ask for a version that there is not is no fault."""
+
+    @pytest.mark.parametrize(("file", "number"), [(LOG, 99), (FileName.ENTITIES, 1)])
+    def test_a_version_that_is_unknown_opens_nothing_anew(
+        self, store: DiskStore, alpha: Path, faults: Faults, file: FileName, number: int
+    ) -> None:
+        """Nothing has to be cleared up after it: a directory is looked through when its project is opened."""
+        with faults.failing() as opening:
+            DiskStore(alpha.parent.parent).heads(ALPHA, NOW)
+        assert "listdir alpha" in map(str, opening.steps)
+        with faults.failing() as run:
+            assert store.restore(ALPHA, Restore(file, number, ANA), NOW) is None
+            assert store.heads(ALPHA, NOW)
+        assert "listdir alpha" not in map(str, run.steps)
 
 
 def gone_at(*steps: str) -> Fault:

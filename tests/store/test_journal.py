@@ -256,6 +256,7 @@ def state(ledger: Ledger) -> dict[str, object]:
         "newest": ledger.newest,
         "latest mtimes": ledger.latest_mtime,
         "waiting": ledger.waiting,
+        "overtaken": ledger.overtaken & ledger.waiting.keys(),
         "unmerged": ledger.unmerged,
         "last number": ledger.last_number,
         "last token": ledger.last_token,
@@ -408,7 +409,16 @@ def test_a_compacted_journal_lacks_what_was_pruned_and_nothing_else(
     for opened in (journal, Journal(path)):
         assert list(opened.read_versions()) == left
         after = state(opened.ledger)
-        for what in ("newest", "waiting", "last number", "last token", "listed", "bases", "seen"):
+        for what in (
+            "newest",
+            "waiting",
+            "overtaken",
+            "last number",
+            "last token",
+            "listed",
+            "bases",
+            "seen",
+        ):
             assert after[what] == before[what], what
         unmerged = {one for one in opened.ledger.unmerged if one not in pruned}
         assert unmerged == {one.number for one in left} & journal.ledger.unmerged
@@ -441,6 +451,61 @@ def test_what_may_be_the_base_may_be_it_after_compacting(path: Path) -> None:
     assert before == Base(None, (NEWER, WAITS))
     compact(journal)
     assert journal.ledger.base(ANA, FileName.LOG) == before
+
+
+@pytest.mark.parametrize("base", [Base(NEWER), Base(None, (NEWER,))], ids=["sure", "candidate"])
+def test_what_was_overtaken_keeps_its_place_after_compacting(path: Path, base: Base) -> None:
+    """Once compacted or twice, at hand or opened anew: the next upload waits beside it, and so does one more."""
+    journal = Journal(path)
+    for entry in (
+        NEWER,
+        BaseKnown(ANA, FileName.LOG, base, NOW),
+        WAITS,
+        BaseKnown(ANA, FileName.LOG, base, NOW),
+    ):
+        journal.add(entry)
+    for number in (4, 5):
+        compact(journal)
+        compact(journal)
+        journal = Journal(path)
+        assert journal.ledger.waiting_of(ANA, FileName.LOG) is None
+        assert journal.ledger.base(ANA, FileName.LOG) == base
+        journal.add(evolve(WAITS, number=number))
+        journal.jot(BaseKnown(ANA, FileName.LOG, base, NOW))
+    assert list(Journal(path).ledger.waiting) == [2, 4, 5]
+
+
+@pytest.mark.parametrize("gone", [{1}, {1, 2}])
+def test_compacting_leaves_out_that_nothing_is_known_of_a_client(path: Path, gone: AbstractSet[int]) -> None:
+    """What it once downloaded is no more, and it has uploaded nothing: whoever looked once costs no line."""
+    journal = Journal(path)
+    for number in (1, 2, 3):
+        journal.add(version(number))
+    lookers = [ClientId(f"looker-{number}") for number in range(20)]
+    for looker in lookers:
+        journal.jot(BaseKnown(looker, FileName.LOG, Base(version(1), (version(2),)), NOW))
+    compact(journal, gone)
+    assert b"looker" not in path.read_bytes()
+    assert [journal.ledger.base(looker, FileName.LOG) for looker in lookers] == [Base()] * 20
+
+
+def test_a_base_that_is_no_more_stays_unknown_although_its_client_has_uploaded_before(path: Path) -> None:
+    """What it had since is not what it uploaded: that would be too sure."""
+    journal = Journal(path)
+    for entry in (
+        version(1),
+        version(2, client=BEN),
+        BaseKnown(ANA, FileName.LOG, Base(version(2, client=BEN)), NOW),
+    ):
+        journal.add(entry)
+    journal.add(version(3, client=BEN))
+    compact(journal, {2})
+    for opened in (journal, Journal(path)):
+        assert opened.ledger.base(ANA, FileName.LOG) == Base()
+        compact(opened)
+        assert opened.ledger.base(ANA, FileName.LOG) == Base()
+    compact(journal, {1})
+    assert b'"base","clientId":"ana' not in path.read_bytes()
 
 
 def test_compacting_leaves_out_what_says_nothing_more(path: Path) -> None:

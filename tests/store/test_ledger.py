@@ -211,6 +211,34 @@ class TestWaiting:
         assert ledger.waiting_of(ANA, LOG) == rescued(4)
         assert list(of(theirs, rescued(2), has(ANA, Base(theirs)), version(3)).waiting) == [2]
 
+    def test_what_its_client_was_sent_anew_is_something_too(self) -> None:
+        """Though it is what is known of the client already."""
+        theirs = version(1, client=BEN)
+        ledger = of(theirs, has(ANA, Base(theirs)), rescued(2), has(ANA, Base(theirs)), rescued(3))
+        assert list(ledger.waiting) == [2, 3]
+        assert ledger.waiting_of(ANA, LOG) == rescued(3)
+
+    def test_what_another_client_or_file_was_sent_overtakes_nothing(self) -> None:
+        """The next upload of the same client and file takes its place."""
+        theirs = version(1, client=BEN)
+        ledger = of(theirs, rescued(2), has(BEN, Base(theirs)), has(ANA, Base(), file=ENTITIES), rescued(3))
+        assert list(ledger.waiting) == [3]
+
+    def test_what_was_overtaken_waits_no_longer_once_it_is_settled(self) -> None:
+        """By a merge, or without."""
+        theirs = version(1, client=BEN)
+        before = (theirs, rescued(2), has(ANA, Base(theirs)), rescued(3))
+        for end in (merged(4, 1, 2), Settled(rescued(2), merged=False)):
+            ledger = of(*before, end)
+            assert list(ledger.waiting) == [3]
+            assert ledger.waiting_of(ANA, LOG) == rescued(3)
+
+    def test_what_is_kept_and_no_more_takes_no_place(self) -> None:
+        """It was refused while merging was off, and what waited then is merged when it is on again."""
+        ledger = of(rescued(1), version(2, Kind.RESCUED, KEPT))
+        assert list(ledger.waiting) == [1]
+        assert ledger.waiting_of(ANA, LOG) == rescued(1)
+
     def test_an_upload_of_the_same_client_takes_its_place(self) -> None:
         """And no other's."""
         ledger = of(rescued(1), rescued(2, BEN), version(3))

@@ -35,6 +35,7 @@ from mneme.model import (
     Place,
     ProjectId,
     Pruned,
+    Receipt,
     Released,
     Rescued,
     Restore,
@@ -366,13 +367,13 @@ class StoreMachine(RuleBasedStateMachine):
         """A client that says who it is downloads a file, and receives it."""
         state = self.touch(project)
         head = state.look(file, self.now)
-        served = self.store.download(project, file, client, self.now)
+        served = self.store.download(project, file, client, self.now, believed=False)
         if head is None:
             assert served is None
             return
         assert served
         assert (served.document.head, served.document.content) == (head, state.files[file].content)
-        self.store.confirm(project, client, file, head.version, self.now, named=True)
+        self.store.confirm(project, Receipt(client, file, head.version, named=True), self.now)
         state.bases[client, file] = head.version
 
     @rule(project=projects)

@@ -96,6 +96,30 @@ def test_a_project_is_listed_with_its_files_lock_and_waiting_uploads() -> None:
     ]
 
 
+def test_all_that_waits_is_listed_as_it_came() -> None:
+    """Of whatever file, and both uploads of a client that was sent something in between."""
+    stub = Stub()
+    stub.acquire()
+    stub.upload(content=entry("one"))
+    uploads = [("desk", "log.jsonl"), ("attic", "summary.md"), ("desk", "log.jsonl")]
+    for number, (client, name) in enumerate(uploads):
+        stub.clock.advance(1)
+        stub.upload(client=client, name=name, content=entry(f"{number}"))
+        stub.download(client="desk")
+    [project] = projects(stub)
+    assert project["waiting"] == [
+        {
+            "version": number + 2,
+            "file": name,
+            "mtime": f"2026-02-04T15:00:0{number + 1}.000Z",
+            "clientId": client,
+        }
+        for number, (client, name) in enumerate(uploads)
+    ]
+    stub.release()
+    assert projects(stub)[0]["waiting"] == []
+
+
 def test_a_project_that_has_only_a_lock_is_one_without_size_and_mtime() -> None:
     """Zero and null, which no file could have."""
     stub = Stub()
