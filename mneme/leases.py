@@ -28,7 +28,8 @@ def acquire(
         return Granted(Lock(client, now, Millis(now + ttl), new_token, last_acquired_at=now))
     if held.client != client:
         return HeldBy(held)
-    last = now if held.last_acquired_at is None else Millis(max(now, held.last_acquired_at + 1))
+    last = now if held.last_acquired_at is None else max(now, held.last_acquired_at + 1)
+    last = Millis(min(last, now + _CLOCK_SET_BACK))
     return Granted(
         evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token, last_acquired_at=last)
     )

@@ -55,6 +55,14 @@ def test_a_lock_that_was_last_acquired_within_the_next_hour_counts() -> None:
     assert leases.current(AHEAD, Millis(NOW + 1)) == AHEAD
 
 
+def test_a_lock_that_is_acquired_again_to_the_hour_counts() -> None:
+    """Who is told that it has the lock has it."""
+    soon = evolve(AHEAD, last_acquired_at=Millis(NOW + HOUR))
+    again = leases.acquire(soon, ANA, NOW, TTL, 8)
+    assert isinstance(again, Granted)
+    assert leases.current(again.lock, NOW) == again.lock
+
+
 def test_a_lock_that_says_not_when_it_was_last_acquired_counts_until_it_expires() -> None:
     """The Node server says only when it was first acquired, and may have a clock of its own."""
     node = evolve(AHEAD, acquired_at=Millis(NOW + 5 * HOUR), last_acquired_at=None)

@@ -37,7 +37,9 @@ from mneme.retention import Retention
 
 
 class Store(Protocol):
-    """Memory by project. Any method may raise `DiskFull` (then nothing was changed) or `OSError` (a fault).
+    """Memory by project. Any method may raise `DiskFull` or `OSError`, which is a fault.
+
+    Where it is `DiskFull` nothing was changed, but that an upload of the holder may have been kept, and waits.
 
     Uploads that wait to be merged are merged by whatever step finds that nobody holds the lock, before it does what it
     is there for, and by the step that frees the lock after that.
@@ -134,7 +136,7 @@ class Store(Protocol):
     ) -> Accepted | HeldBy | NotLocked | StaleToken | None:
         """Make an older version the head again, as a new version, if its client holds the lock.
 
-        Raises `VersionUnknown` if the file has no such version, and `DamagedVersion` as `kept` does.
+        None if the file has no such version, `DamagedVersion` as for `version`.
         """
         ...
 

@@ -73,7 +73,7 @@ class DiskStore:
         return self._timed(project, now, lambda p: p.lock(now), None)
 
     def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /) -> Granted | HeldBy:
-        return self._making(project, now, lambda p: p.acquire(client, now, ttl), merging=True)
+        return self._making(project, now, lambda p: p.acquire(client, now, ttl), strict=True)
 
     def extend(
         self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis, /
@@ -140,7 +140,7 @@ class DiskStore:
     def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
         def step(opened: DiskProject, taking_in: bool) -> Overview:
             heads = opened.heads(now, taking_in)
-            return Overview(project, heads, opened.lock(now), tuple(opened.ledger.waiting.values()))
+            return Overview(project, heads, opened.lock(now), opened.ledger.queue())
 
         return self._reading(project, now, step, None)
 
@@ -186,12 +186,12 @@ class DiskStore:
             return self._run_timed(project, opened, now, job)
 
     def _making(
-        self, project: ProjectId, now: Millis, job: Callable[[DiskProject], T], merging: bool = False
+        self, project: ProjectId, now: Millis, job: Callable[[DiskProject], T], strict: bool = False
     ) -> T:
-        """Like `_timed`, for a step that makes the project if it was never written; see `_merged` for `merging`."""
+        """Like `_timed`, for a step that makes the project if it was never written; see `_merged` for `strict`."""
         with files.naming_disk_full():
             opened = self._opened(project) or self._made(project)
-            return self._run_timed(project, opened, now, job, merging)
+            return self._run_timed(project, opened, now, job, strict)
 
     def _run_timed(
         self,
@@ -199,19 +199,19 @@ class DiskStore:
         opened: DiskProject,
         now: Millis,
         job: Callable[[DiskProject], T],
-        merging: bool = False,
+        strict: bool = False,
     ) -> T:
-        result = self._run(project, self._merged(project, opened, now, merging), job)
+        result = self._run(project, self._merged(project, opened, now, strict), job)
         self._merged(project, opened, now)
         return result
 
     def _merged(
-        self, project: ProjectId, opened: DiskProject, now: Millis, merging: bool = False
+        self, project: ProjectId, opened: DiskProject, now: Millis, strict: bool = False
     ) -> DiskProject:
         """The project with what waits merged, if nobody holds the lock.
 
         What cannot be merged for a fault goes on waiting, since nothing else must suffer from it; so does what finds no
-        space, unless `merging` is what the step is about.
+        space, unless `strict`: then it is `DiskFull`.
         """
         if not opened.has_work(now):
             return opened
@@ -219,7 +219,7 @@ class DiskStore:
             with files.naming_disk_full():
                 self._run(project, opened, lambda p: p.merge_waiting(now))
         except DiskFull as full:
-            if merging:
+            if strict:
                 raise
             self._log.warn("What waits in {project} goes on waiting: {full}", project=str(project), full=full)
         except Exception:  # noqa: BLE001 - whatever it is, the project can still be read and written

@@ -65,13 +65,9 @@ class Base:
         """All that it can be, oldest first."""
         return (self.sure, *self.candidates) if self.sure else self.candidates
 
-    def is_sure_of(self, number: int) -> bool:
-        """Whether the client is known to have had this version."""
-        return self.sure is not None and self.sure.number == number
-
     def is_surely(self, number: int) -> bool:
         """Whether it can be this version and no other."""
-        return self.is_sure_of(number) and not self.candidates
+        return self.sure is not None and self.sure.number == number and not self.candidates
 
     def among(self, numbers: Container[int]) -> "Base":
         """The same, as far as it can be one of these versions.
@@ -121,7 +117,7 @@ class Ledger:
         self.latest_mtime: dict[FileName, Millis] = {}
         """The latest mtime that any head of a file has had; an older file may have been put back by hand."""
         self.waiting: dict[int, Version] = {}
-        """The uploads that are yet to be merged, by their numbers, in the order in which they came."""
+        """The uploads that are yet to be merged, by their numbers."""
         self.unmerged: set[int] = set()
         """The numbers of the versions whose content was never part of a head."""
         self.overtaken: set[int] = set()
@@ -143,6 +139,10 @@ class Ledger:
     def bases(self) -> Iterator[tuple[ClientId, FileName, Base]]:
         """The bases of all clients."""
         return ((client, file, base) for (client, file), base in self._bases.items())
+
+    def queue(self) -> tuple[Version, ...]:
+        """The uploads that wait, in the order in which they came."""
+        return tuple(self.waiting[number] for number in sorted(self.waiting))
 
     def waiting_of(self, client: ClientId, file: FileName) -> Version | None:
         """The waiting upload whose place the client's next one will take."""
@@ -209,7 +209,7 @@ class Ledger:
         # An upload of the holder is about to be merged, and does not count.
         rescued = [number for number, version in self.waiting.items() if version.kind is Kind.RESCUED]
         if len(rescued) > MAX_WAITING:
-            del self.waiting[rescued[0]]
+            del self.waiting[min(rescued)]
 
     def _see(self, client: ClientId, time: Millis) -> None:
         self.last_seen[client] = max(time, self.last_seen.get(client, time))

@@ -170,7 +170,7 @@ class MemoryStore:
         return self._step(
             project,
             now,
-            lambda p: Overview(project, p.heads(now), p.lock(now), tuple(p.ledger.waiting.values())),
+            lambda p: Overview(project, p.heads(now), p.lock(now), p.ledger.queue()),
         )
 
     def projects(self) -> Iterator[ProjectId]:

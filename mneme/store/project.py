@@ -402,7 +402,7 @@ class Project(ABC):
         if not self.has_work(now):
             return
         times: dict[int, Millis] = {}
-        for waiting in tuple(self.ledger.waiting.values()):
+        for waiting in self.ledger.queue():
             self._merge_waiting_one(waiting, times, now)
 
     def _merge_waiting_one(self, waiting: Version, times: dict[int, Millis], now: Millis) -> None:

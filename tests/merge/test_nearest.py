@@ -110,15 +110,21 @@ def fact(content: str, kind: str = "note") -> dict[str, str]:
     return {"ts": f"2026-02-04T15:00:00.{ord(content[0]):03}Z", "type": kind, "content": content}
 
 
-@pytest.mark.parametrize("sure", [None, [], [fact("a", "decision")]], ids=["none", "empty", "another"])
-def test_that_two_items_are_of_one_type_is_no_sign(sure: list[dict[str, str]] | None) -> None:
-    """Most of what is remembered is a note."""
+@pytest.mark.parametrize("sure", [None, [], [fact(content, "decision") for content in "abcd"]])
+@pytest.mark.parametrize("last", ["ts", "type", "content"])
+def test_that_two_items_are_of_one_type_is_no_sign(sure: list[dict[str, str]] | None, last: str) -> None:
+    """Most of what is remembered is a note; nor is it one though the download is nearer than what is older."""
     older = None if sure is None else json.dumps(sure).encode()
-    theirs, mine = ([*(sure or []), fact(content)] for content in ("theirs", "mine"))
-    assert theirs[-1]["type"] == mine[-1]["type"]
+    theirs, mine = ([_with_last(fact(content), last)] for content in ("theirs", "mine"))
+    assert theirs[0]["type"] == mine[0]["type"]
     assert (
         chosen(FileName.REMEMBERED, older, [json.dumps(theirs).encode()], json.dumps(mine).encode()) is None
     )
+
+
+def _with_last(item: dict[str, str], key: str) -> dict[str, str]:
+    """The item, written with this key behind the others."""
+    return {name: value for name, value in item.items() if name != key} | {key: item[key]}
 
 
 @pytest.mark.parametrize("sure", [None, [], [fact("a", "decision")]], ids=["none", "empty", "another"])

@@ -475,6 +475,17 @@ def test_what_was_overtaken_keeps_its_place_after_compacting(path: Path, base: B
     assert list(Journal(path).ledger.waiting) == [2, 4, 5]
 
 
+def test_what_waits_is_in_order_after_compacting(path: Path) -> None:
+    """In that it is merged, and the first goes when it is too many."""
+    journal = Journal(path)
+    by_eve = evolve(version(2, client=EVE), kind=Kind.RESCUED, place=Place.WAITING)
+    for entry in (NEWER, by_eve, evolve(WAITS, number=3), BaseKnown(ANA, FileName.LOG, Base(NEWER), NOW)):
+        journal.add(entry)
+    assert [one.number for one in journal.ledger.queue()] == [2, 3]
+    compact(journal)
+    assert [one.number for one in journal.ledger.queue()] == [2, 3]
+
+
 @pytest.mark.parametrize("gone", [{1}, {1, 2}])
 def test_compacting_leaves_out_that_nothing_is_known_of_a_client(path: Path, gone: AbstractSet[int]) -> None:
     """What it once downloaded is no more, and it has uploaded nothing: whoever looked once costs no line."""
