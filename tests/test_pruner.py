@@ -80,6 +80,17 @@ def pruner(clock: Clock, store: Store) -> Pruner:
     return Pruner(clock, service(clock, store))
 
 
+def under_way(clock: Clock, store: Store, worker: SteppedWorker) -> tuple[SyncService, Pruner]:
+    """A pruner in its first round, which has found out which projects there are."""
+    sync = service(clock, store, worker)
+    worker.finish()
+    pruner = Pruner(clock, sync)
+    pruner.startService()
+    clock.advance(FIRST)
+    worker.step()
+    return sync, pruner
+
+
 def test_it_prunes_a_while_after_the_start_and_then_every_hour(
     clock: Clock, store: Store, pruner: Pruner
 ) -> None:
@@ -139,12 +150,7 @@ def test_it_removes_a_few_versions_at_a_time(clock: Clock, store: Store) -> None
     """So that requests of the same project come in between."""
     worker = SteppedWorker()
     store.fill(ALPHA, 200)
-    sync = service(clock, store, worker)
-    worker.finish()
-    pruner = Pruner(clock, sync)
-    pruner.startService()
-    clock.advance(FIRST)
-    worker.step()
+    under_way(clock, store, worker)
     left = [len(store.versions(ALPHA))]
     while len(worker):
         worker.step()
@@ -157,12 +163,7 @@ def test_a_request_comes_in_between(clock: Clock, store: Store) -> None:
     """It is answered long before the pruning is done."""
     worker = SteppedWorker()
     store.fill(ALPHA, 200)
-    sync = service(clock, store, worker)
-    worker.finish()
-    pruner = Pruner(clock, sync)
-    pruner.startService()
-    clock.advance(FIRST)
-    worker.step()
+    sync, _ = under_way(clock, store, worker)
     answer = started(sync.heads(ALPHA))
     for _ in range(2):
         worker.step()
@@ -225,12 +226,7 @@ def test_stopping_waits_for_the_step_under_way(clock: Clock, store: Store) -> No
     """What it removes is logged before the pruner says that it has stopped."""
     worker = SteppedWorker()
     store.fill(ALPHA, 1)
-    sync = service(clock, store, worker)
-    worker.finish()
-    pruner = Pruner(clock, sync)
-    pruner.startService()
-    clock.advance(FIRST)
-    worker.step()
+    _, pruner = under_way(clock, store, worker)
     stopped = started(pruner.stopService())
     assert waits(stopped)
     with capturedLogs() as events:
@@ -245,12 +241,7 @@ def test_stopping_does_not_wait_for_projects_not_yet_begun(clock: Clock, store: 
     worker = SteppedWorker()
     for number in range(20):
         store.fill(ProjectId(f"project-{number}"), 1)
-    sync = service(clock, store, worker)
-    worker.finish()
-    pruner = Pruner(clock, sync)
-    pruner.startService()
-    clock.advance(FIRST)
-    worker.step()
+    _, pruner = under_way(clock, store, worker)
     stopped = started(pruner.stopService())
     steps = 0
     while waits(stopped):
@@ -286,12 +277,7 @@ def test_a_round_that_meets_the_end_of_the_service_is_quiet(clock: Clock, store:
     worker = SteppedWorker()
     for project in (ALPHA, BETA, GAMMA):
         store.fill(project, 40)
-    sync = service(clock, store, worker)
-    worker.finish()
-    pruner = Pruner(clock, sync)
-    pruner.startService()
-    clock.advance(FIRST)
-    worker.step()
+    sync, pruner = under_way(clock, store, worker)
     with capturedLogs() as events:
         stopped = started(sync.stopService())
         worker.finish()
