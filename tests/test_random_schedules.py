@@ -65,6 +65,8 @@ class Schedules(RuleBasedStateMachine):
         """The lines that have reached the server."""
         self.removed: set[str] = set()
         """The lines that a summarizer has removed, anywhere."""
+        self.checked: set[int] = set()
+        """The numbers of the merges that were looked at."""
         self.number = 0
 
     def machine(self, name: str, offset: float) -> Machine:
@@ -163,7 +165,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule()
     def all_push_and_pull(self) -> None:
-        """What was sent and not removed is in the head, and then on each machine."""
+        """What was sent and not removed is in the head, and then on each machine; what was removed stays away."""
         for mind in self.minds.values():
             self.later()
             self.note_sent(mind, mind.machine.push(PROJECT))
@@ -171,12 +173,35 @@ class Schedules(RuleBasedStateMachine):
         status, body = self.server.ask("GET", f"/projects/{PROJECT}/files/{LOG}")
         head = contents(body["content"]) if status == 200 else set()
         assert self.sent - self.removed <= head
+        self.what_was_removed_stays_away()
         for mind in self.minds.values():
             self.later()
             mind.machine.pull(PROJECT)
             assert head <= mind.lines()
             self.later()
             mind.machine.push(PROJECT)
+
+    def what_was_removed_stays_away(self) -> None:
+        """No merge has a line that its base has and one of its sides lacks, where all three can still be read."""
+        for number, base, parents in self.merges():
+            if number in self.checked or base is None or len(parents) != 2:
+                continue
+            self.checked.add(number)
+            merged, before, *sides = (self.version(one) for one in (number, base, *parents))
+            for side in sides:
+                if merged is not None and before is not None and side is not None:
+                    assert not merged & (before - side), (number, base, parents)
+
+    def merges(self) -> list[tuple[int, int | None, list[int]]]:
+        """The number, base and parents of each merge in history."""
+        _, body = self.server.ask("GET", f"/projects/{PROJECT}/files/{LOG}/versions")
+        told = [one for one in body.get("versions", []) if one["kind"] == "merged"]
+        return [(one["version"], one["base"], one["parents"]) for one in told]
+
+    def version(self, number: int) -> set[str] | None:
+        """The lines of a version; None if it was pruned, or spoiled by an edit in place."""
+        status, body = self.server.ask("GET", f"/projects/{PROJECT}/files/{LOG}/versions/{number}")
+        return contents(body["content"]) if status == 200 else None
 
     def line(self, who: str, now: float) -> bytes:
         """A line of a log that nobody has written before."""

@@ -509,8 +509,8 @@ class TestOffline:
 class TestOtherFiles:
     """Each is merged by what it is."""
 
-    def test_all_five_are_merged(self, world: World, laptop: Machine, desktop: Machine) -> None:
-        """What both machines added to each is in each."""
+    def test_all_four_are_merged(self, world: World, laptop: Machine, desktop: Machine) -> None:
+        """What both machines added to each is in each; of text that both changed, the later one counts."""
         first, second = ({name: _addition(name, who) for name in OTHERS} for who in ("laptop", "desktop"))
         base = {name: _addition(name, "both") for name in OTHERS}
         world.pull(laptop)
@@ -531,6 +531,9 @@ class TestOtherFiles:
             merged = json.loads(world.head(name) or "")
             wanted = [json.loads(_file(name, base[name], first[name], second[name]))]
             assert merged in [*wanted, json.loads(_file(name, base[name], second[name], first[name]))], name
+        assert (
+            world.head("summary.md") == _file("summary.md", base["summary.md"], second["summary.md"]).decode()
+        )
 
     def test_what_cannot_be_merged_stays_in_history(
         self, world: World, laptop: Machine, desktop: Machine

@@ -115,8 +115,8 @@ def test_a_token_that_is_no_number_is_an_error(token: str) -> None:
     assert stub.ask("GET", "/projects/demo/files").json == {"files": []}
 
 
-def test_a_content_that_is_not_utf8_can_still_be_read() -> None:
-    """Someone put it there by hand: the bytes that are no text are shown as such."""
+def test_a_content_that_is_not_utf8_is_refused() -> None:
+    """It would come back as something else."""
     stub = Stub()
     stub.acquire()
     reply = stub.ask("PUT", "/projects/demo/files/log.jsonl", {"X-Client-Id": "laptop"}, b"\xff\xfe")
