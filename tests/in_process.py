@@ -174,7 +174,7 @@ class InProcess:
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
         connection = self.connect()
         connection.sendall("\r\n".join(lines).encode("latin-1") + (body or b""))
-        with http.client.HTTPResponse(connection, method=method) as response:  # type: ignore[arg-type]
+        with http.client.HTTPResponse(connection, method=method) as response:  # type: ignore[arg-type]  # it asks no more of a socket
             response.begin()
             raw = response.read()
         connection.close()
