@@ -143,7 +143,7 @@ class VersionContent:
 
 @frozen
 class Head:
-    """The newest accepted version of a file as it is listed; `size` in bytes of UTF-8.
+    """The newest accepted version of a file as it is listed; `size` in bytes, `sha256` of its content, in hex.
 
     `version` is 0 for content put there by hand while there is no space to take it in as a version.
     """
@@ -152,6 +152,7 @@ class Head:
     version: int
     size: int
     mtime: Millis
+    sha256: str
 
 
 @frozen

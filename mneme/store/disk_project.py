@@ -28,16 +28,17 @@ from mneme.model import FileName, Head, Kind, Lock, Merging, Millis, ProjectId, 
 from mneme.store import files, layout, lockfile
 from mneme.store.journal import Journal
 from mneme.store.ledger import Entry, Ledger
-from mneme.store.project import Project, Seen
+from mneme.store.project import Project
 
 _COARSE_MS = 2000
 """The coarsest mtimes of a file system in use, in milliseconds."""
 
 
 @frozen
-class _Looked(Seen):
-    """What was seen at a head, and the mark that it had then."""
+class _Seen:
+    """A head as it was when last looked at, and the mark that it had then."""
 
+    head: Head
     mark: files.Mark
 
 
@@ -53,7 +54,7 @@ class DiskProject(Project):
         self._directory = directory
         self._history = directory / layout.HISTORY
         self._lock_path = directory / layout.LOCK
-        self._seen: dict[FileName, _Looked] = {}
+        self._seen: dict[FileName, _Seen] = {}
         self._lock: tuple[files.Mark, Lock] | None = None
         self._inode = check_directory(directory)
         self._check_history()
@@ -135,7 +136,7 @@ class DiskProject(Project):
 
     def _see(
         self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
-    ) -> _Looked | None:
+    ) -> Head | None:
         path = self._directory / file.value
         state = files.look(path)
         if state is None:
@@ -152,15 +153,14 @@ class DiskProject(Project):
         newest = self.ledger.newest.get(file)
         if newest is None or newest.sha256 != digest(content):
             if not taking_in:
-                head = Head(file, 0, state.st_size, files.millis(state))
-                return _Looked(head, digest(content), files.mark(state))
+                return Head(file, 0, state.st_size, files.millis(state), digest(content))
             newest = self._take_in(file, content, state, now)
         return self._remember(newest, state)
 
-    def _known(self, file: FileName, state: os.stat_result) -> _Looked | None:
+    def _known(self, file: FileName, state: os.stat_result) -> Head | None:
         seen = self._seen.get(file)
         if seen:
-            return seen if seen.mark == files.mark(state) else None
+            return seen.head if seen.mark == files.mark(state) else None
         newest = self.ledger.newest.get(file)
         return self._remember(newest, state) if newest and self._is_linked(newest, state) else None
 
@@ -189,7 +189,7 @@ class DiskProject(Project):
         self._commit(version, content, version.mtime * 1_000_000, self._next_path(version.file))
         # What a person has put at the head in the meantime is taken in before it is replaced.
         self._see(version.file, version.time)
-        return self._advance_head(version).head
+        return self._advance_head(version)
 
     def _commit(self, version: Version, content: bytes, mtime_ns: int, staged: Path) -> None:
         """Make a version durable. Whenever it is in the history without being committed, `staged` is there, too."""
@@ -200,7 +200,7 @@ class DiskProject(Project):
         files.sync_directory(self._history)
         self._journal.add(version)
 
-    def _advance_head(self, version: Version) -> _Looked:
+    def _advance_head(self, version: Version) -> Head:
         """Put a committed version in the place of the head."""
         head = self._directory / version.file.value
         if head.is_dir() and not head.is_symlink():
@@ -212,11 +212,12 @@ class DiskProject(Project):
             return self._remember(version, state)
         # A person was quicker; what they did is seen when the head is next looked at.
         self._seen.pop(version.file, None)
-        return _seen_as(version, ours)
+        return _head_of(version, ours)
 
-    def _remember(self, version: Version, state: os.stat_result) -> _Looked:
-        self._seen[version.file] = _seen_as(version, state)
-        return self._seen[version.file]
+    def _remember(self, version: Version, state: os.stat_result) -> Head:
+        head = _head_of(version, state)
+        self._seen[version.file] = _Seen(head, files.mark(state))
+        return head
 
     def _version_path(self, version: Version) -> Path:
         return layout.version_path(self._history, version.number, version.file)
@@ -299,9 +300,9 @@ class DiskProject(Project):
         }
 
 
-def _seen_as(version: Version, state: os.stat_result) -> _Looked:
-    head = Head(version.file, version.number, state.st_size, _told_mtime(version, state))
-    return _Looked(head, version.sha256, files.mark(state))
+def _head_of(version: Version, state: os.stat_result) -> Head:
+    mtime = _told_mtime(version, state)
+    return Head(version.file, version.number, state.st_size, mtime, version.sha256)
 
 
 def _is_of(version: Version, content: bytes, state: os.stat_result) -> bool:

@@ -31,7 +31,7 @@ from mneme.model import (
 )
 from mneme.retention import Retention
 from mneme.store.ledger import Entry, Ledger, compacted
-from mneme.store.project import Project, Seen
+from mneme.store.project import Project
 
 T = TypeVar("T")
 
@@ -64,9 +64,9 @@ class _MemoryProject(Project):
 
     def _see(
         self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
-    ) -> Seen | None:
+    ) -> Head | None:
         version = self._ledger.newest.get(file)
-        return Seen(_head(version), version.sha256) if version else None
+        return _head(version) if version else None
 
     def _head_content(self, file: FileName) -> bytes | None:
         version = self._ledger.newest.get(file)
@@ -204,4 +204,4 @@ class MemoryStore:
 
 
 def _head(version: Version) -> Head:
-    return Head(version.file, version.number, version.size, version.mtime)
+    return Head(version.file, version.number, version.size, version.mtime, version.sha256)

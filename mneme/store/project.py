@@ -8,7 +8,7 @@ nobody holds the lock.
 from abc import ABC, abstractmethod
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.logger import Logger
 
 from mneme import leases
@@ -56,14 +56,6 @@ _SEEN_EVERY = Millis(24 * 60 * 60 * 1000)
 Refusal: TypeAlias = HeldBy | NotLocked | StaleToken
 
 
-@frozen
-class Seen:
-    """A head as it was when last looked at, and the digest of its content."""
-
-    head: Head
-    sha256: str
-
-
 class Project(ABC):
     """The steps of `Store` for one project, for one caller at a time.
 
@@ -95,7 +87,7 @@ class Project(ABC):
     @abstractmethod
     def _see(
         self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
-    ) -> Seen | None:
+    ) -> Head | None:
         """Look at a head. What lies there without being a version of ours becomes one, and stays as it lies.
 
         Without `taking_in`, for when there is no space for it, it is seen as version 0. If `trusting`, a head that
@@ -183,7 +175,7 @@ class Project(ABC):
     def heads(self, now: Millis, taking_in: bool = True) -> tuple[Head, ...]:
         """See `Store`, and `_see` for `taking_in`."""
         seen = (self._see(file, now, taking_in=taking_in) for file in FileName)
-        return tuple(one.head for one in seen if one)
+        return tuple(head for head in seen if head)
 
     def stock_heads(self, now: Millis, taking_in: bool = True) -> tuple[Head, ...]:
         """See `Store`, and `_see` for `taking_in`."""
@@ -207,7 +199,7 @@ class Project(ABC):
         """See `Store`, and `_see` for `taking_in`."""
         seen = self._see(file, now, taking_in=taking_in)
         content = self._head_content(file) if seen else None
-        return Document(seen.head, content) if seen and content is not None else None
+        return Document(seen, content) if seen and content is not None else None
 
     def download(
         self,
@@ -270,16 +262,16 @@ class Project(ABC):
         repeated = self._repeated(upload, seen)
         if seen and repeated:
             self._note_repeated(upload, repeated, now)
-            return Accepted(seen.head, merged=repeated.number != seen.head.version)
+            return Accepted(seen, merged=repeated.number != seen.version)
         sure = self.ledger.base(upload.client, upload.file).sure
         if seen is None or not self.merging.enabled or self._is_base(upload, seen):
             return self._become_head(upload, sure, seen, now)
         return self._accept_stale(upload, seen, now)
 
-    def _accept_stale(self, upload: Upload, seen: Seen, now: Millis) -> Accepted:
+    def _accept_stale(self, upload: Upload, seen: Head, now: Millis) -> Accepted:
         """Merge an upload with a head that its client may not have known."""
         base = self._base_of(upload)
-        if base and base.number == seen.head.version:
+        if base and base.number == seen.version:
             return self._become_head(upload, base, seen, now)
         head = self._head_content(upload.file)
         merged = self._merged(upload.file, base, head, upload.content, upload_is_later=True)
@@ -311,15 +303,15 @@ class Project(ABC):
         )
         return Rescued(refusal, kept.number)
 
-    def _surely_seen(self, file: FileName, sha256: str, now: Millis) -> Seen | None:
+    def _surely_seen(self, file: FileName, sha256: str, now: Millis) -> Head | None:
         """Look at a head; be sure before something is called identical to it, for nothing will be written then."""
         seen = self._see(file, now)
         return self._see(file, now, trusting=False) if seen and seen.sha256 == sha256 else seen
 
-    def _repeated(self, upload: Upload, seen: Seen | None) -> Version | None:
+    def _repeated(self, upload: Upload, seen: Head | None) -> Version | None:
         """The version that an upload repeats, if there is a head: that, or what its client had before."""
         if seen and seen.sha256 == upload.sha256:
-            return self._find(seen.head.version)
+            return self._find(seen.version)
         if seen is None or not self.merging.enabled:
             return None
         known = self.ledger.base(upload.client, upload.file).known
@@ -348,11 +340,11 @@ class Project(ABC):
         if news or unseen > _SEEN_EVERY:
             self._jot(BaseKnown(client, file, base, now))
 
-    def _is_base(self, upload: Upload, seen: Seen) -> bool:
+    def _is_base(self, upload: Upload, seen: Head) -> bool:
         """Whether an upload was made from the head for sure."""
         if self.ledger.waiting_of(upload.client, upload.file):
             return False
-        return self.ledger.base(upload.client, upload.file).is_surely(seen.head.version)
+        return self.ledger.base(upload.client, upload.file).is_surely(seen.version)
 
     def _base_of(self, upload: Upload) -> Version | None:
         """The version that an upload was made from, as far as can be known.
@@ -374,7 +366,7 @@ class Project(ABC):
         chosen = nearest(upload.file, candidates, upload.content)
         return None if chosen is None else base.known[chosen]
 
-    def _become_head(self, upload: Upload, base: Version | None, seen: Seen | None, now: Millis) -> Accepted:
+    def _become_head(self, upload: Upload, base: Version | None, seen: Head | None, now: Millis) -> Accepted:
         version = self._of_upload(upload, Kind.UPLOAD, Place.HEAD, base, now)
         return Accepted(self._advance(self._with_next_mtime(version, seen), upload.content))
 
@@ -456,8 +448,8 @@ class Project(ABC):
             max_bytes=self.merging.max_bytes,
         )
 
-    def _advance_merged(self, kept: Version, merged: bytes, seen: Seen | None, now: Millis) -> Head:
-        parents = (seen.head.version, kept.number) if seen else (kept.number,)
+    def _advance_merged(self, kept: Version, merged: bytes, seen: Head | None, now: Millis) -> Head:
+        parents = (seen.version, kept.number) if seen else (kept.number,)
         # Where it adds nothing to the head, it is a new one all the same: by its mtime the client will download it.
         version = self._new(kept.file, digest(merged), len(merged), Kind.MERGED, now)
         version = evolve(version, client=kept.client, base=kept.base, parents=parents)
@@ -508,7 +500,7 @@ class Project(ABC):
         old = found.version
         seen = self._surely_seen(restore.file, old.sha256, now)
         if seen and seen.sha256 == old.sha256:
-            return Accepted(seen.head)
+            return Accepted(seen)
         version = self._new(restore.file, old.sha256, old.size, Kind.RESTORED, now)
         version = evolve(version, client=restore.client, parents=(old.number,))
         head = self._advance(self._with_next_mtime(version, seen), found.content)
@@ -562,10 +554,10 @@ class Project(ABC):
         number = self.ledger.last_number + 1
         return Version(number, file, sha256, size, time=now, mtime=now, client=None, kind=kind, base=None)
 
-    def _with_next_mtime(self, version: Version, seen: Seen | None) -> Version:
+    def _with_next_mtime(self, version: Version, seen: Head | None) -> Version:
         """Later than any mtime that a head of the file has had."""
         latest = self.ledger.latest_mtime.get(version.file)
-        last = [mtime for mtime in (latest, seen.head.mtime if seen else None) if mtime is not None]
+        last = [mtime for mtime in (latest, seen.mtime if seen else None) if mtime is not None]
         return evolve(
             version, mtime=Millis(max(version.time, *(mtime + 1 for mtime in last))) if last else version.time
         )

@@ -8,7 +8,7 @@ from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from mneme import __version__, times
+from mneme import __version__, times, wire
 from mneme.errors import (
     FileNotAllowed,
     FileUnknown,
@@ -34,7 +34,6 @@ from mneme.model import (
     Upload,
 )
 from mneme.service import SyncService
-from mneme.web import wire
 from mneme.web.answers import Answer, Receipted, prepare, reply
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, version_in

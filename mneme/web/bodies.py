@@ -3,7 +3,7 @@
 import msgspec
 
 from mneme.errors import InvalidBody
-from mneme.web.wire import Envelope, RestoreOrder
+from mneme.wire import Envelope, RestoreOrder
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _RESTORE_ORDER = msgspec.json.Decoder(RestoreOrder)

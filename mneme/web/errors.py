@@ -11,7 +11,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from mneme import errors
 from mneme.model import Lock
 from mneme.web.answers import Answer
-from mneme.web.wire import Problem, WireLock
+from mneme.wire import Problem, WireLock
 
 
 class MissingKey(errors.MnemeError):

@@ -10,7 +10,7 @@ import pytest
 from mneme.merge import is_well_formed, merge
 from mneme.merge.bounds import MAX_LINES, body_size
 from mneme.model import FileName, Millis
-from mneme.web.wire import Download
+from mneme.wire import Download
 from tests import plugin_files
 from tests.merge.looking import merged
 from tests.merge.strategies import LIMIT

@@ -54,17 +54,18 @@ class Success(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WireHead(msgspec.Struct, frozen=True):
-    """A file in a list; `size` in bytes of UTF-8."""
+    """A file in a list; `size` in bytes of UTF-8, `sha256` of its content, in hex."""
 
     name: str
     size: int
     mtime: str
     version: int
+    sha256: str
 
     @classmethod
     def of(cls, head: Head) -> "WireHead":
         """The head in words of the wire."""
-        return cls(head.file.value, head.size, times.to_text(head.mtime), head.version)
+        return cls(head.file.value, head.size, times.to_text(head.mtime), head.version, head.sha256)
 
 
 class FileList(msgspec.Struct, frozen=True):
