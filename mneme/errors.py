@@ -44,6 +44,28 @@ class InvalidLimit(MnemeError):
     sentence = "limit must be a whole number from 1: how many versions to list"
 
 
+class InvalidPrecondition(MnemeError):
+    """An upload under a condition that cannot be one."""
+
+    sentence = "If-None-Match of an upload can only be *: that there is no such file yet"
+
+
+class InvalidKey(MnemeError):
+    """An idempotency key that cannot be one."""
+
+    sentence = "Idempotency-Key must be 1 to 200 characters, none of them control characters"
+
+
+class KeyReused(MnemeError):
+    """An idempotency key that came with other lines before."""
+
+    sentence = "This Idempotency-Key came with other lines before: take a new one for each append"
+
+
+class FileTooLarge(MnemeError):
+    """A file that an append would make larger than a stock client can download."""
+
+
 class FileNotAllowed(MnemeError):
     """A file name outside the five of a memory."""
 

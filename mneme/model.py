@@ -117,7 +117,7 @@ class Version:
 
     `mtime` is what clients are told; `time` is when it was accepted here; `base` is the version of this file that the
     client is known to have had before (None: not known); `client` is None where no client was involved. `parents` are
-    the versions that a merge or a restore was made of.
+    the versions that a merge or a restore was made of; `key` is the idempotency key that came with an append.
     """
 
     number: int
@@ -131,6 +131,7 @@ class Version:
     base: int | None
     parents: tuple[int, ...] = ()
     place: Place = Place.HEAD
+    key: str | None = None
 
 
 @frozen
@@ -182,18 +183,71 @@ class Served:
 
 
 @frozen
+class Unmodified:
+    """What its client has already is the head."""
+
+    head: Head
+
+
+@frozen
+class Precondition:
+    """What the head of a file must be for a request to count: one whose content has one of these `digests`.
+
+    `digests` of None are any. If `absent`, there must be no head at all.
+    """
+
+    digests: frozenset[str] | None
+    absent: bool = False
+
+    def holds(self, head: Head | None) -> bool:
+        """Whether the head is what it must be."""
+        if self.absent or head is None:
+            return self.absent and head is None
+        return self.digests is None or head.sha256 in self.digests
+
+    def names(self, sha256: str) -> bool:
+        """Whether this content is one of those that are named."""
+        return self.digests is not None and sha256 in self.digests
+
+
+NOT_THERE = Precondition(frozenset(), absent=True)
+"""There must be no such file yet."""
+
+
+@frozen
 class Upload:
-    """What a client asks to become the head of a file; `token` is that of the lock it believes to hold, if it says."""
+    """What a client asks to become the head of a file; `token` is that of the lock it believes to hold, if it says.
+
+    `only_if` is what the head must still be: the client says that it made the upload from that.
+    """
 
     file: FileName
     content: bytes
     client: ClientId
     token: int | None = None
+    only_if: Precondition | None = None
+    key: str | None = None
+    """The idempotency key of the `Append` that it comes from."""
 
     @cached_property
     def sha256(self) -> str:
         """The digest of the content, taken when it is first needed: that is a step off the reactor thread."""
         return digest(self.content)
+
+
+@frozen
+class Append:
+    """Lines that a client asks to be added at the end of a file; `token` and `only_if` as in `Upload`.
+
+    A second one of the same client with the same `key` is the first one again.
+    """
+
+    file: FileName
+    lines: bytes
+    client: ClientId
+    token: int | None = None
+    only_if: Precondition | None = None
+    key: str | None = None
 
 
 @frozen
@@ -248,6 +302,13 @@ class StaleToken:
     """The upload came under an older lock than the one that is held now."""
 
     lock: Lock
+
+
+@frozen
+class Changed:
+    """The upload was refused, for the head is not what it was only to replace."""
+
+    head: Head | None
 
 
 @frozen

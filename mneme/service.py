@@ -13,6 +13,8 @@ from mneme.errors import ShuttingDown
 from mneme.lanes import Lanes
 from mneme.model import (
     Accepted,
+    Append,
+    Changed,
     ClientId,
     Document,
     FileName,
@@ -24,6 +26,7 @@ from mneme.model import (
     Millis,
     NotLocked,
     Overview,
+    Precondition,
     ProjectId,
     Pruned,
     Receipt,
@@ -32,6 +35,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    Unmodified,
     Upload,
     Version,
     VersionContent,
@@ -125,17 +129,23 @@ class SyncService(Service):
         return await self._step(project, lambda now: self._store.read(project, file, now))
 
     async def download(
-        self, project: ProjectId, file: FileName, client: ClientId | None, believed: bool
-    ) -> Served | None:
-        """A file, whole, for a client that may make its next upload from it: see `Store` for `believed`.
+        self,
+        project: ProjectId,
+        file: FileName,
+        client: ClientId | None,
+        believed: bool,
+        unless: Precondition | None = None,
+    ) -> Served | Unmodified | None:
+        """A file, whole, for a client that may make its next upload from it: see `Store` for `believed` and `unless`.
 
         Who hangs up before the file was read is not believed to have received it.
         """
-        answers: list[Deferred[Served | None]] = []
+        answers: list[Deferred[Served | Unmodified | None]] = []
 
-        def step() -> Served | None:
+        def step() -> Served | Unmodified | None:
             hung_up = bool(answers) and answers[0].called
-            return self._store.download(project, file, client, self._now(), believed=believed and not hung_up)
+            believes = believed and not hung_up
+            return self._store.download(project, file, client, self._now(), believed=believes, unless=unless)
 
         answers.append(self._lanes.run(project, step))
         return await answers[0]
@@ -148,10 +158,16 @@ class SyncService(Service):
         """Take note that a client has perhaps not received what it was sent. Nobody waits for this."""
         self._note(project, lambda: self._store.doubt(project, receipt, self._now()))
 
-    async def upload(self, project: ProjectId, upload: Upload) -> Accepted | Rescued | StaleToken:
+    async def upload(self, project: ProjectId, upload: Upload) -> Accepted | Rescued | StaleToken | Changed:
         """Make the upload the head of its file, or part of it, or at least keep it; durably."""
         return await self._step(
             project, lambda now: self._store.upload(project, upload, now), len(upload.content)
+        )
+
+    async def append(self, project: ProjectId, append: Append) -> Accepted | Rescued | StaleToken | Changed:
+        """Add lines at the end of a file, as an upload of the whole would."""
+        return await self._step(
+            project, lambda now: self._store.append(project, append, now), len(append.lines)
         )
 
     async def history(self, project: ProjectId, file: FileName) -> tuple[Version, ...]:

@@ -31,6 +31,7 @@ from mneme.model import (
     Rescued,
     Restore,
     Upload,
+    digest,
 )
 from mneme.service import Reaped, SyncService
 from mneme.store import Store
@@ -159,7 +160,7 @@ class TestUseCases:
         assert refused == Rescued(NotLocked(), 1)
         result_of(service.acquire(ALPHA, ANA))
         now = moved(clock, 5)
-        head = Head(LOG, 2, 4, now)
+        head = Head(LOG, 2, 4, now, digest(b"one\n"))
         assert result_of(service.upload(ALPHA, Upload(LOG, b"one\n", ANA))) == Accepted(head)
         assert result_of(service.heads(ALPHA)) == (head,)
         assert result_of(service.read(ALPHA, LOG)) == Document(head, b"one\n")
@@ -208,7 +209,7 @@ class TestTurns:
         worker.step()
         moved(clock, 1)
         worker.step()
-        assert result_of(early) == Accepted(Head(LOG, 1, 1, now))
+        assert result_of(early) == Accepted(Head(LOG, 1, 1, now, digest(b"1")))
         assert result_of(late) == Rescued(NotLocked(), 2)
 
     def test_of_two_acquires_at_one_instant_the_first_wins(
@@ -240,7 +241,7 @@ class TestTurns:
         worker.finish()
         assert stepped.abandoned_bytes == 0
         assert isinstance(result_of(acquired), Granted)
-        assert result_of(heads) == (Head(LOG, 1, 4, NOW),)
+        assert result_of(heads) == (Head(LOG, 1, 4, NOW, digest(b"one\n")),)
 
 
 class TestRecovery:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from mneme.model import (
     Accepted,
+    Append,
+    Changed,
     ClientId,
     Document,
     FileName,
@@ -21,6 +23,7 @@ from mneme.model import (
     Millis,
     NotLocked,
     Overview,
+    Precondition,
     ProjectId,
     Pruned,
     Receipt,
@@ -29,6 +32,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    Unmodified,
     Upload,
     Version,
     VersionContent,
@@ -86,9 +90,20 @@ class Store(Protocol):
         ...
 
     def download(
-        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /, *, believed: bool
-    ) -> Served | None:
+        self,
+        project: ProjectId,
+        file: FileName,
+        client: ClientId | None,
+        now: Millis,
+        /,
+        *,
+        believed: bool,
+        unless: Precondition | None = None,
+    ) -> Served | Unmodified | None:
         """What `read` says, for `client`, or for somebody who does not say who it is (None).
+
+        Where the head is such that `unless` holds, the reader has it already, and is told so; it is its base if it says
+        who it is.
 
         From now on the version is a candidate for the base of the reader: that client, or the one that holds the lock.
         It is one that was received if it is `believed` to be sent to the reader itself: the client is named, or asks as
@@ -104,7 +119,9 @@ class Store(Protocol):
         """Take note that the client has perhaps not received what it was sent."""
         ...
 
-    def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
+    def upload(
+        self, project: ProjectId, upload: Upload, now: Millis, /
+    ) -> Accepted | Rescued | StaleToken | Changed:
         """Make the upload the head of its file, or part of it, if its client holds the lock; else keep it.
 
         Durable when it returns `Accepted` or `Rescued`: it survives a crash at any later instant.
@@ -114,8 +131,23 @@ class Store(Protocol):
         mtime is `now`, or one millisecond past the file's last one if that is later. Content identical to the head, or
         to the client's base while merging is on, makes no version and changes nothing.
 
+        An upload with a precondition that names the head's content has the head as its base. One whose precondition
+        does not hold is `Changed` and makes no version, unless it is a repetition as above, or refused for its lock:
+        its base is then the version that it names.
+
         A refused upload is kept beside the head and waits to be merged, the newest of each client and file. Where there
         is no space to keep it, this returns the bare refusal in a `Rescued` whose version is None.
+        """
+        ...
+
+    def append(
+        self, project: ProjectId, append: Append, now: Millis, /
+    ) -> Accepted | Rescued | StaleToken | Changed:
+        """Make the head with these lines at its end the head, as `upload` does; a file that is not there is made.
+
+        Under a precondition that names an older version it is that version with these lines, which is news only if the
+        append is refused for its lock, and then kept. A repetition by the key of an append changes nothing and comes to
+        the same; `KeyReused` if it has other lines. `FileTooLarge` if no stock client could download the outcome.
         """
         ...
 

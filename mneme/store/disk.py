@@ -14,6 +14,8 @@ from twisted.logger import Logger
 from mneme.errors import DiskFull
 from mneme.model import (
     Accepted,
+    Append,
+    Changed,
     ClientId,
     Document,
     FileName,
@@ -25,6 +27,7 @@ from mneme.model import (
     Millis,
     NotLocked,
     Overview,
+    Precondition,
     ProjectId,
     Pruned,
     Receipt,
@@ -33,6 +36,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    Unmodified,
     Upload,
     Version,
     VersionContent,
@@ -93,10 +97,18 @@ class DiskStore:
         return self._reading(project, now, lambda p, taking_in: p.read(file, now, taking_in), None)
 
     def download(
-        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /, *, believed: bool
-    ) -> Served | None:
-        def step(opened: DiskProject, taking_in: bool) -> Served | None:
-            return opened.download(file, client, now, taking_in, believed=believed)
+        self,
+        project: ProjectId,
+        file: FileName,
+        client: ClientId | None,
+        now: Millis,
+        /,
+        *,
+        believed: bool,
+        unless: Precondition | None = None,
+    ) -> Served | Unmodified | None:
+        def step(opened: DiskProject, taking_in: bool) -> Served | Unmodified | None:
+            return opened.download(file, client, now, taking_in, believed=believed, unless=unless)
 
         return self._reading(project, now, step, None)
 
@@ -106,12 +118,29 @@ class DiskStore:
     def doubt(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
         self._timed(project, now, lambda p: p.doubt(receipt, now), None)
 
-    def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
+    def upload(
+        self, project: ProjectId, upload: Upload, now: Millis, /
+    ) -> Accepted | Rescued | StaleToken | Changed:
+        return self._writing(project, upload, now, lambda p: p.upload(upload, now))
+
+    def append(
+        self, project: ProjectId, append: Append, now: Millis, /
+    ) -> Accepted | Rescued | StaleToken | Changed:
+        return self._writing(project, append, now, lambda p: p.append(append, now))
+
+    def _writing(
+        self,
+        project: ProjectId,
+        asked: Upload | Append,
+        now: Millis,
+        job: Callable[[DiskProject], Accepted | Rescued | StaleToken | Changed],
+    ) -> Accepted | Rescued | StaleToken | Changed:
+        """Run a step that writes or, without the lock, keeps; where there is no space to keep, it is only refused."""
         try:
-            return self._making(project, now, lambda p: p.upload(upload, now))
+            return self._making(project, now, job)
         except DiskFull:
             refusal = self._timed(
-                project, now, lambda p: p.permit(upload.client, upload.token, now), NotLocked()
+                project, now, lambda p: p.permit(asked.client, asked.token, now), NotLocked()
             )
             if isinstance(refusal, HeldBy | NotLocked):
                 return Rescued(refusal, None)

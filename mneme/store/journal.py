@@ -37,6 +37,7 @@ class _VersionLine(
     base: int | None
     parents: tuple[int, ...] = ()
     place: Place = Place.HEAD
+    key: str | None = None
 
 
 class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rename="camel"):
@@ -208,6 +209,7 @@ def _version(line: _VersionLine) -> Version:
         base=line.base,
         parents=line.parents,
         place=line.place,
+        key=line.key,
     )
 
 
@@ -249,4 +251,5 @@ def _version_line(version: Version) -> _VersionLine:
         base=version.base,
         parents=version.parents,
         place=version.place,
+        key=version.key,
     )

@@ -18,6 +18,10 @@ MAX_CANDIDATES = 16
 """How many candidates a base has; of more, the oldest count: a base that is too old removes nothing."""
 
 
+MAX_KEYS = 256
+"""How many idempotency keys of a project are remembered, the newest: a client tries again within the minute."""
+
+
 @frozen
 class LockGranted:
     """A lock was newly granted, so that its token is never given again."""
@@ -129,6 +133,8 @@ class Ledger:
         self.last_token = 0
         self.last_lock: LockGranted | None = None
         self.listed: Listed | None = None
+        self.keyed: dict[tuple[ClientId, FileName, str], int] = {}
+        """The numbers of the versions that came with an idempotency key, the newest of them."""
         self.last_seen: dict[ClientId, Millis] = {}
         self._bases: dict[tuple[ClientId, FileName], Base] = {}
 
@@ -182,6 +188,7 @@ class Ledger:
 
     def _take_upload(self, version: Version, client: ClientId) -> None:
         self._see(client, version.time)
+        self._note_key(version, client)
         replaced = self.waiting_of(client, version.file)
         # One that is kept and no more, while merging is off, is no reason to forget what waits.
         if replaced and version.place is not Place.BESIDE:
@@ -210,6 +217,13 @@ class Ledger:
         rescued = [number for number, version in self.waiting.items() if version.kind is Kind.RESCUED]
         if len(rescued) > MAX_WAITING:
             del self.waiting[min(rescued)]
+
+    def _note_key(self, version: Version, client: ClientId) -> None:
+        if version.key is None:
+            return
+        self.keyed[client, version.file, version.key] = version.number
+        if len(self.keyed) > MAX_KEYS:
+            del self.keyed[min(self.keyed, key=self.keyed.__getitem__)]
 
     def _see(self, client: ClientId, time: Millis) -> None:
         self.last_seen[client] = max(time, self.last_seen.get(client, time))

@@ -6,6 +6,8 @@ from typing import TypeVar
 from mneme import leases
 from mneme.model import (
     Accepted,
+    Append,
+    Changed,
     ClientId,
     Document,
     FileName,
@@ -17,6 +19,7 @@ from mneme.model import (
     Millis,
     NotLocked,
     Overview,
+    Precondition,
     ProjectId,
     Pruned,
     Receipt,
@@ -25,6 +28,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    Unmodified,
     Upload,
     Version,
     VersionContent,
@@ -131,9 +135,19 @@ class MemoryStore:
         return self._step(project, now, lambda p: p.read(file, now))
 
     def download(
-        self, project: ProjectId, file: FileName, client: ClientId | None, now: Millis, /, *, believed: bool
-    ) -> Served | None:
-        return self._step(project, now, lambda p: p.download(file, client, now, believed=believed))
+        self,
+        project: ProjectId,
+        file: FileName,
+        client: ClientId | None,
+        now: Millis,
+        /,
+        *,
+        believed: bool,
+        unless: Precondition | None = None,
+    ) -> Served | Unmodified | None:
+        return self._step(
+            project, now, lambda p: p.download(file, client, now, believed=believed, unless=unless)
+        )
 
     def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
         self._step(project, now, lambda p: p.confirm(receipt, now))
@@ -141,8 +155,15 @@ class MemoryStore:
     def doubt(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
         self._step(project, now, lambda p: p.doubt(receipt, now))
 
-    def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted | Rescued | StaleToken:
+    def upload(
+        self, project: ProjectId, upload: Upload, now: Millis, /
+    ) -> Accepted | Rescued | StaleToken | Changed:
         return self._making(project, now, lambda p: p.upload(upload, now))
+
+    def append(
+        self, project: ProjectId, append: Append, now: Millis, /
+    ) -> Accepted | Rescued | StaleToken | Changed:
+        return self._making(project, now, lambda p: p.append(append, now))
 
     def history(self, project: ProjectId, file: FileName, now: Millis, /) -> tuple[Version, ...]:
         return self._step(project, now, lambda p: p.history(file, now))

@@ -12,10 +12,14 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from mneme import leases
-from mneme.errors import DamagedVersion
+from mneme.errors import DamagedVersion, FileTooLarge, KeyReused
 from mneme.merge import Candidate, is_well_formed, merge, nearest
+from mneme.merge.bounds import fits
 from mneme.model import (
+    NOT_THERE,
     Accepted,
+    Append,
+    Changed,
     ClientId,
     Document,
     FileName,
@@ -28,6 +32,7 @@ from mneme.model import (
     Millis,
     NotLocked,
     Place,
+    Precondition,
     ProjectId,
     Receipt,
     Released,
@@ -35,6 +40,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    Unmodified,
     Upload,
     Version,
     VersionContent,
@@ -209,8 +215,15 @@ class Project(ABC):
         taking_in: bool = True,
         *,
         believed: bool,
-    ) -> Served | None:
+        unless: Precondition | None = None,
+    ) -> Served | Unmodified | None:
         """See `Store`, and `_see` for `taking_in`."""
+        head = self._see(file, now, taking_in=taking_in)
+        if head and unless and unless.holds(head):
+            newest = self.ledger.newest.get(file)
+            if client and newest and newest.number == head.version and taking_in:
+                self._note_base(client, file, Base(newest), now)
+            return Unmodified(head)
         document = self.read(file, now, taking_in)
         if document is None:
             return None
@@ -247,7 +260,59 @@ class Project(ABC):
         """Whether a client may write now."""
         return leases.permit(self.last_lock(), client, token, now)
 
-    def upload(self, upload: Upload, now: Millis) -> Accepted | Rescued | StaleToken:
+    def append(self, append: Append, now: Millis) -> Accepted | Rescued | StaleToken | Changed:
+        """See `Store`."""
+        head = self._see(append.file, now)
+        done = self._done_before(append, head, now)
+        if done:
+            return done
+        before = self._extended(append, head)
+        if before is None:
+            return Changed(head)
+        only_if = Precondition(frozenset({digest(before)})) if head else NOT_THERE
+        content = _with_lines(before, append.lines)
+        if not fits(content, self.merging.max_bytes):
+            raise FileTooLarge(
+                f"With these lines {append.file.value} would be larger than {self.merging.max_bytes} bytes, which no "
+                "stock client can download: upload it without its oldest lines"
+            )
+        upload = Upload(append.file, content, append.client, append.token, only_if, append.key)
+        return self.upload(upload, now)
+
+    def _done_before(self, append: Append, head: Head | None, now: Millis) -> Accepted | Rescued | None:
+        """What came of an append that has come with the same key before, if it need not be done again."""
+        if append.key is None or head is None:
+            return None
+        version = self._find(self.ledger.keyed.get((append.client, append.file, append.key), 0))
+        content = self._content_or_none(version) if version else None
+        if version is None or content is None:
+            return None
+        if not content.endswith(_with_lines(b"", append.lines)):
+            raise KeyReused
+        if version.number not in self.ledger.unmerged:
+            return Accepted(head, merged=version.number != head.version)
+        if version.kind is Kind.UPLOAD:
+            # The server died before it could merge it. What comes now takes its place.
+            return None
+        refusal = self.permit(append.client, append.token, now)
+        return Rescued(refusal if isinstance(refusal, HeldBy) else NotLocked(), version.number)
+
+    def _extended(self, append: Append, head: Head | None) -> bytes | None:
+        """What an append adds to: the content of the head, or of an older version that it names."""
+        if append.only_if is None or append.only_if.holds(head):
+            return self._head_content(append.file) if head else b""
+        version = self._named_version(append.file, append.only_if)
+        return self._content_or_none(version) if version else None
+
+    def _named_version(self, file: FileName, only_if: Precondition) -> Version | None:
+        """The newest version of a file with a content that a precondition names."""
+        newest = self.ledger.newest.get(file)
+        if newest and only_if.names(newest.sha256):
+            return newest
+        named = (one for one in self.versions() if one.file is file and only_if.names(one.sha256))
+        return max(named, key=lambda one: one.number, default=None)
+
+    def upload(self, upload: Upload, now: Millis) -> Accepted | Rescued | StaleToken | Changed:
         """See `Store`."""
         match self.permit(upload.client, upload.token, now):
             case Granted():
@@ -257,12 +322,16 @@ class Project(ABC):
             case refusal:
                 return self._rescue(upload, refusal, now)
 
-    def _accept(self, upload: Upload, now: Millis) -> Accepted:
+    def _accept(self, upload: Upload, now: Millis) -> Accepted | Changed:
         seen = self._surely_seen(upload.file, upload.sha256, now)
         repeated = self._repeated(upload, seen)
         if seen and repeated:
             self._note_repeated(upload, repeated, now)
             return Accepted(seen, merged=repeated.number != seen.version)
+        if upload.only_if and not upload.only_if.holds(seen):
+            return Changed(seen)
+        if seen and self._is_of_head(upload, seen):
+            return self._become_head(upload, self._find(seen.version), seen, now)
         sure = self.ledger.base(upload.client, upload.file).sure
         if seen is None or not self.merging.enabled or self._is_base(upload, seen):
             return self._become_head(upload, sure, seen, now)
@@ -312,7 +381,7 @@ class Project(ABC):
         """The version that an upload repeats, if there is a head: that, or what its client had before."""
         if seen and seen.sha256 == upload.sha256:
             return self._find(seen.version)
-        if seen is None or not self.merging.enabled:
+        if seen is None or not self.merging.enabled or self._is_of_head(upload, seen):
             return None
         known = self.ledger.base(upload.client, upload.file).known
         return next((version for version in known if self._holds(version, upload.sha256)), None)
@@ -340,6 +409,11 @@ class Project(ABC):
         if news or unseen > _SEEN_EVERY:
             self._jot(BaseKnown(client, file, base, now))
 
+    def _is_of_head(self, upload: Upload, seen: Head) -> bool:
+        """Whether the client says that it made an upload from what is the head, which holds all that it sent."""
+        named = upload.only_if is not None and upload.only_if.names(seen.sha256)
+        return named and self.ledger.waiting_of(upload.client, upload.file) is None
+
     def _is_base(self, upload: Upload, seen: Head) -> bool:
         """Whether an upload was made from the head for sure."""
         if self.ledger.waiting_of(upload.client, upload.file):
@@ -354,6 +428,8 @@ class Project(ABC):
         waiting = self.ledger.waiting_of(upload.client, upload.file)
         if waiting:
             return self._find(waiting.base) if waiting.base is not None else None
+        if upload.only_if and upload.only_if.digests:
+            return self._named_version(upload.file, upload.only_if)
         base = self.ledger.base(upload.client, upload.file)
         candidates: list[Candidate] = []
         for version in base.known:
@@ -381,7 +457,8 @@ class Project(ABC):
         self, upload: Upload, kind: Kind, place: Place, base: Version | None, now: Millis
     ) -> Version:
         version = self._new(upload.file, upload.sha256, len(upload.content), kind, now)
-        return evolve(version, client=upload.client, base=base.number if base else None, place=place)
+        number = base.number if base else None
+        return evolve(version, client=upload.client, base=number, place=place, key=upload.key)
 
     # Merging
 
@@ -573,3 +650,8 @@ class Project(ABC):
             return self._content(version)
         except (DamagedVersion, OSError):
             return None
+
+
+def _with_lines(content: bytes, added: bytes) -> bytes:
+    """A content with lines at its end, each on a line of its own."""
+    return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in (content, added) if part)

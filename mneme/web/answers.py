@@ -8,6 +8,8 @@ import msgspec
 from attrs import field, frozen
 from twisted.web.server import Request
 
+_WITHOUT_BODY = (204, 304)
+
 
 @runtime_checkable
 class Receipted(Protocol):
@@ -38,9 +40,14 @@ def prepare(request: Request, answer: Answer) -> bytes:
     return answer.body
 
 
-def reply(request: Request, body: msgspec.Struct) -> bytes:
+def answer(body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None) -> Answer:
+    """What is answered when all is well."""
+    return Answer(200, msgspec.json.encode(body), headers or {})
+
+
+def reply(request: Request, body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None) -> bytes:
     """Prepare what is answered when all is well."""
-    return prepare(request, Answer(200, msgspec.json.encode(body)))
+    return prepare(request, answer(body, headers))
 
 
 def send(request: Request, answer: Answer) -> None:
@@ -61,7 +68,7 @@ def _phrase(status: int) -> bytes:
 
 
 def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
-    if answer.status == 204:
+    if answer.status in _WITHOUT_BODY:
         return list(answer.headers.items())
     usual = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(answer.body))]
     return [*usual, *answer.headers.items()]

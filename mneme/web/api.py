@@ -13,6 +13,7 @@ from mneme.errors import (
     FileNotAllowed,
     FileUnknown,
     InvalidBody,
+    InvalidKey,
     InvalidLimit,
     InvalidToken,
     MissingClientId,
@@ -20,31 +21,42 @@ from mneme.errors import (
 )
 from mneme.model import (
     Accepted,
+    Append,
+    Changed,
     ClientId,
-    Document,
     FileName,
     Granted,
+    Head,
     HeldBy,
     NotLocked,
     ProjectId,
+    Receipt,
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
+    Unmodified,
     Upload,
 )
 from mneme.service import SyncService
-from mneme.web.answers import Answer, Receipted, prepare, reply
+from mneme.web.answers import Answer, Receipted, answer, prepare, reply
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, version_in
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
+from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import ProjectConverter, SegmentConverter, header_text, is_stock
 
 _NO_LOCK_TO_EXTEND = "No lock to extend"
 _NO_LOCK_TO_WRITE = "No lock held - acquire lock before writing"
 _OTHERS_LOCK = "Lock held by different client"
 _TAKEN = "Lock held by another client"
+_ANOTHER = (
+    "The file is another now, nothing was changed: download it, merge, then upload with the ETag it came with"
+)
+_GONE = "There is no such file, nothing was changed: upload it with If-None-Match: * and without If-Match"
 _MAX_DIGITS = 19
+_MAX_KEY = 200
 _STALE = "X-Lock-Token is of an older lock than the one held now: acquire again, merge, then upload"
 
 
@@ -117,45 +129,58 @@ class Api:
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["GET"])
     async def download(self, request: Request, project: ProjectId, name: str) -> bytes:
-        """Send a file."""
-        file = _file(name, FileNotAllowed)
-        client = _named_client(request)
-        if request.method == b"HEAD":
-            document = await self._sync.read(project, file)
-        else:
-            document = await self._download(request, project, file, client)
-        if document is None:
-            raise FileUnknown
-        head = document.head
-        return reply(request, wire.Download.of(document.content, head.mtime, head.version))
+        """Send a file, unless its client has it already."""
+        match await self._served(request, project, _file(name, FileNotAllowed)):
+            case None:
+                raise FileUnknown
+            case Unmodified(head):
+                return prepare(request, Answer(304, b"", etag(head)))
+            case Served(document, receipt):
+                self._expect_receipt(request, project, receipt)
+                head = document.head
+                body = wire.Download.of(document.content, head.mtime, head.version)
+                return reply(request, body, etag(head))
 
-    async def _download(
-        self, request: Request, project: ProjectId, file: FileName, client: ClientId | None
-    ) -> Document | None:
-        """Read a file for a client, and take note of whether that has read the answer."""
-        believed = client is not None or is_stock(request)
-        served = await self._sync.download(project, file, client, believed)
-        if served and served.receipt and isinstance(request, Receipted):
-            receipt = served.receipt
+    async def _served(
+        self, request: Request, project: ProjectId, file: FileName
+    ) -> Served | Unmodified | None:
+        client, known = _named_client(request), unless(request)
+        if request.method != b"HEAD":
+            believed = client is not None or is_stock(request)
+            return await self._sync.download(project, file, client, believed, known)
+        # Nobody has a file by that.
+        document = await self._sync.read(project, file)
+        if document and known and known.holds(document.head):
+            return Unmodified(document.head)
+        return Served(document, None) if document else None
+
+    def _expect_receipt(self, request: Request, project: ProjectId, receipt: Receipt | None) -> None:
+        """Take note of whether a client has read what it is about to be sent."""
+        if receipt and isinstance(request, Receipted):
             request.when_sent(
                 read=partial(self._sync.confirm, project, receipt),
                 lost=partial(self._sync.doubt, project, receipt),
             )
-        return served.document if served else None
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])
     async def upload(self, request: Request, project: ProjectId, name: str) -> bytes:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        upload = Upload(file, _take_content(request), client, _token(request))
-        match await self._sync.upload(project, upload):
-            case Accepted() as accepted:
-                return reply(request, _uploaded(accepted))
-            case Rescued(refusal, version):
-                return prepare(request, _refused(refusal, version))
-            case StaleToken() as refusal:
-                return prepare(request, _refused(refusal))
+        upload = Upload(file, _take_content(request), client, _token(request), only_if(request))
+        return prepare(request, _outcome(await self._sync.upload(project, upload)))
+
+    @app.route("/projects/<project:project>/files/log.jsonl/append", methods=["POST"])
+    async def append(self, request: Request, project: ProjectId) -> bytes:
+        """Add lines at the end of the log, durably before it is answered."""
+        client = _client(request)
+        lines = _take_content(request)
+        if not lines:
+            raise InvalidBody("There are no lines in the body: send those that are to be added")
+        append = Append(
+            FileName.LOG, lines, client, _token(request), only_if(request), _idempotency_key(request)
+        )
+        return prepare(request, _outcome(await self._sync.append(project, append)))
 
     @app.route("/projects", methods=["GET"])
     async def projects(self, request: Request) -> bytes:
@@ -185,7 +210,11 @@ class Api:
         if found is None or found.version.file is not file:
             raise VersionUnknown
         version = found.version
-        return reply(request, wire.Download.of(found.content, version.mtime, version.number))
+        headers = etag(version)
+        known = unless(request)
+        if known and known.names(version.sha256):
+            return prepare(request, Answer(304, b"", headers))
+        return reply(request, wire.Download.of(found.content, version.mtime, version.number), headers)
 
     @app.route("/projects/<project:project>/files/<segment:name>/restore", methods=["POST"])
     async def restore(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -197,7 +226,7 @@ class Api:
             case None:
                 raise VersionUnknown
             case Accepted() as accepted:
-                return reply(request, _uploaded(accepted))
+                return prepare(request, _uploaded(accepted))
             case refusal:
                 return prepare(request, _refused(refusal))
 
@@ -207,9 +236,28 @@ class Api:
         return prepare(request, answer_to(failure))
 
 
-def _uploaded(accepted: Accepted) -> wire.Uploaded:
+def _outcome(outcome: Accepted | Rescued | StaleToken | Changed) -> Answer:
+    match outcome:
+        case Accepted():
+            return _uploaded(outcome)
+        case Rescued(refusal, version):
+            return _refused(refusal, version)
+        case StaleToken():
+            return _refused(outcome)
+        case Changed(head):
+            return _changed(head)
+
+
+def _uploaded(accepted: Accepted) -> Answer:
     head = accepted.head
-    return wire.Uploaded(times.to_text(head.mtime), head.version, merged=accepted.merged or msgspec.UNSET)
+    body = wire.Uploaded(times.to_text(head.mtime), head.version, merged=accepted.merged or msgspec.UNSET)
+    return answer(body, etag(head))
+
+
+def _changed(head: Head | None) -> Answer:
+    if head is None:
+        return problem(412, _GONE)
+    return problem(412, _ANOTHER, headers=etag(head))
 
 
 def _refused(refusal: HeldBy | NotLocked | StaleToken, rescued: int | None = None) -> Answer:
@@ -259,6 +307,16 @@ def _limit(request: Request) -> int | None:
     if not limit:
         raise InvalidLimit
     return limit
+
+
+def _idempotency_key(request: Request) -> str | None:
+    raw = request.getHeader(b"idempotency-key")
+    if raw is None:
+        return None
+    key = header_text(raw).strip('"')
+    if not key or len(key) > _MAX_KEY or not key.isprintable():
+        raise InvalidKey
+    return key
 
 
 def _whole_number(text: str) -> int | None:

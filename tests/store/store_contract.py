@@ -95,6 +95,11 @@ def head_of(outcome: object) -> Head:
     return outcome.head
 
 
+def head_with(held: bytes, version: int, mtime: Millis, file: FileName = LOG) -> Head:
+    """The head that holds just this."""
+    return Head(file, version, len(held), mtime, digest(held))
+
+
 def note(number: int) -> bytes:
     """A line of a log; the larger the number, the later."""
     time = f"{15 + number // 60}:{number % 60:02}"
@@ -311,7 +316,7 @@ class StoreContract:
     def test_an_upload_becomes_the_head(self, held: Store) -> None:
         """It is listed and served, with the instant of its acceptance as its mtime."""
         head = head_of(held.upload(ALPHA, Upload(LOG, b"one\n", ANA), after(5)))
-        assert head == Head(LOG, version=1, size=4, mtime=after(5))
+        assert head == head_with(b"one\n", 1, after(5))
         assert held.heads(ALPHA, after(6)) == (head,)
         assert held.read(ALPHA, LOG, after(6)) == Document(head, b"one\n")
         assert held.read(ALPHA, ENTITIES, after(6)) is None
@@ -673,7 +678,7 @@ class StoreContract:
         held.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
         number = rescued(held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW))
         held.release(ALPHA, ANA, NOW)
-        assert held.heads(ALPHA, NOW) == (Head(LOG, 3, len(ONE + TWO), after(1)),)
+        assert held.heads(ALPHA, NOW) == (head_with(ONE + TWO, 3, after(1)),)
         assert content(held) == ONE + TWO
         assert held.versions(ALPHA)[-1].parents == (1, number)
         assert waiting(held) == 0
@@ -858,8 +863,7 @@ class StoreContract:
     def test_a_stale_upload_is_merged(self, moved: Store) -> None:
         """It is kept beside the head, and the new head has both as its parents."""
         outcome = moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), after(5))
-        size = len(ONE + TWO + THREE)
-        assert outcome == Accepted(Head(LOG, 4, size, after(5)), merged=True)
+        assert outcome == Accepted(head_with(ONE + TWO + THREE, 4, after(5)), merged=True)
         assert content(moved) == ONE + TWO + THREE
         upload, merged = moved.versions(ALPHA)[2:]
         assert (upload.kind, upload.client, upload.base, upload.size) == (
@@ -886,7 +890,7 @@ class StoreContract:
         fetch(moved, ANA)
         odd = THREE + ONE
         outcome = moved.upload(ALPHA, Upload(LOG, odd, ANA), after(2))
-        assert outcome == Accepted(Head(LOG, 5, len(odd), after(2)))
+        assert outcome == Accepted(head_with(odd, 5, after(2)))
         assert content(moved) == odd
 
     def test_an_upload_of_what_the_client_had_changes_nothing(self, moved: Store) -> None:
@@ -909,7 +913,7 @@ class StoreContract:
         """Byte for byte, for there is nothing to add to it."""
         content_now = ONE + TWO + THREE
         outcome = moved.upload(ALPHA, Upload(LOG, content_now, ANA), after(5))
-        assert outcome == Accepted(Head(LOG, 3, len(content_now), after(5)))
+        assert outcome == Accepted(head_with(content_now, 3, after(5)))
         assert moved.versions(ALPHA)[-1].kind is Kind.UPLOAD
 
     def test_a_stale_upload_that_adds_nothing_is_merged_all_the_same(self, moved: Store) -> None:
@@ -917,7 +921,7 @@ class StoreContract:
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         outcome = moved.upload(ALPHA, Upload(LOG, TWO, EVE), after(5))
-        assert outcome == Accepted(Head(LOG, 4, len(ONE + TWO), after(5)), merged=True)
+        assert outcome == Accepted(head_with(ONE + TWO, 4, after(5)), merged=True)
         assert content(moved) == ONE + TWO
         moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
         assert content(moved) == ONE + FOUR
@@ -932,7 +936,7 @@ class StoreContract:
         held.acquire(ALPHA, BEN, NOW, TTL)
         with capturedLogs() as events:
             outcome = held.upload(ALPHA, Upload(file, junk, BEN), after(5))
-        assert outcome == Accepted(Head(file, 2, len(junk), after(5)))
+        assert outcome == Accepted(head_with(junk, 2, after(5), file))
         assert ["was not merged" in str(formatEvent(event)) for event in events] == [True]
         assert (content(held, file), content_of(held, ALPHA, 1)) == (junk, GOOD[file])
 
@@ -940,7 +944,7 @@ class StoreContract:
         """Whoever had what; what it replaced is in history."""
         moved.merging = Merging(enabled=False)
         outcome = moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), after(1))
-        assert outcome == Accepted(Head(LOG, 3, len(ONE + THREE), after(1)))
+        assert outcome == Accepted(head_with(ONE + THREE, 3, after(1)))
         moved.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         contents = [content_of(moved, ALPHA, v.number) for v in moved.versions(ALPHA)]
         assert contents == [ONE, ONE + TWO, ONE + THREE, ONE]
@@ -1186,7 +1190,7 @@ class StoreContract:
     def test_a_restored_version_is_a_new_one(self, moved: Store) -> None:
         """With the old content, a later mtime, and the old version as its parent."""
         outcome = moved.restore(ALPHA, Restore(LOG, 1, ANA), after(-5))
-        assert outcome == Accepted(Head(LOG, 3, len(ONE), after(1)))
+        assert outcome == Accepted(head_with(ONE, 3, after(1)))
         assert content(moved) == ONE
         version = moved.versions(ALPHA)[-1]
         assert (version.kind, version.client, version.parents) == (Kind.RESTORED, ANA, (1,))

@@ -32,6 +32,7 @@ from mneme.model import (
     Restore,
     Upload,
     Version,
+    digest,
 )
 from mneme.retention import Retention
 from mneme.store import Store, disk, layout
@@ -992,7 +993,8 @@ class TestFullDisk:
     ) -> None:
         """It has no version then, and gets one when there is space again; an upload over it is refused."""
         (alpha / "log.jsonl").write_bytes(b"by hand\n")
-        head = Head(LOG, 0, 8, Millis((alpha / "log.jsonl").stat().st_mtime_ns // 1_000_000))
+        mtime = Millis((alpha / "log.jsonl").stat().st_mtime_ns // 1_000_000)
+        head = Head(LOG, 0, 8, mtime, digest(b"by hand\n"))
         with faults.failing(0, FULL):
             for _ in range(2):
                 assert store.heads(ALPHA, NOW) == (head,)

@@ -161,7 +161,7 @@ class ProjectState:
                 state.version = newest.number
             else:
                 state.version = self.add(file, state.content, Kind.FOUND, time=now, mtime=state.mtime)
-        return Head(file, state.version, len(state.content), state.mtime)
+        return Head(file, state.version, len(state.content), state.mtime, digest(state.content))
 
 
 class StoreMachine(RuleBasedStateMachine):

@@ -171,7 +171,7 @@ class TestRecovery:
             again = opened(directory)
         [text] = [str(formatEvent(event)) for event in events]
         assert text == f"Rolled {directory / 'log.jsonl'} forward to version 2"
-        assert again.heads(NOW) == (Head(LOG, 2, 4, Millis(NOW + 1)),)
+        assert again.heads(NOW) == (Head(LOG, 2, 4, Millis(NOW + 1), digest(b"two\n")),)
         assert not layout.next_path(directory, LOG).exists()
 
     def test_what_was_not_committed_is_dropped(

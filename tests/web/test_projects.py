@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from mneme.model import Millis, Overview, ProjectId
+from mneme.model import Millis, Overview, ProjectId, digest
 from mneme.retention import Retention
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
@@ -80,8 +80,15 @@ def test_a_project_is_listed_with_its_files_lock_and_waiting_uploads() -> None:
     stub.clock.advance(5)
     stub.upload(content="one\n")
     stub.upload(client="desk", content="two\n")
-    log = {"name": "log.jsonl", "size": 4, "mtime": "2026-02-04T15:00:05.000Z", "version": 2}
-    summary = {"name": "summary.md", "size": 3, "mtime": "2026-02-04T15:00:00.000Z", "version": 1}
+    log: dict[str, Any] = {"name": "log.jsonl", "size": 4, "mtime": "2026-02-04T15:00:05.000Z", "version": 2}
+    log["sha256"] = digest(b"one\n")
+    summary: dict[str, Any] = {
+        "name": "summary.md",
+        "size": 3,
+        "mtime": "2026-02-04T15:00:00.000Z",
+        "version": 1,
+    }
+    summary["sha256"] = digest("é\n".encode())
     assert projects(stub) == [
         {
             "id": "demo",
