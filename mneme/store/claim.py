@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 from typing import Self
 
+from mneme import files
 from mneme.errors import StartupError
-from mneme.store import files
 
 LOCK_NAME = "server.lock"
 

@@ -11,6 +11,7 @@ import msgspec
 from attrs import evolve
 from twisted.logger import Logger
 
+from mneme import files
 from mneme.errors import DiskFull
 from mneme.model import (
     Accepted,
@@ -42,7 +43,7 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
-from mneme.store import files, layout, lockfile
+from mneme.store import layout, lockfile
 from mneme.store.disk_project import DiskProject, check_directory
 
 T = TypeVar("T")

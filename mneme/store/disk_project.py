@@ -23,9 +23,10 @@ from pathlib import Path
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
+from mneme import files
 from mneme.errors import DamagedVersion, UnsafePath
 from mneme.model import FileName, Head, Kind, Lock, Merging, Millis, ProjectId, Version, digest
-from mneme.store import files, layout, lockfile
+from mneme.store import layout, lockfile
 from mneme.store.journal import Journal
 from mneme.store.ledger import Entry, Ledger
 from mneme.store.project import Project

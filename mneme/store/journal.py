@@ -14,9 +14,8 @@ from typing import TypeAlias
 import msgspec
 from twisted.logger import Logger
 
-from mneme import times
+from mneme import files, times
 from mneme.model import ClientId, FileName, Kind, Place, Version
-from mneme.store import files
 from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled, compacted
 
 COMPACT_AFTER = 1000

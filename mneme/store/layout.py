@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from mneme import files
 from mneme.model import FileName, ProjectId, digest
-from mneme.store import files
 
 PROJECTS = "projects"
 HISTORY = ".history"

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import msgspec
 
-from mneme import times
+from mneme import files, times
 from mneme.model import ClientId, Lock
-from mneme.store import files
 
 
 class _LockFile(msgspec.Struct, frozen=True, rename="camel"):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
+from mneme import files
 from mneme.errors import DamagedVersion, DiskFull, UnsafePath
 from mneme.model import Accepted, FileName, Granted, Head, Lock, Merging, Millis, Upload, digest
-from mneme.store import files, layout
+from mneme.store import layout
 from mneme.store.disk_project import DiskProject
 from tests.store.faults import BROKEN, FULL, KILL, Fault, Faults, Killed
 from tests.store.looking import ALPHA, ANA, BEN, NOW, TTL, journal_lines, journal_path, node_lock, see

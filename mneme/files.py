@@ -1,4 +1,4 @@
-"""The few file-system steps that a crash-safe store is made of, on ordinary POSIX calls.
+"""The few file-system steps that whatever survives a crash is made of, on ordinary POSIX calls.
 
 No step follows a symbolic link in the last part of a path, and none opens anything but a regular file: a FIFO would
 hang, a link could lead out of the data directory.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mneme import files
 from mneme.errors import DiskFull
-from mneme.store import files
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
 
 
