@@ -1,7 +1,7 @@
 """What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mneme.clocks import WallClock
 from mneme.errors import ShuttingDown
 from mneme.lanes import Lanes
 from mneme.model import (
@@ -48,14 +49,6 @@ T = TypeVar("T")
 
 _PRUNED_AT_ONCE = 32
 """How many versions are removed in one step: to free the blocks of a large file takes milliseconds."""
-
-
-class WallClock(Protocol):
-    """What tells the time of day, by which locks expire on every machine alike."""
-
-    def seconds(self) -> float:
-        """Seconds since 1970 UTC."""
-        ...
 
 
 @frozen

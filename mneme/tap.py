@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -13,7 +12,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
-from mneme import __version__, config
+from mneme import __version__, clocks, config
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError, UnsafePath
 from mneme.listening import open_sockets
@@ -99,14 +98,6 @@ class Options(usage.Options):
         return {key: self[option] for option, key in _FROM_OPTION.items() if self[option]}
 
 
-class TimeOfDay:
-    """See `WallClock`."""
-
-    def seconds(self) -> float:
-        """Seconds since 1970 UTC."""
-        return time.time()
-
-
 def makeService(options: Options) -> Server:
     """Build the server; what it needs for itself alone, the directory and the sockets, is taken here.
 
@@ -118,8 +109,7 @@ def makeService(options: Options) -> Server:
     os.umask(0o077)
     # Until there is something to reload it would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # Timers must not follow the time of day, which can jump by years where there is no clock on the board.
-    cast(Any, reactor).seconds = time.monotonic
+    cast(Any, reactor).seconds = clocks.monotonic
     try:
         return _build(cast(Any, reactor), options, dict(os.environ))
     except (StartupError, ConfigError) as problem:
@@ -140,7 +130,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     worker = ThreadWorker(reactor, DISK_THREADS)
     store = _store(data_directory, chosen.merging)
-    sync = SyncService(TimeOfDay(), worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
+    sync = SyncService(clocks.TimeOfDay(), worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
     front = Front(reactor, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,

@@ -21,6 +21,11 @@ def from_datetime(moment: datetime) -> Millis:
     return Millis((aware - _EPOCH) // _MILLISECOND)
 
 
+def from_text(text: str) -> Millis:
+    """The instant that a text names, such as `to_text` writes it; raises ValueError."""
+    return from_datetime(datetime.fromisoformat(text))
+
+
 def to_text(instant: Millis) -> str:
     """`2026-02-04T15:00:00.000Z`."""
     return to_datetime(instant).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from mneme import times
-from mneme.model import Head, Lock, Millis, Overview, Pruned, Version
+from mneme.model import ClientId, FileName, Head, Lock, Millis, Overview, Pruned, Version
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
@@ -30,6 +30,11 @@ class WireLock(msgspec.Struct, frozen=True, rename="camel"):
         return cls(
             lock.client.value, times.to_text(lock.acquired_at), times.to_text(lock.expires_at), lock.token
         )
+
+    def told(self) -> Lock:
+        """The lock that these words tell of; raises ValueError."""
+        acquired, expires = times.from_text(self.acquired_at), times.from_text(self.expires_at)
+        return Lock(ClientId(self.client_id), acquired, expires, self.token)
 
 
 class LockStatus(msgspec.Struct, frozen=True):
@@ -66,6 +71,11 @@ class WireHead(msgspec.Struct, frozen=True):
     def of(cls, head: Head) -> "WireHead":
         """The head in words of the wire."""
         return cls(head.file.value, head.size, times.to_text(head.mtime), head.version, head.sha256)
+
+    def told(self) -> Head:
+        """The head that these words tell of; raises ValueError."""
+        mtime = times.from_text(self.mtime)
+        return Head(FileName(self.name), self.version, self.size, mtime, self.sha256)
 
 
 class FileList(msgspec.Struct, frozen=True):
@@ -215,3 +225,14 @@ class Envelope(msgspec.Struct, frozen=True):
     """The body of an upload as the stock client sends it."""
 
     content: str
+
+
+class Status(msgspec.Struct, frozen=True, rename="camel"):
+    """`GET /status`."""
+
+    version: str
+    started_at: str
+    now: str
+    uptime_seconds: int
+    data_bytes: int
+    free_bytes: int

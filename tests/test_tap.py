@@ -16,7 +16,8 @@ from mneme import __version__
 from mneme.errors import StartupError
 from mneme.logs import JsonLog
 from mneme.server import Server
-from mneme.tap import Options, TimeOfDay, makeService
+from mneme.clocks import TimeOfDay
+from mneme.tap import Options, makeService
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,16 @@
+"""The `mneme` command."""
+
+import click
+
+from mneme import __version__
+from mneme.cli import syncing
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mneme", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keep the memory of coding agents in step across your machines."""
+
+
+for command in (syncing.pull, syncing.push):
+    main.add_command(command)

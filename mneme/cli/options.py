@@ -1,0 +1,91 @@
+"""What several commands take, and how what goes wrong is told."""
+
+import functools
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
+
+import click
+
+from mneme.cli import output
+from mneme.cli.run import Surroundings
+from mneme.client import Client
+from mneme.client.connection import connected
+from mneme.client.settings import Settings, address_in, client_id, load
+from mneme.errors import MnemeError
+from mneme.model import FileName, ProjectId
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
+
+
+class ProjectType(click.ParamType[ProjectId]):
+    """The id of a project."""
+
+    name = "project"
+
+    def convert(
+        self, value: str | ProjectId, param: click.Parameter | None, ctx: click.Context | None
+    ) -> ProjectId:
+        """Check it."""
+        try:
+            return value if isinstance(value, ProjectId) else ProjectId.parse(value)
+        except MnemeError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class FileType(click.Choice[str]):
+    """One of the five files."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__([file.value for file in FileName])
+
+
+project_argument = click.argument("project", type=ProjectType())
+
+
+def server_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Which server: `--server` and `--key`."""
+    server = click.option("--server", metavar="URL", help="The server, instead of sync.serverUrl.")
+    key = click.option(
+        "--key",
+        metavar="KEY",
+        help="Its API key, instead of sync.apiKey (other users of this machine can see it).",
+    )
+    return server(key(command))
+
+
+def telling(command: Callable[P, R]) -> Callable[P, R]:
+    """Tell what goes wrong in one sentence, and end with status 1."""
+
+    @functools.wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except MnemeError as problem:
+            output.warn(str(problem))
+            sys.exit(1)
+        except OSError as error:
+            output.warn(output.sentence_of(error))
+            sys.exit(1)
+
+    return told
+
+
+@asynccontextmanager
+async def client_of(here: Surroundings, settings: Settings) -> AsyncIterator[Client]:
+    """The client that the settings of this machine ask for; raises `SettingsError`."""
+    address = address_in(settings, here.home)
+    machine = client_id(here.home)
+    async with connected(here.reactor, here.wall, here.worker, address, machine, settings.patience) as client:
+        yield client
+
+
+def settings_of(here: Surroundings, server: str | None, key: str | None) -> Settings:
+    """The settings of this machine, with what the options say."""
+    return load(here.home, server, key)

@@ -1,0 +1,77 @@
+"""A command in its reactor: what it needs to run, and how it is ended by a signal."""
+
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from mneme import clocks
+from mneme.clocks import TimeOfDay, WallClock
+from mneme.work import ThreadWorker, Worker
+
+T = TypeVar("T")
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@frozen
+class Surroundings:
+    """What a command runs in. `ending` fires when somebody wants it to end, for the first time."""
+
+    reactor: IReactorTime
+    wall: WallClock
+    worker: Worker
+    home: Path
+    directory: Path
+    ending: "Deferred[None]"
+
+
+def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently: bool = False) -> T:
+    """Run a command to its end, and return what it comes to, or raise what it fails with.
+
+    A signal ends the process at once, by itself; where it is to be done `patiently`, only the second one does.
+    """
+    from twisted.internet import reactor as installed
+
+    reactor = cast(Any, installed)
+    reactor.seconds = clocks.monotonic
+    worker = ThreadWorker(reactor, 1)
+    surroundings = Surroundings(reactor, TimeOfDay(), worker, Path.home(), Path.cwd(), Deferred())
+    results: list[T | Failure] = []
+
+    def start() -> None:
+        worker.start()
+        for number in _ENDING:
+            signal.signal(number, end)
+        Deferred.fromCoroutine(command(surroundings)).addBoth(results.append).addBoth(lambda _: stop())
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if patiently and not surroundings.ending.called:
+            reactor.callFromThread(tell)
+        else:
+            signal.raise_signal(number)
+
+    def tell() -> None:
+        if not surroundings.ending.called:
+            surroundings.ending.callback(None)
+
+    reactor.callWhenRunning(start)
+    reactor.run()
+    worker.stop()
+    [result] = results
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result

@@ -1,0 +1,100 @@
+"""`pull` and `push`: the two ends of a session."""
+
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import click
+
+from mneme import wire
+from mneme.cli import output, wording
+from mneme.cli.options import as_json, client_of, server_options, settings_of
+from mneme.cli.run import Surroundings, run
+from mneme.client.folder import Folder
+from mneme.client.place import place_of
+from mneme.client.sync import Report, Sync
+from mneme.errors import MnemeError
+
+strict = click.option(
+    "--strict", is_flag=True, help="End with status 1 if something kept the memory from its way."
+)
+
+
+@click.command()
+@server_options
+@strict
+@as_json
+def pull(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
+    """Start a session: lock the project, and fetch what other machines have learned.
+
+    The project is that of the working directory. What is new on this machine is merged with it, and what each file
+    held before is beside it as .bak. Whatever goes wrong, the local files stay whole.
+    """
+    _one_end(
+        lambda sync: sync.pull(), wording.pull_warnings, wording.PULL_FAILED, server, key, strict, as_json
+    )
+
+
+@click.command()
+@server_options
+@strict
+@as_json
+def push(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
+    """End a session: send what is new on this machine, and give up the lock."""
+    _one_end(
+        lambda sync: sync.push(), wording.push_warnings, wording.PUSH_FAILED, server, key, strict, as_json
+    )
+
+
+def _one_end(
+    act: Callable[[Sync], Coroutine[Any, Any, Report]],
+    warnings_of: Callable[[Report], Iterable[str]],
+    failed: str,
+    server: str | None,
+    key: str | None,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Do one end of a session, tell what it came to, and end with a status that suits a hook."""
+
+    async def command(here: Surroundings) -> Report:
+        settings = settings_of(here, server, key)
+        place = place_of(here.directory, here.home, settings.project)
+        async with client_of(here, settings) as client:
+            folder = Folder(place.folder, client.url, place.project)
+            return await act(Sync(client, here.worker, here.wall, folder, place.project))
+
+    report, warnings = None, []
+    try:
+        report = run(command)
+        warnings = list(warnings_of(report))
+    except MnemeError as problem:
+        warnings = [f"{problem}. {failed}"]
+    except OSError as error:
+        warnings = [f"{output.sentence_of(error)}. {failed}"]
+    if report and not as_json:
+        output.tell(wording.done(report))
+    for warning in warnings:
+        output.warn(warning)
+    if as_json:
+        output.print_json(_document(report, warnings))
+    sys.exit(1 if strict and warnings else 0)
+
+
+def _document(report: Report | None, warnings: list[str]) -> dict[str, object]:
+    if report is None:
+        return {"warnings": warnings}
+    return {
+        "project": report.project.value,
+        "files": [
+            {
+                "file": one.file.value,
+                "did": [did.value for did in one.did],
+                "version": one.version,
+                "problem": one.problem,
+            }
+            for one in report.files
+        ],
+        "lockedBy": wire.WireLock.of(report.locked) if report.locked else None,
+        "warnings": warnings,
+    }

@@ -1,0 +1,80 @@
+"""What a pull or a push came to, in sentences that say what happens to the memory."""
+
+from collections.abc import Iterator, Sequence
+
+from mneme.cli.output import moment
+from mneme.client.sync import Did, FileReport, Report
+from mneme.model import FileName, Lock
+
+_WORDS = {
+    Did.FETCHED: "fetched",
+    Did.MERGED: "merged",
+    Did.REPLACED: "replaced",
+    Did.STAYED: "left as it is",
+    Did.SENT: "sent",
+    Did.APPENDED: "new lines sent",
+    Did.KEPT: "kept by the server",
+    Did.REFUSED: "not sent",
+    Did.MISSED: "not sent",
+}
+
+PULL_FAILED = "This session works with the memory on this machine; what is new is merged once a push or pull gets through."
+PUSH_FAILED = "What is new stays on this machine, and is merged once a push or pull gets through."
+
+
+def done(report: Report) -> str:
+    """What was done, in one sentence."""
+    files = [f"{one.file.value} {_words(one)}" for one in report.files if one.did]
+    return f"{report.project}: {', '.join(files) if files else 'nothing new'}"
+
+
+def pull_warnings(report: Report) -> Iterator[str]:
+    """What a person should know after a pull."""
+    if report.locked:
+        yield (
+            f"{report.project} is locked by {holder(report.locked)}. Its memory was fetched; what this session adds is "
+            "kept by the server, and merged when that lock is gone."
+        )
+    yield from _file_warnings(report)
+
+
+def push_warnings(report: Report) -> Iterator[str]:
+    """What a person should know after a push."""
+    kept, refused = report.that(Did.KEPT), report.that(Did.REFUSED)
+    who = f"{report.project} is locked by {holder(report.locked)}" if report.locked else "The lock was lost"
+    if kept:
+        yield f"{who}. The server has kept {_names(kept)}, and merges what is new when the lock is free: nothing to do."
+    if refused:
+        yield f"{who}, and the server had no space to keep {_names(refused)}. {PUSH_FAILED}"
+    yield from _file_warnings(report)
+
+
+def holder(lock: Lock) -> str:
+    """Who holds a lock, and until when at most."""
+    return f"{lock.client} until {moment(lock.expires_at)} at the latest"
+
+
+def _file_warnings(report: Report) -> Iterator[str]:
+    if replaced := report.that(Did.REPLACED):
+        yield (
+            f"{_names(replaced)} on this machine was not what the plugin writes, and gave way to what the server has: "
+            f"what it held is in {replaced[0].value}.bak beside it."
+        )
+    if stayed := report.that(Did.STAYED):
+        yield (
+            f"{_names(stayed)} could not be merged with what the server has: what is on this machine stays, and "
+            "replaces it at the next push; the server keeps the other in its history."
+        )
+    if missed := report.that(Did.MISSED):
+        yield f"{_names(missed)} was written the whole time: it is tried again at the next push."
+    for one in report.files:
+        if one.problem:
+            yield f"The server would not take {one.file.value}: {one.problem}. It stays as it is on this machine."
+
+
+def _words(one: FileReport) -> str:
+    return " and ".join(dict.fromkeys(_WORDS[did] for did in one.did))
+
+
+def _names(files: Sequence[FileName]) -> str:
+    return ", ".join(file.value for file in files)

@@ -1,0 +1,271 @@
+"""The calls of the API, typed: a method for each.
+
+Every method raises `Unreachable` when no answer came after all attempts, `StrangeAnswer` for an answer that cannot be
+the server's, `KeyRefused` for a missing or wrong API key, `ServerTrouble` for a 429 or 5xx, and `Refused` for any other
+no that is not among its outcomes. After any of these it may be called again: each does once what it says.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Protocol, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from attrs import frozen
+
+from mneme import times, wire
+from mneme.client.errors import Refused
+from mneme.client.exchange import Ask, Exchange, Reply
+from mneme.model import (
+    NOT_THERE,
+    ClientId,
+    FileName,
+    Granted,
+    Head,
+    HeldBy,
+    Lock,
+    Millis,
+    NotLocked,
+    Precondition,
+    ProjectId,
+    Rescued,
+    digest,
+)
+
+T = TypeVar("T", bound=msgspec.Struct)
+V_co = TypeVar("V_co", covariant=True)
+
+
+class _Telling(Protocol[V_co]):
+    """Words of the wire that tell of a value."""
+
+    def told(self) -> V_co: ...
+
+
+@frozen
+class Download:
+    """A content as it was sent: the version that it is, when that was accepted, and its digest."""
+
+    content: bytes
+    version: int
+    mtime: Millis
+    sha256: str
+
+
+@frozen
+class Unmodified:
+    """The content is the one that the client has already."""
+
+
+@frozen
+class Outdated:
+    """The upload was refused, for the head is another than the one that it was made from."""
+
+
+class Client:
+    """The API of one server, for one machine."""
+
+    def __init__(self, exchange: Exchange, client: ClientId) -> None:
+        """`client` is what the machine calls itself."""
+        self.client = client
+        self._exchange = exchange
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self._exchange.address.url
+
+    @property
+    def server_ahead(self) -> float | None:
+        """See `Exchange`."""
+        return self._exchange.server_ahead
+
+    def server_now(self) -> Millis:
+        """What the server's clock says now, as far as is known."""
+        return Millis(round(self._exchange.server_seconds() * 1000))
+
+    # The server
+
+    async def health(self) -> wire.Health:
+        """`GET /health`: version of the server, and whether it wants a key. Needs none itself."""
+        return self._read(await self._exchange.send(Ask("GET", "/health")), wire.Health)
+
+    async def status(self) -> wire.Status:
+        """`GET /status`: since when the server runs, and the space that its data takes and has left."""
+        return self._read(await self._exchange.send(Ask("GET", "/status")), wire.Status)
+
+    async def projects(self) -> Sequence[wire.WireProject]:
+        """`GET /projects`: every project with its files, its lock and the uploads that wait to be merged."""
+        return self._read(await self._exchange.send(Ask("GET", "/projects")), wire.ProjectList).projects
+
+    # Locks
+
+    async def lock(self, project: ProjectId) -> Lock | None:
+        """`GET …/lock`: the lock that is held now."""
+        reply = await self._exchange.send(Ask("GET", _place(project, "lock")))
+        status = self._read(reply, wire.LockStatus)
+        return self._told(status.lock) if status.lock else None
+
+    async def acquire(self, project: ProjectId) -> Granted | HeldBy:
+        """`POST …/lock` as this machine: takes the lock, or extends its own."""
+        reply = await self._exchange.send(Ask("POST", _place(project, "lock"), self._named()))
+        if reply.status == HTTPStatus.CONFLICT:
+            lock = self._exchange.problem(reply).lock
+            if lock:
+                return HeldBy(self._told(lock))
+        return Granted(self._told(self._read(reply, wire.LockGranted).lock))
+
+    async def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
+        """`POST …/lock/heartbeat` as this machine: moves the expiry of its own lock."""
+        reply = await self._exchange.send(Ask("POST", _place(project, "lock", "heartbeat"), self._named()))
+        if reply.status == HTTPStatus.FORBIDDEN:
+            return self._refusal(reply)
+        return Granted(self._told(self._read(reply, wire.LockGranted).lock))
+
+    async def release(self, project: ProjectId, holder: ClientId | None = None) -> HeldBy | NotLocked | None:
+        """`DELETE …/lock` as this machine, or as the `holder` whose lock a person wants gone. None: it is free now."""
+        reply = await self._exchange.send(Ask("DELETE", _place(project, "lock"), self._named(holder)))
+        if reply.status == HTTPStatus.FORBIDDEN:
+            return self._refusal(reply)
+        return NotLocked() if self._read(reply, wire.Success).message else None
+
+    # Files
+
+    async def heads(self, project: ProjectId) -> tuple[Head, ...]:
+        """`GET …/files`: the files that the project has."""
+        listed = self._read(await self._exchange.send(Ask("GET", _place(project, "files"))), wire.FileList)
+        return tuple(self._told(head) for head in listed.files)
+
+    async def download(
+        self, project: ProjectId, file: FileName, known: str | None = None, size: int = 0
+    ) -> Download | Unmodified | None:
+        """`GET …/files/:name` to keep it: the server takes note that this machine has it then. None: no such file.
+
+        `known` is the digest of what the machine has (`If-None-Match`); `size` that of the head, to be patient by.
+        """
+        headers = {**self._named(), **_unless(known)}
+        return self._document(await self._exchange.send(Ask("GET", _file(project, file), headers, size=size)))
+
+    async def look(self, project: ProjectId, file: FileName) -> Download | None:
+        """`GET …/files/:name` to look at it: without saying who asks, so that nobody is taken to have it."""
+        document = self._document(await self._exchange.send(Ask("GET", _file(project, file))))
+        return None if isinstance(document, Unmodified) else document
+
+    async def upload(
+        self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition
+    ) -> wire.Uploaded | Rescued | Outdated:
+        """`PUT …/files/:name`: makes `content`, which is UTF-8, the head if that is what `only_if` says it is."""
+        body = msgspec.json.encode(wire.Envelope(content.decode()))
+        headers = {**self._named(), **_only_if(only_if), "Content-Type": "application/json"}
+        return self._outcome(await self._exchange.send(Ask("PUT", _file(project, file), headers, body)))
+
+    async def append(self, project: ProjectId, lines: bytes, base: str) -> wire.Uploaded | Rescued | Outdated:
+        """`POST …/files/log.jsonl/append`: adds lines, whole and UTF-8, to the log whose digest is `base`.
+
+        The idempotency key is made of both, so that the same lines are never added to the same log twice.
+        """
+        headers = {
+            **self._named(),
+            **_only_if(Precondition(frozenset({base}))),
+            "Content-Type": "application/x-ndjson",
+            "Idempotency-Key": digest(base.encode() + lines)[:32],
+        }
+        path = f"{_file(project, FileName.LOG)}/append"
+        return self._outcome(await self._exchange.send(Ask("POST", path, headers, lines)))
+
+    # History
+
+    async def history(
+        self, project: ProjectId, file: FileName, limit: int | None = None
+    ) -> Sequence[wire.WireVersion]:
+        """`GET …/files/:name/versions`: the versions of a file, newest first; none if there is no such file."""
+        path = f"{_file(project, file)}/versions" + (f"?limit={limit}" if limit else "")
+        reply = await self._exchange.send(Ask("GET", path))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return ()
+        return self._read(reply, wire.VersionList).versions
+
+    async def version(
+        self, project: ProjectId, file: FileName, number: int, known: str | None = None
+    ) -> Download | Unmodified | None:
+        """`GET …/files/:name/versions/:n`; `known` as for `download`. None: there is no such version, or no more."""
+        path = f"{_file(project, file)}/versions/{number}"
+        reply = await self._exchange.send(Ask("GET", path, _unless(known)))
+        return None if reply.status == HTTPStatus.GONE and known else self._document(reply)
+
+    async def restore(
+        self, project: ProjectId, file: FileName, number: int
+    ) -> wire.Uploaded | HeldBy | NotLocked | None:
+        """`POST …/files/:name/restore` under the lock of this machine. None: there is no such version."""
+        body = msgspec.json.encode(wire.RestoreOrder(number))
+        headers = {**self._named(), "Content-Type": "application/json"}
+        reply = await self._exchange.send(Ask("POST", f"{_file(project, file)}/restore", headers, body))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return None
+        if reply.status == HTTPStatus.FORBIDDEN:
+            return self._refusal(reply)
+        return self._read(reply, wire.Uploaded)
+
+    # What the answers say
+
+    def _document(self, reply: Reply) -> Download | Unmodified | None:
+        if reply.status == HTTPStatus.NOT_MODIFIED:
+            return Unmodified()
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return None
+        body = self._read(reply, wire.Download)
+        content = body.content.encode()
+        tag = (reply.header(b"etag") or b"").decode("latin-1").strip('"').partition("-")[0]
+        return Download(content, body.version, self._instant(body.mtime), tag or digest(content))
+
+    def _outcome(self, reply: Reply) -> wire.Uploaded | Rescued | Outdated:
+        if reply.status == HTTPStatus.PRECONDITION_FAILED:
+            return Outdated()
+        if reply.status == HTTPStatus.FORBIDDEN:
+            return Rescued(self._refusal(reply), self._exchange.problem(reply).version)
+        return self._read(reply, wire.Uploaded)
+
+    def _refusal(self, reply: Reply) -> HeldBy | NotLocked:
+        lock = self._exchange.problem(reply).lock
+        return HeldBy(self._told(lock)) if lock else NotLocked()
+
+    def _told(self, words: _Telling[V_co]) -> V_co:
+        try:
+            return words.told()
+        except ValueError as error:
+            raise self._exchange.strange(str(error)) from None
+
+    def _instant(self, text: str) -> Millis:
+        try:
+            return times.from_text(text)
+        except ValueError as error:
+            raise self._exchange.strange(str(error)) from None
+
+    def _read(self, reply: Reply, form: type[T]) -> T:
+        """The body of an answer that is a yes."""
+        if reply.status != HTTPStatus.OK:
+            raise Refused(self._exchange.problem(reply).error)
+        return self._exchange.decoded(reply, form)
+
+    def _named(self, client: ClientId | None = None) -> dict[str, str]:
+        return {"X-Client-Id": (client or self.client).value}
+
+
+def _place(project: ProjectId, *more: str) -> str:
+    # An id of dots alone would be taken for a step up the path.
+    text = quote(project.value, safe="")
+    return "/projects/" + "/".join([text if text.strip(".") else text.replace(".", "%2E"), *more])
+
+
+def _file(project: ProjectId, file: FileName) -> str:
+    return _place(project, "files", file.value)
+
+
+def _unless(known: str | None) -> dict[str, str]:
+    return {"If-None-Match": f'"{known}"'} if known else {}
+
+
+def _only_if(only_if: Precondition) -> dict[str, str]:
+    if only_if == NOT_THERE:
+        return {"If-None-Match": "*"}
+    return {"If-Match": ", ".join(f'"{one}"' for one in sorted(only_if.digests or ())) or "*"}

@@ -1,0 +1,35 @@
+"""A client over the network, and the connections that it keeps open."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from treq.client import HTTPClient
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from mneme.client.calls import Client
+from mneme.client.exchange import Address, Exchange, Http, Patience
+from mneme.clocks import WallClock
+from mneme.model import ClientId
+from mneme.work import Worker
+
+
+@asynccontextmanager
+async def connected(
+    reactor: IReactorTime,
+    wall: WallClock,
+    worker: Worker,
+    address: Address,
+    client: ClientId,
+    patience: Patience,
+) -> AsyncIterator[Client]:
+    """A client of the server at `address`; its connections are closed, in order, when this is left."""
+    pool = HTTPConnectionPool(reactor)
+    # A request is tried again above, and there alone.
+    pool.retryAutomatically = False
+    http = HTTPClient(Agent(reactor, connectTimeout=patience.timeout, pool=pool))
+    try:
+        yield Client(Exchange(reactor, wall, worker, cast(Http, http), address, patience), client)
+    finally:
+        await pool.closeCachedConnections()

@@ -1,0 +1,246 @@
+"""Requests and answers: each request is tried until an answer comes, and an answer that means trouble is an error.
+
+What is raised here any call of `Client` may raise; its module says what means what.
+"""
+
+import zlib
+from collections.abc import Mapping
+from http import HTTPStatus
+from io import BytesIO
+from typing import Protocol, TypeVar
+
+import msgspec
+from attrs import evolve, field, frozen
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.http import stringToDatetime
+from twisted.web.http_headers import Headers
+
+from mneme import __version__, wire
+from mneme.client.errors import KeyRefused, ServerTrouble, StrangeAnswer, Unreachable
+from mneme.clocks import WallClock
+from mneme.work import Worker
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+SLOWEST = 32 * 1024
+"""Bytes a second on the slowest line that is worth waiting for: so much longer may a larger body take."""
+
+WORTH_COMPRESSING = 1024_000_000
+"""Bytes of a body from which on it is compressed: a smaller one fits into one packet as it is."""
+
+_FIRST_DELAY = 0.5
+_WRONG_KEY = "Invalid API key"
+
+
+class Response(Protocol):
+    """What treq answers with, as far as it is used here."""
+
+    @property
+    def code(self) -> int:
+        """The status."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+        ...
+
+    def content(self) -> defer.Deferred[bytes]:
+        """The body, whole."""
+        ...
+
+
+class Http(Protocol):
+    """What sends requests: `treq.client.HTTPClient`, or in tests `treq.testing.StubTreq`."""
+
+    def request(
+        self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
+    ) -> "defer.Deferred[Response]":
+        """Send one."""
+        ...
+
+
+@frozen
+class Address:
+    """Where a server is, and the API key that opens it; `url` without a slash at its end."""
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+
+
+@frozen
+class Patience:
+    """How long to wait for an answer, in seconds, and how often to try again when none comes."""
+
+    timeout: float = 10.0
+    retries: int = 3
+
+
+@frozen
+class Ask:
+    """A request. `size` is that of a large answer that is expected."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(factory=dict)
+    body: bytes | None = None
+    size: int = 0
+
+
+@frozen
+class Reply:
+    """What was answered to it."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def header(self, name: bytes) -> bytes | None:
+        """The last value of a header."""
+        values = self.headers.getRawHeaders(name)
+        return values[-1] if values else None
+
+
+class Exchange:
+    """Sends requests to one server.
+
+    `server_ahead` is by how many seconds the server's clock was ahead of this machine's at the last answer, to within a
+    second; None before the first.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: WallClock,
+        worker: Worker,
+        http: Http,
+        address: Address,
+        patience: Patience,
+    ) -> None:
+        """Bodies are compressed on `worker`."""
+        self.address = address
+        self.server_ahead: float | None = None
+        self._clock = clock
+        self._wall = wall
+        self._worker = worker
+        self._http = http
+        self._patience = patience
+
+    def server_seconds(self) -> float:
+        """What the server's clock says now, as far as is known, in seconds since 1970."""
+        return self._wall.seconds() + (self.server_ahead or 0.0)
+
+    async def send(self, ask: Ask) -> Reply:
+        """Send a request, again if no answer comes, and raise what no call can do anything with."""
+        reply = await self._answer(await self._compressed(ask))
+        url = self.address.url
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            raise KeyRefused(f"The server at {url} wants an API key: put one of its apiKeys into sync.apiKey")
+        if reply.status == HTTPStatus.FORBIDDEN and self.problem(reply).error == _WRONG_KEY:
+            raise KeyRefused(
+                f"The server at {url} does not know this API key: sync.apiKey must be one of its apiKeys"
+            )
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ServerTrouble(f"The server at {url} answered {reply.status}: {self.problem(reply).error}")
+        return reply
+
+    def problem(self, reply: Reply) -> wire.Problem:
+        """What an answer that is a no says; raises `StrangeAnswer`."""
+        return self.decoded(reply, wire.Problem)
+
+    def decoded(self, reply: Reply, form: type[T]) -> T:
+        """The body of an answer; raises `StrangeAnswer`."""
+        try:
+            return msgspec.json.decode(reply.body, type=form)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self.strange(f"status {reply.status}, {error}") from None
+
+    def strange(self, what: str) -> StrangeAnswer:
+        """The error that says that it cannot be our server."""
+        return StrangeAnswer(
+            f"What answers at {self.address.url} does not speak as a mneme server does ({what}): "
+            "see that serverUrl is right, and that the server is no older than this client"
+        )
+
+    async def _compressed(self, ask: Ask) -> Ask:
+        body = ask.body or b""
+        if len(body) < WORTH_COMPRESSING:
+            return ask
+        compressed = await self._worker.run(lambda: _gzipped(body))
+        return evolve(ask, body=compressed, headers={**ask.headers, "Content-Encoding": "gzip"})
+
+    async def _answer(self, ask: Ask) -> Reply:
+        delay = _FIRST_DELAY
+        for _ in range(self._patience.retries):
+            try:
+                reply = await self._attempt(ask)
+            except Unreachable:
+                pass
+            else:
+                if reply.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    return reply
+            await self._sleep(delay)
+            delay *= 2
+        return await self._attempt(ask)
+
+    async def _attempt(self, ask: Ask) -> Reply:
+        seconds = self._patience.timeout + (len(ask.body or b"") + ask.size) / SLOWEST
+        answer = defer.Deferred.fromCoroutine(self._exchange(ask)).addTimeout(seconds, self._clock)
+        try:
+            return await answer
+        except defer.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each way in which no answer comes has an exception of its own
+            raise Unreachable(
+                f"The server at {self.address.url} cannot be reached: {_reason(error)}"
+            ) from None
+
+    async def _exchange(self, ask: Ask) -> Reply:
+        headers = Headers({"User-Agent": [f"mneme/{__version__}"]})
+        if self.address.key:
+            headers.addRawHeader("Authorization", f"Bearer {self.address.key}")
+        for name, value in ask.headers.items():
+            headers.addRawHeader(name.encode(), value.encode())
+        sent = self._wall.seconds()
+        response = await self._http.request(
+            ask.method,
+            self.address.url + ask.path,
+            headers=headers,
+            data=None if ask.body is None else BytesIO(ask.body),
+            allow_redirects=False,
+        )
+        reply = Reply(response.code, response.headers, await response.content())
+        self._note_clock(reply, (sent + self._wall.seconds()) / 2)
+        return reply
+
+    def _note_clock(self, reply: Reply, here: float) -> None:
+        date = reply.header(b"date")
+        try:
+            there = stringToDatetime(date) if date else None
+        except ValueError:
+            return
+        if there is not None:
+            # The header has whole seconds, on average half a second past.
+            self.server_ahead = there + 0.5 - here
+
+    def _sleep(self, seconds: float) -> "defer.Deferred[None]":
+        done: defer.Deferred[None] = defer.Deferred(lambda _: waiting.cancel())
+        waiting = self._clock.callLater(seconds, done.callback, None)
+        return done
+
+
+def _gzipped(body: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=31)
+    return compressor.compress(body) + compressor.flush()
+
+
+def _reason(error: Exception) -> str:
+    """Why no answer came, in a few words."""
+    reasons: list[Failure] = getattr(error, "reasons", [])
+    if reasons and isinstance(reasons[-1].value, Exception):
+        return _reason(reasons[-1].value)
+    if isinstance(error, defer.TimeoutError):
+        return "it did not answer in time"
+    return str(error).rstrip(".") or type(error).__name__

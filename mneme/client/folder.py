@@ -1,0 +1,241 @@
+"""The memory of one project on this machine, and beside it what the server last had of it: plain blocking code.
+
+```
+<folder>/
+  log.jsonl …               the files, which the plugin writes whenever it likes
+  log.jsonl.bak             what a file held before it was last replaced
+  .mneme/state.json         of which server and project the rest is, and which version of each file is the base
+  .mneme/00000012-log.jsonl a base, or an upload that the server has kept and is yet to merge
+  .mneme/lock               held for the moment of a step, so that two sessions do not mix theirs
+```
+
+A base that is lost, or that does not hold what it should, is no base: nothing is removed by a merge without one.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+from attrs import field, frozen
+
+from mneme import files
+from mneme.merge import merge
+from mneme.model import FileName, Millis, ProjectId, digest
+
+MAX_BYTES = 10 * 1024 * 1024
+"""How large an answer a stock client takes: what is merged here must reach the others."""
+
+_BESIDE = ".mneme"
+
+
+@frozen
+class Kept:
+    """A version with its content, as the server had it or has kept it."""
+
+    version: int
+    content: bytes = field(repr=False)
+    sha256: str
+
+
+@frozen
+class Local:
+    """A file as it was read: its content as text, when it was last written, and how to tell whether it is so still."""
+
+    content: bytes = field(repr=False)
+    mtime: Millis
+    mark: files.Mark
+
+
+@frozen
+class Snapshot:
+    """A file, what it was made from, and what of it was refused and kept by the server; each None if there is none."""
+
+    local: Local | None
+    base: Kept | None
+    refused: Kept | None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the file holds something that the server was not seen to have."""
+        return self.local is not None and (self.base is None or self.local.content != self.base.content)
+
+
+class _Known(msgspec.Struct, frozen=True, omit_defaults=True):
+    version: int
+    sha256: str
+
+
+class _FileState(msgspec.Struct, frozen=True, omit_defaults=True):
+    base: _Known | None = None
+    refused: _Known | None = None
+
+
+class _State(msgspec.Struct, frozen=True):
+    server: str
+    project: str
+    files: dict[FileName, _FileState] = {}
+
+
+class Folder:
+    """The files of a project on this machine, for one server and one project id: bases of others do not count.
+
+    Any method may raise `DiskFull`, and has then changed nothing.
+    """
+
+    def __init__(self, path: Path, server: str, project: ProjectId) -> None:
+        self.path = path
+        self._beside = path / _BESIDE
+        self._server = server
+        self._project = project
+
+    def marks(self) -> Mapping[FileName, files.Mark]:
+        """What changes when anybody writes one of the files."""
+        states = {file: _state(self._local_path(file)) for file in FileName}
+        return {file: files.mark(state) for file, state in states.items() if state}
+
+    def snapshot(self, file: FileName) -> Snapshot:
+        """A file as it is now. What is no text in it is replaced, as the plugin does when it reads it."""
+        with self._step():
+            return self._snapshot(file)
+
+    def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> bool:
+        """Take a version in: from now on it is the base, and the file holds `content`, which was made from both.
+
+        False, and nothing is changed, if the file or its base is not what was `seen` any more.
+        """
+        with self._step():
+            if self._snapshot(file) != seen:
+                return False
+            if seen.local is None or content != seen.local.content:
+                self._write(file, content, seen.local)
+            self._remember(file, base, None)
+            return True
+
+    def settle(self, file: FileName, base: Kept) -> None:
+        """What was sent is on the server, as this version."""
+        with self._step():
+            self._remember(file, base, None)
+
+    def note_refused(self, file: FileName, refused: Kept) -> None:
+        """What was sent was refused, but the server has kept it, as this version."""
+        with self._step():
+            self._remember(file, self._snapshot(file).base, refused)
+
+    def _snapshot(self, file: FileName) -> Snapshot:
+        known = self._state().files.get(file, _FileState())
+        return Snapshot(self._local(file), self._kept(file, known.base), self._kept(file, known.refused))
+
+    # The files
+
+    def _local(self, file: FileName) -> Local | None:
+        path = self._local_path(file)
+        found = files.read(path)
+        if found is None:
+            return None
+        content, state = found
+        text = content.decode(errors="replace").encode()
+        return Local(text, files.millis(state), files.mark(state))
+
+    def _write(self, file: FileName, content: bytes, seen: Local | None) -> None:
+        """Put a content in the place of a file, whole or not at all, and keep what it held before."""
+        path = self._local_path(file)
+        staged, backup = path.with_name(f".{path.name}.next"), path.with_name(f"{path.name}.bak")
+        files.clear(staged)
+        files.write_new(staged, content)
+        if seen is None:
+            staged.rename(path)
+        else:
+            staged.chmod(stat.S_IMODE(path.stat().st_mode))
+            files.clear(backup)
+            files.link(path, backup)
+            staged.rename(path)
+        files.sync_directory(path.parent)
+        if seen is not None:
+            self._catch_up(file, content, seen, backup)
+
+    def _catch_up(self, file: FileName, written: bytes, seen: Local, backup: Path) -> None:
+        """Merge what the plugin has written to the old file between the last look and its replacement."""
+        found = files.read(backup)
+        late = found[0].decode(errors="replace").encode() if found else seen.content
+        if late == seen.content:
+            return
+        merged = merge(file, seen.content, written, late, upload_is_later=True, max_bytes=MAX_BYTES)
+        if merged is not None:
+            files.replace(self._local_path(file), merged)
+
+    def _local_path(self, file: FileName) -> Path:
+        # Somebody may keep a file elsewhere, and a link to it here.
+        return (self.path / file.value).resolve()
+
+    # What the server had
+
+    def _kept(self, file: FileName, known: _Known | None) -> Kept | None:
+        found = files.read(self._kept_path(file, known.version)) if known else None
+        if known is None or found is None or digest(found[0]) != known.sha256:
+            return None
+        return Kept(known.version, found[0], known.sha256)
+
+    def _remember(self, file: FileName, base: Kept | None, refused: Kept | None) -> None:
+        """Note what the server has. What it had before stays until that is done, so that there always is a base."""
+        for kept in filter(None, (base, refused)):
+            if self._kept(file, _known(kept)) is None:
+                files.replace(self._kept_path(file, kept.version), kept.content)
+        before = self._state()
+        state = {**before.files, file: _FileState(_known(base), _known(refused))}
+        files.replace(
+            self._beside / "state.json",
+            msgspec.json.format(
+                msgspec.json.encode(_State(self._server, self._project.value, state)), indent=2
+            )
+            + b"\n",
+        )
+        self._clear_away(file, state[file])
+
+    def _clear_away(self, file: FileName, state: _FileState) -> None:
+        needed = {self._kept_path(file, known.version) for known in (state.base, state.refused) if known}
+        for path in self._beside.glob(f"*-{file.value}"):
+            if path not in needed:
+                path.unlink(missing_ok=True)
+
+    def _state(self) -> _State:
+        """What was last noted of this server and project; nothing, if that is of others, or cannot be read."""
+        nothing = _State(self._server, self._project.value)
+        found = files.read(self._beside / "state.json")
+        if found is None:
+            return nothing
+        try:
+            state = msgspec.json.decode(found[0], type=_State)
+        except files.NOT_JSON:
+            return nothing
+        ours = (state.server, state.project) == (self._server, self._project.value)
+        return state if ours else nothing
+
+    def _kept_path(self, file: FileName, version: int) -> Path:
+        return self._beside / f"{version:08}-{file.value}"
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """Be the only process that takes a step in this folder."""
+        with files.naming_disk_full():
+            files.make_directory(self._beside)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._beside / "lock", flags, files.FILE_MODE)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+
+
+def _known(kept: Kept | None) -> _Known | None:
+    return _Known(kept.version, kept.sha256) if kept else None
+
+
+def _state(path: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return files.look(path)
+    return None

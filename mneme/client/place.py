@@ -1,0 +1,60 @@
+"""Which project a directory belongs to, and where the plugin keeps its memory: by the rules of the plugin."""
+
+import subprocess
+from pathlib import Path
+
+from attrs import frozen
+
+from mneme.client.settings import FOLDER
+from mneme.model import ProjectId
+
+_GIT_SECONDS = 5.0
+
+
+@frozen
+class Place:
+    """A project on this machine: its root, its memory folder, and the id under which it is kept in step."""
+
+    root: Path
+    folder: Path
+    project: ProjectId
+
+
+def place_of(directory: Path, home: Path, project: ProjectId | None) -> Place:
+    """The project of a directory; its id is `project` where the settings give one, else its path."""
+    root = project_root(directory)
+    name = str(root).replace("/", "-")
+    # What is no UTF-8 in a path cannot be in an id.
+    told = name.encode(errors="surrogateescape").decode(errors="replace")
+    return Place(root, home / FOLDER / "projects" / name, project or ProjectId.parse(told))
+
+
+def project_root(directory: Path) -> Path:
+    """The top level of the git repository around a directory; for a worktree, that of its main repository.
+
+    The directory itself where there is no repository, or no git.
+    """
+    answer = _git(directory, "rev-parse", "--show-toplevel", "--git-common-dir")
+    if len(answer) != 2:
+        return directory
+    top, common = answer
+    # Relative to the directory, in which git was asked.
+    shared = (directory / common).resolve()
+    return shared.parent if shared.name == ".git" else Path(top)
+
+
+def _git(directory: Path, *arguments: str) -> list[str]:
+    """The lines that git answers; none if it does not."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the arguments are ours
+            ["git", *arguments],  # noqa: S607 - whichever git the person uses
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=_GIT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []

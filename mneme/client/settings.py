@@ -1,0 +1,153 @@
+"""What the plugin keeps about this machine: its folder, the `sync` section of its settings, its client id."""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from attrs import frozen
+
+from mneme import files
+from mneme.client.errors import SettingsError
+from mneme.client.exchange import Address, Patience
+from mneme.errors import MnemeError
+from mneme.model import MAX_CLIENT_ID, ClientId, ProjectId
+
+FOLDER = ".claude-mneme"
+"""The plugin's folder, in the home directory."""
+
+_MARK_LENGTH = 9
+_EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
+
+
+class Sync(msgspec.Struct, frozen=True, rename="camel"):
+    """The `sync` section of the plugin's `config.json`."""
+
+    enabled: bool = False
+    server_url: str | None = None
+    api_key: str | None = None
+    project_id: str | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(gt=0)] = 10_000
+    retries: Annotated[int, msgspec.Meta(ge=0)] = 3
+
+
+class _Config(msgspec.Struct, frozen=True):
+    sync: Sync = Sync()
+
+
+@frozen
+class Settings:
+    """Where the server is, how long to wait for it, and under which project id, where that is set.
+
+    `plugin_syncs` is whether the plugin's own sync is on, too.
+    """
+
+    address: Address | None
+    project: ProjectId | None
+    patience: Patience
+    plugin_syncs: bool
+
+
+def config_path(home: Path) -> Path:
+    """Where the plugin keeps its settings."""
+    return home / FOLDER / "config.json"
+
+
+def load(home: Path, server: str | None = None, key: str | None = None) -> Settings:
+    """The settings, in which `server` and `key` take the place of what the file says; raises `SettingsError`.
+
+    A key belongs to its server: with another `server`, the key in the file is not shown to it.
+    """
+    sync = _section(config_path(home))
+    url = server or sync.server_url
+    shown = key or (None if server else sync.api_key)
+    return Settings(
+        address=Address(_checked_url(url), shown or None) if url else None,
+        project=_project(sync.project_id) if sync.project_id else None,
+        patience=Patience(sync.timeout_ms / 1000, sync.retries),
+        plugin_syncs=sync.enabled,
+    )
+
+
+def address_in(settings: Settings, home: Path) -> Address:
+    """Where the server is; raises `SettingsError` where nobody has said."""
+    if settings.address is None:
+        raise SettingsError(f"No server is set: put {_EXAMPLE} into {config_path(home)}, or give --server")
+    return settings.address
+
+
+def client_id(home: Path) -> ClientId:
+    """What this machine calls itself, `<hostname>-<8 hex>`; made, and kept for good, where there is nothing yet."""
+    path = home / FOLDER / ".client-id"
+    found = _read(path)
+    if found is None or not found.strip():
+        files.make_directory(path.parent)
+        host = socket.gethostname()[: MAX_CLIENT_ID - _MARK_LENGTH] or "machine"
+        found = _kept(path, f"{host}-{secrets.token_hex(4)}".encode())
+    try:
+        return ClientId.parse(found.decode().strip())
+    except (UnicodeDecodeError, MnemeError):
+        raise SettingsError(
+            f"{path} must hold a name for this machine of at most {MAX_CLIENT_ID} characters, in one line: "
+            "remove it, and a new one is made"
+        ) from None
+
+
+def _kept(path: Path, content: bytes) -> bytes:
+    """What is at a path now: this, or what somebody else was quicker to put there."""
+    if files.exists(path):
+        files.replace(path, content + b"\n")
+        return content
+    staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}{files.TEMPORARY}")
+    files.write_new(staged, content + b"\n")
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        return _read(path) or content
+    finally:
+        staged.unlink()
+    return content
+
+
+def _section(path: Path) -> Sync:
+    content = _read(path)
+    if content is None:
+        return Sync()
+    try:
+        return msgspec.json.decode(content, type=_Config).sync
+    except files.NOT_JSON as error:
+        raise SettingsError(f"{path} cannot be used: {error}; what is needed of it is {_EXAMPLE}") from None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _checked_url(url: str) -> str:
+    if not _is_url(url):
+        raise SettingsError(f"The server's address must look like http://homeserver:3847, not {url!r}")
+    return url.rstrip("/")
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+    except ValueError:
+        return False
+    return named and url.isascii() and not (parts.query or parts.fragment or parts.username)
+
+
+def _project(text: str) -> ProjectId:
+    try:
+        return ProjectId.parse(text)
+    except MnemeError as problem:
+        raise SettingsError(f"sync.projectId cannot be used: {problem}") from None

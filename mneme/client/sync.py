@@ -1,0 +1,303 @@
+"""How a machine's memory of a project is kept in step with the server: pull, push, and what either does to a file.
+
+Nothing here trusts a clock of two machines, nor that a version of the server is still the one it was: a base counts
+only if the server says that it has that version with that content. So a server that was set up anew, or put back to a
+backup, gets what it lacks.
+"""
+
+import enum
+from collections.abc import Coroutine, Sequence
+
+from attrs import evolve, frozen
+
+from mneme.client.calls import Client, Download, Outdated, Unmodified
+from mneme.client.errors import Refused
+from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
+from mneme.clocks import WallClock
+from mneme.errors import DiskFull
+from mneme.merge import is_well_formed, merge
+from mneme.model import (
+    NOT_THERE,
+    FileName,
+    Granted,
+    Head,
+    HeldBy,
+    Lock,
+    Millis,
+    Precondition,
+    ProjectId,
+    Rescued,
+    digest,
+)
+from mneme.work import Worker
+
+_ROUNDS = 5
+"""How often a file may turn out to be another than a moment ago: more often than people and plugins write."""
+
+_HISTORY = 100
+"""How many versions are looked through for what became of a refused upload."""
+
+
+class Did(enum.Enum):
+    """What was done to a file."""
+
+    NOTHING = "nothing"
+    FETCHED = "fetched"
+    MERGED = "merged"
+    """What was changed here was merged with what was changed on the server."""
+    REPLACED = "replaced"
+    """What was here could not be merged, and gave way to what is on the server."""
+    STAYED = "stayed"
+    """What is on the server could not be merged, and gives way to what is here."""
+    SENT = "sent"
+    APPENDED = "appended"
+    KEPT = "kept"
+    """It was refused for the lock, and the server has kept it, to be merged."""
+    REFUSED = "refused"
+    """It was refused for the lock, and the server had no space to keep it."""
+    MISSED = "missed"
+    """It was another each time it was looked at, and is tried again at the next push."""
+
+
+@frozen
+class FileReport:
+    """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
+
+    file: FileName
+    did: tuple[Did, ...] = ()
+    version: int | None = None
+    problem: str | None = None
+
+
+@frozen
+class Report:
+    """What a pull or a push came to; `locked` is the lock of another client that kept it from being all."""
+
+    project: ProjectId
+    files: tuple[FileReport, ...] = ()
+    locked: Lock | None = None
+    lock: Lock | None = None
+    """The lock that this machine has now."""
+
+    def that(self, did: Did) -> tuple[FileName, ...]:
+        """The files to which this was done."""
+        return tuple(one.file for one in self.files if did in one.did)
+
+
+class Sync:
+    """Keeps one folder in step with one project on the server."""
+
+    def __init__(
+        self, client: Client, worker: Worker, wall: WallClock, folder: Folder, project: ProjectId
+    ) -> None:
+        """The folder is read and written on `worker`."""
+        self.client = client
+        self.project = project
+        self._worker = worker
+        self._wall = wall
+        self._folder = folder
+
+    async def pull(self) -> Report:
+        """Take the lock, and fetch what has changed on the server; what has changed here is merged with it.
+
+        Without the lock what is on the server is fetched all the same: to read it is nobody's privilege.
+        """
+        await self.client.health()
+        outcome = await self.client.acquire(self.project)
+        heads = {head.file: head for head in await self.client.heads(self.project)}
+        reports = [await self._fetch(heads[file]) for file in FileName if file in heads]
+        return self._report(outcome, reports)
+
+    async def push(self) -> Report:
+        """Send what has changed here, merged with what has changed on the server, and give up the lock.
+
+        While another client holds the lock, what has changed is sent as it is: the server keeps it.
+        """
+        await self.client.health()
+        outcome = await self.client.acquire(self.project)
+        try:
+            report = await self.send(outcome)
+        except (OSError, DiskFull):
+            # The others need not wait for a disk of this machine.
+            await self._release(outcome)
+            raise
+        await self._release(outcome)
+        return evolve(report, lock=None)
+
+    async def send(self, outcome: Granted | HeldBy) -> Report:
+        """Send what has changed here: as the holder of the lock, or else to have it kept by the server."""
+        if isinstance(outcome, HeldBy):
+            return self._report(outcome, [await self._sent(file, self._hand_in(file)) for file in FileName])
+        heads = {head.file: head for head in await self.client.heads(self.project)}
+        reports = [await self._sent(file, self._exchange(file, heads.get(file))) for file in FileName]
+        return self._report(outcome, reports)
+
+    async def _sent(self, file: FileName, sending: Coroutine[object, object, FileReport]) -> FileReport:
+        """What a file came to; one that the server will not have keeps none of the others back."""
+        try:
+            return await sending
+        except Refused as refusal:
+            return FileReport(file, problem=str(refusal))
+
+    async def _release(self, outcome: Granted | HeldBy) -> None:
+        if isinstance(outcome, Granted):
+            await self.client.release(self.project)
+
+    async def _fetch(self, head: Head) -> FileReport:
+        """Take in what is on the server, if that is news."""
+        for _ in range(_ROUNDS):
+            did = await self._take_in(head, await self._look(head.file))
+            if did is not None:
+                return FileReport(head.file, _told([did]), head.version)
+        return FileReport(head.file, (Did.MISSED,))
+
+    async def _exchange(self, file: FileName, head: Head | None) -> FileReport:
+        """Take in what is on the server, if that is news, and send what is here, if that is."""
+        done: list[Did] = []
+        for _ in range(_ROUNDS):
+            did = await self._take_in(head, await self._look(file)) if head else Did.NOTHING
+            if did is None:
+                continue
+            done.append(did)
+            seen = await self._look(file)
+            if seen.local is None or (head and not seen.is_changed):
+                return FileReport(file, _told(done), head.version if head else None)
+            sent = await self._send(file, seen.local, seen.base if head else None)
+            if sent:
+                return evolve(sent, did=_told([*done, *sent.did]))
+            head = await self._head(file)
+        return FileReport(file, _told([*done, Did.MISSED]))
+
+    async def _head(self, file: FileName) -> Head | None:
+        return next((head for head in await self.client.heads(self.project) if head.file is file), None)
+
+    # What is on the server
+
+    async def _take_in(self, head: Head, seen: Snapshot) -> Did | None:
+        """Make the head the base, and the file what both sides made of it; None if the file is another by now."""
+        if seen.base and seen.base.sha256 == head.sha256:
+            if seen.local is not None:
+                return Did.NOTHING
+            return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
+        known = seen.base.sha256 if seen.base else None
+        there = await self.client.download(self.project, head.file, known, head.size)
+        if not isinstance(there, Download):
+            # It has gone back to what it was, or away, since it was listed.
+            return Did.NOTHING
+        did, content = await self._both(head.file, seen, there)
+        return await self._received(
+            head.file, Kept(there.version, there.content, there.sha256), content, seen, did
+        )
+
+    async def _received(
+        self, file: FileName, base: Kept, content: bytes, seen: Snapshot, did: Did
+    ) -> Did | None:
+        received = await self._worker.run(lambda: self._folder.receive(file, base, content, seen))
+        return did if received else None
+
+    async def _both(self, file: FileName, seen: Snapshot, there: Download) -> tuple[Did, bytes]:
+        """What a file comes to that was changed on the server, and perhaps here."""
+        local = seen.local
+        if local is None or local.content == there.content:
+            return Did.FETCHED, there.content
+        base = await self._base_of(file, seen)
+        if base and base.content == local.content:
+            return Did.FETCHED, there.content
+        merged = await self._worker.run(lambda: self._merged(file, base, local, there))
+        if merged is not None:
+            return Did.MERGED, merged
+        if is_well_formed(file, there.content) and not is_well_formed(file, local.content):
+            return Did.REPLACED, there.content
+        return Did.STAYED, local.content
+
+    def _merged(self, file: FileName, base: Kept | None, local: Local, there: Download) -> bytes | None:
+        return merge(
+            file,
+            base.content if base else None,
+            there.content,
+            local.content,
+            upload_is_later=self._is_later_here(local, there),
+            max_bytes=MAX_BYTES,
+        )
+
+    async def _base_of(self, file: FileName, seen: Snapshot) -> Kept | None:
+        """What both sides were made from: what was sent last if the server has merged it, else what it had then."""
+        refused = seen.refused
+        if refused:
+            history = await self.client.history(self.project, file, _HISTORY)
+            if any(refused.version in version.parents for version in history):
+                return refused
+        base = seen.base
+        if base is None:
+            return None
+        confirmed = await self.client.version(self.project, file, base.version, base.sha256)
+        return base if isinstance(confirmed, Unmodified) else None
+
+    def _is_later_here(self, local: Local, there: Download) -> bool:
+        """Which side was written later, by how long ago that was: each says so by its own clock."""
+        here_ago = Millis(round(self._wall.seconds() * 1000)) - local.mtime
+        return here_ago <= self.client.server_now() - there.mtime
+
+    # What is here
+
+    async def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
+        """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
+        added = _lines_added(file, local.content, base)
+        if base and added:
+            did, outcome = Did.APPENDED, await self.client.append(self.project, added, base.sha256)
+        else:
+            only_if = Precondition(frozenset({base.sha256})) if base else NOT_THERE
+            did, outcome = (
+                Did.SENT,
+                await self.client.upload(self.project, file, local.content, only_if),
+            )
+        if isinstance(outcome, Outdated):
+            return None
+        if isinstance(outcome, Rescued):
+            return await self._note_refused(file, local, outcome.version)
+        if outcome.merged is True:
+            # It was there already, and something else is by now.
+            return None
+        sent = Kept(outcome.version, local.content, digest(local.content))
+        await self._worker.run(lambda: self._folder.settle(file, sent))
+        return FileReport(file, (did,), sent.version)
+
+    async def _note_refused(self, file: FileName, local: Local, version: int | None) -> FileReport:
+        if version is None:
+            return FileReport(file, (Did.REFUSED,))
+        kept = Kept(version, local.content, digest(local.content))
+        await self._worker.run(lambda: self._folder.note_refused(file, kept))
+        return FileReport(file, (Did.KEPT,), version)
+
+    async def _hand_in(self, file: FileName) -> FileReport:
+        """Send what has changed here although another client holds the lock, so that the server keeps it."""
+        seen = await self._look(file)
+        local = seen.local
+        if local is None or not seen.is_changed:
+            return FileReport(file, version=seen.base.version if seen.base else None)
+        if seen.refused and seen.refused.content == local.content:
+            return FileReport(file, (Did.KEPT,), seen.refused.version)
+        sent = await self._send(file, local, seen.base)
+        # The lock has become free, or ours, in the meantime.
+        return sent or await self._exchange(file, await self._head(file))
+
+    async def _look(self, file: FileName) -> Snapshot:
+        return await self._worker.run(lambda: self._folder.snapshot(file))
+
+    def _report(self, outcome: Granted | HeldBy, reports: Sequence[FileReport]) -> Report:
+        locked = outcome.lock if isinstance(outcome, HeldBy) else None
+        lock = outcome.lock if isinstance(outcome, Granted) else None
+        return Report(self.project, tuple(reports), locked, lock)
+
+
+def _lines_added(file: FileName, content: bytes, base: Kept | None) -> bytes:
+    """The lines at the end of a log that its base does not have, if that is all there is to it."""
+    if file is not FileName.LOG or base is None or not base.content.endswith(b"\n"):
+        return b""
+    if not content.startswith(base.content) or not content.endswith(b"\n"):
+        return b""
+    return content[len(base.content) :]
+
+
+def _told(did: Sequence[Did]) -> tuple[Did, ...]:
+    return tuple(dict.fromkeys(one for one in did if one is not Did.NOTHING))

@@ -1,0 +1,25 @@
+"""The clocks of the machine. Whoever puts a process together picks them here; all others are handed them."""
+
+import time
+from typing import Protocol
+
+
+class WallClock(Protocol):
+    """What tells the time of day, by which locks expire on every machine alike."""
+
+    def seconds(self) -> float:
+        """Seconds since 1970 UTC."""
+        ...
+
+
+class TimeOfDay:
+    """See `WallClock`."""
+
+    def seconds(self) -> float:
+        """Seconds since 1970 UTC."""
+        return time.time()
+
+
+def monotonic() -> float:
+    """Seconds for timers, which must not follow the time of day: it can jump by years where the board has no clock."""
+    return time.monotonic()
