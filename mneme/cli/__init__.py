@@ -12,5 +12,5 @@ def main() -> None:
     """Keep the memory of coding agents in step across your machines."""
 
 
-for command in (syncing.pull, syncing.push):
+for command in (syncing.pull, syncing.push, syncing.watch):
     main.add_command(command)

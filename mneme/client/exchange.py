@@ -3,6 +3,7 @@
 What is raised here any call of `Client` may raise; its module says what means what.
 """
 
+import os
 import zlib
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,7 +13,9 @@ from typing import Protocol, TypeVar
 import msgspec
 from attrs import evolve, field, frozen
 from twisted.internet import defer
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
@@ -181,7 +184,7 @@ class Exchange:
             else:
                 if reply.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     return reply
-            await self._sleep(delay)
+            await deferLater(self._clock, delay)
             delay *= 2
         return await self._attempt(ask)
 
@@ -225,11 +228,6 @@ class Exchange:
             # The header has whole seconds, on average half a second past.
             self.server_ahead = there + 0.5 - here
 
-    def _sleep(self, seconds: float) -> "defer.Deferred[None]":
-        done: defer.Deferred[None] = defer.Deferred(lambda _: waiting.cancel())
-        waiting = self._clock.callLater(seconds, done.callback, None)
-        return done
-
 
 def _gzipped(body: bytes) -> bytes:
     compressor = zlib.compressobj(wbits=31)
@@ -241,6 +239,8 @@ def _reason(error: Exception) -> str:
     reasons: list[Failure] = getattr(error, "reasons", [])
     if reasons and isinstance(reasons[-1].value, Exception):
         return _reason(reasons[-1].value)
+    if isinstance(error, ConnectError) and isinstance(error.osError, int):
+        return os.strerror(error.osError).lower()
     if isinstance(error, defer.TimeoutError):
         return "it did not answer in time"
     return str(error).rstrip(".") or type(error).__name__

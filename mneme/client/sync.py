@@ -105,7 +105,8 @@ class Sync:
         await self.client.health()
         outcome = await self.client.acquire(self.project)
         heads = {head.file: head for head in await self.client.heads(self.project)}
-        reports = [await self._fetch(heads[file]) for file in FileName if file in heads]
+        holds = isinstance(outcome, Granted)
+        reports = [await self._fetch(heads[file], holds) for file in FileName if file in heads]
         return self._report(outcome, reports)
 
     async def push(self) -> Report:
@@ -143,10 +144,10 @@ class Sync:
         if isinstance(outcome, Granted):
             await self.client.release(self.project)
 
-    async def _fetch(self, head: Head) -> FileReport:
+    async def _fetch(self, head: Head, holds: bool) -> FileReport:
         """Take in what is on the server, if that is news."""
         for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(head.file))
+            did = await self._take_in(head, await self._look(head.file), holds)
             if did is not None:
                 return FileReport(head.file, _told([did]), head.version)
         return FileReport(head.file, (Did.MISSED,))
@@ -155,7 +156,7 @@ class Sync:
         """Take in what is on the server, if that is news, and send what is here, if that is."""
         done: list[Did] = []
         for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(file)) if head else Did.NOTHING
+            did = await self._take_in(head, await self._look(file), holds=True) if head else Did.NOTHING
             if did is None:
                 continue
             done.append(did)
@@ -173,18 +174,32 @@ class Sync:
 
     # What is on the server
 
-    async def _take_in(self, head: Head, seen: Snapshot) -> Did | None:
-        """Make the head the base, and the file what both sides made of it; None if the file is another by now."""
+    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> Did | None:
+        """Make the head the base, and the file what both sides made of it; None if the file is another by now.
+
+        `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
+        """
         if seen.base and seen.base.sha256 == head.sha256:
             if seen.local is not None:
                 return Did.NOTHING
             return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
+        if seen.local and digest(seen.local.content) == head.sha256:
+            same = Kept(head.version, seen.local.content, head.sha256)
+            return await self._received(head.file, same, same.content, seen, Did.NOTHING)
+        merged = seen.refused and await self._is_merged(head.file, seen.refused)
+        if seen.refused and not (merged or holds):
+            # Taken in now, what was refused would be merged twice: here, and there.
+            return Did.NOTHING
         known = seen.base.sha256 if seen.base else None
         there = await self.client.download(self.project, head.file, known, head.size)
         if not isinstance(there, Download):
             # It has gone back to what it was, or away, since it was listed.
             return Did.NOTHING
-        did, content = await self._both(head.file, seen, there)
+        if seen.local is None:
+            did, content = Did.FETCHED, there.content
+        else:
+            base = seen.refused if merged else await self._confirmed(head.file, seen.base)
+            did, content = await self._both(head.file, base, seen.local, there)
         return await self._received(
             head.file, Kept(there.version, there.content, there.sha256), content, seen, did
         )
@@ -195,12 +210,10 @@ class Sync:
         received = await self._worker.run(lambda: self._folder.receive(file, base, content, seen))
         return did if received else None
 
-    async def _both(self, file: FileName, seen: Snapshot, there: Download) -> tuple[Did, bytes]:
+    async def _both(
+        self, file: FileName, base: Kept | None, local: Local, there: Download
+    ) -> tuple[Did, bytes]:
         """What a file comes to that was changed on the server, and perhaps here."""
-        local = seen.local
-        if local is None or local.content == there.content:
-            return Did.FETCHED, there.content
-        base = await self._base_of(file, seen)
         if base and base.content == local.content:
             return Did.FETCHED, there.content
         merged = await self._worker.run(lambda: self._merged(file, base, local, there))
@@ -220,18 +233,17 @@ class Sync:
             max_bytes=MAX_BYTES,
         )
 
-    async def _base_of(self, file: FileName, seen: Snapshot) -> Kept | None:
-        """What both sides were made from: what was sent last if the server has merged it, else what it had then."""
-        refused = seen.refused
-        if refused:
-            history = await self.client.history(self.project, file, _HISTORY)
-            if any(refused.version in version.parents for version in history):
-                return refused
-        base = seen.base
+    async def _is_merged(self, file: FileName, refused: Kept) -> bool:
+        """Whether what was refused is part of what the server has."""
+        history = await self.client.history(self.project, file, _HISTORY)
+        return any(refused.version in version.parents for version in history)
+
+    async def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
+        """The base, if the server has that version, and has it still."""
         if base is None:
             return None
-        confirmed = await self.client.version(self.project, file, base.version, base.sha256)
-        return base if isinstance(confirmed, Unmodified) else None
+        found = await self.client.version(self.project, file, base.version, base.sha256)
+        return base if isinstance(found, Unmodified) else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
         """Which side was written later, by how long ago that was: each says so by its own clock."""
