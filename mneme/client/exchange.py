@@ -6,6 +6,7 @@ What is raised here any call of `Client` may raise; its module says what means w
 import os
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from io import BytesIO
 from typing import Protocol, TypeVar
@@ -20,12 +21,13 @@ from twisted.python.failure import Failure
 from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 
-from mneme import __version__, wire
+from mneme import __version__, files, wire
 from mneme.client.errors import KeyRefused, ServerTrouble, StrangeAnswer, Unreachable
 from mneme.clocks import WallClock
 from mneme.work import Worker
 
 T = TypeVar("T", bound=msgspec.Struct)
+V = TypeVar("V")
 
 SLOWEST = 32 * 1024
 """Bytes a second on the slowest line that is worth waiting for: so much longer may a larger body take."""
@@ -146,8 +148,14 @@ class Exchange:
                 f"The server at {url} does not know this API key: sync.apiKey must be one of its apiKeys"
             )
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise ServerTrouble(f"The server at {url} answered {reply.status}: {self.problem(reply).error}")
+            raise ServerTrouble(f"The server at {url} answered {reply.status}{self._trouble(reply)}")
         return reply
+
+    def _trouble(self, reply: Reply) -> str:
+        # What stands before the server answers for it while it is away, in words of its own.
+        with suppress(StrangeAnswer):
+            return f": {self.problem(reply).error}"
+        return ""
 
     def problem(self, reply: Reply) -> wire.Problem:
         """What an answer that is a no says; raises `StrangeAnswer`."""
@@ -157,7 +165,7 @@ class Exchange:
         """The body of an answer; raises `StrangeAnswer`."""
         try:
             return msgspec.json.decode(reply.body, type=form)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except files.NOT_JSON as error:
             raise self.strange(f"status {reply.status}, {error}") from None
 
     def strange(self, what: str) -> StrangeAnswer:
@@ -190,9 +198,9 @@ class Exchange:
 
     async def _attempt(self, ask: Ask) -> Reply:
         seconds = self._patience.timeout + (len(ask.body or b"") + ask.size) / SLOWEST
-        answer = defer.Deferred.fromCoroutine(self._exchange(ask)).addTimeout(seconds, self._clock)
+        answer = _cancellable(defer.Deferred.fromCoroutine(self._exchange(ask)))
         try:
-            return await answer
+            return await answer.addTimeout(seconds, self._clock)
         except defer.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - each way in which no answer comes has an exception of its own
@@ -219,14 +227,26 @@ class Exchange:
         return reply
 
     def _note_clock(self, reply: Reply, here: float) -> None:
-        date = reply.header(b"date")
-        try:
-            there = stringToDatetime(date) if date else None
-        except ValueError:
-            return
-        if there is not None:
+        # What is no date is a ValueError, or an IndexError.
+        with suppress(ValueError, IndexError):
             # The header has whole seconds, on average half a second past.
-            self.server_ahead = there + 0.5 - here
+            self.server_ahead = stringToDatetime(reply.header(b"date") or b"") + 0.5 - here
+
+
+def _cancellable(answer: "defer.Deferred[V]") -> "defer.Deferred[V]":
+    """The same, but it is cancelled at once: what treq fails with then could be any error, and look like no answer."""
+
+    def cancel(outer: "defer.Deferred[V]") -> None:
+        outer.errback(defer.CancelledError())
+        answer.cancel()
+
+    def pass_on(result: V | Failure) -> None:
+        if not outer.called:
+            outer.callback(result)
+
+    outer: defer.Deferred[V] = defer.Deferred(cancel)
+    answer.addBoth(pass_on)
+    return outer
 
 
 def _gzipped(body: bytes) -> bytes:

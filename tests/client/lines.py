@@ -1,0 +1,200 @@
+"""What a client asks its server over, in tests: a line to the server in this process, and one that answers by a script.
+
+Both are an `Http`. Nothing in either is real but the bytes of requests and answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from io import BytesIO
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
+
+from mneme.client.exchange import Address, Exchange, Http, Patience, Response
+from mneme.clocks import WallClock
+from mneme.work import ImmediateWorker, Worker
+from tests.results import result_of, started, waits
+
+T = TypeVar("T")
+
+URL = "http://stub.invalid"
+
+
+class Killed(BaseException):
+    """What a process that was killed would feel. It is no Exception: nothing gets to handle it."""
+
+
+@frozen
+class Asked:
+    """A request as it was sent."""
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes | None
+
+    @property
+    def path(self) -> str:
+        """Where it went, on the server."""
+        return self.url.removeprefix(URL)
+
+    def header(self, name: str) -> str | None:
+        """The last value of a header."""
+        values = self.headers.getRawHeaders(name)
+        return values[-1] if values else None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def asked_of(method: str, url: str, headers: Headers, data: BytesIO | None, allow_redirects: bool) -> Asked:
+    """The request in the arguments of `Http.request`."""
+    assert not allow_redirects, "a key is shown to nobody that an answer names"
+    return Asked(method, url, headers, None if data is None else data.getvalue())
+
+
+class Line:
+    """A line to a server in this process, which can be cut, before a request or between it and its answer.
+
+    `asked` has every request that was sent. `before` is called with each before it is sent, `after` once the server has
+    answered it; what they raise is what becomes of it. Answers have the date of the server's `clock`, not of this machine.
+    """
+
+    def __init__(self, resource: IResource, clock: WallClock) -> None:
+        self._clock = clock
+        self.asked: list[Asked] = []
+        self.is_cut = False
+        self.before: Callable[[Asked], object] = lambda asked: None
+        self.after: Callable[[Asked], object] = lambda asked: None
+        self._treq: Any = StubTreq(resource)
+
+    def request(
+        self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
+    ) -> Deferred[Response]:
+        """See `Http`."""
+        asked = asked_of(method, url, headers, data, allow_redirects)
+        if self.is_cut:
+            return fail(Refused())
+        self.before(asked)
+        self.asked.append(asked)
+        answer: Deferred[Response] = self._treq.request(
+            method, url, headers=headers, data=asked.body, allow_redirects=False
+        )
+        self.flush()
+        return answer.addCallback(self._answered, asked)
+
+    def flush(self) -> None:
+        """Let what was sent arrive."""
+        self._treq.flush()
+
+    def paths(self) -> list[str]:
+        """What was asked for, in turn, and forgotten by this."""
+        paths = [str(asked) for asked in self.asked]
+        self.asked.clear()
+        return paths
+
+    def _answered(self, response: Response, asked: Asked) -> Response:
+        response.headers.setRawHeaders(b"date", [datetimeToString(self._clock.seconds())])
+        self.after(asked)
+        return response
+
+
+@frozen
+class Scripted:
+    """An answer that is made up: what `Response` is, or with `error` the beginning of one."""
+
+    code: int = 200
+    body: bytes = b"{}"
+    headers: Headers = field(factory=Headers)
+    error: Exception | None = None
+
+    def content(self) -> Deferred[bytes]:
+        """See `Response`."""
+        return succeed(self.body) if self.error is None else fail(self.error)
+
+
+def answer(code: int = 200, body: bytes = b"{}", headers: Mapping[str, str] | None = None) -> Scripted:
+    """An answer of a script."""
+    return Scripted(code, body, Headers({name: [value] for name, value in (headers or {}).items()}))
+
+
+class Script:
+    """Answers each request with the next part of a script: an answer, or what is raised instead of one.
+
+    None is no answer at all. The last part is the answer to all that is still asked.
+    """
+
+    def __init__(self, *parts: Scripted | Exception | None) -> None:
+        self.asked: list[Asked] = []
+        self.hanging: list[Deferred[Response]] = []
+        self._parts = list(parts)
+
+    def request(
+        self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
+    ) -> Deferred[Response]:
+        """See `Http`."""
+        self.asked.append(asked_of(method, url, headers, data, allow_redirects))
+        part = self._parts.pop(0) if len(self._parts) > 1 else self._parts[0]
+        if isinstance(part, Exception):
+            return fail(part)
+        if part is not None:
+            return succeed(part)
+        self.hanging.append(Deferred())
+        return self.hanging[-1]
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+
+def exchange_over(
+    http: Http,
+    clock: Clock,
+    *,
+    wall: WallClock | None = None,
+    worker: Worker | None = None,
+    key: str | None = None,
+    patience: Patience | None = None,
+) -> Exchange:
+    """An exchange with a server at `URL`."""
+    address = Address(URL, key)
+    by = ImmediateWorker() if worker is None else worker
+    return Exchange(clock, wall or clock, by, http, address, patience or Patience())
+
+
+def in_time(clock: Clock, awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> T:
+    """What it comes to, however long that takes; raises what it fails with."""
+    deferred = started(awaitable)
+    while waits(deferred):
+        calls = clock.getDelayedCalls()
+        assert calls, "it waits, and not for time to pass"
+        clock.advance(max(0.0, min(call.getTime() for call in calls) - clock.seconds()))
+    return result_of(deferred)
+
+
+def problem_in(clock: Clock, awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> BaseException:
+    """What it fails with, however long that takes."""
+    errors: list[Failure] = []
+    in_time(clock, started(awaitable).addErrback(errors.append))
+    assert errors, "it has not failed"
+    assert isinstance(errors[0].value, BaseException)
+    return errors[0].value
+
+
+def times_of(clock: Clock, http: Script, awaitable: Coroutine[Any, Any, object]) -> Sequence[float]:
+    """When each request was sent, in seconds after the first."""
+    deferred = started(awaitable)
+    times = [clock.seconds()] * len(http)
+    while waits(deferred):
+        clock.advance(max(0.0, min(call.getTime() for call in clock.getDelayedCalls()) - clock.seconds()))
+        times += [clock.seconds()] * (len(http) - len(times))
+    deferred.addErrback(lambda _: None)
+    return [one - times[0] for one in times]
