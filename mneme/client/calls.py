@@ -5,6 +5,7 @@ the server's, `KeyRefused` for a missing or wrong API key, `ServerTrouble` for a
 no that is not among its outcomes. After any of these it may be called again: each does once what it says.
 """
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Protocol, TypeVar
@@ -34,6 +35,9 @@ from mneme.model import (
 
 T = TypeVar("T", bound=msgspec.Struct)
 V_co = TypeVar("V_co", covariant=True)
+
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+"""What a tag is, but for the mark of a coding, and for that of a proxy which has coded the answer anew."""
 
 
 class _Telling(Protocol[V_co]):
@@ -215,8 +219,9 @@ class Client:
             return None
         body = self._read(reply, wire.Download)
         content = body.content.encode()
-        tag = (reply.header(b"etag") or b"").decode("latin-1").strip('"').partition("-")[0]
-        return Download(content, body.version, self._instant(body.mtime), tag or digest(content))
+        tag = _DIGEST.search(reply.header(b"etag") or b"")
+        sha256 = tag[0].decode() if tag else digest(content)
+        return Download(content, body.version, self._instant(body.mtime), sha256)
 
     def _outcome(self, reply: Reply) -> wire.Uploaded | Rescued | Outdated:
         if reply.status == HTTPStatus.PRECONDITION_FAILED:
