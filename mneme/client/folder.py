@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mneme import files
 from mneme.merge import merge
@@ -67,6 +67,13 @@ class Snapshot:
 class _Known(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     sha256: str
+    text: str | None = None
+    """The digest of what is kept, if it is another: what the server has is no UTF-8, and came as text."""
+
+    @classmethod
+    def of(cls, kept: Kept) -> "_Known":
+        text = digest(kept.content)
+        return cls(kept.version, kept.sha256, text if text != kept.sha256 else None)
 
 
 class _FileState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,7 +90,7 @@ class _State(msgspec.Struct, frozen=True):
 class Folder:
     """The files of a project on this machine, for one server and one project id: bases of others do not count.
 
-    Any method may raise `DiskFull`, and has then changed nothing.
+    Any method may raise `DiskFull`: then each file is whole, and so is its base, which is no newer than the file.
     """
 
     def __init__(self, path: Path, server: str, project: ProjectId) -> None:
@@ -164,28 +171,30 @@ class Folder:
         if late == seen.content:
             return
         merged = merge(file, seen.content, written, late, upload_is_later=True, max_bytes=MAX_BYTES)
-        if merged is not None:
-            files.replace(self._local_path(file), merged)
+        now = self._local(file)
+        if merged is not None and now and merged != now.content:
+            self._write(file, merged, evolve(now, content=written))
 
     def _local_path(self, file: FileName) -> Path:
-        # Somebody may keep a file elsewhere, and a link to it here.
-        return (self.path / file.value).resolve()
+        # Somebody may keep a file elsewhere, and a link to it here. A link to itself is no file.
+        return Path(os.path.realpath(self.path / file.value))
 
     # What the server had
 
     def _kept(self, file: FileName, known: _Known | None) -> Kept | None:
         found = files.read(self._kept_path(file, known.version)) if known else None
-        if known is None or found is None or digest(found[0]) != known.sha256:
+        if known is None or found is None or digest(found[0]) != (known.text or known.sha256):
             return None
         return Kept(known.version, found[0], known.sha256)
 
     def _remember(self, file: FileName, base: Kept | None, refused: Kept | None) -> None:
         """Note what the server has. What it had before stays until that is done, so that there always is a base."""
         for kept in filter(None, (base, refused)):
-            if self._kept(file, _known(kept)) is None:
+            if self._kept(file, _Known.of(kept)) is None:
                 files.replace(self._kept_path(file, kept.version), kept.content)
         before = self._state()
-        state = {**before.files, file: _FileState(_known(base), _known(refused))}
+        known = [_Known.of(kept) if kept else None for kept in (base, refused)]
+        state = {**before.files, file: _FileState(*known)}
         files.replace(
             self._beside / "state.json",
             msgspec.json.format(
@@ -197,9 +206,11 @@ class Folder:
 
     def _clear_away(self, file: FileName, state: _FileState) -> None:
         needed = {self._kept_path(file, known.version) for known in (state.base, state.refused) if known}
-        for path in self._beside.glob(f"*-{file.value}"):
-            if path not in needed:
-                path.unlink(missing_ok=True)
+        kept = self._beside.glob(f"*-{file.value}")
+        # Whatever is not yet in its place was left there by a process that died.
+        unfinished = self._beside.glob(f"*{files.TEMPORARY}")
+        for path in {*kept, *unfinished} - needed:
+            path.unlink(missing_ok=True)
 
     def _state(self) -> _State:
         """What was last noted of this server and project; nothing, if that is of others, or cannot be read."""
@@ -229,10 +240,6 @@ class Folder:
                 yield
             finally:
                 os.close(descriptor)
-
-
-def _known(kept: Kept | None) -> _Known | None:
-    return _Known(kept.version, kept.sha256) if kept else None
 
 
 def _state(path: Path) -> os.stat_result | None:

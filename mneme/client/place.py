@@ -1,5 +1,6 @@
 """Which project a directory belongs to, and where the plugin keeps its memory: by the rules of the plugin."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -50,11 +51,10 @@ def _git(directory: Path, *arguments: str) -> list[str]:
             ["git", *arguments],  # noqa: S607 - whichever git the person uses
             cwd=directory,
             capture_output=True,
-            text=True,
-            errors="surrogateescape",
             timeout=_GIT_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return done.stdout.splitlines() if done.returncode == 0 else []
+    # A path may hold any other character at which Python would end a line.
+    return os.fsdecode(done.stdout).removesuffix("\n").split("\n") if done.returncode == 0 else []

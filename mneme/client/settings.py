@@ -20,6 +20,9 @@ FOLDER = ".claude-mneme"
 """The plugin's folder, in the home directory."""
 
 _MARK_LENGTH = 9
+_LONGEST = 2**31 - 1
+"""Milliseconds; a timer of the plugin can be no longer."""
+
 _EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
 
 
@@ -30,7 +33,7 @@ class Sync(msgspec.Struct, frozen=True, rename="camel"):
     server_url: str | None = None
     api_key: str | None = None
     project_id: str | None = None
-    timeout_ms: Annotated[int, msgspec.Meta(gt=0)] = 10_000
+    timeout_ms: Annotated[int, msgspec.Meta(gt=0, le=_LONGEST)] = 10_000
     retries: Annotated[int, msgspec.Meta(ge=0)] = 3
 
 
@@ -63,7 +66,7 @@ def load(home: Path, server: str | None = None, key: str | None = None) -> Setti
     """
     sync = _section(config_path(home))
     url = server or sync.server_url
-    shown = key or (None if server else sync.api_key)
+    shown = key or (sync.api_key if url == sync.server_url else None)
     return Settings(
         address=Address(_checked_url(url), shown or None) if url else None,
         project=_project(sync.project_id) if sync.project_id else None,
@@ -133,7 +136,11 @@ def _read(path: Path) -> bytes | None:
 
 def _checked_url(url: str) -> str:
     if not _is_url(url):
-        raise SettingsError(f"The server's address must look like http://homeserver:3847, not {url!r}")
+        # It is not repeated: it may hold a password, or be a key that was taken for an address.
+        raise SettingsError(
+            "The server's address (sync.serverUrl, or --server) must look like http://homeserver:3847, in ASCII and "
+            "without a user, a query or a fragment"
+        )
     return url.rstrip("/")
 
 
@@ -143,7 +150,7 @@ def _is_url(url: str) -> bool:
         named = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
     except ValueError:
         return False
-    return named and url.isascii() and not (parts.query or parts.fragment or parts.username)
+    return named and "@" not in parts.netloc and all("!" <= c <= "~" and c not in "?#" for c in url)
 
 
 def _project(text: str) -> ProjectId:

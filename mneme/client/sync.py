@@ -308,6 +308,9 @@ def _lines_added(file: FileName, content: bytes, base: Kept | None) -> bytes:
         return b""
     if not content.startswith(base.content) or not content.endswith(b"\n"):
         return b""
+    if digest(base.content) != base.sha256:
+        # What the server has is no UTF-8, and would stay so.
+        return b""
     return content[len(base.content) :]
 
 

@@ -66,7 +66,7 @@ class Line:
     """A line to a server in this process, which can be cut, before a request or between it and its answer.
 
     `asked` has every request that was sent. `before` is called with each before it is sent, `after` once the server has
-    answered it; what they raise is what becomes of it. Answers have the date of the server's `clock`, not of this machine.
+    answered it; what they raise is what becomes of it. The date of an answer is that of the server's `clock`.
     """
 
     def __init__(self, resource: IResource, clock: WallClock) -> None:

@@ -69,8 +69,36 @@ def exactly(content: bytes) -> Precondition:
 # Where a request goes
 
 
-ODD = ["a/b", ".", "..", "...", "a%2Fb", "%", "%ZZ", "a b", "a+b", "a?b", "a#b", "a;b=c", "//", "/", "~", "μνήμη", "🧠"]
-ODD += ["e\u0301", "\u202eabc", "x\r\nHost: evil", "\x00", "x" * 512, "μ" * 512, "/" * 512, "." * 512, "../../health"]
+ODD = [
+    "a/b",
+    ".",
+    "..",
+    "...",
+    "a%2Fb",
+    "%",
+    "%ZZ",
+    "a b",
+    "a+b",
+    "a?b",
+    "a#b",
+    "a;b=c",
+    "//",
+    "/",
+    "~",
+    "μνήμη",
+    "🧠",
+]
+ODD += [
+    "e\u0301",
+    "\u202eabc",
+    "x\r\nHost: evil",
+    "\x00",
+    "x" * 512,
+    "μ" * 512,
+    "/" * 512,
+    "." * 512,
+    "../../health",
+]
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -361,7 +389,9 @@ def test_what_is_sent_is_what_is_fetched(content: str) -> None:
         (Precondition(frozenset({"b", "a"})), ("If-Match", '"a", "b"')),
     ],
 )
-def test_an_upload_says_what_the_head_must_be(two: Two, only_if: Precondition, header: tuple[str, str]) -> None:
+def test_an_upload_says_what_the_head_must_be(
+    two: Two, only_if: Precondition, header: tuple[str, str]
+) -> None:
     """In the words of HTTP."""
     result_of(two.laptop.upload(DEMO, LOG, ONE, only_if))
     name, value = header
@@ -513,7 +543,9 @@ CALLS: list[Callable[[Client], Coroutine[Any, Any, object]]] = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_every_call_can_go_wrong_in_the_same_ways(call: Callable[[Client], Coroutine[Any, Any, object]]) -> None:
+def test_every_call_can_go_wrong_in_the_same_ways(
+    call: Callable[[Client], Coroutine[Any, Any, object]],
+) -> None:
     """No answer, a fault, a no, an answer of somebody else: each has one error, from whatever call."""
     for part, error in [
         (answer(507, b'{"error":"full"}'), ServerTrouble),

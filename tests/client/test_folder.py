@@ -1,0 +1,615 @@
+"""The folder on this machine: files are whole at every instant, and a base is never newer than its file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mneme.client.folder import Folder, Kept, Snapshot
+from mneme.errors import DiskFull
+from mneme.model import FileName, ProjectId, digest
+from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed, Step
+from tests.web.stub import entry
+
+URL, DEMO = "http://homeserver:3847", ProjectId("demo")
+LOG, SUMMARY, ENTITIES = FileName.LOG, FileName.SUMMARY_MD, FileName.ENTITIES
+ONE, TWO, THREE, FOUR = (entry(f"entry {n}", n).encode() for n in (1, 2, 3, 4))
+
+
+def kept(version: int, content: bytes) -> Kept:
+    """A version."""
+    return Kept(version, content, digest(content))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A project in which there is nothing yet."""
+    return Folder(tmp_path / "projects" / "demo", URL, DEMO)
+
+
+def put(folder: Folder, content: bytes, file: FileName = LOG) -> Path:
+    """Write a file as the plugin does."""
+    path = folder.path / file.value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def held(folder: Folder, file: FileName = LOG) -> bytes | None:
+    """What a file holds."""
+    path = folder.path / file.value
+    return path.read_bytes() if path.exists() else None
+
+
+def beside(folder: Folder) -> set[str]:
+    """What lies beside the files, but for the lock."""
+    return {path.name for path in (folder.path / ".mneme").iterdir()} - {"lock"}
+
+
+def with_base(folder: Folder, content: bytes = ONE, version: int = 1) -> Path:
+    """A log that is what the server has."""
+    path = put(folder, content)
+    assert folder.receive(LOG, kept(version, content), content, folder.snapshot(LOG))
+    return path
+
+
+# Looking
+
+
+def test_a_new_folder_is_empty(folder: Folder) -> None:
+    """There is nothing, made from nothing."""
+    assert folder.snapshot(LOG) == Snapshot(None, None, None)
+    assert not folder.snapshot(LOG).is_changed
+    assert folder.marks() == {}
+
+
+def test_a_file_is_told_as_it_is(folder: Folder) -> None:
+    """Its content, and when it was written."""
+    path = put(folder, ONE)
+    os.utime(path, ns=(0, 1_770_217_200_123_456_789))
+    seen = folder.snapshot(LOG)
+    assert seen.local
+    assert (seen.local.content, seen.local.mtime) == (ONE, 1_770_217_200_123)
+    assert (seen.base, seen.refused) == (None, None)
+    assert seen.is_changed
+
+
+def test_contents_are_in_no_repr(folder: Folder) -> None:
+    """They are a person's, and large."""
+    put(folder, b"a secret\n")
+    assert "secret" not in repr(folder.snapshot(LOG))
+    assert "secret" not in repr(kept(1, b"a secret\n"))
+
+
+def test_a_file_that_is_no_text_stays_as_it_is_while_it_is_told_as_text(folder: Folder) -> None:
+    """Nobody writes to it who has nothing to add."""
+    put(folder, b"caf\xe9\n")
+    seen = folder.snapshot(LOG)
+    assert seen.local
+    assert seen.local.content == "caf\ufffd\n".encode()
+    assert folder.receive(LOG, kept(1, seen.local.content), seen.local.content, seen)
+    assert held(folder) == b"caf\xe9\n"
+    assert not folder.snapshot(LOG).is_changed
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_none(folder: Folder, make: Callable[[Path], object]) -> None:
+    """A directory, a FIFO, a link to itself."""
+    folder.path.mkdir(parents=True)
+    make(folder.path / LOG.value)
+    assert folder.snapshot(LOG).local is None
+    assert folder.marks() == {}
+
+
+def test_marks_change_with_anything_that_is_written(folder: Folder) -> None:
+    """Appended, replaced, removed; not by a look."""
+    path = put(folder, ONE)
+    put(folder, b"# Summary\n", SUMMARY)
+    before = folder.marks()
+    assert set(before) == {LOG, SUMMARY}
+    folder.snapshot(LOG)
+    assert folder.marks() == before
+    with path.open("ab") as file:
+        file.write(TWO)
+    appended = folder.marks()
+    assert appended[LOG] != before[LOG]
+    assert appended[SUMMARY] == before[SUMMARY]
+    path.with_name("new").write_bytes(ONE + TWO)
+    path.with_name("new").rename(path)
+    assert folder.marks()[LOG] != appended[LOG]
+    path.unlink()
+    assert set(folder.marks()) == {SUMMARY}
+
+
+# Receiving
+
+
+def test_what_is_received_is_there_with_its_base(folder: Folder) -> None:
+    """In a folder where there was nothing, for nobody else to read."""
+    assert folder.receive(LOG, kept(7, ONE), ONE, folder.snapshot(LOG))
+    seen = folder.snapshot(LOG)
+    assert seen.base == kept(7, ONE)
+    assert not seen.is_changed
+    assert held(folder) == ONE
+    assert (folder.path / LOG.value).stat().st_mode & 0o777 == 0o600
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert beside(folder) == {"state.json", "00000007-log.jsonl"}
+    assert not (folder.path / "log.jsonl.bak").exists()
+
+
+def test_a_merge_has_another_base_than_itself(folder: Folder) -> None:
+    """What was changed here is still to be sent."""
+    with_base(folder)
+    put(folder, ONE + TWO)
+    assert folder.receive(LOG, kept(2, ONE + THREE), ONE + TWO + THREE, folder.snapshot(LOG))
+    seen = folder.snapshot(LOG)
+    assert seen.is_changed
+    assert seen.base == kept(2, ONE + THREE)
+    assert held(folder) == ONE + TWO + THREE
+
+
+def test_what_a_file_held_is_beside_it(folder: Folder) -> None:
+    """Until it is replaced again."""
+    path = with_base(folder)
+    backup = path.with_name("log.jsonl.bak")
+    assert folder.receive(LOG, kept(2, TWO), TWO, folder.snapshot(LOG))
+    assert backup.read_bytes() == ONE
+    assert folder.receive(LOG, kept(3, THREE), THREE, folder.snapshot(LOG))
+    assert backup.read_bytes() == TWO
+    assert beside(folder) == {"state.json", "00000003-log.jsonl"}
+
+
+def test_what_stays_as_it_is_is_not_written(folder: Folder) -> None:
+    """Neither it nor a backup, which would be lost for nothing."""
+    path = with_base(folder)
+    before = path.stat()
+    assert folder.receive(LOG, kept(2, TWO), ONE, folder.snapshot(LOG))
+    assert path.stat() == before
+    assert not path.with_name("log.jsonl.bak").exists()
+    assert folder.snapshot(LOG).base == kept(2, TWO)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o664, 0o400])
+def test_who_could_read_a_file_still_can(folder: Folder, mode: int) -> None:
+    """And nobody else."""
+    path = with_base(folder)
+    path.chmod(mode)
+    assert folder.receive(LOG, kept(2, TWO), TWO, folder.snapshot(LOG))
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_file_that_is_kept_elsewhere_stays_there(folder: Folder, tmp_path: Path) -> None:
+    """The link stays a link, over several steps, too; so does its backup lie there."""
+    elsewhere = tmp_path / "dotfiles"
+    elsewhere.mkdir()
+    (elsewhere / "real.jsonl").write_bytes(ONE)
+    (elsewhere / "link").symlink_to("real.jsonl")
+    folder.path.mkdir(parents=True)
+    (folder.path / LOG.value).symlink_to(elsewhere / "link")
+    assert folder.receive(LOG, kept(1, TWO), TWO, folder.snapshot(LOG))
+    assert (folder.path / LOG.value).is_symlink()
+    assert (elsewhere / "link").is_symlink()
+    assert (elsewhere / "real.jsonl").read_bytes() == TWO
+    assert (elsewhere / "real.jsonl.bak").read_bytes() == ONE
+    assert folder.snapshot(LOG).base == kept(1, TWO)
+
+
+def test_a_link_to_itself_gives_way(folder: Folder) -> None:
+    """There is nothing that it could lead to."""
+    folder.path.mkdir(parents=True)
+    (folder.path / LOG.value).symlink_to(LOG.value)
+    assert folder.receive(LOG, kept(1, ONE), ONE, folder.snapshot(LOG))
+    assert held(folder) == ONE
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(ONE + TWO),
+        lambda path: path.unlink(),
+        lambda path: os.utime(path, ns=(0, 0)),
+        lambda path: (path.with_name("n").write_bytes(ONE), path.with_name("n").rename(path)),
+    ],
+    ids=["written", "removed", "touched", "replaced"],
+)
+def test_a_file_that_is_another_by_now_is_not_replaced(
+    folder: Folder, write: Callable[[Path], object]
+) -> None:
+    """What was decided by the old one does not count."""
+    path = with_base(folder)
+    seen = folder.snapshot(LOG)
+    write(path)
+    after = held(folder)
+    assert not folder.receive(LOG, kept(2, THREE), THREE, seen)
+    assert held(folder) == after
+    assert folder.snapshot(LOG).base == kept(1, ONE)
+
+
+def test_a_file_that_has_come_by_now_is_not_replaced(folder: Folder) -> None:
+    """The plugin was quicker."""
+    seen = folder.snapshot(LOG)
+    put(folder, TWO)
+    assert not folder.receive(LOG, kept(1, ONE), ONE, seen)
+    assert held(folder) == TWO
+
+
+def test_a_base_that_is_another_by_now_does_not_go_back(folder: Folder) -> None:
+    """Another session was quicker."""
+    with_base(folder)
+    seen = folder.snapshot(LOG)
+    folder.settle(LOG, kept(3, ONE))
+    assert not folder.receive(LOG, kept(2, TWO), TWO, seen)
+    assert folder.snapshot(LOG).base == kept(3, ONE)
+
+
+# Written in between
+
+
+class Writer:
+    """Writes to the disk just before, or just after, a step of the folder."""
+
+    def __init__(self, at: int, write: Callable[[], object], *, after: bool) -> None:
+        self.steps: list[Step] = []
+        self.wrote = False
+        self._at, self._write, self._after = at, write, after
+
+    def before(self, step: Step, /) -> None:
+        """See `Watcher`."""
+        self.steps.append(step)
+        if len(self.steps) == self._at + 1 and not self._after:
+            self.wrote = True
+            self._write()
+
+    def after(self, step: Step, subject: Any, result: Any, /) -> None:
+        """See `Watcher`."""
+        if len(self.steps) == self._at + 1 and self._after and not self.wrote:
+            self.wrote = True
+            self._write()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_what_is_appended_during_a_replacement_is_in_the_file(
+    tmp_path: Path, faults: Faults, after: bool
+) -> None:
+    """At whatever step the plugin appends, before it or after it."""
+    at, steps = 0, 1
+    while at < steps:
+        folder = Folder(tmp_path / f"{at}", URL, DEMO)
+        path = with_base(folder)
+        seen = folder.snapshot(LOG)
+
+        def append(path: Path = path) -> None:
+            with path.open("ab") as file:
+                file.write(FOUR)
+
+        writer = Writer(at, append, after=after)
+        with faults.failing(watcher=writer):
+            received = folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
+        steps, wrote = len(writer.steps), writer.wrote
+        lines = (held(folder) or b"").splitlines(keepends=True)
+        assert sorted(lines) == sorted([ONE, *[TWO] * received, *[FOUR] * wrote]), (at, writer.steps)
+        at += 1
+    assert at > 10
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_what_a_process_appends_that_had_the_file_open_is_not_lost(
+    tmp_path: Path, faults: Faults, after: bool
+) -> None:
+    """It writes to what was the file: that is in the file, or, if it came when all was done, beside it."""
+    at, steps = 0, 1
+    while at < steps:
+        folder = Folder(tmp_path / f"{at}", URL, DEMO)
+        path = with_base(folder)
+        with path.open("ab", buffering=0) as file:
+
+            def append(file: Any = file) -> None:
+                file.write(FOUR)
+
+            writer = Writer(at, append, after=after)
+            seen = folder.snapshot(LOG)
+            with faults.failing(watcher=writer):
+                folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
+        steps, wrote = len(writer.steps), writer.wrote
+        renamed = next(n for n, step in enumerate(writer.steps) if step.call == "rename")
+        content = held(folder) or b""
+        if wrote and at <= renamed:
+            assert content.splitlines(keepends=True).count(FOUR) == 1, (at, writer.steps)
+        elif wrote:
+            assert FOUR in content + path.with_name("log.jsonl.bak").read_bytes()
+        at += 1
+
+
+def test_appends_come_while_appends_are_merged(folder: Folder, faults: Faults) -> None:
+    """Each time that the file is put right, the plugin has written again."""
+    path = with_base(folder)
+    seen = folder.snapshot(LOG)
+    late = [entry(f"late {n}", 30 + n).encode() for n in range(5)]
+    left = list(late)
+
+    class Always:
+        def before(self, step: Step, /) -> None:
+            if step.call == "rename" and step.subject == ".log.jsonl.next" and left:
+                with path.open("ab") as file:
+                    file.write(left.pop())
+
+        def after(self, step: Step, subject: Any, result: Any, /) -> None: ...
+
+    with faults.failing(watcher=Always()):
+        assert folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
+    assert sorted((held(folder) or b"").splitlines(keepends=True)) == sorted([ONE, TWO, *late])
+    assert folder.snapshot(LOG).base == kept(2, ONE + TWO)
+
+
+def test_a_mode_survives_what_is_written_in_between(folder: Folder, faults: Faults) -> None:
+    """The file is replaced twice then."""
+    path = with_base(folder)
+    path.chmod(0o644)
+    seen = folder.snapshot(LOG)
+
+    def append() -> None:
+        with path.open("ab") as file:
+            file.write(FOUR)
+
+    with faults.failing(watcher=Writer(3, append, after=False)):
+        assert folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
+    assert held(folder) == ONE + TWO + FOUR
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_cannot_be_merged_in_between_is_in_the_backup(folder: Folder, faults: Faults) -> None:
+    """The file is what was received."""
+    path = put(folder, b"{}", ENTITIES)
+    assert folder.receive(ENTITIES, kept(1, b"{}"), b"{}", folder.snapshot(ENTITIES))
+    seen = folder.snapshot(ENTITIES)
+    new = b'{"files":{}}'
+
+    with faults.failing(watcher=Writer(2, lambda: path.write_bytes(b"no JSON"), after=False)):
+        assert folder.receive(ENTITIES, kept(2, new), new, seen)
+    assert path.read_bytes() == new
+    assert path.with_name("entities.json.bak").read_bytes() == b"no JSON"
+
+
+# Sending
+
+
+def test_what_was_sent_is_the_base(folder: Folder) -> None:
+    """What was written since is not."""
+    with_base(folder)
+    put(folder, ONE + TWO + THREE)
+    folder.settle(LOG, kept(2, ONE + TWO))
+    seen = folder.snapshot(LOG)
+    assert seen.base == kept(2, ONE + TWO)
+    assert seen.is_changed
+    assert held(folder) == ONE + TWO + THREE
+
+
+def test_what_was_refused_is_beside_the_base(folder: Folder) -> None:
+    """Until something is received, or sent; the newest takes the place of the one before."""
+    with_base(folder)
+    put(folder, ONE + TWO)
+    folder.note_refused(LOG, kept(2, ONE + TWO))
+    assert folder.snapshot(LOG).refused == kept(2, ONE + TWO)
+    assert folder.snapshot(LOG).base == kept(1, ONE)
+    put(folder, ONE + TWO + THREE)
+    folder.note_refused(LOG, kept(3, ONE + TWO + THREE))
+    assert beside(folder) == {"state.json", "00000001-log.jsonl", "00000003-log.jsonl"}
+    assert folder.receive(LOG, kept(4, ONE), ONE, folder.snapshot(LOG))
+    assert folder.snapshot(LOG) == evolve(folder.snapshot(LOG), base=kept(4, ONE), refused=None)
+    assert beside(folder) == {"state.json", "00000004-log.jsonl"}
+
+
+def test_files_have_bases_of_their_own(folder: Folder) -> None:
+    """Also where the name of one ends like another's."""
+    for number, file in enumerate(FileName, 1):
+        content = f"{file.value}\n".encode()
+        put(folder, content, file)
+        folder.settle(file, kept(number, content))
+    for number, file in enumerate(FileName, 1):
+        assert folder.snapshot(file).base == kept(number, f"{file.value}\n".encode())
+
+
+def test_a_base_that_the_server_has_in_other_bytes_is_one(folder: Folder) -> None:
+    """It came as text; the server knows it by the digest of what it has."""
+    raw = b"caf\xe9\n"
+    base = Kept(1, raw.decode(errors="replace").encode(), digest(raw))
+    assert folder.receive(LOG, base, base.content, folder.snapshot(LOG))
+    assert folder.snapshot(LOG).base == base
+    assert not folder.snapshot(LOG).is_changed
+    (folder.path / ".mneme" / "00000001-log.jsonl").write_bytes(raw)
+    assert folder.snapshot(LOG).base is None
+
+
+# Bases that do not count
+
+
+DAMAGE: list[Callable[[Path], object]] = [
+    lambda beside: (beside / "state.json").unlink(),
+    lambda beside: (beside / "state.json").write_bytes(b""),
+    lambda beside: (beside / "state.json").write_bytes(b'{"server": '),
+    lambda beside: (beside / "state.json").write_bytes(b"[]"),
+    lambda beside: (beside / "state.json").write_bytes(b"\xff"),
+    lambda beside: (beside / "state.json").write_bytes(b"[" * 100_000),
+    lambda beside: (beside / "state.json").write_bytes(b"\x00" * 4096),
+    lambda beside: (beside / "00000001-log.jsonl").unlink(),
+    lambda beside: (beside / "00000001-log.jsonl").write_bytes(b""),
+    lambda beside: (beside / "00000001-log.jsonl").write_bytes(TWO),
+    lambda beside: (beside / "00000001-log.jsonl").write_bytes(ONE + b"\x00"),
+    lambda beside: shutil.rmtree(beside),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_base_that_is_not_what_it_was_is_none(folder: Folder, damage: Callable[[Path], object]) -> None:
+    """The file is as if it had never been in step; it is so again after the next step."""
+    with_base(folder)
+    damage(folder.path / ".mneme")
+    seen = folder.snapshot(LOG)
+    assert seen.base is None
+    assert seen.is_changed
+    assert held(folder) == ONE
+    assert folder.receive(LOG, kept(1, ONE), ONE, seen)
+    assert folder.snapshot(LOG).base == kept(1, ONE)
+
+
+@given(st.binary(max_size=100))
+def test_no_state_is_worse_than_none(content: bytes) -> None:
+    """Whatever its bytes are."""
+    with tempfile.TemporaryDirectory() as path:
+        folder = Folder(Path(path), URL, DEMO)
+        with_base(folder)
+        (Path(path) / ".mneme" / "state.json").write_bytes(content)
+        assert folder.snapshot(LOG).base is None
+
+
+@pytest.mark.parametrize(
+    ("server", "project"), [("http://other:1", DEMO), (URL, ProjectId("other")), (f"{URL}/", DEMO)]
+)
+def test_bases_of_another_server_or_project_do_not_count(
+    folder: Folder, server: str, project: ProjectId
+) -> None:
+    """Nor do they get into the way, where numbers are the same."""
+    with_base(folder)
+    put(folder, b"# One\n", SUMMARY)
+    folder.settle(SUMMARY, kept(2, b"# One\n"))
+    other = Folder(folder.path, server, project)
+    assert other.snapshot(LOG).base is None
+    other.settle(LOG, kept(1, TWO))
+    assert other.snapshot(LOG).base == kept(1, TWO)
+    assert folder.snapshot(LOG).base is None
+    assert folder.snapshot(SUMMARY).base is None
+
+
+def test_the_state_is_for_a_person_to_read(folder: Folder) -> None:
+    """Of which server it is, and what is the base of each file."""
+    with_base(folder)
+    state = json.loads((folder.path / ".mneme" / "state.json").read_bytes())
+    known = {"version": 1, "sha256": digest(ONE)}
+    assert state == {"server": URL, "project": "demo", "files": {"log.jsonl": {"base": known}}}
+
+
+# Crashes and full disks
+
+OLD, NEW = ONE + TWO, ONE + TWO + THREE
+NEXT = kept(9, ONE + THREE)
+
+
+def merge_in(folder: Folder) -> None:
+    """Receive what somebody else has sent, merged with what was changed here."""
+    assert folder.receive(LOG, NEXT, NEW, folder.snapshot(LOG))
+
+
+def settled(folder: Folder) -> None:
+    """Take note of what was sent."""
+    folder.settle(LOG, kept(9, OLD))
+
+
+def refused(folder: Folder) -> None:
+    """Take note of what was refused."""
+    folder.note_refused(LOG, kept(9, OLD))
+
+
+def is_sound(folder: Folder, act: Callable[[Folder], None]) -> None:
+    """The file is whole, and was made from its base."""
+    content, seen = held(folder), folder.snapshot(LOG)
+    assert content in (OLD, NEW)
+    assert content == OLD or act is merge_in
+    assert seen.base in (kept(1, ONE), NEXT, kept(9, OLD))
+    assert seen.base != NEXT or content == NEW
+    backup = folder.path / "log.jsonl.bak"
+    assert not backup.exists() or backup.read_bytes() == OLD
+
+
+RAISED: dict[str, type[BaseException]] = {
+    KILL.name: Killed,
+    NO_SPACE.name: DiskFull,
+    FULL.name: DiskFull,
+    BROKEN.name: OSError,
+}
+
+
+@pytest.mark.parametrize("fault", [KILL, NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("act", [merge_in, settled, refused])
+def test_whatever_fails_the_file_is_whole_and_its_base_no_newer(
+    tmp_path: Path, faults: Faults, act: Callable[[Folder], None], fault: Fault
+) -> None:
+    """At each step in turn; the next try comes to what it would have come to, and leaves nothing over."""
+
+    def prepared(name: str) -> Folder:
+        folder = Folder(tmp_path / name, URL, DEMO)
+        with_base(folder)
+        put(folder, OLD)
+        return folder
+
+    whole = prepared("whole")
+    with faults.failing() as run:
+        act(whole)
+    places = fault.places(run)
+    assert places
+    for at in places:
+        folder = prepared(str(at))
+        with faults.failing(at, fault) as struck:
+            with suppress(RAISED[fault.name]):
+                act(folder)
+        assert struck.struck, at
+        is_sound(folder, act)
+        act(folder) if act is not merge_in or held(folder) == OLD else folder.settle(LOG, NEXT)
+        assert held(folder) == held(whole)
+        assert folder.snapshot(LOG).base == whole.snapshot(LOG).base
+        assert folder.snapshot(LOG).refused == whole.snapshot(LOG).refused
+        assert beside(folder) == beside(whole), struck.struck
+
+
+def test_a_disk_that_is_mounted_read_only_is_full(folder: Folder, faults: Faults) -> None:
+    """For a look, too, which takes the lock."""
+    read_only = Fault(
+        "ro", lambda: OSError(errno.EROFS, "Read-only"), lambda step: step.writes, lambda _: True
+    )
+    with faults.failing(0, read_only), pytest.raises(DiskFull):
+        folder.snapshot(LOG)
+
+
+# Several processes
+
+
+def _append(path: str, name: str, count: int) -> None:
+    """Receive lines of one's own, merged with what is there, as a session does that gets news."""
+    folder = Folder(Path(path), URL, DEMO)
+    for number in range(count):
+        line = entry(f"{name} {number}").encode()
+        while True:
+            seen = folder.snapshot(LOG)
+            content = (seen.local.content if seen.local else b"") + line
+            version = (seen.base.version if seen.base else 0) + 1
+            if folder.receive(LOG, kept(version, content), content, seen):
+                break
+
+
+def test_sessions_at_once_take_turns(folder: Folder) -> None:
+    """What one receives, the other's merge is made with; every version is a step from the one before."""
+    context = multiprocessing.get_context("spawn")
+    names = ["a", "b", "c"]
+    processes = [context.Process(target=_append, args=(str(folder.path), name, 20)) for name in names]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    lines = (held(folder) or b"").splitlines(keepends=True)
+    assert sorted(lines) == sorted(entry(f"{name} {n}").encode() for name in names for n in range(20))
+    seen = folder.snapshot(LOG)
+    assert seen.base == kept(60, b"".join(lines))
+    assert beside(folder) == {"state.json", "00000060-log.jsonl"}
