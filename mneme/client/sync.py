@@ -7,11 +7,12 @@ backup, gets what it lacks.
 
 import enum
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 
 from attrs import evolve, frozen
 
 from mneme.client.calls import Client, Download, Outdated, Unmodified
-from mneme.client.errors import Refused
+from mneme.client.errors import ClientError, Refused, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
 from mneme.clocks import WallClock
 from mneme.errors import DiskFull
@@ -29,13 +30,14 @@ from mneme.model import (
     Rescued,
     digest,
 )
+from mneme.wire import WireVersion
 from mneme.work import Worker
 
 _ROUNDS = 5
 """How often a file may turn out to be another than a moment ago: more often than people and plugins write."""
 
 _HISTORY = 100
-"""How many versions are looked through for what became of a refused upload."""
+"""How many versions are asked for at first, to see what became of a refused upload."""
 
 
 class Did(enum.Enum):
@@ -118,9 +120,10 @@ class Sync:
         outcome = await self.client.acquire(self.project)
         try:
             report = await self.send(outcome)
-        except (OSError, DiskFull):
-            # The others need not wait for a disk of this machine.
-            await self._release(outcome)
+        except (OSError, DiskFull, ServerTrouble):
+            # The others need not wait for a disk, of this machine or of the server.
+            with suppress(ClientError):
+                await self._release(outcome)
             raise
         await self._release(outcome)
         return evolve(report, lock=None)
@@ -187,7 +190,7 @@ class Sync:
             same = Kept(head.version, seen.local.content, head.sha256)
             return await self._received(head.file, same, same.content, seen, Did.NOTHING)
         merged = seen.refused and await self._is_merged(head.file, seen.refused)
-        if seen.refused and not (merged or holds):
+        if seen.local and seen.refused and not (merged or holds):
             # Taken in now, what was refused would be merged twice: here, and there.
             return Did.NOTHING
         known = seen.base.sha256 if seen.base else None
@@ -235,8 +238,19 @@ class Sync:
 
     async def _is_merged(self, file: FileName, refused: Kept) -> bool:
         """Whether what was refused is part of what the server has."""
-        history = await self.client.history(self.project, file, _HISTORY)
-        return any(refused.version in version.parents for version in history)
+        history = await self._history_since(file, refused.version)
+        # A server that was put back to a backup gives its number to something else.
+        is_there = any((one.version, one.sha256) == (refused.version, refused.sha256) for one in history)
+        # What was merged in is the last of the parents.
+        return is_there and any(one.parents[-1:] == (refused.version,) for one in history)
+
+    async def _history_since(self, file: FileName, version: int) -> Sequence[WireVersion]:
+        limit = _HISTORY
+        while True:
+            history = await self.client.history(self.project, file, limit)
+            if len(history) < limit or history[-1].version <= version:
+                return history
+            limit *= 4
 
     async def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
         """The base, if the server has that version, and has it still."""

@@ -448,7 +448,7 @@ DAMAGE: list[Callable[[Path], object]] = [
     lambda beside: (beside / "00000001-log.jsonl").write_bytes(b""),
     lambda beside: (beside / "00000001-log.jsonl").write_bytes(TWO),
     lambda beside: (beside / "00000001-log.jsonl").write_bytes(ONE + b"\x00"),
-    lambda beside: shutil.rmtree(beside),
+    shutil.rmtree,
 ]
 
 
@@ -561,9 +561,8 @@ def test_whatever_fails_the_file_is_whole_and_its_base_no_newer(
     assert places
     for at in places:
         folder = prepared(str(at))
-        with faults.failing(at, fault) as struck:
-            with suppress(RAISED[fault.name]):
-                act(folder)
+        with faults.failing(at, fault) as struck, suppress(RAISED[fault.name]):
+            act(folder)
         assert struck.struck, at
         is_sound(folder, act)
         act(folder) if act is not merge_in or held(folder) == OLD else folder.settle(LOG, NEXT)

@@ -1,0 +1,173 @@
+"""A person's machines in tests: the real client with a real folder each, and one server for all of them."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+from twisted.internet.task import Clock
+
+from mneme.client.calls import Client
+from mneme.client.exchange import Address, Exchange, Http, Patience
+from mneme.client.folder import Folder, Snapshot
+from mneme.client.sync import Report, Sync
+from mneme.clocks import WallClock
+from mneme.model import ClientId, FileName, Millis, ProjectId
+from mneme.store.memory import MemoryStore
+from mneme.work import ImmediateWorker
+from tests.client.lines import URL, Killed, Line
+from tests.results import result_of
+from tests.web.stub import TTL, Stub
+
+DEMO = ProjectId("demo")
+LOG, SUMMARY_JSON, SUMMARY = FileName.LOG, FileName.SUMMARY_JSON, FileName.SUMMARY_MD
+REMEMBERED, ENTITIES = FileName.REMEMBERED, FileName.ENTITIES
+
+
+@frozen
+class Ahead:
+    """A time of day that is so many seconds ahead of another."""
+
+    clock: WallClock
+    seconds_ahead: float = 0.0
+
+    def seconds(self) -> float:
+        """See `WallClock`."""
+        return self.clock.seconds() + self.seconds_ahead
+
+
+class Machine:
+    """A machine that is asked to pull and to push, each in a process of its own.
+
+    It asks over `http`; its timers are those of `clock`, its files are stamped by `wall`. It tries nothing twice.
+    """
+
+    def __init__(self, path: Path, http: Http, clock: Clock, wall: WallClock, url: str = URL) -> None:
+        self.client = ClientId(f"{path.name}-0a1b2c3d")
+        self.path = path
+        self.wall = wall
+        self._http = http
+        self._clock = clock
+        self._url = url
+
+    @property
+    def folder(self) -> Folder:
+        """The memory of the project."""
+        return Folder(self.path, self._url, DEMO)
+
+    def session(self) -> Sync:
+        """A new process."""
+        worker = ImmediateWorker()
+        address, patience = Address(self._url), Patience(retries=0)
+        exchange = Exchange(self._clock, self.wall, worker, self._http, address, patience)
+        return Sync(Client(exchange, self.client), worker, self.wall, self.folder, DEMO)
+
+    def pull(self) -> Report:
+        """Begin a session."""
+        return result_of(self.session().pull())
+
+    def push(self) -> Report:
+        """End a session."""
+        return result_of(self.session().push())
+
+    def send(self) -> Report:
+        """Send what has changed, and keep the lock."""
+        session = self.session()
+        return result_of(session.send(result_of(session.client.acquire(DEMO))))
+
+    def read(self, file: FileName = LOG) -> bytes | None:
+        """What a file holds."""
+        path = self.path / file.value
+        return path.read_bytes() if path.exists() else None
+
+    def lines(self) -> list[bytes]:
+        """The lines of the log."""
+        return (self.read() or b"").splitlines(keepends=True)
+
+    def write(self, content: bytes, file: FileName = LOG, ago: float = 0.0) -> None:
+        """Write a file as the plugin does, so many seconds ago by this machine's clock."""
+        path = self.path / file.value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        moment = round((self.wall.seconds() - ago) * 1e9)
+        os.utime(path, ns=(moment, moment))
+
+    def append(self, *lines: bytes) -> None:
+        """Append to the log."""
+        self.write(b"".join([self.read() or b"", *lines]))
+
+    def remove(self, *lines: bytes) -> None:
+        """Remove lines of the log."""
+        self.write(b"".join(line for line in self.lines() if line not in lines))
+
+    def seen(self, file: FileName = LOG) -> Snapshot:
+        """A file with what it was made from."""
+        return self.folder.snapshot(file)
+
+
+class World:
+    """A server in memory, and machines that reach it over a line each."""
+
+    def __init__(self, home: Path, stub: Stub | None = None) -> None:
+        self.stub = stub or Stub()
+        self.lines: dict[str, Line] = {}
+        self.machines: dict[str, Machine] = {}
+        self._home = home
+
+    def machine(self, name: str, ahead: float = 0.0) -> Machine:
+        """A new machine, whose clock is so many seconds ahead."""
+        self.lines[name] = Line(self.stub.front, self.stub.clock)
+        wall = Ahead(self.stub.clock, ahead)
+        self.machines[name] = Machine(self._home / name, self.lines[name], self.stub.clock, wall)
+        return self.machines[name]
+
+    def asked(self, machine: Machine) -> list[str]:
+        """What a machine has asked for, in turn, without the place that all have in common; forgotten by this."""
+        paths = self.lines[machine.path.name].paths()
+        return [path.replace("/projects/demo/", "").replace("/health", "health") for path in paths]
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass."""
+        self.stub.clock.advance(seconds)
+
+    def let_locks_expire(self) -> None:
+        """Let as much time pass as a lock lasts."""
+        self.let_pass(TTL / 1000)
+
+    def head(self, file: FileName = LOG) -> bytes | None:
+        """What the server has of a file."""
+        document = self.stub.store.read(DEMO, file, Millis(int(self.stub.clock.seconds() * 1000)))
+        return document.content if document else None
+
+    def holder(self) -> str | None:
+        """Who has the lock."""
+        lock = self.stub.store.lock(DEMO, Millis(int(self.stub.clock.seconds() * 1000)))
+        return lock.client.value.partition("-")[0] if lock else None
+
+    def backup(self) -> MemoryStore:
+        """What the server has, to be put back later."""
+        assert isinstance(self.stub.store, MemoryStore)
+        return copy.deepcopy(self.stub.store)
+
+    def put_back(self, store: MemoryStore) -> None:
+        """Have the server start anew on another store: a backup, or an empty one."""
+        now = self.stub.clock.seconds()
+        clock = self.stub.clock
+        self.stub = Stub(store=store)
+        self.stub.clock.advance(now - self.stub.clock.seconds())
+        for name, machine in self.machines.items():
+            ahead = machine.wall.seconds() - clock.seconds()
+            self.lines[name] = Line(self.stub.front, self.stub.clock)
+            wall = Ahead(self.stub.clock, ahead)
+            machine.__init__(machine.path, self.lines[name], self.stub.clock, wall)  # type: ignore[misc]  # it is made anew
+
+
+def did(report: Report) -> Mapping[FileName, list[str]]:
+    """What was done to the files to which anything was."""
+    return {one.file: [did.value for did in one.did] for one in report.files if one.did}
+
+
+__all__ = ["DEMO", "Ahead", "Killed", "Machine", "World", "did"]
