@@ -186,11 +186,13 @@ class Watch:
         if self._outcome is None:
             return
         report = await self._sync.send(self._outcome)
+        self._changing_since = None
         if not report.that(Did.MISSED):
             self._in_step = marks
         if any(one.did or one.problem for one in report.files):
             self._tell(Event(Happened.SENT, report))
-        if report.that(Did.KEPT) and isinstance(self._outcome, Granted):
+        refused = report.that(Did.KEPT) or report.that(Did.REFUSED)
+        if refused and isinstance(self._outcome, Granted):
             self._beat_in(0.0)
 
     # Trouble

@@ -6,6 +6,7 @@ Both are an `Http`. Nothing in either is real but the bytes of requests and answ
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from http.client import HTTPResponse
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from twisted.web.resource import IResource
 from mneme.client.exchange import Address, Exchange, Http, Patience, Response
 from mneme.clocks import WallClock
 from mneme.work import ImmediateWorker, Worker
+from tests.in_process import InProcess
 from tests.results import result_of, started, waits
 
 T = TypeVar("T")
@@ -198,3 +200,47 @@ def times_of(clock: Clock, http: Script, awaitable: Coroutine[Any, Any, object])
         times += [clock.seconds()] * (len(http) - len(times))
     deferred.addErrback(lambda _: None)
     return [one - times[0] for one in times]
+
+
+class InProcessLine:
+    """A line to a whole server in this process; each request has a connection of its own. See `Line`."""
+
+    def __init__(self, server: InProcess) -> None:
+        self.asked: list[Asked] = []
+        self.before: Callable[[Asked], object] = lambda asked: None
+        self.after: Callable[[Asked], object] = lambda asked: None
+        self._server = server
+
+    def request(
+        self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
+    ) -> Deferred[Response]:
+        """See `Http`."""
+        asked = asked_of(method, url, headers, data, allow_redirects)
+        self.before(asked)
+        self.asked.append(asked)
+        try:
+            reply = self._answer(asked)
+        except OSError as error:
+            return fail(error)
+        self.after(asked)
+        return succeed(reply)
+
+    def _answer(self, asked: Asked) -> Response:
+        size = len(asked.body or b"")
+        headers = [(b"Host", [b"mneme.invalid:3847"]), (b"Content-Length", [b"%d" % size])]
+        told = [
+            b"%b: %b" % (name, value)
+            for name, values in (*headers, *asked.headers.getAllRawHeaders())
+            for value in values
+        ]
+        path = asked.url.removeprefix(self._server.url)
+        head = [f"{asked.method} {path} HTTP/1.1".encode(), *told, b"", b""]
+        connection = self._server.connect()
+        connection.sendall(b"\r\n".join(head) + (asked.body or b""))
+        with HTTPResponse(connection, method=asked.method) as response:  # type: ignore[arg-type]  # it asks no more of a socket
+            response.begin()
+            body = response.read()
+        connection.close()
+        got = Headers({name: [value] for name, value in response.getheaders()})
+        got.setRawHeaders(b"date", [datetimeToString(self._server.now())])
+        return Scripted(response.status, body, got)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import define
 from twisted.internet.task import Clock
 
 from mneme.client.calls import Client
@@ -27,9 +27,9 @@ LOG, SUMMARY_JSON, SUMMARY = FileName.LOG, FileName.SUMMARY_JSON, FileName.SUMMA
 REMEMBERED, ENTITIES = FileName.REMEMBERED, FileName.ENTITIES
 
 
-@frozen
+@define
 class Ahead:
-    """A time of day that is so many seconds ahead of another."""
+    """A time of day that is so many seconds ahead of another, and can be set."""
 
     clock: WallClock
     seconds_ahead: float = 0.0
@@ -45,13 +45,17 @@ class Machine:
     It asks over `http`; its timers are those of `clock`, its files are stamped by `wall`. It tries nothing twice.
     """
 
-    def __init__(self, path: Path, http: Http, clock: Clock, wall: WallClock, url: str = URL) -> None:
+    def __init__(self, path: Path, http: Http, clock: Clock, wall: Ahead, url: str = URL) -> None:
         self.client = ClientId(f"{path.name}-0a1b2c3d")
         self.path = path
         self.wall = wall
         self._http = http
         self._clock = clock
         self._url = url
+
+    def reach(self, http: Http, clock: Clock) -> None:
+        """Ask over another line from now on."""
+        self._http, self._clock = http, clock
 
     @property
     def folder(self) -> Folder:
@@ -155,14 +159,12 @@ class World:
     def put_back(self, store: MemoryStore) -> None:
         """Have the server start anew on another store: a backup, or an empty one."""
         now = self.stub.clock.seconds()
-        clock = self.stub.clock
         self.stub = Stub(store=store)
         self.stub.clock.advance(now - self.stub.clock.seconds())
-        for name, machine in self.machines.items():
-            ahead = machine.wall.seconds() - clock.seconds()
+        for name, machine in list(self.machines.items()):
             self.lines[name] = Line(self.stub.front, self.stub.clock)
-            wall = Ahead(self.stub.clock, ahead)
-            machine.__init__(machine.path, self.lines[name], self.stub.clock, wall)  # type: ignore[misc]  # it is made anew
+            machine.wall.clock = self.stub.clock
+            machine.reach(self.lines[name], self.stub.clock)
 
 
 def did(report: Report) -> Mapping[FileName, list[str]]:
