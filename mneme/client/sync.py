@@ -182,7 +182,7 @@ class Sync:
 
         `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
         """
-        if seen.base and seen.base.sha256 == head.sha256:
+        if seen.base and seen.base.sha256 == head.sha256 and not seen.refused:
             if seen.local is not None:
                 return Did.NOTHING
             return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
@@ -193,10 +193,8 @@ class Sync:
         if seen.local and seen.refused and not (merged or holds):
             # Taken in now, what was refused would be merged twice: here, and there.
             return Did.NOTHING
-        known = seen.base.sha256 if seen.base else None
-        there = await self.client.download(self.project, head.file, known, head.size)
-        if not isinstance(there, Download):
-            # It has gone back to what it was, or away, since it was listed.
+        there = await self._there(head, seen.base)
+        if there is None:
             return Did.NOTHING
         if seen.local is None:
             did, content = Did.FETCHED, there.content
@@ -206,6 +204,14 @@ class Sync:
         return await self._received(
             head.file, Kept(there.version, there.content, there.sha256), content, seen, did
         )
+
+    async def _there(self, head: Head, base: Kept | None) -> Download | None:
+        """What the server has, which is not sent again if it is the base; None if it has gone since it was listed."""
+        known = base.sha256 if base else None
+        there = await self.client.download(self.project, head.file, known, head.size)
+        if base and isinstance(there, Unmodified):
+            return Download(base.content, base.version, head.mtime, base.sha256)
+        return there if isinstance(there, Download) else None
 
     async def _received(
         self, file: FileName, base: Kept, content: bytes, seen: Snapshot, did: Did
@@ -303,7 +309,8 @@ class Sync:
             return FileReport(file, version=seen.base.version if seen.base else None)
         if seen.refused and seen.refused.content == local.content:
             return FileReport(file, (Did.KEPT,), seen.refused.version)
-        sent = await self._send(file, local, seen.base)
+        merged = seen.refused and await self._is_merged(file, seen.refused)
+        sent = await self._send(file, local, seen.refused if merged else seen.base)
         # The lock has become free, or ours, in the meantime.
         return sent or await self._exchange(file, await self._head(file))
 

@@ -407,6 +407,46 @@ def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
     assert world.head() == laptop.read()
 
 
+def test_what_was_kept_stays_away_where_its_removal_brings_back_the_base(
+    world: World, laptop: Machine, desktop: Machine
+) -> None:
+    """The server has then what the machine had from it last, but not for want of what was kept."""
+    in_step(world, laptop, desktop)
+    desktop.pull()
+    laptop.append(TWO)
+    laptop.push()
+    desktop.push()
+    desktop.pull()
+    desktop.remove(TWO)
+    desktop.push()
+    assert world.head() == ONE
+    laptop.append(THREE)
+    laptop.push()
+    assert laptop.read() == world.head() == ONE + THREE
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_was_kept_in_parts_is_counted_once(
+    world: World, laptop: Machine, desktop: Machine, waits: bool
+) -> None:
+    """Whether or not the first part was merged when the second was refused."""
+    laptop.write(entities(a=10), ENTITIES)
+    laptop.push()
+    desktop.pull()
+    laptop.write(entities(a=12), ENTITIES)
+    assert did(laptop.push()) == {ENTITIES: ["kept"]}
+    desktop.write(entities(a=11), ENTITIES)
+    if not waits:
+        desktop.push()
+        desktop.pull()
+    laptop.write(entities(a=17), ENTITIES)
+    assert did(laptop.push()) == {ENTITIES: ["kept"]}
+    for machine in (desktop, laptop, desktop):
+        machine.push()
+        machine.pull()
+    assert mentions(world.head(ENTITIES)) == mentions(desktop.read(ENTITIES)) == {"a": 18}
+
+
 def test_what_became_of_it_is_found_after_many_versions(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
