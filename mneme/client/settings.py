@@ -1,6 +1,5 @@
 """What the plugin keeps about this machine: its folder, the `sync` section of its settings, its client id."""
 
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -100,18 +99,20 @@ def client_id(home: Path) -> ClientId:
 
 
 def _kept(path: Path, content: bytes) -> bytes:
-    """What is at a path now: this, or what somebody else was quicker to put there."""
-    if files.exists(path):
-        files.replace(path, content + b"\n")
-        return content
+    """The name that is at a path now: this, or what somebody else was quicker to put there."""
     staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}{files.TEMPORARY}")
     files.write_new(staged, content + b"\n")
     try:
-        os.link(staged, path)
+        files.link(staged, path)
     except FileExistsError:
-        return _read(path) or content
+        found = _read(path)
+        if found and found.strip():
+            return found
+        # It was emptied in a crash.
+        staged.replace(path)
     finally:
-        staged.unlink()
+        staged.unlink(missing_ok=True)
+    files.sync_directory(path.parent)
     return content
 
 

@@ -62,10 +62,10 @@ class Machine:
         """The memory of the project."""
         return Folder(self.path, self._url, DEMO)
 
-    def session(self) -> Sync:
+    def session(self, retries: int = 0) -> Sync:
         """A new process."""
         worker = ImmediateWorker()
-        address, patience = Address(self._url), Patience(retries=0)
+        address, patience = Address(self._url), Patience(retries=retries)
         exchange = Exchange(self._clock, self.wall, worker, self._http, address, patience)
         return Sync(Client(exchange, self.client), worker, self.wall, self.folder, DEMO)
 

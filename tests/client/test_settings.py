@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
 import socket
 import tempfile
 from contextlib import suppress
@@ -283,10 +285,25 @@ def test_processes_that_name_a_machine_at_once_agree(tmp_path: Path) -> None:
 
 
 def test_who_is_second_takes_the_name_of_the_first(tmp_path: Path) -> None:
-    """Found between the look and the making of one's own."""
+    """Found when one's own was made already; but not where there is none."""
     path = identify(tmp_path, b"first-11111111\n")
-    path.rename(path.with_name("first"))
-    assert settings._kept(path, b"second-22222222") == b"second-22222222"
-    path.write_bytes(b"")
+    assert settings._kept(path, b"second-22222222") == b"first-11111111\n"
+    path.write_bytes(b"\n")
     assert settings._kept(path, b"third-33333333") == b"third-33333333"
     assert path.read_bytes() == b"third-33333333\n"
+    path.unlink()
+    assert settings._kept(path, b"fourth-44444444") == b"fourth-44444444"
+    assert [one.name for one in path.parent.iterdir()] == [".client-id"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_home_without_hard_links_has_a_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """On a stick, for instance."""
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    assert client_id(tmp_path) == client_id(tmp_path)

@@ -17,7 +17,7 @@ from mneme.client.sync import Did, Report
 from mneme.errors import DiskFull
 from mneme.model import HeldBy, Merging, Millis, Rescued, Upload, digest
 from mneme.store.memory import MemoryStore
-from tests.client.lines import Asked, Killed
+from tests.client.lines import Asked, Killed, in_time
 from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
 from tests.results import failure_of, result_of
 from tests.store.faults import FULL, Faults
@@ -942,3 +942,26 @@ def test_whenever_a_process_dies_nothing_is_lost_and_nothing_doubled(
         assert world.head(SUMMARY) == desktop.read(SUMMARY) == b"# One\n"
         at += 1
     assert at > 10
+
+
+def test_lines_whose_answer_was_lost_are_not_added_again_although_the_head_has_moved_on(
+    world: World, laptop: Machine
+) -> None:
+    """The second attempt is told that they are in it, and what came after them is fetched."""
+    in_step(world, laptop)
+    laptop.append(TWO)
+    lost: list[Asked] = []
+
+    def lose(asked: Asked) -> None:
+        if asked.path.endswith("append") and not lost:
+            lost.append(asked)
+            now = Millis(int(world.stub.clock.seconds() * 1000))
+            world.stub.store.upload(DEMO, Upload(LOG, (world.head() or b"") + THREE, laptop.client), now)
+            raise OSError("the connection broke")
+
+    world.lines["laptop"].after = lose
+    report = in_time(world.stub.clock, laptop.session(retries=1).push())
+    assert did(report) == {LOG: ["merged"]}
+    assert lost
+    assert laptop.read() == world.head() == ONE + TWO + THREE
+    assert not laptop.seen().is_changed
