@@ -1,7 +1,6 @@
 """The routes. Each handler reads its request, asks the service, and says the outcome in words of the wire."""
 
 from functools import partial
-from io import BytesIO
 
 import msgspec
 from klein import Klein
@@ -12,7 +11,6 @@ from mneme import __version__, times, wire
 from mneme.errors import (
     FileNotAllowed,
     FileUnknown,
-    InvalidBody,
     InvalidLimit,
     InvalidToken,
     MissingClientId,
@@ -37,6 +35,7 @@ from mneme.service import SyncService
 from mneme.web.answers import Answer, Receipted, prepare, reply
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, version_in
+from mneme.web.coding import Coding
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
 from mneme.web.reading import ProjectConverter, SegmentConverter, header_text, is_stock
 
@@ -59,11 +58,12 @@ class Api:
     # `//` is an empty segment, not a slip to redirect.
     app.url_map.merge_slashes = False
 
-    def __init__(self, sync: SyncService, keys: Keys, helps_stock_push: bool) -> None:
+    def __init__(self, sync: SyncService, coding: Coding, keys: Keys, helps_stock_push: bool) -> None:
         """`keys` and `helps_stock_push` may be exchanged at any time."""
         self.keys = keys
         self.helps_stock_push = helps_stock_push
         self._sync = sync
+        self._coding = coding
 
     @app.route("/", methods=["GET"])
     @app.route("/health", methods=["GET"])
@@ -113,7 +113,7 @@ class Api:
         """List the files."""
         helping = self.helps_stock_push and request.method == b"GET" and is_stock(request)
         heads = await (self._sync.stock_heads if helping else self._sync.heads)(project)
-        return reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
+        return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["GET"])
     async def download(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -127,7 +127,7 @@ class Api:
         if document is None:
             raise FileUnknown
         head = document.head
-        return reply(request, wire.Download.of(document.content, head.mtime, head.version))
+        return await self._reply(request, wire.Download.of(document.content, head.mtime, head.version))
 
     async def _download(
         self, request: Request, project: ProjectId, file: FileName, client: ClientId | None
@@ -148,7 +148,7 @@ class Api:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        upload = Upload(file, _take_content(request), client, _token(request))
+        upload = Upload(file, await self._take_content(request), client, _token(request))
         match await self._sync.upload(project, upload):
             case Accepted() as accepted:
                 return reply(request, _uploaded(accepted))
@@ -161,12 +161,12 @@ class Api:
     async def projects(self, request: Request) -> bytes:
         """List every project, with its files, lock and waiting uploads."""
         overviews = await self._sync.overviews()
-        return reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
+        return await self._reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
 
     @app.route("/projects/<project:project>/prunable", methods=["GET"])
     async def prunable(self, request: Request, project: ProjectId) -> bytes:
         """Say what pruning would remove now."""
-        return reply(request, wire.Prunable.of(await self._sync.prunable(project)))
+        return await self._reply(request, wire.Prunable.of(await self._sync.prunable(project)))
 
     @app.route("/projects/<project:project>/files/<segment:name>/versions", methods=["GET"])
     async def versions(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -175,7 +175,9 @@ class Api:
         history = await self._sync.history(project, _file(name, FileNotAllowed))
         if not history:
             raise FileUnknown
-        return reply(request, wire.VersionList([wire.WireVersion.of(one) for one in history[:limit]]))
+        return await self._reply(
+            request, wire.VersionList([wire.WireVersion.of(one) for one in history[:limit]])
+        )
 
     @app.route("/projects/<project:project>/files/<segment:name>/versions/<segment:number>", methods=["GET"])
     async def version(self, request: Request, project: ProjectId, name: str, number: str) -> bytes:
@@ -185,14 +187,14 @@ class Api:
         if found is None or found.version.file is not file:
             raise VersionUnknown
         version = found.version
-        return reply(request, wire.Download.of(found.content, version.mtime, version.number))
+        return await self._reply(request, wire.Download.of(found.content, version.mtime, version.number))
 
     @app.route("/projects/<project:project>/files/<segment:name>/restore", methods=["POST"])
     async def restore(self, request: Request, project: ProjectId, name: str) -> bytes:
         """Make an older version the head again."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        restore = Restore(file, version_in(_take_body(request)), client, _token(request))
+        restore = Restore(file, version_in(await self._coding.take_body(request)), client, _token(request))
         match await self._sync.restore(project, restore):
             case None:
                 raise VersionUnknown
@@ -200,6 +202,14 @@ class Api:
                 return reply(request, _uploaded(accepted))
             case refusal:
                 return prepare(request, _refused(refusal))
+
+    async def _reply(self, request: Request, body: msgspec.Struct) -> bytes:
+        """Prepare what is answered when all is well, where it may be long."""
+        return prepare(request, await self._coding.coded(request, Answer(200, msgspec.json.encode(body))))
+
+    async def _take_content(self, request: Request) -> bytes:
+        """The content of an upload."""
+        return content_of(await self._coding.take_body(request), request.getHeader(b"content-type"))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein's type has the bare IRequest here, unlike for routes
     def failed(self, request: Request, failure: Failure) -> bytes:
@@ -263,18 +273,3 @@ def _limit(request: Request) -> int | None:
 
 def _whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
-
-
-def _take_content(request: Request) -> bytes:
-    """The content of an upload."""
-    return content_of(_take_body(request), request.getHeader(b"content-type"))
-
-
-def _take_body(request: Request) -> bytes:
-    """The body, which is let go: it would double what a waiting upload holds in memory."""
-    body: bytes = request.content.read() if request.content else b""
-    request.content = BytesIO()
-    encoding = request.getHeader(b"content-encoding")
-    if encoding not in (None, b"identity"):
-        raise InvalidBody("The body must not be compressed: send it without Content-Encoding")
-    return body

@@ -42,6 +42,12 @@ class BodyTooLarge(errors.MnemeError):
     """A body over the limit."""
 
 
+class UnknownCoding(errors.MnemeError):
+    """A body in a coding that the server does not know, or in several."""
+
+    sentence = "A body comes as it is, or with Content-Encoding: gzip, and in no other coding"
+
+
 class Busy(errors.MnemeError):
     """More is being sent at this moment than fits into memory."""
 
@@ -76,6 +82,7 @@ _STATUS: dict[type[object], int] = {
     MethodNotAllowed: 405,
     errors.DamagedVersion: 410,
     BodyTooLarge: 413,
+    UnknownCoding: 415,
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
@@ -126,6 +133,8 @@ def _headers(error: BaseException | None) -> Mapping[bytes, bytes]:
             return {b"Allow": _allowed(error).encode()}
         case MissingKey():
             return {b"WWW-Authenticate": b"Bearer"}
+        case UnknownCoding():
+            return {b"Accept-Encoding": b"gzip"}
         case TooManyRequests():
             return {b"Retry-After": b"%d" % error.retry_after}
         case errors.ShuttingDown() | Busy():
