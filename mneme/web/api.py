@@ -4,6 +4,7 @@ from functools import partial
 
 import msgspec
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
@@ -58,18 +59,29 @@ class Api:
     # `//` is an empty segment, not a slip to redirect.
     app.url_map.merge_slashes = False
 
-    def __init__(self, sync: SyncService, coding: Coding, keys: Keys, helps_stock_push: bool) -> None:
+    def __init__(
+        self, clock: IReactorTime, sync: SyncService, coding: Coding, keys: Keys, helps_stock_push: bool
+    ) -> None:
         """`keys` and `helps_stock_push` may be exchanged at any time."""
         self.keys = keys
         self.helps_stock_push = helps_stock_push
         self._sync = sync
         self._coding = coding
+        self._clock = clock
+        self._started = clock.seconds()
 
     @app.route("/", methods=["GET"])
     @app.route("/health", methods=["GET"])
     def health(self, request: Request) -> bytes:
         """Say that the server is up; needs no key."""
         return reply(request, wire.Health(__version__, self.keys.required))
+
+    @app.route("/status", methods=["GET"])
+    async def status(self, request: Request) -> bytes:
+        """Say how the server does."""
+        condition = await self._sync.condition()
+        uptime = int(self._clock.seconds() - self._started)
+        return reply(request, wire.Status.of(__version__, condition, uptime))
 
     @app.route("/projects/<project:project>/lock", methods=["GET"])
     async def lock(self, request: Request, project: ProjectId) -> bytes:

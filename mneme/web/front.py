@@ -58,7 +58,7 @@ class Front(Resource):
         super().__init__()
         self._sync = sync
         self._coding = Coding(worker)
-        self._api = Api(sync, self._coding, policy.keys, policy.helps_stock_push)
+        self._api = Api(clock, sync, self._coding, policy.keys, policy.helps_stock_push)
         self._routes: KleinResource = self._api.app.resource()
         self.log = RequestLog(clock)
         self._policy = policy
