@@ -30,6 +30,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     Upload,
     digest,
 )
@@ -427,7 +428,7 @@ class TestHistory:
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
         served = result_of(service.download(ALPHA, LOG, BEN, believed=True))
-        assert served
+        assert isinstance(served, Served)
         assert served.receipt == Receipt(BEN, LOG, 1, named=True)
         service.confirm(ALPHA, served.receipt)
         result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))

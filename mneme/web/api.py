@@ -42,7 +42,7 @@ from mneme.model import (
 from mneme.service import SyncService
 from mneme.web.answers import Answer, Receipted, answer, prepare, reply
 from mneme.web.auth import Keys
-from mneme.web.bodies import content_of, version_in
+from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
 from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import ProjectConverter, SegmentConverter, header_text, is_stock
@@ -167,16 +167,15 @@ class Api:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        upload = Upload(file, _take_content(request), client, _token(request), only_if(request))
+        content = content_of(_take_body(request), request.getHeader(b"content-type"))
+        upload = Upload(file, content, client, _token(request), only_if(request))
         return prepare(request, _outcome(await self._sync.upload(project, upload)))
 
     @app.route("/projects/<project:project>/files/log.jsonl/append", methods=["POST"])
     async def append(self, request: Request, project: ProjectId) -> bytes:
         """Add lines at the end of the log, durably before it is answered."""
         client = _client(request)
-        lines = _take_content(request)
-        if not lines:
-            raise InvalidBody("There are no lines in the body: send those that are to be added")
+        lines = lines_of(_take_body(request), request.getHeader(b"content-type"))
         append = Append(
             FileName.LOG, lines, client, _token(request), only_if(request), _idempotency_key(request)
         )
@@ -212,7 +211,7 @@ class Api:
         version = found.version
         headers = etag(version)
         known = unless(request)
-        if known and known.names(version.sha256):
+        if known and known.admits(version.sha256):
             return prepare(request, Answer(304, b"", headers))
         return reply(request, wire.Download.of(found.content, version.mtime, version.number), headers)
 
@@ -321,11 +320,6 @@ def _idempotency_key(request: Request) -> str | None:
 
 def _whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
-
-
-def _take_content(request: Request) -> bytes:
-    """The content of an upload."""
-    return content_of(_take_body(request), request.getHeader(b"content-type"))
 
 
 def _take_body(request: Request) -> bytes:

@@ -39,6 +39,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     Version,
@@ -371,7 +372,7 @@ class StoreMachine(RuleBasedStateMachine):
         if head is None:
             assert served is None
             return
-        assert served
+        assert isinstance(served, Served)
         assert (served.document.head, served.document.content) == (head, state.files[file].content)
         self.store.confirm(project, Receipt(client, file, head.version, named=True), self.now)
         state.bases[client, file] = head.version
