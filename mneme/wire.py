@@ -251,3 +251,7 @@ class Envelope(msgspec.Struct, frozen=True):
     """The body of an upload as the stock client sends it."""
 
     content: str
+
+
+class LinesEnvelope(Envelope, frozen=True, forbid_unknown_fields=True):
+    """The body of an append; an entry of the log has a content, too, but never that alone."""

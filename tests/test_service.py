@@ -31,6 +31,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     Upload,
     Usage,
     digest,
@@ -468,7 +469,7 @@ class TestHistory:
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
         served = result_of(service.download(ALPHA, LOG, BEN, believed=True))
-        assert served
+        assert isinstance(served, Served)
         assert served.receipt == Receipt(BEN, LOG, 1, named=True)
         service.confirm(ALPHA, served.receipt)
         result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))

@@ -23,6 +23,7 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kind,
     Lock,
     Millis,
     Precondition,
@@ -247,9 +248,14 @@ class Sync:
         )
 
     async def _is_merged(self, file: FileName, refused: Kept) -> bool:
-        """Whether what was refused is part of what the server has."""
-        history = await self.client.history(self.project, file, _HISTORY)
-        return any(refused.version in version.parents for version in history)
+        """Whether what was refused is part of what the server has, or else what has taken its place."""
+        number = refused.version
+        for version in reversed(await self.client.history(self.project, file, _HISTORY)):
+            if number in version.parents and version.kind == Kind.MERGED.value:
+                return True
+            if number in version.parents and version.kind == Kind.RESCUED.value:
+                number = version.version
+        return False
 
     async def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
         """The base, if the server has that version, and has it still."""

@@ -13,7 +13,6 @@ from mneme import __version__, times, wire
 from mneme.errors import (
     FileNotAllowed,
     FileUnknown,
-    InvalidBody,
     InvalidKey,
     InvalidLimit,
     InvalidToken,
@@ -44,7 +43,7 @@ from mneme.model import (
 from mneme.service import SyncService
 from mneme.web.answers import Answer, Receipted, answer, prepare, reply
 from mneme.web.auth import Keys
-from mneme.web.bodies import content_of, version_in
+from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.coding import Coding
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
 from mneme.web.preconditions import etag, only_if, unless
@@ -182,7 +181,8 @@ class Api:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        content = await self._take_content(request)
+        body = await self._coding.take_body(request)
+        content = content_of(body, request.getHeader(b"content-type"))
         upload = Upload(file, content, client, _token(request), only_if(request))
         return prepare(request, _outcome(await self._sync.upload(project, upload)))
 
@@ -190,9 +190,7 @@ class Api:
     async def append(self, request: Request, project: ProjectId) -> bytes:
         """Add lines at the end of the log, durably before it is answered."""
         client = _client(request)
-        lines = await self._take_content(request)
-        if not lines:
-            raise InvalidBody("There are no lines in the body: send those that are to be added")
+        lines = lines_of(await self._coding.take_body(request), request.getHeader(b"content-type"))
         append = Append(
             FileName.LOG, lines, client, _token(request), only_if(request), _idempotency_key(request)
         )
@@ -229,7 +227,7 @@ class Api:
             raise VersionUnknown
         version = found.version
         known = unless(request)
-        if known and known.names(version.sha256):
+        if known and known.admits(version.sha256):
             return prepare(request, _unmodified(version))
         body = wire.Download.of(found.content, version.mtime, version.number)
         return await self._reply(request, body, etag(version))
@@ -253,10 +251,6 @@ class Api:
     ) -> bytes:
         """Prepare what is answered when all is well, where it may be long."""
         return prepare(request, await self._coding.coded(request, answer(body, headers)))
-
-    async def _take_content(self, request: Request) -> bytes:
-        """The content of an upload."""
-        return content_of(await self._coding.take_body(request), request.getHeader(b"content-type"))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein's type has the bare IRequest here, unlike for routes
     def failed(self, request: Request, failure: Failure) -> bytes:

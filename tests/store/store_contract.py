@@ -37,6 +37,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     VersionContent,
@@ -145,7 +146,7 @@ def waiting(store: Store, now: Millis = NOW) -> int:
 def fetch(store: Store, client: ClientId) -> None:
     """Download the log, and receive it, as a client that says who it is."""
     served = store.download(ALPHA, LOG, client, NOW, believed=False)
-    assert served
+    assert isinstance(served, Served)
     store.confirm(ALPHA, Receipt(client, LOG, served.document.head.version, named=True), NOW)
 
 
@@ -788,7 +789,7 @@ class StoreContract:
             held.upload(ALPHA, Upload(SUMMARY_MD, b"# Memory\n\nbase\n", ANA), after(-1))
             for client in (BEN, EVE):
                 served = held.download(ALPHA, SUMMARY_MD, client, after(-1), believed=False)
-                assert served
+                assert isinstance(served, Served)
                 held.confirm(
                     ALPHA, Receipt(client, SUMMARY_MD, served.document.head.version, named=True), after(-1)
                 )
@@ -1004,7 +1005,7 @@ class StoreContract:
             moved.release(ALPHA, ANA, NOW)
             moved.acquire(ALPHA, EVE, NOW, TTL)
             served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
-            assert served
+            assert isinstance(served, Served)
             assert served.receipt == Receipt(EVE, LOG, 2, named=reader is not None)
             moved.doubt(ALPHA, served.receipt, NOW)
         moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
@@ -1014,14 +1015,14 @@ class StoreContract:
         """A look never is; a pull is once; a client that says who it is, until it has read the answer."""
         for reader in (None, EVE):
             looked = moved.download(ALPHA, LOG, reader, NOW, believed=False)
-            assert looked
+            assert isinstance(looked, Served)
             assert looked.receipt is None
             served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
-            assert served
+            assert isinstance(served, Served)
             assert served.receipt
             moved.confirm(ALPHA, served.receipt, NOW)
             again = moved.download(ALPHA, LOG, reader, NOW, believed=True)
-            assert again
+            assert isinstance(again, Served)
             assert again.receipt is None
 
     def test_a_stray_download_removes_nothing(self, moved: Store) -> None:
@@ -1113,7 +1114,7 @@ class StoreContract:
         """For whomever; of what is not there, nothing."""
         for client in (None, ANA, EVE):
             served = moved.download(ALPHA, LOG, client, NOW, believed=False)
-            assert served
+            assert isinstance(served, Served)
             assert served.document == moved.read(ALPHA, LOG, NOW)
             assert moved.download(ALPHA, ENTITIES, client, NOW, believed=False) is None
             assert moved.download(ORG, LOG, client, NOW, believed=False) is None
