@@ -23,7 +23,6 @@ from mneme.model import (
     HeldBy,
     Kind,
     Lock,
-    Merging,
     Millis,
     ProjectId,
     Receipt,
@@ -69,6 +68,7 @@ from tests.store.store_contract import (
     waiting,
 )
 from tests.store.store_contract import content as head_content
+from tests.store.stores import Restarted
 
 LOG = FileName.LOG
 EXPIRY = Millis(NOW + TTL)
@@ -88,18 +88,6 @@ class TestDiskStore(StoreContract):
     def store(self, root: Path) -> Store:
         """A new one."""
         return DiskStore(root)
-
-
-class Restarted:
-    """A `DiskStore` that is opened anew for every step, as if the server had been restarted in between."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self.merging = Merging()
-
-    def __getattr__(self, name: str) -> Callable[..., object]:
-        step: Callable[..., object] = getattr(DiskStore(self._root, self.merging), name)
-        return step
 
 
 class TestRestartedDiskStore(StoreContract):
