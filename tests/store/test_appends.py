@@ -520,6 +520,16 @@ class TestRepeated:
         assert add(held, BEN, TWO, "key") == Accepted(head)
         assert content(held) == ONE + TWO
 
+    def test_one_that_nothing_was_made_of_is_done_though_another_was_since(self, held: Store) -> None:
+        """What waits is given up for an append while merging is off, which does not hold the lines that waited."""
+        for lines, key in ((TWO, "two"), (THREE, "three")):
+            rescued(add(held, BEN, lines, key))
+        held.merging = Merging(enabled=False)
+        hand_over(held, BEN)
+        for lines, key in ((TWO, "two"), (THREE, "three")) * 2:
+            assert isinstance(add(held, BEN, lines, key), Accepted)
+        assert content(held) == ONE + TWO + THREE
+
     def test_one_that_could_not_be_merged_is_done_under_the_lock(self, held: Store) -> None:
         """The head was nothing that lines can be merged into, and lines can be added to that."""
         held.upload(ALPHA, Upload(LOG, b"no log\n", ANA), NOW)

@@ -217,11 +217,11 @@ class TestUploadsWithoutALock:
         moved.release(ALPHA, ANA, NOW)
         assert content(moved) == ONE + THREE + FOUR
 
-    def test_what_it_does_not_name_it_has_not_removed(self, moved: Store) -> None:
+    @pytest.mark.parametrize("only_if", [named(FOUR), named(ONE + TWO, ONE + TWO + THREE), ANY, NOT_THERE])
+    def test_what_it_does_not_name_it_has_not_removed(self, moved: Store, only_if: Precondition) -> None:
         """With an unknown name, or several, or none, its base is what is known of the client: here nothing."""
-        for only_if in (named(FOUR), named(ONE + TWO, ONE + TWO + THREE), ANY, NOT_THERE):
-            number = rescued(put(moved, EVE, ONE + FOUR, only_if))
-            assert moved.versions(ALPHA)[number - 1].base is None
+        number = rescued(put(moved, EVE, ONE + FOUR, only_if))
+        assert moved.versions(ALPHA)[number - 1].base is None
         moved.release(ALPHA, ANA, NOW)
         assert content(moved) == ONE + TWO + THREE + FOUR
 
@@ -312,6 +312,14 @@ class TestDownloadsUnlessKnown:
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         put(moved, EVE, FOUR)
+        assert content(moved) == ONE + TWO + THREE + FOUR
+
+    def test_whoever_names_any_file_has_none_of_it_though_its_upload_looks_so(self, moved: Store) -> None:
+        """It was not sent the head, and can have the last line of it from elsewhere."""
+        moved.download(ALPHA, LOG, EVE, NOW, believed=True, unless=ANY)
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        put(moved, EVE, ONE + THREE + FOUR)
         assert content(moved) == ONE + TWO + THREE + FOUR
 
     def test_whoever_does_not_say_who_it_is_has_nothing_for_it(self, moved: Store) -> None:
