@@ -112,7 +112,7 @@ def unquoted(word: str) -> str:
 
 def read(path: Path) -> tuple[str, object] | None:
     """The text of a settings file and its value; None if there is none. Raises `SettingsError` if it is no JSON."""
-    found = files.read(path)
+    found = files.read(Path(os.path.realpath(path)))
     if found is None:
         if files.exists(path):
             raise SettingsError(f"{path} must be a file with JSON in it, and is no file: see what lies there")
