@@ -155,7 +155,7 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
     if wanted == settings:
         return Installed(path, Did.NOTHING)
     events = {hook.event for hook in hooks_in(settings)}
-    backup = _backed_up(path)
+    backup = _backed_up(path, text)
     try:
         _write(path, jsontext.patched(text, wanted), text)
     except BaseException:
@@ -164,26 +164,24 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
     return Installed(path, Did.MENDED if events == _DOES.keys() else Did.ADDED, backup)
 
 
-def _backed_up(path: Path) -> Path:
-    """A copy of a file beside it, under a name that nothing has yet."""
-    content, state = path.read_bytes(), path.stat()
+def _backed_up(path: Path, text: str) -> Path:
+    """What a file holds, beside it, under a name that nothing has yet."""
+    state = path.stat()
     for number in count(1):
         backup = path.with_name(f"{path.name}.bak" + (f".{number}" if number > 1 else ""))
         with suppress(FileExistsError):
-            files.write_new(backup, content, state.st_mtime_ns)
-            backup.chmod(stat.S_IMODE(state.st_mode))
+            _write_new(backup, text.encode(), state, state.st_mtime_ns)
             return backup
     raise AssertionError("there is always a next number")
 
 
 def _write(path: Path, text: str, seen: str | None) -> None:
     """Put a text in the place of the one that was `seen`, whole or not at all."""
+    state = _still(path, seen)
     staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
-    files.write_new(staged, _encoded(path, text))
+    _write_new(staged, _encoded(path, text), state)
     try:
-        state = _still(path, seen)
-        if state:
-            staged.chmod(stat.S_IMODE(state.st_mode))
+        _still(path, seen)
         staged.rename(path)
     except BaseException:
         staged.unlink()
@@ -191,6 +189,17 @@ def _write(path: Path, text: str, seen: str | None) -> None:
     # It is in its place now. Where the directory cannot be synced, a power cut may take it back, and that is all.
     with suppress(OSError):
         files.sync_directory(path.parent)
+
+
+def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns: int | None = None) -> None:
+    """Create a file, open to whom another one is."""
+    files.write_new(path, content, mtime_ns)
+    try:
+        if like:
+            path.chmod(stat.S_IMODE(like.st_mode))
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _still(path: Path, seen: str | None) -> os.stat_result | None:

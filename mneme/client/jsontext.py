@@ -11,7 +11,7 @@ from typing import Never
 from attrs import frozen
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_INDENTED = re.compile(r"\n([ \t]+)\S")
+_INDENTED = re.compile(r"\n([ \t]+)[^\s\]}]")
 _DECODER = json.JSONDecoder()
 
 
