@@ -350,6 +350,23 @@ class Pruned:
         return sum(version.size for version in self.versions)
 
 
+@frozen
+class Usage:
+    """The bytes that all that is kept takes, and those that are free for more of it."""
+
+    data_bytes: int
+    free_bytes: int
+
+
+@frozen
+class Condition:
+    """How the server does: since when it is there, what time it is now, both by its time of day, and how full it is."""
+
+    started_at: Millis
+    now: Millis
+    usage: Usage
+
+
 def _printable(text: str) -> str:
     return quote(text, safe="/!#$&'()*+,:;=?@^~")
 

@@ -12,5 +12,8 @@ def main() -> None:
     """Keep the memory of coding agents in step across your machines."""
 
 
-for command in (syncing.pull, syncing.push, hooks.hooks, doctor.doctor):
+for command in (
+    *(syncing.pull, syncing.push, syncing.watch),
+    *(hooks.hooks, doctor.doctor),
+):
     main.add_command(command)

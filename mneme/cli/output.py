@@ -1,7 +1,7 @@
 """What people and scripts are shown: tables and colours on a terminal, one JSON document with `--json`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 import msgspec
@@ -27,9 +27,26 @@ def tell(sentence: str) -> None:
     _say("default", sentence)
 
 
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """While this lasts, the function that it gives shows on a terminal what is going on; elsewhere nothing."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _text: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))
+
+
 def print_json(document: object) -> None:
     """Print one JSON document, on stdout, for scripts."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def print_json_line(document: object) -> None:
+    """Print one JSON object on a line of its own; whoever reads it may be gone."""
+    with suppress(OSError):
+        click.echo(msgspec.json.encode(document))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], empty: str) -> None:
@@ -92,8 +109,3 @@ def _say(style: str, sentence: str) -> None:
         )
     except OSError:
         return
-
-
-def builtins_of(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-    """A value as JSON has it."""
-    return msgspec.to_builtins(value)

@@ -1,7 +1,8 @@
-"""`pull` and `push`: the two ends of a session."""
+"""`pull`, `push` and `watch`: the two ends of a session, and a whole one."""
 
 import sys
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 import click
@@ -12,8 +13,10 @@ from mneme.cli.options import as_json, client_of, server_options, settings_of
 from mneme.cli.run import Surroundings, run
 from mneme.client.folder import Folder
 from mneme.client.place import place_of
-from mneme.client.sync import Report, Sync
+from mneme.client.sync import Did, Report, Sync
+from mneme.client.watch import Event, Happened, Watch
 from mneme.errors import MnemeError
+from mneme.model import FileName
 
 strict = click.option(
     "--strict", is_flag=True, help="End with status 1 if something kept the memory from its way."
@@ -46,6 +49,40 @@ def push(server: str | None, key: str | None, strict: bool, as_json: bool) -> No
     )
 
 
+@click.command()
+@server_options
+@strict
+@as_json
+def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
+    """Keep the project in step until you end it: hold the lock, and send what changes soon after.
+
+    It goes on through restarts of the server and cuts of the network. Ctrl-C, SIGTERM and a closed terminal end it:
+    then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
+    """
+
+    def tell(event: Event) -> None:
+        if as_json:
+            output.print_json_line(_event(event))
+        elif event.happened is Happened.TROUBLE:
+            output.warn(wording.happened(event))
+        else:
+            output.tell(wording.happened(event))
+
+    async def command(here: Surroundings) -> Report:
+        settings = settings_of(here, server, key)
+        place = place_of(here.directory, here.home, settings.project)
+        async with client_of(here, settings) as client:
+            folder = Folder(place.folder, client.url, place.project)
+            sync = Sync(client, here.worker, here.wall, folder, place.project)
+            if not as_json:
+                output.tell(f"Watching {place.folder} as {place.project} on {client.url}; Ctrl-C ends it")
+            return await Watch(here.reactor, here.wall, here.worker, sync, folder, tell).run(here.ending)
+
+    _tell_end(
+        lambda: run(command, patiently=True), wording.push_warnings, wording.PUSH_FAILED, strict, as_json
+    )
+
+
 def _one_end(
     act: Callable[[Sync], Coroutine[Any, Any, Report]],
     warnings_of: Callable[[Report], Iterable[str]],
@@ -62,11 +99,25 @@ def _one_end(
         place = place_of(here.directory, here.home, settings.project)
         async with client_of(here, settings) as client:
             folder = Folder(place.folder, client.url, place.project)
-            return await act(Sync(client, here.worker, here.wall, folder, place.project))
+            with output.progress() as show:
+                show(f"Asking {client.url}")
+                progress = partial(_show, show)
+                return await act(Sync(client, here.worker, here.wall, folder, place.project, progress))
 
-    report, warnings = None, []
+    _tell_end(lambda: run(command), warnings_of, failed, strict, as_json)
+
+
+def _tell_end(
+    act: Callable[[], Report],
+    warnings_of: Callable[[Report], Iterable[str]],
+    failed: str,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Tell what something came to, or what kept it from coming to anything, and end with a status that suits a hook."""
+    report, warnings = None, list[str]()
     try:
-        report = run(command)
+        report = act()
         warnings = list(warnings_of(report))
     except MnemeError as problem:
         warnings = [f"{problem}. {failed}"]
@@ -79,6 +130,20 @@ def _one_end(
     if as_json:
         output.print_json(_document(report, warnings))
     sys.exit(1 if strict and warnings else 0)
+
+
+def _show(show: Callable[[str], None], did: Did, file: FileName, size: int) -> None:
+    verb = "Fetching" if did is Did.FETCHED else "Sending"
+    show(f"{verb} {file.value}, {output.size(size)}")
+
+
+def _event(event: Event) -> dict[str, object]:
+    return {
+        "event": event.happened.value,
+        "lock": wire.WireLock.of(event.lock) if event.lock else None,
+        "problem": event.problem,
+        **(_document(event.report, []) if event.report else {}),
+    }
 
 
 def _document(report: Report | None, warnings: list[str]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from mneme.cli.output import moment
 from mneme.client.sync import Did, FileReport, Report
+from mneme.client.watch import Event, Happened
 from mneme.model import FileName, Lock
 
 _WORDS = {
@@ -18,7 +19,9 @@ _WORDS = {
     Did.MISSED: "not sent",
 }
 
-PULL_FAILED = "This session works with the memory on this machine; what is new is merged once a push or pull gets through."
+PULL_FAILED = (
+    "This session works with what is on this machine; what is new is merged once a push or pull gets through."
+)
 PUSH_FAILED = "What is new stays on this machine, and is merged once a push or pull gets through."
 
 
@@ -47,6 +50,25 @@ def push_warnings(report: Report) -> Iterator[str]:
     if refused:
         yield f"{who}, and the server had no space to keep {_names(refused)}. {PUSH_FAILED}"
     yield from _file_warnings(report)
+
+
+def happened(event: Event) -> str:
+    """What happened in a watch."""
+    match event.happened:
+        case Happened.PULLED | Happened.SENT if event.report:
+            return done(event.report)
+        case Happened.LOCKED_OUT if event.lock:
+            return f"Locked by {holder(event.lock)}: what changes here is kept by the server, and merged after that"
+        case Happened.LOCK_LOST:
+            return "The lock was lost; it is taken again as soon as nobody else has it"
+        case Happened.LOCK_TAKEN if event.report:
+            return f"The lock is taken. {done(event.report)}"
+        case Happened.TROUBLE:
+            return (
+                f"{event.problem}. What changes here is sent once that is over; it is tried again and again"
+            )
+        case _:
+            return "All is well again"
 
 
 def holder(lock: Lock) -> str:

@@ -1,7 +1,6 @@
 """What is wrong with this machine's memory, its server, and the way between: looked at, and left as it is.
 
-It takes no lock, downloads nothing, and makes no project on the server. Here it may make the client id, and what a look
-at a folder needs.
+It takes no lock, downloads nothing, and makes no project on the server. Here it may make the client id, no more.
 """
 
 from collections.abc import Callable, Sequence

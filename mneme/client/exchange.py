@@ -3,6 +3,7 @@
 What is raised here any call of `Client` may raise; its module says what means what.
 """
 
+import os
 import zlib
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,7 +13,9 @@ from typing import Protocol, TypeVar
 import msgspec
 from attrs import evolve, field, frozen
 from twisted.internet import defer
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
@@ -23,11 +26,12 @@ from mneme.clocks import WallClock
 from mneme.work import Worker
 
 T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
 
 SLOWEST = 32 * 1024
 """Bytes a second on the slowest line that is worth waiting for: so much longer may a larger body take."""
 
-WORTH_COMPRESSING = 1024_000_000
+WORTH_COMPRESSING = 1024
 """Bytes of a body from which on it is compressed: a smaller one fits into one packet as it is."""
 
 _FIRST_DELAY = 0.5
@@ -181,15 +185,15 @@ class Exchange:
             else:
                 if reply.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     return reply
-            await self._sleep(delay)
+            await deferLater(self._clock, delay)
             delay *= 2
         return await self._attempt(ask)
 
     async def _attempt(self, ask: Ask) -> Reply:
         seconds = self._patience.timeout + (len(ask.body or b"") + ask.size) / SLOWEST
-        answer = defer.Deferred.fromCoroutine(self._exchange(ask)).addTimeout(seconds, self._clock)
+        answer = _abandonable(defer.Deferred.fromCoroutine(self._exchange(ask)))
         try:
-            return await answer
+            return await answer.addTimeout(seconds, self._clock)
         except defer.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - each way in which no answer comes has an exception of its own
@@ -225,10 +229,21 @@ class Exchange:
             # The header has whole seconds, on average half a second past.
             self.server_ahead = there + 0.5 - here
 
-    def _sleep(self, seconds: float) -> "defer.Deferred[None]":
-        done: defer.Deferred[None] = defer.Deferred(lambda _: waiting.cancel())
-        waiting = self._clock.callLater(seconds, done.callback, None)
-        return done
+
+def _abandonable(work: "defer.Deferred[R]") -> "defer.Deferred[R]":
+    """What `work` comes to. Cancelled, it fails with `CancelledError`, whatever `work` makes of being cancelled."""
+
+    def abandon(outer: "defer.Deferred[R]") -> None:
+        outer.errback(defer.CancelledError())
+        work.cancel()
+
+    def pass_on(result: R | Failure) -> None:
+        if not outer.called:
+            outer.callback(result)
+
+    outer: defer.Deferred[R] = defer.Deferred(abandon)
+    work.addBoth(pass_on)
+    return outer
 
 
 def _gzipped(body: bytes) -> bytes:
@@ -241,6 +256,8 @@ def _reason(error: Exception) -> str:
     reasons: list[Failure] = getattr(error, "reasons", [])
     if reasons and isinstance(reasons[-1].value, Exception):
         return _reason(reasons[-1].value)
+    if isinstance(error, ConnectError) and isinstance(error.osError, int):
+        return os.strerror(error.osError).lower()
     if isinstance(error, defer.TimeoutError):
         return "it did not answer in time"
     return str(error).rstrip(".") or type(error).__name__

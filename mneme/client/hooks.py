@@ -8,7 +8,6 @@ import shlex
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path, PurePath
 
 from attrs import frozen
@@ -167,12 +166,13 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
 def _backed_up(path: Path, text: str) -> Path:
     """What a file holds, beside it, under a name that nothing has yet."""
     state = path.stat()
-    for number in count(1):
-        backup = path.with_name(f"{path.name}.bak" + (f".{number}" if number > 1 else ""))
+    backup, number = path.with_name(f"{path.name}.bak"), 1
+    while True:
         with suppress(FileExistsError):
             _write_new(backup, text.encode(), state, state.st_mtime_ns)
             return backup
-    raise AssertionError("there is always a next number")
+        number += 1
+        backup = path.with_name(f"{path.name}.bak.{number}")
 
 
 def _write(path: Path, text: str, seen: str | None) -> None:

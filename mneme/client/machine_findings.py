@@ -18,6 +18,7 @@ _ENOUGH = 100_000_000
 """Bytes for the five files with their bases and backups, each as large as can be, or nearly so."""
 
 _MEGABYTE = 1_000_000
+_GIGABYTE = 1_000_000_000
 _PAGE = 4096
 _EXAMPLE = '"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}'
 _OFF = 'put "enabled": false into "sync" in'
@@ -55,7 +56,7 @@ def folder_finding(code: str, path: Path) -> Finding:
         else:
             advice = "See whose it is, and what lies there: ls -ld shows it"
         return bad(f"{code}-not-writable", f"{path} cannot be written: {error.strerror}", advice)
-    space = f"{free // _MEGABYTE} MB free"
+    space = f"{free // _MEGABYTE} MB free" if free < _GIGABYTE else f"{free // _GIGABYTE} GB free"
     if free < _ENOUGH:
         return doubtful(
             f"{code}-low-space",
@@ -71,10 +72,9 @@ def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
     try:
         changes = list(_changes(folder, heads))
     except (OSError, DiskFull) as error:
-        reason = error.strerror if isinstance(error, OSError) else "its disk is full or read-only"
         return bad(
             "changes-unreadable",
-            f"The memory in {folder.path} cannot be read: {reason}",
+            f"The memory in {folder.path} cannot be read: {error.strerror if isinstance(error, OSError) else error}",
             "See whose the files in it are: ls -la shows it",
         )
     if not changes:
@@ -119,10 +119,8 @@ def git_findings() -> Iterator[Finding]:
 
 
 def _changes(folder: Folder, heads: Mapping[str, str] | None) -> Iterator[str]:
-    marks = folder.marks()
-    # A look takes the folder's own lock, and makes what is needed for that: not where there is nothing to see.
-    for file in marks:
-        told = _change(file, folder.snapshot(file), heads)
+    for file in FileName:
+        told = _change(file, folder.look(file), heads)
         if told:
             yield told
 
@@ -162,8 +160,8 @@ def _syncs(hooks: Sequence[Hook], plugin_syncs: bool, config: Path) -> Finding:
     if not events:
         return doubtful(
             "sync-by-nobody",
-            "Nothing syncs by itself: there are no hooks of mneme, and the plugin's own sync is off",
-            "Install the hooks: mneme hooks --install",
+            "No session syncs by itself: there are no hooks of mneme, and the plugin's own sync is off",
+            "Install the hooks: mneme hooks --install; or have mneme watch run while you work",
         )
     if len(events) == 1:
         return doubtful(

@@ -6,7 +6,8 @@ backup, gets what it lacks.
 """
 
 import enum
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
@@ -59,6 +60,10 @@ class Did(enum.Enum):
     """It was another each time it was looked at, and is tried again at the next push."""
 
 
+Progress: TypeAlias = Callable[[Did, FileName, int], None]
+"""Hears that a file is about to be fetched or sent, and how many bytes of it, before compression."""
+
+
 @frozen
 class FileReport:
     """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
@@ -88,14 +93,21 @@ class Sync:
     """Keeps one folder in step with one project on the server."""
 
     def __init__(
-        self, client: Client, worker: Worker, wall: WallClock, folder: Folder, project: ProjectId
+        self,
+        client: Client,
+        worker: Worker,
+        wall: WallClock,
+        folder: Folder,
+        project: ProjectId,
+        progress: Progress = lambda _did, _file, _size: None,
     ) -> None:
-        """The folder is read and written on `worker`."""
+        """The folder is read and written on `worker`; `progress` hears of each transfer before it begins."""
         self.client = client
         self.project = project
         self._worker = worker
         self._wall = wall
         self._folder = folder
+        self._progress = progress
 
     async def pull(self) -> Report:
         """Take the lock, and fetch what has changed on the server; what has changed here is merged with it.
@@ -105,7 +117,8 @@ class Sync:
         await self.client.health()
         outcome = await self.client.acquire(self.project)
         heads = {head.file: head for head in await self.client.heads(self.project)}
-        reports = [await self._fetch(heads[file]) for file in FileName if file in heads]
+        holds = isinstance(outcome, Granted)
+        reports = [await self._fetch(heads[file], holds) for file in FileName if file in heads]
         return self._report(outcome, reports)
 
     async def push(self) -> Report:
@@ -143,10 +156,10 @@ class Sync:
         if isinstance(outcome, Granted):
             await self.client.release(self.project)
 
-    async def _fetch(self, head: Head) -> FileReport:
+    async def _fetch(self, head: Head, holds: bool) -> FileReport:
         """Take in what is on the server, if that is news."""
         for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(head.file))
+            did = await self._take_in(head, await self._look(head.file), holds)
             if did is not None:
                 return FileReport(head.file, _told([did]), head.version)
         return FileReport(head.file, (Did.MISSED,))
@@ -155,7 +168,7 @@ class Sync:
         """Take in what is on the server, if that is news, and send what is here, if that is."""
         done: list[Did] = []
         for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(file)) if head else Did.NOTHING
+            did = await self._take_in(head, await self._look(file), holds=True) if head else Did.NOTHING
             if did is None:
                 continue
             done.append(did)
@@ -173,18 +186,33 @@ class Sync:
 
     # What is on the server
 
-    async def _take_in(self, head: Head, seen: Snapshot) -> Did | None:
-        """Make the head the base, and the file what both sides made of it; None if the file is another by now."""
+    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> Did | None:
+        """Make the head the base, and the file what both sides made of it; None if the file is another by now.
+
+        `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
+        """
         if seen.base and seen.base.sha256 == head.sha256:
             if seen.local is not None:
                 return Did.NOTHING
             return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
+        if seen.local and digest(seen.local.content) == head.sha256:
+            same = Kept(head.version, seen.local.content, head.sha256)
+            return await self._received(head.file, same, same.content, seen, Did.NOTHING)
+        merged = seen.refused and await self._is_merged(head.file, seen.refused)
+        if seen.refused and not (merged or holds):
+            # Taken in now, what was refused would be merged twice: here, and there.
+            return Did.NOTHING
         known = seen.base.sha256 if seen.base else None
+        self._progress(Did.FETCHED, head.file, head.size)
         there = await self.client.download(self.project, head.file, known, head.size)
         if not isinstance(there, Download):
             # It has gone back to what it was, or away, since it was listed.
             return Did.NOTHING
-        did, content = await self._both(head.file, seen, there)
+        if seen.local is None:
+            did, content = Did.FETCHED, there.content
+        else:
+            base = seen.refused if merged else await self._confirmed(head.file, seen.base)
+            did, content = await self._both(head.file, base, seen.local, there)
         return await self._received(
             head.file, Kept(there.version, there.content, there.sha256), content, seen, did
         )
@@ -195,12 +223,10 @@ class Sync:
         received = await self._worker.run(lambda: self._folder.receive(file, base, content, seen))
         return did if received else None
 
-    async def _both(self, file: FileName, seen: Snapshot, there: Download) -> tuple[Did, bytes]:
+    async def _both(
+        self, file: FileName, base: Kept | None, local: Local, there: Download
+    ) -> tuple[Did, bytes]:
         """What a file comes to that was changed on the server, and perhaps here."""
-        local = seen.local
-        if local is None or local.content == there.content:
-            return Did.FETCHED, there.content
-        base = await self._base_of(file, seen)
         if base and base.content == local.content:
             return Did.FETCHED, there.content
         merged = await self._worker.run(lambda: self._merged(file, base, local, there))
@@ -220,18 +246,17 @@ class Sync:
             max_bytes=MAX_BYTES,
         )
 
-    async def _base_of(self, file: FileName, seen: Snapshot) -> Kept | None:
-        """What both sides were made from: what was sent last if the server has merged it, else what it had then."""
-        refused = seen.refused
-        if refused:
-            history = await self.client.history(self.project, file, _HISTORY)
-            if any(refused.version in version.parents for version in history):
-                return refused
-        base = seen.base
+    async def _is_merged(self, file: FileName, refused: Kept) -> bool:
+        """Whether what was refused is part of what the server has."""
+        history = await self.client.history(self.project, file, _HISTORY)
+        return any(refused.version in version.parents for version in history)
+
+    async def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
+        """The base, if the server has that version, and has it still."""
         if base is None:
             return None
-        confirmed = await self.client.version(self.project, file, base.version, base.sha256)
-        return base if isinstance(confirmed, Unmodified) else None
+        found = await self.client.version(self.project, file, base.version, base.sha256)
+        return base if isinstance(found, Unmodified) else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
         """Which side was written later, by how long ago that was: each says so by its own clock."""
@@ -243,6 +268,7 @@ class Sync:
     async def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
         added = _lines_added(file, local.content, base)
+        self._progress(Did.SENT, file, len(added or local.content))
         if base and added:
             did, outcome = Did.APPENDED, await self.client.append(self.project, added, base.sha256)
         else:

@@ -34,6 +34,7 @@ from mneme.model import (
     StaleToken,
     Unmodified,
     Upload,
+    Usage,
     Version,
     VersionContent,
 )
@@ -189,6 +190,10 @@ class Store(Protocol):
 
     def projects(self) -> Iterator[ProjectId]:
         """Every project that has been written, in no order."""
+        ...
+
+    def usage(self) -> Usage:
+        """The space that all there is takes now, history and bookkeeping included; costs by the number of files."""
         ...
 
     def recover(self, project: ProjectId, /) -> None:

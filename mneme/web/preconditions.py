@@ -12,9 +12,7 @@ from werkzeug.http import parse_etags
 
 from mneme.errors import InvalidPrecondition
 from mneme.model import NOT_THERE, Head, Precondition, Version
-
-CODED = "-gzip"
-"""What stands at the end of the tag of an answer that is compressed."""
+from mneme.web.coding import CODED
 
 
 def etag(content: Head | Version) -> Mapping[bytes, bytes]:

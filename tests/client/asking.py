@@ -18,8 +18,9 @@ from twisted.web.http_headers import Headers
 from mneme.client import Address, Client, Exchange, Patience
 from mneme.client.exchange import Http, Response
 from mneme.model import ClientId
+from mneme.web.site import Site
 from mneme.work import ImmediateWorker
-from tests.web.stub import Stub
+from tests.web.stub import MAX_BODY_BYTES, Stub
 
 T = TypeVar("T")
 
@@ -51,6 +52,8 @@ class Network:
         self.clock = stub.clock
         self.asked: list[Asked] = []
         self._treq: Any = StubTreq(stub.front)
+        # The site of its own knows none of the bounds that ours keeps.
+        self._treq._agent._serverFactory = Site(stub.clock, stub.front, MAX_BODY_BYTES)
         self._ahead = ahead
         self._seconds = seconds
         # A date has whole seconds: in the middle of one it is right on average.

@@ -141,10 +141,12 @@ def test_an_examination_changes_nothing_on_the_server(machine: Machine) -> None:
 
 
 def test_an_examination_leaves_nothing_behind_here(machine: Machine) -> None:
-    """But the client id: not even the folder of a project that has none."""
-    before = set(machine.home.rglob("*"))
-    machine.examined()
-    assert set(machine.home.rglob("*")) - before == {machine.home / ".claude-mneme" / ".client-id"}
+    """But the client id: not even the folder of a project that has none, nor what a pull makes in it."""
+    for _ in range(2):
+        before = set(machine.home.rglob("*"))
+        machine.examined()
+        assert set(machine.home.rglob("*")) - before <= {machine.home / ".claude-mneme" / ".client-id"}
+        machine.write(entry("one"))
 
 
 # The settings
@@ -502,6 +504,8 @@ def test_little_space_is_doubtful(machine: Machine, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage(90_000_000))
     found = _is(machine.examined(), "home-folder-low-space", State.DOUBTFUL).found
     assert "only 90 MB free" in found
+    monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage(83_900_000_000))
+    assert "with 83 GB free" in _is(machine.examined(), "home-folder-writable", State.GOOD).found
 
 
 class _Usage:

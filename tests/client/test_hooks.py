@@ -181,10 +181,17 @@ def test_a_hook_that_does_something_else_is_not_ours(command: str) -> None:
 
 def test_a_hook_of_another_kind_is_not_ours() -> None:
     """One with a prompt in the place of a command, or with a command that is no text."""
-    strange = [{"type": "prompt", "prompt": "mneme pull"}, {"type": "command", "command": ["mneme", "pull"]}]
+    strange: list[dict[str, Any]] = [
+        {"type": "prompt", "prompt": "mneme pull"},
+        {"type": "command", "command": ["mneme", "pull"]},
+    ]
     after: Any = with_hooks({"hooks": {"SessionStart": [{"hooks": strange}]}}, NAMED)
     assert after["hooks"]["SessionStart"][0] == {"hooks": strange}
     assert len(after["hooks"]["SessionStart"]) == 2
+    [ours] = after["hooks"]["SessionStart"][1]["hooks"]
+    beside: Any = with_hooks({"hooks": {"SessionStart": [{"hooks": [*strange, ours]}]}}, HIDDEN)
+    mended = {**ours, "command": f"{HIDDEN.path} pull"}
+    assert beside["hooks"]["SessionStart"] == [{"hooks": [*strange, mended]}]
 
 
 def test_the_hooks_that_call_mneme_are_found() -> None:

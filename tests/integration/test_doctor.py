@@ -13,7 +13,7 @@ import pytest
 from tests.contract import KEYS
 from tests.daemon import Daemon, free_port
 from tests.integration import wire
-from tests.integration.command import Person
+from tests.integration.person import Person
 from tests.stock_client import StockClient
 
 pytestmark = pytest.mark.integration
@@ -33,7 +33,7 @@ def test_a_person_is_told_line_by_line(tmp_path: Path, daemon: Daemon) -> None:
     assert done.returncode == 0, done
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"✓ The server is {daemon.url}, from ")
-    assert "? Nothing syncs by itself" in done.stdout
+    assert "? No session syncs by itself" in done.stdout
     assert lines[-1].endswith("doubtful")
     assert done.stderr == ""
 
@@ -45,7 +45,7 @@ def test_a_machine_with_its_hooks_is_well(tmp_path: Path, daemon: Daemon) -> Non
     states = person.states()
     assert not _bad(states)
     assert states["sync-by-hooks"] == states["lock-free"] == states["clocks-agree"] == "good"
-    person.write("summary.md", "# Use tabs\n")
+    person.write("summary.md", b"# Use tabs\n")
     assert person.states()["changes-unpushed"] == "doubtful"
     assert person.mneme("push", "--strict").returncode == 0
     states = person.states()
@@ -97,7 +97,7 @@ def test_settings_with_a_mistake_are_the_only_error(tmp_path: Path, daemon: Daem
     """The sentence names the file."""
     person = _person(tmp_path, daemon, timeoutMs="soon")
     assert _bad(person.states()) == ["settings-unusable"]
-    assert str(person.home / ".claude-mneme" / "config.json") in person.mneme("doctor").stdout
+    assert str(person.plugin / "config.json") in person.mneme("doctor").stdout
 
 
 def test_a_machine_without_settings_is_told_what_to_set(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_another_web_server_is_not_taken_for_one(tmp_path: Path) -> None:
 
 def test_the_same_project_by_the_path_of_a_mac_is_named(tmp_path: Path, daemon: Daemon) -> None:
     """Both machines take the path for the id, and never meet."""
-    twin = "-Users-ana-src-My-App"
+    twin = "-Users-ana-src-App"
     with wire.client(daemon) as client:
         client.acquire(twin)
         client.upload(twin, "summary.md", "# Use tabs\n")

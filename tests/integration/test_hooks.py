@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon
-from tests.integration.command import MNEME, Person
+from tests.integration.person import MNEME, Person
 from tests.integration.test_disk_full import _fill, _small_disk
 
 pytestmark = pytest.mark.integration
@@ -43,20 +43,20 @@ def test_installed_hooks_carry_the_memory_to_another_machine(
     for one in (person, other):
         one.configure({"serverUrl": daemon.url, "projectId": "hooked"})
         assert one.mneme("hooks", "--install", PATH="/usr/bin:/bin").returncode == 0
-    person.write("summary.md", "# Use tabs\n")
+    person.write("summary.md", b"# Use tabs\n")
     for one, event in ((person, "SessionStart"), (person, "SessionEnd"), (other, "SessionStart")):
         command = _command(one.claude.read_text(), event)
         done = subprocess.run(
             ["/bin/sh", "-c", command],
-            cwd=one.project,
-            env={"HOME": str(one.home), "PATH": "/usr/bin:/bin"},
+            cwd=one.root,
+            env={"HOME": str(one.path), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
             timeout=60,
             check=True,
         )
         assert done.stdout == "", "it would end up in the agent's context"
-    assert (other.folder / "summary.md").read_text() == "# Use tabs\n"
+    assert other.file("summary.md").read_text() == "# Use tabs\n"
 
 
 def test_a_second_installation_writes_nothing(person: Person) -> None:

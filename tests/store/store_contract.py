@@ -6,7 +6,8 @@ A store is put into `store` by the class that inherits from this one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
+from itertools import count, pairwise
+from random import Random
 
 import pytest
 from attrs import evolve
@@ -1407,6 +1408,31 @@ class StoreContract:
         before = held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.versions(ALPHA)
         held.recover(ALPHA)
         assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.versions(ALPHA)) == before
+
+    def test_what_is_kept_takes_space_until_it_is_pruned(self, held: Store) -> None:
+        """The versions that are no heads, too."""
+        contents = [Random(number).randbytes(100_000) for number in range(3)]
+        taken = [held.usage().data_bytes]
+        for content in contents:
+            held.upload(ALPHA, Upload(LOG, content, ANA), NOW)
+            taken.append(held.usage().data_bytes)
+        assert all(later - earlier >= 100_000 for earlier, later in pairwise(taken))
+        assert len(held.prune(ALPHA, NONE_BY_AGE, NOW, 99).versions) == 2
+        assert taken[1] - 4096 <= held.usage().data_bytes <= taken[2] - 100_000
+
+    def test_what_is_kept_for_others_takes_space_too(self, held: Store) -> None:
+        """A refused upload that waits."""
+        before = held.usage().data_bytes
+        rescued(held.upload(ALPHA, Upload(LOG, Random(1).randbytes(100_000), BEN), NOW))
+        assert held.usage().data_bytes - before >= 100_000
+
+    def test_a_look_at_the_space_takes_none(self, store: Store) -> None:
+        """And there is some left."""
+        before = store.usage()
+        assert before.data_bytes >= 0
+        assert before.free_bytes > 0
+        assert store.usage().data_bytes == before.data_bytes
+        assert list(store.projects()) == []
 
     @pytest.mark.parametrize(
         "name", ["Ana's MacBook.local-0a1b2c3d", "家-1", "", 'q"\\', "x" * 200, "\u2028"]
