@@ -3,7 +3,7 @@
 import click
 
 from mneme import __version__
-from mneme.cli import syncing
+from mneme.cli import doctor, hooks, syncing
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,5 +12,8 @@ def main() -> None:
     """Keep the memory of coding agents in step across your machines."""
 
 
-for command in (syncing.pull, syncing.push, syncing.watch):
+for command in (
+    *(syncing.pull, syncing.push, syncing.watch),
+    *(hooks.hooks, doctor.doctor),
+):
     main.add_command(command)
