@@ -29,3 +29,8 @@ def from_text(text: str) -> Millis:
 def to_text(instant: Millis) -> str:
     """`2026-02-04T15:00:00.000Z`."""
     return to_datetime(instant).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def to_local_text(instant: Millis) -> str:
+    """For people: by this machine's time zone, to the minute, `2026-02-04 16:00`."""
+    return to_datetime(instant).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -17,7 +17,7 @@ from mneme.cli.run import Surroundings, run
 from mneme.client import Address, Client, Patience
 from mneme.client.connection import connected
 from mneme.client.doctor import Doctor
-from mneme.client.findings import Finding, State
+from mneme.client.doctor.findings import Finding, State
 from mneme.model import ClientId
 
 _MARKS = {State.GOOD: ("✓", "green"), State.DOUBTFUL: ("?", "yellow"), State.BAD: ("✗", "bold red")}

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mneme import times
 from mneme.model import Millis
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -89,11 +88,6 @@ def span(seconds: float) -> str:
 def ago(instant: Millis, now: Millis) -> str:
     """How long ago something was: `3 hours ago`."""
     return f"{span((now - instant) / 1000)} ago" if now >= instant else f"in {span((instant - now) / 1000)}"
-
-
-def moment(instant: Millis) -> str:
-    """An instant by this machine's clock and time zone, to the minute."""
-    return times.to_datetime(instant).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def sentence_of(error: OSError) -> str:

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from mneme.cli import doctor as command
 from mneme.cli import main
+from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
-from mneme.client.findings import Finding, bad, doubtful, good
 
 GOOD = good("key-right", "The API key is right")
 DOUBTFUL = doubtful("clocks-apart", "The clock of [the] server is 6 seconds ahead", "Set the clocks by NTP")

@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 
 from mneme.client.doctor import Doctor
-from mneme.client.findings import Finding, State, printable
+from mneme.client.doctor.findings import Finding, State, printable
 from mneme.client.folder import Folder, Kept
 from mneme.client.hooks import Program, install, settings_path
 from mneme.client.settings import client_id, config_path

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mneme import files
+from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
-from mneme.client.findings import Finding, bad, doubtful, good
 from mneme.client.folder import Folder, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import Settings, config_path, load

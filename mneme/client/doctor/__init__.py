@@ -11,20 +11,20 @@ from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from mneme.client.calls import Client
-from mneme.client.errors import ClientError, SettingsError
-from mneme.client.exchange import Address, Patience
-from mneme.client.findings import Finding, State, bad
-from mneme.client.folder import Folder
-from mneme.client.machine_findings import (
+from mneme.client.doctor.findings import Finding, State, bad
+from mneme.client.doctor.machine import (
     changes_finding,
     folder_finding,
     git_findings,
     settings_found,
     sync_findings,
 )
+from mneme.client.doctor.project import project_findings
+from mneme.client.doctor.server import Told, lock_finding, server_findings, waiting_finding
+from mneme.client.errors import ClientError, SettingsError
+from mneme.client.exchange import Address, Patience
+from mneme.client.folder import Folder
 from mneme.client.place import Place, place_of
-from mneme.client.project_findings import project_findings
-from mneme.client.server_findings import Told, lock_finding, server_findings, waiting_finding
 from mneme.client.settings import FOLDER, Settings, client_id
 from mneme.errors import InvalidProjectId
 from mneme.model import ClientId, ProjectId

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from mneme import times, wire
+from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable
 from mneme.client.exchange import Address
-from mneme.client.findings import Finding, bad, doubtful, good
-from mneme.model import ClientId, Lock, Millis, ProjectId
+from mneme.model import ClientId, Lock, ProjectId
 
 _SLOW_SECONDS = 1.0
 _APART_SECONDS = 5.0
@@ -60,7 +60,7 @@ def lock_finding(told: Told, project: ProjectId, machine: ClientId) -> Finding:
     lock = told.lock
     if lock is None:
         return good("lock-free", f"Nobody holds the lock of {project}")
-    when = f"since {_moment(lock.acquired_at)}, until {_moment(lock.expires_at)} at the latest"
+    when = f"since {times.to_local_text(lock.acquired_at)}, until {times.to_local_text(lock.expires_at)} at the latest"
     if lock.client == machine:
         return good("lock-ours", f"This machine holds the lock of {project}, {when}")
     return doubtful(
@@ -153,10 +153,6 @@ def _no_entry(address: Address) -> Finding:
         "The server does not know the API key that is set",
         "Copy one of the apiKeys in the server's config.json into sync.apiKey",
     )
-
-
-def _moment(instant: Millis) -> str:
-    return times.to_datetime(instant).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _span(seconds: int) -> str:

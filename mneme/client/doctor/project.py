@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from mneme import wire
-from mneme.client.findings import Finding, doubtful, good
+from mneme.client.doctor.findings import Finding, doubtful, good
 from mneme.client.place import Place
 from mneme.model import ProjectId
 
