@@ -3,7 +3,7 @@
 import click
 
 from mneme import __version__
-from mneme.cli import syncing
+from mneme.cli import comparing, history, restoring, serving, showing, syncing, unlocking
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,5 +12,9 @@ def main() -> None:
     """Keep the memory of coding agents in step across your machines."""
 
 
-for command in (syncing.pull, syncing.push, syncing.watch):
+for command in (
+    *(syncing.pull, syncing.push, syncing.watch),
+    *(serving.status, serving.projects, unlocking.unlock),
+    *(history.history, showing.show, comparing.diff, restoring.restore),
+):
     main.add_command(command)
