@@ -1,6 +1,7 @@
 """How differences are drawn for people: an entry a line, `+` what is new, `-` what is gone, `~` what is otherwise."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 
 import msgspec
@@ -44,24 +45,29 @@ def _entries(changes: tuple[Change, ...]) -> Iterator[Text]:
     last: Place = ()
     for change in chain.from_iterable(map(_spread, changes)):
         heading = change.place if change.is_item else change.place[:-1]
+        name = "".join(change.place[len(heading) :])
         yield from _headings(last, heading)
-        yield from _entry(change, len(heading))
+        yield from _entry(change, name, len(heading))
         last = heading
 
 
 def _spread(change: Change) -> Iterator[Change]:
     """A whole list, or a whole kind of entities, that came or went, entry by entry."""
-    came = change.before is UNSET
-    match change.after if came else change.before:
-        case [_, *_] as items if came or change.after is UNSET:
-            entries = [(change.place, item, True) for item in items]
-        case dict() as kind if kind and (came or change.after is UNSET) and _is_kind(kind):
-            entries = [((*change.place, name), entity, False) for name, entity in kind.items()]
-        case _:
-            yield change
-            return
-    for place, entry, is_item in entries:
-        yield Change(place, UNSET, entry, is_item) if came else Change(place, entry, UNSET, is_item)
+    came, went = change.before is UNSET, change.after is UNSET
+    if change.is_item or not (came or went):
+        yield change
+        return
+    for place, value, is_item in _parts(change.place, change.after if came else change.before):
+        yield Change(place, UNSET, value, is_item) if came else Change(place, value, UNSET, is_item)
+
+
+def _parts(place: Place, value: Entry) -> Iterator[tuple[Place, Entry, bool]]:
+    if isinstance(value, list) and value:
+        yield from ((place, item, True) for item in value)
+    elif isinstance(value, dict) and value and _is_kind(value):
+        yield from (((*place, name), entity, False) for name, entity in value.items())
+    else:
+        yield place, value, False
 
 
 def _is_kind(value: Mapping[str, JSON]) -> bool:
@@ -77,17 +83,16 @@ def _headings(last: Place, heading: Place) -> Iterator[Text]:
         yield Text(_INDENT * depth + _text(heading[depth]), "bold")
 
 
-def _entry(change: Change, depth: int) -> Iterator[Text]:
-    name = "" if change.is_item else _text(change.place[-1]) if change.place else ""
-    label = f"{name}: " if name else ""
+def _entry(change: Change, name: str, depth: int) -> Iterator[Text]:
+    label = f"{_text(name)}: " if name else ""
     if change.before is UNSET:
         yield _signed(depth, "+", label + _words(change.after))
     elif change.after is UNSET:
         yield _signed(depth, "-", label + _words(change.before))
     elif isinstance(change.before, dict) and isinstance(change.after, dict):
-        yield _signed(depth, "~", name or _title(change.after))
+        yield _signed(depth, "~", _text(name) or _title(change.after))
         for inner in inside(change.before, change.after):
-            yield from _entry(inner, depth + 1)
+            yield from _entry(inner, ".".join(inner.place), depth + 1)
     else:
         yield from _changed(depth, label, change.before, change.after)
 
@@ -122,11 +127,12 @@ def _words(entry: Entry) -> str:
 
 
 def _line(line: bytes) -> str:
-    try:
+    # What is no entry, or too deep to be looked into, is shown as it is.
+    with suppress(ValueError, RecursionError):
         entry = msgspec.json.decode(line)
-    except (ValueError, RecursionError):
-        entry = None
-    return _words(entry) if isinstance(entry, dict) else plain(line.decode(errors="replace"))
+        if isinstance(entry, dict) and entry:
+            return _words(entry)
+    return _exact(line)
 
 
 def _described(fields: Mapping[str, JSON]) -> str:
@@ -136,7 +142,9 @@ def _described(fields: Mapping[str, JSON]) -> str:
     kind = "type" if _is_text(fields.get("type")) else None
     first = " ".join(_words(fields[key]) for key in (when, kind) if key)
     rest = ", ".join(
-        f"{_text(key)}: {_words(value)}" for key, value in fields.items() if key not in (when, kind, what)
+        f"{_text(key)}: {_exact(value) if isinstance(value, dict) else _words(value)}"
+        for key, value in fields.items()
+        if key not in (when, kind, what)
     )
     main = ": ".join(filter(None, [first, _words(fields[what]) if what else ""]))
     if not main:

@@ -12,7 +12,15 @@ from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.changes import drawn
 from mneme.cli.contents import content_of
-from mneme.cli.options import as_json, file_argument, project_argument, server_options, telling
+from mneme.cli.options import (
+    FILES,
+    NumberType,
+    as_json,
+    file_argument,
+    project_argument,
+    server_options,
+    telling,
+)
 from mneme.client import Client, Download
 from mneme.errors import MnemeError
 from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, differences
@@ -34,11 +42,11 @@ class Pair:
     is_head: bool
 
 
-@click.command()
+@click.command(epilog=FILES)
 @project_argument
 @file_argument
-@click.argument("older", metavar="A", type=click.IntRange(min=1))
-@click.argument("newer", metavar="[B]", type=click.IntRange(min=1), required=False)
+@click.argument("older", metavar="A", type=NumberType())
+@click.argument("newer", metavar="[B]", type=NumberType(), required=False)
 @server_options
 @as_json
 @telling
@@ -51,10 +59,10 @@ def diff(
     key: str | None,
     as_json: bool,
 ) -> None:
-    """Show what changed in FILE of PROJECT from version A to version B, or to the head.
+    """Show what changed in FILE of PROJECT from A to B.
 
-    By entries, whatever their order: + is new, - is gone, ~ is otherwise. summary.md is compared line by line, and so
-    is what the plugin does not write.
+    A and B are versions; without B it is the head. By entries, whatever their order: + is new, - is gone, ~ is
+    otherwise. summary.md is compared line by line, and so is what the plugin does not write.
     """
     name = FileName(file)
     pair = ask(server, key, lambda client: pair_of(client, project, name, older, newer))

@@ -10,7 +10,15 @@ from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.contents import NotThere, no_file
-from mneme.cli.options import FileType, as_json, project_argument, server_options, telling
+from mneme.cli.options import (
+    FILES,
+    NumberType,
+    as_json,
+    optional_file_argument,
+    project_argument,
+    server_options,
+    telling,
+)
 from mneme.client import Client
 from mneme.model import FileName, ProjectId
 
@@ -31,11 +39,16 @@ class Listing:
     more: bool
 
 
-@click.command()
+@click.command(epilog=FILES)
 @project_argument
-@click.argument("file", type=FileType(), required=False)
+@optional_file_argument
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=25, show_default=True, help="How many to list at most."
+    "--limit",
+    type=NumberType(),
+    metavar="N",
+    default=25,
+    show_default=True,
+    help="How many to list at most.",
 )
 @server_options
 @as_json
@@ -43,9 +56,10 @@ class Listing:
 def history(
     project: ProjectId, file: str | None, limit: int, server: str | None, key: str | None, as_json: bool
 ) -> None:
-    """List the versions of FILE in PROJECT, or of all its files, the newest first.
+    """List the versions of FILE in PROJECT, or of all its files.
 
-    A version is made from its base, from those that were merged into it (2 + 3), or from the one that was restored.
+    The newest comes first. A version is made from its base, from those that were merged into it (2 + 3), or from the
+    one that was restored.
     """
     files = [FileName(file)] if file else list(FileName)
     listing = ask(server, key, lambda client: listing_of(client, project, files, limit))

@@ -46,8 +46,27 @@ class FileType(click.Choice[str]):
         super().__init__([file.value for file in FileName])
 
 
+class NumberType(click.ParamType[int]):
+    """A whole number from 1."""
+
+    name = "number"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Check it."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is no whole number from 1", param, ctx)
+        return number
+
+
 project_argument = click.argument("project", type=ProjectType())
-file_argument = click.argument("file", type=FileType())
+file_argument = click.argument("file", type=FileType(), metavar="FILE")
+optional_file_argument = click.argument("file", type=FileType(), metavar="[FILE]", required=False)
+
+FILES = f"FILE is one of {', '.join(file.value for file in FileName)}."
 
 
 def server_options(command: Callable[P, R]) -> Callable[P, R]:

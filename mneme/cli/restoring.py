@@ -9,7 +9,15 @@ from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.contents import NotThere, no_version
-from mneme.cli.options import as_json, file_argument, project_argument, server_options, telling
+from mneme.cli.options import (
+    FILES,
+    NumberType,
+    as_json,
+    file_argument,
+    project_argument,
+    server_options,
+    telling,
+)
 from mneme.client import Client, ClientError
 from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
@@ -25,12 +33,10 @@ class Restored:
     """Whether the lock is known to be given up."""
 
 
-@click.command()
+@click.command(epilog=FILES)
 @project_argument
 @file_argument
-@click.option(
-    "--version", "number", type=click.IntRange(min=1), metavar="N", required=True, help="Which version."
-)
+@click.option("--version", "number", type=NumberType(), metavar="N", required=True, help="Which version.")
 @server_options
 @as_json
 @telling

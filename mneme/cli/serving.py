@@ -20,7 +20,7 @@ _PROJECT_COLUMNS = ("project", "files", "size", "changed", "locked by", "waiting
 
 @frozen
 class Standing:
-    """A server and its projects, the one that changed last first; `now` by the server's clock."""
+    """A server and its projects, the one that changed last first."""
 
     url: str
     status: wire.Status
@@ -40,7 +40,10 @@ class Projects:
 @as_json
 @telling
 def status(server: str | None, key: str | None, as_json: bool) -> None:
-    """Say how the server is: since when it runs, what is locked, what waits, how much space there is."""
+    """Say how the server is.
+
+    Since when it runs, who holds which locks, which uploads wait to be merged, how much space is used and left.
+    """
     standing = ask(server, key, standing_of)
     if as_json:
         output.print_json(_status_document(standing))
@@ -53,7 +56,10 @@ def status(server: str | None, key: str | None, as_json: bool) -> None:
 @as_json
 @telling
 def projects(server: str | None, key: str | None, as_json: bool) -> None:
-    """List the projects on the server, the one that changed last first."""
+    """List the projects on the server.
+
+    The one that changed last comes first; what waits are uploads that are merged when the lock is free.
+    """
     found = ask(server, key, projects_of)
     if as_json:
         output.print_json(wire.ProjectList(list(found.projects)))

@@ -6,18 +6,26 @@ from mneme import times
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.contents import content_of
-from mneme.cli.options import as_json, file_argument, project_argument, server_options, telling
+from mneme.cli.options import (
+    FILES,
+    NumberType,
+    as_json,
+    file_argument,
+    project_argument,
+    server_options,
+    telling,
+)
 from mneme.client import Download
 from mneme.model import FileName, ProjectId, digest
 
 
-@click.command()
+@click.command(epilog=FILES)
 @project_argument
 @file_argument
 @click.option(
     "--version",
     "number",
-    type=click.IntRange(min=1),
+    type=NumberType(),
     metavar="N",
     help="An older version, instead of the head.",
 )

@@ -24,6 +24,9 @@ Place: TypeAlias = tuple[str, ...]
 Entry: TypeAlias = "bytes | Value"
 """A line without its newline, or a value of JSON; UNSET where there is none."""
 
+_FINEST = 8
+"""How often what lies between lines that are shared is looked at again: each time costs a look at all of it."""
+
 
 @frozen
 class Change:
@@ -145,9 +148,16 @@ def _as_remembered(place: Place, _before: JSON, _after: JSON) -> Callable[[JSON]
 _IDENTITIES = {FileName.SUMMARY_JSON: _by_topic, FileName.REMEMBERED: _as_remembered}
 
 
-def _hunks(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[Hunk]:
+def _hunks(before: Sequence[bytes], after: Sequence[bytes], line: int = 1, depth: int = 0) -> Iterator[Hunk]:
+    """What changed from lines to others; the first one has the number `line`."""
+    blocks = UniqueLines(a=before, b=after).get_matching_blocks()
+    # A line that is there twice, blank for instance, may be there once between two that are shared.
+    finer = len(blocks) > 1 and depth < _FINEST
     here = there = 0
-    for ours, theirs, length in UniqueLines(a=before, b=after).get_matching_blocks():
-        if (ours, theirs) != (here, there):
-            yield Hunk(here + 1, tuple(before[here:ours]), tuple(after[there:theirs]))
+    for ours, theirs, length in blocks:
+        removed, added = before[here:ours], after[there:theirs]
+        if removed and added and finer:
+            yield from _hunks(removed, added, line + here, depth + 1)
+        elif removed or added:
+            yield Hunk(line + here, tuple(removed), tuple(added))
         here, there = ours + length, theirs + length
