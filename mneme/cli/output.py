@@ -20,6 +20,7 @@ _UNBOUNDED = 100_000
 _UNPRINTABLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
 """Emoji and some scripts are made with them."""
+_SECOND = 1000
 _SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -136,9 +137,13 @@ def moment_of(text: str) -> str:
 def ago_of(text: str | None, now: Millis) -> str:
     """An instant on the wire as `ago` shows it; nothing where there is none."""
     try:
-        return ago(times.from_text(text), now) if text else ""
+        instant = times.from_text(text) if text else None
     except ValueError:
         return text or ""
+    if instant is None:
+        return ""
+    # What the server's clock says is known to the second: by that much, now is not before what was just written.
+    return ago(instant, now if instant - now > _SECOND else max(now, instant))
 
 
 def command_line(*words: str) -> str:
