@@ -13,10 +13,10 @@ from twisted.internet import reactor
 from twisted.python import usage
 
 from mneme import __version__
+from mneme.clocks import TimeOfDay
 from mneme.errors import StartupError
 from mneme.logs import JsonLog
 from mneme.server import Server
-from mneme.clocks import TimeOfDay
 from mneme.tap import Options, makeService
 
 

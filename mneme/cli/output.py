@@ -2,8 +2,8 @@
 
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 import msgspec
@@ -32,6 +32,17 @@ def warn(sentence: str) -> None:
 def tell(sentence: str) -> None:
     """Say what was done, on stderr: on stdout a hook's words would end up in the agent's context."""
     _say("default", sentence)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """While this lasts, the function that it gives shows on a terminal what is going on; elsewhere nothing."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _text: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))
 
 
 def print_json(document: object) -> None:

@@ -26,11 +26,12 @@ from mneme.clocks import WallClock
 from mneme.work import Worker
 
 T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
 
 SLOWEST = 32 * 1024
 """Bytes a second on the slowest line that is worth waiting for: so much longer may a larger body take."""
 
-WORTH_COMPRESSING = 1024_000_000
+WORTH_COMPRESSING = 1024
 """Bytes of a body from which on it is compressed: a smaller one fits into one packet as it is."""
 
 _FIRST_DELAY = 0.5
@@ -190,9 +191,9 @@ class Exchange:
 
     async def _attempt(self, ask: Ask) -> Reply:
         seconds = self._patience.timeout + (len(ask.body or b"") + ask.size) / SLOWEST
-        answer = defer.Deferred.fromCoroutine(self._exchange(ask)).addTimeout(seconds, self._clock)
+        answer = _abandonable(defer.Deferred.fromCoroutine(self._exchange(ask)))
         try:
-            return await answer
+            return await answer.addTimeout(seconds, self._clock)
         except defer.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - each way in which no answer comes has an exception of its own
@@ -227,6 +228,22 @@ class Exchange:
         if there is not None:
             # The header has whole seconds, on average half a second past.
             self.server_ahead = there + 0.5 - here
+
+
+def _abandonable(work: "defer.Deferred[R]") -> "defer.Deferred[R]":
+    """What `work` comes to. Cancelled, it fails with `CancelledError`, whatever `work` makes of being cancelled."""
+
+    def abandon(outer: "defer.Deferred[R]") -> None:
+        outer.errback(defer.CancelledError())
+        work.cancel()
+
+    def pass_on(result: R | Failure) -> None:
+        if not outer.called:
+            outer.callback(result)
+
+    outer: defer.Deferred[R] = defer.Deferred(abandon)
+    work.addBoth(pass_on)
+    return outer
 
 
 def _gzipped(body: bytes) -> bytes:

@@ -23,6 +23,7 @@ import msgspec
 from attrs import field, frozen
 
 from mneme import files
+from mneme.errors import DiskFull
 from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
 
@@ -220,15 +221,24 @@ class Folder:
     @contextmanager
     def _step(self) -> Iterator[None]:
         """Be the only process that takes a step in this folder."""
-        with files.naming_disk_full():
-            files.make_directory(self._beside)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._beside / "lock", flags, files.FILE_MODE)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            with files.naming_disk_full(), self._locked():
                 yield
-            finally:
-                os.close(descriptor)
+        except DiskFull:
+            raise DiskFull(
+                f"Nothing can be written to {self.path}: the disk of this machine is full, over a quota, or read-only"
+            ) from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        files.make_directory(self._beside)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._beside / "lock", flags, files.FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def _known(kept: Kept | None) -> _Known | None:

@@ -6,7 +6,8 @@ backup, gets what it lacks.
 """
 
 import enum
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
@@ -22,6 +23,7 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kind,
     Lock,
     Millis,
     Precondition,
@@ -59,6 +61,10 @@ class Did(enum.Enum):
     """It was another each time it was looked at, and is tried again at the next push."""
 
 
+Progress: TypeAlias = Callable[[Did, FileName, int], None]
+"""Hears that a file is about to be fetched or sent, and how many bytes of it, before compression."""
+
+
 @frozen
 class FileReport:
     """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
@@ -88,14 +94,21 @@ class Sync:
     """Keeps one folder in step with one project on the server."""
 
     def __init__(
-        self, client: Client, worker: Worker, wall: WallClock, folder: Folder, project: ProjectId
+        self,
+        client: Client,
+        worker: Worker,
+        wall: WallClock,
+        folder: Folder,
+        project: ProjectId,
+        progress: Progress = lambda _did, _file, _size: None,
     ) -> None:
-        """The folder is read and written on `worker`."""
+        """The folder is read and written on `worker`; `progress` hears of each transfer before it begins."""
         self.client = client
         self.project = project
         self._worker = worker
         self._wall = wall
         self._folder = folder
+        self._progress = progress
 
     async def pull(self) -> Report:
         """Take the lock, and fetch what has changed on the server; what has changed here is merged with it.
@@ -191,6 +204,7 @@ class Sync:
             # Taken in now, what was refused would be merged twice: here, and there.
             return Did.NOTHING
         known = seen.base.sha256 if seen.base else None
+        self._progress(Did.FETCHED, head.file, head.size)
         there = await self.client.download(self.project, head.file, known, head.size)
         if not isinstance(there, Download):
             # It has gone back to what it was, or away, since it was listed.
@@ -234,9 +248,14 @@ class Sync:
         )
 
     async def _is_merged(self, file: FileName, refused: Kept) -> bool:
-        """Whether what was refused is part of what the server has."""
-        history = await self.client.history(self.project, file, _HISTORY)
-        return any(refused.version in version.parents for version in history)
+        """Whether what was refused is part of what the server has, or else what has taken its place."""
+        number = refused.version
+        for version in reversed(await self.client.history(self.project, file, _HISTORY)):
+            if number in version.parents and version.kind == Kind.MERGED.value:
+                return True
+            if number in version.parents and version.kind == Kind.RESCUED.value:
+                number = version.version
+        return False
 
     async def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
         """The base, if the server has that version, and has it still."""
@@ -255,6 +274,7 @@ class Sync:
     async def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
         added = _lines_added(file, local.content, base)
+        self._progress(Did.SENT, file, len(added or local.content))
         if base and added:
             did, outcome = Did.APPENDED, await self.client.append(self.project, added, base.sha256)
         else:
