@@ -93,7 +93,8 @@ async def unlocked(
 
 
 def _is_attended() -> bool:
-    return sys.stdin.isatty()
+    """Whether there is somebody to ask; stdin may be closed."""
+    return bool(sys.stdin and sys.stdin.isatty())
 
 
 def _confirmed(project: ProjectId, lock: Lock) -> bool:

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any, TypeVar
 
 import msgspec
-from attrs import field, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -29,7 +29,7 @@ class Answer:
 
     code: int
     body: bytes
-    headers: Headers = field(factory=Headers)
+    headers: Headers
 
     def content(self) -> Deferred[bytes]:
         """The body."""
@@ -51,9 +51,21 @@ class Asked:
         )
         self.client = Client(exchange, VISITOR)
 
-    def answer_by_hand(self, request: str, status: int, body: object) -> None:
+    def answer_by_hand(self, request: str, status: int, body: object, **headers: str) -> None:
         """What a request, such as `GET /status`, is answered from now on."""
-        self._by_hand[request] = Answer(status, msgspec.json.encode(body))
+        lines = Headers({name: [value] for name, value in headers.items()})
+        self._by_hand[request] = Answer(status, msgspec.json.encode(body), lines)
+
+    def ask(
+        self,
+        server: str | None,
+        key: str | None,
+        question: Callable[[Client], Coroutine[Any, Any, T]],
+        *,
+        patiently: bool = False,
+    ) -> T:
+        """See `mneme.cli.asking.ask`."""
+        return self.run(question(self.client))
 
     def run(self, question: Coroutine[Any, Any, T]) -> T:
         """What a question comes to, or raise what it fails with."""

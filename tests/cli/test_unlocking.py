@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
@@ -115,7 +117,15 @@ def test_a_lock_that_is_released_in_between_is_gone(asked: Asked, request_: str)
         ),
     ],
 )
-def test_each_end_has_its_sentence(done: Unlocking, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stdin", [None, io.StringIO()], ids=["closed", "no terminal"])
+def test_each_end_has_its_sentence(
+    done: Unlocking,
+    said: str,
+    stdin: io.StringIO | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Without a terminal, here."""
+    monkeypatch.setattr("sys.stdin", stdin)
     unlocking._say(DEMO, done)
     assert said in capsys.readouterr().err

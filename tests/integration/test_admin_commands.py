@@ -27,6 +27,7 @@ DESKTOP = "ana-desktop-0defaced"
 ODD_ID = "org/my [bold]app[/bold] μ\x1b[2J"
 TEXT = "summary.md"
 ASKING = {
+    "status": (),
     "projects": (),
     "unlock": ("app", "--yes"),
     "history": ("app",),
@@ -134,8 +135,6 @@ def ana(app: Project, tmp_path: Path) -> Person:
 
 def test_status_says_how_the_server_is(app: Project, ana: Person) -> None:
     """For people and for scripts."""
-    if app.daemon.ask("GET", "/status")[0] == 404:
-        pytest.skip("this server has no status yet")
     app.desktop.upload("app", TEXT, "# Three\n")
     done = ana.types("status")
     assert done.status == 0
