@@ -3,7 +3,7 @@
 import click
 
 from mneme import __version__
-from mneme.cli import doctor, hooks, syncing
+from mneme.cli import comparing, doctor, history, hooks, restoring, serving, showing, syncing, unlocking
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,5 +15,7 @@ def main() -> None:
 for command in (
     *(syncing.pull, syncing.push, syncing.watch),
     *(hooks.hooks, doctor.doctor),
+    *(serving.status, serving.projects, unlocking.unlock),
+    *(history.history, showing.show, comparing.diff, restoring.restore),
 ):
     main.add_command(command)
