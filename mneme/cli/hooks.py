@@ -20,7 +20,7 @@ _DONE = {
 }
 
 
-@click.command()
+@click.command(short_help="Have Claude Code pull and push by itself.")
 @click.option(
     "--install", "installs", is_flag=True, help="Add them to the settings file, with a backup beside it."
 )

@@ -23,7 +23,7 @@ strict = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Start a session: fetch what others have learned.")
 @server_options
 @strict
 @as_json
@@ -38,7 +38,7 @@ def pull(server: str | None, key: str | None, strict: bool, as_json: bool) -> No
     )
 
 
-@click.command()
+@click.command(short_help="End a session: send what is new here.")
 @server_options
 @strict
 @as_json
@@ -49,7 +49,7 @@ def push(server: str | None, key: str | None, strict: bool, as_json: bool) -> No
     )
 
 
-@click.command()
+@click.command(short_help="Keep in step while it runs.")
 @server_options
 @strict
 @as_json
