@@ -47,7 +47,9 @@ class InvalidLimit(MnemeError):
 class InvalidPrecondition(MnemeError):
     """An upload under a condition that cannot be one."""
 
-    sentence = "If-None-Match of an upload can only be *: that there is no such file yet"
+    sentence = (
+        "If-None-Match of an upload can only be *, that there is no such file yet, and without If-Match"
+    )
 
 
 class InvalidKey(MnemeError):

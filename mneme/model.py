@@ -112,12 +112,25 @@ class Place(enum.Enum):
 
 
 @frozen
+class Appended:
+    """How a content came of an append: by which idempotency key, if any, and what digest its lines have.
+
+    It is `blind` where its client has not shown that it has the rest of the content.
+    """
+
+    key: str | None
+    lines: str
+    blind: bool = False
+
+
+@frozen
 class Version:
     """A content of a file that was kept, immutable, numbered per project from 1.
 
     `mtime` is what clients are told; `time` is when it was accepted here; `base` is the version of this file that the
-    client is known to have had before (None: not known); `client` is None where no client was involved. `parents` are
-    the versions that a merge or a restore was made of; `key` is the idempotency key that came with an append.
+    client is known to have had before, or that an append added to (None: not known); `client` is None where no client
+    was involved. `parents` are the versions that a merge or a restore was made of, or the waiting upload whose place it
+    took.
     """
 
     number: int
@@ -131,7 +144,12 @@ class Version:
     base: int | None
     parents: tuple[int, ...] = ()
     place: Place = Place.HEAD
-    key: str | None = None
+    appended: Appended | None = None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is no base: its client has perhaps not all of it."""
+        return self.appended is not None and self.appended.blind
 
 
 @frozen
@@ -203,11 +221,19 @@ class Precondition:
         """Whether the head is what it must be."""
         if self.absent or head is None:
             return self.absent and head is None
-        return self.digests is None or head.sha256 in self.digests
+        return self.admits(head.sha256)
+
+    def admits(self, sha256: str) -> bool:
+        """Whether a head may have this content."""
+        return self.digests is None or sha256 in self.digests
 
     def names(self, sha256: str) -> bool:
         """Whether this content is one of those that are named."""
         return self.digests is not None and sha256 in self.digests
+
+    def names_only(self, sha256: str) -> bool:
+        """Whether this content is named and no other, so that whoever names it has it."""
+        return self.digests == frozenset({sha256})
 
 
 NOT_THERE = Precondition(frozenset(), absent=True)
@@ -226,8 +252,8 @@ class Upload:
     client: ClientId
     token: int | None = None
     only_if: Precondition | None = None
-    key: str | None = None
-    """The idempotency key of the `Append` that it comes from."""
+    appended: Appended | None = None
+    """What there is to know of the `Append` that it comes from."""
 
     @cached_property
     def sha256(self) -> str:
@@ -348,6 +374,23 @@ class Pruned:
     def size(self) -> int:
         """How much space they take, in bytes."""
         return sum(version.size for version in self.versions)
+
+
+@frozen
+class Usage:
+    """The bytes that all that is kept takes, and those that are free for more of it."""
+
+    data_bytes: int
+    free_bytes: int
+
+
+@frozen
+class Condition:
+    """How the server does: since when it is there, what time it is now, both by its time of day, and how full it is."""
+
+    started_at: Millis
+    now: Millis
+    usage: Usage
 
 
 def _printable(text: str) -> str:

@@ -17,6 +17,7 @@ from mneme.model import (
     Append,
     Changed,
     ClientId,
+    Condition,
     Document,
     FileName,
     Granted,
@@ -79,7 +80,9 @@ class SyncService(Service):
         self._worker = worker
         self._store = store
         self._lanes: Lanes[ProjectId] = Lanes(worker)
+        self._looks: Lanes[str] = Lanes(worker)
         self._recovery: Deferred[None] | None = None
+        self._started_at = self._now()
 
     def startService(self) -> None:
         """Begin to recover, in the background, what a crash may have left; a project in use is recovered first."""
@@ -186,6 +189,15 @@ class SyncService(Service):
     async def prunable(self, project: ProjectId) -> Pruned:
         """What pruning would remove from the history of a project now."""
         return await self._step(project, lambda now: self._store.prunable(project, self.retention, now))
+
+    async def condition(self) -> Condition:
+        """How the server does.
+
+        That is a look at every file there is. Projects don't wait for it, and there is one at a time: several would
+        take the threads that projects need.
+        """
+        usage = await self._looks.run("status", self._store.usage)
+        return Condition(self._started_at, self._now(), usage)
 
     @property
     def merging(self) -> Merging:

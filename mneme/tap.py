@@ -131,7 +131,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     worker = ThreadWorker(reactor, DISK_THREADS)
     store = _store(data_directory, chosen.merging)
     sync = SyncService(clocks.TimeOfDay(), worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
-    front = Front(reactor, sync, policy_of(chosen))
+    front = Front(reactor, worker, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,
         claim=claim,

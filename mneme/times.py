@@ -1,5 +1,6 @@
 """Instants as dates and as text: ISO 8601 in UTC with exactly three decimals and a `Z`, as JavaScript writes them."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from mneme.model import Millis
@@ -29,3 +30,12 @@ def from_text(text: str) -> Millis:
 def to_text(instant: Millis) -> str:
     """`2026-02-04T15:00:00.000Z`."""
     return to_datetime(instant).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def to_local_text(instant: Millis) -> str:
+    """For people: by this machine's time zone, to the minute, `2026-02-04 16:00`."""
+    moment = to_datetime(instant)
+    # In the first and the last hours of the calendar a time zone can lead out of it.
+    with suppress(OverflowError, ValueError, OSError):
+        moment = moment.astimezone()
+    return moment.replace(tzinfo=None).isoformat(sep=" ", timespec="minutes")

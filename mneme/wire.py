@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from mneme import times
-from mneme.model import ClientId, FileName, Head, Lock, Millis, Overview, Pruned, Version
+from mneme.model import ClientId, Condition, FileName, Head, Lock, Millis, Overview, Pruned, Version
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
@@ -14,6 +14,32 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
     version: str
     auth_required: bool
     status: str = "ok"
+
+
+class Status(msgspec.Struct, frozen=True, rename="camel"):
+    """`GET /status`: `data_bytes` is what all that is kept takes on disk, `free_bytes` what the disk has left.
+
+    `uptime_seconds` go by a clock that nobody sets, unlike that which tells `started_at` and `now`.
+    """
+
+    version: str
+    started_at: str
+    now: str
+    uptime_seconds: int
+    data_bytes: int
+    free_bytes: int
+
+    @classmethod
+    def of(cls, version: str, condition: Condition, uptime_seconds: int) -> "Status":
+        """The condition in words of the wire."""
+        return cls(
+            version=version,
+            started_at=times.to_text(condition.started_at),
+            now=times.to_text(condition.now),
+            uptime_seconds=uptime_seconds,
+            data_bytes=condition.usage.data_bytes,
+            free_bytes=condition.usage.free_bytes,
+        )
 
 
 class WireLock(msgspec.Struct, frozen=True, rename="camel"):
@@ -227,12 +253,5 @@ class Envelope(msgspec.Struct, frozen=True):
     content: str
 
 
-class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """`GET /status`."""
-
-    version: str
-    started_at: str
-    now: str
-    uptime_seconds: int
-    data_bytes: int
-    free_bytes: int
+class LinesEnvelope(Envelope, frozen=True, forbid_unknown_fields=True):
+    """The body of an append; an entry of the log has a content, too, but never that alone."""

@@ -196,8 +196,9 @@ class InProcess:
         """The parts of a server: the one place that knows how they are wired."""
         store = DiskStore(self.directory, Merging(self._merge, MAX_BODY_BYTES))
         ttl = Millis(round(self.ttl_seconds * 1000))
-        sync = SyncService(clock, ImmediateWorker(), store, ttl, KEEP_ALL)
-        front = Front(clock, sync, Policy(Keys(self._keys), helps_stock_push=self._stock_push_help))
+        worker = ImmediateWorker()
+        sync = SyncService(clock, worker, store, ttl, KEEP_ALL)
+        front = Front(clock, worker, sync, Policy(Keys(self._keys), helps_stock_push=self._stock_push_help))
         return sync, front, Site(clock, front, MAX_BODY_BYTES), Reaper(clock, sync)
 
     @property

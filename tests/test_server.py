@@ -81,7 +81,7 @@ class Rig:
         sync = SyncService(
             self.reactor, self.worker, MemoryStore(), Millis(config.lock_ttl_ms), config.retention
         )
-        front = Front(self.reactor, sync, policy_of(config))
+        front = Front(self.reactor, self.worker, sync, policy_of(config))
         self.parts = Parts(
             reactor=self.reactor,
             claim=Claim.take(home / "data"),

@@ -15,6 +15,7 @@ from mneme.errors import DiskFull, ShuttingDown
 from mneme.model import (
     Accepted,
     ClientId,
+    Condition,
     Document,
     FileName,
     Granted,
@@ -30,7 +31,9 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     Upload,
+    Usage,
     digest,
 )
 from mneme.service import Reaped, SyncService
@@ -67,6 +70,11 @@ class BrokenStore(MemoryStore):
         """List the projects, or fail half-way through."""
         yield from super().projects()
         self._check("projects")
+
+    def usage(self) -> Usage:
+        """Look at the space that is taken, or fail."""
+        self._check("usage")
+        return super().usage()
 
     def expired(self, now: Millis, /) -> tuple[ProjectId, ...]:
         """Look for expired locks, or fail."""
@@ -403,6 +411,40 @@ class TestHistory:
         service.merging = Merging(max_bytes=7)
         assert store.merging == Merging(enabled=True, max_bytes=7)
 
+    def test_its_condition_is_told_at_any_time(
+        self, stepped: SyncService, worker: SteppedWorker, clock: Clock, store: BrokenStore
+    ) -> None:
+        """By the time of day at which it is told, and though every project is busy."""
+        acquired = started(stepped.acquire(ALPHA, ANA))
+        told = started(stepped.condition())
+        now = moved(clock, 90_000)
+        worker.step(1)
+        assert result_of(told) == Condition(NOW, now, store.usage())
+        assert waits(acquired)
+
+    def test_many_who_ask_for_its_condition_take_one_thread(
+        self, stepped: SyncService, worker: SteppedWorker
+    ) -> None:
+        """The others are for projects; who hangs up while waiting is no fault."""
+        told = [started(stepped.condition()) for _ in range(3)]
+        with capturedLogs() as events:
+            told[1].cancel()
+            for _ in range(3):
+                assert len(worker) == 1
+                worker.step()
+        assert result_of(told[0]) == result_of(told[2])
+        assert isinstance(failure_of(told[1]), CancelledError)
+        assert events == []
+
+    def test_a_condition_that_cannot_be_told_is_a_fault(
+        self, service: SyncService, store: BrokenStore
+    ) -> None:
+        """Of the disk; the next time it may be told."""
+        store.broken = {"usage"}
+        assert isinstance(failure_of(service.condition()), OSError)
+        store.broken = set()
+        assert result_of(service.condition()).usage == store.usage()
+
     def test_all_projects_are_told_at_a_glance(self, service: SyncService) -> None:
         """In the order of their ids; one that cannot be read hides no other."""
         for project in (BETA, ALPHA):
@@ -427,7 +469,7 @@ class TestHistory:
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
         served = result_of(service.download(ALPHA, LOG, BEN, believed=True))
-        assert served
+        assert isinstance(served, Served)
         assert served.receipt == Receipt(BEN, LOG, 1, named=True)
         service.confirm(ALPHA, served.receipt)
         result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))

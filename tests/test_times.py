@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -78,3 +79,25 @@ def test_dates_at_the_ends_of_time_in_odd_time_zones_are_read(text: str) -> None
     instant = times.from_datetime(datetime.fromisoformat(text))
     assert instant < FIRST or instant > LAST
     assert times.to_text(instant) in (times.to_text(FIRST), times.to_text(LAST))
+
+
+@pytest.mark.parametrize(
+    ("zone", "instant", "text"),
+    [
+        ("EET-2", 1_770_217_200_000, "2026-02-04 17:00"),
+        ("EST5", 1_770_217_200_000, "2026-02-04 10:00"),
+        ("EET-2", FIRST, "0001-01-01 02:00"),
+        ("EST5", FIRST, "0001-01-01 00:00"),
+        ("EET-2", LAST, "9999-12-31 23:59"),
+        ("EST5", 10**30, "9999-12-31 18:59"),
+    ],
+)
+def test_people_are_told_the_time_of_their_zone(
+    zone: str, instant: int, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or UTC, where their zone would lead out of the calendar: a log may hold any time."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", zone)
+        time.tzset()
+        assert times.to_local_text(Millis(instant)) == text
+    time.tzset()

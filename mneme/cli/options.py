@@ -13,7 +13,7 @@ from mneme.cli.run import Surroundings
 from mneme.client import Client
 from mneme.client.connection import connected
 from mneme.client.settings import Settings, address_in, client_id, load
-from mneme.errors import MnemeError
+from mneme.errors import InvalidProjectId, MnemeError
 from mneme.model import FileName, ProjectId
 
 P = ParamSpec("P")
@@ -32,7 +32,7 @@ class ProjectType(click.ParamType[ProjectId]):
     ) -> ProjectId:
         """Check it."""
         try:
-            return value if isinstance(value, ProjectId) else ProjectId.parse(value)
+            return value if isinstance(value, ProjectId) else ProjectId.parse(_text(value))
         except MnemeError as problem:
             self.fail(str(problem), param, ctx)
 
@@ -46,7 +46,27 @@ class FileType(click.Choice[str]):
         super().__init__([file.value for file in FileName])
 
 
+class NumberType(click.ParamType[int]):
+    """A whole number from 1."""
+
+    name = "number"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Check it."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is no whole number from 1", param, ctx)
+        return number
+
+
 project_argument = click.argument("project", type=ProjectType())
+file_argument = click.argument("file", type=FileType(), metavar="FILE")
+optional_file_argument = click.argument("file", type=FileType(), metavar="[FILE]", required=False)
+
+FILES = f"FILE is one of {', '.join(file.value for file in FileName)}."
 
 
 def server_options(command: Callable[P, R]) -> Callable[P, R]:
@@ -70,6 +90,9 @@ def telling(command: Callable[P, R]) -> Callable[P, R]:
         except MnemeError as problem:
             output.warn(str(problem))
             sys.exit(1)
+        except BrokenPipeError:
+            # Whoever read has seen enough: click ends quietly.
+            raise
         except OSError as error:
             output.warn(output.sentence_of(error))
             sys.exit(1)
@@ -89,3 +112,12 @@ async def client_of(here: Surroundings, settings: Settings) -> AsyncIterator[Cli
 def settings_of(here: Surroundings, server: str | None, key: str | None) -> Settings:
     """The settings of this machine, with what the options say."""
     return load(here.home, server, key)
+
+
+def _text(argument: str) -> str:
+    """An argument that is text; raises `InvalidProjectId`."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise InvalidProjectId("A project id is UTF-8 text") from None
+    return argument

@@ -1,7 +1,9 @@
 """What people and scripts are shown: tables and colours on a terminal, one JSON document with `--json`."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import shlex
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 import msgspec
@@ -14,6 +16,11 @@ from mneme.model import Millis
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _STEP = 1000
+_UNBOUNDED = 100_000
+_UNPRINTABLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"
+"""Emoji and some scripts are made with them."""
+_SECOND = 1000
 _SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -25,6 +32,17 @@ def warn(sentence: str) -> None:
 def tell(sentence: str) -> None:
     """Say what was done, on stderr: on stdout a hook's words would end up in the agent's context."""
     _say("default", sentence)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """While this lasts, the function that it gives shows on a terminal what is going on; elsewhere nothing."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _text: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))
 
 
 def print_json(document: object) -> None:
@@ -39,22 +57,22 @@ def print_json_line(document: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], empty: str) -> None:
-    """Print a table; `empty` says why there is none."""
-    console = Console(highlight=False)
+    """Print a table; `empty` says why there is none. What is in it may come from anywhere."""
+    console = _console()
     if not rows:
-        console.print(empty, markup=False)
+        console.print(Text(plain(empty)))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
     console.print(table)
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
     """Print names and values, one pair a line."""
-    print_table(("", ""), [(Text(name, "bold"), value) for name, value in facts.items()], "")
+    print_table(("", ""), [(Text(plain(name), "bold"), value) for name, value in facts.items()], "")
 
 
 def size(count: int) -> str:
@@ -80,11 +98,6 @@ def ago(instant: Millis, now: Millis) -> str:
     return f"{span((now - instant) / 1000)} ago" if now >= instant else f"in {span((instant - now) / 1000)}"
 
 
-def moment(instant: Millis) -> str:
-    """An instant by this machine's clock and time zone, to the minute."""
-    return times.to_datetime(instant).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
 def sentence_of(error: OSError) -> str:
     """What the operating system has against it."""
     where = f"{error.filename}: " if error.filename else ""
@@ -94,7 +107,63 @@ def sentence_of(error: OSError) -> str:
 def _say(style: str, sentence: str) -> None:
     try:
         Console(stderr=True, highlight=False, soft_wrap=True).print(
-            Text.assemble(("mneme: ", "bold"), (sentence, style))
+            Text.assemble(("mneme: ", "bold"), (plain(sentence), style))
         )
     except OSError:
         return
+
+
+def plain(text: str) -> str:
+    """Text from somewhere else, with escapes for what could drive a terminal, or turn about how it reads."""
+    return text if text.isprintable() else "".join(map(_plain, text))
+
+
+def print_lines(lines: Iterable[Text]) -> None:
+    """Print lines as they are, however long: in colour on a terminal."""
+    console = _console()
+    if console.is_terminal:
+        console.print(Text("\n").join(lines), soft_wrap=True)
+    else:
+        click.echo("\n".join(line.plain for line in lines))
+
+
+def print_bytes(content: bytes) -> None:
+    """Print a content as it is."""
+    click.echo(content, nl=False)
+
+
+def moment_of(text: str) -> str:
+    """An instant on the wire by this machine's time zone, to the minute."""
+    try:
+        return times.to_local_text(times.from_text(text))
+    except ValueError:
+        return text
+
+
+def ago_of(text: str | None, now: Millis) -> str:
+    """An instant on the wire as `ago` shows it; nothing where there is none."""
+    try:
+        instant = times.from_text(text) if text else None
+    except ValueError:
+        return text or ""
+    if instant is None:
+        return ""
+    # What the server's clock says is known to the second: by that much, now is not before what was just written.
+    return ago(instant, now if instant - now > _SECOND else max(now, instant))
+
+
+def command_line(*words: str) -> str:
+    """A `mneme` command for a person to copy."""
+    return f"`{shlex.join(['mneme', *words])}`"
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # Nobody wants the tables in a file or a pipe cut to 80 columns.
+    return console if console.is_terminal else Console(highlight=False, width=_UNBOUNDED)
+
+
+def _plain(character: str) -> str:
+    if character in _JOINERS or unicodedata.category(character) not in _UNPRINTABLE:
+        return character
+    return character.encode("unicode_escape").decode()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 import click
@@ -12,16 +13,17 @@ from mneme.cli.options import as_json, client_of, server_options, settings_of
 from mneme.cli.run import Surroundings, run
 from mneme.client.folder import Folder
 from mneme.client.place import place_of
-from mneme.client.sync import Report, Sync
+from mneme.client.sync import Did, Report, Sync
 from mneme.client.watch import Event, Happened, Watch
 from mneme.errors import MnemeError
+from mneme.model import FileName
 
 strict = click.option(
     "--strict", is_flag=True, help="End with status 1 if something kept the memory from its way."
 )
 
 
-@click.command()
+@click.command(short_help="Start a session: fetch what others have learned.")
 @server_options
 @strict
 @as_json
@@ -36,7 +38,7 @@ def pull(server: str | None, key: str | None, strict: bool, as_json: bool) -> No
     )
 
 
-@click.command()
+@click.command(short_help="End a session: send what is new here.")
 @server_options
 @strict
 @as_json
@@ -47,7 +49,7 @@ def push(server: str | None, key: str | None, strict: bool, as_json: bool) -> No
     )
 
 
-@click.command()
+@click.command(short_help="Keep in step while it runs.")
 @server_options
 @strict
 @as_json
@@ -97,7 +99,10 @@ def _one_end(
         place = place_of(here.directory, here.home, settings.project)
         async with client_of(here, settings) as client:
             folder = Folder(place.folder, client.url, place.project)
-            return await act(Sync(client, here.worker, here.wall, folder, place.project))
+            with output.progress() as show:
+                show(f"Asking {client.url}")
+                progress = partial(_show, show)
+                return await act(Sync(client, here.worker, here.wall, folder, place.project, progress))
 
     _tell_end(lambda: run(command), warnings_of, failed, strict, as_json)
 
@@ -125,6 +130,11 @@ def _tell_end(
     if as_json:
         output.print_json(_document(report, warnings))
     sys.exit(1 if strict and warnings else 0)
+
+
+def _show(show: Callable[[str], None], did: Did, file: FileName, size: int) -> None:
+    verb = "Fetching" if did is Did.FETCHED else "Sending"
+    show(f"{verb} {file.value}, {output.size(size)}")
 
 
 def _event(event: Event) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mneme.cli.output import moment
+from mneme import times
 from mneme.client.sync import Did, FileReport, Report
 from mneme.client.watch import Event, Happened
 from mneme.model import FileName, Lock
@@ -73,7 +73,7 @@ def happened(event: Event) -> str:
 
 def holder(lock: Lock) -> str:
     """Who holds a lock, and until when at most."""
-    return f"{lock.client} until {moment(lock.expires_at)} at the latest"
+    return f"{lock.client} until {times.to_local_text(lock.expires_at)} at the latest"
 
 
 def _file_warnings(report: Report) -> Iterator[str]:

@@ -32,7 +32,7 @@ V = TypeVar("V")
 SLOWEST = 32 * 1024
 """Bytes a second on the slowest line that is worth waiting for: so much longer may a larger body take."""
 
-WORTH_COMPRESSING = 1024_000_000
+WORTH_COMPRESSING = 1024
 """Bytes of a body from which on it is compressed: a smaller one fits into one packet as it is."""
 
 _FIRST_DELAY = 0.5

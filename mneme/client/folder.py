@@ -23,6 +23,7 @@ import msgspec
 from attrs import evolve, field, frozen
 
 from mneme import files
+from mneme.errors import DiskFull
 from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
 
@@ -108,6 +109,12 @@ class Folder:
         """A file as it is now. What is no text in it is replaced, as the plugin does when it reads it."""
         with self._step():
             return self._snapshot(file)
+
+    def look(self, file: FileName) -> Snapshot:
+        """As `snapshot`, and leaves no trace where no step was ever taken: nothing is a base there."""
+        if not self._beside.exists():
+            return Snapshot(self._local(file), None, None)
+        return self.snapshot(file)
 
     def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> bool:
         """Take a version in: from now on it is the base, and the file holds `content`, which was made from both.
@@ -231,15 +238,24 @@ class Folder:
     @contextmanager
     def _step(self) -> Iterator[None]:
         """Be the only process that takes a step in this folder."""
-        with files.naming_disk_full():
-            files.make_directory(self._beside)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._beside / "lock", flags, files.FILE_MODE)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            with files.naming_disk_full(), self._locked():
                 yield
-            finally:
-                os.close(descriptor)
+        except DiskFull:
+            raise DiskFull(
+                f"Nothing can be written to {self.path}: the disk of this machine is full, over a quota, or read-only"
+            ) from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        files.make_directory(self._beside)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._beside / "lock", flags, files.FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def _state(path: Path) -> os.stat_result | None:

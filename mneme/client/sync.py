@@ -6,8 +6,9 @@ backup, gets what it lacks.
 """
 
 import enum
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
@@ -23,6 +24,7 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Kind,
     Lock,
     Millis,
     Precondition,
@@ -61,6 +63,10 @@ class Did(enum.Enum):
     """It was another each time it was looked at, and is tried again at the next push."""
 
 
+Progress: TypeAlias = Callable[[Did, FileName, int], None]
+"""Hears that a file is about to be fetched or sent, and how many bytes of it, before compression."""
+
+
 @frozen
 class FileReport:
     """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
@@ -90,14 +96,21 @@ class Sync:
     """Keeps one folder in step with one project on the server."""
 
     def __init__(
-        self, client: Client, worker: Worker, wall: WallClock, folder: Folder, project: ProjectId
+        self,
+        client: Client,
+        worker: Worker,
+        wall: WallClock,
+        folder: Folder,
+        project: ProjectId,
+        progress: Progress = lambda _did, _file, _size: None,
     ) -> None:
-        """The folder is read and written on `worker`."""
+        """The folder is read and written on `worker`; `progress` hears of each transfer before it begins."""
         self.client = client
         self.project = project
         self._worker = worker
         self._wall = wall
         self._folder = folder
+        self._progress = progress
 
     async def pull(self) -> Report:
         """Take the lock, and fetch what has changed on the server; what has changed here is merged with it.
@@ -193,6 +206,7 @@ class Sync:
         if seen.local and seen.refused and not (merged or holds):
             # Taken in now, what was refused would be merged twice: here, and there.
             return Did.NOTHING
+        self._progress(Did.FETCHED, head.file, head.size)
         there = await self._there(head, seen.base)
         if there is None:
             return Did.NOTHING
@@ -243,12 +257,19 @@ class Sync:
         )
 
     async def _is_merged(self, file: FileName, refused: Kept) -> bool:
-        """Whether what was refused is part of what the server has."""
+        """Whether what was refused is part of what the server has, or else what has taken its place."""
         history = await self._history_since(file, refused.version)
+        number = refused.version
         # A server that was put back to a backup gives its number to something else.
-        is_there = any((one.version, one.sha256) == (refused.version, refused.sha256) for one in history)
-        # What was merged in is the last of the parents.
-        return is_there and any(one.parents[-1:] == (refused.version,) for one in history)
+        if not any((one.version, one.sha256) == (number, refused.sha256) for one in history):
+            return False
+        for version in reversed(history):
+            # What was merged in is the last of the parents.
+            if version.parents[-1:] == (number,) and version.kind == Kind.MERGED.value:
+                return True
+            if number in version.parents and version.kind == Kind.RESCUED.value:
+                number = version.version
+        return False
 
     async def _history_since(self, file: FileName, version: int) -> Sequence[WireVersion]:
         limit = _HISTORY
@@ -275,6 +296,7 @@ class Sync:
     async def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
         added = _lines_added(file, local.content, base)
+        self._progress(Did.SENT, file, len(added or local.content))
         if base and added:
             did, outcome = Did.APPENDED, await self.client.append(self.project, added, base.sha256)
         else:

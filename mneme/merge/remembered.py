@@ -17,10 +17,10 @@ FORM = list[_Item]
 
 def merge_remembered(sides: Sides) -> Value:
     """The items that either side added, without those that either side removed."""
-    return by_item(sides, _identity, general)
+    return by_item(sides, identity, general)
 
 
-def _identity(item: JSON) -> bytes:
+def identity(item: JSON) -> bytes:
     """What was remembered, and when; an item that does not say so is what it is."""
     if isinstance(item, dict) and {"ts", "type", "content"} <= item.keys():
         return canonical([item["ts"], item["type"], item["content"]])

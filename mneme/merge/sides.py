@@ -5,7 +5,7 @@ kept.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -17,8 +17,8 @@ from mneme.merge.multisets import counted, interleaved
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Value: TypeAlias = "JSON | UnsetType"
 
-_DEEPEST = 16
-"""What is within more than this is merged whole: each level costs a look at all that is in it."""
+DEEPEST = 16
+"""What is within more than this counts as a whole: each level costs a look at all that is in it."""
 
 _sorted = msgspec.json.Encoder(order="sorted")
 
@@ -95,16 +95,16 @@ def by_item(sides: Sides, identity: Callable[[JSON], bytes] = canonical, rule: R
     A side that has all the items of the merge, and no others, gives them its order.
     """
     base, head, upload = (one if isinstance(one, list) else [] for one in sides.three)
-    three = [_Items(one, identity) for one in (base, head, upload)]
+    three = [Items(one, identity) for one in (base, head, upload)]
     names = three[1].names + three[2].names
     staying = counted(*(items.names for items in three))
     order = [names[place] for place in interleaved(three[1].names, three[2].names, staying)]
-    merged = [_item(sides.of(*values), rule) for values in _together(order, three)]
+    merged = [_item(sides.of(*values), rule) for values in together(order, three)]
     return _as_ordered_by_either(merged, head, upload)
 
 
-class _Items:
-    """Items by their identities."""
+class Items:
+    """Items by their identities: `names`, in the order of the items."""
 
     def __init__(self, items: Sequence[JSON], identity: Callable[[JSON], bytes]) -> None:
         self.names = [identity(item) for item in items]
@@ -118,11 +118,11 @@ class _Items:
         return copies[copy] if copy < len(copies) else UNSET
 
 
-def _together(names: Sequence[bytes], three: Sequence[_Items]) -> Iterator[list[Value]]:
-    """For each copy of an item, what it is in each of the three."""
+def together(names: Iterable[bytes], those: Sequence[Items]) -> Iterator[list[Value]]:
+    """For each copy of an item, what it is in each of those."""
     copies: Counter[bytes] = Counter()
     for name in names:
-        yield [items.get(name, copies[name]) for items in three]
+        yield [items.get(name, copies[name]) for items in those]
         copies[name] += 1
 
 
@@ -135,7 +135,7 @@ def _item(sides: Sides, rule: Rule) -> JSON:
 
 def _both_changed(sides: Sides) -> Value:
     match sides.head, sides.upload:
-        case _ if sides.depth >= _DEEPEST:
+        case _ if sides.depth >= DEEPEST:
             return sides.winner
         case dict(), dict():
             return by_key(sides, lambda _: general)

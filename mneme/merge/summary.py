@@ -27,18 +27,19 @@ def merge_summaries(sides: Sides) -> Value:
 
 def _states(sides: Sides) -> Value:
     """By topic, where each state has one of its own."""
-    if all(_has_topics(value) for value in sides.three if value is not UNSET):
-        return by_item(sides, _topic, winner)
+    if all(has_topics(value) for value in sides.three if value is not UNSET):
+        return by_item(sides, topic_of, winner)
     return by_item(sides)
 
 
-def _has_topics(value: JSON) -> bool:
+def has_topics(value: JSON) -> bool:
     """Whether each item has a topic of its own."""
-    topics = [_topic(item) for item in value] if isinstance(value, list) else [b""]
+    topics = [topic_of(item) for item in value] if isinstance(value, list) else [b""]
     return all(topics) and len(topics) == len(set(topics))
 
 
-def _topic(item: JSON) -> bytes:
+def topic_of(item: JSON) -> bytes:
+    """What a state is about; nothing if it does not say so."""
     topic = item.get("topic") if isinstance(item, dict) else None
     return canonical(topic) if isinstance(topic, str) else b""
 

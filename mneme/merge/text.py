@@ -11,7 +11,7 @@ def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_lat
     later = upload if upload_is_later else head
     if base is None or not all(map(has_few_lines, (base, head, upload))):
         return later
-    before, ours, theirs = _lines(base), _lines(head), _lines(upload)
+    before, ours, theirs = whole_lines(base), whole_lines(head), whole_lines(upload)
     merged = _joined(before, ours, theirs)
     # Where lines that repeat were matched by chance, merging again would give something else each time.
     if merged is None or merged != _joined(before, merged, theirs) or merged != _joined(before, ours, merged):
@@ -29,7 +29,7 @@ def _joined(base: list[bytes], head: list[bytes], upload: list[bytes]) -> list[b
     return merged
 
 
-def _lines(content: bytes) -> list[bytes]:
+def whole_lines(content: bytes) -> list[bytes]:
     """The lines, each with its newline, which the last one may lack."""
     *lines, last = content.split(b"\n")
     return [*(line + b"\n" for line in lines), *([last] if last else [])]

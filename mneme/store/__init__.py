@@ -34,6 +34,7 @@ from mneme.model import (
     StaleToken,
     Unmodified,
     Upload,
+    Usage,
     Version,
     VersionContent,
 )
@@ -102,8 +103,8 @@ class Store(Protocol):
     ) -> Served | Unmodified | None:
         """What `read` says, for `client`, or for somebody who does not say who it is (None).
 
-        Where the head is such that `unless` holds, the reader has it already, and is told so; it is its base if it says
-        who it is.
+        Where the head is such that `unless` holds, the reader has it already, and is told so. If it says who it is, and
+        names that content, it is its base; named with others, it is a candidate.
 
         From now on the version is a candidate for the base of the reader: that client, or the one that holds the lock.
         It is one that was received if it is `believed` to be sent to the reader itself: the client is named, or asks as
@@ -146,8 +147,12 @@ class Store(Protocol):
         """Make the head with these lines at its end the head, as `upload` does; a file that is not there is made.
 
         Under a precondition that names an older version it is that version with these lines, which is news only if the
-        append is refused for its lock, and then kept. A repetition by the key of an append changes nothing and comes to
-        the same; `KeyReused` if it has other lines. `FileTooLarge` if no stock client could download the outcome.
+        append is refused for its lock, and then kept; so are the lines alone where what it names is not known. If an
+        upload of its client waits already, the lines are added to that. What comes of it is the base of its client only
+        if that is known to have all of it: it had the head, or names it.
+
+        A repetition by the key of an append changes nothing and comes to the same; `KeyReused` if it has other lines.
+        `FileTooLarge` if no stock client could download the outcome.
         """
         ...
 
@@ -189,6 +194,10 @@ class Store(Protocol):
 
     def projects(self) -> Iterator[ProjectId]:
         """Every project that has been written, in no order."""
+        ...
+
+    def usage(self) -> Usage:
+        """The space that all there is takes now, history and bookkeeping included; costs by the number of files."""
         ...
 
     def recover(self, project: ProjectId, /) -> None:

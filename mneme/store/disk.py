@@ -39,6 +39,7 @@ from mneme.model import (
     StaleToken,
     Unmodified,
     Upload,
+    Usage,
     Version,
     VersionContent,
 )
@@ -65,6 +66,7 @@ class DiskStore:
     def __init__(self, data_directory: Path, merging: Merging | None = None) -> None:
         """Use, or make, the store in `data_directory`."""
         self.merging = merging or Merging()
+        self._directory = data_directory
         self._root = data_directory / layout.PROJECTS
         files.make_directory(self._root)
         check_directory(self._root)
@@ -192,6 +194,9 @@ class DiskStore:
             project = layout.recorded_id(directory, recorded[0] if recorded else None)
             if project and layout.directory_name(project) == directory.name:
                 yield project
+
+    def usage(self) -> Usage:
+        return files.usage(self._directory)
 
     def _reading(
         self, project: ProjectId, now: Millis, job: Callable[[DiskProject, bool], T], missing: M

@@ -15,7 +15,7 @@ import msgspec
 from twisted.logger import Logger
 
 from mneme import files, times
-from mneme.model import ClientId, FileName, Kind, Place, Version
+from mneme.model import Appended, ClientId, FileName, Kind, Place, Version
 from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled, compacted
 
 COMPACT_AFTER = 1000
@@ -36,7 +36,7 @@ class _VersionLine(
     base: int | None
     parents: tuple[int, ...] = ()
     place: Place = Place.HEAD
-    key: str | None = None
+    appended: Appended | None = None
 
 
 class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rename="camel"):
@@ -208,7 +208,7 @@ def _version(line: _VersionLine) -> Version:
         base=line.base,
         parents=line.parents,
         place=line.place,
-        key=line.key,
+        appended=line.appended,
     )
 
 
@@ -250,5 +250,5 @@ def _version_line(version: Version) -> _VersionLine:
         base=version.base,
         parents=version.parents,
         place=version.place,
-        key=version.key,
+        appended=version.appended,
     )

@@ -198,7 +198,7 @@ class Ledger:
             self._bound_waiting()
         if version.place is Place.WAITING or version.kind is Kind.RESCUED:
             self.unmerged.add(version.number)
-        else:
+        elif not version.is_blind:
             self._bases[client, version.file] = Base(version)
 
     def _settle(self, version: Version, merged: bool) -> None:
@@ -207,6 +207,7 @@ class Ledger:
         self.waiting.pop(version.number, None)
         if merged:
             self.unmerged.discard(version.number)
+        if merged and not version.is_blind:
             key = version.client, version.file
             overtaken = version.number in self.overtaken
             self._bases[key] = self.base(*key).with_candidate(version) if overtaken else Base(version)
@@ -219,9 +220,10 @@ class Ledger:
             del self.waiting[min(rescued)]
 
     def _note_key(self, version: Version, client: ClientId) -> None:
-        if version.key is None:
+        if version.appended is None or version.appended.key is None:
             return
-        self.keyed[client, version.file, version.key] = version.number
+        key = client, version.file, version.appended.key
+        self.keyed[key] = max(version.number, self.keyed.get(key, 0))
         if len(self.keyed) > MAX_KEYS:
             del self.keyed[min(self.keyed, key=self.keyed.__getitem__)]
 

@@ -30,6 +30,7 @@ from mneme.model import (
     StaleToken,
     Unmodified,
     Upload,
+    Usage,
     Version,
     VersionContent,
 )
@@ -38,6 +39,9 @@ from mneme.store.ledger import Entry, Ledger, compacted
 from mneme.store.project import Project
 
 T = TypeVar("T")
+
+_ROOM = 1 << 40
+"""Bytes that a store is said to have room for: as many as a large disk, since what tests keep is never that much."""
 
 
 class _MemoryProject(Project):
@@ -196,6 +200,10 @@ class MemoryStore:
 
     def projects(self) -> Iterator[ProjectId]:
         yield from tuple(self._projects)
+
+    def usage(self) -> Usage:
+        taken = sum(version.size for kept in self._projects.values() for version in kept.versions())
+        return Usage(taken, _ROOM - taken)
 
     def recover(self, project: ProjectId, /) -> None:
         pass

@@ -6,6 +6,7 @@ nobody holds the lock.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from attrs import evolve
@@ -19,6 +20,7 @@ from mneme.model import (
     NOT_THERE,
     Accepted,
     Append,
+    Appended,
     Changed,
     ClientId,
     Document,
@@ -222,7 +224,7 @@ class Project(ABC):
         if head and unless and unless.holds(head):
             newest = self.ledger.newest.get(file)
             if client and newest and newest.number == head.version and taking_in:
-                self._note_base(client, file, Base(newest), now)
+                self._note_shown(client, newest, unless, now)
             return Unmodified(head)
         document = self.read(file, now, taking_in)
         if document is None:
@@ -241,6 +243,14 @@ class Project(ABC):
         return Served(
             document, Receipt(reader, file, version.number, named) if believed and is_news else None
         )
+
+    def _note_shown(self, client: ClientId, newest: Version, unless: Precondition, now: Millis) -> None:
+        """Take note of what a client says that it has; of several contents, any may be the one it works on."""
+        before = self.ledger.base(client, newest.file)
+        if unless.names_only(newest.sha256):
+            self._note_base(client, newest.file, Base(newest), now)
+        elif unless.names(newest.sha256):
+            self._note_base(client, newest.file, before.with_candidate(newest), now)
 
     def confirm(self, receipt: Receipt, now: Millis) -> None:
         """See `Store`."""
@@ -262,55 +272,98 @@ class Project(ABC):
 
     def append(self, append: Append, now: Millis) -> Accepted | Rescued | StaleToken | Changed:
         """See `Store`."""
+        permit = self.permit(append.client, append.token, now)
+        granted = isinstance(permit, Granted)
+        if granted:
+            self._merge_own(append, now)
         head = self._see(append.file, now)
-        done = self._done_before(append, head, now)
+        done = self._done_before(append, head, permit)
         if done:
             return done
-        before = self._extended(append, head)
+        before, blind = self._extended(append, head, granted)
         if before is None:
             return Changed(head)
-        only_if = Precondition(frozenset({digest(before)})) if head else NOT_THERE
         content = _with_lines(before, append.lines)
         if not fits(content, self.merging.max_bytes):
             raise FileTooLarge(
                 f"With these lines {append.file.value} would be larger than {self.merging.max_bytes} bytes, which no "
                 "stock client can download: upload it without its oldest lines"
             )
-        upload = Upload(append.file, content, append.client, append.token, only_if, append.key)
-        return self.upload(upload, now)
+        only_if = NOT_THERE if granted and head is None else Precondition(frozenset({digest(before)}))
+        appended = Appended(append.key, _lines_digest(append), blind)
+        return self.upload(Upload(append.file, content, append.client, append.token, only_if, appended), now)
 
-    def _done_before(self, append: Append, head: Head | None, now: Millis) -> Accepted | Rescued | None:
+    def _merge_own(self, append: Append, now: Millis) -> None:
+        """Merge what waits of the holder of the lock, as after a crash: what it adds must not take its place."""
+        for waiting in self.ledger.queue():
+            if self.merging.enabled and (waiting.client, waiting.file) == (append.client, append.file):
+                # Where a bad disk keeps it back, this raises: going on would leave it out of the head for good.
+                self._settle_waiting(waiting, self._unspoiled(waiting), {}, now)
+
+    def _done_before(
+        self, append: Append, head: Head | None, permit: Granted | Refusal
+    ) -> Accepted | Rescued | None:
         """What came of an append that has come with the same key before, if it need not be done again."""
-        if append.key is None or head is None:
+        number = self.ledger.keyed.get((append.client, append.file, append.key or ""), 0)
+        version = self._find(number) if number else None
+        if version is None or version.appended is None:
             return None
-        version = self._find(self.ledger.keyed.get((append.client, append.file, append.key), 0))
-        content = self._content_or_none(version) if version else None
-        if version is None or content is None:
-            return None
-        if not content.endswith(_with_lines(b"", append.lines)):
+        if version.appended.lines != _lines_digest(append):
             raise KeyReused
+        version = self._in_its_place(version)
         if version.number not in self.ledger.unmerged:
-            return Accepted(head, merged=version.number != head.version)
-        if version.kind is Kind.UPLOAD:
-            # The server died before it could merge it. What comes now takes its place.
-            return None
-        refusal = self.permit(append.client, append.token, now)
-        return Rescued(refusal if isinstance(refusal, HeldBy) else NotLocked(), version.number)
+            return Accepted(head, merged=version.number != head.version) if head else None
+        if isinstance(permit, HeldBy | NotLocked) and self._unspoiled(version) is not None:
+            return Rescued(permit, version.number)
+        return None
 
-    def _extended(self, append: Append, head: Head | None) -> bytes | None:
-        """What an append adds to: the content of the head, or of an older version that it names."""
+    def _in_its_place(self, version: Version) -> Version:
+        """The version that has taken the place of one that was waiting, if any has."""
+        unmerged = self.ledger.unmerged
+        if version.number in unmerged and version.number not in self.ledger.waiting:
+            for later in self.versions():
+                if version.number in unmerged and version.number in later.parents:
+                    version = later
+        return version
+
+    def _extended(self, append: Append, head: Head | None, granted: bool) -> tuple[bytes | None, bool]:
+        """What an append adds to, None if that would not be the head, and whether its client has perhaps not all of it.
+
+        It is the head, or an older version that it names; where it is refused for the lock, rather what its client has
+        waiting already, so that both are merged, and nothing if what it names is not known.
+        """
+        content, blind = self._named_content(append, head, granted)
+        waiting = None if granted else self.ledger.waiting_of(append.client, append.file)
+        kept = self._unspoiled(waiting) if waiting else None
+        if waiting is None or kept is None or _holds_already(append, content, kept):
+            return content, blind
+        return kept, waiting.is_blind
+
+    def _named_content(self, append: Append, head: Head | None, granted: bool) -> tuple[bytes | None, bool]:
+        """The same, whatever waits."""
         if append.only_if is None or append.only_if.holds(head):
-            return self._head_content(append.file) if head else b""
-        version = self._named_version(append.file, append.only_if)
-        return self._content_or_none(version) if version else None
+            content = self._head_content(append.file) if head else b""
+        else:
+            named = map(self._unspoiled, self._named(append.file, append.only_if))
+            content = next((one for one in named if one is not None), None if granted else b"")
+        blind = bool(content) and not self._has(append, head, digest(content or b""))
+        return content, blind
 
-    def _named_version(self, file: FileName, only_if: Precondition) -> Version | None:
-        """The newest version of a file with a content that a precondition names."""
+    def _has(self, append: Append, head: Head | None, sha256: str) -> bool:
+        """Whether the client of an append has shown that it has this content: it names it, or had the head last."""
+        if append.only_if and append.only_if.names_only(sha256):
+            return True
+        base = self.ledger.base(append.client, append.file)
+        return head is not None and head.sha256 == sha256 and base.is_surely(head.version)
+
+    def _named(self, file: FileName, only_if: Precondition) -> Iterator[Version]:
+        """The versions of a file with a content that a precondition names, the newest first."""
         newest = self.ledger.newest.get(file)
         if newest and only_if.names(newest.sha256):
-            return newest
-        named = (one for one in self.versions() if one.file is file and only_if.names(one.sha256))
-        return max(named, key=lambda one: one.number, default=None)
+            yield newest
+        yield from (
+            one for one in reversed(self.versions()) if one.file is file and only_if.names(one.sha256)
+        )
 
     def upload(self, upload: Upload, now: Millis) -> Accepted | Rescued | StaleToken | Changed:
         """See `Store`."""
@@ -426,10 +479,12 @@ class Project(ABC):
         An upload that takes the place of a waiting one has the base of that one: what has never been merged is no base.
         """
         waiting = self.ledger.waiting_of(upload.client, upload.file)
-        if waiting:
+        # A blind append was made from what its client may not have, which says nothing of another upload.
+        if waiting and (upload.appended or not waiting.is_blind):
             return self._find(waiting.base) if waiting.base is not None else None
-        if upload.only_if and upload.only_if.digests:
-            return self._named_version(upload.file, upload.only_if)
+        if upload.only_if and upload.only_if.digests and len(upload.only_if.digests) == 1:
+            named = self._named(upload.file, upload.only_if)
+            return next((one for one in named if one.number not in self.ledger.unmerged), None)
         base = self.ledger.base(upload.client, upload.file)
         candidates: list[Candidate] = []
         for version in base.known:
@@ -457,8 +512,15 @@ class Project(ABC):
         self, upload: Upload, kind: Kind, place: Place, base: Version | None, now: Millis
     ) -> Version:
         version = self._new(upload.file, upload.sha256, len(upload.content), kind, now)
-        number = base.number if base else None
-        return evolve(version, client=upload.client, base=number, place=place, key=upload.key)
+        waiting = self.ledger.waiting_of(upload.client, upload.file) if self.merging.enabled else None
+        return evolve(
+            version,
+            client=upload.client,
+            base=base.number if base else None,
+            parents=(waiting.number,) if waiting else (),
+            place=place,
+            appended=upload.appended,
+        )
 
     # Merging
 
@@ -475,11 +537,9 @@ class Project(ABC):
             self._merge_waiting_one(waiting, times, now)
 
     def _merge_waiting_one(self, waiting: Version, times: dict[int, Millis], now: Millis) -> None:
-        """Merge one upload; `times` has when the newest upload in each head came that was just merged."""
+        """Merge one upload; see `_settle_waiting` for `times`."""
         try:
-            content = self._content(waiting)
-        except DamagedVersion:
-            content = None
+            content = self._unspoiled(waiting)
         except OSError as problem:
             self._log.warn(
                 "Version {n} of {file} of {project} cannot be read now, and goes on waiting to be merged: {problem}",
@@ -489,6 +549,15 @@ class Project(ABC):
                 problem=problem,
             )
             return
+        self._settle_waiting(waiting, content, times, now)
+
+    def _settle_waiting(
+        self, waiting: Version, content: bytes | None, times: dict[int, Millis], now: Millis
+    ) -> None:
+        """Merge one upload, or leave it in history if that cannot be done.
+
+        `times` has when the newest upload in each head came that was just merged.
+        """
         seen = self._see(waiting.file, now)
         head = self._head_content(waiting.file) if seen else None
         newest = self.ledger.newest.get(waiting.file) if seen else None
@@ -644,12 +713,30 @@ class Project(ABC):
         known = next((version for version in newest if version.number == number), None)
         return known or next((version for version in self.versions() if version.number == number), None)
 
+    def _unspoiled(self, version: Version) -> bytes | None:
+        """The content of a version; None if it is as lost, and not if a bad disk only keeps it back."""
+        try:
+            return self._content(version)
+        except DamagedVersion:
+            return None
+
     def _content_or_none(self, version: Version) -> bytes | None:
         """The content of a version; None if it is not to be had, be it a bad disk that keeps it back."""
         try:
             return self._content(version)
         except (DamagedVersion, OSError):
             return None
+
+
+def _lines_digest(append: Append) -> str:
+    return digest(_with_lines(b"", append.lines))
+
+
+def _holds_already(append: Append, content: bytes | None, waiting: bytes) -> bool:
+    """Whether an append to a content that it names has all lines again that wait: it was never told of them."""
+    if content is None or append.only_if is None or not append.only_if.names(digest(content)):
+        return False
+    return _with_lines(content, append.lines).startswith(waiting)
 
 
 def _with_lines(content: bytes, added: bytes) -> bytes:

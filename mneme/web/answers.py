@@ -9,6 +9,8 @@ from attrs import field, frozen
 from twisted.web.server import Request
 
 _WITHOUT_BODY = (204, 304)
+_ABOUT_BODY = (b"Content-Encoding", b"ETag")
+"""Headers of an answer that say something of its body, and nothing of another's."""
 
 
 @runtime_checkable
@@ -33,9 +35,14 @@ class Answer:
 
 
 def prepare(request: Request, answer: Answer) -> bytes:
-    """Set the status and the headers of `answer`, and return its body for Klein to send."""
+    """Set the status and the headers of `answer`, and return its body for Klein to send.
+
+    It may take the place of an answer that was prepared before.
+    """
+    for name in _ABOUT_BODY:
+        request.responseHeaders.removeHeader(name)
     for name, value in _headers(answer):
-        request.setHeader(name, value)
+        request.setHeader(name, _with_others(request, value) if name == b"Vary" else value)
     request.setResponseCode(answer.status, _phrase(answer.status))
     return answer.body
 
@@ -61,6 +68,12 @@ def as_bytes(answer: Answer) -> bytes:
     head = [b"HTTP/1.1 %d %s" % (answer.status, _phrase(answer.status))]
     head += [b"%s: %s" % header for header in (*_headers(answer), (b"Connection", b"close"))]
     return b"\r\n".join([*head, b"", answer.body])
+
+
+def _with_others(request: Request, vary: bytes) -> bytes:
+    """What an answer varies by, with what all answers vary by."""
+    others = request.responseHeaders.getRawHeaders(b"Vary", [])
+    return b", ".join(dict.fromkeys([*others, vary]))
 
 
 def _phrase(status: int) -> bytes:

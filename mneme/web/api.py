@@ -1,10 +1,11 @@
 """The routes. Each handler reads its request, asks the service, and says the outcome in words of the wire."""
 
+from collections.abc import Mapping
 from functools import partial
-from io import BytesIO
 
 import msgspec
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
@@ -12,7 +13,6 @@ from mneme import __version__, times, wire
 from mneme.errors import (
     FileNotAllowed,
     FileUnknown,
-    InvalidBody,
     InvalidKey,
     InvalidLimit,
     InvalidToken,
@@ -38,11 +38,13 @@ from mneme.model import (
     StaleToken,
     Unmodified,
     Upload,
+    Version,
 )
 from mneme.service import SyncService
 from mneme.web.answers import Answer, Receipted, answer, prepare, reply
 from mneme.web.auth import Keys
-from mneme.web.bodies import content_of, version_in
+from mneme.web.bodies import content_of, lines_of, version_in
+from mneme.web.coding import Coding
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
 from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import ProjectConverter, SegmentConverter, header_text, is_stock
@@ -71,17 +73,29 @@ class Api:
     # `//` is an empty segment, not a slip to redirect.
     app.url_map.merge_slashes = False
 
-    def __init__(self, sync: SyncService, keys: Keys, helps_stock_push: bool) -> None:
+    def __init__(
+        self, clock: IReactorTime, sync: SyncService, coding: Coding, keys: Keys, helps_stock_push: bool
+    ) -> None:
         """`keys` and `helps_stock_push` may be exchanged at any time."""
         self.keys = keys
         self.helps_stock_push = helps_stock_push
         self._sync = sync
+        self._coding = coding
+        self._clock = clock
+        self._started = clock.seconds()
 
     @app.route("/", methods=["GET"])
     @app.route("/health", methods=["GET"])
     def health(self, request: Request) -> bytes:
         """Say that the server is up; needs no key."""
         return reply(request, wire.Health(__version__, self.keys.required))
+
+    @app.route("/status", methods=["GET"])
+    async def status(self, request: Request) -> bytes:
+        """Say how the server does."""
+        condition = await self._sync.condition()
+        uptime = int(self._clock.seconds() - self._started)
+        return reply(request, wire.Status.of(__version__, condition, uptime))
 
     @app.route("/projects/<project:project>/lock", methods=["GET"])
     async def lock(self, request: Request, project: ProjectId) -> bytes:
@@ -125,7 +139,7 @@ class Api:
         """List the files."""
         helping = self.helps_stock_push and request.method == b"GET" and is_stock(request)
         heads = await (self._sync.stock_heads if helping else self._sync.heads)(project)
-        return reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
+        return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["GET"])
     async def download(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -134,12 +148,12 @@ class Api:
             case None:
                 raise FileUnknown
             case Unmodified(head):
-                return prepare(request, Answer(304, b"", etag(head)))
+                return prepare(request, _unmodified(head))
             case Served(document, receipt):
                 self._expect_receipt(request, project, receipt)
                 head = document.head
                 body = wire.Download.of(document.content, head.mtime, head.version)
-                return reply(request, body, etag(head))
+                return await self._reply(request, body, etag(head))
 
     async def _served(
         self, request: Request, project: ProjectId, file: FileName
@@ -167,16 +181,16 @@ class Api:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        upload = Upload(file, _take_content(request), client, _token(request), only_if(request))
+        body = await self._coding.take_body(request)
+        content = content_of(body, request.getHeader(b"content-type"))
+        upload = Upload(file, content, client, _token(request), only_if(request))
         return prepare(request, _outcome(await self._sync.upload(project, upload)))
 
     @app.route("/projects/<project:project>/files/log.jsonl/append", methods=["POST"])
     async def append(self, request: Request, project: ProjectId) -> bytes:
         """Add lines at the end of the log, durably before it is answered."""
         client = _client(request)
-        lines = _take_content(request)
-        if not lines:
-            raise InvalidBody("There are no lines in the body: send those that are to be added")
+        lines = lines_of(await self._coding.take_body(request), request.getHeader(b"content-type"))
         append = Append(
             FileName.LOG, lines, client, _token(request), only_if(request), _idempotency_key(request)
         )
@@ -186,12 +200,12 @@ class Api:
     async def projects(self, request: Request) -> bytes:
         """List every project, with its files, lock and waiting uploads."""
         overviews = await self._sync.overviews()
-        return reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
+        return await self._reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
 
     @app.route("/projects/<project:project>/prunable", methods=["GET"])
     async def prunable(self, request: Request, project: ProjectId) -> bytes:
         """Say what pruning would remove now."""
-        return reply(request, wire.Prunable.of(await self._sync.prunable(project)))
+        return await self._reply(request, wire.Prunable.of(await self._sync.prunable(project)))
 
     @app.route("/projects/<project:project>/files/<segment:name>/versions", methods=["GET"])
     async def versions(self, request: Request, project: ProjectId, name: str) -> bytes:
@@ -200,7 +214,9 @@ class Api:
         history = await self._sync.history(project, _file(name, FileNotAllowed))
         if not history:
             raise FileUnknown
-        return reply(request, wire.VersionList([wire.WireVersion.of(one) for one in history[:limit]]))
+        return await self._reply(
+            request, wire.VersionList([wire.WireVersion.of(one) for one in history[:limit]])
+        )
 
     @app.route("/projects/<project:project>/files/<segment:name>/versions/<segment:number>", methods=["GET"])
     async def version(self, request: Request, project: ProjectId, name: str, number: str) -> bytes:
@@ -210,18 +226,18 @@ class Api:
         if found is None or found.version.file is not file:
             raise VersionUnknown
         version = found.version
-        headers = etag(version)
         known = unless(request)
-        if known and known.names(version.sha256):
-            return prepare(request, Answer(304, b"", headers))
-        return reply(request, wire.Download.of(found.content, version.mtime, version.number), headers)
+        if known and known.admits(version.sha256):
+            return prepare(request, _unmodified(version))
+        body = wire.Download.of(found.content, version.mtime, version.number)
+        return await self._reply(request, body, etag(version))
 
     @app.route("/projects/<project:project>/files/<segment:name>/restore", methods=["POST"])
     async def restore(self, request: Request, project: ProjectId, name: str) -> bytes:
         """Make an older version the head again."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        restore = Restore(file, version_in(_take_body(request)), client, _token(request))
+        restore = Restore(file, version_in(await self._coding.take_body(request)), client, _token(request))
         match await self._sync.restore(project, restore):
             case None:
                 raise VersionUnknown
@@ -229,6 +245,12 @@ class Api:
                 return prepare(request, _uploaded(accepted))
             case refusal:
                 return prepare(request, _refused(refusal))
+
+    async def _reply(
+        self, request: Request, body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None
+    ) -> bytes:
+        """Prepare what is answered when all is well, where it may be long."""
+        return prepare(request, await self._coding.coded(request, answer(body, headers)))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein's type has the bare IRequest here, unlike for routes
     def failed(self, request: Request, failure: Failure) -> bytes:
@@ -252,6 +274,10 @@ def _uploaded(accepted: Accepted) -> Answer:
     head = accepted.head
     body = wire.Uploaded(times.to_text(head.mtime), head.version, merged=accepted.merged or msgspec.UNSET)
     return answer(body, etag(head))
+
+
+def _unmodified(content: Head | Version) -> Answer:
+    return Answer(304, b"", {**etag(content), b"Vary": b"Accept-Encoding"})
 
 
 def _changed(head: Head | None) -> Answer:
@@ -321,18 +347,3 @@ def _idempotency_key(request: Request) -> str | None:
 
 def _whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
-
-
-def _take_content(request: Request) -> bytes:
-    """The content of an upload."""
-    return content_of(_take_body(request), request.getHeader(b"content-type"))
-
-
-def _take_body(request: Request) -> bytes:
-    """The body, which is let go: it would double what a waiting upload holds in memory."""
-    body: bytes = request.content.read() if request.content else b""
-    request.content = BytesIO()
-    encoding = request.getHeader(b"content-encoding")
-    if encoding not in (None, b"identity"):
-        raise InvalidBody("The body must not be compressed: send it without Content-Encoding")
-    return body

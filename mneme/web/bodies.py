@@ -1,16 +1,29 @@
 """Finding the content in the body of an upload."""
 
+from typing import TypeAlias
+
 import msgspec
 
 from mneme.errors import InvalidBody
-from mneme.wire import Envelope, RestoreOrder
+from mneme.wire import Envelope, LinesEnvelope, RestoreOrder
+
+_Envelopes: TypeAlias = msgspec.json.Decoder[Envelope] | msgspec.json.Decoder[LinesEnvelope]
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
+_LINES_ENVELOPE = msgspec.json.Decoder(LinesEnvelope)
 _RESTORE_ORDER = msgspec.json.Decoder(RestoreOrder)
 _OBJECT = '{"content": "…"}'
 
 
-def content_of(body: bytes, content_type: bytes | None) -> bytes:
+def lines_of(body: bytes, content_type: bytes | None) -> bytes:
+    """The lines that `body` holds, like `content_of`; an entry of the log that is sent as it is, is no envelope."""
+    lines = content_of(body, content_type, _LINES_ENVELOPE)
+    if not lines:
+        raise InvalidBody("There are no lines in the body: send those that are to be added")
+    return lines
+
+
+def content_of(body: bytes, content_type: bytes | None, envelope: _Envelopes = _ENVELOPE) -> bytes:
     """The content that `body` holds, as UTF-8; raises `InvalidBody` if there is none.
 
     JSON must be an envelope, an object with a string `content`. Text and octet streams are the content themselves.
@@ -22,14 +35,14 @@ def content_of(body: bytes, content_type: bytes | None) -> bytes:
         )
     media_type = (content_type or b"").partition(b";")[0].strip().lower()
     if media_type == b"application/json":
-        return _opened(body)
+        return _opened(body, envelope)
     if media_type.startswith(b"text/") or media_type in (
         b"application/octet-stream",
         b"application/x-ndjson",
     ):
         return _checked(body)
     try:
-        return _opened(body)
+        return _opened(body, envelope)
     except InvalidBody:
         return _checked(body)
 
@@ -44,9 +57,9 @@ def version_in(body: bytes) -> int:
         ) from None
 
 
-def _opened(body: bytes) -> bytes:
+def _opened(body: bytes, envelope: _Envelopes) -> bytes:
     try:
-        return _ENVELOPE.decode(body).content.encode()
+        return envelope.decode(body).content.encode()
     except UnicodeDecodeError as error:
         raise InvalidBody(f"The body must be UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:

@@ -42,6 +42,12 @@ class BodyTooLarge(errors.MnemeError):
     """A body over the limit."""
 
 
+class UnknownCoding(errors.MnemeError):
+    """A body in a coding that the server does not know, or in several."""
+
+    sentence = "A body comes as it is, or with Content-Encoding: gzip, and in no other coding"
+
+
 class Busy(errors.MnemeError):
     """More is being sent at this moment than fits into memory."""
 
@@ -80,6 +86,7 @@ _STATUS: dict[type[object], int] = {
     BodyTooLarge: 413,
     errors.FileTooLarge: 413,
     errors.KeyReused: 422,
+    UnknownCoding: 415,
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
@@ -130,6 +137,8 @@ def _headers(error: BaseException | None) -> Mapping[bytes, bytes]:
             return {b"Allow": _allowed(error).encode()}
         case MissingKey():
             return {b"WWW-Authenticate": b"Bearer"}
+        case UnknownCoding():
+            return {b"Accept-Encoding": b"gzip"}
         case TooManyRequests():
             return {b"Retry-After": b"%d" % error.retry_after}
         case errors.ShuttingDown() | Busy():

@@ -14,13 +14,21 @@ from mneme.web import reading
 from mneme.web.answers import Answer, send
 from mneme.web.api import Api
 from mneme.web.auth import Keys
+from mneme.web.coding import Coding
 from mneme.web.errors import MissingKey, StrangeName, WrongKey, answer_to
 from mneme.web.limits import RateLimit
 from mneme.web.requestlog import RequestLog, address_of
+from mneme.work import Worker
 
 _PUBLIC = (b"/", b"/health")
 _METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
-_HEADERS = b"Authorization, Content-Type, X-Client-Id, X-Lock-Token"
+_HEADERS = (
+    b"Authorization, Content-Encoding, Content-Type, Idempotency-Key, If-Match, If-None-Match, "
+    b"X-Client-Id, X-Lock-Token"
+)
+_READABLE = b"ETag"
+"""The headers of answers that a web page may read, beyond the few that it always may."""
+
 _PREFLIGHT_SECONDS = b"600"
 
 
@@ -46,10 +54,11 @@ class Front(Resource):
 
     isLeaf = True
 
-    def __init__(self, clock: IReactorTime, sync: SyncService, policy: Policy) -> None:
+    def __init__(self, clock: IReactorTime, worker: Worker, sync: SyncService, policy: Policy) -> None:
         super().__init__()
         self._sync = sync
-        self._api = Api(sync, policy.keys, policy.helps_stock_push)
+        self._coding = Coding(worker)
+        self._api = Api(clock, sync, self._coding, policy.keys, policy.helps_stock_push)
         self._routes: KleinResource = self._api.app.resource()
         self.log = RequestLog(clock)
         self._policy = policy
@@ -82,8 +91,8 @@ class Front(Resource):
 
     @property
     def abandoned_bytes(self) -> int:
-        """See `SyncService`."""
-        return self._sync.abandoned_bytes
+        """The bytes that are held for nobody: see `SyncService` and `Coding`."""
+        return self._sync.abandoned_bytes + self._coding.abandoned_bytes
 
     def shows_key(self, request: Request) -> bool:
         """Whether the request shows a key where one is needed: what does not is not worth keeping a body for."""
@@ -123,4 +132,5 @@ class Front(Resource):
         request.setHeader(b"access-control-allow-origin", origin)
         request.setHeader(b"access-control-allow-methods", _METHODS)
         request.setHeader(b"access-control-allow-headers", _HEADERS)
+        request.setHeader(b"access-control-expose-headers", _READABLE)
         request.setHeader(b"access-control-max-age", _PREFLIGHT_SECONDS)

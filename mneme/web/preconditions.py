@@ -12,9 +12,7 @@ from werkzeug.http import parse_etags
 
 from mneme.errors import InvalidPrecondition
 from mneme.model import NOT_THERE, Head, Precondition, Version
-
-CODED = "-gzip"
-"""What stands at the end of the tag of an answer that is compressed."""
+from mneme.web.coding import CODED
 
 
 def etag(content: Head | Version) -> Mapping[bytes, bytes]:
@@ -24,16 +22,13 @@ def etag(content: Head | Version) -> Mapping[bytes, bytes]:
 
 def only_if(request: Request) -> Precondition | None:
     """What the head must be for an upload to count; raises `InvalidPrecondition`."""
-    there = _tags(request, b"if-match")
-    if there is not None:
-        # A weak tag says that two contents will do for each other, which is not enough to replace one.
-        return Precondition(None if there.star_tag else _digests(there, weak=False))
-    absent = _tags(request, b"if-none-match")
-    if absent is None:
-        return None
-    if not absent.star_tag:
+    there, absent = _tags(request, b"if-match"), _tags(request, b"if-none-match")
+    if absent is not None and (there is not None or not absent.star_tag):
         raise InvalidPrecondition
-    return NOT_THERE
+    if there is None:
+        return None if absent is None else NOT_THERE
+    # A weak tag says that two contents will do for each other, which is not enough to replace one.
+    return Precondition(None if there.star_tag else _digests(there, weak=False))
 
 
 def unless(request: Request) -> Precondition | None:
@@ -50,4 +45,5 @@ def _tags(request: Request, name: bytes) -> ETags | None:
 
 
 def _digests(tags: ETags, *, weak: bool) -> frozenset[str]:
-    return frozenset(tag.removesuffix(CODED) for tag in tags.as_set(include_weak=weak))
+    # An empty tag, which is one, comes as None.
+    return frozenset(tag.removesuffix(CODED) for tag in tags.as_set(include_weak=weak) if tag)

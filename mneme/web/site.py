@@ -24,7 +24,7 @@ from mneme.web.front import Front
 
 MAX_CONNECTIONS = 500
 MAX_HELD = 400 * 1024 * 1024
-"""Bytes of bodies, and of answers not yet read, that are held at one time over all connections."""
+"""Bytes of bodies, also inflated, and of answers not yet read, that are held at one time over all connections."""
 
 MAX_UNREAD = 64 * 1024 * 1024
 """Bytes of answers that one client may ask for without reading them, one answer of any size apart."""
@@ -102,6 +102,15 @@ class Request(server.Request):
     def when_sent(self, *, read: Callable[[], None], lost: Callable[[], None]) -> None:
         """See `Receipted`."""
         self.channel.receipts.append((read, lost))
+
+    @property
+    def max_body_bytes(self) -> int:
+        """See `Bounded`."""
+        return self.channel.site.max_body_bytes
+
+    def hold(self, count: int) -> bool:
+        """See `Bounded`."""
+        return self.channel.hold(count)
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""

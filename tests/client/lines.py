@@ -11,20 +11,19 @@ from io import BytesIO
 from typing import Any, TypeVar
 
 from attrs import field, frozen
-from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
-from twisted.web.resource import IResource
 
 from mneme.client.exchange import Address, Exchange, Http, Patience, Response
 from mneme.clocks import WallClock
 from mneme.work import ImmediateWorker, Worker
 from tests.in_process import InProcess
 from tests.results import result_of, started, waits
+from tests.web.stub import Stub
 
 T = TypeVar("T")
 
@@ -71,13 +70,13 @@ class Line:
     answered it; what they raise is what becomes of it. The date of an answer is that of the server's `clock`.
     """
 
-    def __init__(self, resource: IResource, clock: WallClock) -> None:
+    def __init__(self, stub: Stub, clock: WallClock) -> None:
         self._clock = clock
         self.asked: list[Asked] = []
         self.is_cut = False
         self.before: Callable[[Asked], object] = lambda asked: None
         self.after: Callable[[Asked], object] = lambda asked: None
-        self._treq: Any = StubTreq(resource)
+        self._treq = stub.connected()
 
     def request(
         self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool

@@ -123,7 +123,7 @@ class World:
 
     def machine(self, name: str, ahead: float = 0.0) -> Machine:
         """A new machine, whose clock is so many seconds ahead."""
-        self.lines[name] = Line(self.stub.front, self.stub.clock)
+        self.lines[name] = Line(self.stub, self.stub.clock)
         wall = Ahead(self.stub.clock, ahead)
         self.machines[name] = Machine(self._home / name, self.lines[name], self.stub.clock, wall)
         return self.machines[name]
@@ -162,7 +162,7 @@ class World:
         self.stub = Stub(store=store)
         self.stub.clock.advance(now - self.stub.clock.seconds())
         for name, machine in list(self.machines.items()):
-            self.lines[name] = Line(self.stub.front, self.stub.clock)
+            self.lines[name] = Line(self.stub, self.stub.clock)
             machine.wall.clock = self.stub.clock
             machine.reach(self.lines[name], self.stub.clock)
 

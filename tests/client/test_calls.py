@@ -44,7 +44,7 @@ class Two:
 
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
-        self.line = Line(stub.front, stub.clock)
+        self.line = Line(stub, stub.clock)
         exchange = exchange_over(self.line, stub.clock)
         self.laptop, self.desktop = Client(exchange, LAPTOP), Client(exchange, DESKTOP)
 

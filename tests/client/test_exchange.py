@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from attrs import frozen
@@ -160,9 +161,11 @@ def test_no_answer_within_the_timeout_is_none(clock: Clock) -> None:
 def test_large_bodies_and_answers_may_take_longer(sent: int, expected: int) -> None:
     """By a second for each 32 kB, in either direction."""
     clock = Clock()
-    ask = Ask("PUT", "/x", body=b"x" * sent, size=expected)
-    sending = started(exchange_over(Script(None), clock, patience=Patience(3, 0)).send(ask))
-    clock.advance(3 + (sent + expected) / SLOWEST - 0.01)
+    http = Script(None)
+    ask = Ask("PUT", "/x", body=Random(sent).randbytes(sent), size=expected)
+    sending = started(exchange_over(http, clock, patience=Patience(3, 0)).send(ask))
+    travels = len(http.asked[0].body or b"")
+    clock.advance(3 + (travels + expected) / SLOWEST - 0.01)
     assert waits(sending)
     clock.advance(0.02)
     assert isinstance(failure_of(sending), Unreachable)
@@ -220,7 +223,7 @@ def test_a_request_to_a_server_that_hangs_can_be_cancelled(clock: Clock) -> None
     """Over a connection as Twisted makes it, with the server at work on the answer."""
     server = SteppedWorker()
     stub = Stub(worker=server)
-    line = Line(stub.front, clock)
+    line = Line(stub, clock)
     sending = started(exchange_over(line, clock).send(Ask("GET", "/projects/demo/lock")))
     assert waits(sending)
     sending.cancel()
@@ -234,7 +237,7 @@ def test_a_request_to_a_server_that_hangs_runs_out_of_time(clock: Clock) -> None
     """Over a connection as Twisted makes it."""
     server = SteppedWorker()
     stub = Stub(worker=server)
-    hasty = exchange_over(Line(stub.front, clock), clock, patience=Patience(1, 1))
+    hasty = exchange_over(Line(stub, clock), clock, patience=Patience(1, 1))
     problem = problem_in(clock, hasty.send(Ask("GET", "/projects/demo/lock")))
     assert str(problem).endswith("it did not answer in time")
     server.finish()
@@ -254,7 +257,7 @@ def test_who_waits_for_the_next_attempt_can_be_cancelled(clock: Clock) -> None:
 
 def test_no_key_is_asked_for_one(clock: Clock) -> None:
     """The server wants one, and none is set."""
-    line = Line(Stub(keys=[KEY]).front, clock)
+    line = Line(Stub(keys=[KEY]), clock)
     problem = failure_of(exchange_over(line, clock).send(Ask("GET", "/projects")))
     assert isinstance(problem, KeyRefused)
     assert str(problem).endswith("wants an API key: put one of its apiKeys into sync.apiKey")
@@ -262,7 +265,7 @@ def test_no_key_is_asked_for_one(clock: Clock) -> None:
 
 def test_a_wrong_key_is_called_so(clock: Clock) -> None:
     """And is not in what is said about it."""
-    line = Line(Stub(keys=[KEY]).front, clock)
+    line = Line(Stub(keys=[KEY]), clock)
     problem = failure_of(exchange_over(line, clock, key="0ther5ecret").send(Ask("GET", "/projects")))
     assert isinstance(problem, KeyRefused)
     assert "does not know this API key" in str(problem)
@@ -271,7 +274,7 @@ def test_a_wrong_key_is_called_so(clock: Clock) -> None:
 
 def test_the_right_key_opens(clock: Clock) -> None:
     """It goes as a bearer's token."""
-    line = Line(Stub(keys=["other", KEY]).front, clock)
+    line = Line(Stub(keys=["other", KEY]), clock)
     assert result_of(exchange_over(line, clock, key=KEY).send(Ask("GET", "/projects"))).status == 200
     assert line.asked[0].header("Authorization") == f"Bearer {KEY}"
 
@@ -294,7 +297,7 @@ def test_a_key_is_in_no_repr(clock: Clock) -> None:
 def test_too_many_requests_are_trouble(clock: Clock) -> None:
     """They are not sent again at once, which would make more of them."""
     stub = Stub(rate_limit=1)
-    line = Line(stub.front, stub.clock)
+    line = Line(stub, stub.clock)
     asking = exchange_over(line, clock)
     for _ in range(SESSION):
         result_of(asking.send(HEALTH))
@@ -466,7 +469,7 @@ def test_the_time_that_an_answer_takes_is_shared_by_both_ways(clock: Clock) -> N
 
 def test_a_server_says_what_time_it_is(clock: Clock) -> None:
     """The real one, to a client that is two hours behind."""
-    asking = exchange_over(Line(Stub().front, clock), clock, wall=Wall(clock, -7200.0))
+    asking = exchange_over(Line(Stub(), clock), clock, wall=Wall(clock, -7200.0))
     result_of(asking.send(HEALTH))
     assert asking.server_ahead == pytest.approx(7200.0, abs=1)
 

@@ -645,7 +645,7 @@ def test_a_file_that_goes_away_on_the_way_is_no_matter(
 
     def swap(asked: Asked) -> None:
         if asked.method == "GET" and asked.path.endswith("log.jsonl"):
-            original._treq = type(original)(empty.front, empty.clock)._treq
+            original._treq = type(original)(empty, empty.clock)._treq
 
     original.before = swap
     assert did(laptop.pull()) == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,35 @@ def test_a_raw_body_that_is_no_text_is_400(daemon: Daemon, kind: str) -> None:
     status, _ = daemon.ask("PUT", f"{PLACE}/files/{NAME}", headers=headers, body=NEW.encode("utf-8"))
     assert status == 200
     wire.assert_serves(daemon, NEW)
+
+
+def test_a_large_file_travels_compressed_both_ways(daemon: Daemon) -> None:
+    """Inflated and deflated on threads, next to clients that hang up in the middle of it."""
+    large = log(7, 5_000_000).decode("utf-8")
+    body = gzip.compress(envelope(large))
+    headers = (*UPLOADER, "Content-Encoding: gzip", f"Content-Length: {len(body)}")
+    answer = wire.exchange(daemon, wire.head("PUT", f"{PLACE}/files/{NAME}", *headers) + body)
+    assert answer is not None
+    assert answer.status == 200
+    asking = wire.head("GET", f"{PLACE}/files/{NAME}", "Accept-Encoding: gzip")
+    for number in range(20):
+        connection = wire.connect(daemon)
+        connection.sendall(asking)
+        wire.hang_up(connection, reset=number % 2 == 0)
+    answer = wire.exchange(daemon, asking)
+    assert answer is not None
+    assert answer.headers["content-encoding"] == "gzip"
+    assert json.loads(gzip.decompress(answer.body))["content"] == large
+    wire.wait_until_alone(daemon)
+    wire.assert_serves(daemon, large)
+
+
+def test_a_body_that_inflates_beyond_the_limit_is_refused(daemon: Daemon) -> None:
+    """Like one that comes as it is."""
+    body = gzip.compress(bytes(20 * LIMIT))
+    headers = (*UPLOADER, "Content-Encoding: gzip", f"Content-Length: {len(body)}")
+    wire.assert_wire_error(
+        wire.exchange(daemon, wire.head("PUT", f"{PLACE}/files/{NAME}", *headers) + body), 413
+    )
+    wire.assert_serves(daemon, OLD)
+    wire.assert_locked(daemon)

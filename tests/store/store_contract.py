@@ -6,7 +6,8 @@ A store is put into `store` by the class that inherits from this one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
+from itertools import count, pairwise
+from random import Random
 
 import pytest
 from attrs import evolve
@@ -36,6 +37,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     VersionContent,
@@ -144,7 +146,7 @@ def waiting(store: Store, now: Millis = NOW) -> int:
 def fetch(store: Store, client: ClientId) -> None:
     """Download the log, and receive it, as a client that says who it is."""
     served = store.download(ALPHA, LOG, client, NOW, believed=False)
-    assert served
+    assert isinstance(served, Served)
     store.confirm(ALPHA, Receipt(client, LOG, served.document.head.version, named=True), NOW)
 
 
@@ -787,7 +789,7 @@ class StoreContract:
             held.upload(ALPHA, Upload(SUMMARY_MD, b"# Memory\n\nbase\n", ANA), after(-1))
             for client in (BEN, EVE):
                 served = held.download(ALPHA, SUMMARY_MD, client, after(-1), believed=False)
-                assert served
+                assert isinstance(served, Served)
                 held.confirm(
                     ALPHA, Receipt(client, SUMMARY_MD, served.document.head.version, named=True), after(-1)
                 )
@@ -1003,7 +1005,7 @@ class StoreContract:
             moved.release(ALPHA, ANA, NOW)
             moved.acquire(ALPHA, EVE, NOW, TTL)
             served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
-            assert served
+            assert isinstance(served, Served)
             assert served.receipt == Receipt(EVE, LOG, 2, named=reader is not None)
             moved.doubt(ALPHA, served.receipt, NOW)
         moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
@@ -1013,14 +1015,14 @@ class StoreContract:
         """A look never is; a pull is once; a client that says who it is, until it has read the answer."""
         for reader in (None, EVE):
             looked = moved.download(ALPHA, LOG, reader, NOW, believed=False)
-            assert looked
+            assert isinstance(looked, Served)
             assert looked.receipt is None
             served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
-            assert served
+            assert isinstance(served, Served)
             assert served.receipt
             moved.confirm(ALPHA, served.receipt, NOW)
             again = moved.download(ALPHA, LOG, reader, NOW, believed=True)
-            assert again
+            assert isinstance(again, Served)
             assert again.receipt is None
 
     def test_a_stray_download_removes_nothing(self, moved: Store) -> None:
@@ -1112,7 +1114,7 @@ class StoreContract:
         """For whomever; of what is not there, nothing."""
         for client in (None, ANA, EVE):
             served = moved.download(ALPHA, LOG, client, NOW, believed=False)
-            assert served
+            assert isinstance(served, Served)
             assert served.document == moved.read(ALPHA, LOG, NOW)
             assert moved.download(ALPHA, ENTITIES, client, NOW, believed=False) is None
             assert moved.download(ORG, LOG, client, NOW, believed=False) is None
@@ -1407,6 +1409,31 @@ class StoreContract:
         before = held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.versions(ALPHA)
         held.recover(ALPHA)
         assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.versions(ALPHA)) == before
+
+    def test_what_is_kept_takes_space_until_it_is_pruned(self, held: Store) -> None:
+        """The versions that are no heads, too."""
+        contents = [Random(number).randbytes(100_000) for number in range(3)]
+        taken = [held.usage().data_bytes]
+        for content in contents:
+            held.upload(ALPHA, Upload(LOG, content, ANA), NOW)
+            taken.append(held.usage().data_bytes)
+        assert all(later - earlier >= 100_000 for earlier, later in pairwise(taken))
+        assert len(held.prune(ALPHA, NONE_BY_AGE, NOW, 99).versions) == 2
+        assert taken[1] - 4096 <= held.usage().data_bytes <= taken[2] - 100_000
+
+    def test_what_is_kept_for_others_takes_space_too(self, held: Store) -> None:
+        """A refused upload that waits."""
+        before = held.usage().data_bytes
+        rescued(held.upload(ALPHA, Upload(LOG, Random(1).randbytes(100_000), BEN), NOW))
+        assert held.usage().data_bytes - before >= 100_000
+
+    def test_a_look_at_the_space_takes_none(self, store: Store) -> None:
+        """And there is some left."""
+        before = store.usage()
+        assert before.data_bytes >= 0
+        assert before.free_bytes > 0
+        assert store.usage().data_bytes == before.data_bytes
+        assert list(store.projects()) == []
 
     @pytest.mark.parametrize(
         "name", ["Ana's MacBook.local-0a1b2c3d", "家-1", "", 'q"\\', "x" * 200, "\u2028"]

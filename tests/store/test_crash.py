@@ -20,6 +20,7 @@ from attrs import frozen
 from mneme.errors import DiskFull
 from mneme.model import (
     Accepted,
+    Append,
     ClientId,
     FileName,
     Granted,
@@ -27,6 +28,7 @@ from mneme.model import (
     Lock,
     Millis,
     NotLocked,
+    Precondition,
     ProjectId,
     Receipt,
     Rescued,
@@ -54,7 +56,7 @@ from tests.store.looking import (
     see,
 )
 from tests.store.powercut import SURVIVORS, Platter
-from tests.store.store_contract import FOUR, NONE_BY_AGE, ONE, THREE, TWO
+from tests.store.store_contract import FOUR, NONE_BY_AGE, ONE, THREE, TWO, note
 
 LATER = Millis(NOW + 10 * TTL)
 """When every lock of these tests has expired."""
@@ -200,6 +202,39 @@ def uploaded(content: bytes, client: ClientId) -> Callable[[DiskStore], object]:
     return lambda store: store.upload(ALPHA, Upload(FileName.LOG, content, client), Millis(NOW + 1))
 
 
+def uploaded_over(replaced: bytes, content: bytes, client: ClientId) -> Callable[[DiskStore], object]:
+    """A client uploads the log, which is only to replace this."""
+    only_if = Precondition(frozenset({digest(replaced)}))
+    upload = Upload(FileName.LOG, content, client, only_if=only_if)
+    return lambda store: store.upload(ALPHA, upload, Millis(NOW + 1))
+
+
+def appended(added: bytes, client: ClientId) -> Callable[[DiskStore], object]:
+    """A client appends to the log."""
+    append = Append(FileName.LOG, added, client, key=f"key of {digest(added)}")
+    return lambda store: store.append(ALPHA, append, Millis(NOW + 1))
+
+
+def appended_before(root: Path) -> None:
+    """The same as `lines`, and Ana has appended one; Ben has, too, and was refused."""
+    lines(root)
+    appended(THREE, ANA)(DiskStore(root))
+    appended(FOUR, BEN)(DiskStore(root))
+
+
+def waiting_of_holder(root: Path) -> None:
+    """Ana's upload waits although she holds the lock: the server was killed before it could merge it."""
+    lines(root)
+    DiskStore(root).upload(ALPHA, Upload(FileName.LOG, ONE + THREE, ANA), NOW)
+    history = directory_of(root, ALPHA) / layout.HISTORY
+    rows = (history / layout.JOURNAL).read_bytes().splitlines(keepends=True)
+    (history / layout.JOURNAL).write_bytes(b"".join(rows[:-1]))
+    layout.version_path(history, 4, FileName.LOG).unlink()
+    head = directory_of(root, ALPHA) / FileName.LOG.value
+    head.unlink()
+    os.link(layout.version_path(history, 2, FileName.LOG), head)
+
+
 def downloaded(store: DiskStore) -> object:
     """Eve fetches the log."""
     document = store.download(ALPHA, FileName.LOG, EVE, NOW, believed=False)
@@ -267,6 +302,20 @@ DEEDS = {
     ),
     "list that finds an expired lock": Deed(
         waiting, lambda s: s.heads(ALPHA, Millis(NOW + TTL)), passes=(ONE + TWO + THREE, ONE + TWO + FOUR)
+    ),
+    "upload under a condition": Deed(lines, uploaded_over(ONE + TWO, THREE, ANA), commits=True),
+    "upload under a condition that does not hold": Deed(lines, uploaded_over(FOUR, THREE, ANA)),
+    "rescue under a condition": Deed(free_lines, uploaded_over(ONE, ONE + THREE, EVE)),
+    "append of a first line": Deed(locked, appended(ONE, ANA), commits=True),
+    "append": Deed(lines, appended(THREE, ANA), commits=True),
+    "append to a hand edit": Deed(edited, appended(THREE, ANA), commits=True),
+    "append that is refused": Deed(lines, appended(THREE, EVE), commits=True),
+    "append that is refused in a free project": Deed(free_lines, appended(THREE, EVE)),
+    "append to what waits": Deed(appended_before, appended(note(5), BEN), commits=True),
+    "append that is repeated": Deed(appended_before, appended(THREE, ANA)),
+    "append that is repeated while it waits": Deed(appended_before, appended(FOUR, BEN)),
+    "append to what waits of the holder": Deed(
+        waiting_of_holder, appended(FOUR, ANA), passes=(ONE + TWO + THREE,)
     ),
     "restore": Deed(
         lines, lambda s: s.restore(ALPHA, Restore(FileName.LOG, 1, ANA), Millis(NOW + 1)), commits=True
@@ -540,6 +589,18 @@ def session_of_two_machines(diary: Diary) -> None:
     diary.note(store.reap(ALPHA, Millis(NOW + TTL)))
 
 
+def session_of_appends(diary: Diary) -> None:
+    """Appended, repeated, refused, added to what waits, merged, and repeated once more."""
+    store = diary.store
+    diary.note(store.acquire(ALPHA, ANA, NOW, TTL))
+    for added, client in ((ONE, ANA), (TWO, ANA), (TWO, ANA), (THREE, BEN), (FOUR, BEN), (THREE, BEN)):
+        diary.note(appended(added, client)(store))
+    diary.note(store.release(ALPHA, ANA, NOW))
+    diary.note(appended(FOUR, BEN)(store))
+    diary.note(store.acquire(ALPHA, EVE, NOW, TTL))
+    diary.note(uploaded_over(ONE + TWO + THREE + FOUR, ONE, EVE)(store))
+
+
 @pytest.mark.parametrize("survivors", SURVIVORS)
 @pytest.mark.parametrize(
     ("prepare", "session", "project"),
@@ -549,8 +610,9 @@ def session_of_two_machines(diary: Diary) -> None:
         (node, session_on_found_files, ALPHA),
         (shared, session_of_a_reader, ORG),
         (nothing, session_of_two_machines, ALPHA),
+        (nothing, session_of_appends, ALPHA),
     ],
-    ids=["first session", "hand edits", "found files", "adoption", "two machines"],
+    ids=["first session", "hand edits", "found files", "adoption", "two machines", "appends"],
 )
 def test_power_cut_before_any_step(
     prepare: Callable[[Path], None],
@@ -588,6 +650,34 @@ def test_power_cut_before_any_step(
         assert [one.number for one in again] == list(range(1, len(again) + 1)), cut.before
         shutil.rmtree(left)
     assert len(platter.cuts) > len(diary.promises)
+
+
+@pytest.mark.parametrize("survivors", SURVIVORS)
+def test_what_is_appended_again_after_a_power_cut_is_there_once(
+    survivors: str, tmp_path: Path, faults: Faults
+) -> None:
+    """At whatever step: its client sends all again that it has sent, for it was not told, or does not remember."""
+    root = tmp_path / "root"
+    (root / layout.PROJECTS).mkdir(parents=True)
+    with closing(Platter(root)) as platter, faults.failing(watcher=platter):
+        session_of_appends_of_two(DiskStore(root))
+    for number, cut in enumerate(platter.cuts):
+        left = tmp_path / f"left-{number}"
+        platter.restore(cut, survivors, left)
+        store = DiskStore(left)
+        session_of_appends_of_two(store)
+        document = store.read(ALPHA, FileName.LOG, NOW)
+        assert document, cut.before
+        assert document.content == ONE + TWO + THREE + FOUR, cut.before
+        shutil.rmtree(left)
+
+
+def session_of_appends_of_two(store: DiskStore) -> None:
+    """Ana appends under her lock, and Ben without one; both are merged."""
+    store.acquire(ALPHA, ANA, NOW, TTL)
+    for added, client in ((ONE, ANA), (TWO, BEN), (THREE, ANA), (FOUR, BEN)):
+        appended(added, client)(store)
+    store.release(ALPHA, ANA, NOW)
 
 
 def test_a_new_data_directory_survives_a_power_cut(tmp_path: Path, faults: Faults) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,6 @@ from mneme.model import (
     HeldBy,
     Kind,
     Lock,
-    Merging,
     Millis,
     ProjectId,
     Receipt,
@@ -69,6 +69,7 @@ from tests.store.store_contract import (
     waiting,
 )
 from tests.store.store_contract import content as head_content
+from tests.store.stores import Restarted
 
 LOG = FileName.LOG
 EXPIRY = Millis(NOW + TTL)
@@ -88,18 +89,6 @@ class TestDiskStore(StoreContract):
     def store(self, root: Path) -> Store:
         """A new one."""
         return DiskStore(root)
-
-
-class Restarted:
-    """A `DiskStore` that is opened anew for every step, as if the server had been restarted in between."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self.merging = Merging()
-
-    def __getattr__(self, name: str) -> Callable[..., object]:
-        step: Callable[..., object] = getattr(DiskStore(self._root, self.merging), name)
-        return step
 
 
 class TestRestartedDiskStore(StoreContract):
@@ -1125,6 +1114,93 @@ class TestFaultsOfMerging:
             "What waits in alpha goes on waiting"
         }
         assert head_content(wedged) == ONE + TWO
+
+
+class TestUsage:
+    """The space that the data directory takes, and what is left for more."""
+
+    @pytest.fixture
+    def store(self, root: Path) -> DiskStore:
+        """A store with a project of each kind."""
+        store = DiskStore(root)
+        for project in (ALPHA, ORG):
+            store.acquire(project, ANA, NOW, TTL)
+            store.upload(project, Upload(LOG, plugin_files.log(1), ANA), NOW)
+        return store
+
+    def test_it_is_what_du_says(self, root: Path, store: DiskStore, tmp_path: Path) -> None:
+        """Whatever lies there: links of both kinds, holes, and files that are none of the server's."""
+        (root / "config.json").write_bytes(b"x" * 100_000)
+        os.link(root / "config.json", root / "projects" / "second-name")
+        (root / "to-itself").symlink_to(root)
+        (root / "long-link").symlink_to(tmp_path / ("x" * 200))
+        with (root / "holes").open("wb") as file:
+            file.truncate(10_000_000)
+        os.mkfifo(root / "fifo")
+        said = subprocess.run(
+            ["du", "--summarize", "--block-size=1", root], capture_output=True, check=True, text=True
+        )
+        assert store.usage().data_bytes == int(said.stdout.split()[0])
+
+    def test_what_has_several_names_counts_once(self, root: Path, store: DiskStore) -> None:
+        """As a head and its version do."""
+        (root / "file").write_bytes(b"x" * 100_000)
+        before = store.usage().data_bytes
+        os.link(root / "file", root / "projects" / "file")
+        assert store.usage().data_bytes - before < 100_000
+
+    def test_links_are_not_followed(self, root: Path, store: DiskStore, tmp_path: Path) -> None:
+        """Neither to a file nor to a directory outside."""
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "outside" / "file").write_bytes(b"x" * 100_000)
+        before = store.usage().data_bytes
+        (root / "file").symlink_to(tmp_path / "outside" / "file")
+        (root / "directory").symlink_to(tmp_path / "outside")
+        assert store.usage().data_bytes - before < 100_000
+
+    def test_a_data_directory_that_is_a_link_is_looked_into(self, root: Path, store: DiskStore) -> None:
+        """It may lie on another disk."""
+        (root.parent / "link").symlink_to(root)
+        assert DiskStore(root.parent / "link").usage().data_bytes == store.usage().data_bytes
+
+    @pytest.mark.parametrize(("vanishing", "seen"), [("entities.json", False), (".history", True)])
+    def test_what_vanishes_meanwhile_is_passed_over(
+        self, root: Path, store: DiskStore, vanishing: str, seen: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A file that was yet to be looked at, and a directory that was yet to be looked into."""
+        look = os.lstat
+
+        def vanish(path: str) -> os.stat_result:
+            state = look(path)
+            if path.endswith(vanishing):
+                Path(path).rename(root.parent / f"gone-{state.st_ino}")
+            return state if seen else look(path)
+
+        (directory_of(root, ALPHA) / "entities.json").write_bytes(b"x" * 100_000)
+        before = store.usage().data_bytes
+        monkeypatch.setattr(os, "lstat", vanish)
+        assert 0 < store.usage().data_bytes < before
+        assert list(root.parent.glob("gone-*"))
+
+    def test_what_is_free_is_what_this_user_may_fill(
+        self, root: Path, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without what the file system keeps for root, and of the disk on which the memory lies."""
+        looked_at = []
+
+        def system(path: Path) -> os.statvfs_result:
+            looked_at.append(path)
+            return os.statvfs_result((512, 4096, 1000, 300, 200, 9, 9, 9, 0, 255))
+
+        monkeypatch.setattr(os, "statvfs", system)
+        assert store.usage().free_bytes == 200 * 4096
+        assert looked_at == [root]
+
+    def test_a_disk_that_cannot_be_looked_at_is_a_fault(self, root: Path, store: DiskStore) -> None:
+        """As good as none."""
+        shutil.rmtree(root)
+        with pytest.raises(FileNotFoundError):
+            store.usage()
 
 
 class TestPruning:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from mneme.model import ClientId, FileName, Kind, Lock, Millis, Place, Version, digest
+from mneme.model import Appended, ClientId, FileName, Kind, Lock, Millis, Place, Version, digest
 from mneme.store import journal as journals
 from mneme.store.journal import Journal
 from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
@@ -22,6 +22,8 @@ from tests.store.looking import ANA, BEN, EVE, NOW
 
 instants = st.integers(-62_135_596_800_000, 253_402_300_799_999).map(Millis)
 clients = st.text(max_size=200).filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t)).map(ClientId)
+
+keys = st.text(min_size=1, max_size=200).filter(str.isprintable)
 
 
 def version(number: int, file: FileName = FileName.LOG, client: ClientId | None = ANA) -> Version:
@@ -91,6 +93,7 @@ def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
         st.none() | st.integers(1, 10**12),
         st.lists(st.integers(1, 10**12), max_size=3).map(tuple),
         st.sampled_from(Place),
+        st.none() | st.builds(Appended, st.none() | keys, st.just(digest(b"a line")), st.booleans()),
     ),
     st.builds(Lock, clients, instants, instants, st.integers(1, 10**12)),
 )
@@ -105,6 +108,18 @@ def test_every_value_survives(tmp_path: Path, one: Version, lock: Lock) -> None:
         again = Journal(path)
     assert events == []
     assert (again.read_versions(), again.ledger.last_token) == ((one,), lock.token)
+
+
+def test_a_journal_from_before_there_were_appends_is_read(path: Path, written: Journal) -> None:
+    """Its lines are as they always were, and so is what is written of an upload."""
+    lines = path.read_bytes()
+    assert b"appended" not in lines
+    assert [one.appended for one in Journal(path).read_versions()] == [None, None]
+    assert Journal(path).ledger.keyed == {}
+    journal = Journal(path)
+    journal.add(evolve(version(3), appended=Appended("key", digest(b"lines"))))
+    assert path.read_bytes().startswith(lines)
+    assert Journal(path).ledger.keyed == {(ANA, FileName.LOG, "key"): 3}
 
 
 def test_a_torn_tail_is_cut_off_at_every_length(path: Path, written: Journal) -> None:
@@ -261,6 +276,7 @@ def state(ledger: Ledger) -> dict[str, object]:
         "last number": ledger.last_number,
         "last token": ledger.last_token,
         "listed": ledger.listed,
+        "keyed": ledger.keyed,
         "bases": bases,
         "seen": {client: ledger.last_seen[client] for client, _ in bases},
     }
@@ -280,12 +296,22 @@ ALL_ENTRIES: list[Entry] = [
     Listed(1, Millis(NOW + 9)),
 ]
 
+WITH_APPENDS: list[Entry] = [
+    *ALL_ENTRIES,
+    evolve(version(6), appended=Appended("key", digest(b"6"))),
+    evolve(version(7, client=BEN), appended=Appended("key", digest(b"7"), blind=True)),
+    evolve(
+        version(8), kind=Kind.RESCUED, place=Place.WAITING, appended=Appended(None, digest(b"8"), blind=True)
+    ),
+    evolve(version(9), kind=Kind.MERGED, parents=(7, 8)),
+]
 
-@pytest.mark.parametrize("last", range(1, len(ALL_ENTRIES) + 1))
+
+@pytest.mark.parametrize("last", range(1, len(WITH_APPENDS) + 1))
 def test_every_kind_of_entry_survives(path: Path, last: int) -> None:
     """After each of them, the journal that is opened anew comes to the same."""
     journal = Journal(path)
-    for number, entry in enumerate(ALL_ENTRIES[:last]):
+    for number, entry in enumerate(WITH_APPENDS[:last]):
         (journal.jot if number % 2 else journal.add)(entry)
     assert state(Journal(path).ledger) == state(journal.ledger)
 
@@ -312,6 +338,8 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
     client = draw(st.sampled_from([ANA, BEN]))
     file = draw(st.sampled_from([FileName.LOG, FileName.ENTITIES]))
     new = evolve(version(ledger.last_number + 1, file, client), time=time, mtime=time)
+    appended = Appended(draw(st.sampled_from([None, "a", "b"])), digest(b"a line"), draw(st.booleans()))
+    append = evolve(new, appended=appended if draw(st.booleans()) else None)
     if what in ("merged", "settled", "settled as merged"):
         waiting = draw(st.sampled_from(sorted(ledger.waiting.values(), key=lambda one: one.number)))
         if what != "merged":
@@ -320,13 +348,13 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
         return evolve(new, kind=Kind.MERGED, parents=(waiting.number,))
     match what:
         case "upload":
-            return new
+            return append
         case "stale":
-            return evolve(new, place=Place.WAITING)
+            return evolve(append, place=Place.WAITING)
         case "rescued":
-            return evolve(new, kind=Kind.RESCUED, place=Place.WAITING)
+            return evolve(append, kind=Kind.RESCUED, place=Place.WAITING)
         case "kept":
-            return evolve(new, kind=Kind.RESCUED, place=Place.BESIDE)
+            return evolve(append, kind=Kind.RESCUED, place=Place.BESIDE)
         case "found":
             return evolve(new, kind=Kind.FOUND, client=None)
         case "lock":

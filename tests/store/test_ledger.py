@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
-from mneme.model import ClientId, FileName, Kind, Lock, Millis, Place, Version, digest
+from mneme.model import Appended, ClientId, FileName, Kind, Lock, Millis, Place, Version, digest
 from mneme.store.ledger import (
     MAX_CANDIDATES,
+    MAX_KEYS,
     MAX_WAITING,
     Base,
     BaseKnown,
@@ -294,3 +296,59 @@ class TestWaiting:
         ledger = of(*uploads, rescued(100, ClientId("client-1")), rescued(101, EVE))
         assert ledger.waiting.get(100)
         assert ledger.waiting.get(2) is None
+
+
+def keyed(one: Version, key: str | None, *, blind: bool = False) -> Version:
+    """The version, of an append with this key."""
+    return evolve(one, appended=Appended(key, digest(b"lines"), blind))
+
+
+class TestAppends:
+    """By which key an append is known again, and whether it says what its client has."""
+
+    def test_an_append_is_known_by_its_client_its_file_and_its_key(self) -> None:
+        """Accepted, waiting, or kept and no more."""
+        ledger = of(
+            keyed(version(1), "a"),
+            keyed(rescued(2, BEN), "a"),
+            keyed(version(3, Kind.RESCUED, KEPT, file=ENTITIES), "a"),
+            keyed(version(4), "b"),
+        )
+        assert ledger.keyed == {
+            (ANA, LOG, "a"): 1,
+            (BEN, LOG, "a"): 2,
+            (ANA, ENTITIES, "a"): 3,
+            (ANA, LOG, "b"): 4,
+        }
+
+    def test_what_has_no_key_is_not_known_again(self) -> None:
+        """An upload, a merge, or an append without one."""
+        assert of(version(1), keyed(version(2), None), rescued(3), merged(4, 2, 3)).keyed == {}
+
+    @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+    def test_the_newest_of_a_key_counts(self, order: tuple[int, ...]) -> None:
+        """Also where a journal that was written anew tells of it first."""
+        assert of(*(keyed(version(number), "a") for number in order)).keyed == {(ANA, LOG, "a"): 2}
+
+    def test_one_too_many_pushes_out_the_oldest(self) -> None:
+        """Of whichever client."""
+        versions = [keyed(version(n, client=ClientId(f"c{n % 7}")), str(n)) for n in range(1, MAX_KEYS + 2)]
+        assert sorted(of(*versions).keyed.values()) == list(range(2, MAX_KEYS + 2))
+        assert of(*versions).keyed == of(*reversed(versions)).keyed
+
+    def test_what_is_blind_is_no_base(self) -> None:
+        """When it becomes the head, and when it is merged; what was known before still is."""
+        blind = keyed(version(2), "a", blind=True)
+        assert of(blind).base(ANA, LOG) == Base()
+        assert of(version(1), blind).base(ANA, LOG) == Base(version(1))
+        waits = keyed(rescued(3), "b", blind=True)
+        for settled in (merged(4, 2, 3), Settled(waits, merged=True)):
+            ledger = of(version(1), waits, settled)
+            assert (ledger.base(ANA, LOG), ledger.unmerged, ledger.waiting) == (Base(version(1)), set(), {})
+
+    def test_what_is_not_blind_is_a_base(self) -> None:
+        """Like an upload."""
+        sure = keyed(version(2), "a")
+        waits = keyed(rescued(3), "b")
+        assert of(version(1), sure).base(ANA, LOG) == Base(sure)
+        assert of(version(1), waits, merged(4, 1, 3)).base(ANA, LOG) == Base(waits)

@@ -18,9 +18,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mneme.errors import DamagedVersion
+from mneme.errors import DamagedVersion, KeyReused
 from mneme.model import (
+    NOT_THERE,
     Accepted,
+    Append,
+    Appended,
+    Changed,
     ClientId,
     FileName,
     Granted,
@@ -33,12 +37,14 @@ from mneme.model import (
     NotLocked,
     Overview,
     Place,
+    Precondition,
     ProjectId,
     Pruned,
     Receipt,
     Released,
     Rescued,
     Restore,
+    Served,
     StaleToken,
     Upload,
     Version,
@@ -58,6 +64,10 @@ projects = st.sampled_from([*PROJECTS[:1] * 3, *PROJECTS])
 clients = st.sampled_from([ANA, BEN])
 files = st.sampled_from(FILES)
 contents = st.sampled_from([b"", b"a", b"b", b"cc", b"dd", "🧠\n".encode()])
+lines = st.sampled_from([b"a", b"b\n", b"cc\ndd\n"])
+keys = st.sampled_from([None, "k", "l"])
+names = st.sampled_from([None, None, "the head", "another"])
+"""What a condition names."""
 numbers = st.integers(0, 12)
 PLAIN = Merging(enabled=False)
 NONE_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
@@ -92,6 +102,8 @@ class ProjectState:
     """The version that each client is known to have had last."""
     listed: tuple[int, Millis] | None = None
     """The acquire, by its token and instant, for which the stock client was told the truth."""
+    keyed: dict[tuple[ClientId, FileName, str], int] = Factory(dict)
+    """The version that came of each key last."""
     latest: dict[FileName, Millis] = Factory(dict)
     """The latest mtime that any head has had."""
 
@@ -108,6 +120,11 @@ class ProjectState:
         """What the client last had."""
         return self.bases.get((client, file))
 
+    def named(self, file: FileName, content: bytes) -> int | None:
+        """The newest version that was a head with this content."""
+        found = [v for v in self.versions if v.file is file and v.place is Place.HEAD]
+        return max((v.number for v in found if v.sha256 == digest(content)), default=None)
+
     def undamaged(self, number: int | None) -> bool:
         """Whether the content of a version is as it was accepted."""
         return number in self.kept and self.kept[number] == self.accepted[number]
@@ -123,14 +140,30 @@ class ProjectState:
         by: ClientId | None = None,
         base: int | None = None,
         parents: tuple[int, ...] = (),
+        appended: Appended | None = None,
     ) -> int:
         """Keep a version; it is the head if it has an mtime of its own."""
         self.last_number = number = self.last_number + 1
         place = Place.BESIDE if mtime is None else Place.HEAD
         told = time if mtime is None else mtime
         self.versions.append(
-            Version(number, file, digest(content), len(content), time, told, by, kind, base, parents, place)
+            Version(
+                number,
+                file,
+                digest(content),
+                len(content),
+                time,
+                told,
+                by,
+                kind,
+                base,
+                parents,
+                place,
+                appended,
+            )
         )
+        if by and appended and appended.key:
+            self.keyed[by, file, appended.key] = number
         self.accepted[number] = self.kept[number] = content
         if mtime is not None:
             self.latest[file] = max(mtime, self.latest.get(file, mtime))
@@ -283,6 +316,113 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.reap(project, self.now) == gone
             state.lock = None if gone else state.lock
 
+    def condition(self, state: ProjectState, file: FileName, name: str | None) -> Precondition | None:
+        """One that holds, or one that does not."""
+        if name is None:
+            return None
+        found = state.files.get(file)
+        if name == "the head":
+            return Precondition(frozenset({digest(found.content)})) if found else NOT_THERE
+        return Precondition(frozenset({digest(b"another")}))
+
+    @rule(project=projects, client=clients, file=files, content=contents, name=names)
+    def upload_under_a_condition(
+        self, project: ProjectId, client: ClientId, file: FileName, content: bytes, name: str | None
+    ) -> None:
+        """Upload a file that is only to replace what is there, or what is not."""
+        state = self.touch(project)
+        held, head = state.held(self.now), state.look(file, self.now)
+        condition = self.condition(state, file, name)
+        outcome = self.store.upload(project, Upload(file, content, client, only_if=condition), self.now)
+        state.exists = True
+        base = state.base(client, file)
+        base = head.version if head and name == "the head" else base
+        if head and state.files[file].content == content:
+            state.bases[client, file] = head.version
+            refusal = HeldBy(held) if held else NotLocked()
+            accepted = held and held.client == client
+            assert outcome == (Accepted(head) if accepted else Rescued(refusal, head.version))
+        elif held is None or held.client != client:
+            if name == "another":
+                base = None
+            elif name is None or head is None:
+                base = base if state.undamaged(base) else None
+            number = state.add(file, content, Kind.RESCUED, time=self.now, by=client, base=base)
+            assert outcome == Rescued(HeldBy(held) if held else NotLocked(), number)
+        elif name == "another":
+            assert outcome == Changed(head)
+        else:
+            number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base)
+            state.bases[client, file] = number
+
+    @rule(project=projects, client=clients, file=files, added=lines, key=keys, name=names)
+    def append(
+        self,
+        project: ProjectId,
+        client: ClientId,
+        file: FileName,
+        added: bytes,
+        key: str | None,
+        name: str | None,
+    ) -> None:
+        """Append lines, perhaps once more, perhaps others under the same key."""
+        state = self.touch(project)
+        held, head = state.held(self.now), state.look(file, self.now)
+        append = Append(file, added, client, None, self.condition(state, file, name), key)
+        whole = added if added.endswith(b"\n") else added + b"\n"
+        number = state.keyed.get((client, file, key or ""))
+        before = next((v for v in state.versions if v.number == number), None)
+        other = before is not None and before.appended is not None and before.appended.lines != digest(whole)
+        state.exists = True
+        try:
+            outcome = self.store.append(project, append, self.now)
+        except KeyReused:
+            assert other
+            return
+        assert not other
+        refusal = None if held and held.client == client else HeldBy(held) if held else NotLocked()
+        if before and before.place is Place.HEAD and head:
+            assert outcome == Accepted(head, merged=before.number != head.version)
+        elif before and before.place is not Place.HEAD and refusal and state.undamaged(before.number):
+            assert outcome == Rescued(refusal, before.number)
+        elif name == "another" and not refusal:
+            assert outcome == Changed(head)
+        else:
+            self.add_lines(state, append, whole, refusal, outcome)
+
+    def add_lines(
+        self,
+        state: ProjectState,
+        append: Append,
+        added: bytes,
+        refusal: HeldBy | NotLocked | None,
+        outcome: object,
+    ) -> None:
+        """What comes of an append that is done: it is added to the head, or to nothing that is known."""
+        client, file = append.client, append.file
+        head = state.look(file, self.now)
+        known = head is not None and (append.only_if is None or append.only_if.holds(head))
+        rest = state.files[file].content if known else b""
+        content = rest + (b"" if rest.endswith(b"\n") or not rest else b"\n") + added
+        has = append.only_if is not None or (head and state.base(client, file) == head.version)
+        appended = Appended(append.key, digest(added), blind=bool(rest) and not has)
+        if refusal is None:
+            base = head.version if head else state.base(client, file)
+            number = state.become_head(
+                file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base, appended=appended
+            )
+            if not appended.blind:
+                state.bases[client, file] = number
+        elif head and state.files[file].content == content:
+            state.bases[client, file] = head.version
+            assert outcome == Rescued(refusal, head.version)
+        else:
+            base = state.named(file, rest)
+            number = state.add(
+                file, content, Kind.RESCUED, time=self.now, by=client, base=base, appended=appended
+            )
+            assert outcome == Rescued(refusal, number)
+
     @rule(project=projects, client=clients, file=files, content=contents, older=st.sampled_from([None, 0, 1]))
     def upload(
         self, project: ProjectId, client: ClientId, file: FileName, content: bytes, older: int | None
@@ -371,7 +511,7 @@ class StoreMachine(RuleBasedStateMachine):
         if head is None:
             assert served is None
             return
-        assert served
+        assert isinstance(served, Served)
         assert (served.document.head, served.document.content) == (head, state.files[file].content)
         self.store.confirm(project, Receipt(client, file, head.version, named=True), self.now)
         state.bases[client, file] = head.version

@@ -18,6 +18,7 @@ from mneme.store.memory import MemoryStore
 from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
+from mneme.web.site import Site
 from mneme.work import ImmediateWorker, Worker
 from tests.keeping import KEEP_ALL
 
@@ -25,6 +26,7 @@ NOW = 1_770_217_200.0
 """2026-02-04T15:00:00.000Z, in seconds."""
 
 TTL = Millis(30 * 60 * 1000)
+MAX_BODY_BYTES = 10 * 1024 * 1024
 
 
 def entry(content: str, minute: int = 0) -> str:
@@ -69,12 +71,18 @@ class Stub:
         self.clock = Clock()
         self.clock.advance(NOW)
         self.store = MemoryStore() if store is None else store
-        self.sync = SyncService(
-            self.clock, ImmediateWorker() if worker is None else worker, self.store, TTL, retention
-        )
+        worker = ImmediateWorker() if worker is None else worker
+        self.sync = SyncService(self.clock, worker, self.store, TTL, retention)
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
-        self.front = Front(self.clock, self.sync, policy)
-        self._treq: Any = StubTreq(self.front)
+        self.front = Front(self.clock, worker, self.sync, policy)
+        self._treq = self.connected()
+
+    def connected(self) -> Any:
+        """A `StubTreq` that leads here."""
+        stub: Any = StubTreq(self.front)
+        # The site of its own knows none of the bounds that ours keeps.
+        stub._agent._serverFactory = Site(self.clock, self.front, MAX_BODY_BYTES)
+        return stub
 
     def ask(
         self,

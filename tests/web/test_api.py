@@ -109,16 +109,6 @@ def test_a_client_id_of_other_scripts_is_one() -> None:
     assert Stub().acquire("書斎-0a1b2c3d").json["lock"]["clientId"] == "書斎-0a1b2c3d"
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "x"])
-def test_a_compressed_body_is_an_error(encoding: str) -> None:
-    """Stored as it came, it would be no memory."""
-    stub = Stub()
-    stub.acquire()
-    headers = {"X-Client-Id": "laptop", "Content-Encoding": encoding, "Content-Type": "text/plain"}
-    reply = stub.ask("PUT", "/projects/demo/files/log.jsonl", headers, "text")
-    assert (reply.status, "Content-Encoding" in reply.json["error"]) == (400, True)
-
-
 def test_a_blank_client_id_is_a_missing_one() -> None:
     """Nothing but spaces says nothing."""
     reply = Stub().ask("POST", "/projects/demo/lock", {"X-Client-Id": "  "})

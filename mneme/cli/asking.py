@@ -1,0 +1,42 @@
+"""Questions to the server by a person who looks after it, and not by a machine that keeps its memory there."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from mneme.cli.options import settings_of
+from mneme.cli.run import Surroundings, run
+from mneme.client import Client
+from mneme.client.connection import connected
+from mneme.client.settings import address_in
+from mneme.model import ClientId
+
+T = TypeVar("T")
+
+VISITOR = ClientId("mneme-restore")
+"""The name of whoever restores. No machine has it, so that none is taken to have what was restored."""
+
+
+@asynccontextmanager
+async def visitor_of(here: Surroundings, server: str | None, key: str | None) -> AsyncIterator[Client]:
+    """A client of the server, without the id of this machine; raises `SettingsError`."""
+    settings = settings_of(here, server, key)
+    address = address_in(settings, here.home)
+    async with connected(here.reactor, here.wall, here.worker, address, VISITOR, settings.patience) as client:
+        yield client
+
+
+def ask(
+    server: str | None,
+    key: str | None,
+    question: Callable[[Client], Coroutine[Any, Any, T]],
+    *,
+    patiently: bool = False,
+) -> T:
+    """Ask the server, and return what it comes to; `patiently` as in `run`."""
+
+    async def command(here: Surroundings) -> T:
+        async with visitor_of(here, server, key) as client:
+            return await question(client)
+
+    return run(command, patiently=patiently)

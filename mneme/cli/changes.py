@@ -1,0 +1,175 @@
+"""How differences are drawn for people: an entry a line, `+` what is new, `-` what is gone, `~` what is otherwise."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
+
+import msgspec
+from msgspec import UNSET
+from rich.text import Text
+
+from mneme import times
+from mneme.cli.output import plain
+from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, Place, inside
+from mneme.merge.halves import shown
+from mneme.merge.sides import JSON, canonical
+from mneme.merge.times import parsed_time
+
+_COLOURS = {"+": "green", "-": "red", "~": "yellow"}
+_INDENT = "  "
+_SHORT = 72
+"""Up to here an old and a new value stand on one line."""
+_WHEN = ("ts", "date")
+_WHAT = ("content", "decision", "summary", "topic")
+"""The keys of what an entry says first, by the one of them that it has."""
+
+
+def drawn(found: Entries | Lines) -> Iterator[Text]:
+    """Line by line what changed."""
+    match found:
+        case Entries(changes):
+            return _entries(changes)
+        case Lines(hunks):
+            return chain.from_iterable(map(_hunk, hunks))
+
+
+def _hunk(hunk: Hunk) -> Iterator[Text]:
+    yield Text(f"line {hunk.line}", "cyan")
+    for sign, lines in (("-", hunk.removed), ("+", hunk.added)):
+        for line in lines:
+            end = "" if line.endswith(b"\n") else " (no newline at its end)"
+            yield _signed(0, sign, plain(line.removesuffix(b"\n").decode(errors="replace")) + end)
+
+
+def _entries(changes: tuple[Change, ...]) -> Iterator[Text]:
+    last: Place = ()
+    for change in chain.from_iterable(map(_spread, changes)):
+        heading = change.place if change.is_item else change.place[:-1]
+        name = "".join(change.place[len(heading) :])
+        yield from _headings(last, heading)
+        yield from _entry(change, name, len(heading))
+        last = heading
+
+
+def _spread(change: Change) -> Iterator[Change]:
+    """A whole list, or a whole kind of entities, that came or went, entry by entry."""
+    came, went = change.before is UNSET, change.after is UNSET
+    if change.is_item or not (came or went):
+        yield change
+        return
+    for place, value, is_item in _parts(change.place, change.after if came else change.before):
+        yield Change(place, UNSET, value, is_item) if came else Change(place, value, UNSET, is_item)
+
+
+def _parts(place: Place, value: Entry) -> Iterator[tuple[Place, Entry, bool]]:
+    if isinstance(value, list) and value:
+        yield from ((place, item, True) for item in value)
+    elif isinstance(value, dict) and value and _is_kind(value):
+        yield from (((*place, name), entity, False) for name, entity in value.items())
+    else:
+        yield place, value, False
+
+
+def _is_kind(value: Mapping[str, JSON]) -> bool:
+    return all(isinstance(inner, dict) for inner in value.values())
+
+
+def _headings(last: Place, heading: Place) -> Iterator[Text]:
+    """The keys on the way to an entry that are not those on the way to the last one."""
+    common = 0
+    while common < min(len(last), len(heading)) and last[common] == heading[common]:
+        common += 1
+    for depth in range(common, len(heading)):
+        yield Text(_INDENT * depth + _text(heading[depth]), "bold")
+
+
+def _entry(change: Change, name: str, depth: int) -> Iterator[Text]:
+    label = f"{_text(name)}: " if name else ""
+    if change.before is UNSET:
+        yield _signed(depth, "+", label + _words(change.after))
+    elif change.after is UNSET:
+        yield _signed(depth, "-", label + _words(change.before))
+    elif isinstance(change.before, dict) and isinstance(change.after, dict):
+        yield _signed(depth, "~", _text(name) or _title(change.after))
+        for inner in inside(change.before, change.after):
+            yield from _entry(inner, ".".join(inner.place), depth + 1)
+    else:
+        yield from _changed(depth, label, change.before, change.after)
+
+
+def _changed(depth: int, label: str, before: Entry, after: Entry) -> Iterator[Text]:
+    old, new = _words(before), _words(after)
+    if old == new:
+        # To the minute two times may be one, and 1 and "1" look alike.
+        old, new = _exact(before), _exact(after)
+    if len(old) + len(new) <= _SHORT:
+        yield _signed(depth, "~", f"{label}{old} → {new}")
+        return
+    yield _signed(depth, "~", label.rstrip() or "value:")
+    yield _signed(depth + 1, "-", old)
+    yield _signed(depth + 1, "+", new)
+
+
+def _words(entry: Entry) -> str:
+    """What an entry says, in one line."""
+    match entry:
+        case bytes() as line:
+            return _line(line)
+        case dict() as fields if fields:
+            return _described(fields)
+        case list() as items if any(isinstance(item, dict | list) for item in items):
+            return f"{len(items)} items" if len(items) > 1 else "1 item"
+        case str() as text if text:
+            time = parsed_time(text)
+            return times.to_local_text(times.from_datetime(time)) if time else _text(text)
+        case value:
+            return _exact(value)
+
+
+def _line(line: bytes) -> str:
+    # What is no entry, or too deep to be looked into, is shown as it is.
+    with suppress(ValueError, RecursionError):
+        entry = msgspec.json.decode(line)
+        if isinstance(entry, dict) and entry:
+            return _words(entry)
+    return _exact(line)
+
+
+def _described(fields: Mapping[str, JSON]) -> str:
+    """When, of what type, and what, then whatever else there is: `2026-02-04 15:00 note: Use tabs (by: Ana)`."""
+    when = next((key for key in _WHEN if _is_text(fields.get(key))), None)
+    what = next((key for key in _WHAT if _is_text(fields.get(key))), None)
+    kind = "type" if _is_text(fields.get("type")) else None
+    first = " ".join(_words(fields[key]) for key in (when, kind) if key)
+    rest = ", ".join(
+        f"{_text(key)}: {_exact(value) if isinstance(value, dict) else _words(value)}"
+        for key, value in fields.items()
+        if key not in (when, kind, what)
+    )
+    main = ": ".join(filter(None, [first, _words(fields[what]) if what else ""]))
+    if not main:
+        return rest
+    return f"{main} ({rest})" if rest else main
+
+
+def _title(item: Mapping[str, JSON]) -> str:
+    what = next((key for key in _WHAT if _is_text(item.get(key))), None)
+    return _words(item[what]) if what else "item"
+
+
+def _is_text(value: JSON) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _exact(entry: Entry) -> str:
+    if isinstance(entry, bytes):
+        return plain(entry.decode(errors="replace"))
+    return plain(shown(canonical(entry)).decode())
+
+
+def _text(text: str) -> str:
+    return plain(shown(text.encode()).decode())
+
+
+def _signed(depth: int, sign: str, text: str) -> Text:
+    return Text(f"{_INDENT * depth}{sign} {text}", _COLOURS[sign])

@@ -1,0 +1,142 @@
+"""`diff`: what changed from one version to another."""
+
+from collections.abc import Mapping
+
+import click
+import msgspec
+from attrs import frozen
+from msgspec import UNSET
+from rich.text import Text
+
+from mneme.cli import output
+from mneme.cli.asking import ask
+from mneme.cli.changes import drawn
+from mneme.cli.contents import content_of
+from mneme.cli.options import (
+    FILES,
+    NumberType,
+    as_json,
+    file_argument,
+    project_argument,
+    server_options,
+    telling,
+)
+from mneme.client import Client, Download
+from mneme.errors import MnemeError
+from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, differences
+from mneme.merge.documents import is_document
+from mneme.merge.halves import shown
+from mneme.model import FileName, ProjectId
+
+
+class TooLarge(MnemeError):
+    """Two versions with more lines than can be compared."""
+
+
+@frozen
+class Pair:
+    """Two versions of a file; `is_head` if the newer one was asked for as the head."""
+
+    older: Download
+    newer: Download
+    is_head: bool
+
+
+@click.command(epilog=FILES)
+@project_argument
+@file_argument
+@click.argument("older", metavar="A", type=NumberType())
+@click.argument("newer", metavar="[B]", type=NumberType(), required=False)
+@server_options
+@as_json
+@telling
+def diff(
+    project: ProjectId,
+    file: str,
+    older: int,
+    newer: int | None,
+    server: str | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Show what changed in FILE of PROJECT from A to B.
+
+    A and B are versions; without B it is the head. By entries, whatever their order: + is new, - is gone, ~ is
+    otherwise. summary.md is compared line by line, and so is what the plugin does not write.
+    """
+    name = FileName(file)
+    pair = ask(server, key, lambda client: pair_of(client, project, name, older, newer))
+    found = differences(name, pair.older.content, pair.newer.content)
+    if found is None:
+        raise TooLarge(
+            f"Version {pair.older.version} or {pair.newer.version} of {file} has too many lines to be compared: "
+            f"{output.command_line('show', project.value, file)} prints it"
+        )
+    if as_json:
+        output.print_bytes(_json(project, name, pair, found))
+        return
+    lines = list(drawn(found))
+    output.print_lines([_header(project, name, pair), *lines])
+    if not lines:
+        output.tell(_nothing(pair))
+
+
+async def pair_of(client: Client, project: ProjectId, file: FileName, older: int, newer: int | None) -> Pair:
+    """The versions to compare; raises `NotThere`."""
+    before = await content_of(client, project, file, older)
+    after = await content_of(client, project, file, newer)
+    return Pair(before, after, newer is None)
+
+
+def _header(project: ProjectId, file: FileName, pair: Pair) -> Text:
+    newer = f"version {pair.newer.version}" + (", the head" if pair.is_head else "")
+    return Text(
+        output.plain(f"{file.value} of {project.value}: version {pair.older.version} → {newer}"), "bold"
+    )
+
+
+def _nothing(pair: Pair) -> str:
+    if pair.older.content == pair.newer.content:
+        return "The two versions are the same"
+    return "The two versions have the same entries, in another order or with other white space"
+
+
+def _json(project: ProjectId, file: FileName, pair: Pair, found: Entries | Lines) -> bytes:
+    document = {
+        "project": project.value,
+        "file": file.value,
+        "from": pair.older.version,
+        "to": pair.newer.version,
+        "by": "entries" if isinstance(found, Entries) else "lines",
+        "changes": _changes(found),
+    }
+    written = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    halved = is_document(file) and isinstance(found, Entries)
+    return (shown(written) if halved else written) + b"\n"
+
+
+def _changes(found: Entries | Lines) -> list[Mapping[str, object]]:
+    match found:
+        case Entries(changes):
+            return [_change(change) for change in changes]
+        case Lines(hunks):
+            return [_hunk(hunk) for hunk in hunks]
+
+
+def _change(change: Change) -> Mapping[str, object]:
+    values = {"before": change.before, "after": change.after}
+    told = {name: _told(value) for name, value in values.items() if value is not UNSET}
+    return {"place": change.place, "isItem": change.is_item, **told}
+
+
+def _told(entry: Entry) -> object:
+    return entry.decode(errors="replace") if isinstance(entry, bytes) else entry
+
+
+def _hunk(hunk: Hunk) -> Mapping[str, object]:
+    removed, added = map(_texts, (hunk.removed, hunk.added))
+    return {"line": hunk.line, "removed": removed, "added": added}
+
+
+def _texts(lines: tuple[bytes, ...]) -> list[str]:
+    return [line.decode(errors="replace") for line in lines]

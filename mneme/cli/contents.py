@@ -1,0 +1,51 @@
+"""Contents to look at: asked for so that nobody is taken to have them by it."""
+
+from mneme.cli.output import command_line
+from mneme.client import Client, Download
+from mneme.errors import MnemeError
+from mneme.model import FileName, ProjectId
+
+
+class NotThere(MnemeError):
+    """What was asked for is not on the server; the sentence says how to find what is."""
+
+
+async def content_of(client: Client, project: ProjectId, file: FileName, number: int | None) -> Download:
+    """A version of a file, or its head; raises `NotThere`."""
+    found = await (
+        _head(client, project, file) if number is None else _version(client, project, file, number)
+    )
+    if found is None:
+        raise no_file(client, project, file) if number is None else no_version(project, file, number)
+    return found
+
+
+def no_file(client: Client, project: ProjectId, file: FileName) -> NotThere:
+    """The error that says that a project has no such file."""
+    return NotThere(
+        f"{project.value} has no {file.value} on {client.url}: {command_line('projects')} lists what there is"
+    )
+
+
+def no_version(project: ProjectId, file: FileName, number: int) -> NotThere:
+    """The error that says that a file has no such version."""
+    listing = command_line("history", project.value, file.value)
+    return NotThere(
+        f"{file.value} of {project.value} has no version {number}, or no more: {listing} lists those there are"
+    )
+
+
+async def _head(client: Client, project: ProjectId, file: FileName) -> Download | None:
+    heads = await client.heads(project)
+    head = next((one for one in heads if one.file is file), None)
+    if head is None:
+        return None
+    # What is not taken in yet, for want of space, is no version, and can only be looked at.
+    return await (
+        _version(client, project, file, head.version) if head.version else client.look(project, file)
+    )
+
+
+async def _version(client: Client, project: ProjectId, file: FileName, number: int) -> Download | None:
+    found = await client.version(project, file, number)
+    return found if isinstance(found, Download) else None

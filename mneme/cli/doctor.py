@@ -1,0 +1,89 @@
+"""`doctor`: what keeps the memory from its way, and what to do about it."""
+
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+import click
+from attrs import asdict
+from rich.console import Console
+from rich.text import Text
+
+from mneme.cli import output
+from mneme.cli.options import as_json, server_options, telling
+from mneme.cli.run import Surroundings, run
+from mneme.client import Address, Client, Patience
+from mneme.client.connection import connected
+from mneme.client.doctor import Doctor
+from mneme.client.doctor.findings import Finding, State
+from mneme.model import ClientId
+
+_MARKS = {State.GOOD: ("✓", "green"), State.DOUBTFUL: ("?", "yellow"), State.BAD: ("✗", "bold red")}
+_PLAIN = {"✓": "+", "✗": "x"}
+_INDENT = "  "
+
+
+@click.command()
+@server_options
+@as_json
+@telling
+def doctor(server: str | None, key: str | None, as_json: bool) -> None:
+    """Find out what keeps the memory from its way, and what to do.
+
+    Looks at the settings, the server, the project of the working directory and this machine, and changes nothing.
+    Ends with status 1 if something must be mended.
+    """
+
+    async def command(here: Surroundings) -> tuple[Finding, ...]:
+        def connect(
+            address: Address, machine: ClientId, patience: Patience
+        ) -> AbstractAsyncContextManager[Client]:
+            return connected(here.reactor, here.wall, here.worker, address, machine, patience)
+
+        return await Doctor(here.reactor, here.worker, here.home, here.directory, connect).examine(
+            server, key
+        )
+
+    findings = run(command)
+    if as_json:
+        output.print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        _print(findings)
+    sys.exit(1 if any(finding.state is State.BAD for finding in findings) else 0)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    console = Console(highlight=False)
+    # What is read by a program keeps its lines.
+    width = console.width if console.is_terminal else sys.maxsize
+    for finding in findings:
+        mark, style = _MARKS[finding.state]
+        shown = mark if _can_say(mark, console.encoding) else _PLAIN[mark]
+        found = textwrap.fill(finding.found, width - 2, subsequent_indent=_INDENT, break_on_hyphens=False)
+        console.print(Text.assemble((shown, style), " ", found), soft_wrap=True)
+        if finding.advice:
+            advice = textwrap.fill(
+                finding.advice,
+                width - 2,
+                initial_indent=_INDENT * 2,
+                subsequent_indent=_INDENT * 2,
+                break_on_hyphens=False,
+            )
+            console.print(Text(advice, "dim" if finding.state is State.GOOD else ""), soft_wrap=True)
+    console.print(_summary(findings), style="bold", markup=False)
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    states = Counter(finding.state for finding in findings)
+    told = [f"{states[state]} {state.value}" for state in (State.BAD, State.DOUBTFUL) if states[state]]
+    return ", ".join(told) if told else "All is well"
+
+
+def _can_say(mark: str, encoding: str) -> bool:
+    try:
+        mark.encode(encoding)
+    except UnicodeError:
+        return False
+    return True

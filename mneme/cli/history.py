@@ -1,0 +1,111 @@
+"""`history`: the versions that the server keeps."""
+
+from collections.abc import Sequence
+
+import click
+import msgspec
+from attrs import frozen
+
+from mneme import wire
+from mneme.cli import output
+from mneme.cli.asking import ask
+from mneme.cli.contents import NotThere, no_file
+from mneme.cli.options import (
+    FILES,
+    NumberType,
+    as_json,
+    optional_file_argument,
+    project_argument,
+    server_options,
+    telling,
+)
+from mneme.client import Client
+from mneme.model import FileName, ProjectId
+
+_COLUMNS = ("version", "file", "kind", "when", "client", "size", "made from")
+
+
+class FileVersion(wire.WireVersion, frozen=True, rename="camel"):
+    """A version in a list, and the file that it is one of."""
+
+    file: str
+
+
+@frozen
+class Listing:
+    """Versions, the newest first; `more` if there are older ones."""
+
+    versions: Sequence[FileVersion]
+    more: bool
+
+
+@click.command(epilog=FILES)
+@project_argument
+@optional_file_argument
+@click.option(
+    "--limit",
+    type=NumberType(),
+    metavar="N",
+    default=25,
+    show_default=True,
+    help="How many to list at most.",
+)
+@server_options
+@as_json
+@telling
+def history(
+    project: ProjectId, file: str | None, limit: int, server: str | None, key: str | None, as_json: bool
+) -> None:
+    """List the versions of FILE in PROJECT, or of all its files.
+
+    The newest comes first. A version is made from its base, from those that were merged into it (2 + 3), or from the
+    one that was restored.
+    """
+    files = [FileName(file)] if file else list(FileName)
+    listing = ask(server, key, lambda client: listing_of(client, project, files, limit))
+    if as_json:
+        output.print_json({"versions": listing.versions, "more": listing.more})
+        return
+    output.print_table(_COLUMNS, [_row(version) for version in listing.versions], "")
+    if listing.more:
+        output.tell(f"There are older ones: --limit {2 * limit} lists more")
+
+
+async def listing_of(client: Client, project: ProjectId, files: Sequence[FileName], limit: int) -> Listing:
+    """The newest versions of these files together; raises `NotThere` if there are none."""
+    found = [
+        _of_file(version, file)
+        for file in files
+        for version in await client.history(project, file, limit + 1)
+    ]
+    if not found:
+        raise no_file(client, project, files[0]) if len(files) == 1 else _no_project(client, project)
+    found.sort(key=lambda version: version.version, reverse=True)
+    return Listing(found[:limit], len(found) > limit)
+
+
+def _no_project(client: Client, project: ProjectId) -> NotThere:
+    return NotThere(
+        f"{project.value} has no versions on {client.url}: {output.command_line('projects')} lists what there is"
+    )
+
+
+def _of_file(version: wire.WireVersion, file: FileName) -> FileVersion:
+    return FileVersion(**msgspec.structs.asdict(version), file=file.value)
+
+
+def _row(version: FileVersion) -> Sequence[str]:
+    return (
+        str(version.version),
+        version.file,
+        version.kind,
+        output.moment_of(version.mtime),
+        version.client_id or "",
+        output.size(version.size),
+        _made_from(version),
+    )
+
+
+def _made_from(version: FileVersion) -> str:
+    parents = " + ".join(map(str, version.parents))
+    return parents or ("" if version.base is None else str(version.base))

@@ -1,0 +1,101 @@
+"""`hooks`: have Claude Code pull and push by itself."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from mneme.cli import output
+from mneme.cli.options import as_json, telling
+from mneme.client.errors import SettingsError
+from mneme.client.hooks import Did, Installed, Program, install, settings_path, snippet
+from mneme.client.settings import config_path, load
+
+_DONE = {
+    Did.NOTHING: "The hooks are in {path} already: nothing to do",
+    Did.ADDED: "The hooks are in {path} now",
+    Did.MENDED: "The hooks in {path} call mneme where it is now",
+}
+
+
+@click.command(short_help="Have Claude Code pull and push by itself.")
+@click.option(
+    "--install", "installs", is_flag=True, help="Add them to the settings file, with a backup beside it."
+)
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The settings file to add them to, that of a project say.  [default: ~/.claude/settings.json]",
+)
+@as_json
+@telling
+def hooks(installs: bool, settings: Path | None, as_json: bool) -> None:
+    """Have Claude Code pull when a session starts and push when it ends.
+
+    Prints the hooks as they go into Claude Code's settings; with --install they are added to them, beside whatever
+    is there. To install them again changes nothing, or mends the path where mneme has moved.
+    """
+    if settings and not installs:
+        raise click.UsageError("--settings says where to install the hooks: give --install, too.")
+    home = Path.home()
+    program = this_program()
+    done = install(settings or settings_path(home), program) if installs else None
+    warnings = _warnings(home)
+    if as_json:
+        output.print_json(_document(program, done, warnings))
+        return
+    _tell(program, done, settings_path(home))
+    for warning in warnings:
+        output.warn(warning)
+
+
+def this_program() -> Program:
+    """The program that runs.
+
+    A shell finds it by its name if the directory is on PATH for good, which that of an activated environment is not.
+    """
+    started = Path(sys.argv[0])
+    path = started.absolute() if started.name == "mneme" else Path(sys.executable).with_name("mneme")
+    activated = os.environ.get("VIRTUAL_ENV")
+    on_path = [
+        directory
+        for directory in os.environ.get("PATH", os.defpath).split(os.pathsep)
+        if directory.startswith("/") and not (activated and Path(directory) == Path(activated, "bin"))
+    ]
+    found = shutil.which("mneme", path=os.pathsep.join(on_path))
+    return Program(str(path), found is not None and path.exists() and Path(found).samefile(path))
+
+
+def _warnings(home: Path) -> list[str]:
+    """What keeps the hooks from doing well."""
+    try:
+        settings = load(home)
+    except SettingsError as problem:
+        return [str(problem)]
+    if not settings.plugin_syncs:
+        return []
+    advice = f'put "enabled": false into "sync" in {config_path(home)}, which leaves it to mneme'
+    return [
+        f"The plugin's own sync is on as well, and overwrites local changes when a session starts: {advice}"
+    ]
+
+
+def _tell(program: Program, done: Installed | None, path: Path) -> None:
+    if done is None:
+        output.print_json(snippet(program))
+        output.tell(f"This belongs into {path}: mneme hooks --install puts it there")
+        return
+    output.tell(_DONE[done.did].format(path=done.path))
+    if done.backup:
+        output.tell(f"What it held before is in {done.backup}")
+
+
+def _document(program: Program, done: Installed | None, warnings: list[str]) -> dict[str, object]:
+    document = {**snippet(program), "warnings": warnings}
+    if done is None:
+        return document
+    backup = str(done.backup) if done.backup else None
+    return {"settings": str(done.path), "did": done.did.value, "backup": backup, **document}

@@ -1,0 +1,126 @@
+"""`restore`: an older version is made the head again, under a lock that no machine holds."""
+
+import sys
+
+import click
+from attrs import evolve, frozen
+
+from mneme import times, wire
+from mneme.cli import output
+from mneme.cli.asking import ask
+from mneme.cli.contents import NotThere, no_version
+from mneme.cli.options import (
+    FILES,
+    NumberType,
+    as_json,
+    file_argument,
+    project_argument,
+    server_options,
+    telling,
+)
+from mneme.client import Client, ClientError
+from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
+
+
+@frozen
+class Restored:
+    """A version is the head again, as `version`, which is new unless it was the head already."""
+
+    version: int
+    mtime: str
+    is_new: bool
+    released: bool = True
+    """Whether the lock is known to be given up."""
+
+
+@click.command(epilog=FILES)
+@project_argument
+@file_argument
+@click.option("--version", "number", type=NumberType(), metavar="N", required=True, help="Which version.")
+@server_options
+@as_json
+@telling
+def restore(
+    project: ProjectId, file: str, number: int, server: str | None, key: str | None, as_json: bool
+) -> None:
+    """Make a version of FILE in PROJECT the head again.
+
+    It becomes a new version, and nothing is lost of those between. Machines get it at their next session.
+    """
+    # A lock that is taken is given up again, though somebody press Ctrl-C.
+    done = ask(server, key, lambda client: restored(client, project, FileName(file), number), patiently=True)
+    if as_json:
+        output.print_json(_document(project, file, done))
+    match done:
+        case HeldBy(lock):
+            output.warn(_held(project, lock))
+        case Restored() if not as_json:
+            output.tell(_done(project, file, number, done))
+    if isinstance(done, Restored) and not done.released:
+        output.warn(
+            f"The lock of {project.value} could not be given up: {output.command_line('unlock', project.value)} does it"
+        )
+    sys.exit(0 if isinstance(done, Restored) else 1)
+
+
+async def restored(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
+    """Make a version the head again, if nobody else holds the lock; raises `NotThere`."""
+    # Before the lock, which would make a project of one that there is not.
+    if number not in {version.version for version in await client.history(project, file)}:
+        raise no_version(project, file, number)
+    permit = await client.acquire(project)
+    if isinstance(permit, HeldBy):
+        return permit
+    try:
+        done = await _under_lock(client, project, file, number)
+    except (ClientError, NotThere):
+        await _released(client, project)
+        raise
+    return evolve(done, released=await _released(client, project)) if isinstance(done, Restored) else done
+
+
+async def _under_lock(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
+    before = {head.version for head in await client.heads(project) if head.file is file}
+    match await client.restore(project, file, number):
+        case None:
+            raise no_version(project, file, number)
+        case NotLocked():
+            raise NotThere(
+                f"The lock of {project.value} was released by somebody else, nothing is restored: try again"
+            )
+        case HeldBy() as held:
+            return held
+        case wire.Uploaded() as uploaded:
+            return Restored(uploaded.version, uploaded.mtime, uploaded.version not in before)
+
+
+async def _released(client: Client, project: ProjectId) -> bool:
+    try:
+        await client.release(project)
+    except ClientError:
+        return False
+    return True
+
+
+def _held(project: ProjectId, lock: Lock) -> str:
+    since, until = times.to_local_text(lock.acquired_at), times.to_local_text(lock.expires_at)
+    return (
+        f"Nothing is restored, for {project.value} is locked by {lock.client.value} since {since}: wait for the end of "
+        f"that session, {until} at the latest, or release its lock with {output.command_line('unlock', project.value)}"
+    )
+
+
+def _done(project: ProjectId, file: str, number: int, done: Restored) -> str:
+    if not done.is_new:
+        return f"{file} of {project.value} is as in version {number} already: nothing to restore"
+    return (
+        f"{file} of {project.value} is as in version {number} again, now version {done.version}: machines get it at "
+        "their next session"
+    )
+
+
+def _document(project: ProjectId, file: str, done: Restored | HeldBy) -> dict[str, object]:
+    asked = {"project": project.value, "file": file}
+    if isinstance(done, HeldBy):
+        return {**asked, "restored": False, "lock": wire.WireLock.of(done.lock)}
+    return {**asked, "restored": done.is_new, "version": done.version, "mtime": done.mtime}

@@ -1,0 +1,145 @@
+"""`status` and `projects`: what the server has, at a glance."""
+
+from collections.abc import Sequence
+
+import click
+import msgspec
+from attrs import frozen
+
+from mneme import wire
+from mneme.cli import output
+from mneme.cli.asking import ask
+from mneme.cli.options import as_json, server_options, telling
+from mneme.client import Client, Refused
+from mneme.model import Millis
+
+_LOCK_COLUMNS = ("locked project", "by", "since", "until at the latest")
+_WAITING_COLUMNS = ("waiting in project", "file", "version", "from", "since")
+_PROJECT_COLUMNS = ("project", "files", "size", "changed", "locked by", "waiting")
+
+
+@frozen
+class Standing:
+    """A server and its projects, the one that changed last first."""
+
+    url: str
+    status: wire.Status
+    projects: Sequence[wire.WireProject]
+
+
+@frozen
+class Projects:
+    """The projects of a server, the one that changed last first; `now` by its clock."""
+
+    projects: Sequence[wire.WireProject]
+    now: Millis
+
+
+@click.command()
+@server_options
+@as_json
+@telling
+def status(server: str | None, key: str | None, as_json: bool) -> None:
+    """Say how the server is.
+
+    Since when it runs, who holds which locks, which uploads wait to be merged, how much space is used and left.
+    """
+    standing = ask(server, key, standing_of)
+    if as_json:
+        output.print_json(_status_document(standing))
+    else:
+        _print_status(standing)
+
+
+@click.command()
+@server_options
+@as_json
+@telling
+def projects(server: str | None, key: str | None, as_json: bool) -> None:
+    """List the projects on the server.
+
+    The one that changed last comes first; what waits are uploads that are merged when the lock is free.
+    """
+    found = ask(server, key, projects_of)
+    if as_json:
+        output.print_json(wire.ProjectList(list(found.projects)))
+        return
+    rows = [_project_row(project, found.now) for project in found.projects]
+    output.print_table(
+        _PROJECT_COLUMNS, rows, "There are no projects yet: the first push of a machine makes one."
+    )
+
+
+async def standing_of(client: Client) -> Standing:
+    """How the server is; raises `Refused` where it is too old to say."""
+    try:
+        status = await client.status()
+    except Refused as problem:
+        raise Refused(
+            f"The server at {client.url} does not tell its status ({problem}): it needs a newer mneme"
+        ) from None
+    return Standing(client.url, status, _latest_first(await client.projects()))
+
+
+async def projects_of(client: Client) -> Projects:
+    """What projects there are."""
+    found = _latest_first(await client.projects())
+    return Projects(found, client.server_now())
+
+
+def _latest_first(found: Sequence[wire.WireProject]) -> Sequence[wire.WireProject]:
+    # Times on the wire are all written alike, and so sort as text.
+    return sorted(found, key=lambda project: project.mtime or "", reverse=True)
+
+
+def _status_document(standing: Standing) -> dict[str, object]:
+    projects = standing.projects
+    return {
+        "server": standing.url,
+        **msgspec.to_builtins(standing.status),
+        "projects": len(projects),
+        "locks": [{"project": one.id, **msgspec.to_builtins(one.lock)} for one in projects if one.lock],
+        "waiting": [
+            {"project": one.id, **msgspec.to_builtins(upload)} for one in projects for upload in one.waiting
+        ],
+    }
+
+
+def _print_status(standing: Standing) -> None:
+    status = standing.status
+    locks = [_lock_row(one.id, one.lock) for one in standing.projects if one.lock]
+    waiting = [_waiting_row(one.id, upload) for one in standing.projects for upload in one.waiting]
+    facts = {
+        "server": standing.url,
+        "version": status.version,
+        "up for": f"{output.span(status.uptime_seconds)}, since {output.moment_of(status.started_at)}",
+        "projects": str(len(standing.projects)),
+        "locks": str(len(locks) or "none"),
+        "waiting uploads": str(len(waiting) or "none"),
+        "disk": f"{output.size(status.data_bytes)} used, {output.size(status.free_bytes)} free",
+    }
+    output.print_facts(facts)
+    for columns, rows in ((_LOCK_COLUMNS, locks), (_WAITING_COLUMNS, waiting)):
+        if rows:
+            click.echo()
+            output.print_table(columns, rows, "")
+
+
+def _lock_row(project: str, lock: wire.WireLock) -> Sequence[str]:
+    return project, lock.client_id, output.moment_of(lock.acquired_at), output.moment_of(lock.expires_at)
+
+
+def _waiting_row(project: str, upload: wire.WaitingUpload) -> Sequence[str]:
+    who = upload.client_id or ""
+    return project, upload.file, str(upload.version), who, output.moment_of(upload.mtime)
+
+
+def _project_row(project: wire.WireProject, now: Millis) -> Sequence[str]:
+    return (
+        project.id,
+        str(len(project.files)),
+        output.size(project.size),
+        output.ago_of(project.mtime, now),
+        project.lock.client_id if project.lock else "",
+        str(len(project.waiting) or ""),
+    )

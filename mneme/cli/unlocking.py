@@ -1,0 +1,133 @@
+"""`unlock`: a lock is taken away from whoever holds it, if a person wants that."""
+
+import enum
+import sys
+from collections.abc import Awaitable, Callable
+
+import click
+from attrs import frozen
+
+from mneme import times, wire
+from mneme.cli import output
+from mneme.cli.asking import visitor_of
+from mneme.cli.options import as_json, project_argument, server_options, telling
+from mneme.cli.run import Surroundings, run
+from mneme.client import Client
+from mneme.model import HeldBy, Lock, ProjectId
+
+
+class End(enum.Enum):
+    """What became of a lock."""
+
+    NOT_HELD = "not held"
+    """There was none."""
+    RELEASED = "released"
+    """It is gone."""
+    LEFT = "left"
+    """It was not to be released."""
+    GONE = "gone"
+    """It was gone before it could be released."""
+    PASSED_ON = "passed on"
+    """Another was acquired before it could be released, and stays."""
+
+
+@frozen
+class Unlocking:
+    """How it ended for the `lock` that was found, and the lock that is held `now`, as far as is known."""
+
+    end: End
+    lock: Lock | None = None
+    now: Lock | None = None
+
+
+@click.command()
+@project_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@server_options
+@as_json
+@telling
+def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, as_json: bool) -> None:
+    """Release the lock of PROJECT, whoever holds it.
+
+    For a session that ended without releasing it. If the session is still at work nothing is lost: what it uploads
+    later is kept, and merged.
+    """
+
+    async def command(here: Surroundings) -> Unlocking:
+        async with visitor_of(here, server, key) as client:
+            return await unlocked(client, project, lambda lock: here.worker.run(lambda: agreed(lock)))
+
+    def agreed(lock: Lock) -> bool:
+        return yes or (_is_attended() and _confirmed(project, lock))
+
+    done = run(command)
+    if as_json:
+        output.print_json(_document(project, done))
+    if not as_json or done.end is not End.RELEASED:
+        _say(project, done)
+    sys.exit(0 if done.end in (End.NOT_HELD, End.RELEASED, End.GONE) else 1)
+
+
+async def unlocked(
+    client: Client, project: ProjectId, agreed: Callable[[Lock], Awaitable[bool]]
+) -> Unlocking:
+    """Release the lock that is held, if that is `agreed`, and no other."""
+    lock = await client.lock(project)
+    if lock is None:
+        return Unlocking(End.NOT_HELD)
+    if not await agreed(lock):
+        return Unlocking(End.LEFT, lock, lock)
+    now = await client.lock(project)
+    if now is None:
+        return Unlocking(End.GONE, lock)
+    # The same machine may have ended that session, and begun another.
+    if (now.client, now.token) != (lock.client, lock.token):
+        return Unlocking(End.PASSED_ON, lock, now)
+    match await client.release(project, lock.client):
+        case HeldBy(other):
+            return Unlocking(End.PASSED_ON, lock, other)
+        case None:
+            return Unlocking(End.RELEASED, lock)
+        case _:
+            return Unlocking(End.GONE, lock)
+
+
+def _is_attended() -> bool:
+    """Whether there is somebody to ask; stdin may be closed."""
+    return bool(sys.stdin and sys.stdin.isatty())
+
+
+def _confirmed(project: ProjectId, lock: Lock) -> bool:
+    question = output.plain(f"{project.value} is locked by {_holder(lock)}. Release that lock?")
+    return click.confirm(question, err=True)
+
+
+def _holder(lock: Lock) -> str:
+    since, until = times.to_local_text(lock.acquired_at), times.to_local_text(lock.expires_at)
+    return f"{lock.client.value} since {since}, until {until} at the latest"
+
+
+def _say(project: ProjectId, done: Unlocking) -> None:
+    name = project.value
+    match done:
+        case Unlocking(End.RELEASED, Lock() as lock):
+            output.tell(f"Released the lock of {name}, held by {_holder(lock)}")
+        case Unlocking(End.LEFT, Lock() as lock) if not _is_attended():
+            output.warn(f"{name} is locked by {_holder(lock)}: to release that lock, give --yes")
+        case Unlocking(End.LEFT):
+            output.tell(f"The lock of {name} stays as it is")
+        case Unlocking(End.PASSED_ON, _, Lock() as now):
+            output.warn(f"The lock of {name} has changed hands in between, and stays: {_holder(now)}")
+        case Unlocking(End.GONE):
+            output.tell(f"The lock of {name} was released in between: there is nothing left to unlock")
+        case _:
+            output.tell(f"Nobody holds the lock of {name}: there is nothing to unlock")
+
+
+def _document(project: ProjectId, done: Unlocking) -> dict[str, object]:
+    return {
+        "project": project.value,
+        "unlocked": done.end is End.RELEASED,
+        "lock": wire.WireLock.of(done.lock) if done.lock else None,
+        "lockedNow": wire.WireLock.of(done.now) if done.now else None,
+    }

@@ -1,0 +1,172 @@
+"""What the doctor looks at on this machine: folders, changes, and who keeps them in step. Plain blocking code."""
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mneme import files
+from mneme.client.doctor.findings import Finding, bad, doubtful, good
+from mneme.client.errors import SettingsError
+from mneme.client.folder import Folder, Snapshot
+from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
+from mneme.client.settings import Settings, config_path, load
+from mneme.errors import DiskFull
+from mneme.model import FileName, digest
+
+_ENOUGH = 100_000_000
+"""Bytes for the five files with their bases and backups, each as large as can be, or nearly so."""
+
+_MEGABYTE = 1_000_000
+_GIGABYTE = 1_000_000_000
+_PAGE = 4096
+_EXAMPLE = '"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}'
+_OFF = 'put "enabled": false into "sync" in'
+
+
+def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Settings | None, Finding]:
+    """The settings, if they can be read, and whether they say where the server is."""
+    path = config_path(home)
+    try:
+        settings = load(home, server, key)
+    except SettingsError as problem:
+        advice = f"Mend it in {path}" + (", or give another --server" if server else "")
+        return None, bad("settings-unusable", str(problem), advice)
+    if settings.address is None:
+        return settings, bad(
+            "server-not-set",
+            f"{path} does not say where the server is",
+            f"Put {_EXAMPLE} into it, or give --server",
+        )
+    origin = "--server" if server else path
+    return settings, good("settings-usable", f"The server is {settings.address.url}, from {origin}")
+
+
+def folder_finding(code: str, path: Path) -> Finding:
+    """Whether a folder can be written, or made, and whether there is space; nothing is left in it."""
+    try:
+        there = next(one for one in (path, *path.parents) if files.exists(one))
+        probe = there / f".mneme-doctor.{secrets.token_hex(8)}{files.TEMPORARY}"
+        files.write_new(probe, b"\0" * _PAGE)
+        probe.unlink()
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        if files.means_no_space(error):
+            advice = "Free some space on this disk, and see that it is not mounted read-only"
+        else:
+            advice = "See whose it is, and what lies there: ls -ld shows it"
+        return bad(f"{code}-not-writable", f"{path} cannot be written: {error.strerror}", advice)
+    space = f"{free // _MEGABYTE} MB free" if free < _GIGABYTE else f"{free // _GIGABYTE} GB free"
+    if free < _ENOUGH:
+        return doubtful(
+            f"{code}-low-space",
+            f"{path} can be written, but has only {space}",
+            "Free some space on this disk",
+        )
+    can = "can be written" if there == path else "is not there yet, and can be made"
+    return good(f"{code}-writable", f"{path} {can}, with {space}")
+
+
+def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
+    """What the server does not have yet; `heads` are the digests of what it has, if that is known."""
+    try:
+        changes = list(_changes(folder, heads))
+    except (OSError, DiskFull) as error:
+        return bad(
+            "changes-unreadable",
+            f"The memory in {folder.path} cannot be read: {error.strerror if isinstance(error, OSError) else error}",
+            "See whose the files in it are: ls -la shows it",
+        )
+    if not changes:
+        return good("changes-pushed", "Nothing on this machine waits to be pushed")
+    return doubtful(
+        "changes-unpushed",
+        f"Not pushed yet: {', '.join(changes)}",
+        "Nothing to do while a session runs, its end pushes them; else: mneme push",
+    )
+
+
+def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Finding]:
+    """Whether hooks, or the plugin, or both, or neither keep the memory in step."""
+    hooks: list[Hook] = []
+    for path in _hook_settings(home, root):
+        try:
+            found = read(path)
+            hooks += hooks_in(found[1]) if found else []
+        except (SettingsError, OSError) as problem:
+            yield doubtful(
+                "hooks-unreadable",
+                f"Whether it has hooks of mneme cannot be told: {problem}",
+                f"Mend {path}, or remove it",
+            )
+    yield _syncs(hooks, plugin_syncs, config_path(home))
+    if gone := sorted({hook.word for hook in hooks if shutil.which(unquoted(hook.word)) is None}):
+        yield bad(
+            "hooks-broken",
+            f"Hooks call {', '.join(gone)}, which is no program on this machine",
+            "Mend them: mneme hooks --install (with --settings for those of a project)",
+        )
+
+
+def git_findings() -> Iterator[Finding]:
+    """Whether git is missing, without which nobody knows where a repository begins."""
+    if shutil.which("git") is None:
+        yield doubtful(
+            "git-missing",
+            "git is not on PATH, so that a project is the very directory that a command runs in",
+            "Install git, or run mneme from the top directory of each project",
+        )
+
+
+def _changes(folder: Folder, heads: Mapping[str, str] | None) -> Iterator[str]:
+    for file in FileName:
+        told = _change(file, folder.look(file), heads)
+        if told:
+            yield told
+
+
+def _change(file: FileName, seen: Snapshot, heads: Mapping[str, str] | None) -> str | None:
+    """What the server lacks of a file, if anything."""
+    local = seen.local
+    if local is None:
+        return None
+    if heads is not None and (head := heads.get(file.value)) in (None, digest(local.content)):
+        return None if head else f"{file.value} (the server has none)"
+    if not seen.is_changed or (seen.refused and seen.refused.content == local.content):
+        return None
+    if seen.base is None:
+        return f"{file.value} (it was never pushed from here)"
+    return f"{file.value} (changed since version {seen.base.version})"
+
+
+def _hook_settings(home: Path, root: Path) -> Sequence[Path]:
+    """The settings files of Claude Code that count in a project."""
+    project = root / ".claude"
+    return list(
+        dict.fromkeys([settings_path(home), project / "settings.json", project / "settings.local.json"])
+    )
+
+
+def _syncs(hooks: Sequence[Hook], plugin_syncs: bool, config: Path) -> Finding:
+    events = [event for event in ("SessionStart", "SessionEnd") if any(hook.event == event for hook in hooks)]
+    if plugin_syncs and not events:
+        return good("sync-by-plugin", "The plugin's own sync is on, and no hook of mneme: one sync")
+    if plugin_syncs:
+        return bad(
+            "sync-twice",
+            "Two syncs at once: hooks of mneme and the plugin's own, which overwrites local changes at its start",
+            f"Leave it to mneme: {_OFF} {config}",
+        )
+    if not events:
+        return doubtful(
+            "sync-by-nobody",
+            "No session syncs by itself: there are no hooks of mneme, and the plugin's own sync is off",
+            "Install the hooks: mneme hooks --install; or have mneme watch run while you work",
+        )
+    if len(events) == 1:
+        return doubtful(
+            "hooks-half",
+            f"Only {events[0]} has a hook of mneme",
+            "Install both hooks: mneme hooks --install",
+        )
+    return good("sync-by-hooks", "Hooks of mneme sync at the start and the end of a session")

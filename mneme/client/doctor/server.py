@@ -1,0 +1,165 @@
+"""What the doctor makes of a server: of what it told, and of what it did not. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from attrs import frozen
+
+from mneme import times, wire
+from mneme.client.doctor.findings import Finding, bad, doubtful, good
+from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable
+from mneme.client.exchange import Address
+from mneme.model import ClientId, Lock, ProjectId
+
+_SLOW_SECONDS = 1.0
+_APART_SECONDS = 5.0
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+@frozen
+class Told:
+    """What a server told, as far as it came; `problem` is what ended it.
+
+    `seconds` is how long its first answer took, `ahead` by how many seconds its clock is ahead of this machine's.
+    """
+
+    health: wire.Health | None = None
+    seconds: float = 0.0
+    ahead: float | None = None
+    projects: Sequence[wire.WireProject] | None = None
+    lock: Lock | None = None
+    problem: ClientError | None = None
+
+    def project(self, project: ProjectId) -> wire.WireProject | None:
+        """A project as the server listed it."""
+        return next((one for one in self.projects or () if one.id == project.value), None)
+
+
+def server_findings(told: Told, address: Address) -> Iterator[Finding]:
+    """Whether the server is there, is one for this client, and lets it in; and how its clock goes."""
+    if told.health is None:
+        yield _trouble(told.problem, address)
+        return
+    yield _reached(told.health, told.seconds, address)
+    yield _clocks(told.ahead)
+    if told.projects is not None:
+        yield good("server-speaks", "It is a mneme server that speaks as this client needs")
+        yield _key(told.health)
+    elif isinstance(told.problem, Refused):
+        yield bad(
+            "server-node",
+            "It has no list of projects, and so is the Node server, or a mneme server older than this client",
+            "Run a mneme server of this version in its place: it takes over the memory that is there",
+        )
+        return
+    if told.problem:
+        yield _trouble(told.problem, address)
+
+
+def lock_finding(told: Told, project: ProjectId, machine: ClientId) -> Finding:
+    """Who holds the lock of a project."""
+    lock = told.lock
+    if lock is None:
+        return good("lock-free", f"Nobody holds the lock of {project}")
+    when = f"since {times.to_local_text(lock.acquired_at)}, until {times.to_local_text(lock.expires_at)} at the latest"
+    if lock.client == machine:
+        return good("lock-ours", f"This machine holds the lock of {project}, {when}")
+    return doubtful(
+        "lock-taken",
+        f"{lock.client} holds the lock of {project}, {when}",
+        "Nothing to do while a session runs there: what is pushed meanwhile is kept, and merged when the lock is free",
+    )
+
+
+def waiting_finding(projects: Sequence[wire.WireProject], machine: ClientId) -> Finding:
+    """Uploads of this machine that the server has kept and is yet to merge."""
+    waiting = [
+        f"{one.file} of {ProjectId(project.id)}"
+        for project in projects
+        for one in project.waiting
+        if one.client_id == machine.value
+    ]
+    if not waiting:
+        return good("uploads-merged", "No upload of this machine waits to be merged")
+    return doubtful(
+        "uploads-waiting",
+        f"Uploads of this machine wait to be merged: {', '.join(waiting)}",
+        "Nothing to do: the server has them, and merges each when nobody holds the lock of its project",
+    )
+
+
+def _reached(health: wire.Health, seconds: float, address: Address) -> Finding:
+    found = f"The server at {address.url} answers in {round(seconds * 1000)} ms, and is of version {health.version}"
+    if seconds <= _SLOW_SECONDS:
+        return good("server-reachable", found)
+    return doubtful(
+        "server-slow", found, "That is slow: see how busy the server is, and the network in between"
+    )
+
+
+def _clocks(ahead: float | None) -> Finding:
+    if ahead is None:
+        return doubtful(
+            "clocks-unknown",
+            "The server does not say what its clock shows",
+            "See whether a proxy in between removes the header Date",
+        )
+    apart = round(abs(ahead))
+    if not apart:
+        return good("clocks-agree", "The clocks of this machine and of the server agree to the second")
+    found = (
+        f"The clock of the server is {_span(apart)} {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    )
+    if abs(ahead) <= _APART_SECONDS:
+        return good("clocks-agree", found)
+    return doubtful(
+        "clocks-apart",
+        found,
+        "Set the clocks of all machines by NTP: mneme compares none, but the plugin's own sync goes by them, "
+        "and takes an older file for a newer one",
+    )
+
+
+def _key(health: wire.Health) -> Finding:
+    if health.auth_required:
+        return good("key-right", "The API key is right")
+    return good("key-not-needed", "The server wants no API key")
+
+
+def _trouble(problem: ClientError | None, address: Address) -> Finding:
+    """What a call came to grief over."""
+    if isinstance(problem, Unreachable):
+        return bad(
+            "server-unreachable",
+            str(problem),
+            "See that the server runs and that sync.serverUrl is right; one that has no API keys is reached from its "
+            "own machine only",
+        )
+    if isinstance(problem, KeyRefused):
+        return _no_entry(address)
+    if isinstance(problem, ServerTrouble):
+        return bad("server-trouble", str(problem), "Look into the log of the server, then try again")
+    return bad("server-strange", str(problem), f"Look at what answers there: curl {address.url}/health")
+
+
+def _no_entry(address: Address) -> Finding:
+    if address.key is None:
+        return bad(
+            "key-missing",
+            "The server wants an API key, and none is set",
+            "Put one of the apiKeys in the server's config.json into sync.apiKey, or give --key",
+        )
+    return bad(
+        "key-wrong",
+        "The server does not know the API key that is set",
+        "Copy one of the apiKeys in the server's config.json into sync.apiKey",
+    )
+
+
+def _span(seconds: int) -> str:
+    """A length of time to the second: `1 hour 2 seconds`."""
+    words = []
+    for length, name in _UNITS:
+        number, seconds = divmod(seconds, length)
+        if number:
+            words.append(f"{number} {name}" + ("s" if number != 1 else ""))
+    return " ".join(words)

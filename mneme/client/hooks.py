@@ -1,0 +1,285 @@
+"""The hooks by which Claude Code pulls and pushes: what they look like, and how they get into its settings."""
+
+import enum
+import os
+import re
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePath
+
+from attrs import frozen
+
+from mneme import files
+from mneme.client import jsontext
+from mneme.client.errors import SettingsError
+
+_NAME = "mneme"
+_TIMEOUT = 60
+_DOES = {"SessionStart": "pull", "SessionEnd": "push"}
+_GROUP = '{"hooks": [{"type": "command", "command": "…"}]}'
+
+_CALL = re.compile(
+    r"""(?:^|(?<=[\s;&|(]))"""
+    r"""(?P<word>(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\;&|<>()])+)"""
+    r"""\s+(?P<does>pull|push)(?![\w-])"""
+)
+"""A program in a line for the shell, and what it is told to do."""
+
+
+@frozen
+class Program:
+    """This program: where it is, and whether a shell finds it by its name."""
+
+    path: str
+    has_name: bool
+
+    @property
+    def word(self) -> str:
+        """What a shell is to call."""
+        return _NAME if self.has_name else shlex.quote(self.path)
+
+    def is_called_by(self, word: str) -> bool:
+        """Whether a shell that is told this word calls this program."""
+        called = unquoted(word)
+        return called == self.path or (self.has_name and called == _NAME)
+
+
+@frozen
+class Hook:
+    """A hook that calls mneme: at which event, and by which word of the shell."""
+
+    event: str
+    word: str
+
+
+class Did(enum.Enum):
+    """What became of a settings file."""
+
+    NOTHING = "nothing"
+    ADDED = "added"
+    MENDED = "mended"
+    """The hooks were there already, and called mneme where it is no more."""
+
+
+@frozen
+class Installed:
+    """What was done to the file at `path`; `backup` holds what was there before."""
+
+    path: Path
+    did: Did
+    backup: Path | None = None
+
+
+def settings_path(home: Path) -> Path:
+    """Where Claude Code keeps the settings of a person."""
+    return home / ".claude" / "settings.json"
+
+
+def snippet(program: Program) -> dict[str, object]:
+    """Settings that have the hooks, and nothing else."""
+    return with_hooks({}, program)
+
+
+def with_hooks(settings: object, program: Program) -> dict[str, object]:
+    """Settings with the hooks, and all else as it is; raises `SettingsError` where they are no settings."""
+    hooks = _events(settings)
+    ours = {event: _with_hook(event, hooks, program) for event in _DOES}
+    return {**_object(settings), "hooks": {**hooks, **ours}}
+
+
+def hooks_in(settings: object) -> Sequence[Hook]:
+    """The hooks in settings that call mneme; raises `SettingsError` where they are no settings."""
+    hooks = _events(settings)
+    return [
+        Hook(event, call["word"])
+        for event in _DOES
+        for group in _groups(event, hooks)
+        for hook in _hooks(event, group)
+        for call in _calls(event, hook)
+    ]
+
+
+def unquoted(word: str) -> str:
+    """What the shell makes of a word."""
+    with suppress(ValueError):
+        word = "".join(shlex.split(word))
+    return os.path.expandvars(os.path.expanduser(word))  # noqa: PTH111 - it need not be a path
+
+
+def read(path: Path) -> tuple[str, object] | None:
+    """The text of a settings file and its value; None if there is none. Raises `SettingsError` if it is no JSON."""
+    found = files.read(Path(os.path.realpath(path)))
+    if found is None:
+        if files.exists(path):
+            raise SettingsError(f"{path} must be a file with JSON in it, and is no file: see what lies there")
+        return None
+    try:
+        text = found[0].decode()
+        return text, jsontext.parsed(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(
+            f'{path} must hold JSON such as {{"hooks": {{}}}}, and does not ({error}): mend it first'
+        ) from None
+
+
+def install(path: Path, program: Program) -> Installed:
+    """Put the hooks into a settings file, which is made if there is none.
+
+    Raises `SettingsError`, and has changed nothing then. A symbolic link stays one: what it leads to is written.
+    """
+    path = Path(os.path.realpath(path))
+    try:
+        found = read(path)
+        if found is None:
+            return _made(path, program)
+        return _changed(path, *found, program)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be changed, and is as it was: {error.strerror}") from None
+
+
+def _made(path: Path, program: Program) -> Installed:
+    files.make_directory(path.parent)
+    _write(path, jsontext.laid_out(snippet(program)) + "\n", None)
+    return Installed(path, Did.ADDED)
+
+
+def _changed(path: Path, text: str, settings: object, program: Program) -> Installed:
+    try:
+        wanted = with_hooks(settings, program)
+    except SettingsError as problem:
+        raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
+    if wanted == settings:
+        return Installed(path, Did.NOTHING)
+    events = {hook.event for hook in hooks_in(settings)}
+    backup = _backed_up(path, text)
+    try:
+        _write(path, jsontext.patched(text, wanted), text)
+    except BaseException:
+        backup.unlink()
+        raise
+    return Installed(path, Did.MENDED if events == _DOES.keys() else Did.ADDED, backup)
+
+
+def _backed_up(path: Path, text: str) -> Path:
+    """What a file holds, beside it, under a name that nothing has yet."""
+    state = path.stat()
+    backup, number = path.with_name(f"{path.name}.bak"), 1
+    while True:
+        with suppress(FileExistsError):
+            _write_new(backup, text.encode(), state, state.st_mtime_ns)
+            return backup
+        number += 1
+        backup = path.with_name(f"{path.name}.bak.{number}")
+
+
+def _write(path: Path, text: str, seen: str | None) -> None:
+    """Put a text in the place of the one that was `seen`, whole or not at all."""
+    state = _still(path, seen)
+    staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
+    _write_new(staged, _encoded(path, text), state)
+    try:
+        _still(path, seen)
+        staged.rename(path)
+    except BaseException:
+        staged.unlink()
+        raise
+    # It is in its place now. Where the directory cannot be synced, a power cut may take it back, and that is all.
+    with suppress(OSError):
+        files.sync_directory(path.parent)
+
+
+def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns: int | None = None) -> None:
+    """Create a file, open to whom another one is."""
+    files.write_new(path, content, mtime_ns)
+    try:
+        if like:
+            path.chmod(stat.S_IMODE(like.st_mode))
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def _still(path: Path, seen: str | None) -> os.stat_result | None:
+    """The state of a file that still holds what was `seen`; None if there still is none."""
+    text, state = None, None
+    if found := files.read(path):
+        text, state = found[0].decode(errors="replace"), found[1]
+    if text != seen:
+        raise SettingsError(f"{path} was written by somebody else just now: try again")
+    return state
+
+
+def _encoded(path: Path, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(
+            f"{path} is as it was: mneme lies where a path is no UTF-8, and JSON cannot name that"
+        ) from None
+
+
+# The form of the settings
+
+
+def _events(settings: object) -> dict[str, object]:
+    return _object(_object(settings).get("hooks", {}), '"hooks" in it')
+
+
+def _groups(event: str, hooks: Mapping[str, object]) -> Sequence[dict[str, object]]:
+    return _objects(hooks.get(event, []), f"{event} must be a list of {_GROUP}")
+
+
+def _hooks(event: str, group: Mapping[str, object]) -> Sequence[dict[str, object]]:
+    return _objects(group.get("hooks"), f"{event} must be a list of {_GROUP}")
+
+
+def _objects(value: object, expected: str) -> Sequence[dict[str, object]]:
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        return value
+    raise SettingsError(f"{expected}: mend it first")
+
+
+def _object(value: object, what: str = "it") -> dict[str, object]:
+    if isinstance(value, dict):
+        return value
+    raise SettingsError(f"{what} must be an object, {{…}}: mend it first")
+
+
+# One event
+
+
+def _with_hook(event: str, hooks: Mapping[str, object], program: Program) -> list[dict[str, object]]:
+    groups = _groups(event, hooks)
+    if not any(_calls(event, hook) for group in groups for hook in _hooks(event, group)):
+        command = f"{program.word} {_DOES[event]}"
+        return [*groups, {"hooks": [{"type": "command", "command": command, "timeout": _TIMEOUT}]}]
+    return [
+        {**group, "hooks": [_mended(event, hook, program) for hook in _hooks(event, group)]}
+        for group in groups
+    ]
+
+
+def _mended(event: str, hook: dict[str, object], program: Program) -> dict[str, object]:
+    """A hook that calls this program, if it called mneme at all; all else it does stays."""
+    command = hook.get("command")
+    if not isinstance(command, str):
+        return hook
+    for call in reversed(_calls(event, hook)):
+        if not program.is_called_by(call["word"]):
+            command = command[: call.start("word")] + program.word + command[call.end("word") :]
+    return {**hook, "command": command}
+
+
+def _calls(event: str, hook: Mapping[str, object]) -> Sequence[re.Match[str]]:
+    """Where a hook calls mneme for what the event is there for."""
+    command = hook.get("command")
+    return list(_calls_in(command, _DOES[event])) if isinstance(command, str) else []
+
+
+def _calls_in(command: str, does: str) -> Iterator[re.Match[str]]:
+    for call in _CALL.finditer(command):
+        if call["does"] == does and PurePath(unquoted(call["word"])).name == _NAME:
+            yield call

@@ -1,0 +1,163 @@
+"""What changed from one content of a file to another, for people to look at. Pure, and nothing raises."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+from attrs import frozen
+from msgspec import UNSET
+
+from mneme.merge.bounds import has_few_lines
+from mneme.merge.documents import is_document, parsed
+from mneme.merge.log import is_log, lines
+from mneme.merge.matching import UniqueLines
+from mneme.merge.remembered import identity
+from mneme.merge.sides import DEEPEST, JSON, Items, Value, canonical, together
+from mneme.merge.summary import has_topics, topic_of
+from mneme.merge.text import whole_lines
+from mneme.model import FileName
+
+Place: TypeAlias = tuple[str, ...]
+"""The keys that lead to a value in a document; none lead to the lines of a log."""
+
+Entry: TypeAlias = "bytes | Value"
+"""A line without its newline, or a value of JSON; UNSET where there is none."""
+
+_FINEST = 8
+"""How often what lies between lines that are shared is looked at again: each time costs a look at all of it."""
+
+
+@frozen
+class Change:
+    """An entry that only one of two contents has, or that both have, each otherwise.
+
+    It is what lies at `place`, or else, where it `is_item`, one of the items of the array there.
+    """
+
+    place: Place
+    before: Entry
+    after: Entry
+    is_item: bool = False
+
+
+@frozen
+class Entries:
+    """What changed by entries, copies counted; in which order they stand is nothing that counts."""
+
+    changes: tuple[Change, ...]
+
+
+@frozen
+class Hunk:
+    """Lines, each with its newline, that gave way to others: those from `line` on, counted from 1."""
+
+    line: int
+    removed: tuple[bytes, ...]
+    added: tuple[bytes, ...]
+
+
+@frozen
+class Lines:
+    """What changed line by line, from the top."""
+
+    hunks: tuple[Hunk, ...]
+
+
+def differences(file: FileName, before: bytes, after: bytes) -> Entries | Lines | None:
+    """What changed: by entries where both contents are of the form of their file, else by lines.
+
+    None if there are too many lines for that.
+    """
+    # What could just be read can be nested too deep to be looked into.
+    with suppress(RecursionError):
+        changes = _by_entries(file, before, after)
+        if changes is not None:
+            return Entries(tuple(changes))
+    if not (has_few_lines(before) and has_few_lines(after)):
+        return None
+    return Lines(tuple(_hunks(whole_lines(before), whole_lines(after))))
+
+
+def inside(before: JSON, after: JSON) -> tuple[Change, ...]:
+    """What changed within a value of a document; raises nothing for one that `differences` has named."""
+    return tuple(_between((), before, after, _no_identity))
+
+
+_IdentityOf: TypeAlias = Callable[[Place, JSON, JSON], Callable[[JSON], bytes]]
+"""By what an item of the arrays at a place, before and after, is known again."""
+
+
+def _by_entries(file: FileName, before: bytes, after: bytes) -> list[Change] | None:
+    if file is FileName.LOG:
+        both = is_log(before) and is_log(after)
+        return list(_between_logs(lines(before), lines(after))) if both else None
+    if not is_document(file):
+        return None
+    one, other = parsed(file, before), parsed(file, after)
+    if one is None or other is None:
+        return None
+    return list(_between((), one, other, _IDENTITIES.get(file, _no_identity)))
+
+
+def _between_logs(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[Change]:
+    ours, theirs = Counter(before), Counter(after)
+    for line in (ours - theirs).elements():
+        yield Change((), line, UNSET, is_item=True)
+    for line in (theirs - ours).elements():
+        yield Change((), UNSET, line, is_item=True)
+
+
+def _between(place: Place, before: Value, after: Value, identity_of: _IdentityOf) -> Iterator[Change]:
+    if canonical(before) == canonical(after):
+        return
+    match before, after:
+        case dict(), dict() if len(place) < DEEPEST:
+            for key in dict.fromkeys([*before, *after]):
+                values = before.get(key, UNSET), after.get(key, UNSET)
+                yield from _between((*place, key), *values, identity_of)
+        case list(), list():
+            yield from _between_items(place, before, after, identity_of(place, before, after))
+        case _:
+            yield Change(place, before, after)
+
+
+def _between_items(
+    place: Place, before: Sequence[JSON], after: Sequence[JSON], identity: Callable[[JSON], bytes]
+) -> Iterator[Change]:
+    both = [Items(before, identity), Items(after, identity)]
+    names = Counter(both[0].names) | Counter(both[1].names)
+    for one, other in together(names.elements(), both):
+        if canonical(one) != canonical(other):
+            yield Change(place, one, other, is_item=True)
+
+
+def _no_identity(_place: Place, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
+    return canonical
+
+
+def _by_topic(place: Place, before: JSON, after: JSON) -> Callable[[JSON], bytes]:
+    states = place == ("currentState",) and has_topics(before) and has_topics(after)
+    return topic_of if states else canonical
+
+
+def _as_remembered(place: Place, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
+    return canonical if place else identity
+
+
+_IDENTITIES = {FileName.SUMMARY_JSON: _by_topic, FileName.REMEMBERED: _as_remembered}
+
+
+def _hunks(before: Sequence[bytes], after: Sequence[bytes], line: int = 1, depth: int = 0) -> Iterator[Hunk]:
+    """What changed from lines to others; the first one has the number `line`."""
+    blocks = UniqueLines(a=before, b=after).get_matching_blocks()
+    # A line that is there twice, blank for instance, may be there once between two that are shared.
+    finer = len(blocks) > 1 and depth < _FINEST
+    here = there = 0
+    for ours, theirs, length in blocks:
+        removed, added = before[here:ours], after[there:theirs]
+        if removed and added and finer:
+            yield from _hunks(removed, added, line + here, depth + 1)
+        elif removed or added:
+            yield Hunk(line + here, tuple(removed), tuple(added))
+        here, there = ours + length, theirs + length

@@ -1,0 +1,61 @@
+"""The commands for whoever runs the server, as they are typed: their help, and what they do not take."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mneme.cli import main
+
+COMMANDS = ("status", "projects", "unlock", "history", "show", "diff", "restore")
+
+
+def typed(*arguments: str) -> Result:
+    """A command that ends before it asks anything."""
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_what_it_does_and_takes(command: str, option: str) -> None:
+    """Which server, for one, and how scripts read it."""
+    told = typed(command, option)
+    assert told.exit_code == 0
+    for word in (f"Usage: main {command}", "--server URL", "--key KEY", "--json", "-h, --help"):
+        assert word in told.output
+
+
+def test_the_list_of_commands_has_a_whole_sentence_for_each() -> None:
+    """None of them is cut off."""
+    listed = {line.split()[0]: line for line in typed("-h").output.splitlines() if line.startswith("  ")}
+    for command in COMMANDS:
+        assert listed[command].endswith("."), listed[command]
+        assert not listed[command].endswith("...")
+
+
+@pytest.mark.parametrize("command", ["history", "show", "diff", "restore"])
+def test_what_takes_a_file_names_the_five(command: str) -> None:
+    """Nobody knows them by heart."""
+    words = typed(command, "-h").output.split()
+    assert {"log.jsonl,", "summary.json,", "summary.md,", "remembered.json,", "entities.json."} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("show", "demo", "notes.txt"), "'notes.txt' is not one of 'log.jsonl'"),
+        (("history", "demo", "notes.txt"), "'notes.txt' is not one of 'log.jsonl'"),
+        (("history", "demo", "--limit", "0"), "'0' is no whole number from 1"),
+        (("show", "demo", "log.jsonl", "--version", "one"), "'one' is no whole number from 1"),
+        (("diff", "demo", "log.jsonl"), "Missing argument 'A'"),
+        (("diff", "demo", "log.jsonl", "-1"), "No such option"),
+        (("restore", "demo", "log.jsonl"), "Missing option '--version'"),
+        (("unlock", ""), "A project id has 1 to 512 characters"),
+        (("unlock", "\udcff"), "A project id is UTF-8 text"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_with_status_2(arguments: tuple[str, ...], complaint: str) -> None:
+    """Before any server is."""
+    told = typed(*arguments)
+    assert told.exit_code == 2
+    assert complaint in told.output

@@ -1,0 +1,130 @@
+"""How findings are shown: to a person on a terminal, line by line to a program, and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from mneme.cli import doctor as command
+from mneme.cli import main
+from mneme.client.doctor.findings import Finding, bad, doubtful, good
+from mneme.client.errors import SettingsError
+
+GOOD = good("key-right", "The API key is right")
+DOUBTFUL = doubtful("clocks-apart", "The clock of [the] server is 6 seconds ahead", "Set the clocks by NTP")
+BAD = bad(
+    "server-unreachable", "The server cannot be reached: " + "far-away " * 20, "Start it, " * 20 + "please"
+)
+
+
+@pytest.fixture
+def finding(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have the doctor find something."""
+
+    def found(*findings: Finding) -> None:
+        def run(examination: Callable[..., Coroutine[Any, Any, object]]) -> tuple[Finding, ...]:
+            return findings
+
+        monkeypatch.setattr(command, "run", run)
+
+    return found
+
+
+def _doctor(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(main, ["doctor", *arguments], env=environment)
+
+
+def test_each_finding_is_a_line_with_a_mark(finding: Callable[..., None]) -> None:
+    """And one more, indented, for what to do; however long, so that a program finds its way."""
+    finding(GOOD, DOUBTFUL, BAD)
+    result = _doctor(COLUMNS="40")
+    assert result.stdout.splitlines() == [
+        "✓ The API key is right",
+        "? The clock of [the] server is 6 seconds ahead",
+        "    Set the clocks by NTP",
+        f"✗ {BAD.found.strip()}",
+        f"    {BAD.advice}",
+        "1 bad, 1 doubtful",
+    ]
+    assert result.stderr == ""
+
+
+def test_the_status_is_1_only_if_something_is_bad(finding: Callable[..., None]) -> None:
+    """What is doubtful may be meant so."""
+    finding(GOOD, DOUBTFUL)
+    assert _doctor().exit_code == 0
+    assert _doctor("--json").exit_code == 0
+    finding(GOOD, BAD, DOUBTFUL)
+    assert _doctor().exit_code == 1
+    assert _doctor("--json").exit_code == 1
+
+
+def test_that_all_is_well_is_said(finding: Callable[..., None]) -> None:
+    """Nobody has to count."""
+    finding(GOOD)
+    assert _doctor().stdout.splitlines()[-1] == "All is well"
+
+
+def test_json_is_one_document_with_all_findings(finding: Callable[..., None]) -> None:
+    """Codes and states for scripts, sentences for people."""
+    finding(GOOD, DOUBTFUL)
+    assert json.loads(_doctor("--json").stdout) == {
+        "findings": [
+            {"code": "key-right", "state": "good", "found": "The API key is right", "advice": None},
+            {
+                "code": "clocks-apart",
+                "state": "doubtful",
+                "found": DOUBTFUL.found,
+                "advice": "Set the clocks by NTP",
+            },
+        ]
+    }
+
+
+def test_on_a_terminal_long_sentences_are_folded(
+    finding: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of a sentence below its first, so that the marks stand out."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    finding(BAD)
+    lines = click.unstyle(_doctor().stdout).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[0].startswith("✗ The server")
+    assert lines[1].startswith("  far-away")
+    assert any(line.startswith("    Start it") for line in lines)
+
+
+def test_where_the_marks_cannot_be_shown_there_are_plain_ones(
+    finding: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal without Unicode is no reason to fail."""
+    finding(GOOD, DOUBTFUL, BAD)
+    shown = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr("sys.stdout", shown)
+    command._print([GOOD, DOUBTFUL, BAD])
+    shown.seek(0)
+    assert [line[:2] for line in shown.read().splitlines() if not line.startswith(" ")] == [
+        "+ ",
+        "? ",
+        "x ",
+        "1 ",
+    ]
+
+
+def test_what_goes_wrong_in_the_doctor_itself_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is shown a traceback."""
+
+    def run(examination: object) -> None:
+        raise SettingsError("The doctor is ill")
+
+    monkeypatch.setattr(command, "run", run)
+    result = _doctor()
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "mneme: The doctor is ill\n")

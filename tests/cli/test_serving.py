@@ -1,0 +1,135 @@
+"""`status` and `projects`: what there is on the server, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mneme.cli import serving
+from mneme.client import Refused
+from mneme.model import Millis
+from tests.cli.asked import Asked
+from tests.web.stub import NOW, Stub, entry
+
+STATUS = {
+    "version": "9.9.9",
+    "startedAt": "2026-02-01T12:00:00.000Z",
+    "now": "2026-02-04T15:00:00.000Z",
+    "uptimeSeconds": 3 * 86_400 + 10_800,
+    "dataBytes": 158_000_000,
+    "freeBytes": 22_000_000_000,
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_athens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two hours ahead of UTC in winter."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "EET-2")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """A server with a locked project, on which an upload waits, and one that changed an hour later."""
+    stub = Stub()
+    stub.acquire("laptop", "app")
+    stub.upload("laptop", entry("one"), project="app")
+    stub.upload("desktop", entry("two"), project="app")
+    stub.clock.advance(600)
+    stub.acquire("laptop", "other")
+    stub.upload("laptop", "# Two", "summary.md", "other")
+    stub.release("laptop", "other")
+    stub.clock.advance(600)
+    asked = Asked(stub)
+    asked.answer_by_hand("GET /status", 200, STATUS)
+    return asked
+
+
+def rows(text: str) -> list[list[str]]:
+    """The words of the lines of a table."""
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
+def test_status_says_how_the_server_is(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """In facts, and a table for locks and one for what waits, in the time of the person's zone."""
+    serving._print_status(asked.run(serving.standing_of(asked.client)))
+    assert rows(capsys.readouterr().out) == [
+        ["server", "http://homeserver:3847"],
+        ["version", "9.9.9"],
+        ["up", "for", "3", "days,", "since", "2026-02-01", "14:00"],
+        ["projects", "2"],
+        ["locks", "1"],
+        ["waiting", "uploads", "1"],
+        ["disk", "158", "MB", "used,", "22", "GB", "free"],
+        ["locked", "project", "by", "since", "until", "at", "the", "latest"],
+        ["app", "laptop", "2026-02-04", "17:00", "2026-02-04", "17:30"],
+        ["waiting", "in", "project", "file", "version", "from", "since"],
+        ["app", "log.jsonl", "2", "desktop", "2026-02-04", "17:00"],
+    ]
+
+
+def test_status_of_a_quiet_server_has_no_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is nothing to be in them."""
+    asked = Asked(Stub())
+    asked.answer_by_hand("GET /status", 200, STATUS)
+    serving._print_status(asked.run(serving.standing_of(asked.client)))
+    assert rows(capsys.readouterr().out)[3:6] == [
+        *(["projects", "0"], ["locks", "none"], ["waiting", "uploads", "none"])
+    ]
+
+
+def test_status_for_scripts_keeps_utc(asked: Asked) -> None:
+    """And numbers as numbers."""
+    document = _plain(serving._status_document(asked.run(serving.standing_of(asked.client))))
+    assert document == STATUS | {
+        "server": "http://homeserver:3847",
+        "projects": 2,
+        "locks": [
+            {
+                "project": "app",
+                "clientId": "laptop",
+                "acquiredAt": "2026-02-04T15:00:00.000Z",
+                "expiresAt": "2026-02-04T15:30:00.000Z",
+                "token": 1,
+            }
+        ],
+        "waiting": [
+            {
+                "project": "app",
+                "file": "log.jsonl",
+                "version": 2,
+                "clientId": "desktop",
+                "mtime": "2026-02-04T15:00:00.000Z",
+            }
+        ],
+    }
+
+
+def test_a_server_that_has_no_status_is_too_old() -> None:
+    """And the sentence says so."""
+    asked = Asked(Stub())
+    asked.answer_by_hand("GET /status", 404, {"error": "Not found"})
+    with pytest.raises(Refused, match=r"http://homeserver:3847 does not tell its status .* newer mneme"):
+        asked.run(serving.standing_of(asked.client))
+
+
+def test_projects_come_with_the_one_that_changed_last_first(asked: Asked) -> None:
+    """However they are called."""
+    found = asked.run(serving.projects_of(asked.client))
+    assert [project.id for project in found.projects] == ["other", "app"]
+    now = Millis(round((NOW + 1200) * 1000))
+    assert [serving._project_row(project, now) for project in found.projects] == [
+        ("other", "1", "5 B", "10 minutes ago", "", ""),
+        ("app", "1", "64 B", "20 minutes ago", "laptop", "1"),
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))

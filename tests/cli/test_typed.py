@@ -1,0 +1,132 @@
+"""The commands as they are typed, up to their printing, on a server within the process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mneme.cli import comparing, history, main, restoring, serving, showing
+from tests.cli.asked import Asked
+from tests.web.stub import Stub
+
+Types = Callable[..., Result]
+
+TEXT = "summary.md"
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """A text in two versions, that nobody has locked."""
+    stub = Stub()
+    stub.acquire("laptop")
+    stub.upload("laptop", "# One\n", TEXT)
+    stub.upload("laptop", "# Two\n", TEXT)
+    stub.release("laptop")
+    return Asked(stub)
+
+
+@pytest.fixture
+def types(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Types:
+    """Types a command to that server, instead of one over the network."""
+    for module in (serving, history, showing, comparing, restoring):
+        monkeypatch.setattr(module, "ask", asked.ask)
+    return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+def test_status_is_printed_for_people_and_scripts(types: Types) -> None:
+    """Of a server on which nothing is locked and nothing waits."""
+    told, document = types("status"), json.loads(types("status", "--json").stdout)
+    assert told.exit_code == 0
+    assert "locks            none" in told.stdout
+    assert (document["projects"], document["locks"], document["waiting"]) == (1, [], [])
+
+
+def test_projects_are_printed_for_people_and_scripts(types: Types) -> None:
+    """With the same in them."""
+    told, document = types("projects"), json.loads(types("projects", "--json").stdout)
+    assert told.stdout.splitlines()[1].split()[:4] == ["demo", "1", "6", "B"]
+    assert [project["id"] for project in document["projects"]] == ["demo"]
+
+
+def test_history_is_printed_for_people_and_scripts(types: Types) -> None:
+    """And says where there are older ones."""
+    told, document = (
+        types("history", "demo", "--limit", "1"),
+        json.loads(types("history", "demo", "--json").stdout),
+    )
+    assert [line.split()[0] for line in told.stdout.splitlines()] == ["version", "2"]
+    assert "There are older ones: --limit 2 lists more" in told.stderr
+    assert [version["version"] for version in document["versions"]] == [2, 1]
+
+
+def test_a_content_is_printed_for_people_and_scripts(types: Types) -> None:
+    """Byte for byte, and with what is known of it."""
+    assert types("show", "demo", TEXT).stdout_bytes == b"# Two\n"
+    document = json.loads(types("show", "demo", TEXT, "--version", "1", "--json").stdout)
+    assert (document["content"], document["version"], document["file"]) == ("# One\n", 1, TEXT)
+
+
+def test_a_content_that_is_no_text_is_warned_of(asked: Asked, types: Types) -> None:
+    """Its digest is another than that of what came."""
+    body = {"content": "\N{REPLACEMENT CHARACTER}", "mtime": "2026-02-04T15:00:00.000Z", "version": 2}
+    request = f"GET /projects/demo/files/{TEXT}/versions/2"
+    asked.answer_by_hand(request, 200, body, etag='"0123"')
+    told = types("show", "demo", TEXT)
+    assert told.stdout == "\N{REPLACEMENT CHARACTER}"
+    assert "Version 2 is not UTF-8" in told.stderr
+
+
+def test_differences_are_printed_for_people_and_scripts(types: Types) -> None:
+    """Where there are none, a sentence says so."""
+    told = types("diff", "demo", TEXT, "1")
+    assert told.stdout.splitlines() == [
+        *("summary.md of demo: version 1 → version 2, the head", "line 1", "- # One", "+ # Two")
+    ]
+    assert json.loads(types("diff", "demo", TEXT, "1", "--json").stdout)["changes"] == [
+        {"line": 1, "removed": ["# One\n"], "added": ["# Two\n"]}
+    ]
+    assert "The two versions are the same" in types("diff", "demo", TEXT, "2", "2").stderr
+
+
+def test_what_is_too_large_to_compare_is_told_with_status_1(asked: Asked, types: Types) -> None:
+    """With the command that prints it."""
+    asked.stub.acquire("laptop")
+    asked.stub.upload("laptop", "\n" * 250_000, TEXT)
+    told = types("diff", "demo", TEXT, "1")
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert f"Version 1 or 3 of {TEXT} has too many lines to be compared: `mneme show demo" in told.stderr
+
+
+def test_a_restore_is_told_to_people_and_scripts(types: Types) -> None:
+    """With the new version."""
+    told = types("restore", "demo", TEXT, "--version", "1")
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert "is as in version 1 again, now version 3" in told.stderr
+    document = json.loads(types("restore", "demo", TEXT, "--version", "2", "--json").stdout)
+    assert (document["restored"], document["version"]) == (True, 4)
+
+
+def test_a_restore_during_a_session_is_told_with_status_1(asked: Asked, types: Types) -> None:
+    """For people and scripts."""
+    asked.stub.acquire("laptop")
+    told = types("restore", "demo", TEXT, "--version", "1", "--json")
+    assert told.exit_code == 1
+    assert "demo is locked by laptop since" in told.stderr
+    assert json.loads(told.stdout)["lock"]["clientId"] == "laptop"
+
+
+def test_a_lock_that_a_restore_cannot_give_up_is_warned_of(asked: Asked, types: Types) -> None:
+    """With the command that frees it."""
+    asked.answer_by_hand("DELETE /projects/demo/lock", 500, {"error": "A fault"})
+    told = types("restore", "demo", TEXT, "--version", "1")
+    assert told.exit_code == 0
+    assert "The lock of demo could not be given up: `mneme unlock demo` does it" in told.stderr
+
+
+def test_what_goes_wrong_is_told_with_status_1(types: Types) -> None:
+    """In one sentence."""
+    told = types("show", "nope", TEXT)
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)

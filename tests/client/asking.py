@@ -1,0 +1,138 @@
+"""What stands in for the network: the stub's server, or answers made up for the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import Any, TypeVar, cast
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
+
+from mneme.client import Address, Client, Exchange, Patience
+from mneme.client.exchange import Http, Response
+from mneme.model import ClientId
+from mneme.work import ImmediateWorker
+from tests.web.stub import Stub
+
+T = TypeVar("T")
+
+
+@frozen
+class Asked:
+    """A request as it was sent."""
+
+    method: str
+    path: str
+    headers: Headers
+
+
+class Wall:
+    """The time of day, by the clock of a test."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def seconds(self) -> float:
+        """See `WallClock`."""
+        return self._clock.seconds()
+
+
+class Network:
+    """An `Http` that leads to a stub, whose clock is `ahead` of that of who asks, and that takes `seconds`."""
+
+    def __init__(self, stub: Stub, *, ahead: float = 0.0, seconds: float = 0.0) -> None:
+        self.clock = stub.clock
+        self.asked: list[Asked] = []
+        self._treq = stub.connected()
+        self._ahead = ahead
+        self._seconds = seconds
+        # A date has whole seconds: in the middle of one it is right on average.
+        self.clock.advance(0.5)
+
+    def request(
+        self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
+    ) -> Deferred[Response]:
+        """See `Http`."""
+        self.asked.append(Asked(method, url.removeprefix("http://homeserver:3847"), headers))
+        self.clock.advance(self._seconds)
+        answer = self._treq.request(method, url, headers=headers, data=data, allow_redirects=allow_redirects)
+        self._treq.flush()
+        return cast("Deferred[Response]", answer.addCallback(self._stamped))
+
+    def flush(self) -> None:
+        """Carry what was sent, both ways."""
+        self._treq.flush()
+
+    def _stamped(self, response: Response) -> Response:
+        # Twisted stamps its answers by the real clock.
+        response.headers.setRawHeaders("date", [datetimeToString(self.clock.seconds() + self._ahead)])
+        return response
+
+
+@define
+class Canned:
+    """An answer that was made up; also the `Response`."""
+
+    code: int
+    body: bytes
+    headers: Headers = field(factory=Headers)
+
+    @classmethod
+    def json(cls, code: int, document: object) -> Canned:
+        """An answer that is JSON."""
+        return cls(code, json.dumps(document).encode())
+
+    def content(self) -> Deferred[bytes]:
+        """See `Response`."""
+        return succeed(self.body)
+
+
+class Canning:
+    """An `Http` with made-up answers, by path; what is not among them is answered as the Node server does."""
+
+    def __init__(self, answers: Mapping[str, Canned | Exception]) -> None:
+        self.asked: list[Asked] = []
+        self._answers = answers
+
+    def request(
+        self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
+    ) -> Deferred[Response]:
+        """See `Http`."""
+        path = url.removeprefix("http://homeserver:3847")
+        self.asked.append(Asked(method, path, headers))
+        answer = self._answers.get(path, Canned.json(404, {"error": "Not found"}))
+        return fail(answer) if isinstance(answer, Exception) else succeed(cast(Response, answer))
+
+    def flush(self) -> None:
+        """There is nothing to carry."""
+
+
+def connecting(http: Network | Canning, clock: Clock) -> Callable[..., Any]:
+    """What connects over it, in the place of `connected`."""
+
+    @asynccontextmanager
+    async def connect(address: Address, machine: ClientId, patience: Patience) -> AsyncIterator[Client]:
+        exchange = Exchange(clock, Wall(clock), ImmediateWorker(), cast(Http, http), address, patience)
+        yield Client(exchange, machine)
+
+    return connect
+
+
+def come_to(coroutine: Coroutine[Any, Any, T], http: Network | Canning) -> T:
+    """What a coroutine comes to, while what it sends is carried."""
+    results: list[Any] = []
+    Deferred.fromCoroutine(coroutine).addBoth(results.append)
+    for _ in range(100):
+        if results:
+            break
+        http.flush()
+    assert results, "there is no result"
+    if hasattr(results[0], "raiseException"):
+        results[0].raiseException()
+    return cast(T, results[0])

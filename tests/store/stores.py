@@ -1,0 +1,37 @@
+"""The stores that there are, for promises that are tested on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mneme.model import Merging
+from mneme.store import Store
+from mneme.store.disk import DiskStore
+from mneme.store.memory import MemoryStore
+
+
+class Restarted:
+    """A `DiskStore` that is opened anew for every step, as if the server had been restarted in between."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.merging = Merging()
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        step: Callable[..., object] = getattr(DiskStore(self._root, self.merging), name)
+        return step
+
+
+STORES = ("memory", "disk", "restarted disk")
+
+
+def opened(which: str, root: Path) -> Store:
+    """A new store of one of these kinds; the data of those on disk is in `root`."""
+    match which:
+        case "memory":
+            return MemoryStore()
+        case "disk":
+            return DiskStore(root)
+        case _:
+            return Restarted(root)  # type: ignore[return-value]  # it has the methods of a store, only not by name

@@ -1,0 +1,702 @@
+"""Content codings: bodies that come compressed, answers that go compressed, and what both count in memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
+from twisted.logger import LogEvent, capturedLogs
+from twisted.python.failure import Failure
+from twisted.web.test.requesthelper import DummyChannel
+
+from mneme.model import Millis
+from mneme.retention import Retention
+from mneme.web import site as site_module
+from mneme.web.answers import Answer
+from mneme.web.coding import MIN_CODED, Coding
+from mneme.web.site import Request
+from mneme.work import ImmediateWorker
+from tests import plugin_files
+from tests.results import result_of
+from tests.stepped import SteppedWorker
+from tests.web.connections import LIMIT, Connection, HeldWorker, Server
+from tests.web.stub import MAX_BODY_BYTES, Reply, Stub, entry
+
+LOCK = "/projects/demo/lock"
+FILE = "/projects/demo/files/log.jsonl"
+RESTORE = f"{FILE}/restore"
+TEXT = {"X-Client-Id": "laptop", "Content-Type": "text/plain"}
+GZIP = {"Content-Encoding": "gzip"}
+CONTENT = entry("one") * 5
+ACCEPTED = "A body comes as it is, or with Content-Encoding: gzip, and in no other coding"
+DAMAGED = "The body must be one whole gzip stream with nothing after it: it is damaged, or was cut off"
+
+
+def gzipped(content: str | bytes, told: int | None = None) -> bytes:
+    """A gzip stream; it says at its end that its content has `told` bytes, or how many it has."""
+    coded = gzip.compress(content.encode() if isinstance(content, str) else content, mtime=0)
+    return coded if told is None else coded[:-4] + told.to_bytes(4, "little")
+
+
+def held_by_laptop(**options: Any) -> Stub:
+    """A server on which the laptop holds the lock."""
+    stub = Stub(**options)
+    stub.acquire()
+    return stub
+
+
+def put(stub: Stub, body: bytes, headers: Mapping[str, str] = GZIP) -> Reply:
+    """Upload a body."""
+    return stub.ask("PUT", FILE, TEXT | dict(headers), body)
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZip", " gzip ", "gzip,", ",gzip"])
+def test_a_body_may_come_compressed(coding: str) -> None:
+    """What it was before it was coded is what counts, in whatever case the coding is named."""
+    stub = held_by_laptop()
+    assert put(stub, gzipped(CONTENT), {"Content-Encoding": coding}).status == 200
+    assert stub.download().json["content"] == CONTENT
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", " ", ","])
+def test_a_body_in_no_coding_may_say_so(coding: str) -> None:
+    """It is taken as it is, though it may look compressed."""
+    stub = held_by_laptop()
+    assert put(stub, CONTENT.encode(), {"Content-Encoding": coding}).status == 200
+    assert stub.download().json["content"] == CONTENT
+    assert put(stub, gzipped(CONTENT), {"Content-Encoding": coding}).status == 400
+
+
+def test_each_route_with_a_body_takes_it_compressed() -> None:
+    """An envelope, and an order to restore."""
+    stub = held_by_laptop()
+    envelope = gzipped(json.dumps({"content": CONTENT}))
+    assert put(stub, envelope, GZIP | {"Content-Type": "application/json"}).status == 200
+    stub.upload(content="two\n")
+    order = gzipped(json.dumps({"version": 1}))
+    assert stub.ask("POST", RESTORE, TEXT | GZIP, order).json["version"] == 3
+    assert stub.download().json["content"] == CONTENT
+
+
+@pytest.mark.parametrize(
+    "coding", ["br", "deflate", "zstd", "compress", "chunked", "*", "gzip;q=1", "x", "g zip"]
+)
+@pytest.mark.parametrize(("method", "path"), [("PUT", FILE), ("POST", RESTORE)])
+def test_a_coding_that_is_not_known_is_an_error_that_says_which_are(
+    method: str, path: str, coding: str
+) -> None:
+    """In a sentence for people, in a header for clients; stored as it came, it would be no memory."""
+    stub = held_by_laptop()
+    reply = stub.ask(method, path, TEXT | {"Content-Encoding": coding}, gzipped(CONTENT))
+    assert (reply.status, reply.json) == (415, {"error": ACCEPTED})
+    assert reply.header("Accept-Encoding") == "gzip"
+    assert stub.versions() == []
+
+
+@pytest.mark.parametrize("codings", ["gzip, gzip", "gzip, br", "identity, gzip", "gzip,identity"])
+def test_several_codings_at_once_are_an_error(codings: str) -> None:
+    """Nobody needs them, and each round may be a thousand times larger than the one before."""
+    stub = held_by_laptop()
+    assert put(stub, gzipped(gzipped(CONTENT)), {"Content-Encoding": codings}).status == 415
+    assert stub.versions() == []
+
+
+def test_codings_in_several_headers_are_several_codings() -> None:
+    """The last of them is not all there is to know."""
+    server = Server()
+    server.stub.acquire()
+    client = server.connect()
+    body = gzipped(CONTENT)
+    send(client, body, "Content-Encoding: br", "Content-Encoding: gzip")
+    assert (client.statuses, client.error) == ([415], ACCEPTED)
+
+
+def send(client: Connection, body: bytes, *headers: str) -> None:
+    """Upload over a connection, with just these headers beyond those that are needed."""
+    lines = ["Host: x", "X-Client-Id: laptop", "Content-Type: text/plain", f"Content-Length: {len(body)}"]
+    client.send("\r\n".join([f"PUT {FILE} HTTP/1.1", *lines, *headers, "", ""]).encode() + body)
+
+
+def send_gzipped(client: Connection, content: str | bytes, told: int | None = None) -> None:
+    """Upload a content over a connection, compressed."""
+    send(client, gzipped(content, told), "Content-Encoding: gzip")
+
+
+WHOLE = gzipped(CONTENT)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(WHOLE[:length] for length in range(len(WHOLE))),
+        WHOLE + b"x",
+        WHOLE + b"\0",
+        WHOLE + WHOLE,
+        WHOLE[:-8] + b"\0\0\0\0" + WHOLE[-4:],
+        gzipped(CONTENT, len(CONTENT) - 1),
+        gzipped(CONTENT, len(CONTENT) + 1),
+        gzipped(CONTENT, 0),
+        gzipped(CONTENT, MAX_BODY_BYTES),
+        gzipped(CONTENT, 2**32 - 1),
+        zlib.compress(CONTENT.encode()),
+        zlib.compress(CONTENT.encode(), wbits=-15),
+        CONTENT.encode(),
+        b"\x1f\x8b",
+    ],
+)
+def test_a_body_that_is_not_one_whole_stream_is_an_error(body: bytes) -> None:
+    """Cut off anywhere, with something after it, of another length than it says, or of another format."""
+    stub = held_by_laptop()
+    reply = put(stub, body)
+    assert (reply.status, reply.json) == (400, {"error": DAMAGED})
+    assert stub.versions() == []
+
+
+@given(st.binary(max_size=200), st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
+def test_any_other_bytes_are_an_error_or_what_they_were(junk: bytes, place: int, change: int) -> None:
+    """Never a fault; a changed byte never changes the content."""
+    changed = bytearray(WHOLE)
+    changed[place] ^= change
+    for body in (junk, bytes(changed), WHOLE[:10] + junk):
+        stub = held_by_laptop()
+        if put(stub, body).status == 200:
+            assert stub.download().json["content"] == CONTENT
+        else:
+            assert stub.versions() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff"])
+def test_what_is_wrong_with_a_content_is_wrong_with_a_compressed_one(body: bytes) -> None:
+    """It is looked at as if it had come as it is."""
+    stub = held_by_laptop()
+    plain, coded = put(stub, body, {}), put(stub, gzipped(body))
+    assert (coded.status, coded.json) == (400, plain.json)
+
+
+def test_an_inflated_body_of_just_the_limit_is_taken_and_none_that_is_longer() -> None:
+    """The same limit as for a body that comes as it is."""
+    server = Server()
+    server.stub.acquire()
+    client = server.connect()
+    send_gzipped(client, b"x" * LIMIT)
+    send_gzipped(client, b"x" * (LIMIT + 1))
+    assert client.statuses == [200, 413]
+    assert client.error == "A body may have at most 1000 bytes, and this one has more once inflated"
+
+
+def test_the_limit_of_now_counts() -> None:
+    """It may change while the server runs."""
+    server = Server()
+    server.stub.acquire()
+    server.site.max_body_bytes = LIMIT + 1
+    client = server.connect()
+    send_gzipped(client, b"x" * (LIMIT + 1))
+    server.site.max_body_bytes = LIMIT
+    send_gzipped(client, b"x" * (LIMIT + 1))
+    assert client.statuses == [200, 413]
+
+
+@pytest.mark.parametrize(("told", "status"), [(None, 413), (5, 400), (0, 400), (2**32 - 1, 413)])
+def test_a_bomb_takes_no_more_memory_than_the_longest_body(told: int | None, status: int) -> None:
+    """Whatever it says of its length."""
+    bomb = gzipped(bytes(20 * MAX_BODY_BYTES), told)
+    stub = held_by_laptop()
+    tracemalloc.start()
+    try:
+        assert put(stub, bomb).status == status
+        assert tracemalloc.get_traced_memory()[1] < 3 * MAX_BODY_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "identity"}])
+def test_a_body_that_is_not_compressed_takes_one_step_off_the_reactor(headers: dict[str, str]) -> None:
+    """The one that stores it; one that is compressed takes another before that."""
+    worker = SteppedWorker()
+    stub = Stub(worker=worker)
+    for body, coding, steps in ((CONTENT.encode(), headers, 1), (gzipped(CONTENT), GZIP, 2)):
+        with pytest.raises(AssertionError, match="no answer"):
+            put(stub, body, coding)
+        for _ in range(steps):
+            assert len(worker) == 1
+            worker.step()
+        assert len(worker) == 0
+
+
+# What bodies count in memory
+
+
+def faults(logged: Sequence[LogEvent]) -> list[LogEvent]:
+    """What was logged as a fault."""
+    return [event for event in logged if "log_failure" in event]
+
+
+def test_a_body_counts_inflated_too_until_it_is_answered() -> None:
+    """From before it is inflated, by what it says of its length."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    client = server.connect()
+    send_gzipped(client, b"x" * LIMIT)
+    held = len(gzipped(b"x" * LIMIT)) + LIMIT
+    assert server.site.held == held
+    worker.let_go()
+    assert (server.site.held, client.statuses) == (held, [])
+    worker.let_go()
+    assert (server.site.held, client.statuses) == (0, [403])
+
+
+@pytest.mark.parametrize("content", [b"x" * LIMIT, b"x" * (LIMIT + 1)])
+@pytest.mark.parametrize("told", [None, 0, 2**32 - 1])
+def test_a_body_that_is_an_error_is_let_go(content: bytes, told: int | None) -> None:
+    """And so is one that is none."""
+    server = Server()
+    client = server.connect()
+    send_gzipped(client, content, told)
+    assert (len(client.statuses), server.site.held) == (1, 0)
+
+
+def test_a_body_that_would_be_too_much_inflated_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 before anything is inflated, and what is held for others is not harmed."""
+    monkeypatch.setattr(site_module, "MAX_HELD", 1500)
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    first, second = server.connect(), server.connect()
+    send_gzipped(first, b"x" * LIMIT)
+    send_gzipped(second, b"x" * LIMIT)
+    assert (first.statuses, second.statuses) == ([], [503])
+    assert b"retry-after: 5" in second.transport.value().lower()
+    worker.let_go()
+    worker.let_go()
+    assert (first.statuses, server.site.held) == ([403], 0)
+
+
+@pytest.mark.parametrize("content", [b"x" * LIMIT, b"x" * (LIMIT + 1), b"\xff"])
+def test_a_client_that_hangs_up_while_its_body_is_inflated_has_sent_nothing(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes count until they are let go, and nothing is logged as a fault, whatever was in them."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    client = server.connect()
+    with capturedLogs() as logged:
+        send_gzipped(client, content)
+        held = server.site.held
+        client.hang_up()
+        assert (server.site.held, server.stub.front.abandoned_bytes) == (0, held)
+        worker.let_go()
+    assert server.stub.front.abandoned_bytes == 0
+    worker.holding = False
+    assert server.stub.versions() == []
+    assert faults(logged) == []
+
+
+def test_what_is_inflated_for_clients_that_are_gone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else they could fill the memory by sending and hanging up."""
+    monkeypatch.setattr(site_module, "MAX_HELD", 1500)
+    server = Server(worker=HeldWorker())
+    gone, other = server.connect(), server.connect()
+    send_gzipped(gone, b"x" * LIMIT)
+    gone.hang_up()
+    send_gzipped(other, b"x" * LIMIT)
+    assert other.statuses == [503]
+
+
+# Answers
+
+LONG = plugin_files.log(1, 20_000).decode()
+NAMED = ("Host: x", "X-Client-Id: desk")
+STOCK = ("Host: x", "Connection: keep-alive")
+TAKES_GZIP = "Accept-Encoding: gzip"
+NOTHING_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
+LONG_ANSWERS = [FILE, f"{FILE}/versions", f"{FILE}/versions/1", "/projects/demo/prunable", "/projects"]
+
+
+@frozen
+class Sent:
+    """An answer as it was sent, but for the time of day."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """What the body holds, of which nothing must be missing."""
+        assert self.headers["content-length"] == str(len(self.body))
+        assert self.headers["content-type"] == "application/json"
+        return json.loads(gzip.decompress(self.body) if self.is_coded else self.body)
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether it says that it is compressed."""
+        return self.headers.get("content-encoding") == "gzip"
+
+
+def last_on(client: Connection) -> Sent:
+    """The last answer on a connection; each of its headers must come once."""
+    head, _, body = client.transport.value().rpartition(b"\r\n\r\n")
+    lines = head[head.rindex(b"HTTP/1.1 ") :].decode().split("\r\n")[1:]
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert len(headers) == len(lines)
+    del headers["date"]
+    return Sent(client.statuses[-1], headers, body)
+
+
+def answer(server: Server, path: str, *headers: str, method: str = "GET") -> Sent:
+    """Ask over a connection of its own."""
+    client = server.connect()
+    client.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode())
+    return last_on(client)
+
+
+def with_long_answers(**options: Any) -> Server:
+    """A server with a log of 20 kB, of which there are versions, and with other projects."""
+    server = Server(**options)
+    for number in range(12):
+        server.stub.acquire()
+        server.stub.upload(content=f"{LONG}{entry(str(number))}")
+        server.stub.acquire(project=f"another-{number}")
+    server.stub.sync.retention = NOTHING_BY_AGE
+    return server
+
+
+@pytest.fixture(scope="module")
+def server() -> Server:
+    """Such a server, which tests only read."""
+    return with_long_answers()
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+def test_a_long_answer_goes_compressed_to_whoever_takes_that(server: Server, path: str) -> None:
+    """It is the same answer, a good deal shorter; caches are told that there are two forms of it."""
+    plain, coded = answer(server, path), answer(server, path, TAKES_GZIP)
+    assert (coded.status, coded.is_coded, plain.is_coded) == (200, True, False)
+    assert coded.json == plain.json
+    assert len(coded.body) < len(plain.body) / 2
+    assert plain.headers["vary"] == coded.headers["vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["GZIP"], ["*"], ["br, gzip;q=0.001"], ["identity, gzip;q=0.5"], ["br", "gzip"], ["*;q=0, gzip"]],
+)
+def test_whoever_takes_gzip_at_all_gets_it(server: Server, values: list[str]) -> None:
+    """However it is said."""
+    assert answer(server, FILE, *(f"Accept-Encoding: {value}" for value in values)).is_coded
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "identity",
+        "br",
+        "gzip;q=0",
+        "gzip;q=0.000, *",
+        "*;q=0",
+        "gzip;q=x",
+        "gzip;q=2",
+        "gzipped",
+        ",",
+        "é",
+    ],
+)
+def test_whoever_does_not_take_gzip_gets_the_answer_as_it_is(server: Server, value: str) -> None:
+    """What cannot be understood asks for nothing."""
+    sent = answer(server, FILE, f"Accept-Encoding: {value}")
+    assert (sent.status, sent.is_coded) == (200, False)
+    assert sent.json == answer(server, FILE).json
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f")))
+def test_no_header_asks_for_an_answer_that_cannot_be_read(server: Server, value: str) -> None:
+    """Whatever it says, it is answered, one way or the other."""
+    client = server.connect()
+    client.send(f"GET {FILE} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {value}\r\n\r\n".encode("latin-1"))
+    assert last_on(client).json == answer(server, FILE).json
+
+
+def test_the_stock_client_is_sent_no_coding(server: Server) -> None:
+    """It asks for none, and would not understand it."""
+    client = server.connect()
+    client.get(FILE, *STOCK)
+    assert last_on(client).json == answer(server, FILE).json
+    assert not last_on(client).is_coded
+
+
+def test_an_answer_is_compressed_from_the_length_on_from_which_it_pays() -> None:
+    """To the byte; one that is shorter has one form only, and caches are told of no other."""
+    server = Server()
+    server.stub.acquire()
+    server.stub.upload(content="x" * 500)
+    missing = MIN_CODED - len(answer(server, FILE).body)
+    for length, is_coded in ((500 + missing - 1, False), (500 + missing, True)):
+        server.stub.upload(content="x" * length)
+        sent = answer(server, FILE, TAKES_GZIP)
+        assert (sent.is_coded, "vary" in sent.headers) == (is_coded, is_coded)
+        assert sent.json["content"] == "x" * length
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+def test_head_tells_of_a_compressed_answer_what_get_tells(server: Server, path: str) -> None:
+    """Its length, too."""
+    got, head = (answer(server, path, TAKES_GZIP, method=method) for method in ("GET", "HEAD"))
+    assert (head.headers, head.body) == (got.headers, b"")
+    assert got.is_coded
+
+
+def test_an_answer_is_compressed_to_the_same_bytes_each_time(server: Server) -> None:
+    """No time of day is in it."""
+    one, other = answer(server, FILE, TAKES_GZIP), answer(server, FILE, TAKES_GZIP)
+    assert one == other
+    assert one.body[4:8] == bytes(4)
+
+
+def test_caches_are_told_of_origins_and_codings_both() -> None:
+    """Where pages of other sites may read answers."""
+    stub = held_by_laptop(origins=["https://app.example"])
+    stub.upload(content=LONG)
+    for coding in ("gzip", "identity"):
+        assert stub.ask("GET", FILE, {"Accept-Encoding": coding}).header("Vary") == "Origin, Accept-Encoding"
+    assert stub.ask("GET", LOCK).header("Vary") == "Origin"
+
+
+def test_a_page_of_another_site_may_send_what_is_compressed_and_read_the_tag() -> None:
+    """A browser asks first."""
+    reply = Stub(origins=["*"]).ask("OPTIONS", FILE, {"Origin": "https://any.example"})
+    for name in ("Content-Encoding", "If-Match", "If-None-Match", "Idempotency-Key"):
+        assert name in (reply.header("Access-Control-Allow-Headers") or "").split(", ")
+    assert reply.header("Access-Control-Expose-Headers") == "ETag"
+
+
+class Asking(Request):
+    """A request that takes gzip, and for which much may be held."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def __init__(self) -> None:
+        super().__init__(DummyChannel(), False)
+        self.requestHeaders.setRawHeaders(b"Accept-Encoding", [b"gzip"])
+
+    def hold(self, count: int) -> bool:
+        """See `Bounded`."""
+        return True
+
+
+def coded(given: Answer) -> Answer:
+    """The answer as it is sent."""
+    return result_of(Coding(ImmediateWorker()).coded(Asking(), given))
+
+
+@pytest.mark.parametrize("tag", [b'"abc"', b'""', b'"a-gzip"'])
+def test_a_strong_tag_is_another_for_the_compressed_answer(tag: bytes) -> None:
+    """It stands for bytes, and these are others."""
+    sent = coded(Answer(200, b"x" * MIN_CODED, {b"ETag": tag, b"X": b"y"}))
+    assert sent.headers[b"ETag"] == tag[:-1] + b'-gzip"'
+    assert sent.headers[b"X"] == b"y"
+
+
+def test_a_weak_tag_is_the_same_for_both_forms() -> None:
+    """It stands for what they mean."""
+    assert coded(Answer(200, b"x" * MIN_CODED, {b"ETag": b'W/"abc"'})).headers[b"ETag"] == b'W/"abc"'
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Answer(200, b"x" * (MIN_CODED - 1), {b"ETag": b'"abc"'}),
+        Answer(304, b"", {b"ETag": b'"abc"'}),
+        *(Answer(status, b"x" * MIN_CODED) for status in (206, 400, 412, 500)),
+    ],
+)
+def test_an_answer_that_is_no_long_200_is_sent_as_it_is(given: Answer) -> None:
+    """Its tag included."""
+    assert coded(given) is given
+
+
+def test_an_answer_that_is_sent_as_it_is_takes_no_step_off_the_reactor_for_that() -> None:
+    """Neither for a client that takes gzip and gets a short one, nor for one that does not take it."""
+    worker = SteppedWorker()
+    server = Server(worker=worker)
+    for headers in ((TAKES_GZIP,), ()):
+        client = server.connect()
+        client.get("/projects/demo/files", "Host: x", *headers)
+        worker.step()
+        assert (client.statuses, len(worker)) == ([200], 0)
+
+
+# What answers count in memory, and what becomes of them
+
+
+@pytest.fixture
+def worker() -> HeldWorker:
+    """A worker that can be held back."""
+    return HeldWorker(holding=False)
+
+
+def deflating(server: Server, worker: HeldWorker, *headers: str) -> Connection:
+    """A connection whose answer is about to be deflated."""
+    client = server.connect()
+    worker.holding = True
+    client.get(FILE, *headers, TAKES_GZIP)
+    worker.let_go()
+    assert client.statuses == []
+    return client
+
+
+def test_an_answer_counts_while_it_is_deflated(worker: HeldWorker) -> None:
+    """As long as it is before that."""
+    server = with_long_answers(worker=worker)
+    length = len(answer(server, FILE).body)
+    client = deflating(server, worker, "Host: x")
+    assert server.site.held == length
+    worker.let_go()
+    assert (client.statuses, server.site.held) == ([200], 0)
+
+
+def test_a_client_that_hangs_up_while_its_answer_is_deflated_leaves_nothing_behind(
+    worker: HeldWorker,
+) -> None:
+    """The bytes count until they are let go, and nothing is logged as a fault."""
+    server = with_long_answers(worker=worker)
+    client = deflating(server, worker, *NAMED)
+    held = server.site.held
+    with capturedLogs() as logged:
+        client.hang_up()
+        assert (server.site.held, server.stub.front.abandoned_bytes) == (0, held)
+        worker.let_go()
+    assert (client.statuses, server.stub.front.abandoned_bytes) == ([], 0)
+    assert faults(logged) == []
+
+
+def test_an_answer_that_would_be_too_much_is_not_deflated(
+    worker: HeldWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 at once, in no coding, as to whoever asks for it as it is."""
+    server = with_long_answers(worker=worker)
+    length = len(answer(server, FILE).body)
+    monkeypatch.setattr(site_module, "MAX_HELD", length)
+    assert answer(server, FILE, TAKES_GZIP).is_coded
+    monkeypatch.setattr(site_module, "MAX_HELD", length - 1)
+    for headers in ((TAKES_GZIP,), ()):
+        refused = answer(server, FILE, *headers)
+        assert (refused.status, refused.is_coded, server.site.held) == (503, False, 0)
+        assert list(refused.json) == ["error"]
+
+
+def test_what_is_sent_in_place_of_a_compressed_answer_is_not_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To a client that has left too much unread, a 503 that it can read."""
+    server = with_long_answers()
+    client = server.connect()
+    client.transport.full = True
+    client.get("/health", "Host: x")
+    monkeypatch.setattr(site_module, "MAX_UNREAD", 1000)
+    client.get(FILE, "Host: x", TAKES_GZIP)
+    refused = last_on(client)
+    assert (client.statuses, refused.is_coded, list(refused.json)) == ([200, 503], False, ["error"])
+    client.channel.resumeProducing()
+    assert server.site.held == 0
+
+
+# What a client is believed to have read
+
+NEWER = entry("of the desk", 59)
+"""An upload without a trace of the head."""
+
+
+def for_the_desk(worker: HeldWorker) -> Server:
+    """A server on which the desk holds the lock, and has yet to download the laptop's long log."""
+    server = Server(worker=worker)
+    server.stub.acquire("laptop")
+    server.stub.upload("laptop", LONG)
+    server.stub.release("laptop")
+    server.stub.acquire("desk")
+    return server
+
+
+def is_believed(server: Server, worker: HeldWorker) -> bool:
+    """Whether the desk is believed to have removed what its next upload lacks."""
+    worker.holding = False
+    worker.let_go()
+    return "merged" not in server.stub.upload("desk", NEWER).json
+
+
+def asks_for_more(client: Connection) -> None:
+    """Send the next request."""
+    client.get("/health", "Host: x")
+
+
+def breaks_off(client: Connection) -> None:
+    """End the connection out of order."""
+    client.channel.connectionLost(Failure(ConnectionLost()))
+
+
+@pytest.mark.parametrize(
+    ("go_on", "believed"), [(asks_for_more, True), (Connection.hang_up, True), (breaks_off, False)]
+)
+def test_a_compressed_answer_is_received_when_the_client_goes_on(
+    worker: HeldWorker, go_on: Callable[[Connection], None], believed: bool
+) -> None:
+    """As any other, and not when it breaks off."""
+    server = for_the_desk(worker)
+    client = deflating(server, worker, *NAMED)
+    worker.let_go()
+    assert last_on(client).json["content"] == LONG
+    go_on(client)
+    assert is_believed(server, worker) == believed
+
+
+@pytest.mark.parametrize("go_on", [Connection.hang_up, breaks_off])
+def test_an_answer_that_was_yet_to_be_deflated_is_not_received(
+    worker: HeldWorker, go_on: Callable[[Connection], None]
+) -> None:
+    """However the connection ends."""
+    server = for_the_desk(worker)
+    go_on(deflating(server, worker, *NAMED))
+    assert not is_believed(server, worker)
+
+
+def test_what_a_client_sends_before_its_answer_is_deflated_does_not_say_that_it_was_received(
+    worker: HeldWorker,
+) -> None:
+    """It has sent two requests at once, and is gone before the first answer."""
+    server = for_the_desk(worker)
+    client = deflating(server, worker, *NAMED)
+    asks_for_more(client)
+    client.hang_up()
+    assert not is_believed(server, worker)
+
+
+def test_an_answer_that_would_be_too_much_to_deflate_is_not_received(
+    worker: HeldWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client goes on after its 503."""
+    server = for_the_desk(worker)
+    client = server.connect()
+    with monkeypatch.context() as little_memory:
+        little_memory.setattr(site_module, "MAX_HELD", 1000)
+        client.get(FILE, *NAMED, TAKES_GZIP)
+        assert client.statuses == [503]
+    asks_for_more(client)
+    assert not is_believed(server, worker)
+
+
+def test_head_of_a_compressed_answer_is_no_download(worker: HeldWorker) -> None:
+    """The content was deflated, and not sent."""
+    server = for_the_desk(worker)
+    assert answer(server, FILE, *NAMED[1:], TAKES_GZIP, method="HEAD").is_coded
+    assert not is_believed(server, worker)
