@@ -49,6 +49,11 @@ def push_warnings(report: Report) -> Iterator[str]:
         yield f"{who}. The server has kept {_names(kept)}, and merges what is new when the lock is free: nothing to do."
     if refused:
         yield f"{who}, and the server had no space to keep {_names(refused)}. {PUSH_FAILED}"
+    if report.lock:
+        yield (
+            "All was sent, but the lock could not be given up, for the server answered no more: it ends by itself, "
+            f"{times.to_local_text(report.lock.expires_at)} at the latest."
+        )
     yield from _file_warnings(report)
 
 

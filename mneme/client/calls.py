@@ -36,6 +36,8 @@ from mneme.model import (
 T = TypeVar("T", bound=msgspec.Struct)
 V_co = TypeVar("V_co", covariant=True)
 
+_NAMES = {file.value for file in FileName}
+
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 """What a tag is, but for the mark of a coding, and for that of a proxy which has coded the answer anew."""
 
@@ -136,9 +138,9 @@ class Client:
     # Files
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
-        """`GET …/files`: the files that the project has."""
+        """`GET …/files`: the files that the project has, as far as this client knows such files."""
         listed = self._read(await self._exchange.send(Ask("GET", _place(project, "files"))), wire.FileList)
-        return tuple(self._told(head) for head in listed.files)
+        return tuple(self._told(head) for head in listed.files if head.name in _NAMES)
 
     async def download(
         self, project: ProjectId, file: FileName, known: str | None = None, size: int = 0

@@ -1,10 +1,11 @@
 """A client over the network, and the connections that it keeps open."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 from treq.client import HTTPClient
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent, HTTPConnectionPool
 
@@ -13,6 +14,8 @@ from mneme.client.exchange import Address, Exchange, Http, Patience
 from mneme.clocks import WallClock
 from mneme.model import ClientId
 from mneme.work import Worker
+
+_CLOSE_SECONDS = 2.0
 
 
 @asynccontextmanager
@@ -32,4 +35,6 @@ async def connected(
     try:
         yield Client(Exchange(reactor, wall, worker, cast(Http, http), address, patience), client)
     finally:
-        await pool.closeCachedConnections()
+        # A line that was cut just now may never be told to be closed.
+        with suppress(defer.TimeoutError):
+            await pool.closeCachedConnections().addTimeout(_CLOSE_SECONDS, reactor)

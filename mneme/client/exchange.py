@@ -13,8 +13,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from attrs import evolve, field, frozen
+from OpenSSL import SSL
 from twisted.internet import defer
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -263,4 +264,11 @@ def _reason(error: Exception) -> str:
         return os.strerror(error.osError).lower()
     if isinstance(error, defer.TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, SSL.Error):
+        return (
+            "its certificate is not trusted on this machine, or it speaks no TLS; SSL_CERT_FILE=cert.pem in the "
+            "environment makes a self-signed one trusted"
+        )
+    if isinstance(error, ConnectionDone | ConnectionLost):
+        return "it closed the connection before it had answered"
     return str(error).rstrip(".") or type(error).__name__

@@ -121,7 +121,11 @@ class Sync:
         outcome = await self.client.acquire(self.project)
         heads = {head.file: head for head in await self.client.heads(self.project)}
         holds = isinstance(outcome, Granted)
-        reports = [await self._fetch(heads[file], holds) for file in FileName if file in heads]
+        reports = [
+            await self._unless_refused(file, self._fetch(heads[file], holds))
+            for file in FileName
+            if file in heads
+        ]
         return self._report(outcome, reports)
 
     async def push(self) -> Report:
@@ -138,21 +142,30 @@ class Sync:
             with suppress(ClientError):
                 await self._release(outcome)
             raise
-        await self._release(outcome)
+        try:
+            await self._release(outcome)
+        except ClientError:
+            # All was sent. What is left of the lock is in the report.
+            return report
         return evolve(report, lock=None)
 
     async def send(self, outcome: Granted | HeldBy) -> Report:
         """Send what has changed here: as the holder of the lock, or else to have it kept by the server."""
         if isinstance(outcome, HeldBy):
-            return self._report(outcome, [await self._sent(file, self._hand_in(file)) for file in FileName])
+            handed_in = [await self._unless_refused(file, self._hand_in(file)) for file in FileName]
+            return self._report(outcome, handed_in)
         heads = {head.file: head for head in await self.client.heads(self.project)}
-        reports = [await self._sent(file, self._exchange(file, heads.get(file))) for file in FileName]
+        reports = [
+            await self._unless_refused(file, self._exchange(file, heads.get(file))) for file in FileName
+        ]
         return self._report(outcome, reports)
 
-    async def _sent(self, file: FileName, sending: Coroutine[object, object, FileReport]) -> FileReport:
-        """What a file came to; one that the server will not have keeps none of the others back."""
+    async def _unless_refused(
+        self, file: FileName, work: Coroutine[object, object, FileReport]
+    ) -> FileReport:
+        """What a file came to; one that the server will not have, or give, keeps none of the others back."""
         try:
-            return await sending
+            return await work
         except Refused as refusal:
             return FileReport(file, problem=str(refusal))
 

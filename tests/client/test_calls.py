@@ -305,16 +305,23 @@ def test_heads_are_listed_with_their_digests(two: Two) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        {"name": "notes.txt", "size": 1, "mtime": "2026-02-04T15:00:00.000Z", "version": 1, "sha256": "a"},
         {"name": "log.jsonl", "size": 1, "mtime": "yesterday", "version": 1, "sha256": "a"},
         {"name": "log.jsonl", "size": 1, "mtime": "2026-02-04T15:00:00.000Z"},
     ],
-    ids=["another file", "no time", "as the Node server tells it"],
+    ids=["no time", "as the Node server tells it"],
 )
 def test_a_list_that_cannot_be_kept_in_step_with_is_strange(head: object) -> None:
     """Nothing is done by half of it."""
     http = Script(answer(200, json.dumps({"files": [head]}).encode()))
     assert isinstance(failure_of(Client(exchange_over(http, Clock()), LAPTOP).heads(DEMO)), StrangeAnswer)
+
+
+def test_a_file_of_a_newer_server_is_left_to_newer_clients() -> None:
+    """What is known can be kept in step all the same."""
+    other = {"name": "notes.txt", "size": 1, "mtime": "2026-02-04T15:00:00.000Z", "version": 1, "sha256": "a"}
+    http = Script(answer(200, json.dumps({"files": [other, {**other, "name": "log.jsonl"}]}).encode()))
+    [head] = result_of(Client(exchange_over(http, Clock()), LAPTOP).heads(DEMO))
+    assert head.file is LOG
 
 
 def test_a_download_has_all_that_a_base_needs(two: Two) -> None:

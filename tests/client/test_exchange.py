@@ -11,6 +11,7 @@ import pytest
 from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
     ConnectError,
@@ -176,7 +177,7 @@ def test_an_answer_that_stops_in_the_middle_is_none(clock: Clock) -> None:
     broken = Scripted(error=ResponseFailed([Failure(ConnectionLost())]))
     problem = problem_in(clock, exchange_over(Script(broken), clock).send(HEALTH))
     assert isinstance(problem, Unreachable)
-    assert "Connection to the other side was lost" in str(problem)
+    assert "it closed the connection before it had answered" in str(problem)
 
 
 class Hanging:
@@ -501,3 +502,18 @@ def test_an_exchange_needs_no_more_than_its_parts(clock: Clock) -> None:
     """Its address is there to be told."""
     asking = Exchange(clock, clock, ImmediateWorker(), Script(FINE), Address(URL), Patience())
     assert asking.address == Address(URL, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (SSL.Error([("SSL routines", "", "certificate verify failed")]), "its certificate is not trusted"),
+        (ConnectionDone(), "it closed the connection before it had answered"),
+        (ConnectionLost(), "it closed the connection before it had answered"),
+    ],
+)
+def test_why_no_answer_came_is_said_in_words_that_help(clock: Clock, error: Exception, reason: str) -> None:
+    """Not in those of the libraries."""
+    http = Script(ResponseNeverReceived([Failure(error)]))
+    problem = problem_in(clock, exchange_over(http, clock, patience=Patience(1, 0)).send(HEALTH))
+    assert f"cannot be reached: {reason}" in str(problem)

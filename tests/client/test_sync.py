@@ -7,15 +7,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from mneme.client.errors import ServerTrouble, Unreachable
 from mneme.client.sync import Did, Report
-from mneme.errors import DiskFull
-from mneme.model import HeldBy, Merging, Millis, Rescued, Upload, digest
+from mneme.errors import DamagedVersion, DiskFull
+from mneme.model import FileName, HeldBy, Merging, Millis, ProjectId, Rescued, Upload, digest
 from mneme.store.memory import MemoryStore
 from tests.client.lines import Asked, Killed, in_time
 from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
@@ -965,3 +965,36 @@ def test_lines_whose_answer_was_lost_are_not_added_again_although_the_head_has_m
     assert lost
     assert laptop.read() == world.head() == ONE + TWO + THREE
     assert not laptop.seen().is_changed
+
+
+def test_a_lock_that_cannot_be_given_up_is_told_and_no_failure(world: World, laptop: Machine) -> None:
+    """All was sent by then; the lock ends by itself."""
+    in_step(world, laptop)
+    laptop.append(TWO)
+    with doing(world, "release", full):
+        report = laptop.push()
+    assert did(report) == {LOG: ["appended"]}
+    assert report.lock
+    assert world.head() == ONE + TWO
+    assert not laptop.seen().is_changed
+
+
+def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
+    world: World, laptop: Machine, desktop: Machine
+) -> None:
+    """A pull fetches what it can, and tells of the rest."""
+    desktop.write(ONE)
+    desktop.write(b"# One\n", SUMMARY)
+    desktop.push()
+
+    real = world.stub.store.download
+
+    def refuse(project: ProjectId, file: FileName, *more: Any, **named: Any) -> object:
+        if file is LOG:
+            raise DamagedVersion
+        return real(project, file, *more, **named)
+
+    with doing(world, "download", refuse):
+        report = laptop.pull()
+    assert did(report) == {SUMMARY: ["fetched"]}
+    assert [one.problem for one in report.files if one.file is LOG]
