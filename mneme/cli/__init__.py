@@ -1,29 +1,12 @@
 """The `mneme` command."""
 
-import click
-
-from mneme import __version__
-from mneme.cli import comparing, doctor, history, hooks, restoring, serving, showing, syncing, unlocking
+import signal
 
 
-class InOrder(click.Group):
-    """A group that lists its commands in the order in which they are needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """See `click.Group`."""
-        return list(self.commands)
-
-
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="mneme", message="%(prog)s %(version)s")
 def main() -> None:
-    """Keep the memory of coding agents in step across your machines."""
+    """Run the command that the command line asks for."""
+    # Whoever ends it while it is still being read gets no traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from mneme.cli.commands import mneme
 
-
-for command in (
-    *(syncing.pull, syncing.push, syncing.watch),
-    *(hooks.hooks, doctor.doctor),
-    *(serving.status, serving.projects, unlocking.unlock),
-    *(history.history, showing.show, comparing.diff, restoring.restore),
-):
-    main.add_command(command)
+    mneme()

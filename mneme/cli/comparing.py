@@ -15,6 +15,7 @@ from mneme.cli.contents import content_of
 from mneme.cli.options import (
     FILES,
     NumberType,
+    ProjectCommand,
     as_json,
     file_argument,
     project_argument,
@@ -42,7 +43,7 @@ class Pair:
     is_head: bool
 
 
-@click.command(epilog=FILES)
+@click.command(cls=ProjectCommand, epilog=FILES)
 @project_argument
 @file_argument
 @click.argument("older", metavar="A", type=NumberType())

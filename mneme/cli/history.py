@@ -13,6 +13,7 @@ from mneme.cli.contents import NotThere, no_file
 from mneme.cli.options import (
     FILES,
     NumberType,
+    ProjectCommand,
     as_json,
     optional_file_argument,
     project_argument,
@@ -39,7 +40,7 @@ class Listing:
     more: bool
 
 
-@click.command(epilog=FILES)
+@click.command(cls=ProjectCommand, epilog=FILES)
 @project_argument
 @optional_file_argument
 @click.option(

@@ -3,8 +3,8 @@
 import functools
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import ParamSpec, TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -19,6 +19,8 @@ from mneme.model import FileName, ProjectId
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_HIDDEN = "\x00"
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 
 
@@ -32,9 +34,28 @@ class ProjectType(click.ParamType[ProjectId]):
     ) -> ProjectId:
         """Check it."""
         try:
-            return value if isinstance(value, ProjectId) else ProjectId.parse(_text(value))
+            if isinstance(value, ProjectId):
+                return value
+            return ProjectId.parse(_text(value.removeprefix(_HIDDEN)))
         except MnemeError as problem:
             self.fail(str(problem), param, ctx)
+
+
+class ProjectCommand(click.Command):
+    """A command about a project, whose id may begin with a dash: that of a path, `/home/ana/app`, does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Hide what is an id from those who look for options in it."""
+        options = [option for option in self.params if isinstance(option, click.Option)]
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+        known |= set(ctx.help_option_names)
+        valued = {name for option in options if not option.is_flag for name in option.opts}
+        before = ["", *args]
+        hidden = [
+            _HIDDEN + arg if _is_dashed(arg) and arg not in known and last not in valued else arg
+            for arg, last in zip(args, before, strict=False)
+        ]
+        return super().parse_args(ctx, hidden)
 
 
 class FileType(click.Choice[str]):
@@ -44,6 +65,10 @@ class FileType(click.Choice[str]):
 
     def __init__(self) -> None:
         super().__init__([file.value for file in FileName])
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check it."""
+        return super().convert(value.removeprefix(_HIDDEN), param, ctx)
 
 
 class NumberType(click.ParamType[int]):
@@ -88,16 +113,23 @@ def telling(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except MnemeError as problem:
-            output.warn(str(problem))
-            sys.exit(1)
+            fail(str(problem), kwargs.get("as_json") is True)
         except BrokenPipeError:
             # Whoever read has seen enough: click ends quietly.
             raise
         except OSError as error:
-            output.warn(output.sentence_of(error))
-            sys.exit(1)
+            fail(output.sentence_of(error), kwargs.get("as_json") is True)
 
     return told
+
+
+def fail(sentence: str, as_json: bool) -> NoReturn:
+    """Tell what went wrong, to scripts, too, and end with status 1."""
+    output.warn(sentence)
+    if as_json:
+        with suppress(OSError):
+            output.print_json({"error": sentence})
+    sys.exit(1)
 
 
 @asynccontextmanager
@@ -112,6 +144,10 @@ async def client_of(here: Surroundings, settings: Settings) -> AsyncIterator[Cli
 def settings_of(here: Surroundings, server: str | None, key: str | None) -> Settings:
     """The settings of this machine, with what the options say."""
     return load(here.home, server, key)
+
+
+def _is_dashed(argument: str) -> bool:
+    return len(argument) > len("-x") and argument.startswith("-") and not argument.startswith("--")
 
 
 def _text(argument: str) -> str:

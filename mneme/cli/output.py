@@ -45,6 +45,12 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(Text(text))
 
 
+def show_cursor() -> None:
+    """Show the cursor again, which `progress` hides."""
+    with suppress(OSError):
+        Console(stderr=True).show_cursor()
+
+
 def print_json(document: object) -> None:
     """Print one JSON document, on stdout, for scripts."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))

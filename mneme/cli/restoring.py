@@ -12,6 +12,7 @@ from mneme.cli.contents import NotThere, no_version
 from mneme.cli.options import (
     FILES,
     NumberType,
+    ProjectCommand,
     as_json,
     file_argument,
     project_argument,
@@ -33,7 +34,7 @@ class Restored:
     """Whether the lock is known to be given up."""
 
 
-@click.command(epilog=FILES)
+@click.command(cls=ProjectCommand, epilog=FILES)
 @project_argument
 @file_argument
 @click.option("--version", "number", type=NumberType(), metavar="N", required=True, help="Which version.")

@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from mneme import clocks
+from mneme.cli import output
+from mneme.client.errors import SettingsError
 from mneme.clocks import TimeOfDay, WallClock
 from mneme.work import ThreadWorker, Worker
 
@@ -44,7 +46,7 @@ def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently:
     reactor = cast(Any, installed)
     reactor.seconds = clocks.monotonic
     worker = ThreadWorker(reactor, 1)
-    surroundings = Surroundings(reactor, TimeOfDay(), worker, Path.home(), Path.cwd(), Deferred())
+    surroundings = Surroundings(reactor, TimeOfDay(), worker, Path.home(), _directory(), Deferred())
     results: list[T | Failure] = []
 
     def start() -> None:
@@ -62,6 +64,7 @@ def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently:
         if patiently and not surroundings.ending.called:
             reactor.callFromThread(tell)
         else:
+            output.show_cursor()
             signal.raise_signal(number)
 
     def tell() -> None:
@@ -75,3 +78,10 @@ def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently:
     if isinstance(result, Failure):
         result.raiseException()
     return result
+
+
+def _directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise SettingsError("The directory that this runs in is there no more: cd to another") from None

@@ -9,6 +9,7 @@ from mneme.cli.contents import content_of
 from mneme.cli.options import (
     FILES,
     NumberType,
+    ProjectCommand,
     as_json,
     file_argument,
     project_argument,
@@ -19,7 +20,7 @@ from mneme.client import Download
 from mneme.model import FileName, ProjectId, digest
 
 
-@click.command(epilog=FILES)
+@click.command(cls=ProjectCommand, epilog=FILES)
 @project_argument
 @file_argument
 @click.option(

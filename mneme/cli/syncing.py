@@ -1,18 +1,20 @@
 """`pull`, `push` and `watch`: the two ends of a session, and a whole one."""
 
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from mneme import wire
 from mneme.cli import output, wording
-from mneme.cli.options import as_json, client_of, server_options, settings_of
+from mneme.cli.options import as_json, client_of, server_options, settings_of, telling
 from mneme.cli.run import Surroundings, run
 from mneme.client.folder import Folder
 from mneme.client.place import place_of
+from mneme.client.settings import address_in, load
 from mneme.client.sync import Did, Report, Sync
 from mneme.client.watch import Event, Happened, Watch
 from mneme.errors import MnemeError
@@ -27,6 +29,7 @@ strict = click.option(
 @server_options
 @strict
 @as_json
+@telling
 def pull(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
     """Start a session: lock the project, and fetch what other machines have learned.
 
@@ -42,6 +45,7 @@ def pull(server: str | None, key: str | None, strict: bool, as_json: bool) -> No
 @server_options
 @strict
 @as_json
+@telling
 def push(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
     """End a session: send what is new on this machine, and give up the lock."""
     _one_end(
@@ -53,12 +57,15 @@ def push(server: str | None, key: str | None, strict: bool, as_json: bool) -> No
 @server_options
 @strict
 @as_json
+@telling
 def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
     """Keep the project in step until you end it: hold the lock, and send what changes soon after.
 
     It goes on through restarts of the server and cuts of the network. Ctrl-C, SIGTERM and a closed terminal end it:
     then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
     """
+    # A hook goes on, whatever happens; who starts a watch wants to know that it can never work.
+    address_in(load(Path.home(), server, key), Path.home())
 
     def tell(event: Event) -> None:
         if as_json:
@@ -78,9 +85,12 @@ def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> N
                 output.tell(f"Watching {place.folder} as {place.project} on {client.url}; Ctrl-C ends it")
             return await Watch(here.reactor, here.wall, here.worker, sync, folder, tell).run(here.ending)
 
-    _tell_end(
-        lambda: run(command, patiently=True), wording.push_warnings, wording.PUSH_FAILED, strict, as_json
+    report, warnings = _come_to(
+        lambda: run(command, patiently=True), wording.push_warnings, wording.PUSH_FAILED
     )
+    if as_json:
+        output.print_json_line({"event": "ended", **_document(report, warnings)})
+    _end(report, warnings, strict, as_json)
 
 
 def _one_end(
@@ -104,31 +114,31 @@ def _one_end(
                 progress = partial(_show, show)
                 return await act(Sync(client, here.worker, here.wall, folder, place.project, progress))
 
-    _tell_end(lambda: run(command), warnings_of, failed, strict, as_json)
+    report, warnings = _come_to(lambda: run(command), warnings_of, failed)
+    if as_json:
+        output.print_json(_document(report, warnings))
+    _end(report, warnings, strict, as_json)
 
 
-def _tell_end(
-    act: Callable[[], Report],
-    warnings_of: Callable[[Report], Iterable[str]],
-    failed: str,
-    strict: bool,
-    as_json: bool,
-) -> None:
-    """Tell what something came to, or what kept it from coming to anything, and end with a status that suits a hook."""
-    report, warnings = None, list[str]()
+def _come_to(
+    act: Callable[[], Report], warnings_of: Callable[[Report], Iterable[str]], failed: str
+) -> tuple[Report | None, Sequence[str]]:
+    """What something came to, and what a person should know of it, or of what kept it from coming to anything."""
     try:
         report = act()
-        warnings = list(warnings_of(report))
     except MnemeError as problem:
-        warnings = [f"{problem}. {failed}"]
+        return None, [f"{problem}. {failed}"]
     except OSError as error:
-        warnings = [f"{output.sentence_of(error)}. {failed}"]
+        return None, [f"{output.sentence_of(error)}. {failed}"]
+    return report, list(warnings_of(report))
+
+
+def _end(report: Report | None, warnings: Sequence[str], strict: bool, as_json: bool) -> NoReturn:
+    """Tell people what was done, and end with a status that suits a hook."""
     if report and not as_json:
         output.tell(wording.done(report))
     for warning in warnings:
         output.warn(warning)
-    if as_json:
-        output.print_json(_document(report, warnings))
     sys.exit(1 if strict and warnings else 0)
 
 
@@ -146,7 +156,7 @@ def _event(event: Event) -> dict[str, object]:
     }
 
 
-def _document(report: Report | None, warnings: list[str]) -> dict[str, object]:
+def _document(report: Report | None, warnings: Sequence[str]) -> dict[str, object]:
     if report is None:
         return {"warnings": warnings}
     return {

@@ -10,7 +10,7 @@ from attrs import frozen
 from mneme import times, wire
 from mneme.cli import output
 from mneme.cli.asking import visitor_of
-from mneme.cli.options import as_json, project_argument, server_options, telling
+from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options, telling
 from mneme.cli.run import Surroundings, run
 from mneme.client import Client
 from mneme.model import HeldBy, Lock, ProjectId
@@ -40,7 +40,7 @@ class Unlocking:
     now: Lock | None = None
 
 
-@click.command()
+@click.command(cls=ProjectCommand)
 @project_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options

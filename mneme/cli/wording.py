@@ -14,6 +14,7 @@ _WORDS = {
     Did.STAYED: "left as it is",
     Did.SENT: "sent",
     Did.APPENDED: "new lines sent",
+    Did.HELD_BACK: "not sent",
     Did.KEPT: "kept by the server",
     Did.REFUSED: "not sent",
     Did.MISSED: "not sent",
@@ -68,6 +69,8 @@ def happened(event: Event) -> str:
             return "The lock was lost; it is taken again as soon as nobody else has it"
         case Happened.LOCK_TAKEN if event.report:
             return f"The lock is taken. {done(event.report)}"
+        case Happened.ENDING:
+            return "Ending: what is new is sent, and the lock given up; Ctrl-C again ends it at once"
         case Happened.TROUBLE:
             return (
                 f"{event.problem}. What changes here is sent once that is over; it is tried again and again"
@@ -91,6 +94,11 @@ def _file_warnings(report: Report) -> Iterator[str]:
         yield (
             f"{_names(stayed)} could not be merged with what the server has: what is on this machine stays, and "
             "replaces it at the next push; the server keeps the other in its history."
+        )
+    if held_back := report.that(Did.HELD_BACK):
+        yield (
+            f"{_names(held_back)} on this machine is damaged, and was not sent: mend it, or remove it and the next "
+            "pull fetches what the server has."
         )
     if missed := report.that(Did.MISSED):
         yield f"{_names(missed)} was written the whole time: it is tried again at the next push."

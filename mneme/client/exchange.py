@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from attrs import evolve, field, frozen
 from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet import defer
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
@@ -143,7 +144,9 @@ class Exchange:
         reply = await self._answer(await self._compressed(ask))
         url = self.address.url
         if reply.status == HTTPStatus.UNAUTHORIZED:
-            raise KeyRefused(f"The server at {url} wants an API key: put one of its apiKeys into sync.apiKey")
+            raise KeyRefused(
+                f"The server at {url} wants an API key: put one of its apiKeys into sync.apiKey, or give --key"
+            )
         if reply.status == HTTPStatus.FORBIDDEN and self.problem(reply).error == _WRONG_KEY:
             raise KeyRefused(
                 f"The server at {url} does not know this API key: sync.apiKey must be one of its apiKeys"
@@ -264,11 +267,13 @@ def _reason(error: Exception) -> str:
         return os.strerror(error.osError).lower()
     if isinstance(error, defer.TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, VerificationError):
+        return "its certificate is for another name: use one that the certificate has"
     if isinstance(error, SSL.Error):
         return (
             "its certificate is not trusted on this machine, or it speaks no TLS; SSL_CERT_FILE=cert.pem in the "
             "environment makes a self-signed one trusted"
         )
     if isinstance(error, ConnectionDone | ConnectionLost):
-        return "it closed the connection before it had answered"
+        return "it closed the connection before it had answered; is the address one of http, or of https?"
     return str(error).rstrip(".") or type(error).__name__

@@ -86,9 +86,14 @@ def client_id(home: Path) -> ClientId:
     path = home / FOLDER / ".client-id"
     found = _read(path)
     if found is None or not found.strip():
-        files.make_directory(path.parent)
         host = socket.gethostname()[: MAX_CLIENT_ID - _MARK_LENGTH] or "machine"
-        found = _kept(path, f"{host}-{secrets.token_hex(4)}".encode())
+        try:
+            files.make_directory(path.parent)
+            found = _kept(path, f"{host}-{secrets.token_hex(4)}".encode())
+        except OSError as error:
+            raise SettingsError(
+                f"{path.parent} cannot be written, where the name of this machine is kept: {error.strerror}"
+            ) from None
     try:
         return ClientId.parse(found.decode().strip())
     except (UnicodeDecodeError, MnemeError):

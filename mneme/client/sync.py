@@ -17,7 +17,7 @@ from mneme.client.errors import ClientError, Refused, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
 from mneme.clocks import WallClock
 from mneme.errors import DiskFull
-from mneme.merge import is_well_formed, merge
+from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
     NOT_THERE,
     FileName,
@@ -55,6 +55,8 @@ class Did(enum.Enum):
     """What is on the server could not be merged, and gives way to what is here."""
     SENT = "sent"
     APPENDED = "appended"
+    HELD_BACK = "held back"
+    """What is here is damaged, and what it was made from is not: it was not sent."""
     KEPT = "kept"
     """It was refused for the lock, and the server has kept it, to be merged."""
     REFUSED = "refused"
@@ -308,6 +310,8 @@ class Sync:
 
     async def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
+        if base and is_damaged(file, local.content) and not is_damaged(file, base.content):
+            return FileReport(file, (Did.HELD_BACK,), base.version)
         added = _lines_added(file, local.content, base)
         self._progress(Did.SENT, file, len(added or local.content))
         if base and added:

@@ -48,6 +48,8 @@ class Happened(enum.Enum):
     LOCK_LOST = "lock lost"
     LOCK_TAKEN = "lock taken"
     """The lock is this machine's, after it was lost or another's."""
+    ENDING = "ending"
+    """Somebody wants it to end: it pushes."""
     TROUBLE = "trouble"
     RECOVERED = "recovered"
 
@@ -97,6 +99,7 @@ class Watch:
         ending.addCallback(lambda _: working.cancel())
         with suppress(CancelledError):
             await working
+        self._tell(Event(Happened.ENDING))
         return await self._sync.push()
 
     async def _work(self) -> None:

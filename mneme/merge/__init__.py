@@ -5,13 +5,13 @@ not known, and so is one that is not of the form of its file: nothing is removed
 """
 
 from mneme.merge.bounds import fits
-from mneme.merge.documents import is_document, merge_documents, parsed
+from mneme.merge.documents import is_document, is_json, merge_documents, parsed
 from mneme.merge.items import Candidate, nearest
-from mneme.merge.log import is_log, merge_logs
+from mneme.merge.log import is_entry, is_log, lines, merge_logs
 from mneme.merge.text import merge_texts
 from mneme.model import FileName
 
-__all__ = ["Candidate", "is_well_formed", "merge", "nearest"]
+__all__ = ["Candidate", "is_damaged", "is_well_formed", "merge", "nearest"]
 
 
 def merge(
@@ -52,6 +52,13 @@ def is_well_formed(file: FileName, content: bytes) -> bool:
     if file is FileName.LOG:
         return is_log(content)
     return not is_document(file) or parsed(file, content) is not None
+
+
+def is_damaged(file: FileName, content: bytes) -> bool:
+    """Whether a content can be nothing that the plugin wrote: no JSON, or a log without a single entry in its lines."""
+    if file is FileName.LOG:
+        return bool(content.strip()) and not any(map(is_entry, lines(content)))
+    return is_document(file) and not is_json(content)
 
 
 def _merged(

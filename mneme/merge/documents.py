@@ -35,6 +35,17 @@ def is_document(file: FileName) -> bool:
     return file in _DOCUMENTS
 
 
+def is_json(content: bytes) -> bool:
+    """Whether a content is JSON of any form, or too deep to be told."""
+    try:
+        msgspec.json.decode(hidden(content))
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
 def parsed(file: FileName, content: bytes) -> Document | None:
     """The document in a content; None if it is not of the form of its file, or too large to be merged."""
     if len(content) > MAX_DOCUMENT:

@@ -23,7 +23,7 @@ _entries = msgspec.json.Decoder(_Entry)
 
 def is_log(content: bytes) -> bool:
     """Whether there is an entry among the lines, or nothing at all, and few enough lines to be merged."""
-    return has_few_lines(content) and (not content.strip() or any(map(_is_entry, lines(content))))
+    return has_few_lines(content) and (not content.strip() or any(map(is_entry, lines(content))))
 
 
 def merge_logs(base: bytes | None, head: bytes, upload: bytes, max_bytes: int) -> bytes | None:
@@ -65,7 +65,8 @@ def _filled(times: Sequence[datetime | None], last: datetime) -> Iterator[dateti
         yield last
 
 
-def _is_entry(line: bytes) -> bool:
+def is_entry(line: bytes) -> bool:
+    """Whether a line is a JSON object."""
     try:
         return isinstance(msgspec.json.decode(line), dict)
     except (ValueError, RecursionError):

@@ -187,6 +187,9 @@ class DiskStore:
             return tuple(project for project, expiry in self._expiries.items() if expiry <= now)
 
     def projects(self) -> Iterator[ProjectId]:
+        if not self._root.exists():
+            # Somebody has removed all there was; the next upload makes it anew.
+            return
         for directory in self._root.iterdir():
             if directory.is_symlink() or not directory.is_dir():
                 continue

@@ -1,18 +1,20 @@
-"""The commands for whoever runs the server, as they are typed: their help, and what they do not take."""
+"""The commands as they are typed: their help, and what they do not take."""
 
 from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner, Result
 
-from mneme.cli import main
+from mneme.cli.commands import mneme
+from mneme.model import ProjectId
 
-COMMANDS = ("status", "projects", "unlock", "history", "show", "diff", "restore")
+SERVING = ("status", "projects", "unlock", "history", "show", "diff", "restore")
+COMMANDS = ("pull", "push", "watch", "doctor", *SERVING)
 
 
 def typed(*arguments: str) -> Result:
     """A command that ends before it asks anything."""
-    return CliRunner().invoke(main, arguments)
+    return CliRunner().invoke(mneme, arguments)
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
@@ -21,8 +23,34 @@ def test_every_command_tells_what_it_does_and_takes(command: str, option: str) -
     """Which server, for one, and how scripts read it."""
     told = typed(command, option)
     assert told.exit_code == 0
-    for word in (f"Usage: main {command}", "--server URL", "--key KEY", "--json", "-h, --help"):
+    for word in (f"Usage: mneme {command}", "--server URL", "--key KEY", "--json", "-h, --help"):
         assert word in told.output
+
+
+def test_hooks_tells_what_it_does_and_takes() -> None:
+    """It asks no server."""
+    told = typed("hooks", "--help")
+    assert told.exit_code == 0
+    for word in ("Usage: mneme hooks", "--install", "--settings PATH", "--json"):
+        assert word in told.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "project"),
+    [
+        (("unlock", "--yes", "-home-ana-src-app"), "-home-ana-src-app"),
+        (("history", "-home-ana-src-app", "log.jsonl", "--limit", "3"), "-home-ana-src-app"),
+        (("show", "-home-ana-src-app", "log.jsonl", "--key", "-key"), "-home-ana-src-app"),
+        (("diff", "--key=-key", "-h-o", "log.jsonl", "1", "2"), "-h-o"),
+        (("restore", "--version", "1", "-json", "log.jsonl"), "-json"),
+    ],
+)
+def test_an_id_may_begin_with_a_dash(arguments: tuple[str, ...], project: str) -> None:
+    """That of a path does."""
+    name, *others = arguments
+    context = mneme.commands[name].make_context(name, others)
+    assert context.params["project"] == ProjectId(project)
+    assert context.params["key"] in (None, "-key")
 
 
 def test_the_list_of_commands_has_a_whole_sentence_for_each() -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mneme.cli import doctor as command
-from mneme.cli import main
+from mneme.cli.commands import mneme
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
 
@@ -37,7 +37,7 @@ def finding(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def _doctor(*arguments: str, **environment: str) -> Result:
-    return CliRunner().invoke(main, ["doctor", *arguments], env=environment)
+    return CliRunner().invoke(mneme, ["doctor", *arguments], env=environment)
 
 
 def test_each_finding_is_a_line_with_a_mark(finding: Callable[..., None]) -> None:

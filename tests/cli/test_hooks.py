@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mneme.cli import main
+from mneme.cli.commands import mneme
 from mneme.cli.hooks import this_program
 from tests.client.test_hooks import SNIPPET
 
@@ -34,7 +34,7 @@ def _program(directory: Path) -> Path:
 
 
 def _hooks(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["hooks", *arguments])
+    return CliRunner().invoke(mneme, ["hooks", *arguments])
 
 
 def _settings(home: Path) -> Path:
@@ -110,13 +110,15 @@ def test_another_settings_file_without_an_installation_is_a_mistake(home: Path) 
 def test_settings_that_cannot_be_changed_end_with_one_sentence(
     home: Path, content: str, as_json: tuple[str, ...]
 ) -> None:
-    """Status 1, nothing on stdout, and the file as it was."""
+    """Status 1, nothing on stdout but the same for scripts, and the file as it was."""
     _settings(home).parent.mkdir()
     _settings(home).write_text(content)
     result = _hooks("--install", *as_json)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith(f"mneme: {_settings(home)}")
+    sentence = result.stderr.removeprefix("mneme: ").rstrip()
+    assert result.stdout == "" if not as_json else json.loads(result.stdout) == {"error": sentence}
     assert _settings(home).read_text() == content
 
 

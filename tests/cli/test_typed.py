@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner, Result
 
-from mneme.cli import comparing, history, main, restoring, serving, showing
+from mneme.cli import comparing, history, restoring, serving, showing
+from mneme.cli.commands import mneme
 from tests.cli.asked import Asked
 from tests.web.stub import Stub
 
@@ -33,7 +34,7 @@ def types(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Types:
     """Types a command to that server, instead of one over the network."""
     for module in (serving, history, showing, comparing, restoring):
         monkeypatch.setattr(module, "ask", asked.ask)
-    return lambda *arguments: CliRunner().invoke(main, arguments)
+    return lambda *arguments: CliRunner().invoke(mneme, arguments)
 
 
 def test_status_is_printed_for_people_and_scripts(types: Types) -> None:
@@ -73,7 +74,7 @@ def test_a_content_that_is_no_text_is_warned_of(asked: Asked, types: Types) -> N
     """Its digest is another than that of what came."""
     body = {"content": "\N{REPLACEMENT CHARACTER}", "mtime": "2026-02-04T15:00:00.000Z", "version": 2}
     request = f"GET /projects/demo/files/{TEXT}/versions/2"
-    asked.answer_by_hand(request, 200, body, etag='"0123"')
+    asked.answer_by_hand(request, 200, body, etag='"' + "0" * 64 + '"')
     told = types("show", "demo", TEXT)
     assert told.stdout == "\N{REPLACEMENT CHARACTER}"
     assert "Version 2 is not UTF-8" in told.stderr

@@ -261,7 +261,7 @@ def test_no_key_is_asked_for_one(clock: Clock) -> None:
     line = Line(Stub(keys=[KEY]), clock)
     problem = failure_of(exchange_over(line, clock).send(Ask("GET", "/projects")))
     assert isinstance(problem, KeyRefused)
-    assert str(problem).endswith("wants an API key: put one of its apiKeys into sync.apiKey")
+    assert str(problem).endswith("put one of its apiKeys into sync.apiKey, or give --key")
 
 
 def test_a_wrong_key_is_called_so(clock: Clock) -> None:

@@ -998,3 +998,40 @@ def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
         report = laptop.pull()
     assert did(report) == {SUMMARY: ["fetched"]}
     assert [one.problem for one in report.files if one.file is LOG]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "damaged"),
+    [(ENTITIES, entities(a=1), b""), (ENTITIES, entities(a=1), b'{"files":'), (LOG, ONE, b"\0" * 100)],
+)
+def test_a_damaged_file_is_not_sent(
+    world: World, laptop: Machine, name: FileName, good: bytes, damaged: bytes
+) -> None:
+    """It would be fetched by all others; whether or not another has the lock."""
+    laptop.write(good, name)
+    laptop.push()
+    laptop.write(damaged, name)
+    assert did(laptop.push()) == {name: ["held back"]}
+    world.stub.acquire("desktop")
+    assert did(laptop.push()) == {name: ["held back"]}
+    assert world.head(name) == good
+    assert laptop.read(name) == damaged
+
+
+def test_a_damaged_file_that_is_removed_is_fetched_again(world: World, laptop: Machine) -> None:
+    """That is what the warning advises."""
+    laptop.write(entities(a=1), ENTITIES)
+    laptop.push()
+    laptop.write(b"", ENTITIES)
+    laptop.push()
+    (laptop.path / ENTITIES.value).unlink()
+    assert did(laptop.pull()) == {ENTITIES: ["fetched"]}
+    assert laptop.read(ENTITIES) == entities(a=1)
+
+
+def test_a_file_of_which_the_server_has_nothing_better_is_sent(world: World, laptop: Machine) -> None:
+    """Whatever it is: then it is in the history at least."""
+    laptop.write(b"no JSON", ENTITIES)
+    assert did(laptop.push()) == {ENTITIES: ["sent"]}
+    laptop.write(b"nor this", ENTITIES)
+    assert did(laptop.push()) == {ENTITIES: ["sent"]}

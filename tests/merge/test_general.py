@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mneme.merge import is_well_formed, merge
+from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.merge.bounds import MAX_DOCUMENT
 from mneme.model import FileName
 from tests.merge.looking import merged_json
@@ -110,3 +110,25 @@ def test_what_is_nested_very_deep_is_merged_whole(later: bool) -> None:
     for _ in range(30):
         head, upload = {"a": head}, {"a": upload}
     assert merged_value(None, head, upload, later=later) == (upload if later else head)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "damaged"),
+    [
+        (FileName.ENTITIES, b"", True),
+        (FileName.ENTITIES, b'{"files":', True),
+        (FileName.ENTITIES, b"[1]", False),
+        (FileName.ENTITIES, b"[" * 100_000, False),
+        (FileName.SUMMARY_JSON, b"\xff", True),
+        (FileName.LOG, b"", False),
+        (FileName.LOG, b"\n", False),
+        (FileName.LOG, b"\0" * 10, True),
+        (FileName.LOG, b'half a line\n{"a":1}\n', False),
+        (FileName.SUMMARY_MD, b"\0", False),
+    ],
+)
+def test_what_the_plugin_cannot_have_written_is_damaged(
+    file: FileName, content: bytes, damaged: bool
+) -> None:
+    """Another form of JSON may be that of a newer plugin, and an empty log was emptied."""
+    assert is_damaged(file, content) is damaged

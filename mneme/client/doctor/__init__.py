@@ -14,6 +14,7 @@ from mneme.client.calls import Client
 from mneme.client.doctor.findings import Finding, State, bad
 from mneme.client.doctor.machine import (
     changes_finding,
+    damage_findings,
     folder_finding,
     git_findings,
     settings_found,
@@ -98,6 +99,7 @@ class Doctor:
             if settings and settings.address and of_folder.state is not State.BAD:
                 folder = Folder(place.folder, settings.address.url, place.project)
                 findings.append(changes_finding(folder, _heads(told, place.project)))
+                findings += damage_findings(folder)
         if settings and place:
             findings += sync_findings(self.home, place.root, settings.plugin_syncs)
         return [*findings, *git_findings()]

@@ -12,6 +12,7 @@ from mneme.client.folder import Folder, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import Settings, config_path, load
 from mneme.errors import DiskFull
+from mneme.merge import is_damaged
 from mneme.model import FileName, digest
 
 _ENOUGH = 100_000_000
@@ -84,6 +85,21 @@ def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
         f"Not pushed yet: {', '.join(changes)}",
         "Nothing to do while a session runs, its end pushes them; else: mneme push",
     )
+
+
+def damage_findings(folder: Folder) -> Iterator[Finding]:
+    """Which files are damaged, if any."""
+    for file in FileName:
+        try:
+            local = folder.look(file).local
+        except (OSError, DiskFull):
+            continue
+        if local and is_damaged(file, local.content):
+            yield bad(
+                "file-damaged",
+                f"{folder.path / file.value} is not what the plugin writes",
+                f"Mend it, or remove it and pull; {file.value}.bak beside it, if there is one, has what it held before",
+            )
 
 
 def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Finding]:
