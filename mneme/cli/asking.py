@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from mneme.cli.options import settings_of
 from mneme.cli.run import Surroundings, run
 from mneme.client import Client
-from mneme.client.connection import connected
-from mneme.client.settings import address_in
+from mneme.client.settings import address_in, load
 from mneme.model import ClientId
 
 T = TypeVar("T")
@@ -20,9 +18,9 @@ VISITOR = ClientId("mneme-restore")
 @asynccontextmanager
 async def visitor_of(here: Surroundings, server: str | None, key: str | None) -> AsyncIterator[Client]:
     """A client of the server, without the id of this machine; raises `SettingsError`."""
-    settings = settings_of(here, server, key)
+    settings = await here.worker.run(lambda: load(here.home, server, key))
     address = address_in(settings, here.home)
-    async with connected(here.reactor, here.wall, here.worker, address, VISITOR, settings.patience) as client:
+    async with here.connect(address, VISITOR, settings.patience) as client:
         yield client
 
 

@@ -4,7 +4,6 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 
 import click
 from attrs import asdict
@@ -14,11 +13,8 @@ from rich.text import Text
 from mneme.cli import output
 from mneme.cli.options import as_json, server_options, telling
 from mneme.cli.run import Surroundings, run
-from mneme.client import Address, Client, Patience
-from mneme.client.connection import connected
 from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, State
-from mneme.model import ClientId
 
 _MARKS = {State.GOOD: ("✓", "green"), State.DOUBTFUL: ("?", "yellow"), State.BAD: ("✗", "bold red")}
 _PLAIN = {"✓": "+", "✗": "x"}
@@ -37,14 +33,8 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
     """
 
     async def command(here: Surroundings) -> tuple[Finding, ...]:
-        def connect(
-            address: Address, machine: ClientId, patience: Patience
-        ) -> AbstractAsyncContextManager[Client]:
-            return connected(here.reactor, here.wall, here.worker, address, machine, patience)
-
-        return await Doctor(here.reactor, here.worker, here.home, here.directory, connect).examine(
-            server, key
-        )
+        looking = Doctor(here.reactor, here.worker, here.home, here.directory, here.connect)
+        return await looking.examine(server, key)
 
     findings = run(command)
     if as_json:

@@ -2,17 +2,13 @@
 
 import functools
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 
 from mneme.cli import output
-from mneme.cli.run import Surroundings
-from mneme.client import Client
-from mneme.client.connection import connected
-from mneme.client.settings import Settings, address_in, client_id, load
 from mneme.errors import InvalidProjectId, MnemeError
 from mneme.model import FileName, ProjectId
 
@@ -130,20 +126,6 @@ def fail(sentence: str, as_json: bool) -> NoReturn:
         with suppress(OSError):
             output.print_json({"error": sentence})
     sys.exit(1)
-
-
-@asynccontextmanager
-async def client_of(here: Surroundings, settings: Settings) -> AsyncIterator[Client]:
-    """The client that the settings of this machine ask for; raises `SettingsError`."""
-    address = address_in(settings, here.home)
-    machine = client_id(here.home)
-    async with connected(here.reactor, here.wall, here.worker, address, machine, settings.patience) as client:
-        yield client
-
-
-def settings_of(here: Surroundings, server: str | None, key: str | None) -> Settings:
-    """The settings of this machine, with what the options say."""
-    return load(here.home, server, key)
 
 
 def _is_dashed(argument: str) -> bool:

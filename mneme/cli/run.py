@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -15,8 +15,11 @@ from twisted.python.failure import Failure
 
 from mneme import clocks
 from mneme.cli import output
+from mneme.client import Address, Client, Patience
+from mneme.client.connection import connected
 from mneme.client.errors import SettingsError
 from mneme.clocks import TimeOfDay, WallClock
+from mneme.model import ClientId
 from mneme.work import ThreadWorker, Worker
 
 T = TypeVar("T")
@@ -34,6 +37,12 @@ class Surroundings:
     home: Path
     directory: Path
     ending: "Deferred[None]"
+
+    def connect(
+        self, address: Address, client: ClientId, patience: Patience
+    ) -> AbstractAsyncContextManager[Client]:
+        """See `connected`."""
+        return connected(self.reactor, self.wall, self.worker, address, client, patience)
 
 
 def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently: bool = False) -> T:

@@ -1,7 +1,8 @@
 """`pull`, `push` and `watch`: the two ends of a session, and a whole one."""
 
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,12 +11,12 @@ import click
 
 from mneme import wire
 from mneme.cli import output, wording
-from mneme.cli.options import as_json, client_of, server_options, settings_of, telling
+from mneme.cli.options import as_json, server_options, telling
 from mneme.cli.run import Surroundings, run
 from mneme.client.folder import Folder
 from mneme.client.place import place_of
-from mneme.client.settings import address_in, load
-from mneme.client.sync import Did, Report, Sync
+from mneme.client.settings import address_in, client_id, load
+from mneme.client.sync import Did, Progress, Report, Sync, no_progress
 from mneme.client.watch import Event, Happened, Watch
 from mneme.errors import MnemeError
 from mneme.model import FileName
@@ -76,14 +77,10 @@ def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> N
             output.tell(wording.happened(event))
 
     async def command(here: Surroundings) -> Report:
-        settings = settings_of(here, server, key)
-        place = place_of(here.directory, here.home, settings.project)
-        async with client_of(here, settings) as client:
-            folder = Folder(place.folder, client.url, place.project)
-            sync = Sync(client, here.worker, here.wall, folder, place.project)
+        async with _sync_of(here, server, key) as sync:
             if not as_json:
-                output.tell(f"Watching {place.folder} as {place.project} on {client.url}; Ctrl-C ends it")
-            return await Watch(here.reactor, here.wall, here.worker, sync, folder, tell).run(here.ending)
+                output.tell(f"Watching as {sync.project.value} on {sync.client.url}; Ctrl-C ends it")
+            return await Watch(here.reactor, here.wall, sync, tell).run(here.ending)
 
     report, warnings = _come_to(
         lambda: run(command, patiently=True), wording.push_warnings, wording.PUSH_FAILED
@@ -105,19 +102,29 @@ def _one_end(
     """Do one end of a session, tell what it came to, and end with a status that suits a hook."""
 
     async def command(here: Surroundings) -> Report:
-        settings = settings_of(here, server, key)
-        place = place_of(here.directory, here.home, settings.project)
-        async with client_of(here, settings) as client:
-            folder = Folder(place.folder, client.url, place.project)
-            with output.progress() as show:
-                show(f"Asking {client.url}")
-                progress = partial(_show, show)
-                return await act(Sync(client, here.worker, here.wall, folder, place.project, progress))
+        with output.progress() as show:
+            async with _sync_of(here, server, key, partial(_show, show)) as sync:
+                show(f"Asking {sync.client.url}")
+                return await act(sync)
 
     report, warnings = _come_to(lambda: run(command), warnings_of, failed)
     if as_json:
         output.print_json(_document(report, warnings))
     _end(report, warnings, strict, as_json)
+
+
+@asynccontextmanager
+async def _sync_of(
+    here: Surroundings, server: str | None, key: str | None, progress: Progress = no_progress
+) -> AsyncIterator[Sync]:
+    """What keeps the project of the working directory in step; raises `SettingsError`."""
+    settings = await here.worker.run(lambda: load(here.home, server, key))
+    address = address_in(settings, here.home)
+    place = await here.worker.run(lambda: place_of(here.directory, here.home, settings.project))
+    machine = await here.worker.run(lambda: client_id(here.home))
+    async with here.connect(address, machine, settings.patience) as client:
+        folder = Folder(place.folder, client.url, place.project)
+        yield Sync(client, here.worker, here.wall, folder, progress)
 
 
 def _come_to(

@@ -96,9 +96,9 @@ class Folder:
 
     def __init__(self, path: Path, server: str, project: ProjectId) -> None:
         self.path = path
+        self.project = project
         self._beside = path / _BESIDE
         self._server = server
-        self._project = project
 
     def marks(self) -> Mapping[FileName, files.Mark]:
         """What changes when anybody writes one of the files."""
@@ -205,7 +205,7 @@ class Folder:
         files.replace(
             self._beside / "state.json",
             msgspec.json.format(
-                msgspec.json.encode(_State(self._server, self._project.value, state)), indent=2
+                msgspec.json.encode(_State(self._server, self.project.value, state)), indent=2
             )
             + b"\n",
         )
@@ -221,7 +221,7 @@ class Folder:
 
     def _state(self) -> _State:
         """What was last noted of this server and project; nothing, if that is of others, or cannot be read."""
-        nothing = _State(self._server, self._project.value)
+        nothing = _State(self._server, self.project.value)
         found = files.read(self._beside / "state.json")
         if found is None:
             return nothing
@@ -229,7 +229,7 @@ class Folder:
             state = msgspec.json.decode(found[0], type=_State)
         except files.NOT_JSON:
             return nothing
-        ours = (state.server, state.project) == (self._server, self._project.value)
+        ours = (state.server, state.project) == (self._server, self.project.value)
         return state if ours else nothing
 
     def _kept_path(self, file: FileName, version: int) -> Path:

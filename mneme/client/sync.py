@@ -6,7 +6,7 @@ backup, gets what it lacks.
 """
 
 import enum
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from mneme.client.errors import ClientError, Refused, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
 from mneme.clocks import WallClock
 from mneme.errors import DiskFull
+from mneme.files import Mark
 from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
     NOT_THERE,
@@ -69,6 +70,10 @@ Progress: TypeAlias = Callable[[Did, FileName, int], None]
 """Hears that a file is about to be fetched or sent, and how many bytes of it, before compression."""
 
 
+def no_progress(_did: Did, _file: FileName, _size: int, /) -> None:
+    """Hear of nothing."""
+
+
 @frozen
 class FileReport:
     """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
@@ -103,16 +108,19 @@ class Sync:
         worker: Worker,
         wall: WallClock,
         folder: Folder,
-        project: ProjectId,
-        progress: Progress = lambda _did, _file, _size: None,
+        progress: Progress = no_progress,
     ) -> None:
         """The folder is read and written on `worker`; `progress` hears of each transfer before it begins."""
         self.client = client
-        self.project = project
+        self.project = folder.project
         self._worker = worker
         self._wall = wall
         self._folder = folder
         self._progress = progress
+
+    async def marks(self) -> Mapping[FileName, Mark]:
+        """What changes when anybody writes one of the files on this machine."""
+        return await self._worker.run(self._folder.marks)
 
     async def pull(self) -> Report:
         """Take the lock, and fetch what has changed on the server; what has changed here is merged with it.

@@ -6,7 +6,6 @@ was lost, a machine that slept.
 
 import enum
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,11 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from mneme import files
-from mneme.client.folder import Folder
 from mneme.client.sync import Did, Report, Sync
 from mneme.clocks import WallClock
 from mneme.model import ClientId, FileName, Granted, HeldBy, Lock
-from mneme.work import Worker
 
 Marks = Mapping[FileName, files.Mark]
 
@@ -71,17 +68,13 @@ class Watch:
         self,
         clock: IReactorTime,
         wall: WallClock,
-        worker: Worker,
         sync: Sync,
-        folder: Folder,
         tell: Callable[[Event], None],
     ) -> None:
         """`tell` is called with all that happens."""
         self._clock = clock
         self._wall = wall
-        self._worker = worker
         self._sync = sync
-        self._folder = folder
         self._tell = tell
         self._outcome: Granted | HeldBy | None = None
         self._holder: ClientId | None = None
@@ -94,11 +87,14 @@ class Watch:
         self._changing_since: float | None = None
 
     async def run(self, ending: Deferred[None]) -> Report:
-        """Go on until `ending` fires, then push; raises what keeps that from being done."""
+        """Go on until `ending` fires, then push; raises what keeps that from being done. Cancelled, it does not push."""
         working = Deferred.fromCoroutine(self._work())
         ending.addCallback(lambda _: working.cancel())
-        with suppress(CancelledError):
+        try:
             await working
+        except CancelledError:
+            if not ending.called:
+                raise
         self._tell(Event(Happened.ENDING))
         return await self._sync.push()
 
@@ -120,7 +116,7 @@ class Watch:
             await self._begin()
         elif self._is_beat_due():
             await self._beat()
-        marks = await self._worker.run(self._folder.marks)
+        marks = await self._sync.marks()
         if self._is_to_be_sent(marks):
             await self._send(marks)
 

@@ -67,7 +67,7 @@ class Machine:
         worker = ImmediateWorker()
         address, patience = Address(self._url), Patience(retries=retries)
         exchange = Exchange(self._clock, self.wall, worker, self._http, address, patience)
-        return Sync(Client(exchange, self.client), worker, self.wall, self.folder, DEMO)
+        return Sync(Client(exchange, self.client), worker, self.wall, self.folder)
 
     def pull(self) -> Report:
         """Begin a session."""

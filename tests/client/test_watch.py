@@ -40,9 +40,9 @@ class Watching:
         self.timers = Clock()
         worker, wall = ImmediateWorker(), machine.wall
         exchange = Exchange(self.timers, wall, worker, self.line, Address(URL), Patience(10, retries))
-        sync = Sync(Client(exchange, machine.client), worker, wall, machine.folder, DEMO)
+        sync = Sync(Client(exchange, machine.client), worker, wall, machine.folder)
         self._ending: Deferred[None] = Deferred()
-        watch = Watch(self.timers, wall, worker, sync, machine.folder, self.events.append)
+        watch = Watch(self.timers, wall, sync, self.events.append)
         self.done = started(watch.run(self._ending))
 
     def let_pass(self, seconds: float, step: float = 1.0) -> None:
@@ -428,7 +428,7 @@ def test_it_ends_before_it_has_begun(world: World, laptop: Machine) -> None:
     ending: Deferred[None] = Deferred()
     ending.callback(None)
     sync = laptop.session()
-    watch = Watch(world.stub.clock, world.stub.clock, ImmediateWorker(), sync, laptop.folder, lambda _: None)
+    watch = Watch(world.stub.clock, world.stub.clock, sync, lambda _: None)
     assert did(result_of(watch.run(ending))) == {}
     assert world.holder() is None
 

@@ -52,7 +52,7 @@ class Doctor:
 
         What one finding makes impossible to look at is left out.
         """
-        settings, of_settings = settings_found(self.home, server, key)
+        settings, of_settings = await self.worker.run(lambda: settings_found(self.home, server, key))
         findings = [of_settings]
         place: Place | None = None
         try:
@@ -77,7 +77,7 @@ class Doctor:
         self, settings: Settings, address: Address, place: Place
     ) -> tuple[Told | None, Sequence[Finding]]:
         try:
-            machine = client_id(self.home)
+            machine = await self.worker.run(lambda: client_id(self.home))
         except (SettingsError, OSError) as problem:
             advice = f"See that {self.home / FOLDER} can be written, and what is in it"
             return None, [bad("machine-unnamed", f"This machine has no client id: {problem}", advice)]
