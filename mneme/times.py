@@ -32,6 +32,11 @@ def to_text(instant: Millis) -> str:
     return to_datetime(instant).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def span_to_local_text(begin: Millis, latest_end: Millis) -> str:
+    """For people: `since 2026-02-04 16:00, until 2026-02-04 16:30 at the latest`."""
+    return f"since {to_local_text(begin)}, until {to_local_text(latest_end)} at the latest"
+
+
 def to_local_text(instant: Millis) -> str:
     """For people: by this machine's time zone, to the minute, `2026-02-04 16:00`."""
     moment = to_datetime(instant)

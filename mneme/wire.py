@@ -210,25 +210,27 @@ class ProjectList(msgspec.Struct, frozen=True):
     projects: list[WireProject]
 
 
-class PrunableVersion(WireVersion, frozen=True, rename="camel"):
-    """A version that pruning would remove, and the file that it is one of."""
+class FileVersion(WireVersion, frozen=True, rename="camel"):
+    """A version in a list of more than one file's."""
 
     file: str
+
+    @classmethod
+    def among_others(cls, version: WireVersion, file: str) -> "FileVersion":
+        """The version, with the file that it is one of."""
+        return cls(**msgspec.structs.asdict(version), file=file)
 
 
 class Prunable(msgspec.Struct, frozen=True):
     """`GET …/prunable`: what pruning would remove now, and the bytes that it would free."""
 
-    versions: list[PrunableVersion]
+    versions: list[FileVersion]
     size: int
 
     @classmethod
     def of(cls, pruned: Pruned) -> "Prunable":
         """The versions in words of the wire."""
-        versions = [
-            PrunableVersion(**msgspec.structs.asdict(WireVersion.of(one)), file=one.file.value)
-            for one in pruned.versions
-        ]
+        versions = [FileVersion.among_others(WireVersion.of(one), one.file.value) for one in pruned.versions]
         return cls(versions, pruned.size)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import click
-import msgspec
 from attrs import frozen
 
 from mneme import wire
@@ -26,17 +25,11 @@ from mneme.model import FileName, ProjectId
 _COLUMNS = ("version", "file", "kind", "when", "client", "size", "made from")
 
 
-class FileVersion(wire.WireVersion, frozen=True, rename="camel"):
-    """A version in a list, and the file that it is one of."""
-
-    file: str
-
-
 @frozen
 class Listing:
     """Versions, the newest first; `more` if there are older ones."""
 
-    versions: Sequence[FileVersion]
+    versions: Sequence[wire.FileVersion]
     more: bool
 
 
@@ -75,7 +68,7 @@ def history(
 async def listing_of(client: Client, project: ProjectId, files: Sequence[FileName], limit: int) -> Listing:
     """The newest versions of these files together; raises `NotThere` if there are none."""
     found = [
-        _of_file(version, file)
+        wire.FileVersion.among_others(version, file.value)
         for file in files
         for version in await client.history(project, file, limit + 1)
     ]
@@ -91,11 +84,7 @@ def _no_project(client: Client, project: ProjectId) -> NotThere:
     )
 
 
-def _of_file(version: wire.WireVersion, file: FileName) -> FileVersion:
-    return FileVersion(**msgspec.structs.asdict(version), file=file.value)
-
-
-def _row(version: FileVersion) -> Sequence[str]:
+def _row(version: wire.FileVersion) -> Sequence[str]:
     return (
         str(version.version),
         version.file,
@@ -107,6 +96,6 @@ def _row(version: FileVersion) -> Sequence[str]:
     )
 
 
-def _made_from(version: FileVersion) -> str:
+def _made_from(version: wire.FileVersion) -> str:
     parents = " + ".join(map(str, version.parents))
     return parents or ("" if version.base is None else str(version.base))

@@ -5,7 +5,7 @@ import sys
 import click
 from attrs import evolve, frozen
 
-from mneme import times, wire
+from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.contents import NotThere, no_version
@@ -19,6 +19,7 @@ from mneme.cli.options import (
     server_options,
     telling,
 )
+from mneme.cli.wording import holder
 from mneme.client import Client, ClientError
 from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
@@ -46,7 +47,7 @@ def restore(
 ) -> None:
     """Make a version of FILE in PROJECT the head again.
 
-    It becomes a new version, and nothing is lost of those between. Machines get it at their next session.
+    It becomes a new version, and nothing is lost of those between. Machines get it when they next pull or push.
     """
     # A lock that is taken is given up again, though somebody press Ctrl-C.
     done = ask(server, key, lambda client: restored(client, project, FileName(file), number), patiently=True)
@@ -104,10 +105,9 @@ async def _released(client: Client, project: ProjectId) -> bool:
 
 
 def _held(project: ProjectId, lock: Lock) -> str:
-    since, until = times.to_local_text(lock.acquired_at), times.to_local_text(lock.expires_at)
     return (
-        f"Nothing is restored, for {project.value} is locked by {lock.client.value} since {since}: wait for the end of "
-        f"that session, {until} at the latest, or release its lock with {output.command_line('unlock', project.value)}"
+        f"Nothing is restored, for {project.value} is locked by {holder(lock)}: wait for the end of that session, or "
+        f"release its lock with {output.command_line('unlock', project.value)}"
     )
 
 
@@ -115,8 +115,8 @@ def _done(project: ProjectId, file: str, number: int, done: Restored) -> str:
     if not done.is_new:
         return f"{file} of {project.value} is as in version {number} already: nothing to restore"
     return (
-        f"{file} of {project.value} is as in version {number} again, now version {done.version}: machines get it at "
-        "their next session"
+        f"{file} of {project.value} is as in version {number} again, now version {done.version}: machines get it when "
+        "they next pull or push"
     )
 
 

@@ -79,7 +79,7 @@ def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> N
     async def command(here: Surroundings) -> Report:
         async with _sync_of(here, server, key) as sync:
             if not as_json:
-                output.tell(f"Watching as {sync.project.value} on {sync.client.url}; Ctrl-C ends it")
+                output.tell(f"Watching {sync.project.value}, in step with {sync.client.url}; Ctrl-C ends it")
             return await Watch(here.reactor, here.wall, sync, tell).run(here.ending)
 
     report, warnings = _come_to(

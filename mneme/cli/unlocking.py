@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 import click
 from attrs import frozen
 
-from mneme import times, wire
+from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import visitor_of
 from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options, telling
 from mneme.cli.run import Surroundings, run
+from mneme.cli.wording import holder
 from mneme.client import Client
 from mneme.model import HeldBy, Lock, ProjectId
 
@@ -98,26 +99,21 @@ def _is_attended() -> bool:
 
 
 def _confirmed(project: ProjectId, lock: Lock) -> bool:
-    question = output.plain(f"{project.value} is locked by {_holder(lock)}. Release that lock?")
+    question = output.plain(f"{project.value} is locked by {holder(lock)}. Release that lock?")
     return click.confirm(question, err=True)
-
-
-def _holder(lock: Lock) -> str:
-    since, until = times.to_local_text(lock.acquired_at), times.to_local_text(lock.expires_at)
-    return f"{lock.client.value} since {since}, until {until} at the latest"
 
 
 def _say(project: ProjectId, done: Unlocking) -> None:
     name = project.value
     match done:
         case Unlocking(End.RELEASED, Lock() as lock):
-            output.tell(f"Released the lock of {name}, held by {_holder(lock)}")
+            output.tell(f"Released the lock of {name}, held by {holder(lock)}")
         case Unlocking(End.LEFT, Lock() as lock) if not _is_attended():
-            output.warn(f"{name} is locked by {_holder(lock)}: to release that lock, give --yes")
+            output.warn(f"{name} is locked by {holder(lock)}: to release that lock, give --yes")
         case Unlocking(End.LEFT):
             output.tell(f"The lock of {name} stays as it is")
         case Unlocking(End.PASSED_ON, _, Lock() as now):
-            output.warn(f"The lock of {name} has changed hands in between, and stays: {_holder(now)}")
+            output.warn(f"The lock of {name} has changed hands in between, and stays: {holder(now)}")
         case Unlocking(End.GONE):
             output.tell(f"The lock of {name} was released in between: there is nothing left to unlock")
         case _:

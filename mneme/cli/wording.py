@@ -17,7 +17,7 @@ _WORDS = {
     Did.HELD_BACK: "not sent",
     Did.KEPT: "kept by the server",
     Did.REFUSED: "not sent",
-    Did.MISSED: "not sent",
+    Did.MISSED: "not in step yet",
 }
 
 PULL_FAILED = (
@@ -29,15 +29,15 @@ PUSH_FAILED = "What is new stays on this machine, and is merged once a push or p
 def done(report: Report) -> str:
     """What was done, in one sentence."""
     files = [f"{one.file.value} {_words(one)}" for one in report.files if one.did]
-    return f"{report.project}: {', '.join(files) if files else 'nothing new'}"
+    return f"{report.project.value}: {', '.join(files) if files else 'nothing new'}"
 
 
 def pull_warnings(report: Report) -> Iterator[str]:
     """What a person should know after a pull."""
     if report.locked:
         yield (
-            f"{report.project} is locked by {holder(report.locked)}. Its memory was fetched; what this session adds is "
-            "kept by the server, and merged when that lock is gone."
+            f"{report.project.value} is locked by {holder(report.locked)}. Its memory was fetched; what this session "
+            "adds is kept by the server, and merged when that lock is gone."
         )
     yield from _file_warnings(report)
 
@@ -45,7 +45,11 @@ def pull_warnings(report: Report) -> Iterator[str]:
 def push_warnings(report: Report) -> Iterator[str]:
     """What a person should know after a push."""
     kept, refused = report.that(Did.KEPT), report.that(Did.REFUSED)
-    who = f"{report.project} is locked by {holder(report.locked)}" if report.locked else "The lock was lost"
+    who = (
+        f"{report.project.value} is locked by {holder(report.locked)}"
+        if report.locked
+        else "The lock was lost"
+    )
     if kept:
         yield f"{who}. The server has kept {_names(kept)}, and merges what is new when the lock is free: nothing to do."
     if refused:
@@ -80,15 +84,15 @@ def happened(event: Event) -> str:
 
 
 def holder(lock: Lock) -> str:
-    """Who holds a lock, and until when at most."""
-    return f"{lock.client} until {times.to_local_text(lock.expires_at)} at the latest"
+    """Who holds a lock, and since when and until when."""
+    return f"{lock.client.value} {times.span_to_local_text(lock.acquired_at, lock.expires_at)}"
 
 
 def _file_warnings(report: Report) -> Iterator[str]:
     if replaced := report.that(Did.REPLACED):
         yield (
             f"{_names(replaced)} on this machine was not what the plugin writes, and gave way to what the server has: "
-            f"what it held is in {replaced[0].value}.bak beside it."
+            "what each held is in the .bak beside it."
         )
     if stayed := report.that(Did.STAYED):
         yield (
@@ -101,7 +105,7 @@ def _file_warnings(report: Report) -> Iterator[str]:
             "pull fetches what the server has."
         )
     if missed := report.that(Did.MISSED):
-        yield f"{_names(missed)} was written the whole time: it is tried again at the next push."
+        yield f"{_names(missed)} was written the whole time: it is tried again at the next pull or push."
     for one in report.files:
         if one.problem:
             yield f"The server would not take {one.file.value}: {one.problem}. It stays as it is on this machine."

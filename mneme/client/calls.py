@@ -1,9 +1,4 @@
-"""The calls of the API, typed: a method for each.
-
-Every method raises `Unreachable` when no answer came after all attempts, `StrangeAnswer` for an answer that cannot be
-the server's, `KeyRefused` for a missing or wrong API key, `ServerTrouble` for a 429 or 5xx, and `Refused` for any other
-no that is not among its outcomes. After any of these it may be called again: each does once what it says.
-"""
+"""The calls of the API, typed: a method for each."""
 
 import re
 from collections.abc import Sequence
@@ -69,7 +64,12 @@ class Outdated:
 
 
 class Client:
-    """The API of one server, for one machine."""
+    """The API of one server, for one machine.
+
+    Every method raises `Unreachable` when no answer came after all attempts, `StrangeAnswer` for an answer that cannot
+    be the server's, `KeyRefused` for a missing or wrong API key, `ServerTrouble` for a 429 or 5xx, and `Refused` for
+    any other no that is not among its outcomes. After any of these it may be called again: each does once what it says.
+    """
 
     def __init__(self, exchange: Exchange, client: ClientId) -> None:
         """`client` is what the machine calls itself."""
@@ -107,13 +107,13 @@ class Client:
     # Locks
 
     async def lock(self, project: ProjectId) -> Lock | None:
-        """`GET …/lock`: the lock that is held now."""
+        """`GET …/lock`: the lock that is held now; None if there is none."""
         reply = await self._exchange.send(Ask("GET", _place(project, "lock")))
         status = self._read(reply, wire.LockStatus)
         return self._told(status.lock) if status.lock else None
 
     async def acquire(self, project: ProjectId) -> Granted | HeldBy:
-        """`POST …/lock` as this machine: takes the lock, or extends its own."""
+        """`POST …/lock` as this machine: takes the lock, or extends its own; `HeldBy` another, nothing is changed."""
         reply = await self._exchange.send(Ask("POST", _place(project, "lock"), self._named()))
         if reply.status == HTTPStatus.CONFLICT:
             lock = self._exchange.problem(reply).lock
@@ -122,14 +122,20 @@ class Client:
         return Granted(self._told(self._read(reply, wire.LockGranted).lock))
 
     async def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
-        """`POST …/lock/heartbeat` as this machine: moves the expiry of its own lock."""
+        """`POST …/lock/heartbeat` as this machine: moves the expiry of its own lock.
+
+        `NotLocked` if nobody has one, `HeldBy` if another has: then nothing is changed.
+        """
         reply = await self._exchange.send(Ask("POST", _place(project, "lock", "heartbeat"), self._named()))
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
         return Granted(self._told(self._read(reply, wire.LockGranted).lock))
 
     async def release(self, project: ProjectId, holder: ClientId | None = None) -> HeldBy | NotLocked | None:
-        """`DELETE …/lock` as this machine, or as the `holder` whose lock a person wants gone. None: it is free now."""
+        """`DELETE …/lock` as this machine, or as the `holder` whose lock a person wants gone.
+
+        None: it is free now. `NotLocked` if it was before, `HeldBy` if it is another's, and stays.
+        """
         reply = await self._exchange.send(Ask("DELETE", _place(project, "lock"), self._named(holder)))
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
@@ -160,7 +166,12 @@ class Client:
     async def upload(
         self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition
     ) -> wire.Uploaded | Rescued | Outdated:
-        """`PUT …/files/:name`: makes `content`, which is UTF-8, the head if that is what `only_if` says it is."""
+        """`PUT …/files/:name`: makes `content`, which is UTF-8, the head if the head is what `only_if` says.
+
+        `Outdated` if it is not: nothing was changed. `Rescued` without the lock: it was refused, and kept as a version
+        to be merged, or where that is None, for want of space not kept. What is told to be `merged` was there already,
+        and another is the head by now.
+        """
         body = msgspec.json.encode(wire.Envelope(content.decode()))
         headers = {**self._named(), **_only_if(only_if), "Content-Type": "application/json"}
         return self._outcome(await self._exchange.send(Ask("PUT", _file(project, file), headers, body)))
@@ -168,7 +179,8 @@ class Client:
     async def append(self, project: ProjectId, lines: bytes, base: str) -> wire.Uploaded | Rescued | Outdated:
         """`POST …/files/log.jsonl/append`: adds lines, whole and UTF-8, to the log whose digest is `base`.
 
-        The idempotency key is made of both, so that the same lines are never added to the same log twice.
+        The idempotency key is made of both, so that the same lines are never added to the same log twice. It comes to
+        the same as `upload`.
         """
         headers = {
             **self._named(),
@@ -194,7 +206,10 @@ class Client:
     async def version(
         self, project: ProjectId, file: FileName, number: int, known: str | None = None
     ) -> Download | Unmodified | None:
-        """`GET …/files/:name/versions/:n`; `known` as for `download`. None: there is no such version, or no more."""
+        """`GET …/files/:name/versions/:n`; `known` as for `download`. None: there is no such version, or no more.
+
+        A version that was damaged by hand is `Refused`; asked for by what is `known` of it, it is None, too.
+        """
         path = f"{_file(project, file)}/versions/{number}"
         reply = await self._exchange.send(Ask("GET", path, _unless(known)))
         return None if reply.status == HTTPStatus.GONE and known else self._document(reply)
@@ -202,7 +217,10 @@ class Client:
     async def restore(
         self, project: ProjectId, file: FileName, number: int
     ) -> wire.Uploaded | HeldBy | NotLocked | None:
-        """`POST …/files/:name/restore` under the lock of this machine. None: there is no such version."""
+        """`POST …/files/:name/restore`: makes a version the head again, under the lock of this machine.
+
+        None: there is no such version. `NotLocked` or `HeldBy` without the lock: nothing was changed.
+        """
         body = msgspec.json.encode(wire.RestoreOrder(number))
         headers = {**self._named(), "Content-Type": "application/json"}
         reply = await self._exchange.send(Ask("POST", f"{_file(project, file)}/restore", headers, body))

@@ -20,7 +20,7 @@ class KeyRefused(ClientError):
 
 
 class ServerTrouble(ClientError):
-    """The server could not do it now: a full disk, a fault, too many requests. It changed nothing."""
+    """The server, or what stands before it, could not do it now: a full disk, a fault, too many requests."""
 
 
 class Refused(ClientError):

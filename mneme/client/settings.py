@@ -25,7 +25,7 @@ _LONGEST = 2**31 - 1
 _EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
 
 
-class Sync(msgspec.Struct, frozen=True, rename="camel"):
+class SyncSection(msgspec.Struct, frozen=True, rename="camel"):
     """The `sync` section of the plugin's `config.json`."""
 
     enabled: bool = False
@@ -37,7 +37,7 @@ class Sync(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Config(msgspec.Struct, frozen=True):
-    sync: Sync = Sync()
+    sync: SyncSection = SyncSection()
 
 
 @frozen
@@ -121,10 +121,10 @@ def _kept(path: Path, content: bytes) -> bytes:
     return content
 
 
-def _section(path: Path) -> Sync:
+def _section(path: Path) -> SyncSection:
     content = _read(path)
     if content is None:
-        return Sync()
+        return SyncSection()
     try:
         return msgspec.json.decode(content, type=_Config).sync
     except files.NOT_JSON as error:

@@ -87,7 +87,7 @@ class Watch:
         self._changing_since: float | None = None
 
     async def run(self, ending: Deferred[None]) -> Report:
-        """Go on until `ending` fires, then push; raises what keeps that from being done. Cancelled, it does not push."""
+        """Go on until `ending` fires, then push; raises what keeps that from being done. Cancelled, it just ends."""
         working = Deferred.fromCoroutine(self._work())
         ending.addCallback(lambda _: working.cancel())
         try:

@@ -49,7 +49,7 @@ def test_a_version_is_the_head_again_as_a_new_one(asked: Asked) -> None:
     assert asked.named == {"mneme-restore"}
     assert asked.stub.versions(TEXT.value)[0]["parents"] == [1]
     assert restoring._done(DEMO, TEXT.value, 1, done).endswith(
-        "again, now version 3: machines get it at their next session"
+        "again, now version 3: machines get it when they next pull or push"
     )
 
 

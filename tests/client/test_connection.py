@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.web.client import HTTPConnectionPool
 
 from mneme.client.connection import connected
 from mneme.client.exchange import Address, Patience
 from mneme.model import ClientId
 from mneme.work import ImmediateWorker
 from tests.client.lines import URL
-from tests.results import result_of
+from tests.results import failure_of, result_of, started, waits
 
 LAPTOP = ClientId("laptop-0a1b2c3d")
 
@@ -28,13 +30,22 @@ def test_a_client_asks_for_nothing_by_itself() -> None:
     assert not clock.getDelayedCalls()
 
 
-def test_connections_are_closed_whatever_happens() -> None:
-    """What went wrong is what is told."""
-    clock = Clock()
+def test_connections_are_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong is what is told; a connection that never ends is not waited for."""
+    clock, closing = Clock(), list[Deferred[None]]()
+
+    def close(_pool: HTTPConnectionPool) -> Deferred[None]:
+        closing.append(Deferred())
+        return closing[-1]
+
+    monkeypatch.setattr(HTTPConnectionPool, "closeCachedConnections", close)
 
     async def fail() -> None:
         async with connected(clock, clock, ImmediateWorker(), Address(URL), LAPTOP, Patience()):
             raise LookupError
 
-    with pytest.raises(LookupError):
-        result_of(fail())
+    failing = started(fail())
+    assert len(closing) == 1
+    assert waits(failing)
+    clock.advance(2)
+    assert isinstance(failure_of(failing), LookupError)

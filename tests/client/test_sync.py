@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from twisted.internet.defer import Deferred
 
+from mneme.client import sync
 from mneme.client.errors import ServerTrouble, Unreachable
 from mneme.client.sync import Did, Report
 from mneme.errors import DamagedVersion, DiskFull
@@ -448,9 +449,10 @@ def test_what_was_kept_in_parts_is_counted_once(
 
 
 def test_what_became_of_it_is_found_after_many_versions(
-    world: World, laptop: Machine, desktop: Machine
+    world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another machine has been at work for a day."""
+    """Another machine has been at work for a day; what is looked through grows until it is found."""
+    monkeypatch.setattr(sync, "_HISTORY", 2)
     in_step(world, laptop, desktop)
     desktop.pull()
     laptop.append(TWO)
@@ -458,7 +460,7 @@ def test_what_became_of_it_is_found_after_many_versions(
     desktop.push()
     desktop.pull()
     desktop.remove(TWO)
-    for number in range(450):
+    for number in range(12):
         desktop.append(entry(f"more {number}", 30).encode())
         desktop.send()
     desktop.push()

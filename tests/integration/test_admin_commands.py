@@ -315,7 +315,7 @@ def test_restore_makes_a_version_the_head_again(app: Project, ana: Person) -> No
     assert (done.status, done.out, done.said) == (
         0,
         b"",
-        f"mneme: {TEXT} of app is as in version 1 again, now version 3: machines get it at their next session\n",
+        f"mneme: {TEXT} of app is as in version 1 again, now version 3: machines get it when they next pull or push\n",
     )
     assert (app.head, app.holder) == ("# One\n", None)
     again = ana.types("restore", "app", TEXT, "--version", "1", "--json")

@@ -139,7 +139,7 @@ def test_a_locked_project_is_fetched_all_the_same(tmp_path: Path, daemon: Daemon
     ended = home.run("pull", "--strict", check=False)
     assert ended.status == 1
     assert sorted(home.notes()) == ["mine", "theirs"]
-    assert ended.err.splitlines()[-1].startswith("mneme: app is locked by desktop-5e6f7a8b until ")
+    assert ended.err.splitlines()[-1].startswith("mneme: app is locked by desktop-5e6f7a8b since ")
     assert "what this session adds is kept by the server, and merged when that lock is gone" in ended.err
     assert home.run("pull").status == 0
 

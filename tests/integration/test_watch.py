@@ -154,8 +154,14 @@ def test_a_lock_of_somebody_else_is_waited_for(daemon: Daemon, laptop: Home, wat
     assert daemon.ask("POST", f"{PLACE}/lock", headers=other)[0] == 200
     watching.wait_for("locked out")
     laptop.note("mine")
-    wait_until(lambda: "kept" in watching.log(), within=20.0)
-    # The other's lock expires, for it sends no heartbeat.
+
+    def is_kept() -> bool:
+        # The other is still at work.
+        daemon.ask("POST", f"{PLACE}/lock/heartbeat", headers=other)
+        return "kept" in watching.log()
+
+    wait_until(is_kept, within=20.0, every=0.2)
+    # Now it sends no heartbeat any more.
     watching.wait_for("lock taken")
     wait_for_notes(daemon, laptop)
     assert laptop.notes() == ["first", "mine"]

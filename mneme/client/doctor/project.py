@@ -20,7 +20,7 @@ def project_findings(
 ) -> Iterator[Finding]:
     """Whether the server knows the project; `is_chosen` is whether the settings gave its id."""
     origin = "sync.projectId" if is_chosen else f"the path {place.root}"
-    found = f"The project is {place.project}, from {origin}"
+    found = f"The project is {place.project.value}, from {origin}"
     others = [ProjectId(one.id) for one in projects if one.id != place.project.value]
     twins = [other for other in others if _is_named(other, place.root.name)]
     if len(others) < len(projects):
@@ -53,6 +53,6 @@ def _folded(text: str) -> str:
 
 
 def _listed(projects: Sequence[ProjectId]) -> str:
-    shown = ", ".join(str(project) for project in projects[:_SHOWN])
+    shown = ", ".join(project.value for project in projects[:_SHOWN])
     more = len(projects) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown

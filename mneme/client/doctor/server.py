@@ -59,13 +59,13 @@ def lock_finding(told: Told, project: ProjectId, machine: ClientId) -> Finding:
     """Who holds the lock of a project."""
     lock = told.lock
     if lock is None:
-        return good("lock-free", f"Nobody holds the lock of {project}")
-    when = f"since {times.to_local_text(lock.acquired_at)}, until {times.to_local_text(lock.expires_at)} at the latest"
+        return good("lock-free", f"Nobody holds the lock of {project.value}")
+    when = times.span_to_local_text(lock.acquired_at, lock.expires_at)
     if lock.client == machine:
-        return good("lock-ours", f"This machine holds the lock of {project}, {when}")
+        return good("lock-ours", f"This machine holds the lock of {project.value}, {when}")
     return doubtful(
         "lock-taken",
-        f"{lock.client} holds the lock of {project}, {when}",
+        f"{lock.client.value} holds the lock of {project.value}, {when}",
         "Nothing to do while a session runs there: what is pushed meanwhile is kept, and merged when the lock is free",
     )
 
@@ -73,7 +73,7 @@ def lock_finding(told: Told, project: ProjectId, machine: ClientId) -> Finding:
 def waiting_finding(projects: Sequence[wire.WireProject], machine: ClientId) -> Finding:
     """Uploads of this machine that the server has kept and is yet to merge."""
     waiting = [
-        f"{one.file} of {ProjectId(project.id)}"
+        f"{one.file} of {project.id}"
         for project in projects
         for one in project.waiting
         if one.client_id == machine.value
