@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Any, TypeVar, cast
 
-from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 
 from mneme.client import Address, Client, Exchange, Patience
+from mneme.client.doctor import Connect
 from mneme.client.exchange import Http, Response
 from mneme.model import ClientId
 from mneme.work import ImmediateWorker
+from tests.client.lines import Asked, Scripted, answer, asked_of
 from tests.web.stub import Stub
 
 T = TypeVar("T")
-
-
-@frozen
-class Asked:
-    """A request as it was sent."""
-
-    method: str
-    path: str
-    headers: Headers
-
-
-class Wall:
-    """The time of day, by the clock of a test."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def seconds(self) -> float:
-        """See `WallClock`."""
-        return self._clock.seconds()
 
 
 class Network:
@@ -59,11 +40,12 @@ class Network:
         self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
     ) -> Deferred[Response]:
         """See `Http`."""
-        self.asked.append(Asked(method, url.removeprefix("http://homeserver:3847"), headers))
+        asked = asked_of(method, url, headers, data, allow_redirects)
+        self.asked.append(asked)
         self.clock.advance(self._seconds)
-        answer = self._treq.request(method, url, headers=headers, data=data, allow_redirects=allow_redirects)
+        sent = self._treq.request(method, url, headers=headers, data=asked.body, allow_redirects=False)
         self._treq.flush()
-        return cast("Deferred[Response]", answer.addCallback(self._stamped))
+        return cast("Deferred[Response]", sent.addCallback(self._stamped))
 
     def flush(self) -> None:
         """Carry what was sent, both ways."""
@@ -75,28 +57,15 @@ class Network:
         return response
 
 
-@define
-class Canned:
-    """An answer that was made up; also the `Response`."""
-
-    code: int
-    body: bytes
-    headers: Headers = field(factory=Headers)
-
-    @classmethod
-    def json(cls, code: int, document: object) -> Canned:
-        """An answer that is JSON."""
-        return cls(code, json.dumps(document).encode())
-
-    def content(self) -> Deferred[bytes]:
-        """See `Response`."""
-        return succeed(self.body)
+def canned(code: int, document: object) -> Scripted:
+    """An answer that is JSON."""
+    return answer(code, json.dumps(document).encode())
 
 
 class Canning:
     """An `Http` with made-up answers, by path; what is not among them is answered as the Node server does."""
 
-    def __init__(self, answers: Mapping[str, Canned | Exception]) -> None:
+    def __init__(self, answers: Mapping[str, Scripted | Exception]) -> None:
         self.asked: list[Asked] = []
         self._answers = answers
 
@@ -104,21 +73,21 @@ class Canning:
         self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
     ) -> Deferred[Response]:
         """See `Http`."""
-        path = url.removeprefix("http://homeserver:3847")
-        self.asked.append(Asked(method, path, headers))
-        answer = self._answers.get(path, Canned.json(404, {"error": "Not found"}))
-        return fail(answer) if isinstance(answer, Exception) else succeed(cast(Response, answer))
+        asked = asked_of(method, url, headers, data, allow_redirects)
+        self.asked.append(asked)
+        found = self._answers.get(asked.path, canned(404, {"error": "Not found"}))
+        return fail(found) if isinstance(found, Exception) else succeed(found)
 
     def flush(self) -> None:
         """There is nothing to carry."""
 
 
-def connecting(http: Network | Canning, clock: Clock) -> Callable[..., Any]:
+def connecting(http: Network | Canning, clock: Clock) -> Connect:
     """What connects over it, in the place of `connected`."""
 
     @asynccontextmanager
     async def connect(address: Address, machine: ClientId, patience: Patience) -> AsyncIterator[Client]:
-        exchange = Exchange(clock, Wall(clock), ImmediateWorker(), cast(Http, http), address, patience)
+        exchange = Exchange(clock, clock, ImmediateWorker(), cast(Http, http), address, patience)
         yield Client(exchange, machine)
 
     return connect

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http.client import HTTPResponse
 from io import BytesIO
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, fail, succeed
@@ -46,7 +47,8 @@ class Asked:
     @property
     def path(self) -> str:
         """Where it went, on the server."""
-        return self.url.removeprefix(URL)
+        parts = urlsplit(self.url)
+        return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
     def header(self, name: str) -> str | None:
         """The last value of a header."""

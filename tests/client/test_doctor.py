@@ -19,16 +19,17 @@ from mneme.client.hooks import Program, install, settings_path
 from mneme.client.settings import client_id, config_path
 from mneme.model import FileName, ProjectId, digest
 from mneme.work import ImmediateWorker
-from tests.client.asking import Canned, Canning, Network, come_to, connecting
+from tests.client.asking import Canning, Network, canned, come_to, connecting
+from tests.client.lines import Scripted
 from tests.store.faults import FULL, Faults
 from tests.web.stub import Stub, entry
 
 URL = "http://homeserver:3847"
 KEY = "alpha-key-0123456789"
-HEALTHY = Canned.json(200, {"status": "ok", "version": "1.2.3", "authRequired": False})
+HEALTHY = canned(200, {"status": "ok", "version": "1.2.3", "authRequired": False})
 NODE = {
     "/health": HEALTHY,
-    "/projects/app/files": Canned.json(
+    "/projects/app/files": canned(
         200, {"files": [{"name": "log.jsonl", "size": 4, "mtime": "2026-02-04T15:00:00.000Z"}]}
     ),
 }
@@ -218,16 +219,16 @@ def test_a_server_that_is_down_is_told_once(machine: Machine) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Canned(200, b"<html>It works!</html>"),
-        Canned(200, b"\xff"),
-        Canned.json(200, {"status": "ok"}),
-        Canned.json(200, []),
-        Canned.json(404, {"error": "Not found"}),
-        Canned(404, b"<html>"),
-        Canned(301, b""),
+        Scripted(200, b"<html>It works!</html>"),
+        Scripted(200, b"\xff"),
+        canned(200, {"status": "ok"}),
+        canned(200, []),
+        canned(404, {"error": "Not found"}),
+        Scripted(404, b"<html>"),
+        Scripted(301, b""),
     ],
 )
-def test_what_is_no_such_server_is_told_once(machine: Machine, answer: Canned) -> None:
+def test_what_is_no_such_server_is_told_once(machine: Machine, answer: Scripted) -> None:
     """A web server on that port, for instance."""
     findings = machine.examined(Canning({"/health": answer}))
     assert _states(findings, State.BAD) == {"server-strange"}
@@ -247,7 +248,7 @@ def test_a_server_whose_lists_lack_digests_is_too_old(machine: Machine) -> None:
     """A mneme server of an earlier version, that this client could not pull from."""
     listed = {"id": "app", "size": 4, "mtime": None, "lock": None, "waiting": []}
     file = {"name": "log.jsonl", "size": 4, "mtime": "2026-02-04T15:00:00.000Z", "version": 1}
-    old = Canned.json(200, {"projects": [{**listed, "files": [file]}]})
+    old = canned(200, {"projects": [{**listed, "files": [file]}]})
     findings = machine.examined(Canning({"/health": HEALTHY, "/projects": old}))
     assert _states(findings, State.BAD) == {"server-strange"}
     assert "sha256" in findings["server-strange"].found
@@ -258,11 +259,11 @@ def test_a_server_whose_lists_lack_digests_is_too_old(machine: Machine) -> None:
 @pytest.mark.parametrize("path", ["/health", "/projects", "/projects/app/lock"])
 def test_a_server_in_trouble_is_told_once(machine: Machine, status: int, path: str) -> None:
     """Wherever it begins, what was told before stands, and what comes after is left out."""
-    answers: dict[str, Canned | Exception] = {
+    answers: dict[str, Scripted | Exception] = {
         "/health": HEALTHY,
-        "/projects": Canned.json(200, {"projects": []}),
-        "/projects/app/lock": Canned.json(200, {"locked": False, "lock": None}),
-        path: Canned.json(status, {"error": "It is full"}),
+        "/projects": canned(200, {"projects": []}),
+        "/projects/app/lock": canned(200, {"locked": False, "lock": None}),
+        path: canned(status, {"error": "It is full"}),
     }
     findings = machine.examined(Canning(answers))
     assert _states(findings, State.BAD) == {"server-trouble"}
@@ -311,7 +312,7 @@ def test_the_right_key_is_right(machine: Machine) -> None:
 
 def test_a_proxy_that_wants_a_password_wants_a_key(machine: Machine) -> None:
     """Whatever the 401 is made of."""
-    findings = machine.examined(Canning({"/health": Canned(401, b"<html>")}))
+    findings = machine.examined(Canning({"/health": Scripted(401, b"<html>")}))
     assert _states(findings, State.BAD) == {"key-missing"}
 
 
@@ -342,7 +343,7 @@ def test_clocks_a_few_seconds_apart_are_good_enough(machine: Machine, ahead: flo
 
 def test_a_server_that_shows_no_clock_is_doubtful(machine: Machine) -> None:
     """A proxy may have taken the date away."""
-    answers = {"/health": HEALTHY, "/projects": Canned.json(200, {"projects": []})}
+    answers = {"/health": HEALTHY, "/projects": canned(200, {"projects": []})}
     _is(machine.examined(Canning(answers)), "clocks-unknown", State.DOUBTFUL)
 
 
@@ -690,12 +691,12 @@ def test_without_git_it_is_doubtful_which_project_it_is(
 def test_nothing_that_a_server_says_garbles_the_terminal(machine: Machine, path: str, answer: Any) -> None:
     """Version, ids, names of machines and files, and errors are shown with their control characters escaped."""
     (machine.home / ".claude-mneme" / ".client-id").write_text("laptop-00000000\n")
-    trouble = Canned.json(500, {"error": "\x1b[31m\n\x07" + "x" * 100_000})
-    answers: dict[str, Canned | Exception] = {
+    trouble = canned(500, {"error": "\x1b[31m\n\x07" + "x" * 100_000})
+    answers: dict[str, Scripted | Exception] = {
         "/health": HEALTHY,
-        "/projects": Canned.json(200, {"projects": []}),
-        "/projects/app/lock": Canned.json(200, {"locked": False, "lock": None}),
-        path: trouble if answer is None else Canned.json(200, answer),
+        "/projects": canned(200, {"projects": []}),
+        "/projects/app/lock": canned(200, {"locked": False, "lock": None}),
+        path: trouble if answer is None else canned(200, answer),
     }
     for finding in machine.examined(Canning(answers)).values():
         assert finding.found.isprintable()
@@ -708,8 +709,8 @@ def test_a_lock_with_times_that_are_none_is_a_strange_answer(machine: Machine) -
     lock = {"clientId": "x", "acquiredAt": "yesterday", "expiresAt": "", "token": 1}
     answers = {
         "/health": HEALTHY,
-        "/projects": Canned.json(200, {"projects": []}),
-        "/projects/app/lock": Canned.json(200, {"locked": True, "lock": lock}),
+        "/projects": canned(200, {"projects": []}),
+        "/projects/app/lock": canned(200, {"locked": True, "lock": lock}),
     }
     findings = machine.examined(Canning(answers))
     assert _states(findings, State.BAD) == {"server-strange"}
