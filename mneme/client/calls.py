@@ -176,17 +176,19 @@ class Client:
         headers = {**self._named(), **_only_if(only_if), "Content-Type": "application/json"}
         return self._outcome(await self._exchange.send(Ask("PUT", _file(project, file), headers, body)))
 
-    async def append(self, project: ProjectId, lines: bytes, base: str) -> wire.Uploaded | Rescued | Outdated:
+    async def append(
+        self, project: ProjectId, lines: bytes, base: str, version: int = 0
+    ) -> wire.Uploaded | Rescued | Outdated:
         """`POST …/files/log.jsonl/append`: adds lines, whole and UTF-8, to the log whose digest is `base`.
 
-        The idempotency key is made of both, so that the same lines are never added to the same log twice. It comes to
-        the same as `upload`.
+        The idempotency key is made of both, so that the same lines are never added to the same log twice, and of the
+        `version` of the log, so that they can be after somebody has removed them. It comes to the same as `upload`.
         """
         headers = {
             **self._named(),
             **_only_if(Precondition(frozenset({base}))),
             "Content-Type": "application/x-ndjson",
-            "Idempotency-Key": digest(base.encode() + lines)[:32],
+            "Idempotency-Key": digest(f"{version} {base} ".encode() + lines)[:32],
         }
         path = f"{_file(project, FileName.LOG)}/append"
         return self._outcome(await self._exchange.send(Ask("POST", path, headers, lines)))

@@ -20,10 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from mneme import files
-from mneme.errors import DiskFull
+from mneme.errors import DiskFull, MnemeError
 from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
 
@@ -31,6 +31,13 @@ MAX_BYTES = 10 * 1024 * 1024
 """How large an answer a stock client takes: what is merged here must reach the others."""
 
 _BESIDE = ".mneme"
+
+
+_ROUNDS = 5
+
+
+class FolderSpoiled(MnemeError):
+    """What is kept beside the files of the plugin cannot be used."""
 
 
 @frozen
@@ -80,6 +87,9 @@ class _Known(msgspec.Struct, frozen=True, omit_defaults=True):
 class _FileState(msgspec.Struct, frozen=True, omit_defaults=True):
     base: _Known | None = None
     refused: _Known | None = None
+    coming: _Known | None = None
+    """The base as soon as the file holds what has the digest `written`: a process may die before it notes that."""
+    written: str | None = None
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -119,29 +129,41 @@ class Folder:
     def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> bool:
         """Take a version in: from now on it is the base, and the file holds `content`, which was made from both.
 
-        False, and nothing is changed, if the file or its base is not what was `seen` any more.
+        False, and nothing is changed, if the file or its base is not what was `seen` any more; but lines that were
+        added to the log since are added to `content`, too, so that a busy plugin keeps nothing from coming in.
         """
         with self._step():
-            if self._snapshot(file) != seen:
+            now = self._snapshot(file)
+            added = _added_since(file, seen, now, content)
+            if added is None:
                 return False
-            if seen.local is None or content != seen.local.content:
-                self._write(file, content, seen.local)
-            self._remember(file, base, None)
+            whole = content + added
+            if now.local is None or whole != now.local.content:
+                coming = _FileState(_known(now.base), _known(now.refused), _known(base), digest(whole))
+                self._note(file, coming, base)
+                if not self._write(file, whole, now.local):
+                    return False
+            self._note(file, _FileState(_known(base)), base)
             return True
 
-    def settle(self, file: FileName, base: Kept) -> None:
-        """What was sent is on the server, as this version."""
+    def settle(self, file: FileName, base: Kept, seen: Snapshot | None = None) -> None:
+        """What was sent is on the server, as this version; void if another base was noted since it was `seen`."""
         with self._step():
-            self._remember(file, base, None)
+            if seen is None or self._snapshot(file).base == seen.base:
+                self._note(file, _FileState(_known(base)), base)
 
-    def note_refused(self, file: FileName, refused: Kept) -> None:
-        """What was sent was refused, but the server has kept it, as this version."""
+    def note_refused(self, file: FileName, refused: Kept, seen: Snapshot | None = None) -> None:
+        """The same, for what was refused, but which the server has kept as this version."""
         with self._step():
-            self._remember(file, self._snapshot(file).base, refused)
+            base = self._snapshot(file).base
+            if seen is None or base == seen.base:
+                self._note(file, _FileState(_known(base), _known(refused)), base, refused)
 
     def _snapshot(self, file: FileName) -> Snapshot:
-        known = self._state().files.get(file, _FileState())
-        return Snapshot(self._local(file), self._kept(file, known.base), self._kept(file, known.refused))
+        known, local = self._state().files.get(file, _FileState()), self._local(file)
+        if known.coming and local and digest(local.content) == known.written:
+            return Snapshot(local, self._kept(file, known.coming), None)
+        return Snapshot(local, self._kept(file, known.base), self._kept(file, known.refused))
 
     # The files
 
@@ -154,33 +176,52 @@ class Folder:
         text = content.decode(errors="replace").encode()
         return Local(text, files.millis(state), files.mark(state))
 
-    def _write(self, file: FileName, content: bytes, seen: Local | None) -> None:
-        """Put a content in the place of a file, whole or not at all, and keep what it held before."""
+    def _write(self, file: FileName, content: bytes, seen: Local | None) -> bool:
+        """Put a content in the place of a file, whole or not at all, and keep what it held before.
+
+        False if it is not the file that was `seen` any more.
+        """
         path = self._local_path(file)
-        staged, backup = path.with_name(f".{path.name}.next"), path.with_name(f"{path.name}.bak")
+        staged = path.with_name(f".{path.name}.next")
         files.clear(staged)
         files.write_new(staged, content)
         if seen is None:
             staged.rename(path)
-        else:
-            staged.chmod(stat.S_IMODE(path.stat().st_mode))
-            files.clear(backup)
-            files.link(path, backup)
-            staged.rename(path)
-        files.sync_directory(path.parent)
-        if seen is not None:
-            self._catch_up(file, content, seen, backup)
+            files.sync_directory(path.parent)
+            return True
+        with path.open("rb") as old:
+            if not self._replace(path, staged, files.mark(os.fstat(old.fileno())), seen):
+                staged.unlink()
+                return False
+            # Whoever has it open may have written to it until just now.
+            self._catch_up(file, content, seen, old.read())
+        return True
 
-    def _catch_up(self, file: FileName, written: bytes, seen: Local, backup: Path) -> None:
+    def _replace(self, path: Path, staged: Path, mark: files.Mark, seen: Local) -> bool:
+        """Rename a new file onto one that was seen, of which a second name keeps the content."""
+        # What has been given another name since has another time of change.
+        if mark[:3] != seen.mark[:3]:
+            return False
+        staged.chmod(stat.S_IMODE(path.stat().st_mode))
+        backup = path.with_name(f"{path.name}.bak")
+        files.clear(backup)
+        files.link(path, backup)
+        if path.lstat().st_ino != mark[0]:
+            return False
+        staged.rename(path)
+        files.sync_directory(path.parent)
+        return True
+
+    def _catch_up(self, file: FileName, written: bytes, seen: Local, found: bytes) -> None:
         """Merge what the plugin has written to the old file between the last look and its replacement."""
-        found = files.read(backup)
-        late = found[0].decode(errors="replace").encode() if found else seen.content
-        if late == seen.content:
-            return
-        merged = merge(file, seen.content, written, late, upload_is_later=True, max_bytes=MAX_BYTES)
-        now = self._local(file)
-        if merged is not None and now and merged != now.content:
-            self._write(file, merged, evolve(now, content=written))
+        late = found.decode(errors="replace").encode()
+        for _ in range(_ROUNDS):
+            now = self._local(file)
+            if late == seen.content or now is None:
+                return
+            merged = merge(file, seen.content, now.content, late, upload_is_later=True, max_bytes=MAX_BYTES)
+            if merged in (None, now.content) or self._write(file, merged, now):
+                return
 
     def _local_path(self, file: FileName) -> Path:
         # Somebody may keep a file elsewhere, and a link to it here. A link to itself is no file.
@@ -194,30 +235,25 @@ class Folder:
             return None
         return Kept(known.version, found[0], known.sha256)
 
-    def _remember(self, file: FileName, base: Kept | None, refused: Kept | None) -> None:
+    def _note(self, file: FileName, state: _FileState, *kept: Kept | None) -> None:
         """Note what the server has. What it had before stays until that is done, so that there always is a base."""
-        for kept in filter(None, (base, refused)):
-            if self._kept(file, _Known.of(kept)) is None:
-                files.replace(self._kept_path(file, kept.version), kept.content)
-        before = self._state()
-        known = [_Known.of(kept) if kept else None for kept in (base, refused)]
-        state = {**before.files, file: _FileState(*known)}
-        files.replace(
-            self._beside / "state.json",
-            msgspec.json.format(
-                msgspec.json.encode(_State(self._server, self.project.value, state)), indent=2
-            )
-            + b"\n",
-        )
-        self._clear_away(file, state[file])
+        for one in filter(None, kept):
+            if self._kept(file, _Known.of(one)) is None:
+                files.replace(self._kept_path(file, one.version), one.content)
+        states = {**self._state().files, file: state}
+        whole = msgspec.json.encode(_State(self._server, self.project.value, states))
+        files.replace(self._beside / "state.json", msgspec.json.format(whole, indent=2) + b"\n")
+        self._clear_away(file, state)
 
     def _clear_away(self, file: FileName, state: _FileState) -> None:
-        needed = {self._kept_path(file, known.version) for known in (state.base, state.refused) if known}
+        known = filter(None, (state.base, state.refused, state.coming))
+        needed = {self._kept_path(file, one.version) for one in known}
         kept = self._beside.glob(f"*-{file.value}")
         # Whatever is not yet in its place was left there by a process that died.
         unfinished = self._beside.glob(f"*{files.TEMPORARY}")
         for path in {*kept, *unfinished} - needed:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _state(self) -> _State:
         """What was last noted of this server and project; nothing, if that is of others, or cannot be read."""
@@ -245,6 +281,12 @@ class Folder:
             raise DiskFull(
                 f"Nothing can be written to {self.path}: the disk of this machine is full, over a quota, or read-only"
             ) from None
+        except OSError as error:
+            if not str(error.filename).startswith(str(self._beside)):
+                raise
+            raise FolderSpoiled(
+                f"{error.filename} is not as it should be ({error.strerror}): remove {self._beside}, it is made anew"
+            ) from None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -256,6 +298,25 @@ class Folder:
             yield
         finally:
             os.close(descriptor)
+
+
+def _known(kept: Kept | None) -> _Known | None:
+    return _Known.of(kept) if kept else None
+
+
+def _added_since(file: FileName, seen: Snapshot, now: Snapshot, content: bytes) -> bytes | None:
+    """The lines that were added to a log since it was seen; None if anything else has changed."""
+    if now == seen:
+        return b""
+    if file is not FileName.LOG or seen.local is None or now.local is None:
+        return None
+    if (now.base, now.refused) != (seen.base, seen.refused):
+        return None
+    if not now.local.content.startswith(seen.local.content):
+        return None
+    added = now.local.content[len(seen.local.content) :]
+    ended = all(not one or one.endswith(b"\n") for one in (seen.local.content, content))
+    return added if ended or not added else None
 
 
 def _state(path: Path) -> os.stat_result | None:

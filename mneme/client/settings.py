@@ -133,6 +133,8 @@ def _section(path: Path) -> SyncSection:
 
 def _read(path: Path) -> bytes | None:
     try:
+        if path.exists() and not path.is_file():
+            raise SettingsError(f"{path} cannot be read: it is no file")
         return path.read_bytes()
     except FileNotFoundError:
         return None

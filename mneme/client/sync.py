@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from attrs import evolve, frozen
 
+from mneme import wire
 from mneme.client.calls import Client, Download, Outdated, Unmodified
 from mneme.client.errors import ClientError, Refused, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
@@ -33,7 +34,6 @@ from mneme.model import (
     Rescued,
     digest,
 )
-from mneme.wire import WireVersion
 from mneme.work import Worker
 
 _ROUNDS = 5
@@ -202,7 +202,7 @@ class Sync:
             seen = await self._look(file)
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _told(done), head.version if head else None)
-            sent = await self._send(file, seen.local, seen.base if head else None)
+            sent = await self._send(file, seen, seen.local, seen.base if head else None)
             if sent:
                 return evolve(sent, did=_told([*done, *sent.did]))
             head = await self._head(file)
@@ -262,6 +262,8 @@ class Sync:
         """What a file comes to that was changed on the server, and perhaps here."""
         if base and base.content == local.content:
             return Did.FETCHED, there.content
+        if base and _is_spoiled(file, local, base):
+            return Did.REPLACED, there.content
         merged = await self._worker.run(lambda: self._merged(file, base, local, there))
         if merged is not None:
             return Did.MERGED, merged
@@ -294,7 +296,7 @@ class Sync:
                 number = version.version
         return False
 
-    async def _history_since(self, file: FileName, version: int) -> Sequence[WireVersion]:
+    async def _history_since(self, file: FileName, version: int) -> Sequence[wire.WireVersion]:
         limit = _HISTORY
         while True:
             history = await self.client.history(self.project, file, limit)
@@ -316,36 +318,40 @@ class Sync:
 
     # What is here
 
-    async def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
+    async def _send(
+        self, file: FileName, seen: Snapshot, local: Local, base: Kept | None
+    ) -> FileReport | None:
         """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
-        if base and is_damaged(file, local.content) and not is_damaged(file, base.content):
+        if base and _is_spoiled(file, local, base):
             return FileReport(file, (Did.HELD_BACK,), base.version)
         added = _lines_added(file, local.content, base)
         self._progress(Did.SENT, file, len(added or local.content))
         if base and added:
-            did, outcome = Did.APPENDED, await self.client.append(self.project, added, base.sha256)
+            did, outcome = Did.APPENDED, await self._append(added, base)
         else:
             only_if = Precondition(frozenset({base.sha256})) if base else NOT_THERE
-            did, outcome = (
-                Did.SENT,
-                await self.client.upload(self.project, file, local.content, only_if),
-            )
+            did, outcome = Did.SENT, await self.client.upload(self.project, file, local.content, only_if)
         if isinstance(outcome, Outdated):
             return None
         if isinstance(outcome, Rescued):
-            return await self._note_refused(file, local, outcome.version)
+            return await self._note_refused(file, seen, local, outcome.version)
         if outcome.merged is True:
             # It was there already, and something else is by now.
             return None
         sent = Kept(outcome.version, local.content, digest(local.content))
-        await self._worker.run(lambda: self._folder.settle(file, sent))
+        await self._worker.run(lambda: self._folder.settle(file, sent, seen))
         return FileReport(file, (did,), sent.version)
 
-    async def _note_refused(self, file: FileName, local: Local, version: int | None) -> FileReport:
+    async def _append(self, lines: bytes, base: Kept) -> wire.Uploaded | Rescued | Outdated:
+        return await self.client.append(self.project, lines, base.sha256, base.version)
+
+    async def _note_refused(
+        self, file: FileName, seen: Snapshot, local: Local, version: int | None
+    ) -> FileReport:
         if version is None:
             return FileReport(file, (Did.REFUSED,))
         kept = Kept(version, local.content, digest(local.content))
-        await self._worker.run(lambda: self._folder.note_refused(file, kept))
+        await self._worker.run(lambda: self._folder.note_refused(file, kept, seen))
         return FileReport(file, (Did.KEPT,), version)
 
     async def _hand_in(self, file: FileName) -> FileReport:
@@ -357,7 +363,7 @@ class Sync:
         if seen.refused and seen.refused.content == local.content:
             return FileReport(file, (Did.KEPT,), seen.refused.version)
         merged = seen.refused and await self._is_merged(file, seen.refused)
-        sent = await self._send(file, local, seen.refused if merged else seen.base)
+        sent = await self._send(file, seen, local, seen.refused if merged else seen.base)
         # The lock has become free, or ours, in the meantime.
         return sent or await self._exchange(file, await self._head(file))
 
@@ -368,6 +374,17 @@ class Sync:
         locked = outcome.lock if isinstance(outcome, HeldBy) else None
         lock = outcome.lock if isinstance(outcome, Granted) else None
         return Report(self.project, tuple(reports), locked, lock)
+
+
+def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
+    """Whether a file was damaged since it was its base: by a power cut, say, or it is being written just now."""
+    if is_damaged(file, base.content):
+        return False
+    # The plugin writes whole lines.
+    is_cut = file is FileName.LOG and base.content.startswith(local.content)
+    return is_damaged(file, local.content) or (
+        is_cut and not local.content.endswith(b"\n") and local.content != base.content
+    )
 
 
 def _lines_added(file: FileName, content: bytes, base: Kept | None) -> bytes:

@@ -55,9 +55,14 @@ def is_well_formed(file: FileName, content: bytes) -> bool:
 
 
 def is_damaged(file: FileName, content: bytes) -> bool:
-    """Whether a content can be nothing that the plugin wrote: no JSON, or a log without a single entry in its lines."""
+    """Whether a content is what a power cut or a half-done write leaves, and not what the plugin wrote.
+
+    That is nothing at all, zero bytes at its end, what is no JSON, or a log without a single entry in its lines.
+    """
+    if not content.strip() or content.endswith(b"\0"):
+        return True
     if file is FileName.LOG:
-        return bool(content.strip()) and not any(map(is_entry, lines(content)))
+        return not any(map(is_entry, lines(content)))
     return is_document(file) and not is_json(content)
 
 

@@ -218,12 +218,12 @@ def test_a_link_to_itself_gives_way(folder: Folder) -> None:
 @pytest.mark.parametrize(
     "write",
     [
-        lambda path: path.write_bytes(ONE + TWO),
+        lambda path: path.write_bytes(TWO + ONE),
+        lambda path: path.write_bytes(ONE[:-1]),
         lambda path: path.unlink(),
-        lambda path: os.utime(path, ns=(0, 0)),
-        lambda path: (path.with_name("n").write_bytes(ONE), path.with_name("n").rename(path)),
+        lambda path: (path.with_name("n").write_bytes(TWO), path.with_name("n").rename(path)),
     ],
-    ids=["written", "removed", "touched", "replaced"],
+    ids=["written", "cut", "removed", "replaced"],
 )
 def test_a_file_that_is_another_by_now_is_not_replaced(
     folder: Folder, write: Callable[[Path], object]
@@ -235,6 +235,47 @@ def test_a_file_that_is_another_by_now_is_not_replaced(
     after = held(folder)
     assert not folder.receive(LOG, kept(2, THREE), THREE, seen)
     assert held(folder) == after
+    assert folder.snapshot(LOG).base == kept(1, ONE)
+
+
+@pytest.mark.parametrize("added", [b"", TWO, TWO + FOUR, FOUR[:10]])
+def test_lines_that_were_added_to_the_log_by_now_are_added_to_what_comes(
+    folder: Folder, added: bytes
+) -> None:
+    """A plugin that writes all the time keeps nothing from coming in."""
+    path = with_base(folder)
+    seen = folder.snapshot(LOG)
+    put(folder, ONE + added)
+    os.utime(path, ns=(0, 0))
+    assert folder.receive(LOG, kept(2, THREE), THREE, seen)
+    assert held(folder) == THREE + added
+    assert folder.snapshot(LOG).base == kept(2, THREE)
+
+
+@pytest.mark.parametrize("content", [ONE + TWO, TWO])
+def test_a_process_that_died_before_it_noted_the_base_has_noted_it(
+    folder: Folder, faults: Faults, content: bytes
+) -> None:
+    """What the file holds now says that the version was taken in; else counts would be added up again."""
+    with_base(folder)
+    put(folder, ONE + FOUR)
+    seen = folder.snapshot(LOG)
+
+    class Dies:
+        renamed = False
+
+        def before(self, step: Step, /) -> None:
+            if self.renamed:
+                raise Killed
+
+        def after(self, step: Step, subject: Any, result: Any, /) -> None:
+            self.renamed |= step.call == "rename" and step.subject == ".log.jsonl.next"
+
+    with faults.failing(watcher=Dies()), pytest.raises(Killed):
+        folder.receive(LOG, kept(2, TWO), content, seen)
+    assert held(folder) == content
+    assert folder.snapshot(LOG).base == kept(2, TWO)
+    put(folder, content + THREE)
     assert folder.snapshot(LOG).base == kept(1, ONE)
 
 
@@ -278,6 +319,26 @@ class Writer:
         if len(self.steps) == self._at + 1 and self._after and not self.wrote:
             self.wrote = True
             self._write()
+
+
+def is_replacement(step: Step) -> bool:
+    """Whether this puts a new file in the place of the old one."""
+    return step.call == "rename" and step.subject.endswith(".next")
+
+
+class Late:
+    """Writes to the disk once, just before a file is replaced."""
+
+    def __init__(self, write: Callable[[], object]) -> None:
+        self._left = [write]
+
+    def before(self, step: Step, /) -> None:
+        """See `Watcher`."""
+        if is_replacement(step) and self._left:
+            self._left.pop()()
+
+    def after(self, step: Step, subject: Any, result: Any, /) -> None:
+        """See `Watcher`."""
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -324,9 +385,9 @@ def test_what_a_process_appends_that_had_the_file_open_is_not_lost(
             with faults.failing(watcher=writer):
                 folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
         steps, wrote = len(writer.steps), writer.wrote
-        renamed = next(n for n, step in enumerate(writer.steps) if step.call == "rename")
+        renamed = [n for n, step in enumerate(writer.steps) if is_replacement(step)]
         content = held(folder) or b""
-        if wrote and at <= renamed:
+        if wrote and (not renamed or at <= renamed[0]):
             assert content.splitlines(keepends=True).count(FOUR) == 1, (at, writer.steps)
         elif wrote:
             assert FOUR in content + path.with_name("log.jsonl.bak").read_bytes()
@@ -364,7 +425,7 @@ def test_a_mode_survives_what_is_written_in_between(folder: Folder, faults: Faul
         with path.open("ab") as file:
             file.write(FOUR)
 
-    with faults.failing(watcher=Writer(3, append, after=False)):
+    with faults.failing(watcher=Late(append)):
         assert folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
     assert held(folder) == ONE + TWO + FOUR
     assert path.stat().st_mode & 0o777 == 0o644
@@ -377,7 +438,7 @@ def test_what_cannot_be_merged_in_between_is_in_the_backup(folder: Folder, fault
     seen = folder.snapshot(ENTITIES)
     new = b'{"files":{}}'
 
-    with faults.failing(watcher=Writer(2, lambda: path.write_bytes(b"no JSON"), after=False)):
+    with faults.failing(watcher=Late(lambda: path.write_bytes(b"no JSON"))):
         assert folder.receive(ENTITIES, kept(2, new), new, seen)
     assert path.read_bytes() == new
     assert path.with_name("entities.json.bak").read_bytes() == b"no JSON"

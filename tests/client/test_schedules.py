@@ -104,9 +104,9 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(name=machines, share=st.floats(0, 1))
     def lines_are_summarized(self, name: str, share: float) -> None:
-        """The oldest go."""
+        """The oldest go, but for the last: an emptied log looks like a damaged one, and is held back."""
         machine = self.machines[name]
-        gone = machine.lines()[: int(len(machine.lines()) * share)]
+        gone = machine.lines()[:-1][: int(len(machine.lines()) * share)]
         if gone:
             machine.remove(*gone)
             self.removed |= set(contents(b"".join(gone)))

@@ -132,7 +132,7 @@ def test_no_content_does_worse(content: bytes) -> None:
 def test_settings_that_cannot_be_read_are_told_so(tmp_path: Path) -> None:
     """They are not taken for none."""
     config_path(tmp_path).mkdir(parents=True)
-    with pytest.raises(SettingsError, match=r"/config\.json cannot be read: Is a directory"):
+    with pytest.raises(SettingsError, match=r"/config\.json cannot be read: it is no file"):
         load(tmp_path)
 
 

@@ -129,7 +129,6 @@ def test_only_new_lines_travel(world: World, laptop: Machine) -> None:
         (ONE, TWO + ONE),
         (ONE + b"\n", ONE + TWO),
         (ONE + b"\n\n", ONE + b"\n\n\n"),
-        (ONE, b""),
         (b"", ONE),
         (ONE, ONE + "ünï\r\n\0\u2028\n".encode()),
     ],
@@ -622,16 +621,16 @@ def test_a_file_that_is_written_the_whole_time_is_missed(
         nonlocal number
         if asked.method == "GET" and asked.path.endswith("log.jsonl"):
             number += 1
+            laptop.remove(laptop.lines()[-1])
             laptop.append(entry(f"here {number}", 20).encode())
 
     world.lines["laptop"].after = write
     assert did(laptop.pull()) == {LOG: ["missed"]}
     assert did(laptop.push())[LOG] == ["missed"]
-    assert len(laptop.lines()) == 1 + number
+    assert laptop.lines() == [entry(f"here {number}", 20).encode()]
     world.lines["laptop"].after = lambda asked: None
-    laptop.push()
-    assert len(laptop.lines()) == 2 + number
-    assert world.head() == laptop.read()
+    laptop.pull()
+    assert laptop.lines() == [TWO, entry(f"here {number}", 20).encode()]
 
 
 def test_a_file_that_goes_away_on_the_way_is_no_matter(
@@ -1002,9 +1001,47 @@ def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
     assert [one.problem for one in report.files if one.file is LOG]
 
 
+def test_a_busy_log_is_kept_in_step_all_the_same(world: World, laptop: Machine, desktop: Machine) -> None:
+    """Lines that the plugin adds while it is merged keep nothing from its way."""
+    in_step(world, laptop, desktop)
+    desktop.append(TWO)
+    desktop.push()
+    number = 0
+
+    def write(asked: Asked) -> None:
+        nonlocal number
+        number += 1
+        laptop.append(entry(f"here {number}", 20).encode())
+
+    world.lines["laptop"].after = write
+    assert did(laptop.push())[LOG] == ["merged", "appended"]
+    world.lines["laptop"].after = lambda asked: None
+    laptop.push()
+    assert sorted((world.head() or b"").splitlines(keepends=True)) == sorted(laptop.lines())
+    assert len(laptop.lines()) == 2 + number
+
+
+def test_the_same_lines_can_come_again_after_they_were_removed(world: World, laptop: Machine) -> None:
+    """They are no repetition of what was sent before."""
+    in_step(world, laptop)
+    for _ in range(3):
+        laptop.append(TWO)
+        assert did(laptop.push()) == {LOG: ["appended"]}
+        assert world.head() == ONE + TWO
+        laptop.remove(TWO)
+        laptop.push()
+        assert world.head() == ONE
+
+
 @pytest.mark.parametrize(
     ("name", "good", "damaged"),
-    [(ENTITIES, entities(a=1), b""), (ENTITIES, entities(a=1), b'{"files":'), (LOG, ONE, b"\0" * 100)],
+    [
+        (ENTITIES, entities(a=1), b""),
+        (ENTITIES, entities(a=1), b'{"files":'),
+        (LOG, ONE, b"\0" * 100),
+        (LOG, ONE, b""),
+        (LOG, ONE + TWO, ONE + TWO[:20]),
+    ],
 )
 def test_a_damaged_file_is_not_sent(
     world: World, laptop: Machine, name: FileName, good: bytes, damaged: bytes

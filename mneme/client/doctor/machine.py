@@ -11,7 +11,7 @@ from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import Settings, config_path, load
-from mneme.errors import DiskFull
+from mneme.errors import MnemeError
 from mneme.merge import is_damaged
 from mneme.model import FileName, digest
 
@@ -72,7 +72,7 @@ def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
     """What the server does not have yet; `heads` are the digests of what it has, if that is known."""
     try:
         changes = list(_changes(folder, heads))
-    except (OSError, DiskFull) as error:
+    except (OSError, MnemeError) as error:
         return bad(
             "changes-unreadable",
             f"The memory in {folder.path} cannot be read: {error.strerror if isinstance(error, OSError) else error}",
@@ -92,7 +92,7 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
     for file in FileName:
         try:
             local = folder.look(file).local
-        except (OSError, DiskFull):
+        except (OSError, MnemeError):
             continue
         if local and is_damaged(file, local.content):
             yield bad(
