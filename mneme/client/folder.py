@@ -33,9 +33,6 @@ MAX_BYTES = 10 * 1024 * 1024
 _BESIDE = ".mneme"
 
 
-_ROUNDS = 5
-
-
 class FolderSpoiled(MnemeError):
     """What is kept beside the files of the plugin cannot be used."""
 
@@ -190,38 +187,40 @@ class Folder:
             files.sync_directory(path.parent)
             return True
         with path.open("rb") as old:
-            if not self._replace(path, staged, files.mark(os.fstat(old.fileno())), seen):
+            if os.fstat(old.fileno()).st_ino != seen.mark[0] or not self._replace(path, staged, seen.mark[0]):
                 staged.unlink()
                 return False
             # Whoever has it open may have written to it until just now.
             self._catch_up(file, content, seen, old.read())
         return True
 
-    def _replace(self, path: Path, staged: Path, mark: files.Mark, seen: Local) -> bool:
-        """Rename a new file onto one that was seen, of which a second name keeps the content."""
-        # What has been given another name since has another time of change.
-        if mark[:3] != seen.mark[:3]:
-            return False
+    def _replace(self, path: Path, staged: Path, inode: int) -> bool:
+        """Rename a new file onto the one that was seen, of which a second name keeps the content."""
         staged.chmod(stat.S_IMODE(path.stat().st_mode))
         backup = path.with_name(f"{path.name}.bak")
         files.clear(backup)
         files.link(path, backup)
-        if path.lstat().st_ino != mark[0]:
+        if path.lstat().st_ino != inode:
             return False
         staged.rename(path)
         files.sync_directory(path.parent)
         return True
 
     def _catch_up(self, file: FileName, written: bytes, seen: Local, found: bytes) -> None:
-        """Merge what the plugin has written to the old file between the last look and its replacement."""
+        """Take over what the plugin has written to the old file between the last look and its replacement."""
         late = found.decode(errors="replace").encode()
-        for _ in range(_ROUNDS):
-            now = self._local(file)
-            if late == seen.content or now is None:
-                return
-            merged = merge(file, seen.content, now.content, late, upload_is_later=True, max_bytes=MAX_BYTES)
-            if merged in (None, now.content) or self._write(file, merged, now):
-                return
+        if late == seen.content:
+            return
+        if file is FileName.LOG and late.startswith(seen.content) and written.endswith(b"\n"):
+            # As the plugin does it, so that neither undoes what the other adds.
+            files.append(self._local_path(file), late[len(seen.content) :])
+            return
+        now = self._local(file)
+        if now is None:
+            return
+        merged = merge(file, seen.content, now.content, late, upload_is_later=True, max_bytes=MAX_BYTES)
+        if merged is not None and merged != now.content:
+            self._write(file, merged, now)
 
     def _local_path(self, file: FileName) -> Path:
         # Somebody may keep a file elsewhere, and a link to it here. A link to itself is no file.
