@@ -99,11 +99,11 @@ def test_hooks_of_others_stay_before_ours() -> None:
     """Those in the same events, and those in others."""
     before = json.loads(THEIRS)
     after = with_hooks(before, NAMED)
-    assert after["hooks"]["SessionStart"] == [  # type: ignore[index]
+    assert after["hooks"]["SessionStart"] == [  # type: ignore[index]  # JSON, just written
         *before["hooks"]["SessionStart"],
         *SNIPPET["hooks"]["SessionStart"],
     ]
-    assert after["hooks"]["Stop"] == before["hooks"]["Stop"]  # type: ignore[index]
+    assert after["hooks"]["Stop"] == before["hooks"]["Stop"]  # type: ignore[index]  # JSON, just written
     assert list(after) == list(before)
 
 

@@ -1,11 +1,11 @@
-"""The stores that there are, for promises that are tested on each of them."""
+"""The stores that there are, for promises that are tested on each of them, and conditions to test them with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from mneme.model import Merging
+from mneme.model import Merging, Precondition, digest
 from mneme.store import Store
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
@@ -21,6 +21,15 @@ class Restarted:
     def __getattr__(self, name: str) -> Callable[..., object]:
         step: Callable[..., object] = getattr(DiskStore(self._root, self.merging), name)
         return step
+
+
+ANY = Precondition(None)
+"""There must be such a file, whatever it holds."""
+
+
+def named(*contents: bytes) -> Precondition:
+    """One of these must be the head."""
+    return Precondition(frozenset(map(digest, contents)))
 
 
 STORES = ("memory", "disk", "restarted disk")

@@ -31,7 +31,6 @@ from mneme.model import (
     Served,
     StaleToken,
     Upload,
-    digest,
 )
 from mneme.store import Store, layout
 from mneme.store.disk import DiskStore
@@ -58,14 +57,7 @@ from tests.store.store_contract import (
     shared_store,
     waiting,
 )
-from tests.store.stores import STORES, opened
-
-ANY = Precondition(None)
-
-
-def named(*contents: bytes) -> Precondition:
-    """One of these must be the head."""
-    return Precondition(frozenset(map(digest, contents)))
+from tests.store.stores import ANY, STORES, named, opened
 
 
 def add(

@@ -45,15 +45,7 @@ from tests.store.store_contract import (
     rescued,
     waiting,
 )
-from tests.store.stores import STORES, opened
-
-ANY = Precondition(None)
-"""There must be such a file, whatever it holds."""
-
-
-def named(*contents: bytes) -> Precondition:
-    """One of these must be the head."""
-    return Precondition(frozenset(map(digest, contents)))
+from tests.store.stores import ANY, STORES, named, opened
 
 
 def put(
