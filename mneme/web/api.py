@@ -6,8 +6,6 @@ from functools import partial
 import msgspec
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
-from twisted.web.server import Request
 
 from mneme import __version__, times, wire
 from mneme.errors import (
@@ -41,13 +39,14 @@ from mneme.model import (
     Version,
 )
 from mneme.service import SyncService
-from mneme.web.answers import Answer, Receipted, answer, prepare, reply
+from mneme.web.answers import Answer, answer
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.coding import Coding
-from mneme.web.errors import UploadNotAllowed, answer_to, problem
+from mneme.web.errors import UploadNotAllowed, problem
 from mneme.web.preconditions import etag, only_if, unless
-from mneme.web.reading import ProjectConverter, SegmentConverter, header_text, is_stock
+from mneme.web.reading import ProjectConverter, SegmentConverter, client_in, header_text, is_stock
+from mneme.web.request import Request
 
 _NO_LOCK_TO_EXTEND = "No lock to extend"
 _NO_LOCK_TO_WRITE = "No lock held - acquire lock before writing"
@@ -86,69 +85,69 @@ class Api:
 
     @app.route("/", methods=["GET"])
     @app.route("/health", methods=["GET"])
-    def health(self, request: Request) -> bytes:
+    async def health(self, _request: Request) -> Answer:
         """Say that the server is up; needs no key."""
-        return reply(request, wire.Health(__version__, self.keys.required))
+        return answer(wire.Health(__version__, self.keys.required))
 
     @app.route("/status", methods=["GET"])
-    async def status(self, request: Request) -> bytes:
+    async def status(self, request: Request) -> Answer:
         """Say how the server does."""
         condition = await self._sync.condition()
         uptime = int(self._clock.seconds() - self._started)
-        return reply(request, wire.Status.of(__version__, condition, uptime))
+        return answer(wire.Status.of(__version__, condition, uptime))
 
     @app.route("/projects/<project:project>/lock", methods=["GET"])
-    async def lock(self, request: Request, project: ProjectId) -> bytes:
+    async def lock(self, request: Request, project: ProjectId) -> Answer:
         """Say who holds the lock."""
         lock = await self._sync.lock(project)
-        return reply(request, wire.LockStatus(lock is not None, wire.WireLock.of(lock) if lock else None))
+        return answer(wire.LockStatus(lock is not None, wire.WireLock.of(lock) if lock else None))
 
     @app.route("/projects/<project:project>/lock", methods=["POST"])
-    async def acquire(self, request: Request, project: ProjectId) -> bytes:
+    async def acquire(self, request: Request, project: ProjectId) -> Answer:
         """Take the lock, or extend one's own."""
         match await self._sync.acquire(project, _client(request)):
             case Granted(lock):
-                return reply(request, wire.LockGranted(wire.WireLock.of(lock)))
+                return answer(wire.LockGranted(wire.WireLock.of(lock)))
             case HeldBy(lock):
-                return prepare(request, problem(409, _TAKEN, lock))
+                return problem(409, _TAKEN, lock)
 
     @app.route("/projects/<project:project>/lock", methods=["DELETE"])
-    async def release(self, request: Request, project: ProjectId) -> bytes:
+    async def release(self, request: Request, project: ProjectId) -> Answer:
         """Give up one's own lock."""
         match await self._sync.release(project, _client(request)):
             case Released():
-                return reply(request, wire.Success(True))
+                return answer(wire.Success(True))
             case NotLocked():
-                return reply(request, wire.Success(True, "No lock to release"))
+                return answer(wire.Success(True, "No lock to release"))
             case HeldBy(lock):
-                return prepare(request, problem(403, _OTHERS_LOCK, lock))
+                return problem(403, _OTHERS_LOCK, lock)
 
     @app.route("/projects/<project:project>/lock/heartbeat", methods=["POST"])
-    async def heartbeat(self, request: Request, project: ProjectId) -> bytes:
+    async def heartbeat(self, request: Request, project: ProjectId) -> Answer:
         """Move the expiry of one's own lock."""
         match await self._sync.extend(project, _client(request)):
             case Granted(lock):
-                return reply(request, wire.LockGranted(wire.WireLock.of(lock)))
+                return answer(wire.LockGranted(wire.WireLock.of(lock)))
             case NotLocked():
-                return prepare(request, problem(403, _NO_LOCK_TO_EXTEND))
+                return problem(403, _NO_LOCK_TO_EXTEND)
             case HeldBy(lock):
-                return prepare(request, problem(403, _OTHERS_LOCK, lock))
+                return problem(403, _OTHERS_LOCK, lock)
 
     @app.route("/projects/<project:project>/files", methods=["GET"])
-    async def files(self, request: Request, project: ProjectId) -> bytes:
+    async def files(self, request: Request, project: ProjectId) -> Answer:
         """List the files."""
         helping = self.helps_stock_push and request.method == b"GET" and is_stock(request)
         heads = await (self._sync.stock_heads if helping else self._sync.heads)(project)
         return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["GET"])
-    async def download(self, request: Request, project: ProjectId, name: str) -> bytes:
+    async def download(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Send a file, unless its client has it already."""
         match await self._served(request, project, _file(name, FileNotAllowed)):
             case None:
                 raise FileUnknown
             case Unmodified(head):
-                return prepare(request, _unmodified(head))
+                return _unmodified(head)
             case Served(document, receipt):
                 self._expect_receipt(request, project, receipt)
                 head = document.head
@@ -170,45 +169,45 @@ class Api:
 
     def _expect_receipt(self, request: Request, project: ProjectId, receipt: Receipt | None) -> None:
         """Take note of whether a client has read what it is about to be sent."""
-        if receipt and isinstance(request, Receipted):
+        if receipt:
             request.when_sent(
                 read=partial(self._sync.confirm, project, receipt),
                 lost=partial(self._sync.doubt, project, receipt),
             )
 
     @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])
-    async def upload(self, request: Request, project: ProjectId, name: str) -> bytes:
+    async def upload(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
         body = await self._coding.take_body(request)
         content = content_of(body, request.getHeader(b"content-type"))
         upload = Upload(file, content, client, _token(request), only_if(request))
-        return prepare(request, _outcome(await self._sync.upload(project, upload)))
+        return _outcome(await self._sync.upload(project, upload))
 
     @app.route("/projects/<project:project>/files/log.jsonl/append", methods=["POST"])
-    async def append(self, request: Request, project: ProjectId) -> bytes:
+    async def append(self, request: Request, project: ProjectId) -> Answer:
         """Add lines at the end of the log, durably before it is answered."""
         client = _client(request)
         lines = lines_of(await self._coding.take_body(request), request.getHeader(b"content-type"))
         append = Append(
             FileName.LOG, lines, client, _token(request), only_if(request), _idempotency_key(request)
         )
-        return prepare(request, _outcome(await self._sync.append(project, append)))
+        return _outcome(await self._sync.append(project, append))
 
     @app.route("/projects", methods=["GET"])
-    async def projects(self, request: Request) -> bytes:
+    async def projects(self, request: Request) -> Answer:
         """List every project, with its files, lock and waiting uploads."""
         overviews = await self._sync.overviews()
         return await self._reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
 
     @app.route("/projects/<project:project>/prunable", methods=["GET"])
-    async def prunable(self, request: Request, project: ProjectId) -> bytes:
+    async def prunable(self, request: Request, project: ProjectId) -> Answer:
         """Say what pruning would remove now."""
         return await self._reply(request, wire.Prunable.of(await self._sync.prunable(project)))
 
     @app.route("/projects/<project:project>/files/<segment:name>/versions", methods=["GET"])
-    async def versions(self, request: Request, project: ProjectId, name: str) -> bytes:
+    async def versions(self, request: Request, project: ProjectId, name: str) -> Answer:
         """List the versions of a file, newest first."""
         limit = _limit(request)
         history = await self._sync.history(project, _file(name, FileNotAllowed))
@@ -219,7 +218,7 @@ class Api:
         )
 
     @app.route("/projects/<project:project>/files/<segment:name>/versions/<segment:number>", methods=["GET"])
-    async def version(self, request: Request, project: ProjectId, name: str, number: str) -> bytes:
+    async def version(self, request: Request, project: ProjectId, name: str, number: str) -> Answer:
         """Send a version."""
         file = _file(name, FileNotAllowed)
         found = await self._sync.version(project, _whole_number(number) or 0)
@@ -228,12 +227,12 @@ class Api:
         version = found.version
         known = unless(request)
         if known and known.admits(version.sha256):
-            return prepare(request, _unmodified(version))
+            return _unmodified(version)
         body = wire.Download.of(found.content, version.mtime, version.number)
         return await self._reply(request, body, etag(version))
 
     @app.route("/projects/<project:project>/files/<segment:name>/restore", methods=["POST"])
-    async def restore(self, request: Request, project: ProjectId, name: str) -> bytes:
+    async def restore(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Make an older version the head again."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
@@ -242,20 +241,15 @@ class Api:
             case None:
                 raise VersionUnknown
             case Accepted() as accepted:
-                return prepare(request, _uploaded(accepted))
+                return _uploaded(accepted)
             case refusal:
-                return prepare(request, _refused(refusal))
+                return _refused(refusal)
 
     async def _reply(
         self, request: Request, body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None
-    ) -> bytes:
-        """Prepare what is answered when all is well, where it may be long."""
-        return prepare(request, await self._coding.coded(request, answer(body, headers)))
-
-    @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein's type has the bare IRequest here, unlike for routes
-    def failed(self, request: Request, failure: Failure) -> bytes:
-        """Answer any error by the one table."""
-        return prepare(request, answer_to(failure))
+    ) -> Answer:
+        """What is answered when all is well, where it may be long."""
+        return await self._coding.coded(request, answer(body, headers))
 
 
 def _outcome(outcome: Accepted | Rescued | StaleToken | Changed) -> Answer:
@@ -305,7 +299,7 @@ def _client(request: Request) -> ClientId:
 
 def _named_client(request: Request) -> ClientId | None:
     raw = request.getHeader(b"x-client-id")
-    return ClientId.parse(header_text(raw)) if raw and raw.strip() else None
+    return client_in(raw) if raw and raw.strip() else None
 
 
 def _file(name: str, otherwise: type[FileNotAllowed | UploadNotAllowed]) -> FileName:

@@ -7,17 +7,15 @@ import gzip
 import zlib
 from collections.abc import Mapping
 from functools import partial
-from io import BytesIO
-from typing import Protocol, cast
 
 from attrs import evolve
-from twisted.web.server import Request
 from werkzeug.http import parse_accept_header
 
 from mneme.errors import InvalidBody
 from mneme.lanes import Lanes
 from mneme.web.answers import Answer
 from mneme.web.errors import BodyTooLarge, Busy, UnknownCoding
+from mneme.web.request import Request
 from mneme.work import Worker
 
 MIN_CODED = 1400
@@ -35,19 +33,6 @@ CODED = "-gzip"
 _GZIP_WBITS = 31
 _SIZE_BYTES = 4
 _DAMAGED = "The body must be one whole gzip stream with nothing after it: it is damaged, or was cut off"
-
-
-class Bounded(Protocol):
-    """A request that knows how much may be held in memory for it."""
-
-    @property
-    def max_body_bytes(self) -> int:
-        """How many bytes its body may have, inflated."""
-        ...
-
-    def hold(self, count: int) -> bool:
-        """Count so many bytes until it is answered, or its client is gone; False if that would be too many."""
-        ...
 
 
 class Coding:
@@ -70,8 +55,7 @@ class Coding:
         Raises `UnknownCoding`, `InvalidBody` if it is damaged, `BodyTooLarge`, or `Busy`. Who hangs up before it is
         inflated has sent nothing.
         """
-        body: bytes = request.content.read() if request.content else b""
-        request.content = BytesIO()
+        body = request.take_body()
         codings = (coding.strip() for coding in _value(request, b"content-encoding").lower().split(","))
         match [coding for coding in codings if coding]:
             case [] | ["identity"]:
@@ -90,16 +74,15 @@ class Coding:
             return answer
         plain = evolve(answer, headers={**answer.headers, b"Vary": b"Accept-Encoding"})
         # What finds no room goes on as it is, and is refused where it is sent, with all that has to be done then.
-        if not _takes_gzip(request) or not cast(Bounded, request).hold(len(plain.body)):
+        if not _takes_gzip(request) or not request.hold(len(plain.body)):
             return plain
         body = await self._lanes.run(request, partial(_deflated, plain.body), len(plain.body))
         return evolve(plain, body=body, headers=_coded_headers(plain.headers))
 
     async def _inflate(self, request: Request, body: bytes) -> bytes:
-        bounds = cast(Bounded, request)
-        limit = bounds.max_body_bytes
+        limit = request.max_body_bytes
         size = min(_size_told(body), limit)
-        if not bounds.hold(size):
+        if not request.hold(size):
             raise Busy
         content = await self._lanes.run(request, partial(_inflated, body, size), len(body) + size)
         if content is not None and len(content) > limit:

@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 
 from attrs import field, frozen
-from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 
 from mneme.service import SyncService
 from mneme.web import reading
-from mneme.web.answers import Answer, send
+from mneme.web.answers import Answer
 from mneme.web.api import Api
 from mneme.web.auth import Keys
 from mneme.web.coding import Coding
 from mneme.web.errors import MissingKey, StrangeName, WrongKey, answer_to
 from mneme.web.limits import RateLimit
+from mneme.web.request import Request
 from mneme.web.requestlog import RequestLog, address_of
+from mneme.web.routes import Routes
 from mneme.work import Worker
 
 _PUBLIC = (b"/", b"/health")
@@ -49,17 +50,16 @@ class Policy:
     helps_stock_push: bool = True
 
 
-class Front(Resource):
-    """The root of the resource tree: turns away, answers preflights, and hands the rest to the routes."""
+class Front:
+    """Turns away, answers preflights, and hands the rest to the routes."""
 
-    isLeaf = True
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime, worker: Worker, sync: SyncService, policy: Policy) -> None:
-        super().__init__()
         self._sync = sync
         self._coding = Coding(worker)
         self._api = Api(clock, sync, self._coding, policy.keys, policy.helps_stock_push)
-        self._routes: KleinResource = self._api.app.resource()
+        self._routes = Routes(self._api.app.url_map)
         self.log = RequestLog(clock)
         self._policy = policy
 
@@ -74,20 +74,32 @@ class Front(Resource):
         self._api.keys = policy.keys
         self._api.helps_stock_push = policy.helps_stock_push
 
-    def render(self, request: Request) -> int:
+    def answer(self, request: Request) -> None:
         """Answer `request`, now or later."""
-        self.log.watch(request)
-        request.postpath = reading.raw_segments(request.path)
         try:
             self._tell_browsers(request)
             if request.method == b"OPTIONS":
-                send(request, Answer(204, b""))
-            else:
-                self._admit(request)
-                self._routes.render(request)
+                request.send(Answer(204, b""))
+                return
+            self._admit(request)
+            route = self._routes.find(request.method, request.path)
+            handler = getattr(self._api, route.endpoint)
+            answering = Deferred.fromCoroutine(handler(request, **route.arguments))
         except Exception:  # noqa: BLE001 - the table answers what it knows, and logs what it does not
-            send(request, answer_to(Failure()))
-        return NOT_DONE_YET
+            request.send(answer_to(Failure()))
+            return
+        request.answering = answering
+        answering.addCallbacks(self._send, self._send_failure, (request,), None, (request,))
+
+    def _send(self, answer: Answer, request: Request) -> None:
+        if not request.is_over:
+            request.send(answer)
+
+    def _send_failure(self, failure: Failure, request: Request) -> None:
+        if not request.is_over:
+            request.send(answer_to(failure))
+        elif not failure.check(CancelledError):
+            self._log.failure("A request failed after its client had hung up", failure)
 
     @property
     def abandoned_bytes(self) -> int:
@@ -125,12 +137,12 @@ class Front(Resource):
         origins = self._policy.origins
         if not origins:
             return
-        request.setHeader(b"vary", b"Origin")
+        request.setHeader(b"Vary", b"Origin")
         origin = request.getHeader(b"origin")
         if origin is None or not ("*" in origins or origin.decode("latin-1") in origins):
             return
-        request.setHeader(b"access-control-allow-origin", origin)
-        request.setHeader(b"access-control-allow-methods", _METHODS)
-        request.setHeader(b"access-control-allow-headers", _HEADERS)
-        request.setHeader(b"access-control-expose-headers", _READABLE)
-        request.setHeader(b"access-control-max-age", _PREFLIGHT_SECONDS)
+        request.setHeader(b"Access-Control-Allow-Origin", origin)
+        request.setHeader(b"Access-Control-Allow-Methods", _METHODS)
+        request.setHeader(b"Access-Control-Allow-Headers", _HEADERS)
+        request.setHeader(b"Access-Control-Expose-Headers", _READABLE)
+        request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_SECONDS)

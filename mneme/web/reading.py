@@ -1,23 +1,26 @@
 """Reading text out of a request: paths, split at the slashes first and decoded after, and headers."""
 
 import re
+from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twisted.web.http import Request
 from werkzeug.routing import BaseConverter
 
 from mneme.errors import InvalidProjectId
-from mneme.model import ProjectId
+from mneme.model import ClientId, ProjectId
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/]*)(?::\d*)?")
 _ADDRESS = re.compile(r"\[.*\]|[\d.]+")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PRINTABLE = re.compile(rb"[!-~]*")
 _ASCII = "".join(chr(c) for c in range(0x21, 0x7F))
 
 
 def raw_segments(path: bytes) -> list[bytes]:
     """The segments of a request's path, still percent-encoded and all ASCII, so that `a%2Fb` is one of them."""
-    return quote_from_bytes(path, safe=_ASCII).encode().split(b"/")[1:]
+    plain = path if _PRINTABLE.fullmatch(path) else quote_from_bytes(path, safe=_ASCII).encode()
+    return plain.split(b"/")[1:]
 
 
 def decoded(segment: str) -> str:
@@ -38,6 +41,13 @@ def header_text(raw: bytes) -> str:
         return raw.strip().decode("latin-1")
 
 
+@lru_cache(maxsize=256)
+def client_in(raw: bytes) -> ClientId:
+    """The client that an `X-Client-Id` names; raises `InvalidClientId`."""
+    return ClientId.parse(header_text(raw))
+
+
+@lru_cache(maxsize=64)
 def is_local_name(host: bytes) -> bool:
     """Whether a `Host` names this machine: an address, a single word, or a name under `localhost`.
 

@@ -1,12 +1,11 @@
-"""HTTP at the level of bytes and connections, with an end to everything: sizes, times, numbers, memory.
+"""HTTP at the level of connections, with an end to everything: sizes, times, numbers, memory.
 
-twisted.web parses; what is ours is what it leaves open, or answers in HTML, or not at all. Bodies stay in memory
-(twisted.web writes the larger ones, and every chunked one, to a temporary file), are counted as they come, and are
-refused as soon as they pass a limit.
+twisted.web parses; what is ours is what it leaves open, or answers in HTML, or not at all. And one thing it does line
+by line: the head of a request that comes whole and is as plain as the stock client's, which is nearly all there are.
 """
 
+import re
 from collections.abc import Callable
-from io import BytesIO
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -16,11 +15,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
+from twisted.web.resource import Resource
 
-from mneme.errors import MnemeError
-from mneme.web.answers import Answer, as_bytes, prepare, send
-from mneme.web.errors import BodyTooLarge, Busy, answer_to, problem
+from mneme.web.answers import Answer, head_of
+from mneme.web.errors import problem
 from mneme.web.front import Front
+from mneme.web.request import Request
 
 MAX_CONNECTIONS = 500
 MAX_HELD = 400 * 1024 * 1024
@@ -36,107 +36,16 @@ RECEIVE_SECONDS = 120.0
 LINGER_SECONDS = 10.0
 """How long a client that was refused may go on sending before it is cut off; cut at once, it may miss the answer."""
 
+_PLAIN_HEAD = re.compile(
+    rb"(GET|HEAD|PUT|POST|DELETE|OPTIONS) (/[A-Za-z0-9%/._~!$&'()*+,;=:@?-]*) (HTTP/1\.1)"
+    rb"((?:\r\n[A-Za-z0-9-]+:[\t -~\x80-\xff]*){0,64})\r\n\r\n"
+)
+"""The head of a request in which nothing is out of the ordinary."""
+
+_ABOUT_BODY = {b"content-length": b"Content-Length", b"transfer-encoding": b"Transfer-Encoding"}
+
 _LIMIT = "A request line, or all headers together, must stay under 16 kB"
 _MALFORMED = "Malformed HTTP request"
-
-
-class Request(server.Request):
-    """A request whose body stays in memory, within limits; one that shows no key has its body dropped unread."""
-
-    channel: "Channel"
-
-    _kept = True
-    _received = 0
-
-    def gotLength(self, length: int | None) -> None:
-        """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
-        self.content = BytesIO()
-        site = self.channel.site
-        self._kept = length == 0 or site.front.shows_key(self)
-        if length is not None and length > site.max_body_bytes:
-            # Otherwise twisted.web invites the body that was just refused.
-            self.requestHeaders.removeHeader(b"expect")
-            self._refuse_size()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """More of the body is here."""
-        self._received += len(data)
-        if self._received > self.channel.site.max_body_bytes:
-            self._refuse_size()
-        elif self._kept:
-            self._keep(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of the request is here."""
-        if not self.channel.refused:
-            super().requestReceived(command, path, version)
-
-    def process(self) -> None:
-        """Look up what to do; the target may be a whole URL, of which only the path counts, or `*`."""
-        if not self.path.startswith(b"/"):
-            _, _, rest = self.path.partition(b"://")
-            self.path = b"/" + (rest.partition(b"/")[2] if rest else self.path)
-        super().process()
-
-    def processingFailed(self, reason: Failure) -> Failure:
-        """Answer a fault that nothing else has caught."""
-        if not self.startedWriting:
-            send(self, answer_to(reason))
-        return reason
-
-    def getRequestHostname(self) -> bytes:
-        """A fixed name: routes don't depend on it, and what clients send need not be one."""
-        return b"mneme"
-
-    def write(self, data: bytes) -> None:
-        """Send the answer, of which this is all; it is held until the client has read it."""
-        if not self.channel.unread:
-            self._let_go()
-        if not self.channel.hold_answer(len(data)):
-            self.channel.give_receipts(read=False)
-            data = prepare(self, answer_to(Failure(Busy())))
-        super().write(data)
-        if not self.channel.unread:
-            self._let_go()
-
-    def when_sent(self, *, read: Callable[[], None], lost: Callable[[], None]) -> None:
-        """See `Receipted`."""
-        self.channel.receipts.append((read, lost))
-
-    @property
-    def max_body_bytes(self) -> int:
-        """See `Bounded`."""
-        return self.channel.site.max_body_bytes
-
-    def hold(self, count: int) -> bool:
-        """See `Bounded`."""
-        return self.channel.hold(count)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The client has hung up."""
-        self._let_go()
-        super().connectionLost(reason)
-
-    def _keep(self, data: bytes) -> None:
-        if not self.channel.hold(len(data)):
-            self._refuse(Busy())
-            return
-        cast(BytesIO, self.content).write(data)
-
-    def _let_go(self) -> None:
-        """Let go of the body."""
-        self.content = BytesIO()
-        self.channel.let_go()
-
-    def _refuse_size(self) -> None:
-        limit = self.channel.site.max_body_bytes
-        self._refuse(BodyTooLarge(f"A body may have at most {limit} bytes, and this one has more"))
-
-    def _refuse(self, error: MnemeError) -> None:
-        answer = answer_to(Failure(error))
-        if self.channel.refuse(answer):
-            self.method, self.path = self.channel.target()
-            self.channel.site.front.log.write_refusal(self, answer.status, len(answer.body))
 
 
 class Channel(http.HTTPChannel):
@@ -176,7 +85,8 @@ class Channel(http.HTTPChannel):
         self.setTimeout(None)
         self._set_deadline(LINGER_SECONDS, self.forceAbortClient)
         transport = cast(ITCPTransport, self.transport)
-        transport.write(as_bytes(answer))
+        others = [(b"Connection", [b"close"])]
+        transport.write(head_of(answer, b"HTTP/1.1", self.site.date(), others) + answer.body)
         # Half a close: the client reads the answer to its end, and may finish sending before it sees that.
         transport.loseWriteConnection()
         return True
@@ -219,13 +129,57 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes are here; the first of a request start its deadline."""
-        if self.refused:
+        while data and not self.refused:
+            if not self._answering:
+                if self.receipts:
+                    self.give_receipts(read=True)
+                if self._deadline is None:
+                    rest = self._receive_plain(data)
+                    if rest is not None:
+                        data = rest
+                        continue
+                    self._set_deadline(RECEIVE_SECONDS, self._too_slow)
+            super().dataReceived(data)
             return
-        if not self._answering:
-            self.give_receipts(read=True)
-            if self._deadline is None:
-                self._set_deadline(RECEIVE_SECONDS, self._too_slow)
-        super().dataReceived(data)
+
+    def _receive_plain(self, data: bytes) -> bytes | None:
+        """Take the head of a request that is plain and whole in `data`, and return what follows; None if it is not.
+
+        It comes to the same as twisted.web's own way, line by line, which any other head goes.
+        """
+        if self._buffer or self._busyReceiving or not self.persistent:
+            return None
+        found = _PLAIN_HEAD.match(data)
+        if found is None or found.end() > self.totalHeadersSize:
+            return None
+        request = Request(self)
+        self.requests.append(request)
+        self._command, self._path, self._version, lines = found.groups()
+        for line in lines.split(b"\r\n")[1:]:
+            name, _, value = line.partition(b":")
+            value = value.strip(b" \t")
+            request.requestHeaders.addRawHeader(name, value)
+            about_body = _ABOUT_BODY.get(name.lower())
+            if about_body and not self._chooses_decoder(about_body, value):
+                return b""
+        self.allHeadersReceived()
+        if self.refused:
+            return b""
+        if self.length == 0:
+            self.allContentReceived()
+        else:
+            self._set_deadline(RECEIVE_SECONDS, self._too_slow)
+            self.setRawMode()
+        return data[found.end() :]
+
+    def _chooses_decoder(self, name: bytes, value: bytes) -> bool:
+        """Go by a header that says how long the body is; False, with the answer given, if it makes no sense."""
+        try:
+            return bool(self._maybeChooseTransferDecoder(name, value))
+        except ValueError:
+            # A Content-Length of thousands of digits is more than `int` takes.
+            self._respondToBadRequestAndDisconnect()
+            return False
 
     def lineReceived(self, line: bytes) -> None:
         """A line of the head of a request is here."""
@@ -327,7 +281,7 @@ class TurnedAway(Protocol):
 
 
 class Site(server.Site):
-    """The server's connections."""
+    """The server's connections. There is no tree of resources: `Front` answers whatever comes."""
 
     protocol = Channel  # type: ignore[assignment]  # Twisted declares its own wrapper, which tells HTTP/2 apart
     requestFactory = Request
@@ -335,17 +289,26 @@ class Site(server.Site):
 
     def __init__(self, clock: IReactorTime, front: Front, max_body_bytes: int) -> None:
         """`max_body_bytes` may be changed at any time."""
-        super().__init__(front, timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
+        super().__init__(Resource(), timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
         self.displayTracebacks = False
         self.front = front
         self.max_body_bytes = max_body_bytes
         self.held = 0
+        self._date = -1, b""
         self.closing = False
         self._channels: set[Channel] = set()
         self._emptied: Deferred[None] | None = None
 
     def log(self, request: http.Request) -> None:
-        """Nothing: `RequestLog` has the line, with the client and the time it took."""
+        """Write the line of a request that has been answered."""
+        self.front.log.write_end(cast(Request, request))
+
+    def date(self) -> bytes:
+        """The time of day for the head of an answer; written anew once a second."""
+        second = int(self.reactor.seconds())
+        if second != self._date[0]:
+            self._date = second, http.datetimeToString()
+        return self._date[1]
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:  # type: ignore[override]  # as above
         """Take a connection, or close it at once if there are too many."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -35,6 +35,10 @@ class Transport(StringTransport):
         super().write(data)
         if self.full and self.producer:
             self.producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """See `ITransport`."""
+        self.write(b"".join(data))
 
     def abortConnection(self) -> None:
         """See `ITCPTransport`."""

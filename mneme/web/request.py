@@ -1,0 +1,142 @@
+"""A request, as the routes see it: its body is kept in memory within limits, and its answer is one value, sent at once.
+
+twisted.web keeps the state of the exchange. What it would do for any site at each request (cookies, forms, resources
+to walk, a temporary file for the body, headers set one by one) is left out here: it cost more than all the rest.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.http import parse_qs
+
+from mneme.errors import MnemeError
+from mneme.web.answers import Answer, head_of
+from mneme.web.errors import BodyTooLarge, Busy, answer_to
+
+if TYPE_CHECKING:
+    from mneme.web.site import Channel
+
+
+class Request(server.Request):
+    """A request whose body stays in memory, within limits; one that shows no key has its body dropped unread."""
+
+    channel: "Channel"
+
+    started: float | None = None
+    """When it was here, on the reactor's clock; None before."""
+    answering: "Deferred[None] | None" = None
+    """What is under way to answer it; cancelled when the client hangs up."""
+
+    _kept = True
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
+        self._chunks: list[bytes] = []
+        if length == 0:
+            return
+        site = self.channel.site
+        self._kept = site.front.shows_key(self)
+        if length is not None and length > site.max_body_bytes:
+            # Otherwise twisted.web invites the body that was just refused.
+            self.requestHeaders.removeHeader(b"expect")
+            self._refuse_size()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """More of the body is here."""
+        self._received += len(data)
+        if self._received > self.channel.site.max_body_bytes:
+            self._refuse_size()
+        elif self._kept:
+            self._keep(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of the request is here. The target may be a whole URL, of which only the path counts, or `*`."""
+        channel = self.channel
+        if channel.refused:
+            return
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path, _, query = path.partition(b"?")
+        if not path.startswith(b"/"):
+            _, _, rest = self.path.partition(b"://")
+            self.path = b"/" + (rest.partition(b"/")[2] if rest else self.path)
+        self.args = parse_qs(query, True) if query else {}
+        self.started = channel.site.reactor.seconds()
+        channel.site.front.answer(self)
+
+    def take_body(self) -> bytes:
+        """The body, which the request lets go of: kept here, too, it would double what a waiting upload holds."""
+        chunks, self._chunks = self._chunks, []
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def send(self, answer: Answer) -> None:
+        """Send the answer, which ends the request; it is held until the client has read it."""
+        channel = self.channel
+        if not channel.unread:
+            self._let_go()
+        if not channel.hold_answer(len(answer.body)):
+            channel.give_receipts(read=False)
+            answer = answer_to(Failure(Busy()))
+        body = b"" if self.method == b"HEAD" else answer.body
+        self.code, self.startedWriting, self.sentLength = answer.status, 1, len(body)
+        others = self.responseHeaders.getAllRawHeaders()
+        head = head_of(answer, self.clientproto, channel.site.date(), others)
+        channel.writeSequence([head, body] if body else [head])
+        if not channel.unread:
+            self._let_go()
+        self.finish()
+
+    def when_sent(self, *, read: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Call `read` when the client has read the answer to its end, `lost` when it probably has not.
+
+        Neither is called where nothing is known: the server closed the connection, or is no more.
+        """
+        self.channel.receipts.append((read, lost))
+
+    @property
+    def max_body_bytes(self) -> int:
+        """How many bytes its body may have, inflated."""
+        return self.channel.site.max_body_bytes
+
+    def hold(self, count: int) -> bool:
+        """Count so many bytes until it is answered, or its client is gone; False if that would be too many."""
+        return self.channel.hold(count)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has hung up."""
+        return self._disconnected
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has hung up."""
+        log = self.channel.site.front.log
+        self._let_go()
+        super().connectionLost(reason)
+        if self.answering:
+            self.answering.cancel()
+        if self.started is not None:
+            log.write_end(self, " (the client hung up)")
+
+    def _keep(self, data: bytes) -> None:
+        if not self.channel.hold(len(data)):
+            self._refuse(Busy())
+            return
+        self._chunks.append(data)
+
+    def _let_go(self) -> None:
+        """Let go of the body."""
+        self._chunks = []
+        self.channel.let_go()
+
+    def _refuse_size(self) -> None:
+        limit = self.channel.site.max_body_bytes
+        self._refuse(BodyTooLarge(f"A body may have at most {limit} bytes, and this one has more"))
+
+    def _refuse(self, error: MnemeError) -> None:
+        answer = answer_to(Failure(error))
+        if self.channel.refuse(answer):
+            self.method, self.path = self.channel.target()
+            self.channel.site.front.log.write_refusal(self, answer.status, len(answer.body))
