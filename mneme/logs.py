@@ -1,33 +1,57 @@
-"""The log for machines: one JSON object a line. The log for people is twistd's own."""
+"""The log, for people or for machines. Twisted's own observer for people takes longer than most requests do."""
 
+import signal
 import sys
-from typing import ClassVar
+from collections.abc import Callable
+from functools import lru_cache
+from typing import IO, ClassVar, cast
 
 import msgspec
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, eventAsText
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    eventAsText,
+    formatEventAsClassicLogText,
+    formatTime,
+)
 from twisted.python.logfile import LogFile
 
 from mneme import times
 from mneme.model import Millis
 
+REQUESTS = "mneme.request"
+"""The logger of requests, whose events bring their `line` ready to be written."""
+
 _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 10
 
 
-class JsonLog:
-    """The observer in JSON. twistd wants it by name and calls it without arguments, so the file's name waits here."""
+class LogChoice:
+    """Where the log goes, and how. twistd wants its observer by name and calls it without arguments."""
 
-    name = "mneme.logs.JsonLog.make"
+    name = "mneme.logs.LogChoice.observer"
     file: ClassVar[str] = "-"
     """Where to write, `-` for standard output."""
+    form: ClassVar[str] = "text"
+    """`text` or `json`."""
 
     @classmethod
-    def make(cls) -> ILogObserver:
-        """Open the log."""
+    def observer(cls) -> ILogObserver:
+        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own."""
         if cls.file == "-":
-            return FileLogObserver(sys.stdout, as_json_line)
+            return FileLogObserver(sys.stdout, FORMS[cls.form])
         rotated = LogFile.fromFullPath(cls.file, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES)
-        return FileLogObserver(rotated, as_json_line)
+        if not signal.getsignal(signal.SIGUSR1):
+            signal.signal(signal.SIGUSR1, lambda _signal, _frame: rotated.rotate())
+        return FileLogObserver(cast(IO[str], rotated), FORMS[cls.form])
+
+
+def as_text_line(event: LogEvent) -> str | None:
+    """Time, logger and level, and the message, as Twisted writes it."""
+    if event.get("log_namespace") == REQUESTS and "line" in event:
+        return f"{_second(int(event['log_time']))} [{REQUESTS}#{event['log_level'].name}] {event['line']}\n"
+    return formatEventAsClassicLogText(event)
 
 
 def as_json_line(event: LogEvent) -> str:
@@ -41,3 +65,12 @@ def as_json_line(event: LogEvent) -> str:
     details = {key: value for key, value in event.items() if not key.startswith("log_") and key not in line}
     plain = {key: value for key, value in details.items() if isinstance(value, str | int | float)}
     return msgspec.json.encode(line | plain).decode() + "\n"
+
+
+FORMS: dict[str, Callable[[LogEvent], str | None]] = {"text": as_text_line, "json": as_json_line}
+"""How an event is written, by the names of `--log-format`."""
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return formatTime(second)

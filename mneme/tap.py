@@ -16,7 +16,7 @@ from mneme import __version__, clocks, config
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError, UnsafePath
 from mneme.listening import open_sockets
-from mneme.logs import JsonLog
+from mneme.logs import FORMS, LogChoice
 from mneme.model import Merging, Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
@@ -76,12 +76,15 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Choose the log before twistd opens it."""
-        if self["log-format"] not in ("text", "json"):
-            raise usage.UsageError(f"--log-format must be text or json, not {self['log-format']}")
+        form = self["log-format"]
+        if form not in FORMS:
+            raise usage.UsageError(f"--log-format must be {' or '.join(FORMS)}, not {form}")
         twistd = self.parent
-        if self["log-format"] == "json" and twistd is not None:
-            JsonLog.file = twistd["logfile"] or ("-" if twistd["nodaemon"] else "twistd.log")
-            twistd["logger"] = JsonLog.name
+        if twistd is None or (form == "text" and _has_log_of_its_own(twistd)):
+            return
+        LogChoice.file = twistd["logfile"] or ("-" if twistd["nodaemon"] else "twistd.log")
+        LogChoice.form = form
+        twistd["logger"] = LogChoice.name
 
     def give_up(self, reason: str) -> None:
         """End the process before it has begun to serve, for a reason that only showed once twistd was under way."""
@@ -145,6 +148,12 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         site=Site(reactor, front, chosen.max_body_bytes),
     )
     return Server(parts, loaded, load, options.give_up)
+
+
+def _has_log_of_its_own(twistd: Mapping[str, object]) -> bool:
+    """Whether twistd was told of another log, or was told what it will refuse."""
+    no_terminal = twistd["logfile"] == "-" and not twistd["nodaemon"]
+    return bool(twistd.get("logger") or twistd.get("syslog") or no_terminal)
 
 
 def _with_explicit_port(chosen: Config, given: Mapping[str, object]) -> Config:

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.reflect import namedAny
 
-from mneme.logs import JsonLog, as_json_line
+from mneme.logs import LogChoice, as_json_line
 
 
 def test_the_observer_is_found_by_the_name_that_twistd_is_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It writes to the file that was set before, one JSON object a line."""
-    monkeypatch.setattr(JsonLog, "file", str(tmp_path / "m.log"))
-    observer = namedAny(JsonLog.name)()
+    monkeypatch.setattr(LogChoice, "file", str(tmp_path / "m.log"))
+    monkeypatch.setattr(LogChoice, "form", "json")
+    observer = namedAny(LogChoice.name)()
     log = Logger("mneme.test", observer=LogPublisher(observer))
     log.info("{what} in\ntwo lines", what="a word", count=3, thing=object())
     log.warn("second")
@@ -36,8 +37,9 @@ def test_without_a_file_it_goes_to_standard_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where the journal picks it up."""
-    monkeypatch.setattr(JsonLog, "file", "-")
-    Logger("x", observer=LogPublisher(JsonLog.make())).info("said")
+    monkeypatch.setattr(LogChoice, "file", "-")
+    monkeypatch.setattr(LogChoice, "form", "json")
+    Logger("x", observer=LogPublisher(LogChoice.observer())).info("said")
     assert json.loads(capsys.readouterr().out)["message"] == "said"
 
 

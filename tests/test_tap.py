@@ -15,7 +15,7 @@ from twisted.python import usage
 from mneme import __version__
 from mneme.clocks import TimeOfDay
 from mneme.errors import StartupError
-from mneme.logs import JsonLog
+from mneme.logs import LogChoice
 from mneme.server import Server
 from mneme.tap import Options, makeService
 
@@ -98,10 +98,10 @@ def test_a_log_for_machines_goes_where_twistds_own_would(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], file: str
 ) -> None:
     """To standard output in the foreground, else to a file."""
-    monkeypatch.setattr(JsonLog, "file", "?")
+    monkeypatch.setattr(LogChoice, "file", "?")
     twistd = Twistd()
     twistd.parseOptions([*arguments, "mneme", "--log-format", "json"])
-    assert (JsonLog.file, twistd["logger"]) == (file, JsonLog.name)
+    assert (LogChoice.file, twistd["logger"]) == (file, LogChoice.name)
 
 
 def test_giving_up_in_the_foreground_says_why_and_takes_the_pid_file_away(

@@ -6,10 +6,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mneme.errors import MnemeError
+from mneme.logs import REQUESTS
 from mneme.web import reading
 from mneme.web.request import Request
 
-_log = Logger("mneme.request")
+_log = Logger(REQUESTS)
 
 
 class RequestLog:
