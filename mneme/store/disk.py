@@ -277,7 +277,7 @@ class DiskStore:
         """Run one step; after a fault the project is opened anew, which clears up as after a crash."""
         try:
             result = job(opened)
-            self._note_expiry(project, opened.last_lock())
+            self._note_expiry(project, opened.seen_lock)
         except BaseException:
             self._forget(project)
             # Whatever fails here fails again, and is told, when the project is next used.
@@ -287,24 +287,27 @@ class DiskStore:
         return result
 
     def _opened(self, project: ProjectId) -> DiskProject | None:
-        directory = self._root / layout.directory_name(project)
-        try:
-            directory.lstat()
-        except FileNotFoundError:
-            self._forget(project)
-            adopted = self._adopt(project, directory)
-            return self._remember(project, self._open_in(directory, project)) if adopted else None
         with self._mutex:
             opened = self._open.get(project)
-        if opened and opened.is_current():
-            return self._remember(project, opened)
+            if opened:
+                self._open.move_to_end(project)
+        with contextlib.suppress(FileNotFoundError):
+            if opened and opened.is_current():
+                opened.merging = self.merging
+                return opened
+        return self._open_anew(project)
+
+    def _open_anew(self, project: ProjectId) -> DiskProject | None:
+        self._forget(project)
+        directory = self._root / layout.directory_name(project)
+        if not files.exists(directory) and not self._adopt(project, directory):
+            return None
         return self._remember(project, self._open_in(directory, project))
 
     def _open_in(self, directory: Path, project: ProjectId) -> DiskProject:
         return DiskProject(directory, project, self.merging)
 
     def _remember(self, project: ProjectId, opened: DiskProject) -> DiskProject:
-        opened.merging = self.merging
         with self._mutex:
             self._open[project] = opened
             self._open.move_to_end(project)

@@ -18,6 +18,7 @@ What is found at a head, or kept beside it, is committed likewise by way of `.<f
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -52,40 +53,59 @@ class DiskProject(Project):
         """Open the project in `directory` and recover it from a crash; `UnsafePath` if that is no directory."""
         self.merging = merging
         self._name = name
-        self._directory = directory
-        self._history = directory / layout.HISTORY
-        self._lock_path = directory / layout.LOCK
+        self._places = layout.Places.of(directory)
         self._seen: dict[FileName, _Seen] = {}
         self._lock: tuple[files.Mark, Lock] | None = None
         self._inode = check_directory(directory)
-        self._check_history()
-        self._journal = Journal(self._history / layout.JOURNAL)
+        self._has_history = self._looks_at_history()
+        self._journal = Journal(self._places.journal)
         self._recover()
+        self.last_lock()
 
     def is_current(self) -> bool:
-        """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand."""
-        inode = check_directory(self._directory)
-        self._check_history()
+        """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand.
+
+        Raises FileNotFoundError if there is no directory any more.
+        """
+        inode = check_directory(self._places.directory)
+        self._has_history = self._looks_at_history()
         return inode == self._inode and self._journal.is_current()
 
-    def _check_history(self) -> None:
-        if self._history.is_symlink():
-            raise UnsafePath(f"{self._history} is a symbolic link, which is not followed")
+    def _looks_at_history(self) -> bool:
+        """Whether there is a history; `UnsafePath` if it is a symbolic link."""
+        try:
+            state = os.lstat(self._places.history)
+        except FileNotFoundError:
+            return False
+        if stat.S_ISLNK(state.st_mode):
+            raise UnsafePath(f"{self._places.history} is a symbolic link, which is not followed")
+        return True
+
+    def _make_history(self) -> None:
+        if not self._has_history:
+            files.make_directory(self._places.history)
+            self._has_history = True
 
     # Locks
 
+    @property
+    def seen_lock(self) -> Lock | None:
+        """The lock that there was when a step last looked."""
+        return self._lock[1] if self._lock else None
+
     def last_lock(self) -> Lock | None:
         """See `Project`. A lock file that holds no lock is set aside."""
-        state = files.look(self._lock_path)
+        path = self._places.lock
+        state = files.look(path)
         if self._lock and state and self._lock[0] == files.mark(state):
             return self._lock[1]
         self._lock = None
-        found = files.read(self._lock_path)
+        found = files.read(path)
         lock = lockfile.decode(found[0]) if found else None
         if found and lock:
             self._lock = (files.mark(found[1]), lock)
-        elif files.exists(self._lock_path):
-            self._set_aside(self._lock_path)
+        elif files.exists(path):
+            self._set_aside(path)
         return lock
 
     # History
@@ -97,7 +117,7 @@ class DiskProject(Project):
 
     def versions(self) -> tuple[Version, ...]:
         """See `Store`; what was deleted by hand, or half pruned, is none any more."""
-        there = {number for number, _ in layout.numbered(self._history)}
+        there = {number for number, _ in layout.numbered(self._places.history)}
         return tuple(version for version in self._journal.read_versions() if version.number in there)
 
     def _content(self, version: Version) -> bytes | None:
@@ -114,19 +134,20 @@ class DiskProject(Project):
         return found[0]
 
     def _add(self, entry: Entry) -> None:
-        files.make_directory(self._history)
+        self._make_history()
         self._journal.add(entry)
 
     def _jot(self, entry: Entry) -> None:
-        files.make_directory(self._history)
+        self._make_history()
         self._journal.jot(entry)
 
     def _remove(self, versions: tuple[Version, ...]) -> None:
         for version in versions:
-            self._version_path(version).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(self._version_path(version))
 
     def _tidy(self) -> None:
-        there = {number for number, _ in layout.numbered(self._history)}
+        there = {number for number, _ in layout.numbered(self._places.history)}
         needed = {version.number for version in (*self.ledger.newest.values(), *self.ledger.waiting.values())}
         left = there | needed | {self.ledger.last_number}
         if self._journal.wants_compaction(left):
@@ -138,7 +159,7 @@ class DiskProject(Project):
     def _see(
         self, file: FileName, now: Millis, *, taking_in: bool = True, trusting: bool = True
     ) -> Head | None:
-        path = self._directory / file.value
+        path = self._places.heads[file]
         state = files.look(path)
         if state is None:
             self._seen.pop(file, None)
@@ -178,36 +199,38 @@ class DiskProject(Project):
         return version
 
     def _head_content(self, file: FileName) -> bytes | None:
-        found = files.read(self._directory / file.value)
+        found = files.read(self._places.heads[file])
         return found[0] if found else None
 
     def _keep_beside(self, version: Version, content: bytes, mtime_ns: int | None = None) -> None:
-        staged = self._beside_path(version.file)
+        staged = self._places.beside[version.file]
         self._commit(version, content, version.mtime * 1_000_000 if mtime_ns is None else mtime_ns, staged)
-        staged.unlink()
+        os.unlink(staged)
 
     def _advance(self, version: Version, content: bytes) -> Head:
-        self._commit(version, content, version.mtime * 1_000_000, self._next_path(version.file))
+        self._commit(version, content, version.mtime * 1_000_000, self._places.next[version.file])
         # What a person has put at the head in the meantime is taken in before it is replaced.
         self._see(version.file, version.time)
         return self._advance_head(version)
 
-    def _commit(self, version: Version, content: bytes, mtime_ns: int, staged: Path) -> None:
+    def _commit(self, version: Version, content: bytes, mtime_ns: int, staged: str) -> None:
         """Make a version durable. Whenever it is in the history without being committed, `staged` is there, too."""
-        files.make_directory(self._history)
+        self._make_history()
         files.write_new(staged, content, mtime_ns)
-        files.sync_directory(self._directory)
+        files.sync_directory(self._places.directory)
         files.link(staged, self._version_path(version))
-        files.sync_directory(self._history)
+        files.sync_directory(self._places.history)
         self._journal.add(version)
 
     def _advance_head(self, version: Version) -> Head:
         """Put a committed version in the place of the head."""
-        head = self._directory / version.file.value
-        if head.is_dir() and not head.is_symlink():
+        head, staged = self._places.heads[version.file], self._places.next[version.file]
+        ours = os.lstat(staged)
+        try:
+            os.rename(staged, head)
+        except IsADirectoryError:
             self._set_aside(head)
-        ours = self._next_path(version.file).lstat()
-        self._next_path(version.file).rename(head)
+            os.rename(staged, head)
         state = files.look(head)
         if state and files.same_content(state, ours):
             return self._remember(version, state)
@@ -220,28 +243,28 @@ class DiskProject(Project):
         self._seen[version.file] = _Seen(head, files.mark(state))
         return head
 
-    def _version_path(self, version: Version) -> Path:
-        return layout.version_path(self._history, version.number, version.file)
-
-    def _beside_path(self, file: FileName) -> Path:
-        return layout.beside_path(self._directory, file)
-
-    def _next_path(self, file: FileName) -> Path:
-        return layout.next_path(self._directory, file)
+    def _version_path(self, version: Version) -> str:
+        return layout.version_path(self._places.history, version.number, version.file)
 
     # The lock file
 
     def _write_lock(self, lock: Lock) -> None:
-        files.replace(self._lock_path, lockfile.encode(lock))
+        self._lock = None
+        files.replace(self._places.lock, lockfile.encode(lock))
+        state = files.look(self._places.lock)
+        if state:
+            self._lock = (files.mark(state), lock)
 
     def _remove_lock(self) -> None:
-        self._lock_path.unlink(missing_ok=True)
-        files.sync_directory(self._directory)
+        self._lock = None
+        with suppress(FileNotFoundError):
+            os.unlink(self._places.lock)
+        files.sync_directory(self._places.directory)
 
-    def _set_aside(self, path: Path) -> None:
+    def _set_aside(self, path: str) -> None:
         """Take what lies in the way of a file out of it, without losing it."""
-        aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
-        path.rename(aside)
+        aside = f"{path}.damaged-{secrets.token_hex(4)}"
+        os.rename(path, aside)
         state = files.look(aside)
         if state:
             files.close_to_others(aside, state)
@@ -252,50 +275,53 @@ class DiskProject(Project):
     # Recovery
 
     def _recover(self) -> None:
-        for directory, replaced in ((self._directory, layout.LOCK), (self._history, layout.JOURNAL)):
+        places = self._places
+        for directory, replaced in ((places.directory, layout.LOCK), (places.history, layout.JOURNAL)):
             for name in layout.names(directory):
                 if name.startswith(replaced) and name.endswith(files.TEMPORARY):
-                    (directory / name).unlink()
+                    os.unlink(f"{directory}/{name}")
         for file in FileName:
-            for staged in (self._next_path(file), self._beside_path(file)):
+            for staged in (places.next[file], places.beside[file]):
                 if files.exists(staged):
                     self._finish_or_drop(file, staged)
         self._skip_unknown_numbers()
 
-    def _finish_or_drop(self, file: FileName, staged: Path) -> None:
+    def _finish_or_drop(self, file: FileName, staged: str) -> None:
         """Bring a staged version to its end if the journal has it; else nobody was told of it."""
         found = files.read(staged)
         newest = self.ledger.newest.get(file)
         committed = found is not None and newest is not None and _is_of(newest, *found)
         if found and not committed:
             self._drop_uncommitted(file, found[0])
-        if newest and committed and staged == self._next_path(file) and self._head_is_ours(file):
+        if newest and committed and staged == self._places.next[file] and self._head_is_ours(file):
             self._advance_head(newest)
             self._log.info(
-                "Rolled {file} forward to version {n}", file=self._directory / file.value, n=newest.number
+                "Rolled {file} forward to version {n}", file=self._places.heads[file], n=newest.number
             )
         else:
-            files.clear(staged)
+            files.clear(Path(staged))
 
     def _drop_uncommitted(self, file: FileName, content: bytes) -> None:
         """Remove what is in the history of a staged version: it would have the highest number."""
-        number, name = max(layout.numbered(self._history), default=(0, ""))
-        version = layout.version_path(self._history, number, file)
-        if number > self.ledger.last_number and name == version.name:
+        number, name = max(layout.numbered(self._places.history), default=(0, ""))
+        version = layout.version_path(self._places.history, number, file)
+        if number > self.ledger.last_number and version.endswith(f"/{name}"):
             there = files.read(version)
             if there and there[0] == content:
-                version.unlink()
+                os.unlink(version)
 
     def _skip_unknown_numbers(self) -> None:
         """What else is in the history without being in the journal was committed, and the journal has lost lines."""
-        highest = max((number for number, _ in layout.numbered(self._history)), default=0)
+        highest = max((number for number, _ in layout.numbered(self._places.history)), default=0)
         if highest > self.ledger.last_number:
             self.ledger.last_number = highest
-            self._log.warn("The journal of {path} lacks versions up to {n}", path=self._directory, n=highest)
+            self._log.warn(
+                "The journal of {path} lacks versions up to {n}", path=self._places.directory, n=highest
+            )
 
     def _head_is_ours(self, file: FileName) -> bool:
         """Whether nobody has edited the head by hand since the crash, so that nothing is lost by replacing it."""
-        found = files.read(self._directory / file.value)
+        found = files.read(self._places.heads[file])
         return found is None or digest(found[0]) in {
             version.sha256 for version in self._journal.read_versions() if version.file is file
         }
@@ -318,13 +344,13 @@ def _told_mtime(version: Version, state: os.stat_result) -> Millis:
     return version.mtime if rounded else on_disk
 
 
-def check_directory(directory: Path) -> int:
+def check_directory(directory: files.StrPath) -> int:
     """Close a directory to other users, and return its inode; `UnsafePath` if it is none, or a link to one."""
-    state = directory.lstat()
+    state = os.lstat(directory)
     if not stat.S_ISDIR(state.st_mode):
         raise UnsafePath(
             f"{directory} must be a directory, and symbolic links are not followed: put a directory there"
         )
     if stat.S_IMODE(state.st_mode) != files.DIRECTORY_MODE:
-        directory.chmod(files.DIRECTORY_MODE)
+        os.chmod(directory, files.DIRECTORY_MODE)
     return state.st_ino

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -74,7 +73,7 @@ class Journal:
 
     _log = Logger()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: files.StrPath) -> None:
         """Open the journal at `path`, which need not exist, and cut off what a crash left unfinished."""
         self._path = path
         self._mark: files.Mark | None = None
@@ -124,7 +123,7 @@ class Journal:
             return files.mark(state) if state else None
         return None
 
-    def _append(self, entry: Entry, append: Callable[[Path, bytes], None]) -> None:
+    def _append(self, entry: Entry, append: Callable[[files.StrPath, bytes], None]) -> None:
         append(self._path, _encoded(entry) + b"\n")
         self._mark = self._look()
         self._take(entry)

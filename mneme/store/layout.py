@@ -13,9 +13,12 @@ projects/<directory>/
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import msgspec
+from attrs import frozen
 
 from mneme import files
 from mneme.model import FileName, ProjectId, digest
@@ -70,12 +73,12 @@ def recorded_id(directory: Path, recorded: bytes | None) -> ProjectId | None:
     return ProjectId(directory.name) if _OWN_NAME.fullmatch(directory.name) else None
 
 
-def version_path(history: Path, number: int, file: FileName) -> Path:
+def version_path(history: files.StrPath, number: int, file: FileName) -> str:
     """Where the content of a version lies."""
-    return history / f"{number:08}-{file.value}"
+    return f"{history}/{number:08}-{file.value}"
 
 
-def names(directory: Path) -> list[str]:
+def names(directory: files.StrPath) -> list[str]:
     """What lies in a directory, which need not exist."""
     try:
         return os.listdir(directory)
@@ -83,17 +86,35 @@ def names(directory: Path) -> list[str]:
         return []
 
 
-def numbered(history: Path) -> list[tuple[int, str]]:
+def numbered(history: files.StrPath) -> list[tuple[int, str]]:
     """The version files in a history, which need not exist, as number and name."""
     found = ((_VERSION_NAME.fullmatch(name), name) for name in names(history))
     return [(int(match[1]), name) for match, name in found if match]
 
 
-def beside_path(project: Path, file: FileName) -> Path:
-    """The second name of a version that is being made and will not be put in the place of the head."""
-    return project / f".{file.value}.beside"
+@frozen
+class Places:
+    """Where everything of a project lies, worked out once."""
 
+    directory: str
+    history: str
+    journal: str
+    lock: str
+    heads: Mapping[FileName, str]
+    next: Mapping[FileName, str]
+    """The second names of versions that are about to become heads; a rename takes them there."""
+    beside: Mapping[FileName, str]
+    """The second names of versions that are being made and will not be put in the place of a head."""
 
-def next_path(project: Path, file: FileName) -> Path:
-    """The second name of a version that is about to become the head; a rename takes it there."""
-    return project / f".{file.value}.next"
+    @classmethod
+    def of(cls, directory: Path) -> Self:
+        """The places of the project in `directory`."""
+        return cls(
+            directory=str(directory),
+            history=f"{directory}/{HISTORY}",
+            journal=f"{directory}/{HISTORY}/{JOURNAL}",
+            lock=f"{directory}/{LOCK}",
+            heads={file: f"{directory}/{file.value}" for file in FileName},
+            next={file: f"{directory}/.{file.value}.next" for file in FileName},
+            beside={file: f"{directory}/.{file.value}.beside" for file in FileName},
+        )

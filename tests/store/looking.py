@@ -68,7 +68,7 @@ def see(directory: Path) -> Seen:
 
 
 def _holds(directory: Path, number: int, file: str, sha256: str) -> bool:
-    path = layout.version_path(directory / layout.HISTORY, number, FileName(file))
+    path = Path(layout.version_path(directory / layout.HISTORY, number, FileName(file)))
     return path.is_file() and digest(path.read_bytes()) == sha256
 
 

@@ -586,7 +586,9 @@ class TestOnDisk:
         store.acquire(ALPHA, ANA, NOW, TTL)
         add(store, ANA, ONE)
         number = rescued(add(store, BEN, TWO, "key"))
-        layout.version_path(directory_of(tmp_path, ALPHA) / layout.HISTORY, number, LOG).write_bytes(b"")
+        Path(layout.version_path(directory_of(tmp_path, ALPHA) / layout.HISTORY, number, LOG)).write_bytes(
+            b""
+        )
         assert rescued(add(store, BEN, TWO, "key")) == number + 1
         store.release(ALPHA, ANA, NOW)
         assert content(store) == ONE + TWO

@@ -229,10 +229,10 @@ def waiting_of_holder(root: Path) -> None:
     history = directory_of(root, ALPHA) / layout.HISTORY
     rows = (history / layout.JOURNAL).read_bytes().splitlines(keepends=True)
     (history / layout.JOURNAL).write_bytes(b"".join(rows[:-1]))
-    layout.version_path(history, 4, FileName.LOG).unlink()
+    Path(layout.version_path(history, 4, FileName.LOG)).unlink()
     head = directory_of(root, ALPHA) / FileName.LOG.value
     head.unlink()
-    os.link(layout.version_path(history, 2, FileName.LOG), head)
+    os.link(Path(layout.version_path(history, 2, FileName.LOG)), head)
 
 
 def downloaded(store: DiskStore) -> object:

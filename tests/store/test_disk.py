@@ -957,7 +957,7 @@ class TestUnsafePlaces:
     ) -> None:
         """Something of a name that the store uses for a moment."""
         (tmp_path / "secret").write_text("secret")
-        place(layout.next_path(alpha, LOG), kind, tmp_path / "secret")
+        place(Path(layout.Places.of(alpha).next[LOG]), kind, tmp_path / "secret")
         store = DiskStore(root)
         assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW), Accepted)
         assert (tmp_path / "secret").read_text() == "secret"

@@ -134,7 +134,9 @@ def test_a_directory_of_the_node_server_is_known_by_its_name() -> None:
 
 def test_versions_sort_by_number() -> None:
     """In a list of the directory, up to the hundred-millionth."""
-    paths = [layout.version_path(Path(".history"), number, FileName.LOG) for number in (1, 12, 99_999_999)]
+    paths = [
+        Path(layout.version_path(Path(".history"), number, FileName.LOG)) for number in (1, 12, 99_999_999)
+    ]
     assert [path.name for path in paths] == ["00000001-log.jsonl", "00000012-log.jsonl", "99999999-log.jsonl"]
     assert paths == sorted(paths)
 

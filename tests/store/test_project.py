@@ -48,7 +48,7 @@ def project(directory: Path) -> DiskProject:
 
 def version_file(directory: Path, number: int, file: FileName = LOG) -> Path:
     """Where a version's content lies."""
-    return layout.version_path(directory / layout.HISTORY, number, file)
+    return Path(layout.version_path(directory / layout.HISTORY, number, file))
 
 
 class TestOnDisk:
@@ -173,7 +173,7 @@ class TestRecovery:
         [text] = [str(formatEvent(event)) for event in events]
         assert text == f"Rolled {directory / 'log.jsonl'} forward to version 2"
         assert again.heads(NOW) == (Head(LOG, 2, 4, Millis(NOW + 1), digest(b"two\n")),)
-        assert not layout.next_path(directory, LOG).exists()
+        assert not Path(layout.Places.of(directory).next[LOG]).exists()
 
     def test_what_was_not_committed_is_dropped(
         self, directory: Path, project: DiskProject, faults: Faults
@@ -303,7 +303,7 @@ class TestFullDisk:
             assert project.lock(NOW) is None
             with pytest.raises(DiskFull), files.naming_disk_full():
                 project.acquire(BEN, NOW, TTL)
-        assert isinstance(opened(project._directory).acquire(BEN, NOW, TTL), Granted)
+        assert isinstance(opened(Path(project._places.directory)).acquire(BEN, NOW, TTL), Granted)
 
 
 class TestOpening:

@@ -49,7 +49,7 @@ def directory(root: Path) -> Path:
 
 def version_file(root: Path, number: int) -> Path:
     """Where a version of the log lies."""
-    return layout.version_path(directory(root) / layout.HISTORY, number, FileName.LOG)
+    return Path(layout.version_path(directory(root) / layout.HISTORY, number, FileName.LOG))
 
 
 def order(stub: Stub, body: bytes | str, **headers: str) -> Reply:
