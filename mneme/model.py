@@ -201,6 +201,14 @@ class Served:
 
 
 @frozen
+class Held:
+    """The same, where the server has the content at hand, by its digest, and the store need not read it."""
+
+    head: Head
+    receipt: Receipt | None
+
+
+@frozen
 class Unmodified:
     """What its client has already is the head."""
 

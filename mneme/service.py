@@ -1,6 +1,6 @@
 """What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TypeVar
 
 from attrs import frozen
@@ -22,6 +22,7 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
+    Held,
     HeldBy,
     Lock,
     Merging,
@@ -131,17 +132,25 @@ class SyncService(Service):
         client: ClientId | None,
         believed: bool,
         unless: Precondition | None = None,
-    ) -> Served | Unmodified | None:
-        """A file, whole, for a client that may make its next upload from it: see `Store` for `believed` and `unless`.
+        held: Container[str] = (),
+    ) -> Served | Held | Unmodified | None:
+        """A file, whole, for a client that may make its next upload from it: see `Store` for the rest.
 
         Who hangs up before the file was read is not believed to have received it.
         """
-        answers: list[Deferred[Served | Unmodified | None]] = []
+        answers: list[Deferred[Served | Held | Unmodified | None]] = []
 
-        def step() -> Served | Unmodified | None:
+        def step() -> Served | Held | Unmodified | None:
             hung_up = bool(answers) and answers[0].called
-            believes = believed and not hung_up
-            return self._store.download(project, file, client, self._now(), believed=believes, unless=unless)
+            return self._store.download(
+                project,
+                file,
+                client,
+                self._now(),
+                believed=believed and not hung_up,
+                unless=unless,
+                held=held,
+            )
 
         answers.append(self._lanes.run(project, step))
         return await answers[0]

@@ -123,6 +123,14 @@ class Download(msgspec.Struct, frozen=True):
         return cls(content.decode(errors="replace"), times.to_text(mtime), version)
 
 
+class EncodedDownload(msgspec.Struct, frozen=True):
+    """A `Download` whose content is JSON already."""
+
+    content: msgspec.Raw
+    mtime: str
+    version: int
+
+
 class Uploaded(msgspec.Struct, frozen=True):
     """`PUT …/files/:name` and `POST …/restore`; `merged` where the head is another than what was uploaded."""
 
@@ -247,6 +255,12 @@ class RestoreOrder(msgspec.Struct, frozen=True):
     """The body of `POST …/restore`."""
 
     version: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class RawEnvelope(msgspec.Struct, frozen=True):
+    """The body of an upload, with its content still JSON."""
+
+    content: msgspec.Raw
 
 
 class Envelope(msgspec.Struct, frozen=True):

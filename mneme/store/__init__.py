@@ -5,7 +5,7 @@ what came of it. Nothing above a store may assume that it is the only process; w
 (a lane, a transaction) is the store's affair or its caller's, and `DiskStore` says which.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Protocol
 
 from mneme.model import (
@@ -17,6 +17,7 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
+    Held,
     HeldBy,
     Lock,
     Merging,
@@ -100,8 +101,11 @@ class Store(Protocol):
         *,
         believed: bool,
         unless: Precondition | None = None,
-    ) -> Served | Unmodified | None:
+        held: Container[str] = (),
+    ) -> Served | Held | Unmodified | None:
         """What `read` says, for `client`, or for somebody who does not say who it is (None).
+
+        Content whose digest is in `held` is not read, since the caller holds it.
 
         Where the head is such that `unless` holds, the reader has it already, and is told so. If it says who it is, and
         names that content, it is its base; named with others, it is a candidate.

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
+    Held,
     HeldBy,
     Lock,
     Merging,
@@ -109,9 +110,10 @@ class DiskStore:
         *,
         believed: bool,
         unless: Precondition | None = None,
-    ) -> Served | Unmodified | None:
-        def step(opened: DiskProject, taking_in: bool) -> Served | Unmodified | None:
-            return opened.download(file, client, now, taking_in, believed=believed, unless=unless)
+        held: Container[str] = (),
+    ) -> Served | Held | Unmodified | None:
+        def step(opened: DiskProject, taking_in: bool) -> Served | Held | Unmodified | None:
+            return opened.download(file, client, now, taking_in, believed=believed, unless=unless, held=held)
 
         return self._reading(project, now, step, None)
 

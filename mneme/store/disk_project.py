@@ -250,7 +250,9 @@ class DiskProject(Project):
 
     def _write_lock(self, lock: Lock) -> None:
         self._lock = None
-        files.replace(self._places.lock, lockfile.encode(lock))
+        files.rewrite(self._places.free_lock, lockfile.encode(lock))
+        os.rename(self._places.free_lock, self._places.lock)
+        files.sync_directory(self._places.directory)
         state = files.look(self._places.lock)
         if state:
             self._lock = (files.mark(state), lock)
@@ -258,7 +260,7 @@ class DiskProject(Project):
     def _remove_lock(self) -> None:
         self._lock = None
         with suppress(FileNotFoundError):
-            os.unlink(self._places.lock)
+            os.rename(self._places.lock, self._places.free_lock)
         files.sync_directory(self._places.directory)
 
     def _set_aside(self, path: str) -> None:

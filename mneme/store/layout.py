@@ -4,6 +4,7 @@
 projects/<directory>/
   log.jsonl …             the heads, plain files
   .lock.json              the lock, if there is one
+  .lock.json.free         the same file while nobody holds a lock, so that none need be made and deleted each time
   .project.json           the project's true id; the Node server made the directory if it is missing
   .history/journal.jsonl  a line per version, and what else there is to know of locks, bases and waiting uploads
   .history/00000012-log.jsonl
@@ -27,6 +28,7 @@ PROJECTS = "projects"
 HISTORY = ".history"
 JOURNAL = "journal.jsonl"
 LOCK = ".lock.json"
+FREE_LOCK = ".lock.json.free"
 IDENTITY = ".project.json"
 UNFINISHED = ".new-"
 """Prefix of a directory that is still being filled."""
@@ -100,6 +102,7 @@ class Places:
     history: str
     journal: str
     lock: str
+    free_lock: str
     heads: Mapping[FileName, str]
     next: Mapping[FileName, str]
     """The second names of versions that are about to become heads; a rename takes them there."""
@@ -114,6 +117,7 @@ class Places:
             history=f"{directory}/{HISTORY}",
             journal=f"{directory}/{HISTORY}/{JOURNAL}",
             lock=f"{directory}/{LOCK}",
+            free_lock=f"{directory}/{FREE_LOCK}",
             heads={file: f"{directory}/{file.value}" for file in FileName},
             next={file: f"{directory}/.{file.value}.next" for file in FileName},
             beside={file: f"{directory}/.{file.value}.beside" for file in FileName},

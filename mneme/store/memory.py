@@ -1,6 +1,6 @@
 """The store in memory: the verified fake for tests. Its steps are those of the store on disk, on plain dictionaries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import TypeVar
 
 from mneme import leases
@@ -13,6 +13,7 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
+    Held,
     HeldBy,
     Lock,
     Merging,
@@ -148,9 +149,10 @@ class MemoryStore:
         *,
         believed: bool,
         unless: Precondition | None = None,
-    ) -> Served | Unmodified | None:
+        held: Container[str] = (),
+    ) -> Served | Held | Unmodified | None:
         return self._step(
-            project, now, lambda p: p.download(file, client, now, believed=believed, unless=unless)
+            project, now, lambda p: p.download(file, client, now, believed=believed, unless=unless, held=held)
         )
 
     def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:

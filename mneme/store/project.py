@@ -6,7 +6,7 @@ nobody holds the lock.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TypeAlias
 
 from attrs import evolve
@@ -27,6 +27,7 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
+    Held,
     HeldBy,
     Kind,
     Lock,
@@ -218,31 +219,40 @@ class Project(ABC):
         *,
         believed: bool,
         unless: Precondition | None = None,
-    ) -> Served | Unmodified | None:
+        held: Container[str] = (),
+    ) -> Served | Held | Unmodified | None:
         """See `Store`, and `_see` for `taking_in`."""
         head = self._see(file, now, taking_in=taking_in)
-        if head and unless and unless.holds(head):
-            newest = self.ledger.newest.get(file)
-            if client and newest and newest.number == head.version and taking_in:
-                self._note_shown(client, newest, unless, now)
-            return Unmodified(head)
-        document = self.read(file, now, taking_in)
-        if document is None:
+        if head is None:
             return None
-        lock = self.lock(now)
+        newest = self.ledger.newest.get(file)
+        version = newest if newest and newest.number == head.version and taking_in else None
+        if unless and unless.holds(head):
+            if client and version:
+                self._note_shown(client, version, unless, now)
+            return Unmodified(head)
+        is_held = head.sha256 in held
+        content = None if is_held else self._head_content(file)
+        if content is None and not is_held:
+            return None
+        receipt = self._note_sent(version, client, believed, now) if version else None
+        return Held(head, receipt) if content is None else Served(Document(head, content), receipt)
+
+    def _note_sent(
+        self, version: Version, client: ClientId | None, believed: bool, now: Millis
+    ) -> Receipt | None:
+        """Take note that a version is about to be sent to a client, or to the holder of the lock."""
+        lock = None if client else self.lock(now)
         reader = client or (lock.client if lock else None)
-        version = self.ledger.newest.get(file)
-        if reader is None or version is None or document.head.version != version.number or not taking_in:
-            return Served(document, None)
-        before = self.ledger.base(reader, file)
+        if reader is None:
+            return None
+        before = self.ledger.base(reader, version.file)
         base = before.with_candidate(version)
         base = base.with_received(version.number) if believed else base
-        self._note_base(reader, file, base, now)
+        self._note_base(reader, version.file, base, now)
         named = client is not None
         is_news = base != before or (named and not base.is_surely(version.number))
-        return Served(
-            document, Receipt(reader, file, version.number, named) if believed and is_news else None
-        )
+        return Receipt(reader, version.file, version.number, named) if believed and is_news else None
 
     def _note_shown(self, client: ClientId, newest: Version, unless: Precondition, now: Millis) -> None:
         """Take note of what a client says that it has; of several contents, any may be the one it works on."""

@@ -1,6 +1,6 @@
 """Answers before they are sent, and the bytes they go out as."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
 
@@ -27,7 +27,7 @@ def answer(body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None) -
 
 
 def head_of(
-    answer: Answer, version: bytes, date: bytes, others: Iterable[tuple[bytes, list[bytes]]]
+    answer: Answer, version: bytes, date: bytes, others: Iterable[tuple[bytes, Sequence[bytes]]]
 ) -> bytes:
     """The head of an answer as it goes over the wire; `others` are headers that all answers to a request have."""
     lines = [_status_line(version, answer.status), b"Date: ", date]

@@ -1,7 +1,8 @@
 """The routes. Each handler reads its request, asks the service, and says the outcome in words of the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from typing import Any, ClassVar, TypeVar, cast
 
 import msgspec
 from klein import Klein
@@ -25,6 +26,7 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
+    Held,
     HeldBy,
     NotLocked,
     ProjectId,
@@ -43,6 +45,7 @@ from mneme.web.answers import Answer, answer
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.coding import Coding
+from mneme.web.contents import AtHand, Contents
 from mneme.web.errors import UploadNotAllowed, problem
 from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import ProjectConverter, SegmentConverter, client_in, header_text, is_stock
@@ -61,16 +64,23 @@ _MAX_KEY = 200
 _STALE = "X-Lock-Token is of an older lock than the one held now: acquire again, merge, then upload"
 
 
+_app = Klein()
+_app.url_map.converters = _app.url_map.converters | {"project": ProjectConverter, "segment": SegmentConverter}
+# `//` is an empty segment, not a slip to redirect.
+_app.url_map.merge_slashes = False
+
+_Handler = TypeVar("_Handler", bound=Callable[..., Coroutine[Any, Any, Answer]])
+
+
+def _route(method: str, rule: str) -> Callable[[_Handler], _Handler]:
+    """Make a handler Klein's; its own type knows only what Klein would render."""
+    return cast(Callable[[_Handler], _Handler], _app.route(rule, methods=[method]))
+
+
 class Api:
     """The wire contract as Klein routes."""
 
-    app = Klein()
-    app.url_map.converters = app.url_map.converters | {
-        "project": ProjectConverter,
-        "segment": SegmentConverter,
-    }
-    # `//` is an empty segment, not a slip to redirect.
-    app.url_map.merge_slashes = False
+    app: ClassVar[Klein] = _app
 
     def __init__(
         self, clock: IReactorTime, sync: SyncService, coding: Coding, keys: Keys, helps_stock_push: bool
@@ -80,29 +90,30 @@ class Api:
         self.helps_stock_push = helps_stock_push
         self._sync = sync
         self._coding = coding
+        self._contents = Contents()
         self._clock = clock
         self._started = clock.seconds()
 
-    @app.route("/", methods=["GET"])
-    @app.route("/health", methods=["GET"])
+    @_route("GET", "/")
+    @_route("GET", "/health")
     async def health(self, _request: Request) -> Answer:
         """Say that the server is up; needs no key."""
         return answer(wire.Health(__version__, self.keys.required))
 
-    @app.route("/status", methods=["GET"])
+    @_route("GET", "/status")
     async def status(self, request: Request) -> Answer:
         """Say how the server does."""
         condition = await self._sync.condition()
         uptime = int(self._clock.seconds() - self._started)
         return answer(wire.Status.of(__version__, condition, uptime))
 
-    @app.route("/projects/<project:project>/lock", methods=["GET"])
+    @_route("GET", "/projects/<project:project>/lock")
     async def lock(self, request: Request, project: ProjectId) -> Answer:
         """Say who holds the lock."""
         lock = await self._sync.lock(project)
         return answer(wire.LockStatus(lock is not None, wire.WireLock.of(lock) if lock else None))
 
-    @app.route("/projects/<project:project>/lock", methods=["POST"])
+    @_route("POST", "/projects/<project:project>/lock")
     async def acquire(self, request: Request, project: ProjectId) -> Answer:
         """Take the lock, or extend one's own."""
         match await self._sync.acquire(project, _client(request)):
@@ -111,7 +122,7 @@ class Api:
             case HeldBy(lock):
                 return problem(409, _TAKEN, lock)
 
-    @app.route("/projects/<project:project>/lock", methods=["DELETE"])
+    @_route("DELETE", "/projects/<project:project>/lock")
     async def release(self, request: Request, project: ProjectId) -> Answer:
         """Give up one's own lock."""
         match await self._sync.release(project, _client(request)):
@@ -122,7 +133,7 @@ class Api:
             case HeldBy(lock):
                 return problem(403, _OTHERS_LOCK, lock)
 
-    @app.route("/projects/<project:project>/lock/heartbeat", methods=["POST"])
+    @_route("POST", "/projects/<project:project>/lock/heartbeat")
     async def heartbeat(self, request: Request, project: ProjectId) -> Answer:
         """Move the expiry of one's own lock."""
         match await self._sync.extend(project, _client(request)):
@@ -133,34 +144,39 @@ class Api:
             case HeldBy(lock):
                 return problem(403, _OTHERS_LOCK, lock)
 
-    @app.route("/projects/<project:project>/files", methods=["GET"])
+    @_route("GET", "/projects/<project:project>/files")
     async def files(self, request: Request, project: ProjectId) -> Answer:
         """List the files."""
         helping = self.helps_stock_push and request.method == b"GET" and is_stock(request)
         heads = await (self._sync.stock_heads if helping else self._sync.heads)(project)
         return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
-    @app.route("/projects/<project:project>/files/<segment:name>", methods=["GET"])
+    @_route("GET", "/projects/<project:project>/files/<segment:name>")
     async def download(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Send a file, unless its client has it already."""
-        match await self._served(request, project, _file(name, FileNotAllowed)):
-            case None:
-                raise FileUnknown
-            case Unmodified(head):
-                return _unmodified(head)
-            case Served(document, receipt):
-                self._expect_receipt(request, project, receipt)
-                head = document.head
-                body = wire.Download.of(document.content, head.mtime, head.version)
-                return await self._reply(request, body, etag(head))
+        at_hand = AtHand(self._contents)
+        outcome = await self._served(request, project, _file(name, FileNotAllowed), at_hand)
+        if outcome is None:
+            raise FileUnknown
+        if isinstance(outcome, Unmodified):
+            return _unmodified(outcome.head)
+        if isinstance(outcome, Held):
+            head, encoded = outcome.head, at_hand.encoded
+            self._contents.keep(head.sha256, encoded)
+        else:
+            head = outcome.document.head
+            encoded = self._contents.encoded(head, outcome.document.content)
+        self._expect_receipt(request, project, outcome.receipt)
+        body = wire.EncodedDownload(msgspec.Raw(encoded), times.to_text(head.mtime), head.version)
+        return await self._reply(request, body, etag(head))
 
     async def _served(
-        self, request: Request, project: ProjectId, file: FileName
-    ) -> Served | Unmodified | None:
+        self, request: Request, project: ProjectId, file: FileName, at_hand: AtHand
+    ) -> Served | Held | Unmodified | None:
         client, known = _named_client(request), unless(request)
         if request.method != b"HEAD":
             believed = client is not None or is_stock(request)
-            return await self._sync.download(project, file, client, believed, known)
+            return await self._sync.download(project, file, client, believed, known, at_hand)
         # Nobody has a file by that.
         document = await self._sync.read(project, file)
         if document and known and known.holds(document.head):
@@ -175,17 +191,20 @@ class Api:
                 lost=partial(self._sync.doubt, project, receipt),
             )
 
-    @app.route("/projects/<project:project>/files/<segment:name>", methods=["PUT"])
+    @_route("PUT", "/projects/<project:project>/files/<segment:name>")
     async def upload(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
         body = await self._coding.take_body(request)
-        content = content_of(body, request.getHeader(b"content-type"))
+        content, encoded = content_of(body, request.getHeader(b"content-type"))
         upload = Upload(file, content, client, _token(request), only_if(request))
-        return _outcome(await self._sync.upload(project, upload))
+        outcome = await self._sync.upload(project, upload)
+        if encoded and isinstance(outcome, Accepted) and not outcome.merged:
+            self._contents.keep(upload.sha256, encoded)
+        return _outcome(outcome)
 
-    @app.route("/projects/<project:project>/files/log.jsonl/append", methods=["POST"])
+    @_route("POST", "/projects/<project:project>/files/log.jsonl/append")
     async def append(self, request: Request, project: ProjectId) -> Answer:
         """Add lines at the end of the log, durably before it is answered."""
         client = _client(request)
@@ -195,18 +214,18 @@ class Api:
         )
         return _outcome(await self._sync.append(project, append))
 
-    @app.route("/projects", methods=["GET"])
+    @_route("GET", "/projects")
     async def projects(self, request: Request) -> Answer:
         """List every project, with its files, lock and waiting uploads."""
         overviews = await self._sync.overviews()
         return await self._reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
 
-    @app.route("/projects/<project:project>/prunable", methods=["GET"])
+    @_route("GET", "/projects/<project:project>/prunable")
     async def prunable(self, request: Request, project: ProjectId) -> Answer:
         """Say what pruning would remove now."""
         return await self._reply(request, wire.Prunable.of(await self._sync.prunable(project)))
 
-    @app.route("/projects/<project:project>/files/<segment:name>/versions", methods=["GET"])
+    @_route("GET", "/projects/<project:project>/files/<segment:name>/versions")
     async def versions(self, request: Request, project: ProjectId, name: str) -> Answer:
         """List the versions of a file, newest first."""
         limit = _limit(request)
@@ -217,7 +236,7 @@ class Api:
             request, wire.VersionList([wire.WireVersion.of(one) for one in history[:limit]])
         )
 
-    @app.route("/projects/<project:project>/files/<segment:name>/versions/<segment:number>", methods=["GET"])
+    @_route("GET", "/projects/<project:project>/files/<segment:name>/versions/<segment:number>")
     async def version(self, request: Request, project: ProjectId, name: str, number: str) -> Answer:
         """Send a version."""
         file = _file(name, FileNotAllowed)
@@ -231,7 +250,7 @@ class Api:
         body = wire.Download.of(found.content, version.mtime, version.number)
         return await self._reply(request, body, etag(version))
 
-    @app.route("/projects/<project:project>/files/<segment:name>/restore", methods=["POST"])
+    @_route("POST", "/projects/<project:project>/files/<segment:name>/restore")
     async def restore(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Make an older version the head again."""
         client = _client(request)

@@ -1,14 +1,17 @@
 """Finding the content in the body of an upload."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
 
 from mneme.errors import InvalidBody
-from mneme.wire import Envelope, LinesEnvelope, RestoreOrder
+from mneme.wire import Envelope, LinesEnvelope, RawEnvelope, RestoreOrder
 
 _Envelopes: TypeAlias = msgspec.json.Decoder[Envelope] | msgspec.json.Decoder[LinesEnvelope]
 
+_RAW_ENVELOPE = msgspec.json.Decoder(RawEnvelope)
+_STRING = msgspec.json.Decoder(str)
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _LINES_ENVELOPE = msgspec.json.Decoder(LinesEnvelope)
 _RESTORE_ORDER = msgspec.json.Decoder(RestoreOrder)
@@ -17,32 +20,50 @@ _OBJECT = '{"content": "…"}'
 
 def lines_of(body: bytes, content_type: bytes | None) -> bytes:
     """The lines that `body` holds, like `content_of`; an entry of the log that is sent as it is, is no envelope."""
-    lines = content_of(body, content_type, _LINES_ENVELOPE)
+    lines = _found(body, content_type, lambda: _opened(body, _LINES_ENVELOPE))
     if not lines:
         raise InvalidBody("There are no lines in the body: send those that are to be added")
     return lines
 
 
-def content_of(body: bytes, content_type: bytes | None, envelope: _Envelopes = _ENVELOPE) -> bytes:
-    """The content that `body` holds, as UTF-8; raises `InvalidBody` if there is none.
+def content_of(body: bytes, content_type: bytes | None) -> tuple[bytes, bytes | None]:
+    """The content that `body` holds, as UTF-8, and as the JSON string that it came as, if it did.
 
-    JSON must be an envelope, an object with a string `content`. Text and octet streams are the content themselves.
-    Anything else is taken as an envelope if it is one, else as the content itself.
+    Raises `InvalidBody` if there is none. JSON must be an envelope, an object with a string `content`. Text and octet
+    streams are the content themselves. Anything else is taken as an envelope if it is one, else as the content itself.
     """
+    encoded: list[bytes] = []
+
+    def opened() -> bytes:
+        try:
+            raw = bytes(_RAW_ENVELOPE.decode(body).content)
+            content = _STRING.decode(raw).encode()
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            # What is wrong with it is better said by what knows the whole.
+            return _opened(body, _ENVELOPE)
+        encoded.append(raw)
+        return content
+
+    content = _found(body, content_type, opened)
+    return content, encoded[0] if encoded else None
+
+
+def _found(body: bytes, content_type: bytes | None, opened: Callable[[], bytes]) -> bytes:
+    """What `opened` finds in an envelope, or the body itself, as `content_of` says."""
     if not body:
         raise InvalidBody(
             f'The body is empty: send {_OBJECT}, or {{"content": ""}} to empty the file on purpose'
         )
     media_type = (content_type or b"").partition(b";")[0].strip().lower()
     if media_type == b"application/json":
-        return _opened(body, envelope)
+        return opened()
     if media_type.startswith(b"text/") or media_type in (
         b"application/octet-stream",
         b"application/x-ndjson",
     ):
         return _checked(body)
     try:
-        return _opened(body, envelope)
+        return opened()
     except InvalidBody:
         return _checked(body)
 

@@ -89,7 +89,9 @@ class Front:
             request.send(answer_to(Failure()))
             return
         request.answering = answering
-        answering.addCallbacks(self._send, self._send_failure, (request,), None, (request,))
+        answering.addCallbacks(
+            self._send, self._send_failure, callbackArgs=(request,), errbackArgs=(request,)
+        )
 
     def _send(self, answer: Answer, request: Request) -> None:
         if not request.is_over:

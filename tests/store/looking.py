@@ -101,7 +101,7 @@ def _belongs(path: Path, known: set[int]) -> bool:
     if path.parent == Path(layout.HISTORY):
         kept = _KEPT.fullmatch(path.name)
         return path.name == layout.JOURNAL or bool(kept and int(kept[1]) in known and kept[2] in NAMES)
-    own = {*NAMES, layout.LOCK, layout.IDENTITY, layout.HISTORY}
+    own = {*NAMES, layout.LOCK, layout.FREE_LOCK, layout.IDENTITY, layout.HISTORY}
     return path.name in own or path.name.startswith(f"{layout.LOCK}.damaged-")
 
 

@@ -180,7 +180,7 @@ def test_a_head_removed_right_after_an_upload_reached_it_is_no_fault(
     def renaming(path: str, target: str) -> None:
         real(path, target)
         if path.endswith(".log.jsonl.next"):
-            os.unlink(target)
+            Path(target).unlink()
 
     monkeypatch.setattr(os, "rename", renaming)
     put(store, b"two")

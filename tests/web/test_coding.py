@@ -23,7 +23,7 @@ from mneme.retention import Retention
 from mneme.web import site as site_module
 from mneme.web.answers import Answer
 from mneme.web.coding import MIN_CODED, Coding
-from mneme.web.site import Request
+from mneme.web.request import Request
 from mneme.work import ImmediateWorker
 from tests import plugin_files
 from tests.results import result_of
