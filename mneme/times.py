@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from mneme.model import Millis
 
@@ -29,7 +30,14 @@ def from_text(text: str) -> Millis:
 
 def to_text(instant: Millis) -> str:
     """`2026-02-04T15:00:00.000Z`."""
-    return to_datetime(instant).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    second, milliseconds = divmod(min(max(instant, _FIRST), _LAST), 1000)
+    return f"{_second(second)}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    # The mtimes of the few files in use are told again and again.
+    return to_datetime(Millis(second * 1000)).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def span_to_local_text(begin: Millis, latest_end: Millis) -> str:

@@ -84,7 +84,7 @@ class Request(server.Request):
         self.code, self.startedWriting, self.sentLength = answer.status, 1, len(body)
         others = self.responseHeaders.getAllRawHeaders()
         head = head_of(answer, self.clientproto, channel.site.date(), others)
-        channel.writeSequence([head, body] if body else [head])
+        channel.send(head + body if body else head)
         if not channel.unread:
             self._let_go()
         self.finish()

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import cast
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
@@ -69,6 +70,34 @@ class Channel(http.HTTPChannel):
         self._held = 0
         self._answering = False
         self._deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """A client is there."""
+        # Both are asked for at each request, and one of them is a system call.
+        self._peer = cast(IAddress, super().getPeer())
+        self._host = cast(IAddress, super().getHost())
+        super().connectionMade()
+
+    def getPeer(self) -> IAddress:
+        """Where the client is."""
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """Where the client has connected to."""
+        return self._host
+
+    def send(self, data: bytes) -> None:
+        """Send an answer at once as far as the socket takes it, and the rest when it can.
+
+        Otherwise the reactor is told to wait until the socket can be written, which it nearly always can.
+        """
+        transport = cast(object, self.transport)
+        if isinstance(transport, tcp.Server) and _can_send(transport):
+            sent = transport.writeSomeData(data)
+            # An error will be met again where it is looked after.
+            data = data[sent:] if isinstance(sent, int) else data
+        if data:
+            self.write(data)
 
     def target(self) -> tuple[bytes, bytes]:
         """Method and path of the request that is arriving."""
@@ -270,6 +299,12 @@ class Channel(http.HTTPChannel):
         if self._deadline and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
+
+
+def _can_send(transport: tcp.Server) -> bool:
+    """Whether a connection is open, and nothing waits to be sent before what comes next."""
+    waits = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001 - nothing else tells
+    return bool(transport.connected) and not (waits or transport.TLS or transport.disconnecting)
 
 
 class TurnedAway(Protocol):
