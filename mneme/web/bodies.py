@@ -6,6 +6,7 @@ from typing import TypeAlias
 import msgspec
 
 from mneme.errors import InvalidBody
+from mneme.web.contents import MAX_KEPT
 from mneme.wire import Envelope, LinesEnvelope, RawEnvelope, RestoreOrder
 
 _Envelopes: TypeAlias = msgspec.json.Decoder[Envelope] | msgspec.json.Decoder[LinesEnvelope]
@@ -27,14 +28,18 @@ def lines_of(body: bytes, content_type: bytes | None) -> bytes:
 
 
 def content_of(body: bytes, content_type: bytes | None) -> tuple[bytes, bytes | None]:
-    """The content that `body` holds, as UTF-8, and as the JSON string that it came as, if it did.
+    """The content that `body` holds, as UTF-8, and as the JSON string that it came as.
 
-    Raises `InvalidBody` if there is none. JSON must be an envelope, an object with a string `content`. Text and octet
-    streams are the content themselves. Anything else is taken as an envelope if it is one, else as the content itself.
+    That is None if it did not come as one, or is larger than anybody keeps. Raises `InvalidBody` if there is no content.
+
+    JSON must be an envelope, an object with a string `content`. Text and octet streams are the content themselves.
+    Anything else is taken as an envelope if it is one, else as the content itself.
     """
     encoded: list[bytes] = []
 
     def opened() -> bytes:
+        if len(body) > MAX_KEPT:
+            return _opened(body, _ENVELOPE)
         try:
             raw = bytes(_RAW_ENVELOPE.decode(body).content)
             content = _STRING.decode(raw).encode()

@@ -10,7 +10,7 @@ import msgspec
 from mneme.model import Head, digest
 
 _MAX_BYTES = 16 * 1024 * 1024
-_MAX_ONE = 1024 * 1024
+MAX_KEPT = 1024 * 1024
 """What is larger is encoded each time: there would be no room for others."""
 
 
@@ -28,7 +28,7 @@ class Contents:
 
     def keep(self, sha256: str, encoded: bytes) -> None:
         """Keep a content; those not used for longest go to make room for it."""
-        if len(encoded) > _MAX_ONE:
+        if len(encoded) > MAX_KEPT:
             return
         if sha256 in self._kept:
             self._kept.move_to_end(sha256)
@@ -48,7 +48,7 @@ class Contents:
         if kept is not None:
             return kept
         encoded = msgspec.json.encode(content.decode(errors="replace"))
-        if len(encoded) <= _MAX_ONE and digest(content) == head.sha256:
+        if len(encoded) <= MAX_KEPT and digest(content) == head.sha256:
             self.keep(head.sha256, encoded)
         return encoded
 

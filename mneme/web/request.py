@@ -5,6 +5,7 @@ to walk, a temporary file for the body, headers set one by one) is left out here
 """
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -35,7 +36,7 @@ class Request(server.Request):
 
     def gotLength(self, length: int | None) -> None:
         """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
-        self._chunks: list[bytes] = []
+        self._body = BytesIO()
         if length == 0:
             return
         site = self.channel.site
@@ -69,8 +70,8 @@ class Request(server.Request):
 
     def take_body(self) -> bytes:
         """The body, which the request lets go of: kept here, too, it would double what a waiting upload holds."""
-        chunks, self._chunks = self._chunks, []
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body, self._body = self._body, BytesIO()
+        return body.getvalue()
 
     def send(self, answer: Answer) -> None:
         """Send the answer, which ends the request; it is held until the client has read it."""
@@ -124,11 +125,11 @@ class Request(server.Request):
         if not self.channel.hold(len(data)):
             self._refuse(Busy())
             return
-        self._chunks.append(data)
+        self._body.write(data)
 
     def _let_go(self) -> None:
         """Let go of the body."""
-        self._chunks = []
+        self._body = BytesIO()
         self.channel.let_go()
 
     def _refuse_size(self) -> None:
