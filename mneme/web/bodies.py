@@ -30,7 +30,7 @@ def lines_of(body: bytes, content_type: bytes | None) -> bytes:
 def content_of(body: bytes, content_type: bytes | None) -> tuple[bytes, bytes | None]:
     """The content that `body` holds, as UTF-8, and as the JSON string that it came as.
 
-    That is None if it did not come as one, or is larger than anybody keeps. Raises `InvalidBody` if there is no content.
+    That is None if it did not come as one, or is larger than anybody keeps. Raises `InvalidBody` if there is none.
 
     JSON must be an envelope, an object with a string `content`. Text and octet streams are the content themselves.
     Anything else is taken as an envelope if it is one, else as the content itself.
