@@ -25,11 +25,12 @@ class Same(Resource):
         return ANSWER
 
 
-def serve(reactor: IReactorTCP, port: str) -> Deferred[None]:
+async def serve(reactor: IReactorTCP, port: str) -> None:
     """Listen for ever."""
     endpoint = TCP4ServerEndpoint(reactor, int(port), interface="127.0.0.1")
-    return endpoint.listen(Site(Same())).addCallback(lambda _port: Deferred())
+    await endpoint.listen(Site(Same()))
+    await Deferred()
 
 
 if __name__ == "__main__":
-    react(serve, sys.argv[1:])
+    react(lambda reactor, port: Deferred.fromCoroutine(serve(reactor, port)), sys.argv[1:])

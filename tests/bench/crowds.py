@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def measure_starts(bench: Bench) -> list[Table]:
     rows = []
     for count in counts:
         with ExitStack() as stack:
-            homes = {server: stack.enter_context(bench.directory()) for server in servers}
-            for server, home in homes.items():
+            homes = [(server, stack.enter_context(bench.directory())) for server in servers]
+            for server, home in homes:
                 bench.progress.step(f"making {count:,} projects, {server.label}")
                 _fill(server, home, count)
             rows.append(_starts(bench, homes, count))
@@ -33,10 +34,10 @@ def measure_starts(bench: Bench) -> list[Table]:
     return [bench.table("From start to first answer", servers, tuple(rows), note)]
 
 
-def _starts(bench: Bench, homes: dict[Server, Path], count: int) -> Row:
-    taken: dict[str, list[float]] = {server.label: [] for server in homes}
+def _starts(bench: Bench, homes: Sequence[tuple[Server, Path]], count: int) -> Row:
+    taken: dict[str, list[float]] = {server.label: [] for server, _home in homes}
     for turn in range(bench.scale.rounds):
-        for server, home in homes.items():
+        for server, home in homes:
             bench.progress.step(
                 f"round {turn + 1} of {bench.scale.rounds}, {count:,} projects, {server.label}"
             )

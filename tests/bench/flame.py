@@ -17,7 +17,7 @@ from tests.bench.servers import Running, Server
 MACHINES = 8
 GRACE = 30.0
 HELP = (
-    "py-spy may not look into the server: run scripts/bench as root, or allow it, until this machine starts again, with "
+    "py-spy may not look into the server: run scripts/bench as root, or allow it, until the machine starts again, with "
     "`echo 0 | sudo tee /proc/sys/kernel/yama/ptrace_scope`; a container needs --cap-add SYS_PTRACE"
 )
 
