@@ -52,6 +52,11 @@ def seed_template(url: str) -> None:
         _bring(client, TEMPLATE, {"summary.json": SMALL})
 
 
+def copy_name(number: int) -> str:
+    """The id of a copy."""
+    return project_name(5_000_000 + number)
+
+
 def multiply(directory: Path, count: int) -> None:
     """Copy the directory that a server has made for the template, so that it finds so many more projects.
 
@@ -62,7 +67,7 @@ def multiply(directory: Path, count: int) -> None:
         raise NotSeeded(f"no directory called {TEMPLATE} is under the server's data directory")
     steps = list(_steps(template, template, {}))
     for number in range(count):
-        name = project_name(5_000_000 + number)
+        name = copy_name(number)
         _copy(steps, template.with_name(name), name.encode())
 
 
