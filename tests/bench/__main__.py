@@ -52,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _measure(bench: Bench, options: Options) -> int:
     """Each table is printed as soon as it is known."""
-    _say("\n".join(about(bench)) if not options.markdown else "\n".join(f"- {line}" for line in about(bench)))
+    for line in about(bench):
+        _say(f"- {line}" if options.markdown else line)
     for name in options.parts:
         tables = PARTS[name].measure(bench)
         bench.progress.end()
@@ -82,7 +83,7 @@ def _bench(options: Options) -> Iterator[Bench]:
             scale=options.scale,
             progress=Progress(sys.stderr),
             workspace=workspace,
-            machines_projects=options.machines_projects,
+            projects_each=options.projects_each,
             revisions=options.against_revisions,
         )
 

@@ -14,7 +14,7 @@ from tests.bench.tables import Row, Table
 from tests.bench.throughput import CONNECTIONS, each, endpoints, warm
 
 START_WITHIN = 300.0
-ENDPOINTS = ("list", "lock status", "download summary.json")
+ENDPOINTS = ("list", "lock status", "summary.json")
 
 
 def measure_starts(bench: Bench) -> list[Table]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -52,7 +53,7 @@ class Options:
     against_commands: tuple[str, ...]
     against_revisions: tuple[str, ...]
     scale: Scale
-    machines_projects: int
+    projects_each: int
     generator: str | None
     markdown: bool
     profile: Path | None
@@ -68,9 +69,10 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str], parts: Mapping[str, str], default: Sequence[str]) -> Options:
     """What the arguments ask for; ends the program if they make no sense. `parts` says what each part measures."""
     parser = _parser(parts, default)
-    found = parser.parse_args(arguments)
+    found = parser.parse_intermixed_args(arguments)
     if found.list:
-        parser.exit(0, _described(parts))
+        sys.stdout.write(_described(parts))
+        parser.exit()
     for part in found.parts:
         if part not in parts:
             parser.error(f"there is no part {part!r}, but {', '.join(parts)}")
@@ -86,7 +88,7 @@ def parse(arguments: Sequence[str], parts: Mapping[str, str], default: Sequence[
             rounds=found.rounds or usual.rounds,
             projects=(*usual.projects, MOST_PROJECTS) if found.all else usual.projects,
         ),
-        machines_projects=found.projects,
+        projects_each=found.projects_each,
         generator=found.generator,
         markdown=found.markdown,
         profile=found.profile,
@@ -98,7 +100,7 @@ def _parser(parts: Mapping[str, str], default: Sequence[str]) -> argparse.Argume
         prog="scripts/bench",
         description="Measure this server, alone or in turns with others.",
         epilog=f"The parts, without which {', '.join(default)} are measured:\n\n{_described(parts)}\n"
-        "Data goes where TMPDIR says, up to some GB of it; what is durable costs nothing there if it is in memory.",
+        "Data goes where TMPDIR says, up to some GB of it. If that is in memory, to be durable costs nothing.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -118,7 +120,7 @@ def _parser(parts: Mapping[str, str], default: Sequence[str]) -> argparse.Argume
         help=f"how long each time ({USUAL.seconds:g}); wrk: whole ones",
     )
     add(
-        "--projects",
+        "--projects-each",
         type=_projects,
         default=1,
         metavar="N",

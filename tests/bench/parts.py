@@ -31,7 +31,7 @@ PARTS: Mapping[str, Part] = {
     "memory": Part("memory after 1,000 sessions over 200 projects, and after 1,000 more", measure_memory),
     "startup": Part("time from start to first answer, without projects and with 10,000", measure_starts),
     "projects": Part(
-        "cost of a request among 10 and 1,000 projects (--all: 100,000, which takes minutes to make)",
+        "cost of a request among 10 and 1,000 projects (--all: 100,000, made in minutes)",
         measure_projects,
     ),
     "merging": Part(

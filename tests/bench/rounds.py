@@ -50,7 +50,7 @@ class Bench:
     scale: Scale
     progress: Progress
     workspace: Path
-    machines_projects: int = 1
+    projects_each: int = 1
     revisions: tuple[str, ...] = ()
     tallies: list[Tally] = Factory(list)
 

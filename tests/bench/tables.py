@@ -9,6 +9,8 @@ from attrs import evolve, frozen
 from tests.bench.figures import NOTHING, cell, ratios
 
 WIDTH = 100
+LONG = 12
+"""Names of columns that are longer are not said twice."""
 
 
 @frozen
@@ -66,8 +68,12 @@ def _pairs(table: Table) -> Iterator[Table]:
 
 def _grid(table: Table) -> Grid:
     others = [column for column in table.columns if column != table.base] if table.base else []
-    head = ["", *table.columns, *(f"{table.base} : {other}" for other in others)]
+    head = ["", *table.columns, *(f"{table.base} : {_short(other)}" for other in others)]
     return [head, *([row.name, *_cells(table, row, others)] for row in table.rows)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONG else "other"
 
 
 def _cells(table: Table, row: Row, others: Sequence[str]) -> Iterator[str]:

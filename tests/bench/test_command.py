@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 WITHIN = 240.0
 FIGURES = ("sessions/s", "request, p50, ms", "request, p99, ms", "session, p50, ms", "session, p99, ms")
-DOWNLOADS = ("download log.jsonl", "download summary.json")
+DOWNLOADS = ("log.jsonl", "summary.json")
 ROWS = {
     "sessions": [f"{who}: {what}" for who in ("1 machine", "8 machines", "32 machines") for what in FIGURES],
     "endpoints": [
@@ -31,7 +31,7 @@ ROWS = {
     "projects": [
         f"{count} projects: {what}"
         for count in (10, 20)
-        for what in ("list, µs", "lock status, µs", "download summary.json, µs", "session, ms")
+        for what in ("list, µs", "lock status, µs", "summary.json, µs", "session, ms")
     ],
     "merging": ["log.jsonl, 1.14 MB each, on their base", "elapsed time, ms", "refused, and kept"],
     "floor": ["bare twisted.web", "4 × fsync of the file", "4 × rename", "all of a session"],

@@ -16,7 +16,7 @@ from tests.stock_client import Machine
 
 pytestmark = pytest.mark.integration
 
-MEMORY = {name: f'{{"ts": "é {CHANGE}"}}' for name in data.memory()}
+MEMORY = dict.fromkeys(data.memory(), f'{{"ts": "é {CHANGE} {"x" * 2000}"}}')
 CHANGED = re.compile(rb"\d{20}")
 
 
@@ -53,6 +53,7 @@ def generated(generator: Generator, machines: int, projects: int) -> list[list[b
         sent = [
             [CHANGED.sub(CHANGE.encode(), one).replace(host, b"HOST") for one in connection]
             for connection in tiny.connections
+            if connection  # wrk looks whether anybody listens
         ]
     return sorted(sent, key=lambda connection: connection[1])
 
@@ -107,7 +108,7 @@ def test_python_counts_every_one_of_them() -> None:
     with serving(_refusing) as tiny:
         outcome = Sockets().run(Load(tiny.url, sessions.session(tiny.url, MEMORY), 1, 0, sessions=2))
         assert (outcome.asked, outcome.failed) == (28, 28)
-    shorter = {name: "x" for name in MEMORY}
+    shorter = dict.fromkeys(MEMORY, "x")
     with serving(right(shorter)) as tiny:
         outcome = Sockets().run(Load(tiny.url, sessions.session(tiny.url, MEMORY), 1, 0, sessions=1))
         assert (outcome.asked, outcome.failed) == (14, 4)
@@ -135,7 +136,7 @@ def test_wrk_that_fails_is_one_sentence() -> None:
         pytest.skip("wrk is not installed")
     with serving(_empty) as tiny:
         url = tiny.url
-    with pytest.raises(GeneratorFailed, match="wrk failed: .*connect"):
+    with pytest.raises(GeneratorFailed, match=r"wrk failed: .*connect"):
         found.run(Load(url, (sessions.health(url),), 1, 1.0))
 
 

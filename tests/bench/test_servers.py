@@ -33,7 +33,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     """After the time that was given."""
     server = Started("mute", (sys.executable, "-c", "import time; time.sleep(60)"))
     with (
-        pytest.raises(DidNotStart, match="'mute' gave no answer within 0.2 s"),
+        pytest.raises(DidNotStart, match=r"'mute' gave no answer within 0\.2 s"),
         server.running(tmp_path / "d", 0.2),
     ):
         pass
@@ -41,16 +41,21 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     """In one sentence."""
-    with pytest.raises(CannotRun, match="^no-such-program cannot be run: No such file"):
-        with Started("none", ("no-such-program",)).running(tmp_path / "data"):
-            pass
+    server = Started("none", ("no-such-program",))
+    with (
+        pytest.raises(CannotRun, match=r"^no-such-program cannot be run: No such file"),
+        server.running(tmp_path / "data"),
+    ):
+        pass
 
 
 def test_a_server_elsewhere_has_to_be_there(tmp_path: Path) -> None:
     """It is asked before anything is measured."""
-    with serving(lambda _request: answer({"status": "ok"})) as tiny:
-        with Elsewhere("there", tiny.url).running(tmp_path) as found:
-            assert (found.url, found.pid) == (tiny.url, None)
+    with (
+        serving(lambda _request: answer({"status": "ok"})) as tiny,
+        Elsewhere("there", tiny.url).running(tmp_path) as found,
+    ):
+        assert (found.url, found.pid) == (tiny.url, None)
     with pytest.raises(DidNotStart, match="start it first"), Elsewhere("there", tiny.url).running(tmp_path):
         pass
 
@@ -58,10 +63,11 @@ def test_a_server_elsewhere_has_to_be_there(tmp_path: Path) -> None:
 def test_whatever_a_process_has_started_ends_with_it() -> None:
     """A pipe that all of them hold is closed once the last has ended."""
     reading, writing = os.pipe()
-    with os.fdopen(writing, "wb") as pipe, pytest.raises(KeyboardInterrupt):
-        with running(["sh", "-c", "sleep 60 & echo started; wait"], stdout=pipe):
-            assert os.read(reading, 8) == b"started\n"
-            raise KeyboardInterrupt
+    with (
+        os.fdopen(writing, "wb") as pipe,
+        running(["sh", "-c", "sleep 60 & echo started; wait"], stdout=pipe),
+    ):
+        assert os.read(reading, 8) == b"started\n"
     assert os.read(reading, 1) == b""
     os.close(reading)
 
@@ -69,18 +75,20 @@ def test_whatever_a_process_has_started_ends_with_it() -> None:
 def test_memory_is_that_of_a_process_and_its_children() -> None:
     """A small shell whose child takes fifty megabytes."""
     reading, writing = os.pipe()
-    code = "import time; much = b'x' * 50_000_000; print('ready', flush=True); time.sleep(60)"
-    with os.fdopen(writing, "wb") as pipe:
-        with running(["sh", "-c", f'"{sys.executable}" -c "{code}"; true'], stdout=pipe) as process:
-            assert os.read(reading, 6) == b"ready\n"
-            assert tree_memory(process.pid) > 50_000_000
+    code = "import os, time; much = b'x' * 50_000_000; os.write(1, b'ready\\n'); time.sleep(60)"
+    with (
+        os.fdopen(writing, "wb") as pipe,
+        running(["sh", "-c", f'"{sys.executable}" -c "{code}"; true'], stdout=pipe) as process,
+    ):
+        assert os.read(reading, 16) == b"ready\n"
+        assert tree_memory(process.pid) > 50_000_000
     os.close(reading)
 
 
 def test_a_revision_that_does_not_exist_is_one_sentence() -> None:
     """With what git says."""
     with (
-        pytest.raises(NoSuchRevision, match="^Git cannot check out no-such-revision: "),
+        pytest.raises(NoSuchRevision, match=r"^Git cannot check out no-such-revision: "),
         checkout("no-such-revision"),
     ):
         pass

@@ -7,8 +7,8 @@ WIDE = Table(
     ("this", "127.0.0.1:3847"),
     (
         Row(
-            "download summary.json: requests/s",
-            {"this": [12345.0, 23456.0], "127.0.0.1:3847": [11111.0, 99999.0]},
+            "100,000 projects: summary.json, µs",
+            {"this": [1234.0, 2345.0], "127.0.0.1:3847": [1111.0, 9999.0]},
         ),
         Row("failed", {"this": [0.0]}),
     ),
@@ -34,7 +34,7 @@ def test_a_table_says_each_figure_and_the_ratio() -> None:
 
 
 def test_a_wide_table_fits_a_terminal() -> None:
-    """With figures of five digits and their spread."""
+    """With the longest name, a long server, figures of four digits and their spread."""
     assert max(map(len, text(WIDE).splitlines())) <= WIDTH
 
 

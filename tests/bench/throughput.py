@@ -11,6 +11,7 @@ from tests.bench.servers import Running
 from tests.bench.tables import Table
 
 CONNECTIONS = 8
+DOWNLOADS = ("log.jsonl", "summary.json")
 WARM_SECONDS = 0.5
 
 
@@ -22,7 +23,7 @@ def measure_sessions(bench: Bench) -> list[Table]:
     with bench.running(bench.servers) as running:
         for server in running:
             bench.progress.step(f"bringing memory to {server.label}")
-            data.seed(server.url, memory, max(bench.scale.machines), bench.machines_projects)
+            data.seed(server.url, memory, max(bench.scale.machines), bench.projects_each)
             bench.progress.step(f"warming up {server.label}")
             warm(bench, tally, server, sessions.session(server.url, memory))
         rows = in_turns(bench, running, jobs)
@@ -34,7 +35,7 @@ def _session_job(bench: Bench, tally: Tally, memory: Mapping[str, str], machines
 
     def measure(server: Running) -> dict[str, float]:
         requests = sessions.session(server.url, memory)
-        load = Load(server.url, requests, machines, bench.scale.seconds, projects=bench.machines_projects)
+        load = Load(server.url, requests, machines, bench.scale.seconds, projects=bench.projects_each)
         return _figures(name, loaded(bench, tally, server, load))
 
     return Job(name, measure)
@@ -62,7 +63,14 @@ def measure_endpoints(bench: Bench) -> list[Table]:
             bench.progress.step(f"warming up {server.label}")
             warm(bench, tally, server, tuple(endpoints(server.url, memory).values()))
         rows = in_turns(bench, running, jobs)
-    return [bench.table(f"Endpoints, over {CONNECTIONS} connections", bench.servers, rows, str(tally))]
+    return [
+        bench.table(
+            f"Endpoints, downloads by their file, over {CONNECTIONS} connections",
+            bench.servers,
+            rows,
+            str(tally),
+        )
+    ]
 
 
 def _endpoint_job(bench: Bench, tally: Tally, name: str) -> Job:
@@ -77,11 +85,10 @@ def _endpoint_job(bench: Bench, tally: Tally, name: str) -> Job:
 
 
 def endpoints(url: str, memory: Mapping[str, str]) -> dict[str, Request]:
-    """The requests that are measured by themselves, by name."""
-    files = ("log.jsonl", "summary.json")
-    found = [sessions.download(url, name, len(memory[name].encode())) for name in files]
-    found += [sessions.listing(url), sessions.lock_status(url), sessions.health(url)]
-    return {request.name: request for request in found}
+    """The requests that are measured by themselves, by name; a download has that of its file."""
+    found = {name: sessions.download(url, name, len(memory[name].encode())) for name in DOWNLOADS}
+    others = sessions.listing(url), sessions.lock_status(url), sessions.health(url)
+    return found | {request.name: request for request in others}
 
 
 def warm(bench: Bench, tally: Tally, server: Running, requests: tuple[Request, ...]) -> None:
