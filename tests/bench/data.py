@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from tests import plugin_files
@@ -21,6 +22,7 @@ class NotSeeded(Exception):
     """The server did not take in what is to be measured with; the message says what it answered."""
 
 
+@cache
 def memory() -> dict[str, str]:
     """What each file holds, by name. In each the mark stands where a session changes it: in the log at its end."""
     return {

@@ -31,12 +31,12 @@ class Scale:
 
 USUAL = Scale(seconds=3, rounds=5)
 BRIEF = Scale(
-    seconds=0.2,
+    seconds=0.1,
     rounds=1,
     memory_sessions=16,
     memory_projects=16,
     started_projects=20,
-    projects=(10, 20),
+    projects=(10,),
     uploads=4,
 )
 MOST_PROJECTS = 100_000
