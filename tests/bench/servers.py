@@ -83,7 +83,7 @@ class Started:
         def filled(text: str) -> str:
             return text.replace("{port}", str(port)).replace("{directory}", str(directory))
 
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MNEME_")}
+        environment = {name: value for name, value in os.environ.items() if not _is_disturbing(name)}
         environment |= {name: filled(value) for name, value in self.environment.items()}
         url, began = f"http://127.0.0.1:{port}", time.monotonic()
         with (
@@ -154,6 +154,14 @@ def answers(url: str) -> bool:
             return client.health().status == HTTPStatus.OK
     except (NoAnswer, AnswerTooLarge):
         return False
+
+
+def _is_disturbing(name: str) -> bool:
+    """Whether a variable of the environment would make a server another than users have.
+
+    Without its cache of bytecode, Python compiles everything at each start.
+    """
+    return name.startswith("MNEME_") or name == "PYTHONDONTWRITEBYTECODE"
 
 
 def _last_words(log: Path) -> str:

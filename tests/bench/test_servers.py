@@ -29,6 +29,20 @@ def test_a_server_that_ends_at_once_says_what_was_wrong(tmp_path: Path) -> None:
     )
 
 
+def test_a_revision_runs_from_its_own_tree(tmp_path: Path) -> None:
+    """And not from this one, which is installed. Here the tree has a server that cannot be imported."""
+    tree = tmp_path / "tree"
+    (tree / "mneme").mkdir(parents=True)
+    (tree / "mneme" / "__init__.py").touch()
+    (tree / "mneme" / "tap.py").write_text("raise ImportError('this is the tree')\n", encoding="utf-8")
+    server = servers.mneme("old", tree)
+    with (
+        pytest.raises(DidNotStart, match="ImportError: this is the tree$"),
+        server.running(tmp_path / "data"),
+    ):
+        pass
+
+
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     """After the time that was given."""
     server = Started("mute", (sys.executable, "-c", "import time; time.sleep(60)"))
