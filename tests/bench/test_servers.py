@@ -37,7 +37,7 @@ def test_a_revision_runs_from_its_own_tree(tmp_path: Path) -> None:
     (tree / "mneme" / "tap.py").write_text("raise ImportError('this is the tree')\n", encoding="utf-8")
     server = servers.mneme("old", tree)
     with (
-        pytest.raises(DidNotStart, match="ImportError: this is the tree$"),
+        pytest.raises(DidNotStart, match=r"ImportError: this is the tree$"),
         server.running(tmp_path / "data"),
     ):
         pass
