@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from attrs import frozen
 
 from tests.bench import data, sessions
 from tests.bench.loads import Load
+from tests.bench.processes import wait_until_quiet
 from tests.bench.rounds import Bench, Job, Tally, in_turns, loaded, missing, turns
 from tests.bench.servers import Running, Server
 from tests.bench.tables import Row, Table
@@ -15,6 +18,7 @@ from tests.bench.throughput import CONNECTIONS, each, endpoints, warm
 
 START_WITHIN = 300.0
 ENDPOINTS = ("list", "lock status", "summary.json")
+SESSION = "session"
 
 
 def measure_starts(bench: Bench) -> list[Table]:
@@ -47,50 +51,65 @@ def _starts(bench: Bench, homes: Sequence[tuple[Server, Path]], count: int) -> R
 
 
 def measure_projects(bench: Bench) -> list[Table]:
-    """What a request and a session cost among few projects and among many, of which some machines use one each."""
-    tally, servers = bench.tally(), bench.started
-    steps = len(servers) + turns(bench, servers, [*ENDPOINTS, "session"])
-    bench.progress.begin("projects", steps * len(bench.scale.projects))
-    rows = [row for count in bench.scale.projects for row in _among(bench, tally, servers, count)]
-    title = f"Requests among many projects, of which {CONNECTIONS} are in use"
-    return [bench.table(title, servers, tuple(rows), str(tally) + missing(bench))]
+    """What a request and a session cost among few projects and among many, of which some machines use one each.
 
-
-def _among(bench: Bench, tally: Tally, servers: tuple[Server, ...], count: int) -> tuple[Row, ...]:
-    memory = data.memory()
+    The numbers of projects take turns, too: each has a server of its own, and all of them run.
+    """
+    tally, servers, counts = bench.tally(), bench.started, bench.scale.projects
+    what = [*ENDPOINTS, SESSION]
+    bench.progress.begin("projects", len(servers) * len(counts) + turns(bench, servers, what) * len(counts))
     with ExitStack() as stack:
-        running = []
+        crowds = [stack.enter_context(_crowd(bench, tally, servers, count)) for count in counts]
+        jobs = [_among(bench, tally, crowd, name) for name in what for crowd in crowds]
+        rows = in_turns(bench, list(crowds[0].running.values()), jobs)
+    quiet = [Row(f"start until quiet, s, {_projects(crowd.count)}", crowd.quiet_after) for crowd in crowds]
+    title = f"Requests among many projects, of which {CONNECTIONS} are in use"
+    return [bench.table(title, servers, (*rows, *quiet), str(tally) + missing(bench))]
+
+
+@frozen
+class _Crowd:
+    """So many projects, the servers that have them, by label, and after how many seconds each had nothing to do."""
+
+    count: int
+    running: Mapping[str, Running]
+    quiet_after: Mapping[str, Sequence[float]]
+
+
+@contextmanager
+def _crowd(bench: Bench, tally: Tally, servers: Sequence[Server], count: int) -> Iterator[_Crowd]:
+    """All servers on so many projects, once they have done what they do in the background after a start."""
+    memory, running, quiet = data.memory(), {}, {}
+    with ExitStack() as stack:
         for server in servers:
-            bench.progress.step(f"making {count:,} projects, {server.label}")
+            bench.progress.step(f"making {_projects(count)}, {server.label}")
             home = stack.enter_context(bench.directory())
             _fill(server, home, max(0, count - CONNECTIONS))
             one = stack.enter_context(server.running(home, START_WITHIN))
+            assert one.pid is not None, one
+            quiet[server.label] = [one.started_in + wait_until_quiet(one.pid, START_WITHIN)]
             data.seed(one.url, memory, CONNECTIONS)
             warm(bench, tally, one, sessions.session(one.url, memory))
-            running.append(one)
-        jobs = [_endpoint(bench, tally, memory, count, name) for name in ENDPOINTS]
-        return in_turns(bench, running, [*jobs, _session(bench, tally, memory, count)])
+            running[server.label] = one
+        yield _Crowd(count, running, quiet)
 
 
-def _endpoint(bench: Bench, tally: Tally, memory: dict[str, str], count: int, name: str) -> Job:
-    row = f"{count:,} projects: {name}, µs"
+def _among(bench: Bench, tally: Tally, crowd: _Crowd, name: str) -> Job:
+    """One kind of request, or sessions, of whichever server's turn it is, among so many projects."""
+    unit, factor = ("ms", 1e3) if name == SESSION else ("µs", 1e6)
 
-    def measure(server: Running) -> dict[str, float]:
-        request = endpoints(server.url, memory)[name]
-        load = Load(server.url, (request,), CONNECTIONS, bench.scale.seconds)
-        return {row: each(loaded(bench, tally, server, load).requests_per_second) * 1e6}
+    def measure(turn: Running) -> dict[str, float]:
+        server, memory = crowd.running[turn.label], data.memory()
+        whole = sessions.session(server.url, memory)
+        requests = whole if name == SESSION else (endpoints(server.url, memory)[name],)
+        outcome = loaded(bench, tally, server, Load(server.url, requests, CONNECTIONS, bench.scale.seconds))
+        return {f"{name}, {unit}, {_projects(crowd.count)}": each(outcome.sessions_per_second) * factor}
 
-    return Job(f"{count:,} projects, {name}", measure)
+    return Job(f"{name}, {_projects(crowd.count)}", measure)
 
 
-def _session(bench: Bench, tally: Tally, memory: dict[str, str], count: int) -> Job:
-    row = f"{count:,} projects: session, ms"
-
-    def measure(server: Running) -> dict[str, float]:
-        load = Load(server.url, sessions.session(server.url, memory), CONNECTIONS, bench.scale.seconds)
-        return {row: each(loaded(bench, tally, server, load).sessions_per_second) * 1000}
-
-    return Job(f"{count:,} projects, sessions", measure)
+def _projects(count: int) -> str:
+    return f"{count:,} projects"
 
 
 def _fill(server: Server, home: Path, count: int) -> None:

@@ -36,8 +36,11 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def ratios(ours: Sequence[float], others: Sequence[float]) -> list[float]:
-    """How many times the other's value ours is, round by round, since what disturbs a round disturbs both."""
-    return [our / other if other else math.nan for our, other in zip(ours, others, strict=False)]
+    """How many times the other's value ours is, round by round, since what disturbs a round disturbs both.
+
+    Of a loss there is no ratio.
+    """
+    return [our / other if other > 0 <= our else math.nan for our, other in zip(ours, others, strict=False)]
 
 
 def cell(values: Sequence[float]) -> str:

@@ -6,10 +6,16 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from tests.daemon import wait_until
+
+QUIET_FOR = 0.5
+"""A process is quiet that took not a hundredth of a second in so many seconds."""
 
 Stream = int | IO[bytes] | None
 """As `subprocess` has it: None is that of this process."""
@@ -62,6 +68,31 @@ def tree_memory(pid: int) -> int:
         child, parent, kilobytes = map(int, line.split())
         parents[child], sizes[child] = parent, kilobytes * 1024
     return sum(size for child, size in sizes.items() if _is_under(child, pid, parents))
+
+
+def wait_until_quiet(pid: int, within: float) -> float:
+    """Wait until a process takes no processor time to speak of, where the system tells; after how long that was so."""
+    place = Path(f"/proc/{pid}/stat")
+    if not place.exists():
+        return 0.0
+    began = busy_until = time.monotonic()
+    ticks = _ticks(place)
+
+    def is_quiet() -> bool:
+        nonlocal busy_until, ticks
+        now, then, ticks = time.monotonic(), ticks, _ticks(place)
+        if ticks > then:
+            busy_until = now
+        return now >= busy_until + QUIET_FOR
+
+    wait_until(is_quiet, within=within, every=0.02)
+    return busy_until - began
+
+
+def _ticks(place: Path) -> int:
+    """The processor time of a process, in hundredths of a second."""
+    fields = place.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _table() -> list[str]:

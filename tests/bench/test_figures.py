@@ -31,8 +31,9 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def test_a_ratio_to_nothing_is_no_number() -> None:
-    """It stops nobody."""
+    """Nor is one to a loss, or of one."""
     assert cell(ratios([1.0, 3.0], [0.0, 2.0])) == "1.50"
+    assert cell(ratios([1.0, -1.0], [-2.0, 2.0])) == NOTHING
 
 
 @pytest.mark.parametrize(

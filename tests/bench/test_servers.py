@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench import data, servers, sessions
 from tests.bench.loads import Load
-from tests.bench.processes import CannotRun, running, tree_memory
+from tests.bench.processes import CannotRun, running, tree_memory, wait_until_quiet
 from tests.bench.revisions import NoSuchRevision, checkout
 from tests.bench.servers import DidNotStart, Elsewhere, Started
 from tests.bench.sockets import Sockets
@@ -97,6 +97,13 @@ def test_memory_is_that_of_a_process_and_its_children() -> None:
         assert os.read(reading, 16) == b"ready\n"
         assert tree_memory(process.pid) > 50_000_000
     os.close(reading)
+
+
+def test_a_process_is_waited_for_until_it_is_quiet() -> None:
+    """Which is when it no longer computes, not when it first pauses for a moment."""
+    code = "import time; end = time.monotonic() + 0.7\nwhile time.monotonic() < end: pass\ntime.sleep(60)"
+    with running([sys.executable, "-c", code]) as process:
+        assert wait_until_quiet(process.pid, 60.0) > (0.5 if Path("/proc").exists() else -1)
 
 
 def test_a_revision_that_does_not_exist_is_one_sentence() -> None:

@@ -7,7 +7,7 @@ WIDE = Table(
     ("this", "127.0.0.1:3847"),
     (
         Row(
-            "100,000 projects: summary.json, µs",
+            "summary.json, µs, 100,000 projects",
             {"this": [1234.0, 2345.0], "127.0.0.1:3847": [1111.0, 9999.0]},
         ),
         Row("failed", {"this": [0.0]}),
