@@ -105,6 +105,16 @@ def test_nothing_stays_when_it_is_interrupted(tmp_path: Path, number: int, statu
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_flame_graph_is_drawn_or_else_it_says_what_to_do(tmp_path: Path) -> None:
+    """Where py-spy may not look into another process, that is one sentence."""
+    picture = tmp_path / "flame.svg"
+    status, _out, err = ended(start(tmp_path, "--profile", str(picture), "--brief", "--generator", "python"))
+    if status == 0:
+        assert "mneme" in picture.read_text(encoding="utf-8")
+    else:
+        assert "--cap-add SYS_PTRACE" in err
+
+
 def test_a_server_that_fails_is_said_loudly(tmp_path: Path) -> None:
     """Here a bare one, which has no files: one sentence, and the status of a failure."""
     command = f"'{sys.executable}' -m tests.bench.bare_twisted {{port}}"
