@@ -1,0 +1,133 @@
+"""The memory that travels while measuring, as large as on a machine in daily use, and how a server comes to have it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from tests import plugin_files
+from tests.bench.sessions import CHANGE, client_name, project_name
+from tests.stock_client import Answer, NoAnswer, StockClient
+
+TEMPLATE = project_name(9_999_999)
+"""The project that others are copied from."""
+
+SMALL = '{"projectContext": "a project that nobody works on", "keyDecisions": []}\n'
+
+
+class NotSeeded(Exception):
+    """The server did not take in what is to be measured with; the message says what it answered."""
+
+
+@cache
+def memory() -> dict[str, str]:
+    """What each file holds, by name. In each the mark stands where a session changes it: in the log at its end."""
+    return {
+        "log.jsonl": _marked(plugin_files.log(1), '"content":"', last=True),
+        "summary.json": _marked(plugin_files.summary(1), '"projectContext": "'),
+        "remembered.json": _marked(plugin_files.remembered(1), '"content": "'),
+        "entities.json": _marked(plugin_files.entities(1), '"summary": "'),
+    }
+
+
+def seed(
+    url: str,
+    contents: dict[str, str],
+    machines: int,
+    projects: int = 1,
+    done: Callable[[], object] = lambda: None,
+) -> None:
+    """Bring the memory into all projects of all machines, each under the name of the machine that will use it."""
+    for machine in range(machines):
+        with StockClient(url, client_name(machine)) as client:
+            for number in range(machine * projects, (machine + 1) * projects):
+                _bring(client, project_name(number), contents)
+                done()
+
+
+def seed_template(url: str) -> None:
+    """Bring a small memory into the project that others are copied from."""
+    with StockClient(url, client_name(0)) as client:
+        _bring(client, TEMPLATE, {"summary.json": SMALL})
+
+
+def copy_name(number: int) -> str:
+    """The id of a copy."""
+    return project_name(5_000_000 + number)
+
+
+def multiply(directory: Path, count: int) -> None:
+    """Copy the directory that a server has made for the template, so that it finds so many more projects.
+
+    Far cheaper than to upload them, and whatever the server keeps of a project is there as it had made it.
+    """
+    template = next(directory.glob(f"**/{TEMPLATE}"), None)
+    if template is None:
+        raise NotSeeded(f"no directory called {TEMPLATE} is under the server's data directory")
+    steps = list(_steps(template, template, {}))
+    for number in range(count):
+        name = copy_name(number)
+        _copy(steps, template.with_name(name), name.encode())
+
+
+def _steps(
+    template: Path, directory: Path, seen: dict[int, Path]
+) -> Iterator[tuple[Path, bytes | Path | None]]:
+    """What a copy takes: a directory (None), a file with its content, or another name of one (a path)."""
+    yield directory.relative_to(template), None
+    for entry in sorted(directory.iterdir()):
+        relative, inode = entry.relative_to(template), entry.stat().st_ino
+        if entry.is_dir():
+            yield from _steps(template, entry, seen)
+        elif inode in seen:
+            yield relative, seen[inode]
+        else:
+            seen[inode] = relative
+            yield relative, entry.read_bytes()
+
+
+def _copy(steps: list[tuple[Path, bytes | Path | None]], into: Path, name: bytes) -> None:
+    for relative, what in steps:
+        place = into / relative
+        if what is None:
+            place.mkdir(0o700)
+        elif isinstance(what, Path):
+            os.link(into / what, place)
+        else:
+            with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - pathlib does not open with a mode
+                file.write(what.replace(TEMPLATE.encode(), name))
+
+
+def clear(directory: Path) -> None:
+    """Remove a server's data."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _marked(content: bytes, after: str, *, last: bool = False) -> str:
+    """The text with the mark put in after the first, or last, place where it says that."""
+    text = content.decode()
+    at = (text.rindex if last else text.index)(after) + len(after)
+    return f"{text[:at]}{CHANGE} {text[at:]}"
+
+
+def _bring(client: StockClient, project: str, contents: dict[str, str]) -> None:
+    try:
+        _must(client.acquire(project))
+        for name, content in contents.items():
+            _must(client.upload(project, name, content))
+        _must(client.release(project))
+        for name, content in contents.items():
+            if _must(client.download(project, name)).body["content"] != content:
+                raise NotSeeded(f"The server does not give back {name} as it was uploaded")
+    except NoAnswer as error:
+        raise NotSeeded(f"The server gave no answer: {error}") from error
+
+
+def _must(answer: Answer) -> Answer:
+    if not answer.ok:
+        said = answer.raw[:200].decode("utf-8", "replace")
+        raise NotSeeded(f"{answer.method} {answer.path} was answered with {answer.status}: {said}")
+    return answer
