@@ -18,6 +18,7 @@ import msgspec
 
 from mneme.errors import DiskFull
 from mneme.model import Millis, Usage
+from mneme.turns import waiting
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -66,7 +67,7 @@ def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> Non
             _write_all(descriptor, content)
             if mtime_ns is not None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-            os.fsync(descriptor)
+            _sync(descriptor)
         finally:
             os.close(descriptor)
     except BaseException:
@@ -94,7 +95,7 @@ def rewrite(path: StrPath, content: bytes) -> None:
         _write_all(descriptor, content)
         if os.fstat(descriptor).st_size > len(content):
             os.ftruncate(descriptor, len(content))
-        os.fsync(descriptor)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -117,7 +118,7 @@ def _append(path: StrPath, line: bytes, *, synced: bool) -> None:
         try:
             _write_all(descriptor, line)
             if synced:
-                os.fdatasync(descriptor)
+                _sync_data(descriptor)
             if before == 0:
                 sync_directory(os.path.dirname(path))
         except BaseException:
@@ -185,7 +186,7 @@ def sync_directory(path: StrPath) -> None:
     """Make what was created, renamed or removed in a directory durable."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -238,6 +239,16 @@ def same_content(one: os.stat_result, other: os.stat_result) -> bool:
 def millis(state: os.stat_result) -> Millis:
     """A file's mtime as clients are told it."""
     return Millis(state.st_mtime_ns // 1_000_000)
+
+
+def _sync(descriptor: int) -> None:
+    with waiting():
+        os.fsync(descriptor)
+
+
+def _sync_data(descriptor: int) -> None:
+    with waiting():
+        os.fdatasync(descriptor)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from mneme.server import Parts, Server, policy_of
 from mneme.service import SyncService
 from mneme.store.claim import Claim
 from mneme.store.disk import DiskStore
+from mneme.turns import CourteousPoller, Turn
 from mneme.web.front import Front
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
@@ -135,7 +137,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     data_directory = chosen.data_dir.absolute()
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
-    worker = ThreadWorker(reactor, DISK_THREADS)
+    worker = ThreadWorker(reactor, DISK_THREADS, _turn_of(reactor))
     store = _store(data_directory, chosen.merging)
     sync = SyncService(clocks.TimeOfDay(), worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
     front = Front(reactor, worker, sync, policy_of(chosen))
@@ -153,6 +155,14 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     )
     _calm_collector()
     return Server(parts, loaded, load, options.give_up)
+
+
+def _turn_of(reactor: Any) -> Turn:  # noqa: ANN401 - as above
+    """The turn that the reactor takes, if it is of the kind that can: the one on Linux."""
+    turn = Turn()
+    if isinstance(getattr(reactor, "_poller", None), select.epoll):
+        reactor._poller = CourteousPoller(reactor._poller, turn)  # noqa: SLF001 - it offers no other place
+    return turn
 
 
 def _calm_collector() -> None:
