@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mneme.turns import waiting
 from mneme.work import ImmediateWorker, ThreadWorker, Worker
 from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedWorker
@@ -87,6 +91,11 @@ class Inbox:
             call = self._calls.pop(0)
         call()
 
+    def make_calls_for(self, *answers: Deferred[Any]) -> None:
+        """Make calls until all these answers are there; one call can bring several."""
+        while any(map(waits, answers)):
+            self.make_one_call()
+
 
 @pytest.mark.integration
 class TestThreadWorker:
@@ -130,9 +139,56 @@ class TestThreadWorker:
         """Two jobs that need each other both end: neither waits for the other's thread."""
         meeting = threading.Barrier(2, timeout=30)
         answers = [worker.run(meeting.wait) for _ in range(2)]
-        inbox.make_one_call()
-        inbox.make_one_call()
+        inbox.make_calls_for(*answers)
         assert sorted(result_of(answer) for answer in answers) == [0, 1]
+
+    def test_while_a_job_waits_another_thread_goes_on(self, worker: ThreadWorker, inbox: Inbox) -> None:
+        """At once, where the job says that it waits."""
+        told = threading.Event()
+
+        def waits_to_be_told() -> bool:
+            with waiting():
+                return told.wait(30)
+
+        waiter, teller = worker.run(waits_to_be_told), worker.run(told.set)
+        inbox.make_calls_for(waiter, teller)
+        assert result_of(waiter) is True
+
+    def test_a_job_that_is_stuck_without_saying_so_holds_up_no_other(
+        self, worker: ThreadWorker, inbox: Inbox
+    ) -> None:
+        """Not even many, one after the other: a disk that was asleep takes seconds."""
+        told = threading.Event()
+        stuck = worker.run(lambda: told.wait(30))
+        for number in range(20):
+            answer = worker.run(partial(int, number))
+            inbox.make_calls_for(answer)
+            assert result_of(answer) == number
+        assert waits(stuck)
+        told.set()
+        inbox.make_calls_for(stuck)
+
+    def test_more_stuck_jobs_than_threads_all_come_to_their_end(
+        self, worker: ThreadWorker, inbox: Inbox
+    ) -> None:
+        """Those that have no thread yet wait for one."""
+        told = threading.Event()
+        answers = [worker.run(lambda: told.wait(30)) for _ in range(5)]
+        told.set()
+        inbox.make_calls_for(*answers)
+        assert [result_of(answer) for answer in answers] == [True] * 5
+
+    def test_a_thousand_jobs_are_each_run_once(self, worker: ThreadWorker, inbox: Inbox) -> None:
+        """Whatever way they are shared out, those that wait and those that don't."""
+        ran: list[int] = []
+
+        def job(number: int) -> None:
+            with waiting() if number % 3 else nullcontext():
+                ran.append(number)
+
+        answers = [worker.run(partial(job, number)) for number in range(1000)]
+        inbox.make_calls_for(*answers)
+        assert sorted(ran) == list(range(1000))
 
     def test_stop_waits_for_the_jobs_under_way(self, inbox: Inbox) -> None:
         """Nothing that was begun is cut off."""
@@ -150,6 +206,5 @@ class TestThreadWorker:
         gate.set()
         worker.stop()
         assert ended.is_set()
-        inbox.make_one_call()
-        inbox.make_one_call()
+        inbox.make_calls_for(first, second)
         assert result_of(second) == 2
