@@ -80,6 +80,27 @@ class TestWriteNew:
             assert not (tmp_path / "new").exists()
 
 
+class TestRewrite:
+    """Another content in the same file, for what nobody reads yet."""
+
+    @pytest.mark.parametrize("before", [None, b"", b"short", b"longer than the new content"])
+    def test_the_file_has_the_new_content_and_no_more(self, tmp_path: Path, before: bytes | None) -> None:
+        """Whatever it held, and whether or not there was one."""
+        path = tmp_path / "file"
+        if before is not None:
+            path.write_bytes(before)
+        files.rewrite(path, b"new content")
+        assert path.read_bytes() == b"new content"
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        """What it leads to is as it was."""
+        (tmp_path / "other").write_bytes(b"other")
+        (tmp_path / "file").symlink_to(tmp_path / "other")
+        with pytest.raises(OSError):  # noqa: PT011 - which it is depends on the system
+            files.rewrite(tmp_path / "file", b"new")
+        assert (tmp_path / "other").read_bytes() == b"other"
+
+
 class TestReplace:
     """Another content at the same path."""
 

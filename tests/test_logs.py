@@ -1,15 +1,19 @@
-"""The log for machines."""
+"""The log, for people and for machines."""
 
 import json
+import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher
 from twisted.python.reflect import namedAny
+from zope.interface import implementer
 
-from mneme.logs import LogChoice, as_json_line
+from mneme.logs import REQUESTS, LogChoice, as_json_line, as_text_line
 
 
 def test_the_observer_is_found_by_the_name_that_twistd_is_given(
@@ -50,3 +54,44 @@ def test_any_event_is_one_line_of_json(details: dict[str, object]) -> None:
     line = as_json_line(event)
     assert line.count("\n") == 1
     assert json.loads(line)["time"] == "1970-01-01T00:00:00.000Z"
+
+
+def test_a_line_for_people_is_what_twisted_would_write() -> None:
+    """Time, logger, level, and the message; a request's comes ready, and has the same form."""
+    lines: list[str | None] = []
+
+    @implementer(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        lines.append(as_text_line(event))
+
+    publisher = LogPublisher(observer)
+    with_line = Logger(REQUESTS, observer=publisher)
+    with_line.info("{line}", line="127.0.0.1 {odd} GET demo lock", method="GET")
+    Logger("mneme.x", observer=publisher).warn("{n} lines\nin one", n=2)
+    request, other = (line or "" for line in lines)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d{4} \[mneme\.request#info\] 127\.0\.0\.1 \{odd\} GET demo lock\n",
+        request,
+    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d{4} \[mneme\.x#warn\] 2 lines\n\tin one\n", other)
+
+
+def test_an_event_without_a_message_leaves_no_line() -> None:
+    """As Twisted has it."""
+    assert not as_text_line({"log_time": 0.0, "log_level": LogLevel.info})
+
+
+def test_a_file_is_rotated_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the signal that twistd has for it, unless somebody else listens to that."""
+    handlers: list[Any] = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.append(handler))
+    monkeypatch.setattr(LogChoice, "file", str(tmp_path / "m.log"))
+    observer: Any = LogChoice.observer()
+    log = Logger("x", observer=LogPublisher(observer))
+    log.info("before")
+    handlers[0](signal.SIGUSR1, None)
+    log.info("after")
+    observer._outFile.close()
+    assert "before" in (tmp_path / "m.log.1").read_text()
+    assert "after" in (tmp_path / "m.log").read_text()

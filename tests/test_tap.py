@@ -81,7 +81,7 @@ def test_the_version_is_the_servers_own(capsys: pytest.CaptureFixture[str]) -> N
 class Twistd(usage.Options):
     """The part of twistd's options that ours look at."""
 
-    optFlags: ClassVar = [["nodaemon", "n", ""]]
+    optFlags: ClassVar = [["nodaemon", "n", ""], ["syslog", None, ""]]
     optParameters: ClassVar = [
         ["logfile", "l", None, ""],
         ["pidfile", None, "twistd.pid", ""],
@@ -102,6 +102,28 @@ def test_a_log_for_machines_goes_where_twistds_own_would(
     twistd = Twistd()
     twistd.parseOptions([*arguments, "mneme", "--log-format", "json"])
     assert (LogChoice.file, twistd["logger"]) == (file, LogChoice.name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ours"),
+    [
+        (["-n"], True),
+        ([], True),
+        (["-n", "-l", "-"], True),
+        (["-l", "-"], False),
+        (["--syslog"], False),
+        (["--logger", "a.b"], False),
+    ],
+)
+def test_the_log_for_people_is_ours_unless_twistd_was_told_of_another(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], ours: bool
+) -> None:
+    """What it refuses it is left to refuse: a daemon has no standard output."""
+    monkeypatch.setattr(LogChoice, "file", "?")
+    monkeypatch.setattr(LogChoice, "form", "?")
+    twistd = Twistd()
+    twistd.parseOptions([*arguments, "mneme"])
+    assert (LogChoice.form == "text", twistd["logger"] == LogChoice.name) == (ours, ours)
 
 
 def test_giving_up_in_the_foreground_says_why_and_takes_the_pid_file_away(

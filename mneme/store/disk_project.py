@@ -250,12 +250,23 @@ class DiskProject(Project):
 
     def _write_lock(self, lock: Lock) -> None:
         self._lock = None
-        files.rewrite(self._places.free_lock, lockfile.encode(lock))
+        self._write_free_lock(lockfile.encode(lock))
         os.rename(self._places.free_lock, self._places.lock)
         files.sync_directory(self._places.directory)
         state = files.look(self._places.lock)
         if state:
             self._lock = (files.mark(state), lock)
+
+    def _write_free_lock(self, content: bytes) -> None:
+        free = self._places.free_lock
+        try:
+            files.rewrite(free, content)
+        except OSError as error:
+            in_the_way = isinstance(error, PermissionError) or not files.look(free)
+            if files.means_no_space(error) or not in_the_way or not files.exists(free):
+                raise
+            self._set_aside(free)
+            files.rewrite(free, content)
 
     def _remove_lock(self) -> None:
         self._lock = None

@@ -12,6 +12,7 @@ from mneme.model import (
     Changed,
     ClientId,
     FileName,
+    Held,
     HeldBy,
     Kind,
     Merging,
@@ -278,6 +279,15 @@ class TestDownloadsUnlessKnown:
         assert isinstance(served, Served)
         assert served.document == held.read(ALPHA, LOG, NOW)
         assert served.receipt == Receipt(EVE, LOG, 1, named=True)
+
+    def test_what_the_asker_has_at_hand_is_noted_as_sent_without_being_read(self, moved: Store) -> None:
+        """Its receipt is that of a content that was read."""
+        head = moved.heads(ALPHA, NOW)[0]
+        told = moved.download(ALPHA, LOG, EVE, NOW, believed=True, held={head.sha256})
+        assert told == Held(head, Receipt(EVE, LOG, head.version, named=True))
+        served = moved.download(ALPHA, LOG, EVE, NOW, believed=True, held={"another"})
+        assert isinstance(served, Served)
+        assert served.receipt == told.receipt
 
     @pytest.mark.parametrize("unless", [ANY, named(ONE)])
     def test_what_is_not_there_is_not_there(self, store: Store, unless: Precondition) -> None:

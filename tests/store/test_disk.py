@@ -884,6 +884,39 @@ class TestLockFiles:
         assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", BEN), NOW), Accepted)
         assert (tmp_path / "secret").read_text() == "secret"
 
+    def test_a_lock_keeps_its_file_while_it_is_free(self, store: DiskStore, alpha: Path) -> None:
+        """Acquired and released again and again, it neither makes files nor deletes any."""
+        inode = (alpha / layout.LOCK).stat().st_ino
+        store.release(ALPHA, ANA, NOW)
+        assert not (alpha / layout.LOCK).exists()
+        assert (alpha / layout.FREE_LOCK).stat().st_ino == inode
+        store.acquire(ALPHA, BEN, NOW, TTL)
+        assert (alpha / layout.LOCK).stat().st_ino == inode
+        assert not (alpha / layout.FREE_LOCK).exists()
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"x" * 10_000])
+    def test_what_the_free_file_holds_counts_for_nothing(
+        self, root: Path, store: DiskStore, alpha: Path, content: bytes
+    ) -> None:
+        """It is no lock, and all of it is overwritten by the next."""
+        store.release(ALPHA, ANA, NOW)
+        (alpha / layout.FREE_LOCK).write_bytes(content)
+        assert DiskStore(root).lock(ALPHA, NOW) is None
+        granted = lock_of(store.acquire(ALPHA, BEN, NOW, TTL))
+        assert DiskStore(root).lock(ALPHA, NOW) == granted
+
+    @pytest.mark.parametrize("kind", ["directory", "fifo", "link", "dangling link", "link to itself"])
+    def test_what_is_in_the_way_of_the_free_file_is_set_aside(
+        self, store: DiskStore, alpha: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """It keeps nobody from acquiring the lock, and nothing is written through it."""
+        (tmp_path / "secret").write_text("secret")
+        store.release(ALPHA, ANA, NOW)
+        place(alpha / layout.FREE_LOCK, kind, tmp_path / "secret")
+        assert isinstance(store.acquire(ALPHA, BEN, NOW, TTL), Granted)
+        assert (tmp_path / "secret").read_text() == "secret"
+        assert len(list(alpha.glob(".lock.json.free.damaged-*"))) == 1
+
 
 class TestUnsafePlaces:
     """No link leads the server out of its data directory."""
