@@ -21,7 +21,7 @@ from mneme import times
 from mneme.model import Millis
 
 REQUESTS = "mneme.request"
-"""The logger of requests, whose events bring their `line` ready to be written."""
+"""The logger of requests, whose events bring their line ready to be written, as `log_line`."""
 
 _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 10
@@ -49,8 +49,9 @@ class LogChoice:
 
 def as_text_line(event: LogEvent) -> str | None:
     """Time, logger and level, and the message, as Twisted writes it."""
-    if event.get("log_namespace") == REQUESTS and "line" in event:
-        return f"{_second(int(event['log_time']))} [{REQUESTS}#{event['log_level'].name}] {event['line']}\n"
+    line = event.get("log_line")
+    if line is not None:
+        return f"{_second(int(event['log_time']))} [{REQUESTS}#{event['log_level'].name}] {line}\n"
     return formatEventAsClassicLogText(event)
 
 

@@ -201,10 +201,11 @@ class Served:
 
 
 @frozen
-class Held:
-    """The same, where the server has the content at hand, by its digest, and the store need not read it."""
+class AtHand:
+    """The same, where whoever asks has the content at hand, in the form that it has there."""
 
     head: Head
+    content: bytes
     receipt: Receipt | None
 
 

@@ -1,6 +1,6 @@
 """What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import TypeVar
 
 from attrs import frozen
@@ -15,6 +15,7 @@ from mneme.lanes import Lanes
 from mneme.model import (
     Accepted,
     Append,
+    AtHand,
     Changed,
     ClientId,
     Condition,
@@ -22,7 +23,6 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
-    Held,
     HeldBy,
     Lock,
     Merging,
@@ -44,7 +44,7 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
-from mneme.store import Store
+from mneme.store import Store, nothing
 from mneme.work import Worker
 
 T = TypeVar("T")
@@ -132,15 +132,15 @@ class SyncService(Service):
         client: ClientId | None,
         believed: bool,
         unless: Precondition | None = None,
-        held: Container[str] = (),
-    ) -> Served | Held | Unmodified | None:
+        at_hand: Callable[[str], bytes | None] = nothing,
+    ) -> Served | AtHand | Unmodified | None:
         """A file, whole, for a client that may make its next upload from it: see `Store` for the rest.
 
         Who hangs up before the file was read is not believed to have received it.
         """
-        answers: list[Deferred[Served | Held | Unmodified | None]] = []
+        answers: list[Deferred[Served | AtHand | Unmodified | None]] = []
 
-        def step() -> Served | Held | Unmodified | None:
+        def step() -> Served | AtHand | Unmodified | None:
             hung_up = bool(answers) and answers[0].called
             return self._store.download(
                 project,
@@ -149,7 +149,7 @@ class SyncService(Service):
                 self._now(),
                 believed=believed and not hung_up,
                 unless=unless,
-                held=held,
+                at_hand=at_hand,
             )
 
         answers.append(self._lanes.run(project, step))

@@ -137,9 +137,10 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     data_directory = chosen.data_dir.absolute()
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
-    worker = ThreadWorker(reactor, DISK_THREADS, _turn_of(reactor))
+    worker = ThreadWorker(reactor, DISK_THREADS, _take_turns(reactor))
     store = _store(data_directory, chosen.merging)
-    sync = SyncService(clocks.TimeOfDay(), worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
+    wall = clocks.TimeOfDay()
+    sync = SyncService(wall, worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
     front = Front(reactor, worker, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,
@@ -151,14 +152,14 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
         front=front,
-        site=Site(reactor, front, chosen.max_body_bytes),
+        site=Site(reactor, wall, front, chosen.max_body_bytes),
     )
     _calm_collector()
     return Server(parts, loaded, load, options.give_up)
 
 
-def _turn_of(reactor: Any) -> Turn:  # noqa: ANN401 - as above
-    """The turn that the reactor takes, if it is of the kind that can: the one on Linux."""
+def _take_turns(reactor: Any) -> Turn:  # noqa: ANN401 - as above
+    """Have the reactor's thread take turns with others, which only the reactor of Linux can; return the turn."""
     turn = Turn()
     if isinstance(getattr(reactor, "_poller", None), select.epoll):
         reactor._poller = CourteousPoller(reactor._poller, turn)  # noqa: SLF001 - it offers no other place

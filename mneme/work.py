@@ -159,7 +159,9 @@ class ThreadWorker:
             before = self._progress
             self._stopped.wait(PATIENCE)
             if self._progress == before:
-                for seat in tuple(self._running):
+                with self._mutex:
+                    stuck = tuple(self._running)
+                for seat in stuck:
                     seat.leave()
             if not self._running and not self._jobs:
                 self._has_work.clear()

@@ -199,7 +199,7 @@ class InProcess:
         worker = ImmediateWorker()
         sync = SyncService(clock, worker, store, ttl, KEEP_ALL)
         front = Front(clock, worker, sync, Policy(Keys(self._keys), helps_stock_push=self._stock_push_help))
-        return sync, front, Site(clock, front, MAX_BODY_BYTES), Reaper(clock, sync)
+        return sync, front, Site(clock, clock, front, MAX_BODY_BYTES), Reaper(clock, sync)
 
     @property
     def reaps(self) -> bool:

@@ -66,7 +66,7 @@ def test_a_line_for_people_is_what_twisted_would_write() -> None:
 
     publisher = LogPublisher(observer)
     with_line = Logger(REQUESTS, observer=publisher)
-    with_line.info("{line}", line="127.0.0.1 {odd} GET demo lock", method="GET")
+    with_line.info("{log_line}", log_line="127.0.0.1 {odd} GET demo lock", method="GET")
     Logger("mneme.x", observer=publisher).warn("{n} lines\nin one", n=2)
     request, other = (line or "" for line in lines)
     assert re.fullmatch(

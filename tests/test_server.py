@@ -92,7 +92,7 @@ class Rig:
             reaper=Reaper(self.reactor, sync),
             pruner=Pruner(self.reactor, sync),
             front=front,
-            site=Site(self.reactor, front, config.max_body_bytes),
+            site=Site(self.reactor, self.reactor, front, config.max_body_bytes),
         )
         self.server = Server(self.parts, self.loaded, self._load, self._give_up)
 

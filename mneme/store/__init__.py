@@ -5,19 +5,19 @@ what came of it. Nothing above a store may assume that it is the only process; w
 (a lane, a transaction) is the store's affair or its caller's, and `DiskStore` says which.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from mneme.model import (
     Accepted,
     Append,
+    AtHand,
     Changed,
     ClientId,
     Document,
     FileName,
     Granted,
     Head,
-    Held,
     HeldBy,
     Lock,
     Merging,
@@ -40,6 +40,10 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
+
+
+def nothing(_sha256: str) -> None:
+    """What somebody has at hand who has nothing."""
 
 
 class Store(Protocol):
@@ -101,11 +105,11 @@ class Store(Protocol):
         *,
         believed: bool,
         unless: Precondition | None = None,
-        held: Container[str] = (),
-    ) -> Served | Held | Unmodified | None:
+        at_hand: Callable[[str], bytes | None] = nothing,
+    ) -> Served | AtHand | Unmodified | None:
         """What `read` says, for `client`, or for somebody who does not say who it is (None).
 
-        Content whose digest is in `held` is not read, since the caller holds it.
+        What the caller has `at_hand`, by the digest of a content, is not read. It is asked on the store's thread.
 
         Where the head is such that `unless` holds, the reader has it already, and is told so. If it says who it is, and
         names that content, it is its base; named with others, it is a candidate.

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,13 +16,13 @@ from mneme.errors import DiskFull
 from mneme.model import (
     Accepted,
     Append,
+    AtHand,
     Changed,
     ClientId,
     Document,
     FileName,
     Granted,
     Head,
-    Held,
     HeldBy,
     Lock,
     Merging,
@@ -45,7 +45,7 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
-from mneme.store import layout, lockfile
+from mneme.store import layout, lockfile, nothing
 from mneme.store.disk_project import DiskProject, check_directory
 
 T = TypeVar("T")
@@ -110,10 +110,12 @@ class DiskStore:
         *,
         believed: bool,
         unless: Precondition | None = None,
-        held: Container[str] = (),
-    ) -> Served | Held | Unmodified | None:
-        def step(opened: DiskProject, taking_in: bool) -> Served | Held | Unmodified | None:
-            return opened.download(file, client, now, taking_in, believed=believed, unless=unless, held=held)
+        at_hand: Callable[[str], bytes | None] = nothing,
+    ) -> Served | AtHand | Unmodified | None:
+        def step(opened: DiskProject, taking_in: bool) -> Served | AtHand | Unmodified | None:
+            return opened.download(
+                file, client, now, taking_in, believed=believed, unless=unless, at_hand=at_hand
+            )
 
         return self._reading(project, now, step, None)
 
@@ -279,7 +281,7 @@ class DiskStore:
         """Run one step; after a fault the project is opened anew, which clears up as after a crash."""
         try:
             result = job(opened)
-            self._note_expiry(project, opened.seen_lock)
+            self._note_expiry(project, opened.known_lock)
         except BaseException:
             self._forget(project)
             # Whatever fails here fails again, and is told, when the project is next used.
@@ -293,10 +295,9 @@ class DiskStore:
             opened = self._open.get(project)
             if opened:
                 self._open.move_to_end(project)
-        with contextlib.suppress(FileNotFoundError):
-            if opened and opened.is_current():
-                opened.merging = self.merging
-                return opened
+        if opened and opened.is_current():
+            opened.merging = self.merging
+            return opened
         return self._open_anew(project)
 
     def _open_anew(self, project: ProjectId) -> DiskProject | None:

@@ -57,21 +57,21 @@ class DiskProject(Project):
         self._seen: dict[FileName, _Seen] = {}
         self._lock: tuple[files.Mark, Lock] | None = None
         self._inode = check_directory(directory)
-        self._has_history = self._looks_at_history()
+        self._has_history = self._finds_history()
         self._journal = Journal(self._places.journal)
         self._recover()
         self.last_lock()
 
     def is_current(self) -> bool:
-        """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand.
-
-        Raises FileNotFoundError if there is no directory any more.
-        """
-        inode = check_directory(self._places.directory)
-        self._has_history = self._looks_at_history()
+        """Whether this is still the directory, with the journal, that was opened: both can be exchanged by hand."""
+        try:
+            inode = check_directory(self._places.directory)
+        except FileNotFoundError:
+            return False
+        self._has_history = self._finds_history()
         return inode == self._inode and self._journal.is_current()
 
-    def _looks_at_history(self) -> bool:
+    def _finds_history(self) -> bool:
         """Whether there is a history; `UnsafePath` if it is a symbolic link."""
         try:
             state = os.lstat(self._places.history)
@@ -89,7 +89,7 @@ class DiskProject(Project):
     # Locks
 
     @property
-    def seen_lock(self) -> Lock | None:
+    def known_lock(self) -> Lock | None:
         """The lock that there was when a step last looked."""
         return self._lock[1] if self._lock else None
 
@@ -289,10 +289,9 @@ class DiskProject(Project):
 
     def _recover(self) -> None:
         places = self._places
-        for directory, replaced in ((places.directory, layout.LOCK), (places.history, layout.JOURNAL)):
-            for name in layout.names(directory):
-                if name.startswith(replaced) and name.endswith(files.TEMPORARY):
-                    os.unlink(f"{directory}/{name}")
+        for name in layout.names(places.history):
+            if name.startswith(layout.JOURNAL) and name.endswith(files.TEMPORARY):
+                os.unlink(f"{places.history}/{name}")
         for file in FileName:
             for staged in (places.next[file], places.beside[file]):
                 if files.exists(staged):

@@ -4,7 +4,7 @@
 projects/<directory>/
   log.jsonl …             the heads, plain files
   .lock.json              the lock, if there is one
-  .lock.json.free         the same file while nobody holds a lock, so that none need be made and deleted each time
+  .lock.json.free         the same file while nobody holds a lock: the next one is written over it, and it is renamed
   .project.json           the project's true id; the Node server made the directory if it is missing
   .history/journal.jsonl  a line per version, and what else there is to know of locks, bases and waiting uploads
   .history/00000012-log.jsonl

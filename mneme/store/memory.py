@@ -1,19 +1,19 @@
 """The store in memory: the verified fake for tests. Its steps are those of the store on disk, on plain dictionaries."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from mneme import leases
 from mneme.model import (
     Accepted,
     Append,
+    AtHand,
     Changed,
     ClientId,
     Document,
     FileName,
     Granted,
     Head,
-    Held,
     HeldBy,
     Lock,
     Merging,
@@ -36,6 +36,7 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
+from mneme.store import nothing
 from mneme.store.ledger import Entry, Ledger, compacted
 from mneme.store.project import Project
 
@@ -149,10 +150,12 @@ class MemoryStore:
         *,
         believed: bool,
         unless: Precondition | None = None,
-        held: Container[str] = (),
-    ) -> Served | Held | Unmodified | None:
+        at_hand: Callable[[str], bytes | None] = nothing,
+    ) -> Served | AtHand | Unmodified | None:
         return self._step(
-            project, now, lambda p: p.download(file, client, now, believed=believed, unless=unless, held=held)
+            project,
+            now,
+            lambda p: p.download(file, client, now, believed=believed, unless=unless, at_hand=at_hand),
         )
 
     def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:

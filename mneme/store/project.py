@@ -6,7 +6,7 @@ nobody holds the lock.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from attrs import evolve
@@ -21,13 +21,13 @@ from mneme.model import (
     Accepted,
     Append,
     Appended,
+    AtHand,
     Changed,
     ClientId,
     Document,
     FileName,
     Granted,
     Head,
-    Held,
     HeldBy,
     Kind,
     Lock,
@@ -50,6 +50,7 @@ from mneme.model import (
     digest,
 )
 from mneme.retention import Retention, prunable
+from mneme.store import nothing
 from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 
 _BASE_KEPT_FOR = Millis(30 * 24 * 60 * 60 * 1000)
@@ -191,7 +192,7 @@ class Project(ABC):
         heads = self.heads(now, taking_in)
         pull = self._pull_expected(now)
         if pull is None:
-            return tuple(Head(one.file, one.version, one.size, Millis(0), one.sha256) for one in heads)
+            return tuple(evolve(head, mtime=Millis(0)) for head in heads)
         if taking_in:
             self._jot(pull)
         return heads
@@ -219,8 +220,8 @@ class Project(ABC):
         *,
         believed: bool,
         unless: Precondition | None = None,
-        held: Container[str] = (),
-    ) -> Served | Held | Unmodified | None:
+        at_hand: Callable[[str], bytes | None] = nothing,
+    ) -> Served | AtHand | Unmodified | None:
         """See `Store`, and `_see` for `taking_in`."""
         head = self._see(file, now, taking_in=taking_in)
         if head is None:
@@ -231,12 +232,12 @@ class Project(ABC):
             if client and version:
                 self._note_shown(client, version, unless, now)
             return Unmodified(head)
-        is_held = head.sha256 in held
-        content = None if is_held else self._head_content(file)
-        if content is None and not is_held:
+        found = at_hand(head.sha256)
+        content = self._head_content(file) if found is None else found
+        if content is None:
             return None
         receipt = self._note_sent(version, client, believed, now) if version else None
-        return Held(head, receipt) if content is None else Served(Document(head, content), receipt)
+        return Served(Document(head, content), receipt) if found is None else AtHand(head, found, receipt)
 
     def _note_sent(
         self, version: Version, client: ClientId | None, believed: bool, now: Millis

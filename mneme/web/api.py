@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 import msgspec
 from klein import Klein
@@ -21,12 +21,12 @@ from mneme.errors import (
 from mneme.model import (
     Accepted,
     Append,
+    AtHand,
     Changed,
     ClientId,
     FileName,
     Granted,
     Head,
-    Held,
     HeldBy,
     NotLocked,
     ProjectId,
@@ -45,7 +45,7 @@ from mneme.web.answers import Answer, answer
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.coding import Coding
-from mneme.web.contents import AtHand, Contents
+from mneme.web.contents import MAX_KEPT, Contents
 from mneme.web.errors import UploadNotAllowed, problem
 from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import ProjectConverter, SegmentConverter, client_in, header_text, is_stock
@@ -69,12 +69,15 @@ _app.url_map.converters = _app.url_map.converters | {"project": ProjectConverter
 # `//` is an empty segment, not a slip to redirect.
 _app.url_map.merge_slashes = False
 
-_Handler = TypeVar("_Handler", bound=Callable[..., Coroutine[Any, Any, Answer]])
+Handler: TypeAlias = Callable[..., Coroutine[Any, Any, Answer]]
+"""What answers a request, given that and what the path names."""
+
+H = TypeVar("H", bound=Handler)
 
 
-def _route(method: str, rule: str) -> Callable[[_Handler], _Handler]:
+def _route(method: str, rule: str) -> Callable[[H], H]:
     """Make a handler Klein's; its own type knows only what Klein would render."""
-    return cast(Callable[[_Handler], _Handler], _app.route(rule, methods=[method]))
+    return cast(Callable[[H], H], _app.route(rule, methods=[method]))
 
 
 class Api:
@@ -154,15 +157,14 @@ class Api:
     @_route("GET", "/projects/<project:project>/files/<segment:name>")
     async def download(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Send a file, unless its client has it already."""
-        at_hand = AtHand(self._contents)
-        outcome = await self._served(request, project, _file(name, FileNotAllowed), at_hand)
+        outcome = await self._served(request, project, _file(name, FileNotAllowed))
         if outcome is None:
             raise FileUnknown
         if isinstance(outcome, Unmodified):
             return _unmodified(outcome.head)
-        if isinstance(outcome, Held):
-            head, encoded = outcome.head, at_hand.encoded
-            self._contents.keep(head.sha256, encoded)
+        if isinstance(outcome, AtHand):
+            head, encoded = outcome.head, outcome.content
+            self._contents.use(head.sha256)
         else:
             head = outcome.document.head
             encoded = self._contents.encoded(head, outcome.document.content)
@@ -171,12 +173,12 @@ class Api:
         return await self._reply(request, body, etag(head))
 
     async def _served(
-        self, request: Request, project: ProjectId, file: FileName, at_hand: AtHand
-    ) -> Served | Held | Unmodified | None:
+        self, request: Request, project: ProjectId, file: FileName
+    ) -> Served | AtHand | Unmodified | None:
         client, known = _named_client(request), unless(request)
         if request.method != b"HEAD":
             believed = client is not None or is_stock(request)
-            return await self._sync.download(project, file, client, believed, known, at_hand)
+            return await self._sync.download(project, file, client, believed, known, self._contents.get)
         # Nobody has a file by that.
         document = await self._sync.read(project, file)
         if document and known and known.holds(document.head):
@@ -196,8 +198,10 @@ class Api:
         """Store a file, durably before it is answered."""
         client = _client(request)
         file = _file(name, UploadNotAllowed)
-        body = await self._coding.take_body(request)
-        content, encoded = content_of(body, request.getHeader(b"content-type"))
+        # Without a name for the body, which would be held for as long as the upload takes.
+        content, encoded = content_of(
+            await self._coding.take_body(request), request.getHeader(b"content-type"), MAX_KEPT
+        )
         upload = Upload(file, content, client, _token(request), only_if(request))
         outcome = await self._sync.upload(project, upload)
         if encoded and isinstance(outcome, Accepted) and not outcome.merged:

@@ -1,13 +1,15 @@
 """Finding the content in the body of an upload."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from contextlib import suppress
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from mneme.errors import InvalidBody
-from mneme.web.contents import MAX_KEPT
 from mneme.wire import Envelope, LinesEnvelope, RawEnvelope, RestoreOrder
+
+T = TypeVar("T")
 
 _Envelopes: TypeAlias = msgspec.json.Decoder[Envelope] | msgspec.json.Decoder[LinesEnvelope]
 
@@ -21,40 +23,37 @@ _OBJECT = '{"content": "…"}'
 
 def lines_of(body: bytes, content_type: bytes | None) -> bytes:
     """The lines that `body` holds, like `content_of`; an entry of the log that is sent as it is, is no envelope."""
-    lines = _found(body, content_type, lambda: _opened(body, _LINES_ENVELOPE))
+    lines = _found(body, content_type, lambda: _opened(body, _LINES_ENVELOPE), _checked)
     if not lines:
         raise InvalidBody("There are no lines in the body: send those that are to be added")
     return lines
 
 
-def content_of(body: bytes, content_type: bytes | None) -> tuple[bytes, bytes | None]:
+def content_of(body: bytes, content_type: bytes | None, max_encoded: int) -> tuple[bytes, bytes | None]:
     """The content that `body` holds, as UTF-8, and as the JSON string that it came as.
 
-    That is None if it did not come as one, or is larger than anybody keeps. Raises `InvalidBody` if there is none.
+    That is None if it did not come as one, or in a body of more than `max_encoded` bytes. Raises `InvalidBody` if there
+    is no content.
 
     JSON must be an envelope, an object with a string `content`. Text and octet streams are the content themselves.
     Anything else is taken as an envelope if it is one, else as the content itself.
     """
-    encoded: list[bytes] = []
 
-    def opened() -> bytes:
-        if len(body) > MAX_KEPT:
-            return _opened(body, _ENVELOPE)
-        try:
-            raw = bytes(_RAW_ENVELOPE.decode(body).content)
-            content = _STRING.decode(raw).encode()
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+    def opened() -> tuple[bytes, bytes | None]:
+        if len(body) <= max_encoded:
             # What is wrong with it is better said by what knows the whole.
-            return _opened(body, _ENVELOPE)
-        encoded.append(raw)
-        return content
+            with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+                encoded = bytes(_RAW_ENVELOPE.decode(body).content)
+                return _STRING.decode(encoded).encode(), encoded
+        return _opened(body, _ENVELOPE), None
 
-    content = _found(body, content_type, opened)
-    return content, encoded[0] if encoded else None
+    return _found(body, content_type, opened, lambda whole: (_checked(whole), None))
 
 
-def _found(body: bytes, content_type: bytes | None, opened: Callable[[], bytes]) -> bytes:
-    """What `opened` finds in an envelope, or the body itself, as `content_of` says."""
+def _found(
+    body: bytes, content_type: bytes | None, opened: Callable[[], T], whole: Callable[[bytes], T]
+) -> T:
+    """What `opened` finds in an envelope, or what the `whole` body is, as `content_of` says."""
     if not body:
         raise InvalidBody(
             f'The body is empty: send {_OBJECT}, or {{"content": ""}} to empty the file on purpose'
@@ -66,11 +65,11 @@ def _found(body: bytes, content_type: bytes | None, opened: Callable[[], bytes])
         b"application/octet-stream",
         b"application/x-ndjson",
     ):
-        return _checked(body)
+        return whole(body)
     try:
         return opened()
     except InvalidBody:
-        return _checked(body)
+        return whole(body)
 
 
 def version_in(body: bytes) -> int:

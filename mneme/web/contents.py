@@ -26,12 +26,14 @@ class Contents:
         """The content of this digest as a JSON string, from any thread."""
         return self._kept.get(sha256)
 
-    def keep(self, sha256: str, encoded: bytes) -> None:
-        """Keep a content; those not used for longest go to make room for it."""
-        if len(encoded) > MAX_KEPT:
-            return
+    def use(self, sha256: str) -> None:
+        """Take note that a content was used."""
         if sha256 in self._kept:
             self._kept.move_to_end(sha256)
+
+    def keep(self, sha256: str, encoded: bytes) -> None:
+        """Keep a content; those not used for longest go to make room for it."""
+        if len(encoded) > MAX_KEPT or sha256 in self._kept:
             return
         self._kept[sha256] = encoded
         self._size += len(encoded)
@@ -51,17 +53,3 @@ class Contents:
         if len(encoded) <= MAX_KEPT and digest(content) == head.sha256:
             self.keep(head.sha256, encoded)
         return encoded
-
-
-class AtHand:
-    """A look at what is kept, for a store that wants to know whether it must read; what was found stays at hand."""
-
-    def __init__(self, contents: Contents) -> None:
-        self.encoded = b""
-        """What was last found."""
-        self._contents = contents
-
-    def __contains__(self, sha256: object) -> bool:
-        found = self._contents.get(str(sha256))
-        self.encoded = found or b""
-        return found is not None

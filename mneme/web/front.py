@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from mneme.service import SyncService
 from mneme.web import reading
 from mneme.web.answers import Answer
-from mneme.web.api import Api
+from mneme.web.api import Api, Handler
 from mneme.web.auth import Keys
 from mneme.web.coding import Coding
 from mneme.web.errors import MissingKey, StrangeName, WrongKey, answer_to
@@ -83,7 +83,7 @@ class Front:
                 return
             self._admit(request)
             route = self._routes.find(request.method, request.path)
-            handler = getattr(self._api, route.endpoint)
+            handler: Handler = getattr(self._api, route.endpoint)
             answering = Deferred.fromCoroutine(handler(request, **route.arguments))
         except Exception:  # noqa: BLE001 - the table answers what it knows, and logs what it does not
             request.send(answer_to(Failure()))

@@ -28,11 +28,12 @@ class Request(server.Request):
 
     started: float | None = None
     """When it was here, on the reactor's clock; None before."""
-    answering: "Deferred[None] | None" = None
+    answering: "Deferred[Answer] | None" = None
     """What is under way to answer it; cancelled when the client hangs up."""
 
     _kept = True
     _received = 0
+    _body: BytesIO
 
     def gotLength(self, length: int | None) -> None:
         """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
@@ -49,7 +50,7 @@ class Request(server.Request):
     def handleContentChunk(self, data: bytes) -> None:
         """More of the body is here."""
         self._received += len(data)
-        if self._received > self.channel.site.max_body_bytes:
+        if self._received > self.max_body_bytes:
             self._refuse_size()
         elif self._kept:
             self._keep(data)
@@ -133,7 +134,7 @@ class Request(server.Request):
         self.channel.let_go()
 
     def _refuse_size(self) -> None:
-        limit = self.channel.site.max_body_bytes
+        limit = self.max_body_bytes
         self._refuse(BodyTooLarge(f"A body may have at most {limit} bytes, and this one has more"))
 
     def _refuse(self, error: MnemeError) -> None:

@@ -1,7 +1,5 @@
 """One line in the log for each request, once it has ended."""
 
-from functools import lru_cache
-
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -31,14 +29,15 @@ class RequestLog:
         self._write(request, status, size, 0.0, " (refused before its end)")
 
     def _write(self, request: Request, status: int | str, size: int, seconds: float, ending: str) -> None:
-        address, client, method = address_of(request), _client(request), _printable(request.method)
+        address, client = address_of(request), _client(request)
+        method = request.method.decode("ascii", "backslashreplace")
         project, place = _place(request.path)
         milliseconds = seconds * 1000
         # In one piece: the formatter of twisted.logger takes ten times as long.
         line = f"{address} {client} {method} {project} {place} {status} {size} bytes {milliseconds:.1f} ms{ending}"
         _log.info(
-            "{line}",
-            line=line,
+            "{log_line}",
+            log_line=line,
             address=address,
             client=client,
             method=method,
@@ -58,11 +57,6 @@ def address_of(request: Request) -> str:
     return host.removeprefix("::ffff:")
 
 
-@lru_cache(maxsize=16)
-def _printable(method: bytes) -> str:
-    return method.decode("ascii", "backslashreplace")
-
-
 def _place(path: bytes) -> tuple[str, str]:
     """The project (`-` for none) and the place in it. Both stay percent-encoded: nothing in them can forge a line."""
     segments = reading.raw_segments(path)
@@ -75,12 +69,7 @@ def _place(path: bytes) -> tuple[str, str]:
 
 def _client(request: Request) -> str:
     raw = request.getHeader(b"x-client-id")
-    return _client_text(raw) if raw else "-"
-
-
-@lru_cache(maxsize=256)
-def _client_text(raw: bytes) -> str:
     try:
-        return str(reading.client_in(raw))
+        return str(reading.client_in(raw)) if raw else "-"
     except MnemeError:
         return "-"

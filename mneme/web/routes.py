@@ -7,16 +7,17 @@ request took longer than all that most requests do. A path is split at its slash
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from attrs import frozen
 from werkzeug.routing import Map
 
+from mneme.model import ProjectId
 from mneme.web import reading
 
 _REMEMBERED = 4096
+"""Paths, each with its method."""
 _LONGEST_REMEMBERED = 256
-"""Bytes; with how many there are, this bounds what is remembered to two megabytes or so."""
+"""Bytes of a path; with how many there are, this bounds what is remembered to two megabytes or so."""
 
 
 @frozen
@@ -24,7 +25,7 @@ class Route:
     """The name of a handler, and its arguments besides the request."""
 
     endpoint: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, ProjectId | str]
 
 
 class Routes:

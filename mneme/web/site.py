@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
 
+from mneme.clocks import WallClock
 from mneme.web.answers import Answer, head_of
 from mneme.web.errors import problem
 from mneme.web.front import Front
@@ -181,6 +182,7 @@ class Channel(http.HTTPChannel):
         found = _PLAIN_HEAD.match(data)
         if found is None or found.end() > self.totalHeadersSize:
             return None
+        self.resetTimeout()
         request = Request(self)
         self.requests.append(request)
         self._command, self._path, self._version, lines = found.groups()
@@ -189,7 +191,7 @@ class Channel(http.HTTPChannel):
             value = value.strip(b" \t")
             request.requestHeaders.addRawHeader(name, value)
             about_body = _ABOUT_BODY.get(name.lower())
-            if about_body and not self._chooses_decoder(about_body, value):
+            if about_body and not self._maybeChooseTransferDecoder(about_body, value):
                 return b""
         self.allHeadersReceived()
         if self.refused:
@@ -201,12 +203,11 @@ class Channel(http.HTTPChannel):
             self.setRawMode()
         return data[found.end() :]
 
-    def _chooses_decoder(self, name: bytes, value: bytes) -> bool:
-        """Go by a header that says how long the body is; False, with the answer given, if it makes no sense."""
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        """Go by a header that says how long the body is; one of thousands of digits is more than `int` takes."""
         try:
-            return bool(self._maybeChooseTransferDecoder(name, value))
+            return bool(super()._maybeChooseTransferDecoder(header, data))
         except ValueError:
-            # A Content-Length of thousands of digits is more than `int` takes.
             self._respondToBadRequestAndDisconnect()
             return False
 
@@ -219,14 +220,6 @@ class Channel(http.HTTPChannel):
         """Bytes of a body, or of the next request, are here."""
         if not self.refused:
             super().rawDataReceived(data)
-
-    def headerReceived(self, line: bytes) -> bool:
-        """A header is here; a Content-Length of thousands of digits is more than `int` takes."""
-        try:
-            return bool(super().headerReceived(line))
-        except ValueError:
-            self._respondToBadRequestAndDisconnect()
-            return False
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line goes on and on."""
@@ -322,13 +315,14 @@ class Site(server.Site):
     requestFactory = Request
     noisy = False
 
-    def __init__(self, clock: IReactorTime, front: Front, max_body_bytes: int) -> None:
-        """`max_body_bytes` may be changed at any time."""
+    def __init__(self, clock: IReactorTime, wall: WallClock, front: Front, max_body_bytes: int) -> None:
+        """`clock` is for timers, `wall` tells the time of day; `max_body_bytes` may be changed at any time."""
         super().__init__(Resource(), timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
         self.displayTracebacks = False
         self.front = front
         self.max_body_bytes = max_body_bytes
         self.held = 0
+        self._time_of_day = wall
         self._date = -1, b""
         self.closing = False
         self._channels: set[Channel] = set()
@@ -340,9 +334,9 @@ class Site(server.Site):
 
     def date(self) -> bytes:
         """The time of day for the head of an answer; written anew once a second."""
-        second = int(self.reactor.seconds())
+        second = int(self._time_of_day.seconds())
         if second != self._date[0]:
-            self._date = second, http.datetimeToString()
+            self._date = second, http.datetimeToString(second)
         return self._date[1]
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:  # type: ignore[override]  # as above

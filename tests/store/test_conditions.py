@@ -9,10 +9,10 @@ import pytest
 from mneme.model import (
     NOT_THERE,
     Accepted,
+    AtHand,
     Changed,
     ClientId,
     FileName,
-    Held,
     HeldBy,
     Kind,
     Merging,
@@ -283,11 +283,13 @@ class TestDownloadsUnlessKnown:
     def test_what_the_asker_has_at_hand_is_noted_as_sent_without_being_read(self, moved: Store) -> None:
         """Its receipt is that of a content that was read."""
         head = moved.heads(ALPHA, NOW)[0]
-        told = moved.download(ALPHA, LOG, EVE, NOW, believed=True, held={head.sha256})
-        assert told == Held(head, Receipt(EVE, LOG, head.version, named=True))
-        served = moved.download(ALPHA, LOG, EVE, NOW, believed=True, held={"another"})
+        receipt = Receipt(EVE, LOG, head.version, named=True)
+        kept = {head.sha256: b"in another form"}
+        told = moved.download(ALPHA, LOG, EVE, NOW, believed=True, at_hand=kept.get)
+        assert told == AtHand(head, b"in another form", receipt)
+        served = moved.download(ALPHA, LOG, EVE, NOW, believed=True, at_hand={"another": b""}.get)
         assert isinstance(served, Served)
-        assert served.receipt == told.receipt
+        assert served.receipt == receipt
 
     @pytest.mark.parametrize("unless", [ANY, named(ONE)])
     def test_what_is_not_there_is_not_there(self, store: Store, unless: Precondition) -> None:

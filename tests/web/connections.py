@@ -103,7 +103,7 @@ class Server:
         helps_stock_push: bool = True,
     ) -> None:
         self.stub = Stub(keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push)
-        self.site = Site(self.stub.clock, self.stub.front, LIMIT)
+        self.site = Site(self.stub.clock, self.stub.clock, self.stub.front, LIMIT)
         self.clock = self.stub.clock
 
     def connect(self) -> Connection:

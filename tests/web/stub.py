@@ -81,7 +81,7 @@ class Stub:
         """A `StubTreq` that leads here."""
         stub: Any = StubTreq(self.front)
         # The site of its own knows none of the bounds that ours keeps.
-        stub._agent._serverFactory = Site(self.clock, self.front, MAX_BODY_BYTES)
+        stub._agent._serverFactory = Site(self.clock, self.clock, self.front, MAX_BODY_BYTES)
         return stub
 
     def ask(

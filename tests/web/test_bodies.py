@@ -18,7 +18,7 @@ def test_an_envelope_holds_its_content(content: str, content_type: bytes | None)
     """Whatever the text, as JSON of either kind of escaping, it is taken out as UTF-8, and as the JSON it came as."""
     for ascii_only in (True, False):
         body = json.dumps({"content": content}, ensure_ascii=ascii_only).encode()
-        found, encoded = content_of(body, content_type)
+        found, encoded = content_of(body, content_type, 1000)
         assert (found, json.loads(encoded or b"null")) == (content.encode(), content)
 
 
@@ -27,9 +27,9 @@ def test_an_envelope_holds_its_content(content: str, content_type: bytes | None)
 )
 def test_text_and_octet_streams_are_the_content_themselves(content: str, content_type: bytes) -> None:
     """Even one that looks like an envelope."""
-    assert content_of(content.encode(), content_type)[0] == content.encode()
+    assert content_of(content.encode(), content_type, 1000)[0] == content.encode()
     envelope = json.dumps({"content": content}).encode()
-    assert content_of(envelope, content_type) == (envelope, None)
+    assert content_of(envelope, content_type, 1000) == (envelope, None)
 
 
 @given(st.binary())
@@ -37,7 +37,7 @@ def test_any_bytes_give_valid_utf8_or_the_one_error(body: bytes) -> None:
     """Never another exception, never a content that cannot be sent back."""
     for content_type in (None, b"application/json", b"text/plain", b"\xff"):
         with suppress(InvalidBody):
-            content_of(body, content_type)[0].decode()
+            content_of(body, content_type, 1000)[0].decode()
 
 
 @pytest.mark.parametrize(
@@ -65,24 +65,24 @@ def test_any_bytes_give_valid_utf8_or_the_one_error(body: bytes) -> None:
 def test_json_that_is_no_envelope_is_an_error(body: bytes) -> None:
     """A typo must not empty a file."""
     with pytest.raises(InvalidBody):
-        content_of(body, b"application/json")
+        content_of(body, b"application/json", 1000)
 
 
 @pytest.mark.parametrize("content_type", [b"text/plain", b"application/x-ndjson", None, b"image/png"])
 def test_content_that_is_not_utf8_is_an_error_that_says_where(content_type: bytes | None) -> None:
     """The byte is counted from 0."""
     with pytest.raises(InvalidBody, match="byte 2"):
-        content_of(b"ab\xff", content_type)
+        content_of(b"ab\xff", content_type, 1000)
 
 
 def test_an_empty_envelope_empties_a_file_on_purpose() -> None:
     """An empty string is a content."""
-    assert content_of(b'{"content":""}', b"application/json") == (b"", b'""')
+    assert content_of(b'{"content":""}', b"application/json", 1000) == (b"", b'""')
 
 
 def test_without_a_content_type_what_is_no_envelope_is_the_content() -> None:
     """JSON of another shape included."""
-    assert content_of(b'{"a":1}', None) == (b'{"a":1}', None)
+    assert content_of(b'{"a":1}', None, 1000) == (b'{"a":1}', None)
 
 
 @given(st.integers(1, 2**63 - 1), st.dictionaries(TEXT.filter(lambda key: key != "version"), TEXT))

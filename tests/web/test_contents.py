@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.model import FileName, Head, Millis, digest
-from mneme.web.contents import MAX_KEPT, AtHand, Contents
+from mneme.web.contents import MAX_KEPT, Contents
 from tests.web.stub import Stub
 
 
@@ -21,6 +21,7 @@ def test_what_is_kept_never_takes_more_than_its_bound(uses: list[tuple[int, int]
     sizes: dict[str, int] = {}
     for name, drawn in uses:
         size = sizes.setdefault(str(name), drawn)
+        contents.use(str(name))
         contents.keep(str(name), b"x" * size)
         assert contents.get(str(name)) == b"x" * size
         assert sum(len(contents.get(known) or b"") for known in sizes) <= 100
@@ -29,8 +30,10 @@ def test_what_is_kept_never_takes_more_than_its_bound(uses: list[tuple[int, int]
 def test_what_was_not_used_for_longest_makes_room() -> None:
     """Using it again keeps it."""
     contents = Contents(max_bytes=2)
-    for name in ("a", "b", "a", "c"):
+    for name in "ab":
         contents.keep(name, b"x")
+    contents.use("a")
+    contents.keep("c", b"x")
     assert [contents.get(name) for name in "abc"] == [b"x", None, b"x"]
 
 
@@ -49,17 +52,6 @@ def test_what_was_written_while_it_was_read_is_not_kept() -> None:
     assert contents.get(digest(b"one")) is None
     assert contents.encoded(_head(b"one"), b"one") == b'"one"'
     assert contents.get(digest(b"one")) == b'"one"'
-
-
-def test_what_is_at_hand_stays_so_until_it_was_sent() -> None:
-    """Even if it has to make room in the meantime."""
-    contents = Contents(max_bytes=1)
-    contents.keep("a", b"x")
-    at_hand = AtHand(contents)
-    assert "a" in at_hand
-    contents.keep("b", b"y")
-    assert (contents.get("a"), at_hand.encoded) == (None, b"x")
-    assert "a" not in at_hand
 
 
 def test_an_upload_is_downloaded_as_it_was_even_in_other_escapes() -> None:
