@@ -26,7 +26,7 @@ class _Step:
 class Lanes(Generic[K]):
     """Runs jobs on a worker: in turn for one key, side by side for different keys.
 
-    The Deferred that `run` returns is a shield. Cancelling it, as Klein does when a client hangs up, stops only the
+    The Deferred that `run` returns is a shield. Cancelling it, as is done when a client hangs up, stops only the
     waiting for the answer: the job still runs to its end, and the lane stays taken until then.
     """
 

@@ -51,9 +51,10 @@ class ThreadWorker:
         self._has_work = threading.Event()
         self._stopped = threading.Event()
         self._threads = [
-            threading.Thread(target=self._oversee, name="mneme-disk-overseer"),
-            *(threading.Thread(target=self._work, name=f"mneme-disk-{number}") for number in range(threads)),
+            threading.Thread(target=self._work, name=f"mneme-disk-{number}") for number in range(threads)
         ]
+        if threads > 1:
+            self._threads.append(threading.Thread(target=self._oversee, name="mneme-disk-overseer"))
 
     def start(self) -> None:
         """Begin to take jobs."""

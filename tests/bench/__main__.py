@@ -16,22 +16,16 @@ from attrs import evolve
 
 from tests.bench import flame, servers, wrk
 from tests.bench.about import about
-from tests.bench.data import NotSeeded
-from tests.bench.flame import NoProfile
-from tests.bench.loads import Generator, GeneratorFailed
-from tests.bench.merging import NotMeasured
+from tests.bench.errors import NotMeasured
+from tests.bench.loads import Generator
 from tests.bench.options import Options, parse
 from tests.bench.parts import DEFAULT, PARTS
-from tests.bench.processes import CannotRun
 from tests.bench.progress import Progress
-from tests.bench.revisions import NoSuchRevision, checkout
+from tests.bench.revisions import checkout
 from tests.bench.rounds import Bench
-from tests.bench.servers import THIS, DidNotStart, Elsewhere, Server, Started
+from tests.bench.servers import THIS, Elsewhere, Server, Started
 from tests.bench.sockets import Sockets
 from tests.bench.tables import markdown, text
-
-Expected = (CannotRun, DidNotStart, GeneratorFailed, NoProfile, NoSuchRevision, NotMeasured, NotSeeded)
-"""What can go wrong without a mistake here: its message is all that a person needs."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with _bench(options) as bench:
             return _measure(bench, options)
-    except Expected as error:
+    except NotMeasured as error:
         _complain(str(error))
         return 1
     except KeyboardInterrupt:
@@ -91,7 +85,7 @@ def _bench(options: Options) -> Iterator[Bench]:
 def _generator(wanted: str | None) -> Generator:
     found = wrk.found()
     if wanted == "wrk" and found is None:
-        raise GeneratorFailed("wrk is not installed: apt install wrk, or --generator python")
+        raise NotMeasured("wrk is not installed: apt install wrk, or --generator python")
     return Sockets() if wanted == "python" or found is None else found
 
 

@@ -11,7 +11,7 @@ from attrs import frozen
 from tests.bench import data, sessions
 from tests.bench.loads import Load
 from tests.bench.processes import wait_until_quiet
-from tests.bench.rounds import Bench, Job, Tally, in_turns, loaded, missing, turns
+from tests.bench.rounds import Bench, Job, Tally, in_order, in_turns, loaded, missing, turns
 from tests.bench.servers import Running, Server
 from tests.bench.tables import Row, Table
 from tests.bench.throughput import CONNECTIONS, each, endpoints, warm
@@ -41,7 +41,7 @@ def measure_starts(bench: Bench) -> list[Table]:
 def _starts(bench: Bench, homes: Sequence[tuple[Server, Path]], count: int) -> Row:
     taken: dict[str, list[float]] = {server.label: [] for server, _home in homes}
     for turn in range(bench.scale.rounds):
-        for server, home in homes:
+        for server, home in in_order(homes, turn):
             bench.progress.step(
                 f"round {turn + 1} of {bench.scale.rounds}, {count:,} projects, {server.label}"
             )

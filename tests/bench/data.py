@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from tests import plugin_files
+from tests.bench.errors import NotMeasured
 from tests.bench.sessions import CHANGE, client_name, project_name
 from tests.stock_client import Answer, NoAnswer, StockClient
 
@@ -16,10 +17,6 @@ TEMPLATE = project_name(9_999_999)
 """The project that others are copied from."""
 
 SMALL = '{"projectContext": "a project that nobody works on", "keyDecisions": []}\n'
-
-
-class NotSeeded(Exception):
-    """The server did not take in what is to be measured with; the message says what it answered."""
 
 
 @cache
@@ -66,7 +63,7 @@ def multiply(directory: Path, count: int) -> None:
     """
     template = next(directory.glob(f"**/{TEMPLATE}"), None)
     if template is None:
-        raise NotSeeded(f"no directory called {TEMPLATE} is under the server's data directory")
+        raise NotMeasured(f"no directory called {TEMPLATE} is under the server's data directory")
     steps = list(_steps(template, template, {}))
     for number in range(count):
         name = copy_name(number)
@@ -121,13 +118,13 @@ def _bring(client: StockClient, project: str, contents: dict[str, str]) -> None:
         _must(client.release(project))
         for name, content in contents.items():
             if _must(client.download(project, name)).body["content"] != content:
-                raise NotSeeded(f"The server does not give back {name} as it was uploaded")
+                raise NotMeasured(f"The server does not give back {name} as it was uploaded")
     except NoAnswer as error:
-        raise NotSeeded(f"The server gave no answer: {error}") from error
+        raise NotMeasured(f"The server gave no answer: {error}") from error
 
 
 def _must(answer: Answer) -> Answer:
     if not answer.ok:
         said = answer.raw[:200].decode("utf-8", "replace")
-        raise NotSeeded(f"{answer.method} {answer.path} was answered with {answer.status}: {said}")
+        raise NotMeasured(f"{answer.method} {answer.path} was answered with {answer.status}: {said}")
     return answer

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench import data, sessions
+from tests.bench.errors import NotMeasured
 from tests.bench.loads import Load
 from tests.bench.processes import running
 from tests.bench.rounds import Bench, loaded
@@ -20,10 +21,6 @@ HELP = (
     "py-spy may not look into the server: run scripts/bench as root, or allow it, until the machine starts again, with "
     "`echo 0 | sudo tee /proc/sys/kernel/yama/ptrace_scope`; a container needs --cap-add SYS_PTRACE"
 )
-
-
-class NoProfile(Exception):
-    """There is no picture; the message says why, and what to do."""
 
 
 def draw(bench: Bench, server: Server, picture: Path) -> None:
@@ -50,9 +47,9 @@ def _record(server: Running, picture: Path, seconds: int) -> None:
         try:
             output, _ = process.communicate(timeout=seconds + GRACE)
         except subprocess.TimeoutExpired as error:
-            raise NoProfile(f"py-spy did not end within {seconds + GRACE:g} s") from error
+            raise NotMeasured(f"py-spy did not end within {seconds + GRACE:g} s") from error
     if process.returncode:
         said = output.decode("utf-8", "replace").strip()
-        raise NoProfile(
+        raise NotMeasured(
             HELP if "permi" in said.lower() else f"py-spy failed: {said.splitlines()[-1] if said else '?'}"
         )

@@ -13,10 +13,6 @@ TIMEOUT = 10.0
 """Seconds after which an answer counts as failed: the patience of the stock client."""
 
 
-class GeneratorFailed(Exception):
-    """The load could not be generated; the message says why, for a person."""
-
-
 @frozen
 class Request:
     """One request with marks for what differs each time, and what its answer has at least."""
@@ -112,7 +108,7 @@ class Generator(Protocol):
         ...
 
     def run(self, load: Load) -> Outcome:
-        """Generate the load, and wait for its end. `GeneratorFailed` if it cannot be."""
+        """Generate the load, and wait for its end. `NotMeasured` if it cannot be."""
         ...
 
 

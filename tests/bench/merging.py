@@ -21,9 +21,10 @@ from mneme import merge
 from mneme.model import FileName
 from tests import plugin_files
 from tests.bench import uploads
+from tests.bench.errors import NotMeasured
 from tests.bench.processes import running
 from tests.bench.revisions import HERE, checkout
-from tests.bench.rounds import Bench
+from tests.bench.rounds import Bench, in_order
 from tests.bench.servers import THIS
 from tests.bench.tables import Row, Table
 
@@ -33,10 +34,6 @@ WITHIN = 300.0
 MILLISECONDS = "ms"
 
 _START = datetime(2026, 3, 10, 9, tzinfo=UTC)
-
-
-class NotMeasured(Exception):
-    """An older state of the repository cannot be measured; the message says what it said."""
 
 
 def measure_merging(bench: Bench) -> list[Table]:
@@ -134,7 +131,7 @@ def _uploads(bench: Bench, count: int) -> Table:
     with ExitStack() as stack:
         trees = {THIS: HERE} | {name: stack.enter_context(checkout(name)) for name in bench.revisions}
         for turn in range(bench.scale.rounds):
-            for name, tree in trees.items():
+            for name, tree in in_order(list(trees.items()), turn):
                 bench.progress.step(f"round {turn + 1} of {bench.scale.rounds}, uploads, {name}")
                 with bench.directory() as directory:
                     for measure, value in _uploads_of(tree, directory, count).items():

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from tests.bench.errors import NotMeasured
 from tests.daemon import wait_until
 
 QUIET_FOR = 0.5
@@ -19,10 +20,6 @@ QUIET_FOR = 0.5
 
 Stream = int | IO[bytes] | None
 """As `subprocess` has it: None is that of this process."""
-
-
-class CannotRun(Exception):
-    """A program is not there, or may not be run; the message says which."""
 
 
 @contextmanager
@@ -35,7 +32,7 @@ def running(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, which is killed as a group at the end. `CannotRun` if it does not begin."""
+    """A process in a group of its own, which is killed as a group at the end. `NotMeasured` if it does not begin."""
     try:
         process = subprocess.Popen(
             command,
@@ -47,7 +44,7 @@ def running(
             start_new_session=True,
         )
     except OSError as error:
-        raise CannotRun(f"{command[0]} cannot be run: {error.strerror}") from error
+        raise NotMeasured(f"{command[0]} cannot be run: {error.strerror}") from error
     try:
         yield process
     finally:

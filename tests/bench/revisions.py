@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench.errors import NotMeasured
+
 HERE = Path(__file__).parents[2]
 """The repository as it is."""
-
-
-class NoSuchRevision(Exception):
-    """Git could not check it out; the message has what it said."""
 
 
 @contextmanager
@@ -25,7 +23,7 @@ def checkout(revision: str) -> Iterator[Path]:
             _git("worktree", "add", "--quiet", "--detach", str(tree), revision)
         except subprocess.CalledProcessError as error:
             said = error.stderr.strip().splitlines()
-            raise NoSuchRevision(f"Git cannot check out {revision}: {said[-1] if said else ''}") from error
+            raise NotMeasured(f"Git cannot check out {revision}: {said[-1] if said else ''}") from error
         try:
             yield tree
         finally:

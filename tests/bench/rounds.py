@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import Factory, frozen
 
@@ -15,6 +16,8 @@ from tests.bench.options import Scale
 from tests.bench.progress import Progress
 from tests.bench.servers import THIS, Running, Server
 from tests.bench.tables import Row, Table
+
+T = TypeVar("T")
 
 
 class Tally:
@@ -95,6 +98,11 @@ class Job:
     measure: Callable[[Running], Mapping[str, float]]
 
 
+def in_order(items: Sequence[T], turn: int) -> Sequence[T]:
+    """The order in which these take their turns in a round, every second time in reverse."""
+    return items if turn % 2 == 0 else items[::-1]
+
+
 def in_turns(bench: Bench, running: Sequence[Running], jobs: Sequence[Job]) -> tuple[Row, ...]:
     """Do the jobs with all servers, in as many rounds as are wanted.
 
@@ -103,7 +111,7 @@ def in_turns(bench: Bench, running: Sequence[Running], jobs: Sequence[Job]) -> t
     values: dict[str, dict[str, list[float]]] = {}
     for turn in range(bench.scale.rounds):
         for job in jobs:
-            for server in running if turn % 2 == 0 else reversed(running):
+            for server in in_order(running, turn):
                 bench.progress.step(f"round {turn + 1} of {bench.scale.rounds}, {job.name}, {server.label}")
                 for name, value in job.measure(server).items():
                     values.setdefault(name, {}).setdefault(server.label, []).append(value)

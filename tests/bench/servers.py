@@ -16,6 +16,7 @@ from typing import Protocol
 
 from attrs import Factory, frozen
 
+from tests.bench.errors import NotMeasured
 from tests.bench.processes import running
 from tests.bench.revisions import HERE
 from tests.daemon import free_port, wait_until
@@ -23,10 +24,6 @@ from tests.stock_client import AnswerTooLarge, NoAnswer, StockClient
 
 START_WITHIN = 30.0
 THIS = "this"
-
-
-class DidNotStart(Exception):
-    """A server does not run; the message says in a sentence which, and what it said last."""
 
 
 @frozen
@@ -54,7 +51,7 @@ class Server(Protocol):
         ...
 
     def running(self, directory: Path, within: float = START_WITHIN) -> AbstractContextManager[Running]:
-        """The server, with its data in the directory, from its first answer on. `DidNotStart` if there is none."""
+        """The server, with its data in the directory, from its first answer on. `NotMeasured` if there is none."""
         ...
 
 
@@ -103,11 +100,11 @@ class Started:
         try:
             wait_until(lambda: process.poll() is not None or answers(url), within=within, every=0.002)
         except TimeoutError as error:
-            raise DidNotStart(
+            raise NotMeasured(
                 f"The server {self.label!r} gave no answer within {within:g} s{_last_words(log)}"
             ) from error
         if process.poll() is not None:
-            raise DidNotStart(
+            raise NotMeasured(
                 f"The server {self.label!r} ended with status {process.returncode} before it answered"
                 f"{_last_words(log)}"
             )
@@ -125,7 +122,7 @@ class Elsewhere:
     def running(self, directory: Path, within: float = START_WITHIN) -> Iterator[Running]:
         """See `Server`."""
         if not answers(self.url):
-            raise DidNotStart(f"No server answers at {self.url}/health: start it first")
+            raise NotMeasured(f"No server answers at {self.url}/health: start it first")
         yield Running(self.label, self.url, None, None, 0.0)
 
 

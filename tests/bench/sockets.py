@@ -11,7 +11,8 @@ from typing import IO
 import msgspec
 from attrs import frozen
 
-from tests.bench.loads import TIMEOUT, GeneratorFailed, Lap, Load, Outcome
+from tests.bench.errors import NotMeasured
+from tests.bench.loads import TIMEOUT, Lap, Load, Outcome
 from tests.bench.processes import running
 from tests.bench.revisions import HERE
 from tests.bench.worker import GO, READY, Job, Laps
@@ -39,9 +40,7 @@ class Sockets:
                 _tell(worker, msgspec.json.encode(Job(load, tuple(range(first, load.machines, count)))))
             for worker in workers:
                 if _stream(worker.stdout).readline() != READY:
-                    raise GeneratorFailed(
-                        "A process of the load generator did not begin; what it said is above"
-                    )
+                    raise NotMeasured("A process of the load generator did not begin; what it said is above")
             for worker in workers:
                 _tell(worker, GO)
             laps = [lap for worker in workers for lap in _laps(worker, load)]
@@ -60,9 +59,9 @@ def _laps(worker: subprocess.Popen[bytes], load: Load) -> tuple[Lap, ...]:
         output, _ = worker.communicate(timeout=within)
         return msgspec.json.decode(output, type=Laps).laps
     except subprocess.TimeoutExpired as error:
-        raise GeneratorFailed(f"A process of the load generator did not end within {within:g} s") from error
+        raise NotMeasured(f"A process of the load generator did not end within {within:g} s") from error
     except msgspec.DecodeError as error:
-        raise GeneratorFailed("A process of the load generator broke off; what it said is above") from error
+        raise NotMeasured("A process of the load generator broke off; what it said is above") from error
 
 
 def _stream(stream: IO[bytes] | None) -> IO[bytes]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench import data, sessions, wrk
-from tests.bench.loads import Generator, GeneratorFailed, Load
+from tests.bench.errors import NotMeasured
+from tests.bench.loads import Generator, Load
 from tests.bench.sessions import CHANGE, client_name, project_name
 from tests.bench.sockets import Sockets
 from tests.bench.tiny import Answer, Answering, answer, right, serving
@@ -133,7 +134,7 @@ def test_wrk_that_fails_is_one_sentence() -> None:
         pytest.skip("wrk is not installed")
     with serving(_empty) as tiny:
         url = tiny.url
-    with pytest.raises(GeneratorFailed, match=r"wrk failed: .*connect"):
+    with pytest.raises(NotMeasured, match=r"wrk failed: .*connect"):
         found.run(Load(url, (sessions.health(url),), 1, 1.0))
 
 

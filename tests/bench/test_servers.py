@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.bench import data, servers, sessions
+from tests.bench.errors import NotMeasured
 from tests.bench.loads import Load
-from tests.bench.processes import CannotRun, running, tree_memory, wait_until_quiet
-from tests.bench.revisions import NoSuchRevision, checkout
-from tests.bench.servers import DidNotStart, Elsewhere, Started
+from tests.bench.processes import running, tree_memory, wait_until_quiet
+from tests.bench.revisions import checkout
+from tests.bench.servers import Elsewhere, Started
 from tests.bench.sockets import Sockets
 from tests.bench.tiny import answer, serving
 from tests.stock_client import StockClient
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.integration
 def test_a_server_that_ends_at_once_says_what_was_wrong(tmp_path: Path) -> None:
     """In one sentence, with the line of its log that names the error."""
     server = Started("broken", (sys.executable, "-c", "raise ValueError('what a pity')"))
-    with pytest.raises(DidNotStart) as failed, server.running(tmp_path / "data"):
+    with pytest.raises(NotMeasured) as failed, server.running(tmp_path / "data"):
         pass
     assert str(failed.value) == (
         "The server 'broken' ended with status 1 before it answered; it said: ValueError: what a pity"
@@ -37,7 +38,7 @@ def test_a_revision_runs_from_its_own_tree(tmp_path: Path) -> None:
     (tree / "mneme" / "tap.py").write_text("raise ImportError('this is the tree')\n", encoding="utf-8")
     server = servers.mneme("old", tree)
     with (
-        pytest.raises(DidNotStart, match=r"ImportError: this is the tree$"),
+        pytest.raises(NotMeasured, match=r"ImportError: this is the tree$"),
         server.running(tmp_path / "data"),
     ):
         pass
@@ -47,7 +48,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     """After the time that was given."""
     server = Started("mute", (sys.executable, "-c", "import time; time.sleep(60)"))
     with (
-        pytest.raises(DidNotStart, match=r"'mute' gave no answer within 0\.2 s"),
+        pytest.raises(NotMeasured, match=r"'mute' gave no answer within 0\.2 s"),
         server.running(tmp_path / "d", 0.2),
     ):
         pass
@@ -57,7 +58,7 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     """In one sentence."""
     server = Started("none", ("no-such-program",))
     with (
-        pytest.raises(CannotRun, match=r"^no-such-program cannot be run: No such file"),
+        pytest.raises(NotMeasured, match=r"^no-such-program cannot be run: No such file"),
         server.running(tmp_path / "data"),
     ):
         pass
@@ -70,7 +71,7 @@ def test_a_server_elsewhere_has_to_be_there(tmp_path: Path) -> None:
         Elsewhere("there", tiny.url).running(tmp_path) as found,
     ):
         assert (found.url, found.pid) == (tiny.url, None)
-    with pytest.raises(DidNotStart, match="start it first"), Elsewhere("there", tiny.url).running(tmp_path):
+    with pytest.raises(NotMeasured, match="start it first"), Elsewhere("there", tiny.url).running(tmp_path):
         pass
 
 
@@ -109,7 +110,7 @@ def test_a_process_is_waited_for_until_it_is_quiet() -> None:
 def test_a_revision_that_does_not_exist_is_one_sentence() -> None:
     """With what git says."""
     with (
-        pytest.raises(NoSuchRevision, match=r"^Git cannot check out no-such-revision: "),
+        pytest.raises(NotMeasured, match=r"^Git cannot check out no-such-revision: "),
         checkout("no-such-revision"),
     ):
         pass

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 from attrs import evolve, frozen
 
-from tests.bench.loads import TIMEOUT, GeneratorFailed, Lap, Load, Outcome
+from tests.bench.errors import NotMeasured
+from tests.bench.loads import TIMEOUT, Lap, Load, Outcome
 from tests.bench.processes import running
 from tests.bench.sessions import CHANGE, CLIENT, PROJECT
 
@@ -38,7 +39,7 @@ class Wrk:
     def run(self, load: Load) -> Outcome:
         """See `Generator`."""
         if load.sessions:
-            raise GeneratorFailed("wrk cannot count sessions: the Python generator can")
+            raise NotMeasured("wrk cannot count sessions: the Python generator can")
         with tempfile.TemporaryDirectory(prefix="mneme-bench-") as directory:
             for number, request in enumerate(load.requests, 1):
                 (Path(directory) / str(number)).write_bytes(request.template)
@@ -67,12 +68,12 @@ class Wrk:
             try:
                 output, said = process.communicate(timeout=seconds + TIMEOUT + GRACE)
             except subprocess.TimeoutExpired as error:
-                raise GeneratorFailed(f"wrk did not end within {seconds + TIMEOUT + GRACE:g} s") from error
+                raise NotMeasured(f"wrk did not end within {seconds + TIMEOUT + GRACE:g} s") from error
         try:
             return msgspec.json.decode(output[output.index(b'{"laps"') :], type=Report)
         except (ValueError, msgspec.DecodeError) as error:
             words = (said or output).decode("utf-8", "replace").strip().splitlines()
-            raise GeneratorFailed(f"wrk failed: {words[-1] if words else process.returncode}") from error
+            raise NotMeasured(f"wrk failed: {words[-1] if words else process.returncode}") from error
 
 
 def found() -> Wrk | None:
