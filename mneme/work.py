@@ -65,7 +65,7 @@ class ThreadWorker:
         """See `Worker`."""
         answer: Deferred[T] = Deferred()
         self._jobs.append((job, answer))
-        # Whoever runs looks for jobs before it rests.
+        # Read without the mutex: whoever runs looks for jobs under it before it rests.
         if not self._running:
             self._call_one()
         if not self._has_work.is_set():
@@ -127,7 +127,7 @@ class ThreadWorker:
         return True
 
     def _take_jobs(self, seat: "_WorkerSeat") -> None:
-        # Where another has come back from waiting, it goes on alone.
+        # Where another has come back from waiting, it goes on alone; if two see each other, `_rest` has one go on.
         while len(self._running) <= 1:
             try:
                 job, answer = self._jobs.popleft()
