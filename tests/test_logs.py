@@ -1,7 +1,10 @@
 """The log for machines."""
 
 import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,6 +44,27 @@ def test_without_a_file_it_goes_to_standard_output(
     monkeypatch.setattr(LogChoice, "form", "json")
     Logger("x", observer=LogPublisher(LogChoice.observer())).info("said")
     assert json.loads(capsys.readouterr().out)["message"] == "said"
+
+
+def test_a_log_is_rotated_in_turn_and_not_in_the_middle_of_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SIGUSR1 can come while a line is written, and the file is then neither to be closed nor waited for."""
+    asked: list[Callable[[], object]] = []
+    monkeypatch.setattr(LogChoice, "file", str(tmp_path / "m.log"))
+    monkeypatch.setattr(LogChoice, "form", "text")
+    monkeypatch.setattr(LogChoice, "call_from_signal", asked.append, raising=False)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    try:
+        observer: Any = LogChoice.observer()
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not (tmp_path / "m.log.1").exists()
+    [rotate] = asked
+    rotate()
+    observer._outFile.close()
+    assert (tmp_path / "m.log.1").exists()
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.floats() | st.binary()))

@@ -197,6 +197,7 @@ class Channel(http.HTTPChannel):
         if self.length == 0:
             self.allContentReceived()
         else:
+            self.resetTimeout()
             self._set_deadline(RECEIVE_SECONDS, self._too_slow)
             self.setRawMode()
         return data[found.end() :]
