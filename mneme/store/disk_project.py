@@ -250,7 +250,14 @@ class DiskProject(Project):
 
     def _write_lock(self, lock: Lock) -> None:
         self._lock = None
-        files.rewrite(self._places.free_lock, lockfile.encode(lock))
+        content = lockfile.encode(lock)
+        try:
+            files.rewrite(self._places.free_lock, content)
+        except OSError as error:
+            if error.errno not in files.IN_THE_WAY:
+                raise
+            self._set_aside(self._places.free_lock)
+            files.rewrite(self._places.free_lock, content)
         os.rename(self._places.free_lock, self._places.lock)
         files.sync_directory(self._places.directory)
         state = files.look(self._places.lock)
@@ -259,8 +266,16 @@ class DiskProject(Project):
 
     def _remove_lock(self) -> None:
         self._lock = None
+        lock, free = self._places.lock, self._places.free_lock
         with suppress(FileNotFoundError):
-            os.rename(self._places.lock, self._places.free_lock)
+            try:
+                os.rename(lock, free)
+            except IsADirectoryError:
+                self._set_aside(free)
+                os.rename(lock, free)
+            # To rename one name of a file to another that it has does nothing.
+            if files.exists(lock):
+                os.unlink(lock)
         files.sync_directory(self._places.directory)
 
     def _set_aside(self, path: str) -> None:

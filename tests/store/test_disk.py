@@ -884,6 +884,45 @@ class TestLockFiles:
         assert isinstance(store.upload(ALPHA, Upload(LOG, b"two\n", BEN), NOW), Accepted)
         assert (tmp_path / "secret").read_text() == "secret"
 
+    @pytest.mark.parametrize(
+        "kind",
+        [*DAMAGED, "directory", "fifo", "link", "dangling link", "link to itself", "the lock", "another's"],
+    )
+    @pytest.mark.parametrize("when", ["held", "free"])
+    def test_what_lies_in_the_place_of_a_free_lock_is_in_nobodys_way(
+        self, store: DiskStore, alpha: Path, tmp_path: Path, kind: str, when: str
+    ) -> None:
+        """The lock is released and taken as ever, and no file is written that has another name."""
+        (tmp_path / "secret").write_text("secret")
+        free = alpha / layout.FREE_LOCK
+        if when == "free":
+            store.release(ALPHA, ANA, NOW)
+        if kind in ("the lock", "another's"):
+            free.unlink(missing_ok=True)
+            source = alpha / layout.LOCK if kind == "the lock" else tmp_path / "secret"
+            if source.exists():
+                os.link(source, free)
+        else:
+            place(free, kind, tmp_path / "secret")
+        if when == "held":
+            assert isinstance(store.release(ALPHA, ANA, NOW), Released)
+        assert store.lock(ALPHA, NOW) is None
+        assert isinstance(store.acquire(ALPHA, BEN, NOW, TTL), Granted)
+        assert isinstance(store.release(ALPHA, BEN, NOW), Released)
+        assert store.lock(ALPHA, NOW) is None
+        assert (tmp_path / "secret").read_text() == "secret"
+
+    def test_a_lock_with_another_name_elsewhere_is_not_written_there(
+        self, store: DiskStore, alpha: Path, tmp_path: Path
+    ) -> None:
+        """As in a copy of hard links (`cp -al`), which keeps what it was when it was made."""
+        copy = tmp_path / "copy"
+        os.link(alpha / layout.LOCK, copy)
+        before = copy.read_bytes()
+        assert isinstance(store.release(ALPHA, ANA, NOW), Released)
+        assert isinstance(store.acquire(ALPHA, BEN, NOW, TTL), Granted)
+        assert copy.read_bytes() == before
+
 
 class TestUnsafePlaces:
     """No link leads the server out of its data directory."""
