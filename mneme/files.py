@@ -36,6 +36,8 @@ _BLOCK = 512
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+IN_THE_WAY = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EEXIST, errno.EACCES, errno.EPERM}
+"""What `rewrite` meets where something lies that must not be written."""
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
@@ -87,13 +89,16 @@ def rewrite(path: StrPath, content: bytes) -> None:
     """Write `content` over what a file holds, durably once its directory is synced too; one that is missing is made.
 
     It is for what nobody reads before it has another name: if this fails, the file holds anything. It keeps its blocks,
-    which takes a fraction of what it takes to free them and to find others.
+    which takes a fraction of what it takes to free them and to find others. What has another name, too, is not written.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, FILE_MODE)
     try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         _write_all(descriptor, content)
-        if os.fstat(descriptor).st_size > len(content):
+        if state.st_size > len(content):
             os.ftruncate(descriptor, len(content))
         _sync(descriptor)
     finally:

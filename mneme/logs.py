@@ -35,6 +35,8 @@ class LogChoice:
     """Where to write, `-` for standard output."""
     form: ClassVar[str] = "text"
     """`text` or `json`."""
+    call_from_signal: ClassVar[Callable[[Callable[[], object]], object]]
+    """How something is done that a signal asks for: by the reactor, and not in the middle of whatever runs."""
 
     @classmethod
     def observer(cls) -> ILogObserver:
@@ -43,7 +45,7 @@ class LogChoice:
             return FileLogObserver(sys.stdout, FORMS[cls.form])
         rotated = LogFile.fromFullPath(cls.file, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES)
         if not signal.getsignal(signal.SIGUSR1):
-            signal.signal(signal.SIGUSR1, lambda _signal, _frame: rotated.rotate())
+            signal.signal(signal.SIGUSR1, lambda _signal, _frame: cls.call_from_signal(rotated.rotate))
         return FileLogObserver(cast(IO[str], rotated), FORMS[cls.form])
 
 

@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -90,6 +90,7 @@ class Options(usage.Options):
             return
         LogChoice.file = twistd["logfile"] or ("-" if twistd["nodaemon"] else "twistd.log")
         LogChoice.form = form
+        LogChoice.call_from_signal = _call_from_signal
         twistd["logger"] = LogChoice.name
 
     def give_up(self, reason: str) -> None:
@@ -171,6 +172,12 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
+
+
+def _call_from_signal(call: Callable[[], object]) -> None:
+    from twisted.internet import reactor
+
+    cast(Any, reactor).callFromThread(call)
 
 
 def _has_log_of_its_own(twistd: Mapping[str, object]) -> bool:

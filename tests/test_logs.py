@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,27 @@ def test_without_a_file_it_goes_to_standard_output(
     assert json.loads(capsys.readouterr().out)["message"] == "said"
 
 
+def test_a_log_is_rotated_in_turn_and_not_in_the_middle_of_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SIGUSR1 can come while a line is written, and the file is then neither to be closed nor waited for."""
+    asked: list[Callable[[], object]] = []
+    monkeypatch.setattr(LogChoice, "file", str(tmp_path / "m.log"))
+    monkeypatch.setattr(LogChoice, "form", "text")
+    monkeypatch.setattr(LogChoice, "call_from_signal", asked.append, raising=False)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    try:
+        observer: Any = LogChoice.observer()
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not (tmp_path / "m.log.1").exists()
+    [rotate] = asked
+    rotate()
+    observer._outFile.close()
+    assert (tmp_path / "m.log.1").exists()
+
+
 @given(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.floats() | st.binary()))
 def test_any_event_is_one_line_of_json(details: dict[str, object]) -> None:
     """Whatever its details are, those of its own name and time are not overwritten."""
@@ -79,19 +101,3 @@ def test_a_line_for_people_is_what_twisted_would_write() -> None:
 def test_an_event_without_a_message_leaves_no_line() -> None:
     """As Twisted has it."""
     assert not as_text_line({"log_time": 0.0, "log_level": LogLevel.info})
-
-
-def test_a_file_is_rotated_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """By the signal that twistd has for it, unless somebody else listens to that."""
-    handlers: list[Any] = []
-    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.append(handler))
-    monkeypatch.setattr(LogChoice, "file", str(tmp_path / "m.log"))
-    observer: Any = LogChoice.observer()
-    log = Logger("x", observer=LogPublisher(observer))
-    log.info("before")
-    handlers[0](signal.SIGUSR1, None)
-    log.info("after")
-    observer._outFile.close()
-    assert "before" in (tmp_path / "m.log.1").read_text()
-    assert "after" in (tmp_path / "m.log").read_text()

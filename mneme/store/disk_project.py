@@ -258,20 +258,26 @@ class DiskProject(Project):
             self._lock = (files.mark(state), lock)
 
     def _write_free_lock(self, content: bytes) -> None:
-        free = self._places.free_lock
         try:
-            files.rewrite(free, content)
+            files.rewrite(self._places.free_lock, content)
         except OSError as error:
-            in_the_way = isinstance(error, PermissionError) or not files.look(free)
-            if files.means_no_space(error) or not in_the_way or not files.exists(free):
+            if error.errno not in files.IN_THE_WAY:
                 raise
-            self._set_aside(free)
-            files.rewrite(free, content)
+            self._set_aside(self._places.free_lock)
+            files.rewrite(self._places.free_lock, content)
 
     def _remove_lock(self) -> None:
         self._lock = None
+        lock, free = self._places.lock, self._places.free_lock
         with suppress(FileNotFoundError):
-            os.rename(self._places.lock, self._places.free_lock)
+            try:
+                os.rename(lock, free)
+            except IsADirectoryError:
+                self._set_aside(free)
+                os.rename(lock, free)
+            # To rename one name of a file to another that it has does nothing.
+            if files.exists(lock):
+                os.unlink(lock)
         files.sync_directory(self._places.directory)
 
     def _set_aside(self, path: str) -> None:

@@ -905,17 +905,44 @@ class TestLockFiles:
         granted = lock_of(store.acquire(ALPHA, BEN, NOW, TTL))
         assert DiskStore(root).lock(ALPHA, NOW) == granted
 
-    @pytest.mark.parametrize("kind", ["directory", "fifo", "link", "dangling link", "link to itself"])
-    def test_what_is_in_the_way_of_the_free_file_is_set_aside(
-        self, store: DiskStore, alpha: Path, tmp_path: Path, kind: str
+    @pytest.mark.parametrize(
+        "kind",
+        [*DAMAGED, "directory", "fifo", "link", "dangling link", "link to itself", "the lock", "another's"],
+    )
+    @pytest.mark.parametrize("when", ["held", "free"])
+    def test_what_lies_in_the_place_of_a_free_lock_is_in_nobodys_way(
+        self, store: DiskStore, alpha: Path, tmp_path: Path, kind: str, when: str
     ) -> None:
-        """It keeps nobody from acquiring the lock, and nothing is written through it."""
+        """The lock is released and taken as ever, and no file is written that has another name."""
         (tmp_path / "secret").write_text("secret")
-        store.release(ALPHA, ANA, NOW)
-        place(alpha / layout.FREE_LOCK, kind, tmp_path / "secret")
+        free = alpha / layout.FREE_LOCK
+        if when == "free":
+            store.release(ALPHA, ANA, NOW)
+        if kind in ("the lock", "another's"):
+            free.unlink(missing_ok=True)
+            source = alpha / layout.LOCK if kind == "the lock" else tmp_path / "secret"
+            if source.exists():
+                os.link(source, free)
+        else:
+            place(free, kind, tmp_path / "secret")
+        if when == "held":
+            assert isinstance(store.release(ALPHA, ANA, NOW), Released)
+        assert store.lock(ALPHA, NOW) is None
         assert isinstance(store.acquire(ALPHA, BEN, NOW, TTL), Granted)
+        assert isinstance(store.release(ALPHA, BEN, NOW), Released)
+        assert store.lock(ALPHA, NOW) is None
         assert (tmp_path / "secret").read_text() == "secret"
-        assert len(list(alpha.glob(".lock.json.free.damaged-*"))) == 1
+
+    def test_a_lock_with_another_name_elsewhere_is_not_written_there(
+        self, store: DiskStore, alpha: Path, tmp_path: Path
+    ) -> None:
+        """As in a copy of hard links (`cp -al`), which keeps what it was when it was made."""
+        copy = tmp_path / "copy"
+        os.link(alpha / layout.LOCK, copy)
+        before = copy.read_bytes()
+        assert isinstance(store.release(ALPHA, ANA, NOW), Released)
+        assert isinstance(store.acquire(ALPHA, BEN, NOW, TTL), Granted)
+        assert copy.read_bytes() == before
 
 
 class TestUnsafePlaces:
@@ -1309,11 +1336,11 @@ class TestRestoring:
         """Nothing has to be cleared up after it: a directory is looked through when its project is opened."""
         with faults.failing() as opening:
             DiskStore(alpha.parent.parent).heads(ALPHA, NOW)
-        assert "listdir alpha" in map(str, opening.steps)
+        assert "listdir .history" in map(str, opening.steps)
         with faults.failing() as run:
             assert store.restore(ALPHA, Restore(file, number, ANA), NOW) is None
             assert store.heads(ALPHA, NOW)
-        assert "listdir alpha" not in map(str, run.steps)
+        assert "listdir .history" not in map(str, run.steps)
 
 
 def gone_at(*steps: str) -> Fault:

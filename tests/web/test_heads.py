@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mneme.web.site import IDLE_SECONDS
 from tests.web.connections import Connection, Server
 
 _METHODS = st.sampled_from([b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS", b"PATCH", b"get"])
@@ -81,17 +80,6 @@ def test_requests_that_come_whole_are_answered_like_those_that_come_in_pieces(
     assert _answers(whole) == _answers(cut)
     assert whole.transport.half_closed == cut.transport.half_closed
     assert whole.transport.disconnecting == cut.transport.disconnecting
-
-
-def test_a_head_is_a_sign_of_life() -> None:
-    """A body that comes a moment after it, on a connection that was about to be closed as idle, is still taken."""
-    server = Server()
-    client = server.connect()
-    server.clock.advance(IDLE_SECONDS - 1)
-    client.send(b"POST /projects/demo/lock HTTP/1.1\r\nX-Client-Id: laptop\r\nContent-Length: 1\r\n\r\n")
-    server.clock.advance(IDLE_SECONDS - 1)
-    client.send(b"x")
-    assert client.statuses == [200]
 
 
 def test_a_thousand_requests_in_one_piece_are_all_answered() -> None:

@@ -137,6 +137,18 @@ def test_a_request_that_trickles_in_is_cut_off() -> None:
     assert client.statuses == [408]
 
 
+def test_a_connection_whose_next_request_has_begun_is_not_idle() -> None:
+    """Although its body is still on the way when it would have been."""
+    server = Server()
+    client = server.connect()
+    server.clock.advance(IDLE_SECONDS - 1)
+    client.send(PUT + b"Content-Length: 3\r\n\r\n")
+    server.clock.advance(2)
+    assert not client.transport.disconnecting
+    client.send(b"one")
+    assert client.statuses == [403]
+
+
 def test_requests_one_after_the_other_are_answered_in_turn() -> None:
     """Also when they come at once."""
     client = Server().connect()
