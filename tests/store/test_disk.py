@@ -1336,11 +1336,11 @@ class TestRestoring:
         """Nothing has to be cleared up after it: a directory is looked through when its project is opened."""
         with faults.failing() as opening:
             DiskStore(alpha.parent.parent).heads(ALPHA, NOW)
-        assert "listdir .history" in map(str, opening.steps)
+        assert "lstat .log.jsonl.next" in map(str, opening.steps)
         with faults.failing() as run:
             assert store.restore(ALPHA, Restore(file, number, ANA), NOW) is None
             assert store.heads(ALPHA, NOW)
-        assert "listdir .history" not in map(str, run.steps)
+        assert "lstat .log.jsonl.next" not in map(str, run.steps)
 
 
 def gone_at(*steps: str) -> Fault:
