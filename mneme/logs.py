@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import IO, ClassVar, cast
 
 import msgspec
@@ -40,13 +41,17 @@ class LogChoice:
 
     @classmethod
     def observer(cls) -> ILogObserver:
-        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own."""
+        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own. What is no file stays where it is."""
+        form = FORMS[cls.form]
         if cls.file == "-":
-            return FileLogObserver(sys.stdout, FORMS[cls.form])
+            return FileLogObserver(sys.stdout, form)
+        path = Path(cls.file)
+        if path.exists() and not path.is_file():
+            return FileLogObserver(path.open("a", encoding="utf-8"), form)
         rotated = LogFile.fromFullPath(cls.file, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES)
         if not signal.getsignal(signal.SIGUSR1):
             signal.signal(signal.SIGUSR1, lambda _signal, _frame: cls.call_from_signal(rotated.rotate))
-        return FileLogObserver(cast(IO[str], rotated), FORMS[cls.form])
+        return FileLogObserver(cast(IO[str], rotated), form)
 
 
 def as_text_line(event: LogEvent) -> str | None:

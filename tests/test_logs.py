@@ -1,6 +1,7 @@
 """The log, for people and for machines."""
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -46,6 +47,24 @@ def test_without_a_file_it_goes_to_standard_output(
     monkeypatch.setattr(LogChoice, "form", "json")
     Logger("x", observer=LogPublisher(LogChoice.observer())).info("said")
     assert json.loads(capsys.readouterr().out)["message"] == "said"
+
+
+def test_what_is_no_file_is_written_to_and_never_rotated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`--logfile /dev/null` must not move that out of the way of everybody."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    monkeypatch.setattr(LogChoice, "file", str(pipe))
+    monkeypatch.setattr(LogChoice, "form", "json")
+    before = signal.getsignal(signal.SIGUSR1)
+    observer: Any = LogChoice.observer()
+    Logger("x", observer=LogPublisher(observer)).info("said")
+    assert signal.getsignal(signal.SIGUSR1) is before
+    assert json.loads(os.read(reading, 1000))["message"] == "said"
+    observer._outFile.close()
+    os.close(reading)
 
 
 def test_a_log_is_rotated_in_turn_and_not_in_the_middle_of_a_line(
