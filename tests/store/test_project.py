@@ -217,12 +217,14 @@ class TestRecovery:
         assert {b"two\n", b"by hand\n"} <= kept
         assert document.content in kept
 
-    def test_temporary_lock_files_are_removed(self, directory: Path, project: DiskProject) -> None:
+    def test_temporary_journals_are_removed(self, directory: Path, project: DiskProject) -> None:
         """And nothing else is: what people put there is theirs."""
-        (directory / f"{layout.LOCK}.0123{files.TEMPORARY}").write_text("{")
+        journal = directory / layout.HISTORY / f"{layout.JOURNAL}.0123{files.TEMPORARY}"
+        journal.write_text("{")
         for name in ("notes.tmp", "log.jsonl.bak", ".lock.json.damaged-01"):
             (directory / name).write_text("mine")
         opened(directory)
+        assert not journal.exists()
         assert {path.name for path in directory.iterdir()} == {
             layout.LOCK,
             layout.HISTORY,
