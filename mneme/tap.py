@@ -26,7 +26,7 @@ from mneme.server import Parts, Server, policy_of
 from mneme.service import SyncService
 from mneme.store.claim import Claim
 from mneme.store.disk import DiskStore
-from mneme.turns import CourteousPoller, Turn
+from mneme.turns import CourteousPoller, Poller, Turn
 from mneme.web.front import Front
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
@@ -159,11 +159,14 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     return Server(parts, loaded, load, options.give_up)
 
 
-def _take_turns(reactor: Any) -> Turn:  # noqa: ANN401 - as above
+def _take_turns(reactor: object) -> Turn:
     """Have the reactor's thread take turns with others, which only the reactor of Linux can; return the turn."""
     turn = Turn()
-    if isinstance(getattr(reactor, "_poller", None), select.epoll):
-        reactor._poller = CourteousPoller(reactor._poller, turn)  # noqa: SLF001 - it offers no other place
+    poller = getattr(reactor, "_poller", None)
+    # Elsewhere Python does not even know the word.
+    epoll: type[Poller] | None = getattr(select, "epoll", None)
+    if epoll and isinstance(poller, epoll):
+        cast(Any, reactor)._poller = CourteousPoller(poller, turn)  # noqa: SLF001 - it offers no other place
     return turn
 
 

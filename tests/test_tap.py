@@ -1,6 +1,7 @@
 """The command line of `twistd mneme`, and what keeps the server from being put together."""
 
 import os
+import select
 import signal
 import socket
 import time
@@ -153,6 +154,14 @@ def test_a_server_is_put_together_from_the_file_in_the_home(home: Path) -> None:
     server = made()
     assert server._parts.sync.lock_ttl == 30_000
     assert (home / ".mneme-server" / "projects").is_dir()
+
+
+def test_a_server_is_put_together_where_there_is_no_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a Mac: its reactor takes no turns, and is left as it is."""
+    before = vars(reactor).get("_poller")
+    monkeypatch.delattr(select, "epoll", raising=False)
+    made("--port", "0")
+    assert vars(reactor).get("_poller") is before
 
 
 def test_a_port_on_the_command_line_beats_endpoints_in_the_file(home: Path) -> None:
