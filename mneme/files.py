@@ -253,7 +253,8 @@ def _sync(descriptor: int) -> None:
 
 def _sync_data(descriptor: int) -> None:
     with waiting():
-        os.fdatasync(descriptor)
+        # A Mac has only the other.
+        getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -149,6 +149,18 @@ class TestAppend:
             files.append(tmp_path / "file", b"line\n")
         assert (tmp_path / "other").read_bytes() == b"other"
 
+    def test_where_there_is_no_fdatasync_lines_are_synced_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on a Mac."""
+        path, synced = tmp_path / "lines", []
+        files.append(path, b"one\n")
+        monkeypatch.delattr(os, "fdatasync")
+        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+        files.append(path, b"two\n")
+        assert synced == [path.stat().st_ino]
+        assert path.read_bytes() == b"one\ntwo\n"
+
 
 class TestRead:
     """Whole files, and only files."""
