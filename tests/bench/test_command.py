@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,11 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Its status, and what it has printed."""
-    try:
-        out, err = process.communicate(timeout=WITHIN)
-    finally:
-        process.kill()
+    with process:
+        try:
+            out, err = process.communicate(timeout=WITHIN)
+        finally:
+            process.kill()
     return process.returncode, out, err
 
 
@@ -90,6 +92,15 @@ def test_a_brief_run_has_every_row_and_no_failure(tmp_path: Path, generator: str
     assert left_over(tmp_path) == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started can be interrupted, even where these tests themselves cannot: a shell's `&` sees to that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_nothing_stays_when_it_is_interrupted(tmp_path: Path, number: int, status: int) -> None:
     """No server, no generator, no file."""
