@@ -31,13 +31,16 @@ StrPath: TypeAlias = str | Path
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for content that is not the JSON it was told to expect."""
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_IN_PLACE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 _BLOCK = 512
 """Bytes in a block as `stat` counts them, whatever the file system has."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 IN_THE_WAY = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EEXIST, errno.EACCES, errno.EPERM}
-"""What `rewrite` meets where something lies that must not be written."""
+"""What `rewrite` and `fill` meet where something lies that must not be written."""
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
@@ -62,8 +65,7 @@ def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> Non
 
     The path must be free, and is free again if this fails.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE)
+    descriptor = os.open(path, _NEW, FILE_MODE)
     try:
         try:
             _write_all(descriptor, content)
@@ -75,6 +77,24 @@ def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> Non
     except BaseException:
         os.unlink(path)
         raise
+
+
+def create(path: StrPath) -> None:
+    """Create `path` with nothing in it, durable once its directory is synced. The path must be free."""
+    os.close(os.open(path, _NEW, FILE_MODE))
+
+
+def fill(path: StrPath, content: bytes, mtime_ns: int) -> None:
+    """Write `content` into an empty file, durably. If this fails, the file holds anything.
+
+    What is not empty, or has another name, too, is not written.
+    """
+    with _with_one_name(path) as (descriptor, size):
+        if size:
+            raise _in_the_way(path)
+        _write_all(descriptor, content)
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        _sync(descriptor)
 
 
 def replace(path: StrPath, content: bytes) -> None:
@@ -91,18 +111,28 @@ def rewrite(path: StrPath, content: bytes) -> None:
     It is for what nobody reads before it has another name: if this fails, the file holds anything. It keeps its blocks,
     which takes a fraction of what it takes to free them and to find others. What has another name, too, is not written.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE)
+    with _with_one_name(path, os.O_CREAT) as (descriptor, size):
+        _write_all(descriptor, content)
+        if size > len(content):
+            os.ftruncate(descriptor, len(content))
+        _sync(descriptor)
+
+
+@contextmanager
+def _with_one_name(path: StrPath, flags: int = 0) -> Iterator[tuple[int, int]]:
+    """A file to be written where it lies, and its size; `FileExistsError` if it is none, or has another name, too."""
+    descriptor = os.open(path, _IN_PLACE | flags, FILE_MODE)
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        _write_all(descriptor, content)
-        if state.st_size > len(content):
-            os.ftruncate(descriptor, len(content))
-        _sync(descriptor)
+            raise _in_the_way(path)
+        yield descriptor, state.st_size
     finally:
         os.close(descriptor)
+
+
+def _in_the_way(path: StrPath) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
 
 def append(path: StrPath, line: bytes) -> None:
@@ -116,8 +146,7 @@ def append_unsynced(path: StrPath, line: bytes) -> None:
 
 
 def _append(path: StrPath, line: bytes, *, synced: bool) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE)
+    descriptor = os.open(path, _IN_PLACE | os.O_CREAT | os.O_APPEND, FILE_MODE)
     try:
         before = os.fstat(descriptor).st_size
         try:
@@ -177,14 +206,19 @@ def clear(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def link(source: StrPath, target: StrPath) -> None:
-    """Give a file a second name; where the file system has no hard links, a durable copy of the same mtime."""
+def link(source: StrPath, target: StrPath) -> bool:
+    """Give a file a second name; where the file system has no hard links, a durable copy of the same mtime.
+
+    Whether it is a name, and no copy, is returned.
+    """
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
         write_new(target, Path(source).read_bytes(), os.stat(source).st_mtime_ns)
+        return False
+    return True
 
 
 def sync_directory(path: StrPath) -> None:

@@ -102,6 +102,64 @@ class TestRewrite:
         assert (tmp_path / "other").read_bytes() == b"other"
 
 
+class TestFill:
+    """Content for a file that was made before."""
+
+    def test_an_empty_file_gets_content_and_mtime(self, tmp_path: Path) -> None:
+        """And stays closed to others."""
+        files.create(tmp_path / "file")
+        files.fill(tmp_path / "file", b"content", 1_234_567_890)
+        assert (tmp_path / "file").read_bytes() == b"content"
+        assert (tmp_path / "file").stat().st_mtime_ns == 1_234_567_890
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
+    def test_what_is_there_is_never_created_anew(self, tmp_path: Path) -> None:
+        """Nor emptied."""
+        (tmp_path / "file").write_bytes(b"content")
+        with pytest.raises(FileExistsError):
+            files.create(tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == b"content"
+
+    def test_a_missing_file_is_not_made(self, tmp_path: Path) -> None:
+        """Its name would not be sure."""
+        with pytest.raises(FileNotFoundError):
+            files.fill(tmp_path / "file", b"content", 0)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("kind", ["written", "second name", "link", "directory", "fifo"])
+    def test_what_is_not_empty_or_not_ours_is_not_written(self, tmp_path: Path, kind: str) -> None:
+        """Whatever lies there is as it was, and nothing hangs."""
+        path, other = tmp_path / "file", tmp_path / "other"
+        other.write_bytes(b"")
+        if kind == "written":
+            path.write_bytes(b"mine")
+        elif kind == "second name":
+            path.hardlink_to(other)
+        elif kind == "link":
+            path.symlink_to(other)
+        elif kind == "directory":
+            path.mkdir()
+        else:
+            os.mkfifo(path)
+        with pytest.raises(OSError, match="file") as refused:
+            files.fill(path, b"new", 0)
+        assert refused.value.errno in files.IN_THE_WAY
+        assert other.read_bytes() == b""
+        assert kind != "written" or path.read_bytes() == b"mine"
+
+    @pytest.mark.parametrize("fault", [NO_SPACE, BROKEN], ids=lambda fault: fault.name)
+    def test_a_failure_is_told(self, tmp_path: Path, faults: Faults, fault: Fault) -> None:
+        """Whichever step fails."""
+        files.create(tmp_path / "file")
+        with faults.failing() as clean:
+            files.fill(tmp_path / "file", b"content", 0)
+        assert "fsync file" in map(str, clean.steps)
+        for at in fault.places(clean):
+            (tmp_path / "file").write_bytes(b"")
+            with faults.failing(at, fault), pytest.raises(OSError, match="Errno"):
+                files.fill(tmp_path / "file", b"content", 0)
+
+
 class TestReplace:
     """Another content at the same path."""
 
@@ -212,7 +270,7 @@ class TestLink:
     def test_a_link_is_the_same_file(self, tmp_path: Path) -> None:
         """Nothing is copied."""
         (tmp_path / "one").write_bytes(b"content")
-        files.link(tmp_path / "one", tmp_path / "two")
+        assert files.link(tmp_path / "one", tmp_path / "two")
         assert (tmp_path / "one").samefile(tmp_path / "two")
 
     @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS])
@@ -227,7 +285,7 @@ class TestLink:
         (tmp_path / "one").write_bytes(b"content")
         os.utime(tmp_path / "one", ns=(5, 1_234_567_890))
         monkeypatch.setattr(os, "link", refuse)
-        files.link(tmp_path / "one", tmp_path / "two")
+        assert not files.link(tmp_path / "one", tmp_path / "two")
         assert (tmp_path / "two").read_bytes() == b"content"
         assert (tmp_path / "two").stat().st_mtime_ns == 1_234_567_890
         assert not (tmp_path / "one").samefile(tmp_path / "two")

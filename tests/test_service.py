@@ -311,7 +311,7 @@ class TestRecovery:
         """With a real store: before anybody has asked for the project."""
         DiskStore(tmp_path).acquire(ALPHA, ANA, NOW, TTL)
         alpha = tmp_path / "projects" / "alpha"
-        for left in (alpha / ".log.jsonl.next", alpha / ".history" / "00000001-log.jsonl"):
+        for left in (alpha / ".log.jsonl.next", alpha / ".history" / "00000001.spare"):
             left.write_bytes(b"not committed")
         assert leftovers(tmp_path) != []
         store = DiskStore(tmp_path)

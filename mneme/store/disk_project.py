@@ -5,14 +5,19 @@ version, so that accepting a version writes its content once and frees nothing.
 
 A version becomes the head in this order, and a crash after any step leaves the old head or the new one:
 
-1. the content goes to `.<file>.next`, beside the head, and is synced, the directory too;
-2. a second link to it, `.history/<number>-<file>`, is made and synced;
-3. a line in the journal commits it;
-4. `.<file>.next` is renamed to the head.
+1. the content goes into the version's spare, `.history/<number>.spare`, whose name is durable already, and is synced;
+2. `.<file>.next`, beside the head, is made a second name of it;
+3. a line in the journal commits it, synced;
+4. `.history/<number>-<file>` is made a third name of it, and `.<file>.next` is renamed to the head.
 
-Opening a project finishes step 4 if step 3 was reached, and removes the traces of steps 1 and 2 if it was not. Without
-`.<file>.next` nothing in the history is ever removed: then it was committed, and it is the journal that was damaged.
-What is found at a head, or kept beside it, is committed likewise by way of `.<file>.beside`, and the head stays.
+What is found at a head, or kept beside it, is committed likewise without `.<file>.next`, and the head stays.
+
+The names of steps 2 and 4 are not synced for each version, but when the lock goes, and then the spares go, too. Until
+then a power cut may put the file of an older version back at a head, by which that is told from what a person did. Only
+where it could leave something else there, or nothing, or there are no hard links, `.<file>.next` is synced before step
+3; what is found at a head has its name synced, too. Opening a project does step 4 again for each spare whose version
+was committed, and removes the others. What has its name in the history was committed, and stays even if the journal
+lacks it; so do spares that it should have, as far as can be told.
 """
 
 import os
@@ -31,6 +36,10 @@ from mneme.store import layout, lockfile
 from mneme.store.journal import Journal
 from mneme.store.ledger import Entry, Ledger
 from mneme.store.project import Project
+from mneme.store.spares import Spares
+
+_AHEAD = 4
+"""How many spares a session makes at a time: it uploads as many files, as a rule."""
 
 _COARSE_MS = 2000
 """The coarsest mtimes of a file system in use, in milliseconds."""
@@ -38,10 +47,11 @@ _COARSE_MS = 2000
 
 @frozen
 class _Seen:
-    """A head as it was when last looked at, and the mark that it had then."""
+    """A head as it was when last looked at, the mark that it had, and whether it was the very file of a version."""
 
     head: Head
     mark: files.Mark
+    is_ours: bool
 
 
 class DiskProject(Project):
@@ -55,10 +65,13 @@ class DiskProject(Project):
         self._name = name
         self._places = layout.Places.of(directory)
         self._seen: dict[FileName, _Seen] = {}
+        self._sure: frozenset[FileName] = frozenset()
+        """Heads where a power cut leaves a version, if perhaps an older one."""
         self._lock: tuple[files.Mark, Lock] | None = None
         self._inode = check_directory(directory)
         self._has_history = self._finds_history()
         self._journal = Journal(self._places.journal)
+        self._spares = Spares(self._places.history)
         self._recover()
         self.last_lock()
 
@@ -117,17 +130,18 @@ class DiskProject(Project):
 
     def versions(self) -> tuple[Version, ...]:
         """See `Store`; what was deleted by hand, or half pruned, is none any more."""
-        there = {number for number, _ in layout.numbered(self._places.history)}
+        there = self._spares.numbers()
         return tuple(version for version in self._journal.read_versions() if version.number in there)
 
     def _content(self, version: Version) -> bytes | None:
-        found = files.read(self._version_path(version))
+        path = self._spares.find(version)
+        found = files.read(path)
         if found is None:
             return None
         if digest(found[0]) != version.sha256:
             self._log.warn(
                 "{path} no longer holds what was accepted as version {n}: it was changed by hand",
-                path=self._version_path(version),
+                path=path,
                 n=version.number,
             )
             raise DamagedVersion
@@ -142,15 +156,18 @@ class DiskProject(Project):
         self._journal.jot(entry)
 
     def _remove(self, versions: tuple[Version, ...]) -> None:
+        if versions:
+            # By the file of an older version it is seen that a power cut has put that back.
+            self._make_names_durable()
         for version in versions:
-            with suppress(FileNotFoundError):
-                os.unlink(self._version_path(version))
+            self._spares.drop(version)
 
     def _tidy(self) -> None:
-        there = {number for number, _ in layout.numbered(self._places.history)}
+        there = self._spares.numbers()
         needed = {version.number for version in (*self.ledger.newest.values(), *self.ledger.waiting.values())}
         left = there | needed | {self.ledger.last_number}
         if self._journal.wants_compaction(left):
+            self._make_names_durable()
             self._journal.compact(left)
             self._skip_unknown_numbers()
 
@@ -162,7 +179,7 @@ class DiskProject(Project):
         path = self._places.heads[file]
         state = files.look(path)
         if state is None:
-            self._seen.pop(file, None)
+            self._forget(file)
             return None
         known = self._known(file, state) if trusting else None
         if known:
@@ -177,24 +194,32 @@ class DiskProject(Project):
             if not taking_in:
                 return Head(file, 0, state.st_size, files.millis(state), digest(content))
             newest = self._take_in(file, content, state, now)
-        return self._remember(newest, state)
+        return self._remember(newest, state, is_ours=False)
 
     def _known(self, file: FileName, state: os.stat_result) -> Head | None:
         seen = self._seen.get(file)
         if seen:
             return seen.head if seen.mark == files.mark(state) else None
         newest = self.ledger.newest.get(file)
-        return self._remember(newest, state) if newest and self._is_linked(newest, state) else None
+        if newest is None or not self._is_linked(newest, state):
+            return None
+        return self._remember(newest, state, is_ours=True)
 
     def _is_linked(self, version: Version, head: os.stat_result) -> bool:
         """Whether a head is the very file of its version, unwritten since: then there is no need to read it."""
-        ours = files.look(self._version_path(version))
         unwritten = (version.size, version.mtime) == (head.st_size, _told_mtime(version, head))
-        return ours is not None and ours.st_ino == head.st_ino and unwritten
+        return unwritten and self._is_file_of(version, head)
+
+    def _is_file_of(self, version: Version, head: os.stat_result) -> bool:
+        ours = files.look(self._spares.find(version))
+        return ours is not None and ours.st_ino == head.st_ino
 
     def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
         version = self._new(file, digest(content), len(content), Kind.FOUND, now)
         version = evolve(version, mtime=files.millis(state))
+        # The older heads that a power cut may put back are older than what is found now, and a person's stays.
+        self._forget(file)
+        self._sync_directory()
         self._keep_beside(version, content, state.st_mtime_ns)
         return version
 
@@ -203,24 +228,29 @@ class DiskProject(Project):
         return found[0] if found else None
 
     def _keep_beside(self, version: Version, content: bytes, mtime_ns: int | None = None) -> None:
-        staged = self._places.beside[version.file]
-        self._commit(version, content, version.mtime * 1_000_000 if mtime_ns is None else mtime_ns, staged)
-        os.unlink(staged)
+        self._write(version, content, version.mtime * 1_000_000 if mtime_ns is None else mtime_ns)
+        self._commit(version)
+        self._end_if_free()
 
     def _advance(self, version: Version, content: bytes) -> Head:
-        self._commit(version, content, version.mtime * 1_000_000, self._places.next[version.file])
+        spare = self._write(version, content, version.mtime * 1_000_000)
+        linked = files.link(spare, self._places.next[version.file])
+        if not linked or version.file not in self._sure:
+            self._sync_directory()
+        self._commit(version)
         # What a person has put at the head in the meantime is taken in before it is replaced.
         self._see(version.file, version.time)
-        return self._advance_head(version)
+        head = self._advance_head(version)
+        self._end_if_free()
+        return head
 
-    def _commit(self, version: Version, content: bytes, mtime_ns: int, staged: str) -> None:
-        """Make a version durable. Whenever it is in the history without being committed, `staged` is there, too."""
+    def _write(self, version: Version, content: bytes, mtime_ns: int) -> str:
         self._make_history()
-        files.write_new(staged, content, mtime_ns)
-        files.sync_directory(self._places.directory)
-        files.link(staged, self._version_path(version))
-        files.sync_directory(self._places.history)
+        return self._spares.write(version.number, content, mtime_ns, _AHEAD if self._lock else 1)
+
+    def _commit(self, version: Version) -> None:
         self._journal.add(version)
+        self._spares.name(version)
 
     def _advance_head(self, version: Version) -> Head:
         """Put a committed version in the place of the head."""
@@ -233,18 +263,50 @@ class DiskProject(Project):
             os.rename(staged, head)
         state = files.look(head)
         if state and files.same_content(state, ours):
-            return self._remember(version, state)
+            return self._remember(version, state, is_ours=True)
         # A person was quicker; what they did is seen when the head is next looked at.
-        self._seen.pop(version.file, None)
+        self._forget(version.file)
         return _head_of(version, ours)
 
-    def _remember(self, version: Version, state: os.stat_result) -> Head:
+    def _remember(self, version: Version, state: os.stat_result, *, is_ours: bool) -> Head:
         head = _head_of(version, state)
-        self._seen[version.file] = _Seen(head, files.mark(state))
+        self._seen[version.file] = _Seen(head, files.mark(state), is_ours)
         return head
 
-    def _version_path(self, version: Version) -> str:
-        return layout.version_path(self._places.history, version.number, version.file)
+    def _forget(self, file: FileName) -> None:
+        self._seen.pop(file, None)
+        self._sure -= {file}
+
+    # How names become durable
+
+    def _sync_directory(self) -> None:
+        """Make the names of heads durable, and that of the lock."""
+        files.sync_directory(self._places.directory)
+        self._sure = frozenset(file for file, seen in self._seen.items() if seen.is_ours)
+
+    def _end_if_free(self) -> None:
+        """Leave nothing for the end of a session where there is none."""
+        if self._lock is None:
+            self._make_names_durable()
+
+    def _make_names_durable(self) -> None:
+        """Make all names durable, and so need no spare any more."""
+        self._sync_directory()
+        before = {version.file: self._look_at(version.file) for version in self._spares.written}
+        self._spares.retire()
+        for file, state in before.items():
+            self._note_name_gone(file, state)
+
+    def _look_at(self, file: FileName) -> os.stat_result | None:
+        return files.look(self._places.heads[file])
+
+    def _note_name_gone(self, file: FileName, before: os.stat_result | None) -> None:
+        """That a head has a name less than before, as its ctime tells, is no reason to read it again."""
+        seen, state = self._seen.get(file), self._look_at(file)
+        if not (seen and before and state):
+            return
+        if seen.mark == files.mark(before) and files.same_content(before, state):
+            self._seen[file] = evolve(seen, mark=files.mark(state))
 
     # The lock file
 
@@ -252,7 +314,7 @@ class DiskProject(Project):
         self._lock = None
         self._write_free_lock(lockfile.encode(lock))
         os.rename(self._places.free_lock, self._places.lock)
-        files.sync_directory(self._places.directory)
+        self._sync_directory()
         state = files.look(self._places.lock)
         if state:
             self._lock = (files.mark(state), lock)
@@ -278,7 +340,7 @@ class DiskProject(Project):
             # To rename one name of a file to another that it has does nothing.
             if files.exists(lock):
                 os.unlink(lock)
-        files.sync_directory(self._places.directory)
+        self._make_names_durable()
 
     def _set_aside(self, path: str) -> None:
         """Take what lies in the way of a file out of it, without losing it."""
@@ -295,42 +357,71 @@ class DiskProject(Project):
 
     def _recover(self) -> None:
         places = self._places
-        for name in layout.names(places.history):
+        names = layout.names(places.history)
+        for name in names:
             if name.startswith(layout.JOURNAL) and name.endswith(files.TEMPORARY):
                 os.unlink(f"{places.history}/{name}")
         for file in FileName:
-            for staged in (places.next[file], places.beside[file]):
-                if files.exists(staged):
-                    self._finish_or_drop(file, staged)
+            if files.exists(places.next[file]):
+                self._finish_or_drop(file)
+        if left := layout.spares(names):
+            self._recover_spares(left)
         self._skip_unknown_numbers()
 
-    def _finish_or_drop(self, file: FileName, staged: str) -> None:
-        """Bring a staged version to its end if the journal has it; else nobody was told of it."""
+    def _recover_spares(self, numbers: list[int]) -> None:
+        """Bring to their end the versions that were committed, of which these spares are left."""
+        known = {version.number: version for version in self._journal.read_versions()}
+        self._spares.recover(numbers, known, self.ledger.last_number)
+        for version in self._spares.written:
+            if self._is_behind(version):
+                files.link(self._spares.path(version.number), self._places.next[version.file])
+                self._roll_forward(version)
+        self._make_names_durable()
+
+    def _finish_or_drop(self, file: FileName) -> None:
+        """Bring what was to become a head to its end, if it is the newest version; else it never was one."""
+        staged = self._places.next[file]
         found = files.read(staged)
         newest = self.ledger.newest.get(file)
         committed = found is not None and newest is not None and _is_of(newest, *found)
-        if found and not committed:
-            self._drop_uncommitted(file, found[0])
-        if newest and committed and staged == self._places.next[file] and self._head_is_ours(file):
-            self._advance_head(newest)
-            self._log.info(
-                "Rolled {file} forward to version {n}", file=self._places.heads[file], n=newest.number
-            )
+        if newest and committed and self._head_is_ours(file):
+            self._roll_forward(newest)
         else:
             files.clear(Path(staged))
 
-    def _drop_uncommitted(self, file: FileName, content: bytes) -> None:
-        """Remove what is in the history of a staged version: it would have the highest number."""
-        number, name = max(layout.numbered(self._places.history), default=(0, ""))
-        version = layout.version_path(self._places.history, number, file)
-        if number > self.ledger.last_number and version.endswith(f"/{name}"):
-            there = files.read(version)
-            if there and there[0] == content:
-                os.unlink(version)
+    def _is_behind(self, version: Version) -> bool:
+        """Whether a power cut has put an older version back in the place of this one: the head is that very file."""
+        found = files.read(self._places.heads[version.file])
+        # What was found at the head is a person's to put there.
+        if found is None or version.kind is Kind.FOUND or version != self.ledger.newest.get(version.file):
+            return False
+        content, state = found
+        sha256 = digest(content)
+        return any(
+            (older.file, older.sha256) == (version.file, sha256)
+            and older.number < version.number
+            and self._was_file_of(older, state)
+            for older in self._journal.read_versions()
+        )
+
+    def _was_file_of(self, version: Version, head: os.stat_result) -> bool:
+        """Whether a head is the file of a version, as far as can be told if a hand has removed that."""
+        if files.exists(self._spares.find(version)):
+            return self._is_file_of(version, head)
+        return version.mtime == _told_mtime(version, head)
+
+    def _roll_forward(self, version: Version) -> None:
+        self._advance_head(version)
+        # To rename one name of a file to another that it has does nothing.
+        files.clear(Path(self._places.next[version.file]))
+        self._log.info(
+            "Rolled {file} forward to version {n}", file=self._places.heads[version.file], n=version.number
+        )
 
     def _skip_unknown_numbers(self) -> None:
-        """What else is in the history without being in the journal was committed, and the journal has lost lines."""
-        highest = max((number for number, _ in layout.numbered(self._places.history)), default=0)
+        """What else is in the history without being in the journal may be a version whose line the journal has lost."""
+        names = layout.names(self._places.history)
+        highest = max((*layout.numbered(names), *layout.spares(names)), default=0)
         if highest > self.ledger.last_number:
             self.ledger.last_number = highest
             self._log.warn(

@@ -8,13 +8,14 @@ projects/<directory>/
   .project.json           the project's true id; the Node server made the directory if it is missing
   .history/journal.jsonl  a line per version, and what else there is to know of locks, bases and waiting uploads
   .history/00000012-log.jsonl
-  .log.jsonl.next         only while a version becomes the head, and .log.jsonl.beside while one is kept beside it
+  .history/00000013.spare during a session: what version 13 will be written into, or has been
+  .log.jsonl.next         only while a version becomes the head
 ```
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -38,6 +39,7 @@ MAX_NAME = 255
 
 _OWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _VERSION_NAME = re.compile(r"(\d{8,})-(?:" + "|".join(re.escape(file.value) for file in FileName) + ")")
+_SPARE_NAME = re.compile(r"(\d{8,})\.spare")
 _OTHER_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 _PREFIX_LENGTH = 60
 _DIGEST_LENGTH = 16
@@ -80,6 +82,11 @@ def version_path(history: files.StrPath, number: int, file: FileName) -> str:
     return f"{history}/{number:08}-{file.value}"
 
 
+def spare_path(history: files.StrPath, number: int) -> str:
+    """Where the content of a version is written, before it has its name."""
+    return f"{history}/{number:08}.spare"
+
+
 def names(directory: files.StrPath) -> list[str]:
     """What lies in a directory, which need not exist."""
     try:
@@ -88,10 +95,14 @@ def names(directory: files.StrPath) -> list[str]:
         return []
 
 
-def numbered(history: files.StrPath) -> list[tuple[int, str]]:
-    """The version files in a history, which need not exist, as number and name."""
-    found = ((_VERSION_NAME.fullmatch(name), name) for name in names(history))
-    return [(int(match[1]), name) for match, name in found if match]
+def numbered(names: Iterable[str]) -> list[int]:
+    """The numbers of the versions among the names in a history."""
+    return [int(match[1]) for match in map(_VERSION_NAME.fullmatch, names) if match]
+
+
+def spares(names: Iterable[str]) -> list[int]:
+    """The numbers of the spares among the names in a history."""
+    return [int(match[1]) for match in map(_SPARE_NAME.fullmatch, names) if match]
 
 
 @frozen
@@ -106,8 +117,6 @@ class Places:
     heads: Mapping[FileName, str]
     next: Mapping[FileName, str]
     """The second names of versions that are about to become heads; a rename takes them there."""
-    beside: Mapping[FileName, str]
-    """The second names of versions that are being made and will not be put in the place of a head."""
 
     @classmethod
     def of(cls, directory: Path) -> Self:
@@ -120,5 +129,4 @@ class Places:
             free_lock=f"{directory}/{FREE_LOCK}",
             heads={file: f"{directory}/{file.value}" for file in FileName},
             next={file: f"{directory}/.{file.value}.next" for file in FileName},
-            beside={file: f"{directory}/.{file.value}.beside" for file in FileName},
         )

@@ -28,7 +28,7 @@ _KEPT = re.compile(r"(\d{8,})-(.+)")
 class Seen:
     """A project's directory: its five files, what the journal says of its versions, and its lock file.
 
-    `kept` has the numbers of the versions whose files hold what the journal says.
+    `kept` has the numbers of the versions whose files, or spares, hold what the journal says.
     """
 
     heads: Mapping[str, bytes]
@@ -68,8 +68,10 @@ def see(directory: Path) -> Seen:
 
 
 def _holds(directory: Path, number: int, file: str, sha256: str) -> bool:
-    path = Path(layout.version_path(directory / layout.HISTORY, number, FileName(file)))
-    return path.is_file() and digest(path.read_bytes()) == sha256
+    history = directory / layout.HISTORY
+    places = layout.version_path(history, number, FileName(file)), layout.spare_path(history, number)
+    found = [path.read_bytes() for path in map(Path, places) if path.is_file()]
+    return sha256 in map(digest, found)
 
 
 def journal_path(directory: Path) -> Path:

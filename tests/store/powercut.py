@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from attrs import frozen
@@ -17,7 +18,14 @@ _Names = Mapping[int, Mapping[str, int]]
 _Contents = Mapping[int, tuple[bytes, int]]
 """By the inode of a file, its bytes and its mtime."""
 
-SURVIVORS = ("only what was synced", "names ahead of contents", "contents ahead of names")
+SURVIVORS = (
+    "only what was synced",
+    "names ahead of contents",
+    "contents ahead of names",
+    "anything in between",
+)
+"""The last is told by chance: each directory as it was at some time since it was synced, each file as it is, or was
+when it was synced."""
 
 _lstat, _open, _scandir = os.lstat, os.open, os.scandir
 
@@ -32,6 +40,8 @@ class Cut:
     sure_contents: _Contents
     names: _Names
     contents: _Contents
+    earlier: Mapping[int, Sequence[Mapping[str, int]]]
+    """By the inode of a directory, the names that it had at each step since it was synced, the present ones last."""
 
 
 class Platter:
@@ -48,14 +58,18 @@ class Platter:
         self._names, self._contents = self._look()
         for _, files in _walk(root):
             self._kept += [_open(file, os.O_RDONLY) for file in files]
+        self._earlier: dict[int, list[Mapping[str, int]]] = {}
         self.answered = 0
         self.cuts: list[Cut] = []
 
     def before(self, step: Step, /) -> None:
         """Note what a power cut just before this step would find."""
         names, contents = self._look()
+        for inode, present in names.items():
+            self._earlier.setdefault(inode, []).append(present)
+        earlier = {inode: tuple(states) for inode, states in self._earlier.items()}
         self.cuts.append(
-            Cut(step, self.answered, dict(self._names), dict(self._contents), names, contents),
+            Cut(step, self.answered, dict(self._names), dict(self._contents), names, contents, earlier)
         )
 
     def after(self, step: Step, subject: Any, result: Any, /) -> None:
@@ -79,13 +93,21 @@ class Platter:
         contents = dict(cut.sure_contents)
         if survivors == "contents ahead of names":
             contents.update(cut.contents)
-        self._restore(names, contents, _lstat(self._root).st_ino, target)
+        if survivors == "anything in between":
+            chance = Random(len(cut.names) + sum(len(states) for states in cut.earlier.values()))
+            names = {
+                inode: chance.choice((cut.sure_names.get(inode, {}), *states))
+                for inode, states in cut.earlier.items()
+            }
+            contents.update({inode: one for inode, one in cut.contents.items() if chance.random() < 0.5})
+        self._restore(names, contents, _lstat(self._root).st_ino, target, {})
 
     def _sync(self, descriptor: int) -> None:
         state = os.fstat(descriptor)
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if stat.S_ISDIR(state.st_mode):
             self._names[state.st_ino] = _names(path)
+            self._earlier[state.st_ino] = []
         else:
             self._contents[state.st_ino] = _content(path)
 
@@ -99,15 +121,22 @@ class Platter:
             contents |= {_lstat(file).st_ino: _content(file) for file in files}
         return names, contents
 
-    def _restore(self, names: _Names, contents: _Contents, inode: int, target: Path) -> None:
+    def _restore(
+        self, names: _Names, contents: _Contents, inode: int, target: Path, made: dict[int, Path]
+    ) -> None:
+        """Lay out a directory; `made` has a path of each file that was laid out before, by its inode."""
         target.mkdir(mode=0o700)
         for name, child in names.get(inode, {}).items():
+            path = target / name
             if child in self._directories:
-                self._restore(names, contents, child, target / name)
-                continue
-            content, mtime = contents.get(child, (b"", 0))
-            (target / name).write_bytes(content)
-            os.utime(target / name, ns=(mtime, mtime))
+                self._restore(names, contents, child, path, made)
+            elif child in made:
+                os.link(made[child], path)
+            else:
+                made[child] = path
+                content, mtime = contents.get(child, (b"", 0))
+                path.write_bytes(content)
+                os.utime(path, ns=(mtime, mtime))
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:

@@ -9,6 +9,7 @@ from mneme.model import Merging, Precondition, digest
 from mneme.store import Store
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
+from tests.store.looking import leftovers
 
 
 class Restarted:
@@ -44,3 +45,11 @@ def opened(which: str, root: Path) -> Store:
             return DiskStore(root)
         case _:
             return Restarted(root)  # type: ignore[return-value]  # it has the methods of a store, only not by name
+
+
+def left_when_recovered(root: Path) -> list[str]:
+    """The leftovers once a server has started, which removes what a session under way has made for itself."""
+    store = DiskStore(root)
+    for project in store.projects():
+        store.recover(project)
+    return leftovers(root)

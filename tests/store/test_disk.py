@@ -69,7 +69,7 @@ from tests.store.store_contract import (
     waiting,
 )
 from tests.store.store_contract import content as head_content
-from tests.store.stores import Restarted
+from tests.store.stores import Restarted, left_when_recovered
 
 LOG = FileName.LOG
 EXPIRY = Millis(NOW + TTL)
@@ -99,7 +99,7 @@ class TestRestartedDiskStore(StoreContract):
         """A new one; leaves nothing behind but projects."""
         yield Restarted(root)  # type: ignore[misc]
         if root.exists():
-            assert leftovers(root) == []
+            assert left_when_recovered(root) == []
 
     def test_expired_names_the_projects_to_reap(self, held: Store) -> None:
         """A store that was just opened knows nothing of locks before the projects were recovered."""
@@ -120,13 +120,8 @@ class TestDiskStoreWithoutHardLinks(StoreContract):
     """`DiskStore` on a file system that has no hard links."""
 
     @pytest.fixture
-    def store(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    def store(self, root: Path, without_hard_links: None) -> Store:
         """A new one."""
-
-        def refuse(*args: object, **kwargs: object) -> None:
-            raise PermissionError(1, "Operation not permitted")
-
-        monkeypatch.setattr(os, "link", refuse)
         return DiskStore(root)
 
 
@@ -219,7 +214,8 @@ class TestPermissions:
         assert {mode for path, mode in found.items() if (root / path).is_dir()} == {0o700}
         assert {mode for path, mode in found.items() if not (root / path).is_dir()} == {0o600}
         assert stat.S_IMODE(root.stat().st_mode) == 0o700
-        assert len(found) == 8
+        assert len([path for path in found if not path.endswith(".spare")]) == 8
+        assert len(found) > 8
 
     def test_what_was_found_open_is_closed(self, root: Path) -> None:
         """The Node server's directories when they are opened, its files when they are taken in."""
@@ -502,9 +498,8 @@ class TestAdoption:
         store.heads(ORG, NOW)
         assert see(directory_of(root, ORG)).heads == see(shared).heads
         begun.mkdir()
-        assert leftovers(root) == [begun.name]
-        DiskStore(root)
-        assert leftovers(root) == []
+        assert begun.name in leftovers(root)
+        assert left_when_recovered(root) == []
 
 
 class TestHandEdits:
@@ -1145,7 +1140,7 @@ class TestFaultsOfMerging:
         wedged.release(ALPHA, ANA, EXPIRY)
         assert head_content(wedged, now=EXPIRY) == ONE + TWO
 
-    @pytest.mark.parametrize("step", ["create .log.jsonl.next", "link .log.jsonl.next"])
+    @pytest.mark.parametrize("step", ["create 00000005.spare", "link 00000005.spare"])
     def test_whoever_acquires_is_told_of_a_full_disk_that_keeps_back_what_waits(
         self, wedged: DiskStore, faults: Faults, step: str
     ) -> None:
@@ -1301,6 +1296,7 @@ class TestPruning:
         """Though there is nothing to prune."""
         for line in (ONE, TWO):
             store.upload(ALPHA, Upload(LOG, line, ANA), NOW)
+        store.release(ALPHA, ANA, NOW)
         (alpha / layout.HISTORY / "00000002-log.jsonl").unlink()
         store = DiskStore(root) if restarted else store
         assert self.told(alpha) == [1, 2, 3]

@@ -54,7 +54,16 @@ from mneme.retention import Retention
 from mneme.store import Store, layout
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
-from tests.store.looking import ANA, BEN, NOW, content_of, directory_of, leftovers, node_lock, node_project
+from tests.store.looking import (
+    ANA,
+    BEN,
+    NOW,
+    content_of,
+    directory_of,
+    node_lock,
+    node_project,
+)
+from tests.store.stores import left_when_recovered
 
 SHARED = ProjectId("org_repo")
 PROJECTS = [ProjectId("alpha"), ProjectId("org/repo"), SHARED]
@@ -624,7 +633,7 @@ class DiskMachine(StoreMachine):
     def teardown(self) -> None:
         """Nothing is left over but projects."""
         try:
-            assert leftovers(self.root) == []
+            assert left_when_recovered(self.root) == []
         finally:
             self._patch.undo()
             shutil.rmtree(self.root)
