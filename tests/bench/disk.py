@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,43 +55,55 @@ class _Sessions:
     def run(self, seconds: float) -> None:
         """One session at least, and more until the time is over."""
         self._history.mkdir(parents=True)
-        place = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        places = [os.open(place, os.O_RDONLY | os.O_DIRECTORY) for place in (self._directory, self._history)]
         journal = os.open(self._history / "journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             end = time.monotonic() + seconds
             while not self.count or time.monotonic() < end:
-                self._session(place, journal)
+                self._session(places, journal)
                 self.count += 1
         finally:
-            os.close(place)
-            os.close(journal)
+            for descriptor in (*places, journal):
+                os.close(descriptor)
 
-    def _session(self, place: int, journal: int) -> None:
-        lock = self._directory / ".lock"
+    def _session(self, places: Sequence[int], journal: int) -> None:
+        lock, free = self._directory / ".lock", self._directory / ".lock.free"
         with self._timed("lock: write, rename"):
-            _write(lock.with_suffix(".next"), LOCK)
-            lock.with_suffix(".next").rename(lock)
-        for name, content in self._contents.items():
-            self._upload(place, journal, name, content)
-        with self._timed("lock: remove"):
-            lock.unlink()
-
-    def _upload(self, place: int, journal: int, name: str, content: bytes) -> None:
-        coming = self._directory / f".{name}.next"
+            _write(free, LOCK)
+            free.rename(lock)
+        spares = {name: self._history / f"{name}.spare" for name in self._contents}
         with self._timed("4 × create"):
-            file = os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            files = {
+                name: os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                for name, spare in spares.items()
+            }
+        with self._timed("fsync of the directory they are in"):
+            os.fsync(places[-1])
+        for name, spare in spares.items():
+            self._upload(files[name], spare, journal, name)
+        with self._timed("fsync of both directories"):
+            for place in places:
+                os.fsync(place)
+        with self._timed("4 × unlink"):
+            for spare in spares.values():
+                spare.unlink()
+        with self._timed("lock: rename"):
+            lock.rename(free)
+
+    def _upload(self, file: int, spare: Path, journal: int, name: str) -> None:
+        coming = self._directory / f".{name}.next"
         with self._timed("4 × write"):
-            os.write(file, content)
+            os.write(file, self._contents[name])
         with self._timed("4 × fsync of the file"):
             os.fsync(file)
             os.close(file)
-        with self._timed("4 × fsync of the directory"):
-            os.fsync(place)
-        with self._timed("4 × link"):
-            os.link(coming, self._history / f"{self.count}-{name}")
+        with self._timed("8 × link"):
+            os.link(spare, coming)
         with self._timed("4 × journal: append, fdatasync"):
             os.write(journal, JOURNAL_LINE)
             _fdatasync(journal)
+        with self._timed("8 × link"):
+            os.link(spare, self._history / f"{self.count}-{name}")
         with self._timed("4 × rename"):
             coming.rename(self._directory / name)
 
