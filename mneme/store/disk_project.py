@@ -420,8 +420,7 @@ class DiskProject(Project):
 
     def _skip_unknown_numbers(self) -> None:
         """What else is in the history without being in the journal may be a version whose line the journal has lost."""
-        names = layout.names(self._places.history)
-        highest = max((*layout.numbered(names), *layout.spares(names)), default=0)
+        highest = self._spares.highest()
         if highest > self.ledger.last_number:
             self.ledger.last_number = highest
             self._log.warn(

@@ -5,6 +5,7 @@ spares, and their names are synced while they are empty. A version is sure to be
 synced, whatever a power cut does to its other names; when those are sure, too, the spare is retired.
 """
 
+import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ class Spares:
         self._empty: set[int] = set()
         self._written: dict[int, Version] = {}
         self._unnamed: set[int] = set()
+        self._lost: set[int] = set()
 
     @property
     def written(self) -> tuple[Version, ...]:
@@ -36,6 +38,10 @@ class Spares:
     def numbers(self) -> set[int]:
         """The numbers of the versions that are there."""
         return {*layout.numbered(layout.names(self._history)), *self._unnamed}
+
+    def highest(self) -> int:
+        """The highest number that a version has, or may have had; 0 if there is none."""
+        return max(self.numbers() | self._lost, default=0)
 
     def find(self, version: Version) -> str:
         """Where the content of a version lies."""
@@ -106,14 +112,13 @@ class Spares:
         left = set(numbers)
         committed = [known[number] for number in sorted(left & known.keys()) if self._holds(known[number])]
         others = left - {version.number for version in committed}
-        alone = {number for number in others if self._is_alone(number)}
+        strange = {number for number in others if files.look(self.path(number)) is None}
+        alone = {number for number in others - strange if self._is_alone(number)}
         # One version is committed after the other: one that was not has the next number, and none follows it.
-        lost = alone if alone != {last + 1} else set()
-        for number in others - lost:
-            # What cannot be removed, for the disk is read-only, is in nobody's way.
-            with suppress(OSError):
-                self._remove(number)
-        for number in sorted(lost):
+        self._lost = strange | alone if alone != {last + 1} else strange
+        for number in others - self._lost:
+            self._remove_if_writable(number)
+        for number in sorted(self._lost):
             self._log.warn(
                 "{path} holds what may be an upload that the journal has lost: look at it, then remove it",
                 path=self.path(number),
@@ -140,6 +145,14 @@ class Spares:
             # A copy that a crash has cut off, where there are no hard links.
             _unlink(self._named(version))
         self.name(version)
+
+    def _remove_if_writable(self, number: int) -> None:
+        """Remove a spare, or leave it where the disk is read-only: that is no reason not to read what is there."""
+        try:
+            self._remove(number)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
 
     def _remove(self, number: int) -> None:
         _unlink(self.path(number))

@@ -410,6 +410,14 @@ class TestOfHands:
         assert named(directory, 5).read_bytes() == b"two"
         assert spares(directory) == []
 
+    def test_what_is_no_file_is_left_where_it_is(self, directory: Path, project: DiskProject) -> None:
+        """The numbers of versions go on after it."""
+        Path(layout.spare_path(directory / layout.HISTORY, 9)).mkdir()
+        again = opened(directory)
+        assert put(again, LOG, b"two") == 10
+        again.release(ANA, NOW)
+        assert spares(directory) == ["00000009.spare"]
+
     def test_what_has_been_written_into_a_spare_is_not_written_over(
         self, directory: Path, project: DiskProject
     ) -> None:
