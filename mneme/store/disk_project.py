@@ -217,7 +217,7 @@ class DiskProject(Project):
     def _take_in(self, file: FileName, content: bytes, state: os.stat_result, now: Millis) -> Version:
         version = self._new(file, digest(content), len(content), Kind.FOUND, now)
         version = evolve(version, mtime=files.millis(state))
-        # The older heads that a power cut may put back are older than what is found now, and a person's stays.
+        # What a person has put there stays: no power cut puts an older version back that would be brought forward.
         self._forget(file)
         self._sync_directory()
         self._keep_beside(version, content, state.st_mtime_ns)
