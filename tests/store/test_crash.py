@@ -735,8 +735,8 @@ class RandomSession:
         self._holder = holder
 
     def __call__(self, diary: Diary) -> None:
-        """Twenty steps."""
-        for _ in range(20):
+        """Fifteen steps."""
+        for _ in range(15):
             self._step(diary)
 
     def _step(self, diary: Diary) -> None:
@@ -784,7 +784,7 @@ class RandomSession:
 
 
 @pytest.mark.parametrize("survivors", ["only what was synced", "anything in between"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("prepare", "holder"), [(nothing, None), (node, ANA)], ids=["nothing", "node"])
 def test_power_cut_in_any_session(
     prepare: Callable[[Path], None],
@@ -799,7 +799,7 @@ def test_power_cut_in_any_session(
 
 
 @pytest.mark.usefixtures("without_hard_links")
-@pytest.mark.parametrize("survivors", SURVIVORS)
+@pytest.mark.parametrize("survivors", ["only what was synced", "anything in between"])
 @pytest.mark.parametrize("session", [first_session, session_with_hand_edits, session_of_two_machines])
 def test_power_cut_without_hard_links(
     session: Callable[[Diary], None], survivors: str, tmp_path: Path, faults: Faults
