@@ -167,7 +167,6 @@ class DiskProject(Project):
         needed = {version.number for version in (*self.ledger.newest.values(), *self.ledger.waiting.values())}
         left = there | needed | {self.ledger.last_number}
         if self._journal.wants_compaction(left):
-            self._make_names_durable()
             self._journal.compact(left)
             self._skip_unknown_numbers()
 

@@ -367,6 +367,17 @@ class TestPruning:
             opened(directory)
         assert events == []
 
+    def test_heads_are_sure_before_an_older_version_goes(
+        self, directory: Path, project: DiskProject, faults: Faults
+    ) -> None:
+        """By its file it would be seen that a power cut has put it back."""
+        for content in (b"two", b"three"):
+            put(project, LOG, content)
+        with faults.failing() as run:
+            assert project.prune(NONE_BY_AGE, NOW, 1)
+        steps = [str(step) for step in run.steps]
+        assert steps.index("fsync alpha") < steps.index("unlink 00000001-log.jsonl")
+
     def test_a_version_that_was_pruned_before_it_got_its_name_is_gone(
         self, directory: Path, project: DiskProject
     ) -> None:
