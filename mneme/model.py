@@ -8,7 +8,7 @@ import enum
 import hashlib
 import unicodedata
 from functools import cached_property
-from typing import NewType, Self
+from typing import NewType, Self, TypeAlias
 from urllib.parse import quote
 
 from attrs import frozen
@@ -57,6 +57,19 @@ class ClientId:
         if len(text) > MAX_CLIENT_ID or any(unicodedata.category(c) == "Cc" for c in text):
             raise InvalidClientId
         return cls(text)
+
+
+class Unnamed(enum.Enum):
+    """A reader that does not say who it is."""
+
+    STOCK = "stock"
+    """The stock client, by its headers."""
+    OTHER = "other"
+    """Somebody else: a person with curl, a browser."""
+
+
+Reader: TypeAlias = ClientId | Unnamed
+"""Whoever downloads a file."""
 
 
 class FileName(enum.Enum):
@@ -130,7 +143,8 @@ class Version:
     `mtime` is what clients are told; `time` is when it was accepted here; `base` is the version of this file that the
     client is known to have had before, or that an append added to (None: not known); `client` is None where no client
     was involved. `parents` are the versions that a merge or a restore was made of, or the waiting upload whose place it
-    took.
+    took. `names_base` is whether the client itself said what the base is; `is_unrelated`, whether the upload shared
+    nothing with what its client had.
     """
 
     number: int
@@ -145,6 +159,8 @@ class Version:
     parents: tuple[int, ...] = ()
     place: Place = Place.HEAD
     appended: Appended | None = None
+    names_base: bool = False
+    is_unrelated: bool = False
 
     @property
     def is_blind(self) -> bool:
@@ -184,12 +200,11 @@ class Document:
 
 @frozen
 class Receipt:
-    """A version that is being sent to a client, as its base is to know: `named` if it said itself who it is."""
+    """A version that is being sent to a client, which is its base once the client has taken the whole answer."""
 
     client: ClientId
     file: FileName
     version: int
-    named: bool
 
 
 @frozen

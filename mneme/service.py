@@ -32,6 +32,7 @@ from mneme.model import (
     Precondition,
     ProjectId,
     Pruned,
+    Reader,
     Receipt,
     Released,
     Rescued,
@@ -129,34 +130,18 @@ class SyncService(Service):
         self,
         project: ProjectId,
         file: FileName,
-        client: ClientId | None,
-        believed: bool,
+        reader: Reader,
         unless: Precondition | None = None,
         at_hand: Callable[[str], bytes | None] = nothing,
     ) -> Served | AtHand | Unmodified | None:
-        """A file, whole, for a client that may make its next upload from it: see `Store` for the rest.
-
-        Who hangs up before the file was read is not believed to have received it.
-        """
-        answers: list[Deferred[Served | AtHand | Unmodified | None]] = []
-
-        def step() -> Served | AtHand | Unmodified | None:
-            hung_up = bool(answers) and answers[0].called
-            return self._store.download(
-                project,
-                file,
-                client,
-                self._now(),
-                believed=believed and not hung_up,
-                unless=unless,
-                at_hand=at_hand,
-            )
-
-        answers.append(self._lanes.run(project, step))
-        return await answers[0]
+        """A file, whole, for a client that may make its next upload from it: see `Store` for the rest."""
+        return await self._step(
+            project,
+            lambda now: self._store.download(project, file, reader, now, unless=unless, at_hand=at_hand),
+        )
 
     def confirm(self, project: ProjectId, receipt: Receipt) -> None:
-        """Take note that a client has read what it was sent. Nobody waits for this."""
+        """Take note that a client has taken the whole answer. Nobody waits for this."""
         self._note(project, lambda: self._store.confirm(project, receipt, self._now()))
 
     def doubt(self, project: ProjectId, receipt: Receipt) -> None:

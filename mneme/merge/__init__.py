@@ -6,12 +6,11 @@ not known, and so is one that is not of the form of its file: nothing is removed
 
 from mneme.merge.bounds import fits
 from mneme.merge.documents import is_document, is_json, merge_documents, parsed
-from mneme.merge.items import Candidate, nearest
 from mneme.merge.log import is_entry, is_log, lines, merge_logs
 from mneme.merge.text import merge_texts
 from mneme.model import FileName
 
-__all__ = ["Candidate", "is_damaged", "is_well_formed", "merge", "nearest"]
+__all__ = ["is_damaged", "is_well_formed", "merge"]
 
 
 def merge(

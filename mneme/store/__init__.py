@@ -27,6 +27,7 @@ from mneme.model import (
     Precondition,
     ProjectId,
     Pruned,
+    Reader,
     Receipt,
     Released,
     Rescued,
@@ -99,29 +100,27 @@ class Store(Protocol):
         self,
         project: ProjectId,
         file: FileName,
-        client: ClientId | None,
+        reader: Reader,
         now: Millis,
         /,
         *,
-        believed: bool,
         unless: Precondition | None = None,
         at_hand: Callable[[str], bytes | None] = nothing,
     ) -> Served | AtHand | Unmodified | None:
-        """What `read` says, for `client`, or for somebody who does not say who it is (None).
+        """The head of `file` with its content, for a reader that may make its next upload from it.
 
         What the caller has `at_hand`, by the digest of a content, is not read. It is asked on the store's thread.
 
         Where the head is such that `unless` holds, the reader has it already, and is told so. If it says who it is, and
         names that content, it is its base; named with others, it is a candidate.
 
-        From now on the version is a candidate for the base of the reader: that client, or the one that holds the lock.
-        It is one that was received if it is `believed` to be sent to the reader itself: the client is named, or asks as
-        the holder's pull does.
+        From now on the version is one that the reader was sent: the client that names itself, or for the stock client
+        the one that has just acquired the lock. The receipt is for `confirm` and `doubt`.
         """
         ...
 
     def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
-        """Take note that the client has read what it was sent: if it was named, its base is this and no other."""
+        """Take note that the client has taken the whole answer: it has this version, and none older."""
         ...
 
     def doubt(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:

@@ -32,6 +32,7 @@ from mneme.model import (
     Precondition,
     ProjectId,
     Pruned,
+    Reader,
     Receipt,
     Released,
     Rescued,
@@ -104,18 +105,15 @@ class DiskStore:
         self,
         project: ProjectId,
         file: FileName,
-        client: ClientId | None,
+        reader: Reader,
         now: Millis,
         /,
         *,
-        believed: bool,
         unless: Precondition | None = None,
         at_hand: Callable[[str], bytes | None] = nothing,
     ) -> Served | AtHand | Unmodified | None:
         def step(opened: DiskProject, taking_in: bool) -> Served | AtHand | Unmodified | None:
-            return opened.download(
-                file, client, now, taking_in, believed=believed, unless=unless, at_hand=at_hand
-            )
+            return opened.download(file, reader, now, taking_in, unless=unless, at_hand=at_hand)
 
         return self._reading(project, now, step, None)
 

@@ -15,7 +15,17 @@ from twisted.logger import Logger
 
 from mneme import files, times
 from mneme.model import Appended, ClientId, FileName, Kind, Place, Version
-from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled, compacted
+from mneme.store.ledger import (
+    Base,
+    BaseKnown,
+    Entry,
+    Ledger,
+    Listed,
+    LockGranted,
+    Settled,
+    compacted,
+    still_known,
+)
 
 COMPACT_AFTER = 1000
 """How many lines a journal may have, versions apart, before it is written anew with those that still count."""
@@ -36,6 +46,8 @@ class _VersionLine(
     parents: tuple[int, ...] = ()
     place: Place = Place.HEAD
     appended: Appended | None = None
+    names_base: bool = False
+    is_unrelated: bool = False
 
 
 class _LockLine(msgspec.Struct, frozen=True, tag_field="entry", tag="lock", rename="camel"):
@@ -52,9 +64,9 @@ class _ListedLine(msgspec.Struct, frozen=True, tag_field="entry", tag="listed", 
 class _BaseLine(msgspec.Struct, frozen=True, tag_field="entry", tag="base", rename="camel"):
     client_id: str
     file: FileName
-    sure: int | None
-    candidates: tuple[int, ...]
+    known: tuple[int, ...]
     received: tuple[int, ...]
+    lacking: datetime | None
     time: datetime
 
 
@@ -185,10 +197,14 @@ def _entry(line: _Line, versions: dict[int, Version]) -> Entry | None:
             return LockGranted(token, ClientId(client), times.from_datetime(time))
         case _ListedLine(token, acquired_at):
             return Listed(token, times.from_datetime(acquired_at))
-        case _BaseLine(client, file, sure, candidates, received, time):
-            found = tuple(versions[number] for number in candidates if number in versions)
-            base = Base(versions.get(sure) if sure is not None else None, found, frozenset(received))
-            return BaseKnown(ClientId(client), file, base.among(versions), times.from_datetime(time))
+        case _BaseLine(client, file, known, received, lacking, time):
+            left = still_known(known, received, versions)
+            base = Base(
+                tuple(versions[number] for number in left),
+                frozenset(received).intersection(left),
+                times.from_datetime(lacking) if lacking else None,
+            )
+            return BaseKnown(ClientId(client), file, base, times.from_datetime(time))
         case _SettledLine(number, merged):
             version = versions.get(number)
             return Settled(version, merged) if version else None
@@ -208,6 +224,8 @@ def _version(line: _VersionLine) -> Version:
         parents=line.parents,
         place=line.place,
         appended=line.appended,
+        names_base=line.names_base,
+        is_unrelated=line.is_unrelated,
     )
 
 
@@ -227,9 +245,9 @@ def _line(entry: Entry) -> _Line:
             return _BaseLine(
                 client_id=client.value,
                 file=file,
-                sure=base.sure.number if base.sure else None,
-                candidates=tuple(version.number for version in base.candidates),
+                known=tuple(version.number for version in base.known),
                 received=tuple(sorted(base.received)),
+                lacking=times.to_datetime(base.lacking) if base.lacking is not None else None,
                 time=times.to_datetime(time),
             )
         case Settled(version, merged):
@@ -250,4 +268,6 @@ def _version_line(version: Version) -> _VersionLine:
         parents=version.parents,
         place=version.place,
         appended=version.appended,
+        names_base=version.names_base,
+        is_unrelated=version.is_unrelated,
     )

@@ -3,7 +3,7 @@
 Nothing here reads a clock or a disk. The journal keeps the entries; a ledger that takes them again is the same.
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import TypeAlias
 
@@ -15,8 +15,11 @@ MAX_WAITING = 64
 """How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
 
 MAX_CANDIDATES = 16
-"""How many candidates a base has; of more, the oldest count: a base that is too old removes nothing."""
+"""How many versions a base has that were perhaps not received; of more, the oldest count: they remove least."""
 
+
+ONE_PUSH = Millis(60 * 1000)
+"""Within how much time the uploads of one push come."""
 
 MAX_KEYS = 256
 """How many idempotency keys of a project are remembered, the newest: a client tries again within the minute."""
@@ -54,49 +57,72 @@ class Settled:
 
 @frozen
 class Base:
-    """Which version of a file a client last had.
+    """The versions of a file that a client may have, in the order in which it got them.
 
-    `sure` is what it is known to have had; each of the `candidates`, oldest first, may have taken its place. Those
-    whose numbers are in `received` were sent to the client itself, and nothing speaks against their having arrived.
+    Those whose numbers are in `received` it surely got: it took the whole answer, or uploaded them. The newest of these
+    puts all before it out. `lacking` is when the client last pushed its base unchanged while the head was another; None
+    if it never did since it got that base.
     """
 
-    sure: Version | None = None
-    candidates: tuple[Version, ...] = ()
+    known: tuple[Version, ...] = ()
     received: frozenset[int] = frozenset()
+    lacking: Millis | None = None
+
+    @classmethod
+    def of(cls, version: Version, lacking: Millis | None = None) -> "Base":
+        """The base of a client that has this version for sure."""
+        return cls((version,), frozenset({version.number}), lacking)
 
     @property
-    def known(self) -> tuple[Version, ...]:
-        """All that it can be, oldest first."""
-        return (self.sure, *self.candidates) if self.sure else self.candidates
+    def left(self) -> tuple[Version, ...]:
+        """Those that the newest received one does not put out."""
+        places = [place for place, version in enumerate(self.known) if version.number in self.received]
+        return self.known[places[-1] if places else 0 :]
 
-    def is_surely(self, number: int) -> bool:
-        """Whether it can be this version and no other."""
-        return self.sure is not None and self.sure.number == number and not self.candidates
+    @property
+    def sure(self) -> Version | None:
+        """The newest that the client surely got."""
+        return next((version for version in self.left if version.number in self.received), None)
+
+    def has(self, number: int) -> bool:
+        """Whether the client has this version for sure, and nothing newer was sent."""
+        return bool(self.known) and self.known[-1].number == number and number in self.received
 
     def among(self, numbers: Container[int]) -> "Base":
-        """The same, as far as it can be one of these versions.
+        """The same, as far as it can be one of these versions; see `still_known`."""
+        left = set(still_known([version.number for version in self.known], self.received, numbers))
+        known = tuple(version for version in self.known if version.number in left)
+        return evolve(self, known=known, received=self.received & left)
 
-        Past one that is missing nothing is: what is newer could be taken for the base by what that one had in it.
-        """
-        left = list(takewhile(lambda version: version.number in numbers, self.known))
-        sure = left.pop(0) if left and left[0] == self.sure else None
-        return Base(sure, tuple(left), self.received & {version.number for version in left})
-
-    def with_candidate(self, version: Version) -> "Base":
-        """The same, and it may also be this version, unless it can be many others already."""
-        if len(self.candidates) >= MAX_CANDIDATES or version.number in {one.number for one in self.known}:
+    def with_sent(self, version: Version) -> "Base":
+        """The same, and the client is being sent this version, unless it may have many others already."""
+        left = self.left
+        if version.number in {one.number for one in left} or len(left) > MAX_CANDIDATES:
             return self
-        return evolve(self, candidates=(*self.candidates, version))
+        return evolve(
+            self, known=(*left, version), received=self.received & {version.number for version in left}
+        )
 
     def with_received(self, number: int) -> "Base":
-        """The same, and this candidate was received."""
-        if all(version.number != number for version in self.candidates):
+        """The same, and the client has received this version, if it was sent."""
+        if all(version.number != number for version in self.known):
             return self
-        return evolve(self, received=self.received | {number})
+        return evolve(self, received=self.received | {number}, lacking=None)
 
     def without_received(self, number: int) -> "Base":
-        """The same, and this candidate was perhaps not received."""
+        """The same, and the client has perhaps not received this version."""
         return evolve(self, received=self.received - {number})
+
+
+def still_known(known: Sequence[int], received: Container[int], there: Container[int]) -> Sequence[int]:
+    """The numbers in `known` that a client may have, where only those of versions that are `there` can be told.
+
+    Past a missing one none is: what is newer could be taken for the base by what that one had in it. What is older
+    than the newest received one may be missing.
+    """
+    newest = max((place for place, number in enumerate(known) if number in received), default=0)
+    start = 0 if all(number in there for number in known[:newest]) else newest
+    return list(takewhile(lambda number: number in there, known[start:]))
 
 
 @frozen
@@ -136,6 +162,10 @@ class Ledger:
         self.keyed: dict[tuple[ClientId, FileName, str], int] = {}
         """The numbers of the versions that came with an idempotency key, the newest of them."""
         self.last_seen: dict[ClientId, Millis] = {}
+        self.strangers: dict[ClientId, Version] = {}
+        """The last upload of each client that shared nothing with what its client had, all of its push being such."""
+        self._familiar: dict[ClientId, Millis] = {}
+        """When each client last uploaded something that did share."""
         self._bases: dict[tuple[ClientId, FileName], Base] = {}
 
     def base(self, client: ClientId, file: FileName) -> Base:
@@ -151,8 +181,8 @@ class Ledger:
         return tuple(self.waiting[number] for number in sorted(self.waiting))
 
     def waiting_of(self, client: ClientId, file: FileName) -> Version | None:
-        """The waiting upload whose place the client's next one will take."""
-        its = (one for one in self.waiting.values() if (one.client, one.file) == (client, file))
+        """The newest waiting upload of the client, whose place its next one may take."""
+        its = (one for one in reversed(self.waiting.values()) if (one.client, one.file) == (client, file))
         return next((one for one in its if one.number not in self.overtaken), None)
 
     def take(self, entry: Entry) -> None:
@@ -189,17 +219,16 @@ class Ledger:
     def _take_upload(self, version: Version, client: ClientId) -> None:
         self._see(client, version.time)
         self._note_key(version, client)
-        replaced = self.waiting_of(client, version.file)
-        # One that is kept and no more, while merging is off, is no reason to forget what waits.
-        if replaced and version.place is not Place.BESIDE:
-            del self.waiting[replaced.number]
+        self._note_stranger(version, client)
+        for replaced in version.parents:
+            self.waiting.pop(replaced, None)
         if version.place is Place.WAITING:
             self.waiting[version.number] = version
             self._bound_waiting()
         if version.place is Place.WAITING or version.kind is Kind.RESCUED:
             self.unmerged.add(version.number)
         elif not version.is_blind:
-            self._bases[client, version.file] = Base(version)
+            self._bases[client, version.file] = Base.of(version)
 
     def _settle(self, version: Version, merged: bool) -> None:
         if version.client is None:
@@ -210,7 +239,7 @@ class Ledger:
         if merged and not version.is_blind:
             key = version.client, version.file
             overtaken = version.number in self.overtaken
-            self._bases[key] = self.base(*key).with_candidate(version) if overtaken else Base(version)
+            self._bases[key] = self.base(*key).with_sent(version) if overtaken else Base.of(version)
         self.overtaken.discard(version.number)
 
     def _bound_waiting(self) -> None:
@@ -218,6 +247,20 @@ class Ledger:
         rescued = [number for number, version in self.waiting.items() if version.kind is Kind.RESCUED]
         if len(rescued) > MAX_WAITING:
             del self.waiting[min(rescued)]
+
+    def _note_stranger(self, version: Version, client: ClientId) -> None:
+        """Take note of an upload that shares nothing, unless another file of the same push does share.
+
+        A long session may well have summarized away every line that the log had before.
+        """
+        if version.is_unrelated:
+            if version.time - self._familiar.get(client, Millis(-ONE_PUSH)) >= ONE_PUSH:
+                self.strangers[client] = version
+        elif version.base is not None:
+            self._familiar[client] = version.time
+            stranger = self.strangers.get(client)
+            if stranger and stranger.file is not version.file and version.time - stranger.time < ONE_PUSH:
+                del self.strangers[client]
 
     def _note_key(self, version: Version, client: ClientId) -> None:
         if version.appended is None or version.appended.key is None:

@@ -23,6 +23,7 @@ from mneme.model import (
     Precondition,
     ProjectId,
     Pruned,
+    Reader,
     Receipt,
     Released,
     Rescued,
@@ -144,18 +145,17 @@ class MemoryStore:
         self,
         project: ProjectId,
         file: FileName,
-        client: ClientId | None,
+        reader: Reader,
         now: Millis,
         /,
         *,
-        believed: bool,
         unless: Precondition | None = None,
         at_hand: Callable[[str], bytes | None] = nothing,
     ) -> Served | AtHand | Unmodified | None:
         return self._step(
             project,
             now,
-            lambda p: p.download(file, client, now, believed=believed, unless=unless, at_hand=at_hand),
+            lambda p: p.download(file, reader, now, unless=unless, at_hand=at_hand),
         )
 
     def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:

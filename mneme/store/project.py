@@ -9,12 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from mneme import leases
+from mneme import bases, leases
+from mneme.bases import Candidate, Evidence
 from mneme.errors import DamagedVersion, FileTooLarge, KeyReused
-from mneme.merge import Candidate, is_well_formed, merge, nearest
+from mneme.merge import is_well_formed, merge
 from mneme.merge.bounds import fits
 from mneme.model import (
     NOT_THERE,
@@ -37,6 +38,7 @@ from mneme.model import (
     Place,
     Precondition,
     ProjectId,
+    Reader,
     Receipt,
     Released,
     Rescued,
@@ -44,6 +46,7 @@ from mneme.model import (
     Served,
     StaleToken,
     Unmodified,
+    Unnamed,
     Upload,
     Version,
     VersionContent,
@@ -193,17 +196,28 @@ class Project(ABC):
         pull = self._pull_expected(now)
         if pull is None:
             return tuple(evolve(head, mtime=Millis(0)) for head in heads)
+        client, listed = pull
         if taking_in:
-            self._jot(pull)
-        return heads
+            self._jot(listed)
+        return tuple(self._as_told_to(client, head) for head in heads)
 
-    def _pull_expected(self, now: Millis) -> Listed | None:
-        """The acquire whose pull has yet to ask for its list."""
+    def _as_told_to(self, client: ClientId, head: Head) -> Head:
+        """The head as a pull of the client is told of it: as newer, if the client pushes its own base all the same.
+
+        The clock of such a machine is ahead, and its files are newer than the true mtime of the head.
+        """
+        base = self.ledger.base(client, head.file)
+        if base.lacking is None or base.has(head.version):
+            return head
+        return evolve(head, mtime=max(head.mtime, base.lacking))
+
+    def _pull_expected(self, now: Millis) -> tuple[ClientId, Listed] | None:
+        """The client that has just acquired the lock, and whose pull has yet to ask for its list."""
         lock = self.lock(now)
         if lock is None or lock.last_acquired_at is None or now - lock.last_acquired_at > _PULL_WITHIN:
             return None
-        pull = Listed(lock.token, lock.last_acquired_at)
-        return pull if pull != self.ledger.listed else None
+        listed = Listed(lock.token, lock.last_acquired_at)
+        return None if listed == self.ledger.listed else (lock.client, listed)
 
     def read(self, file: FileName, now: Millis, taking_in: bool = True) -> Document | None:
         """See `Store`, and `_see` for `taking_in`."""
@@ -214,11 +228,10 @@ class Project(ABC):
     def download(
         self,
         file: FileName,
-        client: ClientId | None,
+        reader: Reader,
         now: Millis,
         taking_in: bool = True,
         *,
-        believed: bool,
         unless: Precondition | None = None,
         at_hand: Callable[[str], bytes | None] = nothing,
     ) -> Served | AtHand | Unmodified | None:
@@ -226,8 +239,9 @@ class Project(ABC):
         head = self._see(file, now, taking_in=taking_in)
         if head is None:
             return None
+        client = self._named_by(reader, now)
         newest = self.ledger.newest.get(file)
-        version = newest if newest and newest.number == head.version and taking_in else None
+        version = newest if client and newest and newest.number == head.version and taking_in else None
         if unless and unless.holds(head):
             if client and version:
                 self._note_shown(client, version, unless, now)
@@ -236,39 +250,38 @@ class Project(ABC):
         content = self._head_content(file) if found is None else found
         if content is None:
             return None
-        receipt = self._note_sent(version, client, believed, now) if version else None
+        receipt = self._note_sent(client, version, now) if client and version else None
         return Served(Document(head, content), receipt) if found is None else AtHand(head, found, receipt)
 
-    def _note_sent(
-        self, version: Version, client: ClientId | None, believed: bool, now: Millis
-    ) -> Receipt | None:
-        """Take note that a version is about to be sent to a client, or to the holder of the lock."""
-        lock = None if client else self.lock(now)
-        reader = client or (lock.client if lock else None)
-        if reader is None:
-            return None
-        before = self.ledger.base(reader, version.file)
-        base = before.with_candidate(version)
-        base = base.with_received(version.number) if believed else base
-        self._note_base(reader, version.file, base, now)
-        named = client is not None
-        is_news = base != before or (named and not base.is_surely(version.number))
-        return Receipt(reader, version.file, version.number, named) if believed and is_news else None
+    def _named_by(self, reader: Reader, now: Millis) -> ClientId | None:
+        """The client that reads: a stock download comes from the pull of whoever has just acquired the lock."""
+        if reader is not Unnamed.STOCK:
+            return reader if isinstance(reader, ClientId) else None
+        lock = self.lock(now)
+        if lock:
+            return lock.client
+        last = self.ledger.last_lock
+        # Another session of the same machine has given the lock away meanwhile.
+        return last.client if last and 0 <= now - last.time <= _PULL_WITHIN else None
+
+    def _note_sent(self, client: ClientId, version: Version, now: Millis) -> Receipt | None:
+        """Take note that a version is about to be sent to a client; the receipt that would be news, if any."""
+        before = self.ledger.base(client, version.file)
+        self._note_base(client, version.file, before.with_sent(version), now)
+        return None if before.has(version.number) else Receipt(client, version.file, version.number)
 
     def _note_shown(self, client: ClientId, newest: Version, unless: Precondition, now: Millis) -> None:
         """Take note of what a client says that it has; of several contents, any may be the one it works on."""
-        before = self.ledger.base(client, newest.file)
         if unless.names_only(newest.sha256):
-            self._note_base(client, newest.file, Base(newest), now)
+            self._note_base(client, newest.file, Base.of(newest), now)
         elif unless.names(newest.sha256):
-            self._note_base(client, newest.file, before.with_candidate(newest), now)
+            before = self.ledger.base(client, newest.file)
+            self._note_base(client, newest.file, before.with_sent(newest), now)
 
     def confirm(self, receipt: Receipt, now: Millis) -> None:
         """See `Store`."""
         base = self.ledger.base(receipt.client, receipt.file)
-        version = next((one for one in base.known if one.number == receipt.version), None)
-        if version and receipt.named:
-            self._note_base(receipt.client, receipt.file, Base(version), now)
+        self._note_base(receipt.client, receipt.file, base.with_received(receipt.version), now)
 
     def doubt(self, receipt: Receipt, now: Millis) -> None:
         """See `Store`."""
@@ -365,7 +378,7 @@ class Project(ABC):
         if append.only_if and append.only_if.names_only(sha256):
             return True
         base = self.ledger.base(append.client, append.file)
-        return head is not None and head.sha256 == sha256 and base.is_surely(head.version)
+        return head is not None and head.sha256 == sha256 and base.has(head.version)
 
     def _named(self, file: FileName, only_if: Precondition) -> Iterator[Version]:
         """The versions of a file with a content that a precondition names, the newest first."""
@@ -388,32 +401,32 @@ class Project(ABC):
 
     def _accept(self, upload: Upload, now: Millis) -> Accepted | Changed:
         seen = self._surely_seen(upload.file, upload.sha256, now)
-        repeated = self._repeated(upload, seen)
+        basis = self._basis_of(upload)
+        repeated = self._repeated(upload, seen, basis)
         if seen and repeated:
-            self._note_repeated(upload, repeated, now)
+            self._note_repeated(upload, basis, repeated, seen, now)
             return Accepted(seen, merged=repeated.number != seen.version)
         if upload.only_if and not upload.only_if.holds(seen):
             return Changed(seen)
-        if seen and self._is_of_head(upload, seen):
-            return self._become_head(upload, self._find(seen.version), seen, now)
-        sure = self.ledger.base(upload.client, upload.file).sure
-        if seen is None or not self.merging.enabled or self._is_base(upload, seen):
-            return self._become_head(upload, sure, seen, now)
-        return self._accept_stale(upload, seen, now)
+        self._tell_unrelated(upload, basis)
+        if seen is None or not self.merging.enabled or self._is_of_head(upload, seen):
+            return self._become_head(upload, basis, seen, now)
+        return self._accept_merged(upload, basis, seen, now)
 
-    def _accept_stale(self, upload: Upload, seen: Head, now: Millis) -> Accepted:
-        """Merge an upload with a head that its client may not have known."""
-        base = self._base_of(upload)
-        if base and base.number == seen.version:
-            return self._become_head(upload, base, seen, now)
-        head = self._head_content(upload.file)
-        merged = self._merged(upload.file, base, head, upload.content, upload_is_later=True)
+    def _accept_merged(self, upload: Upload, basis: "_Basis", seen: Head, now: Millis) -> Accepted:
+        """Merge an upload with the head, which is the upload itself if it was made from that."""
+        is_of_head = basis.version is not None and basis.version.number == seen.version
+        head = basis.content if is_of_head else self._head_content(upload.file)
+        before = basis.removable(upload.file, upload.content)
+        if is_of_head and before == head:
+            return self._become_head(upload, basis, seen, now)
+        merged = self._merged(upload.file, before, head, upload.content, upload_is_later=True)
         if merged in (None, upload.content):
-            accepted = self._become_head(upload, base, seen, now)
+            accepted = self._become_head(upload, basis, seen, now)
             if merged is None:
                 self._tell_unmerged(upload.file, upload.client, accepted.head.version, "it replaces the head")
             return accepted
-        kept = self._keep_upload(upload, Kind.UPLOAD, Place.WAITING, base, now)
+        kept = self._keep_upload(upload, Kind.UPLOAD, Place.WAITING, basis, now)
         return Accepted(self._advance_merged(kept, merged, seen, now), merged=True)
 
     def _rescue(self, upload: Upload, refusal: HeldBy | NotLocked, now: Millis) -> Rescued:
@@ -421,12 +434,15 @@ class Project(ABC):
         waits = next((one for one in self.ledger.waiting.values() if self._is_of(one, upload)), None)
         if waits:
             return Rescued(refusal, waits.number)
-        repeated = self._repeated(upload, self._surely_seen(upload.file, upload.sha256, now))
-        if repeated:
-            self._note_repeated(upload, repeated, now)
+        seen = self._surely_seen(upload.file, upload.sha256, now)
+        basis = self._basis_of(upload)
+        repeated = self._repeated(upload, seen, basis)
+        if seen and repeated:
+            self._note_repeated(upload, basis, repeated, seen, now)
             return Rescued(refusal, repeated.number)
+        self._tell_unrelated(upload, basis)
         place = Place.WAITING if self.merging.enabled else Place.BESIDE
-        kept = self._keep_upload(upload, Kind.RESCUED, place, self._base_of(upload), now)
+        kept = self._keep_upload(upload, Kind.RESCUED, place, basis, now)
         self._log.info(
             "Kept {file} of {project} from {client}, which does not hold the lock, as version {n}",
             file=upload.file.value,
@@ -441,14 +457,13 @@ class Project(ABC):
         seen = self._see(file, now)
         return self._see(file, now, trusting=False) if seen and seen.sha256 == sha256 else seen
 
-    def _repeated(self, upload: Upload, seen: Head | None) -> Version | None:
-        """The version that an upload repeats, if there is a head: that, or what its client had before."""
+    def _repeated(self, upload: Upload, seen: Head | None, basis: "_Basis") -> Version | None:
+        """The version that an upload repeats, if there is a head: that, or what the upload was made from."""
         if seen and seen.sha256 == upload.sha256:
             return self._find(seen.version)
         if seen is None or not self.merging.enabled or self._is_of_head(upload, seen):
             return None
-        known = self.ledger.base(upload.client, upload.file).known
-        return next((version for version in known if self._holds(version, upload.sha256)), None)
+        return basis.version if basis.content == upload.content else None
 
     def _is_of(self, waiting: Version, upload: Upload) -> bool:
         """Whether an upload waits already."""
@@ -459,12 +474,14 @@ class Project(ABC):
         """Whether a version has this content, and has it still: an edit in place may have spoiled it."""
         return version.sha256 == sha256 and self._content_or_none(version) is not None
 
-    def _note_repeated(self, upload: Upload, repeated: Version, now: Millis) -> None:
+    def _note_repeated(
+        self, upload: Upload, basis: "_Basis", repeated: Version, seen: Head, now: Millis
+    ) -> None:
         """Take note that a client has a version, for it has just sent it; what waits of it is out of date then."""
-        waiting = self.ledger.waiting_of(upload.client, upload.file)
-        if waiting:
-            self._add(Settled(waiting, merged=False))
-        self._note_base(upload.client, upload.file, Base(repeated), now)
+        if basis.replaces:
+            self._add(Settled(basis.replaces, merged=False))
+        lacking = None if repeated.number == seen.version else now
+        self._note_base(upload.client, upload.file, Base.of(repeated, lacking), now)
 
     def _note_base(self, client: ClientId, file: FileName, base: Base, now: Millis) -> None:
         """Take note of a base that is another now, or is so again; and at times that its client is still there."""
@@ -478,59 +495,70 @@ class Project(ABC):
         named = upload.only_if is not None and upload.only_if.names(seen.sha256)
         return named and self.ledger.waiting_of(upload.client, upload.file) is None
 
-    def _is_base(self, upload: Upload, seen: Head) -> bool:
-        """Whether an upload was made from the head for sure."""
-        if self.ledger.waiting_of(upload.client, upload.file):
-            return False
-        return self.ledger.base(upload.client, upload.file).is_surely(seen.version)
-
-    def _base_of(self, upload: Upload) -> Version | None:
+    def _basis_of(self, upload: Upload) -> "_Basis":
         """The version that an upload was made from, as far as can be known.
 
         An upload that takes the place of a waiting one has the base of that one: what has never been merged is no base.
         """
+        if not self.merging.enabled:
+            return _Basis(self.ledger.base(upload.client, upload.file).sure)
         waiting = self.ledger.waiting_of(upload.client, upload.file)
-        # A blind append was made from what its client may not have, which says nothing of another upload.
-        if waiting and (upload.appended or not waiting.is_blind):
-            return self._find(waiting.base) if waiting.base is not None else None
+        kept = self._content_or_none(waiting) if waiting else None
+        if waiting and (kept is None or bases.continues(upload.file, kept, upload.content)):
+            return self._basis_in_place_of(waiting, upload)
+        basis = self._own_basis_of(upload)
+        is_stranger = kept is not None and bases.share_nothing(upload.file, kept, upload.content)
+        return evolve(basis, is_unrelated=True) if is_stranger else basis
+
+    def _basis_in_place_of(self, waiting: Version, upload: Upload) -> "_Basis":
+        """The base of the upload that waits, which this one takes the place of."""
+        if waiting.is_blind and not upload.appended:
+            # A blind append was made from what its client may not have, which says nothing of another upload.
+            return evolve(self._own_basis_of(upload), replaces=waiting)
+        version = self._find(waiting.base) if waiting.base is not None else None
+        content = self._content_or_none(version) if version else None
+        return _Basis(version, content, names_base=waiting.names_base, replaces=waiting)
+
+    def _own_basis_of(self, upload: Upload) -> "_Basis":
+        """The version that an upload was made from, whatever waits."""
         if upload.only_if and upload.only_if.digests and len(upload.only_if.digests) == 1:
             named = self._named(upload.file, upload.only_if)
-            return next((one for one in named if one.number not in self.ledger.unmerged), None)
+            version = next((one for one in named if one.number not in self.ledger.unmerged), None)
+            return _Basis(version, self._content_or_none(version) if version else None, names_base=True)
         base = self.ledger.base(upload.client, upload.file)
         candidates: list[Candidate] = []
-        for version in base.known:
+        for version in base.left:
             content = self._content_or_none(version)
             if content is None:
                 # What is newer could be taken for the base by what this one had in it.
                 break
-            received = version == base.sure or version.number in base.received
-            candidates.append(Candidate(content, received))
-        chosen = nearest(upload.file, candidates, upload.content)
-        return None if chosen is None else base.known[chosen]
+            received = version.number in base.received
+            candidates.append(Candidate(content, Evidence.RECEIVED if received else Evidence.SENT))
+        choice = bases.choose(upload.file, candidates, upload.content)
+        if choice.index is None:
+            return _Basis(is_unrelated=choice.is_unrelated)
+        return _Basis(base.left[choice.index], candidates[choice.index].content)
 
-    def _become_head(self, upload: Upload, base: Version | None, seen: Head | None, now: Millis) -> Accepted:
-        version = self._of_upload(upload, Kind.UPLOAD, Place.HEAD, base, now)
+    def _become_head(self, upload: Upload, basis: "_Basis", seen: Head | None, now: Millis) -> Accepted:
+        version = self._of_upload(upload, Kind.UPLOAD, Place.HEAD, basis, now)
         return Accepted(self._advance(self._with_next_mtime(version, seen), upload.content))
 
-    def _keep_upload(
-        self, upload: Upload, kind: Kind, place: Place, base: Version | None, now: Millis
-    ) -> Version:
-        version = self._of_upload(upload, kind, place, base, now)
+    def _keep_upload(self, upload: Upload, kind: Kind, place: Place, basis: "_Basis", now: Millis) -> Version:
+        version = self._of_upload(upload, kind, place, basis, now)
         self._keep_beside(version, upload.content)
         return version
 
-    def _of_upload(
-        self, upload: Upload, kind: Kind, place: Place, base: Version | None, now: Millis
-    ) -> Version:
+    def _of_upload(self, upload: Upload, kind: Kind, place: Place, basis: "_Basis", now: Millis) -> Version:
         version = self._new(upload.file, upload.sha256, len(upload.content), kind, now)
-        waiting = self.ledger.waiting_of(upload.client, upload.file) if self.merging.enabled else None
         return evolve(
             version,
             client=upload.client,
-            base=base.number if base else None,
-            parents=(waiting.number,) if waiting else (),
+            base=basis.version.number if basis.version else None,
+            parents=(basis.replaces.number,) if basis.replaces else (),
             place=place,
             appended=upload.appended,
+            names_base=basis.names_base and basis.version is not None,
+            is_unrelated=basis.is_unrelated,
         )
 
     # Merging
@@ -576,8 +604,15 @@ class Project(ABC):
         merged = None
         if content is not None and is_well_formed(waiting.file, content):
             base = self._find(waiting.base) if waiting.base is not None else None
-            later = waiting.time >= head_came
-            merged = self._merged(waiting.file, base, head, content, upload_is_later=later)
+            before = self._content_or_none(base) if base else None
+            basis = _Basis(base, before, names_base=waiting.names_base)
+            merged = self._merged(
+                waiting.file,
+                basis.removable(waiting.file, content),
+                head,
+                content,
+                upload_is_later=waiting.time >= head_came,
+            )
         if merged is None:
             self._add(Settled(waiting, merged=False))
             self._tell_unmerged(waiting.file, waiting.client, waiting.number, "the head stays as it is")
@@ -588,7 +623,7 @@ class Project(ABC):
     def _merged(
         self,
         file: FileName,
-        base: Version | None,
+        base: bytes | None,
         head: bytes | None,
         upload: bytes,
         *,
@@ -598,7 +633,7 @@ class Project(ABC):
             return upload
         return merge(
             file,
-            self._content_or_none(base) if base else None,
+            base,
             head,
             upload,
             upload_is_later=upload_is_later,
@@ -621,6 +656,17 @@ class Project(ABC):
             parents=" and ".join(map(str, parents)),
         )
         return head
+
+    def _tell_unrelated(self, upload: Upload, basis: "_Basis") -> None:
+        """Say that an upload shares nothing with what its client had, so that nothing was removed for it."""
+        if basis.is_unrelated:
+            self._log.warn(
+                "{file} of {project} from {client} has nothing in common with what that client had before: both stay. "
+                "If this id is used for two folders, or the machine was cloned, give each an id of its own",
+                file=upload.file.value,
+                project=str(self._name),
+                client=str(upload.client),
+            )
 
     def _tell_unmerged(self, file: FileName, client: ClientId | None, number: int, so: str) -> None:
         self._log.warn(
@@ -737,6 +783,27 @@ class Project(ABC):
             return self._content(version)
         except (DamagedVersion, OSError):
             return None
+
+
+@frozen
+class _Basis:
+    """The version that an upload was made from, with its content, and what else is known of it.
+
+    None where it is not known. `names_base` is whether the client itself said so, `replaces` the waiting upload whose
+    place the upload takes, `is_unrelated` whether it shares nothing with what its client had.
+    """
+
+    version: Version | None = None
+    content: bytes | None = None
+    names_base: bool = False
+    replaces: Version | None = None
+    is_unrelated: bool = False
+
+    def removable(self, file: FileName, upload: bytes) -> bytes | None:
+        """The part of the content from which the upload can have removed what it lacks."""
+        if self.content is None or self.names_base:
+            return self.content
+        return bases.removable(file, self.content, upload)
 
 
 def _lines_digest(append: Append) -> str:

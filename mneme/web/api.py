@@ -1,7 +1,6 @@
 """The routes. Each handler reads its request, asks the service, and says the outcome in words of the wire."""
 
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -30,13 +29,13 @@ from mneme.model import (
     HeldBy,
     NotLocked,
     ProjectId,
-    Receipt,
     Released,
     Rescued,
     Restore,
     Served,
     StaleToken,
     Unmodified,
+    Unnamed,
     Upload,
     Version,
 )
@@ -49,6 +48,7 @@ from mneme.web.contents import MAX_KEPT, Contents
 from mneme.web.errors import UploadNotAllowed, problem
 from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import ProjectConverter, SegmentConverter, client_in, header_text, is_stock
+from mneme.web.receipts import Receipts
 from mneme.web.request import Request
 
 _NO_LOCK_TO_EXTEND = "No lock to extend"
@@ -94,6 +94,7 @@ class Api:
         self._sync = sync
         self._coding = coding
         self._contents = Contents()
+        self.receipts = Receipts(sync)
         self._clock = clock
         self._started = clock.seconds()
 
@@ -121,6 +122,7 @@ class Api:
         """Take the lock, or extend one's own."""
         match await self._sync.acquire(project, _client(request)):
             case Granted(lock):
+                self.receipts.pull_begins(project)
                 return answer(wire.LockGranted(wire.WireLock.of(lock)))
             case HeldBy(lock):
                 return problem(409, _TAKEN, lock)
@@ -130,6 +132,7 @@ class Api:
         """Give up one's own lock."""
         match await self._sync.release(project, _client(request)):
             case Released():
+                self.receipts.session_ends(project)
                 return answer(wire.Success(True))
             case NotLocked():
                 return answer(wire.Success(True, "No lock to release"))
@@ -150,14 +153,15 @@ class Api:
     @_route("GET", "/projects/<project:project>/files")
     async def files(self, request: Request, project: ProjectId) -> Answer:
         """List the files."""
-        helping = self.helps_stock_push and request.method == b"GET" and is_stock(request)
+        helping = self.helps_stock_push and is_stock(request)
         heads = await (self._sync.stock_heads if helping else self._sync.heads)(project)
         return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>")
     async def download(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Send a file, unless its client has it already."""
-        outcome = await self._served(request, project, _file(name, FileNotAllowed))
+        file = _file(name, FileNotAllowed)
+        outcome = await self._served(request, project, file)
         if outcome is None:
             raise FileUnknown
         if isinstance(outcome, Unmodified):
@@ -168,30 +172,22 @@ class Api:
         else:
             head = outcome.document.head
             encoded = self._contents.encoded(head, outcome.document.content)
-        self._expect_receipt(request, project, outcome.receipt)
+        self.receipts.expect(project, file, outcome.receipt, request.channel, by_pull=is_stock(request))
         body = wire.EncodedDownload(msgspec.Raw(encoded), times.to_text(head.mtime), head.version)
         return await self._reply(request, body, etag(head))
 
     async def _served(
         self, request: Request, project: ProjectId, file: FileName
     ) -> Served | AtHand | Unmodified | None:
-        client, known = _named_client(request), unless(request)
+        known = unless(request)
         if request.method != b"HEAD":
-            believed = client is not None or is_stock(request)
-            return await self._sync.download(project, file, client, believed, known, self._contents.get)
+            reader = _named_client(request) or (Unnamed.STOCK if is_stock(request) else Unnamed.OTHER)
+            return await self._sync.download(project, file, reader, known, self._contents.get)
         # Nobody has a file by that.
         document = await self._sync.read(project, file)
         if document and known and known.holds(document.head):
             return Unmodified(document.head)
         return Served(document, None) if document else None
-
-    def _expect_receipt(self, request: Request, project: ProjectId, receipt: Receipt | None) -> None:
-        """Take note of whether a client has read what it is about to be sent."""
-        if receipt:
-            request.when_sent(
-                read=partial(self._sync.confirm, project, receipt),
-                lost=partial(self._sync.doubt, project, receipt),
-            )
 
     @_route("PUT", "/projects/<project:project>/files/<segment:name>")
     async def upload(self, request: Request, project: ProjectId, name: str) -> Answer:

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mneme.model import ProjectId
 from mneme.service import SyncService
 from mneme.web import reading
 from mneme.web.answers import Answer
@@ -83,6 +84,8 @@ class Front:
                 return
             self._admit(request)
             route = self._routes.find(request.method, request.path)
+            if isinstance(project := route.arguments.get("project"), ProjectId):
+                self._api.receipts.settle(project)
             handler: Handler = getattr(self._api, route.endpoint)
             answering = Deferred.fromCoroutine(handler(request, **route.arguments))
         except Exception:  # noqa: BLE001 - the table answers what it knows, and logs what it does not

@@ -14,6 +14,9 @@ _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/]*)(?::\d*)?")
 _ADDRESS = re.compile(r"\[.*\]|[\d.]+")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PRINTABLE = re.compile(rb"[!-~]*")
+_NEVER_STOCK = {b"x-client-id", b"user-agent", b"accept"}
+"""Headers that the stock client sends with no list and no download."""
+_OF_PROXIES = {b"via", b"forwarded", b"x-real-ip"}
 _ASCII = "".join(chr(c) for c in range(0x21, 0x7F))
 
 
@@ -61,10 +64,21 @@ def is_local_name(host: bytes) -> bool:
 
 
 def is_stock(request: Request) -> bool:
-    """Whether a request has the headers with which the stock client lists and downloads, and no other."""
+    """Whether a list or a download is one of the stock client's, which is known by the headers that it lacks.
+
+    A proxy in between may add headers of its own, and with them `Accept-Encoding`.
+    """
+    if request.method != b"GET":
+        return False
     names = {name.lower() for name, _ in request.requestHeaders.getAllRawHeaders()}
-    connection = request.requestHeaders.getRawHeaders(b"connection")
-    return names - {b"authorization"} == {b"host", b"connection"} and connection == [b"keep-alive"]
+    if names & _NEVER_STOCK:
+        return False
+    return b"accept-encoding" not in names or any(map(_of_proxy, names))
+
+
+def _of_proxy(name: bytes) -> bool:
+    """Whether a proxy adds a header of this name."""
+    return name in _OF_PROXIES or name.startswith(b"x-forwarded-")
 
 
 class ProjectConverter(BaseConverter):

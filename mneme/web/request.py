@@ -4,7 +4,6 @@ twisted.web keeps the state of the exchange. What it would do for any site at ea
 to walk, a temporary file for the body, headers set one by one) is left out here: it cost more than all the rest.
 """
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -90,13 +89,6 @@ class Request(server.Request):
         if not channel.unread:
             self._let_go()
         self.finish()
-
-    def when_sent(self, *, read: Callable[[], None], lost: Callable[[], None]) -> None:
-        """Call `read` when the client has read the answer to its end, `lost` when it probably has not.
-
-        Neither is called where nothing is known: the server closed the connection, or is no more.
-        """
-        self.channel.receipts.append((read, lost))
 
     @property
     def max_body_bytes(self) -> int:

@@ -11,7 +11,7 @@ from typing import cast
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,6 +22,7 @@ from mneme.clocks import WallClock
 from mneme.web.answers import Answer, head_of
 from mneme.web.errors import problem
 from mneme.web.front import Front
+from mneme.web.receipts import Awaited, bytes_under_way
 from mneme.web.request import Request
 
 MAX_CONNECTIONS = 500
@@ -62,13 +63,11 @@ class Channel(http.HTTPChannel):
         self.refused = False
         self.unread = False
         """Whether the client has yet to read what was sent."""
-        self.receipts: list[tuple[Callable[[], None], Callable[[], None]]] = []
-        """What is to be called when the client shows that it has read the answers sent so far, or that it has not.
-
-        It has if it sends its next request, or closes the connection in order. A client that is gone, or has closed
-        with something unread, resets it or falls silent. That all was handed to the operating system says nothing.
-        """
+        self._receipts: list[Awaited] = []
+        self._lingering = False
+        """Whether the connection is closed but for the client's end of it."""
         self._held = 0
+        self._is_open = False
         self._answering = False
         self._deadline: IDelayedCall | None = None
 
@@ -77,6 +76,7 @@ class Channel(http.HTTPChannel):
         # Both are asked for at each request, and one of them is a system call.
         self._peer = cast(IAddress, super().getPeer())
         self._host = cast(IAddress, super().getHost())
+        self._is_open = True
         super().connectionMade()
 
     def getPeer(self) -> IAddress:
@@ -148,20 +148,25 @@ class Channel(http.HTTPChannel):
         self.unread = False
         self.let_go()
         super().resumeProducing()
+        if self._lingering:
+            # The transport has asked for more in place of closing its end.
+            cast(ITCPTransport, self.transport).loseWriteConnection()
 
     def wind_down(self) -> None:
         """Close the connection as soon as no request is under way on it."""
         self.persistent = False
-        if self.refused:
+        if self.refused or self._lingering:
+            self.give_receipts(read=self.has_arrived())
             self.forceAbortClient()
         elif not self.requests:
+            self.give_receipts(read=self.has_arrived())
             self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes are here; the first of a request start its deadline."""
-        while data and not self.refused:
+        while data and not (self.refused or self._lingering):
             if not self._answering:
-                if self.receipts:
+                if self._receipts:
                     self.give_receipts(read=True)
                 if self._deadline is None:
                     rest = self._receive_plain(data)
@@ -244,23 +249,50 @@ class Channel(http.HTTPChannel):
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:
-        """The client has been silent for too long: it may be gone."""
-        self.give_receipts(read=False)
+        """The client has been silent for too long: it may be gone, unless it has all that was sent."""
+        self.give_receipts(read=self.has_arrived())
         super().timeoutConnection()
 
     def loseConnection(self) -> None:
-        """Close the connection; that the client closes its end then says nothing."""
-        self.receipts = []
-        super().loseConnection()
+        """Close the connection, if receipts are awaited first this end alone: how the client closes its own tells."""
+        if not self._receipts or self._lingering or ISSLTransport.providedBy(self.transport):
+            super().loseConnection()
+            return
+        self._lingering = True
+        self.setTimeout(None)
+        self._set_deadline(LINGER_SECONDS, self._end_lingering)
+        cast(ITCPTransport, self.transport).loseWriteConnection()
+
+    def _end_lingering(self) -> None:
+        self.give_receipts(read=self.has_arrived())
+        self.forceAbortClient()
+
+    def expect_receipt(self, awaited: Awaited) -> None:
+        """Tell `awaited` whether the client has taken the answer that is sent next."""
+        self._receipts.append(awaited)
+
+    def has_arrived(self) -> bool:
+        """Whether the other end has all that was sent, and the connection is open."""
+        if self._answering or self.unread or not self._is_open:
+            return False
+        transport = cast(object, self.transport)
+        if isinstance(transport, tcp.Server) and _has_unsent(transport):
+            return False
+        descriptor = getattr(transport, "fileno", None)
+        return descriptor is None or bytes_under_way(descriptor()) == 0
 
     def give_receipts(self, *, read: bool) -> None:
-        """The client has read what was sent so far, or probably has not."""
-        receipts, self.receipts = self.receipts, []
-        for when_read, when_lost in receipts:
-            (when_read if read else when_lost)()
+        """The client has taken what was sent so far, or probably has not."""
+        receipts, self._receipts = self._receipts, []
+        for awaited in receipts:
+            if read:
+                awaited.taken()
+            else:
+                awaited.lost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
+        self._is_open = False
         in_order = reason.check(ConnectionDone) is not None
         self.give_receipts(read=in_order and not self._answering and not self.unread)
         self._clear_deadline()
@@ -296,8 +328,14 @@ class Channel(http.HTTPChannel):
 
 def _can_send(transport: tcp.Server) -> bool:
     """Whether a connection is open, and nothing waits to be sent before what comes next."""
-    waits = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001 - nothing else tells
-    return bool(transport.connected) and not (waits or transport.TLS or transport.disconnecting)
+    return bool(transport.connected) and not (
+        _has_unsent(transport) or transport.TLS or transport.disconnecting
+    )
+
+
+def _has_unsent(transport: tcp.Server) -> bool:
+    """Whether something waits in this process to be sent."""
+    return bool(transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001 - nothing else tells
 
 
 class TurnedAway(Protocol):

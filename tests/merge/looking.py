@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from mneme.merge import Candidate, merge, nearest
+from mneme.bases import Candidate, Evidence, choose
+from mneme.merge import merge
 from mneme.model import FileName
 from tests.merge.strategies import LIMIT
 
@@ -79,6 +80,6 @@ def chosen(file: FileName, sure: bytes | None, candidates: Sequence[bytes], uplo
 
     The candidates were perhaps never received.
     """
-    known = [] if sure is None else [Candidate(sure, received=True)]
-    index = nearest(file, [*known, *(Candidate(one, received=False) for one in candidates)], upload)
+    known = [] if sure is None else [Candidate(sure, Evidence.RECEIVED)]
+    index = choose(file, [*known, *(Candidate(one, Evidence.SENT) for one in candidates)], upload).index
     return index - len(known) if index is not None and index >= len(known) else None

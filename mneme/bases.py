@@ -1,0 +1,208 @@
+"""Which version of a file an upload was made from: pure rules of contents and of what is known about a client.
+
+A merge removes what the base has and the upload lacks. A base that is too new takes away what others wrote; a base
+that is too old brings back what somebody forgot. CONTRACT.md, "Bases", has the rules. Items are the lines of a log, the
+facts of `remembered.json`, the entries of the other files.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from typing import TypeAlias
+
+from attrs import frozen
+
+from mneme.merge.bounds import has_few_lines
+from mneme.merge.documents import Document, is_document, parsed
+from mneme.merge.log import lines
+from mneme.merge.sides import JSON, canonical
+from mneme.model import FileName
+
+_Items: TypeAlias = AbstractSet[Hashable]
+
+
+class Evidence(enum.IntEnum):
+    """Certainty that a client has a version."""
+
+    SENT = 0
+    """The answer was on its way to the client, and was perhaps cut off."""
+    RECEIVED = 1
+    """The client took the whole answer, or uploaded this content itself."""
+    NAMED = 2
+    """The upload itself names this content as its base."""
+
+
+@frozen
+class Candidate:
+    """A content that an upload may have been made from."""
+
+    content: bytes
+    evidence: Evidence
+
+
+@frozen
+class Choice:
+    """The index of the candidate that an upload was made from; None if it was made from none of them.
+
+    It `is_unrelated` if that is for want of anything in common with what its client had.
+    """
+
+    index: int | None
+    is_unrelated: bool = False
+
+
+def choose(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> Choice:
+    """The candidate that an upload was made from.
+
+    `candidates` are in the order in which the client got them. A named one decides. Else a received one puts all older
+    ones out, and a sent one counts only if the upload holds an item that no older one has. Of those left, the nearest
+    to the upload is chosen, on a tie the older one, unless the two share nothing.
+    """
+    if not candidates:
+        return Choice(None)
+    first = _newest_received(candidates)
+    if candidates[first].evidence is Evidence.NAMED:
+        return Choice(first)
+    is_last = first == len(candidates) - 1 and candidates[first].evidence is Evidence.RECEIVED
+    chosen = first if is_last else _nearest(file, candidates, first, upload)
+    if chosen is not None and share_nothing(file, candidates[chosen].content, upload):
+        return Choice(None, is_unrelated=True)
+    return Choice(chosen)
+
+
+def share_nothing(file: FileName, one: bytes, other: bytes) -> bool:
+    """Whether neither content is empty, and they have no item in common.
+
+    Then neither was made from the other: one id is used in two folders, or a machine was set up anew.
+    """
+    ours, theirs = _signs(file, one), _signs(file, other)
+    return bool(ours) and bool(theirs) and ours.isdisjoint(theirs)
+
+
+def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
+    """The part of a base from which a stock client can have removed what its upload lacks.
+
+    A log is only cut at its front. A line of the base that the upload lacks, behind one that it kept, was not removed:
+    the client never had it. Of any other file it is the whole base.
+    """
+    if file is not FileName.LOG or upload.startswith(base) or not has_few_lines(base):
+        return base
+    kept = _kept(lines(base), Counter(lines(upload)))
+    first = next((place for place, line in enumerate(kept) if line is not None), len(kept))
+    if None not in kept[first:]:
+        return base
+    left = [*lines(base)[:first], *(line for line in kept[first:] if line is not None)]
+    return b"".join(line + b"\n" for line in left)
+
+
+def continues(file: FileName, earlier: bytes, upload: bytes) -> bool:
+    """Whether an upload can have been made from an earlier one of the same client, and so replaces it."""
+    return not share_nothing(file, earlier, upload) and removable(file, earlier, upload) == earlier
+
+
+def _newest_received(candidates: Sequence[Candidate]) -> int:
+    """The index of the newest candidate that was received; 0 if none was."""
+    received = [index for index, one in enumerate(candidates) if one.evidence >= Evidence.RECEIVED]
+    return received[-1] if received else 0
+
+
+def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload: bytes) -> int | None:
+    """The index of the candidate, from the `first` on, that differs from the upload in the fewest items."""
+    its = _items(file, upload)
+    if its is None:
+        return None
+    ours = frozenset(its)
+    older: set[Hashable] | None = None
+    best, shortest = None, None
+    for index, candidate in enumerate(candidates[first:], start=first):
+        listed = _items(file, candidate.content)
+        if listed is None:
+            # What is newer could not be judged without it.
+            break
+        items = frozenset(listed)
+        if candidate.evidence is Evidence.SENT and items != ours and not _was_seen(listed, older, ours):
+            continue
+        older = (older or set()) | items
+        distance = len(items ^ ours)
+        if shortest is None or distance < shortest:
+            best, shortest = index, distance
+    return best
+
+
+def _was_seen(listed: Sequence[Hashable], older: _Items | None, ours: _Items) -> bool:
+    """Whether an upload shows that its client has seen what was new in a candidate.
+
+    With nothing older to compare with (None) only the last item is a sign: the others may be older than the candidate.
+    """
+    added = [item for item in listed if older is None or item not in older]
+    signs = [item for item in added if _is_sign(item)]
+    return not added or any(item in ours for item in (signs[-1:] if older is None else signs))
+
+
+def _kept(base: Sequence[bytes], upload: Counter[bytes]) -> list[bytes | None]:
+    """The lines of a base, each None if the upload lacks it; copies are matched from the end."""
+    kept: list[bytes | None] = []
+    for line in reversed(base):
+        is_kept = upload[line] > 0 or not line.strip()
+        upload[line] -= 1
+        kept.append(line if is_kept else None)
+    return kept[::-1]
+
+
+def _is_sign(item: Hashable) -> bool:
+    """Whether two contents are unlikely to have this in common by chance."""
+    match item:
+        case bytes():
+            return bool(item.strip())
+        case (_, _, _):
+            return True
+        case _:
+            return False
+
+
+def _signs(file: FileName, content: bytes) -> frozenset[Hashable]:
+    """The items that two contents do not share by chance; none where it is too much to look at."""
+    items = _items(file, content) or ()
+    with suppress(RecursionError):
+        document = parsed(file, content) if is_document(file) else None
+        if isinstance(document, dict):
+            return frozenset(filter(_is_sign, items)) | frozenset(_finer(document))
+    return frozenset(filter(_is_sign, items))
+
+
+def _finer(document: dict[str, JSON]) -> Iterator[Hashable]:
+    """Items that outlive a change of the entry around them: an entity's contexts, and the text of a project."""
+    for path, value in document.items():
+        if isinstance(value, dict):
+            for name, entry in value.items():
+                contexts = entry.get("contexts") if isinstance(entry, dict) else None
+                if isinstance(contexts, list):
+                    yield from ((path, name, canonical(one)) for one in contexts)
+        elif isinstance(value, str) and path == "projectContext" and value.strip():
+            yield (path, "", value)
+
+
+def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
+    """The items of a content: those of its document, or else its lines; None if that is too much to look at."""
+    # What could just be read can be nested too deep to be looked into.
+    with suppress(RecursionError):
+        document = parsed(file, content) if is_document(file) else None
+        if document is not None:
+            return list(_flat(document))
+    return lines(content) if has_few_lines(content) else None
+
+
+def _flat(document: Document) -> Iterator[Hashable]:
+    """The items of arrays and of objects, down to those of the objects and arrays in the document."""
+    if isinstance(document, list):
+        yield from (("", "", canonical(item)) for item in document)
+        return
+    for path, value in document.items():
+        if isinstance(value, dict):
+            yield from ((path, name, canonical(item)) for name, item in value.items())
+        elif isinstance(value, list):
+            yield from ((path, "", canonical(item)) for item in value)
+        else:
+            yield path, canonical(value)

@@ -1,0 +1,152 @@
+"""Receipts: whether clients have taken the answers that they were sent, which decides what they have.
+
+A client has surely taken an answer if it sends its next request on that connection, or closes it in order. It has not
+if the connection is reset. Behind a proxy that keeps its connections neither may happen for long. Then an answer counts
+as taken, until the contrary shows, once the other end has all its bytes and the project is asked for again.
+"""
+
+import fcntl
+import struct
+import termios
+from collections import OrderedDict
+from typing import Protocol
+
+from attrs import Factory, define
+
+from mneme.model import FileName, ProjectId, Receipt
+from mneme.service import SyncService
+
+_MAX_PULLS = 4096
+"""The projects whose pulls are followed at one time; of more, those that began first are forgotten."""
+
+
+class Connection(Protocol):
+    """A connection over which answers are sent."""
+
+    def expect_receipt(self, awaited: "Awaited", /) -> None:
+        """Tell `awaited` later whether the answer was taken."""
+        ...
+
+    def has_arrived(self) -> bool:
+        """Whether the other end has all that was sent, and the connection is open."""
+        ...
+
+
+@define
+class _Pull:
+    """The pulls of one project that have begun since its lock was last free, and the files that they have taken."""
+
+    count: int = 0
+    taken: dict[FileName, Receipt] = Factory(dict)
+
+
+class Receipts:
+    """All receipts that are awaited, by project."""
+
+    def __init__(self, sync: SyncService) -> None:
+        self._sync = sync
+        self._awaited: dict[ProjectId, set[Awaited]] = {}
+        self._pulls: OrderedDict[ProjectId, _Pull] = OrderedDict()
+
+    def pull_begins(self, project: ProjectId) -> None:
+        """Take note that a client has acquired the lock."""
+        pull = self._pulls.setdefault(project, _Pull())
+        pull.count += 1
+        pull.taken.clear()
+        self._pulls.move_to_end(project)
+        if len(self._pulls) > _MAX_PULLS:
+            self._pulls.popitem(last=False)
+
+    def session_ends(self, project: ProjectId) -> None:
+        """Take note that a client has released the lock."""
+        self._pulls.pop(project, None)
+
+    def expect(
+        self,
+        project: ProjectId,
+        file: FileName,
+        receipt: Receipt | None,
+        connection: Connection,
+        *,
+        by_pull: bool,
+    ) -> None:
+        """Await the receipt of a file that is about to be sent; None if it would be no news.
+
+        A pull asks for a file once, and again only if no answer came. So what lies between has lost an answer that it
+        took itself, and its word counts no more in this pull.
+        """
+        lost = self._taken_before(project, file) if by_pull else None
+        if lost:
+            self._sync.doubt(project, lost)
+        elif receipt:
+            awaited = Awaited(self, project, receipt, connection, by_pull)
+            self._awaited.setdefault(project, set()).add(awaited)
+            connection.expect_receipt(awaited)
+
+    def settle(self, project: ProjectId) -> None:
+        """Believe that what has arrived was taken, for the project is asked for again."""
+        for awaited in self._awaited.get(project, ()):
+            awaited.settle()
+
+    def confirm(self, awaited: "Awaited") -> None:
+        """Take note that an answer was taken."""
+        pull = self._pulls.get(awaited.project)
+        if pull and awaited.by_pull:
+            pull.taken[awaited.receipt.file] = awaited.receipt
+        self._sync.confirm(awaited.project, awaited.receipt)
+
+    def doubt(self, awaited: "Awaited") -> None:
+        """Take note that an answer was perhaps not taken."""
+        self._sync.doubt(awaited.project, awaited.receipt)
+
+    def forget(self, awaited: "Awaited") -> None:
+        """Await nothing more."""
+        others = self._awaited.get(awaited.project, set())
+        others.discard(awaited)
+        if not others:
+            self._awaited.pop(awaited.project, None)
+
+    def _taken_before(self, project: ProjectId, file: FileName) -> Receipt | None:
+        """The receipt that the only pull under way has given for a file already."""
+        pull = self._pulls.get(project)
+        return pull.taken.get(file) if pull and pull.count == 1 else None
+
+
+class Awaited:
+    """A receipt that is awaited; whoever owns the connection calls `taken` or `lost`, once."""
+
+    def __init__(
+        self, owner: Receipts, project: ProjectId, receipt: Receipt, connection: Connection, by_pull: bool
+    ) -> None:
+        self.project = project
+        self.receipt = receipt
+        self.by_pull = by_pull
+        self._owner = owner
+        self._connection = connection
+        self._is_believed = False
+
+    def settle(self) -> None:
+        """Believe that the answer was taken if all of it has arrived."""
+        if not self._is_believed and self._connection.has_arrived():
+            self._is_believed = True
+            self._owner.confirm(self)
+
+    def taken(self) -> None:
+        """Take note that the client has taken the answer."""
+        self._owner.forget(self)
+        if not self._is_believed:
+            self._owner.confirm(self)
+
+    def lost(self) -> None:
+        """Take note that the client has perhaps not taken the answer."""
+        self._owner.forget(self)
+        self._owner.doubt(self)
+
+
+def bytes_under_way(descriptor: int) -> int:
+    """The bytes written to a socket that the other end has not yet acknowledged; 0 where the system does not say."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4))
+    except OSError:
+        return 0
+    return int(count)
