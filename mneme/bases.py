@@ -57,14 +57,15 @@ def choose(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> Ch
     """The candidate that an upload was made from.
 
     `candidates` are in the order in which the client got them. A named one decides. Else a received one puts all older
-    ones out, and a sent one counts only if the upload holds an item that no older one has. Of those left, the nearest
-    to the upload is chosen, on a tie the older one, unless the two share nothing.
+    ones out, and one that was only sent counts as received if the upload holds an item that no older one has. Of those
+    left, the nearest to the upload is chosen, on a tie the older one, unless the two share nothing.
     """
     if not candidates:
         return Choice(None)
-    first = _newest_received(candidates)
-    if candidates[first].evidence is Evidence.NAMED:
-        return Choice(first)
+    named = _newest(candidates, Evidence.NAMED)
+    if named is not None:
+        return Choice(named)
+    first = _newest(candidates, Evidence.RECEIVED) or 0
     is_last = first == len(candidates) - 1 and candidates[first].evidence is Evidence.RECEIVED
     chosen = first if is_last else _nearest(file, candidates, first, upload)
     if chosen is not None and share_nothing(file, candidates[chosen].content, upload):
@@ -102,14 +103,18 @@ def continues(file: FileName, earlier: bytes, upload: bytes) -> bool:
     return not share_nothing(file, earlier, upload) and removable(file, earlier, upload) == earlier
 
 
-def _newest_received(candidates: Sequence[Candidate]) -> int:
-    """The index of the newest candidate that was received; 0 if none was."""
-    received = [index for index, one in enumerate(candidates) if one.evidence >= Evidence.RECEIVED]
-    return received[-1] if received else 0
+def _newest(candidates: Sequence[Candidate], evidence: Evidence) -> int | None:
+    """The index of the newest candidate with at least this evidence; None if there is none."""
+    found = [index for index, one in enumerate(candidates) if one.evidence >= evidence]
+    return found[-1] if found else None
 
 
 def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload: bytes) -> int | None:
-    """The index of the candidate, from the `first` on, that differs from the upload in the fewest items."""
+    """The index of the candidate, from the `first` on, that differs from the upload in the fewest items.
+
+    One that was perhaps cut off does not count if it brought items, and the upload has none of them. If it has, the
+    candidate was received after all, and all older ones are out.
+    """
     its = _items(file, upload)
     if its is None:
         return None
@@ -122,8 +127,12 @@ def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload
             # What is newer could not be judged without it.
             break
         items = frozenset(listed)
-        if candidate.evidence is Evidence.SENT and items != ours and not _was_seen(listed, older, ours):
-            continue
+        if candidate.evidence is Evidence.SENT and items != ours:
+            brought = [item for item in listed if older is None or item not in older]
+            if brought and not _is_seen(brought, older is None, ours):
+                continue
+            if brought:
+                best, shortest = None, None
         older = (older or set()) | items
         distance = len(items ^ ours)
         if shortest is None or distance < shortest:
@@ -131,14 +140,13 @@ def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload
     return best
 
 
-def _was_seen(listed: Sequence[Hashable], older: _Items | None, ours: _Items) -> bool:
-    """Whether an upload shows that its client has seen what was new in a candidate.
+def _is_seen(brought: Sequence[Hashable], alone: bool, ours: _Items) -> bool:
+    """Whether an upload has something of what a candidate brought.
 
-    With nothing older to compare with (None) only the last item is a sign: the others may be older than the candidate.
+    Where the candidate is `alone`, with nothing older, only its last item is a sign: the others may be older than it is.
     """
-    added = [item for item in listed if older is None or item not in older]
-    signs = [item for item in added if _is_sign(item)]
-    return not added or any(item in ours for item in (signs[-1:] if older is None else signs))
+    signs = [item for item in brought if _is_sign(item)]
+    return any(item in ours for item in (signs[-1:] if alone else signs))
 
 
 def _kept(base: Sequence[bytes], upload: Counter[bytes]) -> list[bytes | None]:

@@ -1,20 +1,21 @@
-"""Which version an upload was made from, where that is not known."""
+"""Which version an upload was made from, and what it can have removed from that."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.merge import Candidate, nearest
+from mneme.bases import Candidate, Choice, Evidence, choose, continues, removable, share_nothing
 from mneme.merge.bounds import MAX_LINES
 from mneme.model import FileName
 from tests import plugin_files
 from tests.merge.looking import chosen
-from tests.merge.strategies import SMALL
+from tests.merge.strategies import contents
 
 LOG = FileName.LOG
 
@@ -45,12 +46,44 @@ def test_a_stray_download_is_not_it_even_if_it_is_nearer() -> None:
     assert nearest_log("a b c d e", ["a f"], "a mine") is None
 
 
-def test_what_was_received_needs_no_sign() -> None:
-    """A pull asked for it, and it was sent to the end: a client that wrote all of it anew has removed what it had."""
-    candidates = [Candidate(log("a b"), received=True)]
-    assert nearest(LOG, candidates, log("mine")) == 0
-    assert nearest(LOG, [Candidate(log("a b"), received=False)], log("mine")) is None
-    assert nearest(LOG, [Candidate(log("x y z"), received=True), *candidates], log("mine")) == 1
+def test_a_received_version_needs_no_sign_and_puts_out_all_older_ones() -> None:
+    """Forgetting all that was fetched leaves what was there before, and is no sign of the older version."""
+    candidates = [received("a b"), received("a b c d")]
+    assert choose(LOG, candidates, log("a b")) == Choice(1)
+    assert choose(LOG, [received("a b"), sent("a b c d")], log("a b")) == Choice(0)
+    assert choose(LOG, candidates, b"") == Choice(1)
+
+
+def test_a_version_that_was_cut_off_is_the_base_only_if_the_upload_has_something_of_it() -> None:
+    """Then it has arrived after all."""
+    candidates = [received("a b"), sent("a b c d")]
+    assert choose(LOG, candidates, log("a b c mine")) == Choice(1)
+    assert choose(LOG, candidates, log("b c mine")) == Choice(1)
+    assert choose(LOG, candidates, log("b mine")) == Choice(0)
+
+
+def test_a_named_version_is_the_base_whatever_else_was_received() -> None:
+    """The upload itself says so, also where it shares nothing with it."""
+    named = Candidate(log("a b"), Evidence.NAMED)
+    assert choose(LOG, [named, received("a b c")], log("a b c")) == Choice(0)
+    assert choose(LOG, [named], log("mine")) == Choice(0)
+
+
+@pytest.mark.parametrize("evidence", [Evidence.SENT, Evidence.RECEIVED])
+def test_an_upload_that_shares_nothing_with_its_base_has_none(evidence: Evidence) -> None:
+    """One id in two folders, or a machine set up anew: only what was surely had makes it a stranger."""
+    choice = choose(LOG, [Candidate(log("a b"), evidence)], log("mine"))
+    assert choice == Choice(None, is_unrelated=evidence is Evidence.RECEIVED)
+
+
+def received(words: str) -> Candidate:
+    """A log that its client took whole."""
+    return Candidate(log(words), Evidence.RECEIVED)
+
+
+def sent(words: str) -> Candidate:
+    """A log whose answer was perhaps cut off."""
+    return Candidate(log(words), Evidence.SENT)
 
 
 def test_a_client_that_summed_up_a_real_download_had_it() -> None:
@@ -161,7 +194,7 @@ def test_an_equal_value_of_a_key_is_no_sign(file: FileName, key: str, value: Any
 def test_what_is_too_much_to_look_at_is_none_and_neither_is_what_is_newer() -> None:
     """Nobody knows what of the newer one is in the older already."""
     large = b"{}\n" * MAX_LINES
-    assert nearest(LOG, [Candidate(log("a"), received=True)], large) is None
+    assert choose(LOG, [sent("a")], large) == Choice(None)
     assert chosen(LOG, None, [large, log("a")], log("a mine")) is None
     assert chosen(LOG, None, [log("a"), large], log("a mine")) == 0
 
@@ -227,11 +260,163 @@ def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
 @given(data=st.data())
 def test_an_upload_that_was_not_changed_was_made_from_its_like(file: FileName, data: st.DataObject) -> None:
     """Unless one that is older has the same items."""
-    sure, candidates = data.draw(SMALL[file]), data.draw(st.lists(SMALL[file], min_size=1, max_size=4))
-    found = chosen(file, sure, candidates, candidates[-1])
-    assert found is None or found < len(candidates)
-    known = [*candidates, sure][-1 if found is None else found]
-    assert chosen(file, None, [known], candidates[-1]) == 0
+    known = data.draw(st.lists(candidates_of(file), min_size=1, max_size=4))
+    upload = known[-1].content
+    index = choose(file, known, upload).index
+    assert index is not None
+    assert choose(file, [Candidate(known[index].content, Evidence.SENT)], upload).index == 0
+
+
+def candidates_of(file: FileName) -> st.SearchStrategy[Candidate]:
+    """Candidates of a file, with any evidence but a name."""
+    return st.builds(Candidate, contents(file), st.sampled_from([Evidence.SENT, Evidence.RECEIVED]))
+
+
+# Laws
+
+
+@pytest.mark.parametrize("file", FileName)
+@given(data=st.data())
+def test_certain_outranks_near(file: FileName, data: st.DataObject) -> None:
+    """A named version is chosen, wherever it stands and whatever the upload looks like."""
+    known = data.draw(st.lists(candidates_of(file), max_size=4))
+    place = data.draw(st.integers(0, len(known)))
+    named = Candidate(data.draw(contents(file)), Evidence.NAMED)
+    upload = data.draw(st.sampled_from([*(one.content for one in known), named.content]) | contents(file))
+    assert choose(file, [*known[:place], named, *known[place:]], upload) == Choice(place)
+
+
+@pytest.mark.parametrize("file", FileName)
+@given(data=st.data())
+def test_more_evidence_never_makes_an_older_choice(file: FileName, data: st.DataObject) -> None:
+    """Whichever candidate turns out to have been received, or is named."""
+    known = data.draw(st.lists(candidates_of(file), min_size=1, max_size=4))
+    upload = data.draw(st.sampled_from([one.content for one in known]) | contents(file))
+    before = choose(file, known, upload).index
+    place = data.draw(st.integers(before or 0, len(known) - 1))
+    known[place] = Candidate(
+        known[place].content, data.draw(st.sampled_from([Evidence.RECEIVED, Evidence.NAMED]))
+    )
+    after = choose(file, known, upload).index
+    assert before is None or after is None or after >= before
+
+
+@pytest.mark.parametrize("file", FileName)
+@given(data=st.data())
+def test_disjoint_is_none(file: FileName, data: st.DataObject) -> None:
+    """Nothing is chosen that shares nothing with the upload, however it came; an empty one shares with all."""
+    known = data.draw(st.lists(candidates_of(file), min_size=1, max_size=4))
+    upload = data.draw(contents(file))
+    choice = choose(file, known, upload)
+    if choice.index is not None:
+        assert not share_nothing(file, known[choice.index].content, upload)
+    if choice.is_unrelated:
+        assert choice.index is None
+        assert any(share_nothing(file, one.content, upload) for one in known)
+
+
+@pytest.mark.parametrize(
+    ("file", "one", "other"),
+    [
+        (FileName.REMEMBERED, [{"ts": "1", "content": "a"}], [{"ts": "2", "content": "a"}]),
+        (FileName.ENTITIES, {"files": {"a": {"mentions": 1}}}, {"files": {"a": {"mentions": 2}}}),
+        (
+            FileName.SUMMARY_JSON,
+            {"recentWork": [{"date": "1"}]},
+            {"recentWork": [{"date": "2"}], "lastEntryIndex": 0},
+        ),
+    ],
+)
+def test_documents_share_by_their_entries(file: FileName, one: Any, other: Any) -> None:
+    """Counters and times of a whole document are in common by chance; an empty document is no stranger."""
+    mine, theirs = json.dumps(one).encode(), json.dumps(other).encode()
+    assert share_nothing(file, mine, theirs)
+    assert not share_nothing(file, mine, json.dumps(one, indent=2).encode())
+    empty = json.dumps(type(one)()).encode()
+    assert not share_nothing(file, mine, empty)
+    assert not share_nothing(file, empty, theirs)
+
+
+def test_an_entity_is_known_again_by_what_was_seen_of_it() -> None:
+    """All entities of a small index may be counted up in one session; of two projects both may have a README."""
+
+    def index(mentions: int, *contexts: str) -> bytes:
+        entity = {"mentions": mentions, "contexts": [{"ts": one, "summary": "Fix it"} for one in contexts]}
+        return json.dumps({"files": {"README.md": entity}}).encode()
+
+    assert not share_nothing(FileName.ENTITIES, index(1, "1"), index(2, "1", "2"))
+    assert share_nothing(FileName.ENTITIES, index(1, "1"), index(2, "2", "3"))
+
+
+def test_a_summary_is_known_again_by_what_it_says_of_the_project() -> None:
+    """All else in it may have been written anew."""
+
+    def summary(context: str, work: str) -> bytes:
+        return json.dumps({"projectContext": context, "recentWork": [{"date": work}]}).encode()
+
+    assert not share_nothing(FileName.SUMMARY_JSON, summary("An app", "1"), summary("An app", "2"))
+    assert share_nothing(FileName.SUMMARY_JSON, summary("An app", "1"), summary("A site", "2"))
+    assert share_nothing(FileName.SUMMARY_JSON, summary("", "1"), summary("", "2"))
+
+
+# What an upload can have removed from its base
+
+
+@pytest.mark.parametrize(
+    ("base", "upload", "left"),
+    [
+        ("a b c d", "c d mine", "a b c d"),
+        ("a b c d", "", "a b c d"),
+        ("a b c d", "mine", "a b c d"),
+        ("a b c d", "a b c mine", "a b c"),
+        ("a b c d e", "a c mine", "a c"),
+        ("a b c d e", "b d mine", "a b d"),
+        ("x y x", "x mine", "x y x"),
+        ("x x", "x mine", "x x"),
+    ],
+)
+def test_lines_of_a_log_behind_a_kept_one_were_not_removed(base: str, upload: str, left: str) -> None:
+    """The summarizer drops the oldest; nothing takes lines out of the middle, or off the end."""
+    assert removable(LOG, log(base), log(upload)) == log(left)
+
+
+@pytest.mark.parametrize("file", [one for one in FileName if one is not LOG])
+def test_anything_can_be_removed_from_the_other_files(file: FileName) -> None:
+    """A person forgets any fact, and the plugin prunes any entity."""
+    assert removable(file, b"a\nb\nc\n", b"a\nc\n") == b"a\nb\nc\n"
+
+
+words = st.lists(st.sampled_from("abcd"), max_size=8).map(" ".join)
+
+
+@given(base=words, upload=words)
+def test_what_can_be_removed_is_of_the_base_and_all_that_was_kept_is_in_it(base: str, upload: str) -> None:
+    """And asking again comes to the same."""
+    before, kept = Counter(base.split()), Counter(base.split()) & Counter(upload.split())
+    left = removable(LOG, log(base), log(upload))
+    assert kept <= Counter(left.decode().split()) <= before
+    assert removable(LOG, left, log(upload)) == left
+
+
+@given(base=words, count=st.integers(0, 8), added=words)
+def test_a_log_that_was_cut_at_its_front_and_added_to_was_removed_from(
+    base: str, count: int, added: str
+) -> None:
+    """Whatever was cut, and whatever was added that is not a copy of what was cut."""
+    lines = base.split()
+    new = [f"new {word}" for word in added.split()]
+    upload = b"".join(line.encode() + b"\n" for line in [*lines[count:], *new])
+    assert removable(LOG, log(base), upload) == log(base)
+
+
+def test_a_later_upload_continues_an_earlier_one_unless_it_lacks_what_a_stock_client_keeps() -> None:
+    """Of two folders with one id, or of a cloned machine, neither upload replaces the other."""
+    assert continues(LOG, log("a b mine"), log("b mine more"))
+    assert not continues(LOG, log("a b mine"), log("a b other"))
+    assert not continues(LOG, log("mine"), log("other"))
+    facts = [json.dumps(one).encode() for one in ([fact("a"), fact("b")], [fact("a")], [fact("c")])]
+    assert continues(FileName.REMEMBERED, facts[0], facts[1])
+    assert not continues(FileName.REMEMBERED, facts[0], facts[2])
 
 
 def test_files_of_real_size_are_told_apart() -> None:

@@ -468,9 +468,9 @@ class TestHistory:
         """What it leaves out of that, it removed."""
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
-        served = result_of(service.download(ALPHA, LOG, BEN, believed=True))
+        served = result_of(service.download(ALPHA, LOG, BEN))
         assert isinstance(served, Served)
-        assert served.receipt == Receipt(BEN, LOG, 1, named=True)
+        assert served.receipt == Receipt(BEN, LOG, 1)
         service.confirm(ALPHA, served.receipt)
         result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))
         assert store.versions(ALPHA)[1].base == 1
@@ -480,7 +480,7 @@ class TestHistory:
         result_of(service.acquire(ALPHA, ANA))
         store.broken = {ALPHA}
         with capturedLogs() as events:
-            service.confirm(ALPHA, Receipt(BEN, LOG, 1, named=True))
+            service.confirm(ALPHA, Receipt(BEN, LOG, 1))
         assert [str(formatEvent(event)) for event in events] == ["Could not note what a client of alpha has"]
 
     def test_a_receipt_after_the_end_is_quiet(self, service: SyncService) -> None:
@@ -488,7 +488,7 @@ class TestHistory:
         service.startService()
         result_of(service.stopService())
         with capturedLogs() as events:
-            service.confirm(ALPHA, Receipt(BEN, LOG, 1, named=True))
+            service.confirm(ALPHA, Receipt(BEN, LOG, 1))
         assert events == []
 
 
@@ -506,7 +506,7 @@ class TestStopping:
             lambda: service.heads(ALPHA),
             lambda: service.stock_heads(ALPHA),
             lambda: service.read(ALPHA, LOG),
-            lambda: service.download(ALPHA, LOG, ANA, believed=True),
+            lambda: service.download(ALPHA, LOG, ANA),
             lambda: service.upload(ALPHA, Upload(LOG, b"", ANA)),
             lambda: service.history(ALPHA, LOG),
             lambda: service.version(ALPHA, 1),

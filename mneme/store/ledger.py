@@ -237,10 +237,16 @@ class Ledger:
         if merged:
             self.unmerged.discard(version.number)
         if merged and not version.is_blind:
-            key = version.client, version.file
-            overtaken = version.number in self.overtaken
-            self._bases[key] = self.base(*key).with_sent(version) if overtaken else Base.of(version)
+            self._note_merged(version.client, version)
         self.overtaken.discard(version.number)
+
+    def _note_merged(self, client: ClientId, version: Version) -> None:
+        """Take note that a client has what it uploaded, now that this is no longer waiting."""
+        base = self.base(client, version.file)
+        if version.number in self.overtaken:
+            self._bases[client, version.file] = base.with_sent(version)
+        elif base.sure is None or base.sure.number < version.number:
+            self._bases[client, version.file] = Base.of(version)
 
     def _bound_waiting(self) -> None:
         # An upload of the holder is about to be merged, and does not count.

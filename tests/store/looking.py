@@ -12,8 +12,9 @@ from typing import Any
 from attrs import frozen
 
 from mneme import times
-from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, digest
+from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, Version, digest
 from mneme.store import Store, layout, lockfile
+from mneme.store.ledger import Base
 
 ANA, BEN, EVE = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b"), ClientId("eve-8c9d0e1f")
 NOW = Millis(1_770_217_200_000)
@@ -36,6 +37,11 @@ class Seen:
     lock: Lock | None
     tokens: tuple[int, ...]
     kept: frozenset[int]
+
+
+def having(sure: Version | None, *sent: Version) -> Base:
+    """The base of a client that has one version for sure, and perhaps those that it was sent after that."""
+    return Base((sure, *sent), frozenset({sure.number})) if sure else Base(sent)
 
 
 def content_of(store: Store, project: ProjectId, number: int) -> bytes | None:

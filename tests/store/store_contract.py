@@ -39,6 +39,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    Unnamed,
     Upload,
     VersionContent,
     digest,
@@ -145,9 +146,9 @@ def waiting(store: Store, now: Millis = NOW) -> int:
 
 def fetch(store: Store, client: ClientId) -> None:
     """Download the log, and receive it, as a client that says who it is."""
-    served = store.download(ALPHA, LOG, client, NOW, believed=False)
+    served = store.download(ALPHA, LOG, client, NOW)
     assert isinstance(served, Served)
-    store.confirm(ALPHA, Receipt(client, LOG, served.document.head.version, named=True), NOW)
+    store.confirm(ALPHA, Receipt(client, LOG, served.document.head.version), NOW)
 
 
 class StoreContract:
@@ -178,8 +179,8 @@ class StoreContract:
         assert store.reap(project, NOW) is None
         store.recover(project)
         assert store.stock_heads(project, NOW) == ()
-        assert store.download(project, LOG, ANA, NOW, believed=False) is None
-        store.confirm(project, Receipt(ANA, LOG, 1, named=True), NOW)
+        assert store.download(project, LOG, ANA, NOW) is None
+        store.confirm(project, Receipt(ANA, LOG, 1), NOW)
         assert store.history(project, LOG, NOW) == ()
         assert store.version(project, 1) is None
         assert store.overview(project, NOW) is None
@@ -616,8 +617,8 @@ class StoreContract:
             "heads": lambda now: held.heads(ALPHA, now),
             "stock_heads": lambda now: held.stock_heads(ALPHA, now),
             "read": lambda now: held.read(ALPHA, ENTITIES, now),
-            "download": lambda now: held.download(ALPHA, ENTITIES, None, now, believed=False),
-            "confirm": lambda now: held.confirm(ALPHA, Receipt(EVE, LOG, 1, named=True), now),
+            "download": lambda now: held.download(ALPHA, ENTITIES, Unnamed.STOCK, now),
+            "confirm": lambda now: held.confirm(ALPHA, Receipt(EVE, LOG, 1), now),
             "upload": lambda now: held.upload(ALPHA, Upload(ENTITIES, b"junk", EVE), now),
             "history": lambda now: held.history(ALPHA, ENTITIES, now),
             "restore": lambda now: held.restore(ALPHA, Restore(LOG, 1, EVE), now),
@@ -769,7 +770,7 @@ class StoreContract:
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         fetch(held, BEN)
         held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
-        held.download(ALPHA, LOG, BEN, NOW, believed=False)
+        held.download(ALPHA, LOG, BEN, NOW)
         held.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), NOW)
         assert waiting(held) == 2
         held.release(ALPHA, ANA, NOW)
@@ -788,11 +789,9 @@ class StoreContract:
         if based:
             held.upload(ALPHA, Upload(SUMMARY_MD, b"# Memory\n\nbase\n", ANA), after(-1))
             for client in (BEN, EVE):
-                served = held.download(ALPHA, SUMMARY_MD, client, after(-1), believed=False)
+                served = held.download(ALPHA, SUMMARY_MD, client, after(-1))
                 assert isinstance(served, Served)
-                held.confirm(
-                    ALPHA, Receipt(client, SUMMARY_MD, served.document.head.version, named=True), after(-1)
-                )
+                held.confirm(ALPHA, Receipt(client, SUMMARY_MD, served.document.head.version), after(-1))
         written = {client: f"# Memory\n\n{client}\n".encode() for client in order}
         for number, client in enumerate(order, start=1):
             held.upload(ALPHA, Upload(SUMMARY_MD, written[client], client), after(10 * number))
@@ -980,13 +979,13 @@ class StoreContract:
 
     def test_a_download_that_never_arrived_may_be_the_base_or_not(self, moved: Store) -> None:
         """What the client uploads tells: it is the nearest to that, and nothing is taken for removed."""
-        moved.download(ALPHA, LOG, ANA, NOW, believed=False)
+        moved.download(ALPHA, LOG, ANA, NOW)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
         assert content(moved) == ONE + TWO + THREE
 
     def test_a_download_without_an_id_may_be_the_base_of_the_holder(self, moved: Store) -> None:
         """If its upload is nearer to that than to what it had before: the stock client does not say who it is."""
-        moved.download(ALPHA, LOG, None, NOW, believed=False)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
         assert content(moved) == TWO + THREE
         assert moved.versions(ALPHA)[-1].base == 2
@@ -995,7 +994,7 @@ class StoreContract:
         """Though nothing of it is left in what the holder uploads: it has written all of it anew."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.download(ALPHA, LOG, None, NOW, believed=True)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
         assert content(moved) == note(9)
 
@@ -1004,9 +1003,9 @@ class StoreContract:
         for reader in (None, EVE):
             moved.release(ALPHA, ANA, NOW)
             moved.acquire(ALPHA, EVE, NOW, TTL)
-            served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
+            served = moved.download(ALPHA, LOG, reader, NOW)
             assert isinstance(served, Served)
-            assert served.receipt == Receipt(EVE, LOG, 2, named=reader is not None)
+            assert served.receipt == Receipt(EVE, LOG, 2)
             moved.doubt(ALPHA, served.receipt, NOW)
         moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
         assert content(moved) == ONE + TWO + note(9)
@@ -1014,20 +1013,20 @@ class StoreContract:
     def test_a_download_is_news_until_nothing_more_can_be_learned_from_it(self, moved: Store) -> None:
         """A look never is; a pull is once; a client that says who it is, until it has read the answer."""
         for reader in (None, EVE):
-            looked = moved.download(ALPHA, LOG, reader, NOW, believed=False)
+            looked = moved.download(ALPHA, LOG, reader, NOW)
             assert isinstance(looked, Served)
             assert looked.receipt is None
-            served = moved.download(ALPHA, LOG, reader, NOW, believed=True)
+            served = moved.download(ALPHA, LOG, reader, NOW)
             assert isinstance(served, Served)
             assert served.receipt
             moved.confirm(ALPHA, served.receipt, NOW)
-            again = moved.download(ALPHA, LOG, reader, NOW, believed=True)
+            again = moved.download(ALPHA, LOG, reader, NOW)
             assert isinstance(again, Served)
             assert again.receipt is None
 
     def test_a_stray_download_removes_nothing(self, moved: Store) -> None:
         """Somebody looks at a file while Ana holds the lock, who has not fetched it herself."""
-        moved.download(ALPHA, LOG, None, NOW, believed=False)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
         assert content(moved) == ONE + TWO + THREE
 
@@ -1035,7 +1034,7 @@ class StoreContract:
         """A new machine was given the memory of another: that it has old lines is no sign of the new ones."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.download(ALPHA, LOG, None, NOW, believed=False)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, EVE), NOW)
         assert content(moved) == ONE + TWO + THREE
         assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [None]
@@ -1044,7 +1043,7 @@ class StoreContract:
         """What it left out of it, it removed; and what it received to the end it had in any case."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.download(ALPHA, LOG, None, NOW, believed=False)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         moved.upload(ALPHA, Upload(LOG, TWO + THREE, EVE), NOW)
         assert content(moved) == TWO + THREE
 
@@ -1054,7 +1053,7 @@ class StoreContract:
         moved.acquire(ALPHA, BEN, NOW, TTL)
         lines = ONE + TWO
         for number in range(MAX_CANDIDATES + 4):
-            moved.download(ALPHA, LOG, ANA, NOW, believed=False)
+            moved.download(ALPHA, LOG, ANA, NOW)
             lines += note(10 + number)
             moved.upload(ALPHA, Upload(LOG, lines, BEN), NOW)
         base = rescued(moved.upload(ALPHA, Upload(LOG, lines + note(99), ANA), NOW))
@@ -1072,7 +1071,7 @@ class StoreContract:
             moved.upload(ALPHA, Upload(LOG, lines, BEN), NOW)
             moved.release(ALPHA, BEN, NOW)
             moved.acquire(ALPHA, ANA, NOW, TTL)
-            moved.download(ALPHA, LOG, None, NOW, believed=False)
+            moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
             moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, ANA, NOW, TTL)
         moved.upload(ALPHA, Upload(LOG, ONE + note(99), ANA), NOW)
@@ -1088,7 +1087,7 @@ class StoreContract:
     def test_a_download_while_nobody_holds_the_lock_is_nobodys(self, moved: Store) -> None:
         """Whoever acquires it next has not fetched anything by that."""
         moved.release(ALPHA, ANA, NOW)
-        moved.download(ALPHA, LOG, None, NOW, believed=False)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
         assert content(moved) == ONE + TWO + FOUR
@@ -1102,8 +1101,8 @@ class StoreContract:
     def test_what_was_never_downloaded_cannot_be_confirmed(self, moved: Store) -> None:
         """Nor a version that never was, nor in a project that never was."""
         for number in (2, 7, 0):
-            moved.confirm(ALPHA, Receipt(EVE, LOG, number, named=True), NOW)
-        moved.confirm(ORG, Receipt(EVE, LOG, 1, named=True), NOW)
+            moved.confirm(ALPHA, Receipt(EVE, LOG, number), NOW)
+        moved.confirm(ORG, Receipt(EVE, LOG, 1), NOW)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
@@ -1113,11 +1112,11 @@ class StoreContract:
     def test_a_download_tells_what_is_read(self, moved: Store) -> None:
         """For whomever; of what is not there, nothing."""
         for client in (None, ANA, EVE):
-            served = moved.download(ALPHA, LOG, client, NOW, believed=False)
+            served = moved.download(ALPHA, LOG, client, NOW)
             assert isinstance(served, Served)
             assert served.document == moved.read(ALPHA, LOG, NOW)
-            assert moved.download(ALPHA, ENTITIES, client, NOW, believed=False) is None
-            assert moved.download(ORG, LOG, client, NOW, believed=False) is None
+            assert moved.download(ALPHA, ENTITIES, client, NOW) is None
+            assert moved.download(ORG, LOG, client, NOW) is None
 
     # Lists of the stock client
 
@@ -1329,7 +1328,7 @@ class StoreContract:
         numbers = [version.number for version in moved.prunable(ALPHA, NONE_BY_AGE, day_before).versions]
         assert numbers == []
         moved.acquire(ALPHA, ANA, Millis(NOW + TTL), Millis(40 * DAY))
-        moved.download(ALPHA, LOG, None, Millis(NOW + 5 * DAY), believed=False)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, Millis(NOW + 5 * DAY))
         moved.prune(ALPHA, NONE_BY_AGE, Millis(NOW + 30 * DAY), 99)
         moved.upload(ALPHA, Upload(LOG, THREE, ANA), Millis(NOW + 31 * DAY))
         assert content(moved, now=Millis(NOW + 31 * DAY)) == TWO + THREE
@@ -1338,8 +1337,8 @@ class StoreContract:
         """However long: it asks for the same head every day, which is its base already, and changes nothing."""
         for day in range(60):
             now = Millis(NOW + day * DAY)
-            moved.download(ALPHA, LOG, EVE, now, believed=False)
-            moved.confirm(ALPHA, Receipt(EVE, LOG, 2, named=True), now)
+            moved.download(ALPHA, LOG, EVE, now)
+            moved.confirm(ALPHA, Receipt(EVE, LOG, 2), now)
         late = Millis(NOW + 60 * DAY)
         moved.acquire(ALPHA, BEN, late, TTL)
         moved.upload(ALPHA, Upload(LOG, ONE + TWO + FOUR, BEN), late)
@@ -1372,7 +1371,7 @@ class StoreContract:
         late = Millis(NOW + 30 * DAY)
         assert [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions] == [1]
         moved.acquire(ALPHA, ANA, late, TTL)
-        moved.download(ALPHA, LOG, None, late, believed=False)
+        moved.download(ALPHA, LOG, Unnamed.STOCK, late)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), late)
         assert content(moved, now=late) == ONE + TWO + THREE
 

@@ -25,6 +25,7 @@ from mneme.model import (
     Served,
     StaleToken,
     Unmodified,
+    Unnamed,
     Upload,
     digest,
 )
@@ -267,7 +268,7 @@ class TestDownloadsUnlessKnown:
         self, held: Store, unless: Precondition, client: ClientId | None
     ) -> None:
         """Only that it is."""
-        told = held.download(ALPHA, LOG, client, NOW, believed=True, unless=unless)
+        told = held.download(ALPHA, LOG, client, NOW, unless=unless)
         assert told == Unmodified(held.heads(ALPHA, NOW)[0])
 
     @pytest.mark.parametrize("unless", [None, named(), named(ONE), named(ONE, TWO)])
@@ -275,32 +276,32 @@ class TestDownloadsUnlessKnown:
         self, held: Store, unless: Precondition | None
     ) -> None:
         """Whole, and with a receipt."""
-        served = held.download(ALPHA, LOG, EVE, NOW, believed=True, unless=unless)
+        served = held.download(ALPHA, LOG, EVE, NOW, unless=unless)
         assert isinstance(served, Served)
         assert served.document == held.read(ALPHA, LOG, NOW)
-        assert served.receipt == Receipt(EVE, LOG, 1, named=True)
+        assert served.receipt == Receipt(EVE, LOG, 1)
 
     def test_what_the_asker_has_at_hand_is_noted_as_sent_without_being_read(self, moved: Store) -> None:
         """Its receipt is that of a content that was read."""
         head = moved.heads(ALPHA, NOW)[0]
-        receipt = Receipt(EVE, LOG, head.version, named=True)
+        receipt = Receipt(EVE, LOG, head.version)
         kept = {head.sha256: b"in another form"}
-        told = moved.download(ALPHA, LOG, EVE, NOW, believed=True, at_hand=kept.get)
+        told = moved.download(ALPHA, LOG, EVE, NOW, at_hand=kept.get)
         assert told == AtHand(head, b"in another form", receipt)
-        served = moved.download(ALPHA, LOG, EVE, NOW, believed=True, at_hand={"another": b""}.get)
+        served = moved.download(ALPHA, LOG, EVE, NOW, at_hand={"another": b""}.get)
         assert isinstance(served, Served)
         assert served.receipt == receipt
 
     @pytest.mark.parametrize("unless", [ANY, named(ONE)])
     def test_what_is_not_there_is_not_there(self, store: Store, unless: Precondition) -> None:
         """In a project that nobody has written, and in one that has no such file."""
-        assert store.download(ALPHA, LOG, EVE, NOW, believed=True, unless=unless) is None
+        assert store.download(ALPHA, LOG, EVE, NOW, unless=unless) is None
         store.acquire(ALPHA, ANA, NOW, TTL)
-        assert store.download(ALPHA, LOG, EVE, NOW, believed=True, unless=unless) is None
+        assert store.download(ALPHA, LOG, EVE, NOW, unless=unless) is None
 
     def test_whoever_names_the_head_has_it(self, moved: Store) -> None:
         """So what its next upload lacks it has removed."""
-        moved.download(ALPHA, LOG, EVE, NOW, believed=False, unless=named(ONE + TWO + THREE))
+        moved.download(ALPHA, LOG, EVE, NOW, unless=named(ONE + TWO + THREE))
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         assert put(moved, EVE, ONE + FOUR) == Accepted(moved.heads(ALPHA, NOW)[0])
@@ -312,7 +313,7 @@ class TestDownloadsUnlessKnown:
         self, moved: Store, unless: Precondition, client: ClientId | None
     ) -> None:
         """So its next upload removes nothing: `*` is any file, not this one."""
-        moved.download(ALPHA, LOG, client, NOW, believed=False, unless=unless)
+        moved.download(ALPHA, LOG, client, NOW, unless=unless)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         put(moved, EVE, FOUR)
@@ -320,7 +321,7 @@ class TestDownloadsUnlessKnown:
 
     def test_whoever_names_any_file_has_none_of_it_though_its_upload_looks_so(self, moved: Store) -> None:
         """It was not sent the head, and can have the last line of it from elsewhere."""
-        moved.download(ALPHA, LOG, EVE, NOW, believed=True, unless=ANY)
+        moved.download(ALPHA, LOG, EVE, NOW, unless=ANY)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         put(moved, EVE, ONE + THREE + FOUR)
@@ -328,7 +329,7 @@ class TestDownloadsUnlessKnown:
 
     def test_whoever_does_not_say_who_it_is_has_nothing_for_it(self, moved: Store) -> None:
         """Neither has the holder, who did not ask."""
-        moved.download(ALPHA, LOG, None, NOW, believed=True, unless=named(ONE + TWO + THREE))
+        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW, unless=named(ONE + TWO + THREE))
         put(moved, ANA, ONE + TWO + FOUR)
         assert content(moved) == ONE + TWO + THREE + FOUR
 
@@ -339,7 +340,7 @@ class TestDownloadsUnlessKnown:
         self, moved: Store, upload: bytes, head: bytes
     ) -> None:
         """It may be working on any of them."""
-        moved.download(ALPHA, LOG, EVE, NOW, believed=False, unless=named(ONE, ONE + TWO + THREE))
+        moved.download(ALPHA, LOG, EVE, NOW, unless=named(ONE, ONE + TWO + THREE))
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         put(moved, EVE, upload)
@@ -348,7 +349,7 @@ class TestDownloadsUnlessKnown:
     def test_naming_the_head_while_an_upload_waits_leaves_that_in_its_place(self, moved: Store) -> None:
         """What the client uploads next was made from the head, and does not hold what waits."""
         rescued(put(moved, EVE, ONE + TWO + FOUR))
-        moved.download(ALPHA, LOG, EVE, NOW, believed=False, unless=named(ONE + TWO + THREE))
+        moved.download(ALPHA, LOG, EVE, NOW, unless=named(ONE + TWO + THREE))
         rescued(put(moved, EVE, ONE + THREE))
         assert waiting(moved) == 2
         moved.release(ALPHA, ANA, NOW)

@@ -35,6 +35,7 @@ from mneme.model import (
     Receipt,
     Rescued,
     Restore,
+    Unnamed,
     Upload,
     digest,
 )
@@ -239,8 +240,8 @@ def waiting_of_holder(root: Path) -> None:
 
 def downloaded(store: DiskStore) -> object:
     """Eve fetches the log."""
-    document = store.download(ALPHA, FileName.LOG, EVE, NOW, believed=False)
-    store.confirm(ALPHA, Receipt(EVE, FileName.LOG, 2, named=True), NOW)
+    document = store.download(ALPHA, FileName.LOG, EVE, NOW)
+    store.confirm(ALPHA, Receipt(EVE, FileName.LOG, 2), NOW)
     return document
 
 
@@ -324,7 +325,7 @@ DEEDS = {
     ),
     "prune": Deed(many, pruned, prunes=True),
     "download that notes a candidate": Deed(
-        lines, lambda s: s.download(ALPHA, FileName.LOG, None, NOW, believed=False)
+        lines, lambda s: s.download(ALPHA, FileName.LOG, Unnamed.STOCK, NOW)
     ),
     "download that notes a base": Deed(lines, downloaded),
     "list of the stock client": Deed(lines, lambda s: s.stock_heads(ALPHA, NOW)),
@@ -593,7 +594,7 @@ def session_of_two_machines(diary: Diary) -> None:
     diary.upload(FileName.LOG, ONE + THREE)
     diary.note(store.release(ALPHA, ANA, NOW))
     diary.note(store.acquire(ALPHA, BEN, NOW, TTL))
-    diary.note(store.download(ALPHA, FileName.LOG, None, NOW, believed=False))
+    diary.note(store.download(ALPHA, FileName.LOG, Unnamed.STOCK, NOW))
     diary.upload(FileName.LOG, TWO + FOUR, BEN)
     diary.note(store.restore(ALPHA, Restore(FileName.LOG, 1, BEN), NOW))
     diary.upload(FileName.LOG, ONE + THREE + FOUR, EVE)

@@ -30,6 +30,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Unnamed,
     Upload,
     Version,
     digest,
@@ -173,8 +174,8 @@ class TestReading:
             store.extend(project, ANA, NOW, TTL)
             store.release(project, ANA, NOW)
             store.stock_heads(project, NOW)
-            store.download(project, LOG, ANA, NOW, believed=False)
-            store.confirm(project, Receipt(ANA, LOG, 1, named=True), NOW)
+            store.download(project, LOG, ANA, NOW)
+            store.confirm(project, Receipt(ANA, LOG, 1), NOW)
             store.history(project, LOG, NOW)
             store.overview(project, NOW)
             store.restore(project, Restore(LOG, 1, ANA), NOW)
@@ -704,8 +705,8 @@ class TestHandEdits:
     ) -> None:
         """Ben uploads what he had before, whose only copy was written over by an edit in place."""
         store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
-        store.download(ALPHA, LOG, BEN, NOW, believed=False)
-        store.confirm(ALPHA, Receipt(BEN, LOG, 2, named=True), NOW)
+        store.download(ALPHA, LOG, BEN, NOW)
+        store.confirm(ALPHA, Receipt(BEN, LOG, 2), NOW)
         (alpha / "log.jsonl").write_bytes(THREE)
         outcome = store.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
         assert isinstance(outcome, Rescued)
@@ -735,7 +736,7 @@ class TestHandEdits:
             (alpha / layout.HISTORY / "00000002-log.jsonl").unlink()
             (alpha / "log.jsonl").unlink()
         (alpha / "log.jsonl").write_bytes(ONE + TWO + THREE)
-        store.download(ALPHA, LOG, None, NOW, believed=False)
+        store.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         store = DiskStore(root) if restarted else store
         store.upload(ALPHA, Upload(LOG, ONE + THREE + FOUR, ANA), NOW)
         assert head_content(store) == ONE + TWO + THREE + FOUR

@@ -18,7 +18,7 @@ from mneme.store import journal as journals
 from mneme.store.journal import Journal
 from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
-from tests.store.looking import ANA, BEN, EVE, NOW
+from tests.store.looking import ANA, BEN, EVE, NOW, having
 
 instants = st.integers(-62_135_596_800_000, 253_402_300_799_999).map(Millis)
 clients = st.text(max_size=200).filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t)).map(ClientId)
@@ -75,7 +75,9 @@ def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
         == (written.ledger.last_number, written.ledger.last_token)
         == (2, 5)
     )
-    assert again.ledger.base(ANA, FileName.LOG) == written.ledger.base(ANA, FileName.LOG) == Base(version(1))
+    assert (
+        again.ledger.base(ANA, FileName.LOG) == written.ledger.base(ANA, FileName.LOG) == Base.of(version(1))
+    )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -287,10 +289,10 @@ ALL_ENTRIES: list[Entry] = [
     version(1),
     Listed(1, NOW),
     evolve(version(2, client=BEN), kind=Kind.RESCUED, place=Place.WAITING, base=1),
-    BaseKnown(BEN, FileName.LOG, Base(None, (version(1),)), Millis(NOW + 7)),
+    BaseKnown(BEN, FileName.LOG, having(None, version(1)), Millis(NOW + 7)),
     evolve(version(3, client=EVE), kind=Kind.RESCUED, place=Place.WAITING),
     Settled(evolve(version(3, client=EVE), kind=Kind.RESCUED, place=Place.WAITING), merged=False),
-    BaseKnown(EVE, FileName.LOG, Base(version(1)), Millis(NOW + 8)),
+    BaseKnown(EVE, FileName.LOG, Base.of(version(1)), Millis(NOW + 8)),
     evolve(version(4), kind=Kind.UPLOAD, place=Place.WAITING, base=1),
     evolve(version(5), kind=Kind.MERGED, base=1, parents=(1, 4)),
     Listed(1, Millis(NOW + 9)),
@@ -365,7 +367,7 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
             heads = [one for one in versions if one.place is Place.HEAD]
             head = draw(st.sampled_from(heads))
             before = ledger.base(client, head.file)
-            base = Base(head) if what == "sure" else before.with_candidate(head)
+            base = Base.of(head) if what == "sure" else before.with_sent(head)
             return BaseKnown(client, head.file, base, time)
 
 
@@ -467,21 +469,21 @@ def test_what_waits_is_the_base_once_it_is_merged_although_the_journal_was_compa
     journal.add(WAITS)
     compact(journal)
     journal.add(end)
-    assert journal.ledger.base(ANA, FileName.LOG) == Base(WAITS)
+    assert journal.ledger.base(ANA, FileName.LOG) == Base.of(WAITS)
 
 
 def test_what_may_be_the_base_may_be_it_after_compacting(path: Path) -> None:
     """The client fetched a version while its upload waited: nobody knows which of them it has."""
     journal = Journal(path)
-    for entry in (NEWER, WAITS, BaseKnown(ANA, FileName.LOG, Base(None, (NEWER,)), NOW), MADE):
+    for entry in (NEWER, WAITS, BaseKnown(ANA, FileName.LOG, having(None, NEWER), NOW), MADE):
         journal.add(entry)
     before = journal.ledger.base(ANA, FileName.LOG)
-    assert before == Base(None, (NEWER, WAITS))
+    assert before == having(None, NEWER, WAITS)
     compact(journal)
     assert journal.ledger.base(ANA, FileName.LOG) == before
 
 
-@pytest.mark.parametrize("base", [Base(NEWER), Base(None, (NEWER,))], ids=["sure", "candidate"])
+@pytest.mark.parametrize("base", [Base.of(NEWER), having(None, NEWER)], ids=["sure", "candidate"])
 def test_what_was_overtaken_keeps_its_place_after_compacting(path: Path, base: Base) -> None:
     """Once compacted or twice, at hand or opened anew: the next upload waits beside it, and so does one more."""
     journal = Journal(path)
@@ -507,7 +509,7 @@ def test_what_waits_is_in_order_after_compacting(path: Path) -> None:
     """In that it is merged, and the first goes when it is too many."""
     journal = Journal(path)
     by_eve = evolve(version(2, client=EVE), kind=Kind.RESCUED, place=Place.WAITING)
-    for entry in (NEWER, by_eve, evolve(WAITS, number=3), BaseKnown(ANA, FileName.LOG, Base(NEWER), NOW)):
+    for entry in (NEWER, by_eve, evolve(WAITS, number=3), BaseKnown(ANA, FileName.LOG, Base.of(NEWER), NOW)):
         journal.add(entry)
     assert [one.number for one in journal.ledger.queue()] == [2, 3]
     compact(journal)
@@ -522,7 +524,7 @@ def test_compacting_leaves_out_that_nothing_is_known_of_a_client(path: Path, gon
         journal.add(version(number))
     lookers = [ClientId(f"looker-{number}") for number in range(20)]
     for looker in lookers:
-        journal.jot(BaseKnown(looker, FileName.LOG, Base(version(1), (version(2),)), NOW))
+        journal.jot(BaseKnown(looker, FileName.LOG, having(version(1), version(2)), NOW))
     compact(journal, gone)
     assert b"looker" not in path.read_bytes()
     assert [journal.ledger.base(looker, FileName.LOG) for looker in lookers] == [Base()] * 20
@@ -534,7 +536,7 @@ def test_a_base_that_is_no_more_stays_unknown_although_its_client_has_uploaded_b
     for entry in (
         version(1),
         version(2, client=BEN),
-        BaseKnown(ANA, FileName.LOG, Base(version(2, client=BEN)), NOW),
+        BaseKnown(ANA, FileName.LOG, Base.of(version(2, client=BEN)), NOW),
     ):
         journal.add(entry)
     journal.add(version(3, client=BEN))
@@ -554,7 +556,7 @@ def test_compacting_leaves_out_what_says_nothing_more(path: Path) -> None:
     for number in range(1, 20):
         journal.add(LockGranted(number, ANA, Millis(NOW + number)))
         journal.jot(Listed(1, Millis(NOW + number)))
-        journal.jot(BaseKnown(BEN, FileName.LOG, Base(version(1)), Millis(NOW + number)))
+        journal.jot(BaseKnown(BEN, FileName.LOG, Base.of(version(1)), Millis(NOW + number)))
     before = state(journal.ledger)
     compact(journal)
     assert len(path.read_bytes().splitlines()) <= 5
@@ -628,7 +630,7 @@ def test_what_is_about_a_version_that_is_no_more_is_passed_over(path: Path) -> N
     """A base, or the end of waiting; it is no damage, and the log is silent."""
     journal = Journal(path)
     journal.add(version(1))
-    journal.jot(BaseKnown(BEN, FileName.LOG, Base(version(1), (version(2),)), NOW))
+    journal.jot(BaseKnown(BEN, FileName.LOG, having(version(1), version(2)), NOW))
     journal.add(Settled(version(1), merged=True))
     journal.add(version(2, client=BEN))
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
@@ -636,7 +638,7 @@ def test_what_is_about_a_version_that_is_no_more_is_passed_over(path: Path) -> N
         again = Journal(path)
     assert events == []
     assert again.read_versions() == (version(2, client=BEN),)
-    assert again.ledger.base(BEN, FileName.LOG) == Base(version(2, client=BEN))
+    assert again.ledger.base(BEN, FileName.LOG) == Base.of(version(2, client=BEN))
     assert again.ledger.last_token == 0
 
 

@@ -10,6 +10,7 @@ from mneme.store.ledger import (
     MAX_CANDIDATES,
     MAX_KEYS,
     MAX_WAITING,
+    ONE_PUSH,
     Base,
     BaseKnown,
     Entry,
@@ -18,7 +19,7 @@ from mneme.store.ledger import (
     LockGranted,
     Settled,
 )
-from tests.store.looking import ANA, BEN, EVE, NOW
+from tests.store.looking import ANA, BEN, EVE, NOW, having
 
 LOG, ENTITIES = FileName.LOG, FileName.ENTITIES
 HEAD, WAITING, KEPT = Place.HEAD, Place.WAITING, Place.BESIDE
@@ -41,9 +42,12 @@ def version(
     return Version(number, file, sha256, 1, time, told, client, kind, None, parents, place)
 
 
-def rescued(number: int, client: ClientId = ANA, file: FileName = LOG) -> Version:
+def rescued(
+    number: int, client: ClientId = ANA, file: FileName = LOG, *, in_place_of: int | None = None
+) -> Version:
     """A refused upload that waits."""
-    return version(number, Kind.RESCUED, WAITING, client=client, file=file)
+    parents = () if in_place_of is None else (in_place_of,)
+    return version(number, Kind.RESCUED, WAITING, client=client, file=file, parents=parents)
 
 
 def merged(number: int, *parents: int, client: ClientId = ANA, file: FileName = LOG) -> Version:
@@ -117,7 +121,7 @@ class TestLocks:
     def test_whoever_does_anything_is_seen(self) -> None:
         """By the latest time at which it did."""
         known = version(1, client=None)
-        ledger = of(known, LockGranted(1, ANA, Millis(NOW + 9)), version(2), has(BEN, Base(known), at=5))
+        ledger = of(known, LockGranted(1, ANA, Millis(NOW + 9)), version(2), has(BEN, Base.of(known), at=5))
         assert ledger.last_seen == {ANA: NOW + 9, BEN: NOW + 5}
         assert of(rescued(3, EVE)).last_seen == {EVE: NOW + 3}
 
@@ -129,7 +133,7 @@ class TestBases:
         """Whether it became the head or added nothing to it."""
         for place in (HEAD, KEPT):
             one = version(2, place=place)
-            assert of(version(1, client=BEN), one).base(ANA, LOG) == Base(one)
+            assert of(version(1, client=BEN), one).base(ANA, LOG) == Base.of(one)
 
     def test_it_is_its_own(self) -> None:
         """No other client's, and no other file's."""
@@ -140,65 +144,91 @@ class TestBases:
     def test_what_a_client_did_not_upload_is_not_its_base(self, kind: Kind) -> None:
         """It does not have what it was merged into, nor what it had restored."""
         mine = version(1)
-        assert of(mine, version(2, kind)).base(ANA, LOG) == Base(mine)
+        assert of(mine, version(2, kind)).base(ANA, LOG) == Base.of(mine)
 
     def test_what_was_refused_is_no_base(self) -> None:
         """Neither while it waits nor when it was kept and no more."""
         mine = version(1)
         for refused in (rescued(2), version(2, Kind.RESCUED, KEPT)):
-            assert of(mine, refused).base(ANA, LOG) == Base(mine)
+            assert of(mine, refused).base(ANA, LOG) == Base.of(mine)
 
     def test_what_is_known_takes_the_place_of_what_was(self) -> None:
         """Whatever that was, and of this client and file alone."""
         one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
-        ledger = of(one, two, three, has(ANA, Base(one, (two,))))
-        assert ledger.base(ANA, LOG) == Base(one, (two,))
+        ledger = of(one, two, three, has(ANA, having(one, two)))
+        assert ledger.base(ANA, LOG) == having(one, two)
         assert ledger.base(ANA, ENTITIES) == Base()
-        ledger.take(has(ANA, Base(three)))
-        assert ledger.base(ANA, LOG) == Base(three)
-        assert ledger.base(ANA, LOG).is_surely(3)
-        ledger.take(has(ANA, Base(None, (two,))))
-        assert ledger.base(ANA, LOG) == Base(None, (two,))
-        assert list(ledger.bases()) == [(BEN, LOG, Base(three)), (ANA, LOG, Base(None, (two,)))]
+        ledger.take(has(ANA, Base.of(three)))
+        assert ledger.base(ANA, LOG) == Base.of(three)
+        assert ledger.base(ANA, LOG).has(3)
+        ledger.take(has(ANA, having(None, two)))
+        assert ledger.base(ANA, LOG) == having(None, two)
+        assert list(ledger.bases()) == [(BEN, LOG, Base.of(three)), (ANA, LOG, having(None, two))]
 
-    def test_candidates_are_told_once_and_in_order(self) -> None:
-        """And take nothing away."""
+    def test_what_was_sent_is_told_once_and_in_order(self) -> None:
+        """And takes nothing away, for it has perhaps not arrived."""
         one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
-        base = Base(one).with_candidate(two).with_candidate(three).with_candidate(two).with_candidate(one)
-        assert base.known == (one, two, three)
-        assert [base.is_surely(number) for number in (1, 2, 3)] == [False] * 3
+        base = Base.of(one).with_sent(two).with_sent(three).with_sent(two).with_sent(one)
+        assert base.left == (one, two, three)
+        assert base.sure == one
+        assert [base.has(number) for number in (1, 2, 3)] == [False] * 3
 
-    def test_of_too_many_candidates_the_oldest_stay(self) -> None:
-        """What is known for sure stays besides: an older base removes nothing that a newer one would keep."""
+    def test_what_was_received_puts_out_what_is_older_unless_it_is_doubted(self) -> None:
+        """A client that took a whole answer has that, until the contrary shows."""
+        one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
+        sent = Base.of(one).with_sent(two)
+        base = sent.with_received(2)
+        assert (base.left, base.sure, base.has(2)) == ((two,), two, True)
+        assert base.without_received(2) == sent
+        assert base.with_sent(three).left == (two, three)
+        assert base.with_received(3) == base
+
+    def test_a_client_lacks_the_head_until_it_receives_something(self) -> None:
+        """It has pushed its own base while the head was another."""
+        one, two = version(1), version(2, client=BEN)
+        lacking = Base.of(one, Millis(NOW + 5))
+        assert lacking.with_sent(two).lacking == NOW + 5
+        assert lacking.with_sent(two).with_received(2).lacking is None
+
+    def test_of_too_many_that_were_sent_the_oldest_stay(self) -> None:
+        """What the client has for sure stays besides: an older base removes nothing that a newer one would keep."""
         sure, *others = (version(number, client=BEN) for number in range(1, MAX_CANDIDATES + 3))
-        base = Base(sure)
+        base = Base.of(sure)
         for one in others:
-            base = base.with_candidate(one)
-        assert base == Base(sure, tuple(others[:-1]))
+            base = base.with_sent(one)
+        assert base == having(sure, *others[:-1])
 
     def test_a_base_is_told_as_far_as_it_can_be_one_of_these(self) -> None:
-        """What was pruned is no base any more, and neither is what is newer: it would be believed too easily."""
+        """Past what was pruned nothing counts, and what was put out is not missed."""
         one, two, three = version(1), version(2), version(3)
-        base = Base(one, (two, three), frozenset({2, 3}))
+        base = having(one, two, three)
         assert base.among({1, 2, 3}) == base
-        assert base.among({1, 2}) == Base(one, (two,), frozenset({2}))
-        assert base.among({1, 3}) == Base(one)
+        assert base.among({1, 2}) == having(one, two)
+        assert base.among({1, 3}) == Base.of(one)
         assert base.among({2, 3}) == Base()
-        assert Base(None, (two, three)).among({2}) == Base(None, (two,))
+        assert base.with_received(2).among({2, 3}) == having(two, three)
+        assert base.with_received(3).among({2}) == Base()
+        assert having(None, two, three).among({2}) == having(None, two)
         assert base.among(set()) == Base()
-        assert Base(None, (two,)).known == (two,)
 
 
 class TestWaiting:
     """The uploads that are yet to be merged."""
 
-    def test_the_newest_of_each_client_and_file_waits(self) -> None:
-        """What it takes the place of has never been part of a head."""
-        ledger = of(rescued(1), rescued(2), rescued(3, BEN), rescued(4, ANA, ENTITIES))
-        assert sorted(one.number for one in ledger.waiting.values()) == [2, 3, 4]
+    def test_an_upload_waits_no_longer_once_another_takes_its_place(self) -> None:
+        """It has never been part of a head."""
+        newer = rescued(2, in_place_of=1)
+        ledger = of(rescued(1), newer, rescued(3, BEN), rescued(4, ANA, ENTITIES))
+        assert list(ledger.waiting) == [2, 3, 4]
         assert ledger.unmerged == {1, 2, 3, 4}
-        assert ledger.waiting.get(1) is None
-        assert ledger.waiting.get(2) == rescued(2)
+        assert ledger.waiting_of(ANA, LOG) == newer
+        assert list(of(rescued(1), version(2, parents=(1,))).waiting) == []
+
+    def test_of_several_of_one_client_the_newest_is_the_one_whose_place_may_be_taken(self) -> None:
+        """Two folders with one id: neither upload was made from the other, and both wait."""
+        ledger = of(rescued(1), rescued(2))
+        assert list(ledger.waiting) == [1, 2]
+        assert ledger.waiting_of(ANA, LOG) == rescued(2)
 
     def test_what_was_kept_and_no_more_does_not_wait(self) -> None:
         """It was never part of a head either, unless it was an upload that added nothing."""
@@ -208,28 +238,27 @@ class TestWaiting:
     def test_what_its_client_was_sent_something_after_keeps_its_place(self) -> None:
         """The next upload is made from that, and need not hold what waits."""
         theirs = version(1, client=BEN)
-        ledger = of(theirs, rescued(2), has(ANA, Base(theirs)), rescued(3), rescued(4))
-        assert list(ledger.waiting) == [2, 4]
-        assert ledger.waiting_of(ANA, LOG) == rescued(4)
-        assert list(of(theirs, rescued(2), has(ANA, Base(theirs)), version(3)).waiting) == [2]
+        ledger = of(theirs, rescued(2), has(ANA, Base.of(theirs)))
+        assert ledger.waiting_of(ANA, LOG) is None
+        ledger.take(rescued(3))
+        assert ledger.waiting_of(ANA, LOG) == rescued(3)
 
     def test_what_its_client_was_sent_anew_is_something_too(self) -> None:
         """Though it is what is known of the client already."""
         theirs = version(1, client=BEN)
-        ledger = of(theirs, has(ANA, Base(theirs)), rescued(2), has(ANA, Base(theirs)), rescued(3))
-        assert list(ledger.waiting) == [2, 3]
-        assert ledger.waiting_of(ANA, LOG) == rescued(3)
+        ledger = of(theirs, has(ANA, Base.of(theirs)), rescued(2), has(ANA, Base.of(theirs)))
+        assert ledger.waiting_of(ANA, LOG) is None
 
     def test_what_another_client_or_file_was_sent_overtakes_nothing(self) -> None:
-        """The next upload of the same client and file takes its place."""
+        """The next upload of the same client and file may take its place."""
         theirs = version(1, client=BEN)
-        ledger = of(theirs, rescued(2), has(BEN, Base(theirs)), has(ANA, Base(), file=ENTITIES), rescued(3))
-        assert list(ledger.waiting) == [3]
+        ledger = of(theirs, rescued(2), has(BEN, Base.of(theirs)), has(ANA, Base(), file=ENTITIES))
+        assert ledger.waiting_of(ANA, LOG) == rescued(2)
 
     def test_what_was_overtaken_waits_no_longer_once_it_is_settled(self) -> None:
         """By a merge, or without."""
         theirs = version(1, client=BEN)
-        before = (theirs, rescued(2), has(ANA, Base(theirs)), rescued(3))
+        before = (theirs, rescued(2), has(ANA, Base.of(theirs)), rescued(3))
         for end in (merged(4, 1, 2), Settled(rescued(2), merged=False)):
             ledger = of(*before, end)
             assert list(ledger.waiting) == [3]
@@ -241,18 +270,18 @@ class TestWaiting:
         assert list(ledger.waiting) == [1]
         assert ledger.waiting_of(ANA, LOG) == rescued(1)
 
-    def test_an_upload_of_the_same_client_takes_its_place(self) -> None:
-        """And no other's."""
-        ledger = of(rescued(1), rescued(2, BEN), version(3))
-        assert [one.number for one in ledger.waiting.values()] == [2]
-        assert ledger.unmerged == {1, 2}
-
     def test_a_merge_settles_it_and_makes_it_the_base(self) -> None:
         """The upload, not what it was merged into: that the client has not seen."""
         ledger = of(version(1, client=BEN), rescued(2), merged(3, 1, 2))
         assert (ledger.waiting, ledger.unmerged) == ({}, set())
-        assert ledger.base(ANA, LOG) == Base(rescued(2))
+        assert ledger.base(ANA, LOG) == Base.of(rescued(2))
         assert ledger.newest[LOG].number == 3
+
+    def test_a_merge_of_what_waited_is_no_base_for_a_client_that_has_uploaded_since(self) -> None:
+        """Two folders with one id: what waited is the older one's."""
+        newer = version(3)
+        ledger = of(version(1, client=BEN), rescued(2), newer, merged(4, 3, 2))
+        assert ledger.base(ANA, LOG) == Base.of(newer)
 
     def test_a_merge_settles_no_other(self) -> None:
         """Only its own parents."""
@@ -263,24 +292,24 @@ class TestWaiting:
         """It was merged, or it never will be: then it is no base."""
         mine = version(1)
         ledger = of(mine, rescued(2), Settled(rescued(2), merged=False))
-        assert (ledger.waiting, ledger.unmerged, ledger.base(ANA, LOG)) == ({}, {2}, Base(mine))
+        assert (ledger.waiting, ledger.unmerged, ledger.base(ANA, LOG)) == ({}, {2}, Base.of(mine))
         ledger = of(mine, rescued(2), Settled(rescued(2), merged=True))
-        assert (ledger.waiting, ledger.unmerged, ledger.base(ANA, LOG)) == ({}, set(), Base(rescued(2)))
+        assert (ledger.waiting, ledger.unmerged, ledger.base(ANA, LOG)) == ({}, set(), Base.of(rescued(2)))
 
     def test_what_a_client_fetched_while_its_upload_waited_may_be_its_base_as_well(self) -> None:
         """Either can have been first."""
         mine, theirs = version(1), version(2, client=BEN)
-        for base in (Base(mine, (theirs,)), Base(None, (theirs,)), Base(theirs)):
+        for base in (having(mine, theirs), having(None, theirs), Base.of(theirs)):
             ledger = of(mine, theirs, rescued(3), has(ANA, base), merged(4, 2, 3))
-            assert ledger.base(ANA, LOG) == base.with_candidate(rescued(3))
+            assert ledger.base(ANA, LOG) == base.with_sent(rescued(3))
 
     def test_what_a_client_fetched_before_its_upload_waited_is_its_base_no_more(self) -> None:
         """It has uploaded something else since; what another client fetches says nothing."""
         mine, theirs = version(1), version(2, client=BEN)
         ledger = of(
-            mine, theirs, has(ANA, Base(mine, (theirs,))), rescued(3), has(BEN, Base(mine)), merged(4, 2, 3)
+            mine, theirs, has(ANA, having(mine, theirs)), rescued(3), has(BEN, Base.of(mine)), merged(4, 2, 3)
         )
-        assert ledger.base(ANA, LOG) == Base(rescued(3))
+        assert ledger.base(ANA, LOG) == Base.of(rescued(3))
 
     def test_one_too_many_pushes_out_the_oldest(self) -> None:
         """It was never part of a head."""
@@ -293,7 +322,8 @@ class TestWaiting:
     def test_the_oldest_is_who_uploaded_first_and_not_who_came_first(self) -> None:
         """A client that has sent something newer does not wait longest."""
         uploads = [rescued(n, ClientId(f"client-{n}")) for n in range(1, MAX_WAITING + 1)]
-        ledger = of(*uploads, rescued(100, ClientId("client-1")), rescued(101, EVE))
+        newer = rescued(100, ClientId("client-1"), in_place_of=1)
+        ledger = of(*uploads, newer, rescued(101, EVE))
         assert ledger.waiting.get(100)
         assert ledger.waiting.get(2) is None
 
@@ -340,15 +370,51 @@ class TestAppends:
         """When it becomes the head, and when it is merged; what was known before still is."""
         blind = keyed(version(2), "a", blind=True)
         assert of(blind).base(ANA, LOG) == Base()
-        assert of(version(1), blind).base(ANA, LOG) == Base(version(1))
+        assert of(version(1), blind).base(ANA, LOG) == Base.of(version(1))
         waits = keyed(rescued(3), "b", blind=True)
         for settled in (merged(4, 2, 3), Settled(waits, merged=True)):
             ledger = of(version(1), waits, settled)
-            assert (ledger.base(ANA, LOG), ledger.unmerged, ledger.waiting) == (Base(version(1)), set(), {})
+            assert (ledger.base(ANA, LOG), ledger.unmerged, ledger.waiting) == (
+                Base.of(version(1)),
+                set(),
+                {},
+            )
 
     def test_what_is_not_blind_is_a_base(self) -> None:
         """Like an upload."""
         sure = keyed(version(2), "a")
         waits = keyed(rescued(3), "b")
-        assert of(version(1), sure).base(ANA, LOG) == Base(sure)
-        assert of(version(1), waits, merged(4, 1, 3)).base(ANA, LOG) == Base(waits)
+        assert of(version(1), sure).base(ANA, LOG) == Base.of(sure)
+        assert of(version(1), waits, merged(4, 1, 3)).base(ANA, LOG) == Base.of(waits)
+
+
+def stranger(number: int, file: FileName = LOG, at: int | None = None) -> Version:
+    """An upload that shares nothing with what its client had."""
+    one = evolve(version(number, file=file), is_unrelated=True)
+    return one if at is None else evolve(one, time=Millis(NOW + at))
+
+
+def familiar(number: int, file: FileName, at: int) -> Version:
+    """An upload that was made from what its client had."""
+    return evolve(version(number, file=file), base=1, time=Millis(NOW + at))
+
+
+class TestStrangers:
+    """Clients whose id seems to be used in two places."""
+
+    def test_a_client_is_one_if_its_upload_shared_nothing_with_what_it_had(self) -> None:
+        """The last such upload tells of when."""
+        assert of(version(1)).strangers == {}
+        assert of(stranger(2), stranger(3)).strangers == {ANA: stranger(3)}
+
+    @pytest.mark.parametrize("at", [-ONE_PUSH + 1, ONE_PUSH - 1])
+    def test_a_client_is_none_if_another_file_of_the_same_push_did_share(self, at: int) -> None:
+        """After a long session no line need be left of a log, and every fact may be another."""
+        entries = sorted([stranger(2, at=0), familiar(3, ENTITIES, at)], key=lambda one: one.time)
+        assert of(*entries).strangers == {}
+
+    @pytest.mark.parametrize("at", [-ONE_PUSH, ONE_PUSH])
+    def test_another_push_says_nothing(self, at: int) -> None:
+        """Each folder goes on from what it has."""
+        entries = sorted([stranger(2, at=0), familiar(3, ENTITIES, at)], key=lambda one: one.time)
+        assert of(*entries).strangers == {ANA: stranger(2, at=0)}

@@ -516,13 +516,13 @@ class StoreMachine(RuleBasedStateMachine):
         """A client that says who it is downloads a file, and receives it."""
         state = self.touch(project)
         head = state.look(file, self.now)
-        served = self.store.download(project, file, client, self.now, believed=False)
+        served = self.store.download(project, file, client, self.now)
         if head is None:
             assert served is None
             return
         assert isinstance(served, Served)
         assert (served.document.head, served.document.content) == (head, state.files[file].content)
-        self.store.confirm(project, Receipt(client, file, head.version, named=True), self.now)
+        self.store.confirm(project, Receipt(client, file, head.version), self.now)
         state.bases[client, file] = head.version
 
     @rule(project=projects)
