@@ -143,7 +143,7 @@ def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload
 def _is_seen(brought: Sequence[Hashable], alone: bool, ours: _Items) -> bool:
     """Whether an upload has something of what a candidate brought.
 
-    Where the candidate is `alone`, with nothing older, only its last item is a sign: the others may be older than it is.
+    Where the candidate is `alone`, with nothing older, only its last item is a sign: the others may be older.
     """
     signs = [item for item in brought if _is_sign(item)]
     return any(item in ours for item in (signs[-1:] if alone else signs))
@@ -172,12 +172,16 @@ def _is_sign(item: Hashable) -> bool:
 
 def _signs(file: FileName, content: bytes) -> frozenset[Hashable]:
     """The items that two contents do not share by chance; none where it is too much to look at."""
-    items = _items(file, content) or ()
+    signs = frozenset(
+        item.strip() if isinstance(item, bytes) else item
+        for item in _items(file, content) or ()
+        if _is_sign(item)
+    )
     with suppress(RecursionError):
         document = parsed(file, content) if is_document(file) else None
         if isinstance(document, dict):
-            return frozenset(filter(_is_sign, items)) | frozenset(_finer(document))
-    return frozenset(filter(_is_sign, items))
+            return signs | frozenset(_finer(document))
+    return signs
 
 
 def _finer(document: dict[str, JSON]) -> Iterator[Hashable]:

@@ -409,12 +409,26 @@ class Usage:
 
 
 @frozen
+class TwoPlaces:
+    """A project id that a client seems to use in two places: its upload of `file` shared nothing with what it had."""
+
+    project: ProjectId
+    client: ClientId
+    file: FileName
+    time: Millis
+
+
+@frozen
 class Condition:
-    """How the server does: since when it is there, what time it is now, both by its time of day, and how full it is."""
+    """How the server does: since when it is there, what time it is now, both by its time of day, and how full it is.
+
+    `in_two_places` are the ids that lately seemed to be used in two places.
+    """
 
     started_at: Millis
     now: Millis
     usage: Usage
+    in_two_places: tuple[TwoPlaces, ...] = ()
 
 
 def _printable(text: str) -> str:

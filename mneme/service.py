@@ -50,6 +50,9 @@ from mneme.work import Worker
 
 T = TypeVar("T")
 
+_TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
+"""For how long it is told that an id seems to be used in two places; whoever has mended it hears no more of it."""
+
 _PRUNED_AT_ONCE = 32
 """How many versions are removed in one step: to free the blocks of a large file takes milliseconds."""
 
@@ -191,7 +194,10 @@ class SyncService(Service):
         take the threads that projects need.
         """
         usage = await self._looks.run("status", self._store.usage)
-        return Condition(self._started_at, self._now(), usage)
+        now = self._now()
+        found = self._store.in_two_places()
+        lately = sorted((one for one in found if now - one.time < _TOLD_FOR), key=lambda one: one.time)
+        return Condition(self._started_at, now, usage, tuple(lately))
 
     @property
     def merging(self) -> Merging:

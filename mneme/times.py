@@ -45,6 +45,14 @@ def span_to_local_text(begin: Millis, latest_end: Millis) -> str:
     return f"since {to_local_text(begin)}, until {to_local_text(latest_end)} at the latest"
 
 
+def text_to_local_text(text: str) -> str:
+    """For people: a time on the wire as `to_local_text` writes it; what is no time stays as it is."""
+    try:
+        return to_local_text(from_text(text))
+    except ValueError:
+        return text
+
+
 def to_local_text(instant: Millis) -> str:
     """For people: by this machine's time zone, to the minute, `2026-02-04 16:00`."""
     moment = to_datetime(instant)

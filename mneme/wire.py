@@ -1,11 +1,23 @@
 """The JSON that goes over the wire, as types. Answers may gain fields, never lose any."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
 from mneme import times
-from mneme.model import ClientId, Condition, FileName, Head, Lock, Millis, Overview, Pruned, Version
+from mneme.model import (
+    ClientId,
+    Condition,
+    FileName,
+    Head,
+    Lock,
+    Millis,
+    Overview,
+    Pruned,
+    TwoPlaces,
+    Version,
+)
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
@@ -16,10 +28,25 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
     status: str = "ok"
 
 
+class WireTwoPlaces(msgspec.Struct, frozen=True, rename="camel"):
+    """A project id that a client seems to use in two places, by its upload of `file` at `time`."""
+
+    project: str
+    client_id: str
+    file: str
+    time: str
+
+    @classmethod
+    def of(cls, found: TwoPlaces) -> "WireTwoPlaces":
+        """The id in words of the wire."""
+        return cls(found.project.value, found.client.value, found.file.value, times.to_text(found.time))
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """`GET /status`: `data_bytes` is what all that is kept takes on disk, `free_bytes` what the disk has left.
 
-    `uptime_seconds` go by a clock that nobody sets, unlike that which tells `started_at` and `now`.
+    `uptime_seconds` go by a clock that nobody sets, unlike that which tells `started_at` and `now`. `in_two_places` are
+    the ids that seemed to be used in two places in the last seven days, the newest last.
     """
 
     version: str
@@ -28,6 +55,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     uptime_seconds: int
     data_bytes: int
     free_bytes: int
+    in_two_places: Sequence[WireTwoPlaces] = ()
 
     @classmethod
     def of(cls, version: str, condition: Condition, uptime_seconds: int) -> "Status":
@@ -39,6 +67,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
             uptime_seconds=uptime_seconds,
             data_bytes=condition.usage.data_bytes,
             free_bytes=condition.usage.free_bytes,
+            in_two_places=[WireTwoPlaces.of(one) for one in condition.in_two_places],
         )
 
 

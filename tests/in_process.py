@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -311,10 +311,15 @@ class InProcessConnection:
             self._end()
         self._open = False
 
-    def _end(self) -> None:
+    def break_off(self) -> None:
+        """End as the system ends the connection of a client that is gone: by a reset."""
+        self._end(Failure(ConnectionLost()))
+        self._open = False
+
+    def _end(self, reason: Failure | None = None) -> None:
         if not self._ended:
             self._ended = True
-            self._protocol.connectionLost(Failure(ConnectionDone()))
+            self._protocol.connectionLost(reason or Failure(ConnectionDone()))
 
     def is_over(self) -> bool:
         """Whether the server has closed the connection, or is gone."""

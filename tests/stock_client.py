@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 from urllib.parse import quote, urlsplit
 
 FILE_NAMES = ("log.jsonl", "summary.json", "summary.md", "remembered.json", "entities.json")
+"""The files that a server lists. The plugin of today syncs all but `summary.md`, an older one that, too."""
 RETRY_DELAYS = (0.5, 1.0, 2.0)
 TIMEOUT = 10.0
 LARGEST_ANSWER = 10 * 1024 * 1024
@@ -115,7 +116,7 @@ def envelope(content: str) -> bytes:
 
 
 class StockClient(AbstractContextManager["StockClient"]):
-    """The plugin's HTTP calls, over one kept-alive connection.
+    """The plugin's HTTP calls, over one kept-alive connection, or one for each, as before Node 19.
 
     `connect` makes a connection; without it there is a real one to where the URL says.
     """
@@ -130,6 +131,7 @@ class StockClient(AbstractContextManager["StockClient"]):
         timeout: float = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
         connect: Callable[[], Connection] | None = None,
+        keep_alive: bool = True,
     ) -> None:
         at = urlsplit(url)
         assert at.hostname is not None, url
@@ -140,6 +142,7 @@ class StockClient(AbstractContextManager["StockClient"]):
         self._key = key
         self._delays = tuple(delays)
         self._sleep = sleep
+        self._keep_alive = keep_alive
         self._kept: Connection | None = None
 
     def __exit__(
@@ -206,7 +209,7 @@ class StockClient(AbstractContextManager["StockClient"]):
             if response.length:
                 raise http.client.IncompleteRead(raw, response.length)
             headers = {name.lower(): value for name, value in response.getheaders()}
-            if response.will_close:
+            if response.will_close or not self._keep_alive:
                 self.close()
         return Answer(method, path, response.status, headers, raw)
 
@@ -227,7 +230,7 @@ class StockClient(AbstractContextManager["StockClient"]):
             lines.append(f"X-Client-Id: {self._client_id}")
         if self._key is not None:
             lines.append(f"Authorization: Bearer {self._key}")
-        lines += [f"Host: {self._host}", "Connection: keep-alive"]
+        lines += [f"Host: {self._host}", f"Connection: {'keep-alive' if self._keep_alive else 'close'}"]
         if body is not None:
             lines.append("Transfer-Encoding: chunked")
         elif method == "POST":
@@ -247,7 +250,7 @@ class Machine:
 
     `clock_offset` is by how many seconds this machine's clock is ahead of the true time. Every file in the folder is
     stamped by that clock, and the server's times are compared with it to the millisecond. The true time is what `clock`
-    tells, in seconds since 1970. `connect` is that of `StockClient`.
+    tells, in seconds since 1970. `connect` and `keep_alive` are those of `StockClient`.
     """
 
     def __init__(
@@ -262,6 +265,7 @@ class Machine:
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
         connect: Callable[[], Connection] | None = None,
+        keep_alive: bool = True,
     ) -> None:
         self.folder = folder
         self.url = url
@@ -272,6 +276,8 @@ class Machine:
         self._timeout = timeout
         self._clock = clock
         self._connect = connect
+        self._keep_alive = keep_alive
+        self._stamps = 0
 
     def session(self) -> StockClient:
         """A new process of the plugin: the same client id, a connection of its own."""
@@ -282,6 +288,7 @@ class Machine:
             delays=self._delays,
             timeout=self._timeout,
             connect=self._connect,
+            keep_alive=self._keep_alive,
         )
 
     def now(self) -> float:
@@ -315,6 +322,77 @@ class Machine:
     def append(self, project: str, name: str, content: bytes, *, ago: float = 0.0) -> None:
         """Append to a file as the agent's work does."""
         self.write(project, name, (self.read(project, name) or b"") + content, ago=ago)
+
+    # What the plugin and its commands do to the files.
+
+    def remember(self, project: str, *facts: str) -> None:
+        """One more fact each in `remembered.json`, as `/remember` writes it."""
+        entries = [{"ts": self._stamp(), "type": "fact", "content": fact} for fact in facts]
+        self._rewrite(project, "remembered.json", [*self._facts(project), *entries])
+
+    def forget(self, project: str, *facts: str) -> None:
+        """The facts go, as `/forget` removes them: the others are written anew, as an empty array if there are none."""
+        left = [one for one in self._facts(project) if one["content"] not in facts]
+        self._rewrite(project, "remembered.json", left)
+
+    def note(self, project: str, *contents: str) -> None:
+        """One more line each in the log."""
+        for content in contents:
+            entry = {"ts": self._stamp(), "type": "note", "content": content}
+            self.append(project, "log.jsonl", json.dumps(entry).encode() + b"\n")
+
+    def summarize(self, project: str, count: int) -> None:
+        """The oldest lines of the log go: the summarizer drops them by their number and writes the others anew."""
+        lines = (self.read(project, "log.jsonl") or b"").decode().split("\n")
+        left = [line for line in lines if line][count:]
+        self.write(project, "log.jsonl", "".join(f"{line}\n" for line in left).encode())
+
+    def see(self, project: str, *names: str) -> None:
+        """One more mention each of a file in the index of entities, as the agent's work makes it."""
+        index = json.loads(self.read(project, "entities.json") or b'{"files": {}}')
+        for name in names:
+            seen = index["files"].setdefault(name, {"mentions": 0, "lastSeen": None, "contexts": []})
+            context = {"ts": self._stamp(), "type": "note", "summary": f"Look at {name}"}
+            seen |= {"mentions": seen["mentions"] + 1, "lastSeen": self._stamp()}
+            seen["contexts"] = [*seen["contexts"], context][-5:]
+        self._rewrite(project, "entities.json", index)
+
+    def prune_entities(self, project: str, *names: str) -> None:
+        """Files that were not seen for a week go from the index."""
+        index = json.loads(self.read(project, "entities.json") or b'{"files": {}}')
+        index["files"] = {name: seen for name, seen in index["files"].items() if name not in names}
+        self._rewrite(project, "entities.json", index)
+
+    def decide(self, project: str, *decisions: str) -> None:
+        """One more decision each in the summary, which keeps the last ten."""
+        summary = json.loads(self.read(project, "summary.json") or b'{"keyDecisions": []}')
+        made = [{"date": self._stamp(), "decision": one, "reason": "why"} for one in decisions]
+        summary["keyDecisions"] = [*summary["keyDecisions"], *made][-10:]
+        self._rewrite(project, "summary.json", summary | {"lastUpdated": self._stamp()})
+
+    def drop_decisions(self, project: str, *decisions: str) -> None:
+        """Decisions go from the summary, as the summarizer drops those that no longer hold."""
+        summary = json.loads(self.read(project, "summary.json") or b'{"keyDecisions": []}')
+        left = [one for one in summary["keyDecisions"] if one["decision"] not in decisions]
+        self._rewrite(project, "summary.json", summary | {"keyDecisions": left, "lastUpdated": self._stamp()})
+
+    def items(self, project: str, name: str) -> list[str]:
+        """The names of the items in a file, in its order: contents of facts and lines, entities, decisions."""
+        content = self.read(project, name) or b""
+        return items_in(name, content)
+
+    def _facts(self, project: str) -> list[dict[str, str]]:
+        facts: list[dict[str, str]] = json.loads(self.read(project, "remembered.json") or b"[]")
+        return facts
+
+    def _rewrite(self, project: str, name: str, value: Any) -> None:
+        self.write(project, name, (json.dumps(value, indent=2) + "\n").encode())
+
+    def _stamp(self) -> str:
+        """The time by this machine's clock, each time another: nothing is written twice in one millisecond."""
+        self._stamps += 1
+        moment = datetime.fromtimestamp(round(self.now(), 3) + self._stamps / 1000, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _is_newer_here(self, project: str, name: str, mtime: str) -> bool:
         return self._mtime(project, name) > milliseconds(mtime)
@@ -357,7 +435,11 @@ class Machine:
             for file in listed.body["files"]:
                 if not self._is_older_here(project, file["name"], file["mtime"]):
                     continue
-                answer = client.download(project, file["name"])
+                try:
+                    answer = client.download(project, file["name"])
+                except (NoAnswer, AnswerTooLarge):
+                    # It goes on with what it has of this file.
+                    continue
                 if answer.ok:
                     self.write(project, file["name"], answer.body["content"].encode("utf-8"))
                 yield answer
@@ -379,6 +461,20 @@ class Machine:
                     continue
                 yield client.upload(project, name, content.decode("utf-8", "replace"))
             yield client.release(project)
+
+
+def items_in(name: str, content: bytes | str) -> list[str]:
+    """The names of the items in the content of a file: see `Machine.items`."""
+    if not content:
+        return []
+    if name == "log.jsonl":
+        return [json.loads(line)["content"] for line in content.splitlines()]
+    document = json.loads(content)
+    if name == "remembered.json":
+        return [one["content"] for one in document]
+    if name == "entities.json":
+        return list(document["files"])
+    return [one["decision"] for one in document["keyDecisions"]]
 
 
 def milliseconds(moment: str) -> int:

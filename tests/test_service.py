@@ -32,6 +32,7 @@ from mneme.model import (
     Rescued,
     Restore,
     Served,
+    Unnamed,
     Upload,
     Usage,
     digest,
@@ -464,16 +465,34 @@ class TestHistory:
             assert [one.project for one in result_of(service.overviews())] == [BETA]
         assert [str(formatEvent(event)) for event in events] == ["Could not look at alpha"]
 
-    def test_a_client_has_what_it_received(self, service: SyncService, store: BrokenStore) -> None:
-        """What it leaves out of that, it removed."""
+    @pytest.mark.parametrize(("doubted", "base"), [(False, 1), (True, None)])
+    def test_a_client_has_what_it_received(
+        self, service: SyncService, store: BrokenStore, doubted: bool, base: int | None
+    ) -> None:
+        """Without a trace of it in what it uploads, and no longer once that is in doubt."""
         result_of(service.acquire(ALPHA, ANA))
-        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
+        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n[]\n", ANA)))
         served = result_of(service.download(ALPHA, LOG, BEN))
         assert isinstance(served, Served)
         assert served.receipt == Receipt(BEN, LOG, 1)
         service.confirm(ALPHA, served.receipt)
-        result_of(service.upload(ALPHA, Upload(LOG, b"[]\n", BEN)))
-        assert store.versions(ALPHA)[1].base == 1
+        if doubted:
+            service.doubt(ALPHA, served.receipt)
+        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n{}\n", BEN)))
+        assert store.versions(ALPHA)[1].base == base
+
+    def test_a_download_is_that_of_whoever_holds_the_lock_when_its_turn_comes(
+        self, service: SyncService
+    ) -> None:
+        """A stock client says nothing of itself; a reader by another program is nobody."""
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
+        result_of(service.release(ALPHA, ANA))
+        result_of(service.acquire(ALPHA, BEN))
+        for reader, receipt in ((Unnamed.STOCK, Receipt(BEN, LOG, 1)), (Unnamed.OTHER, None)):
+            served = result_of(service.download(ALPHA, LOG, reader))
+            assert isinstance(served, Served)
+            assert served.receipt == receipt
 
     def test_a_receipt_that_cannot_be_noted_is_logged(self, service: SyncService, store: BrokenStore) -> None:
         """Nobody waits for it, and nothing else suffers."""

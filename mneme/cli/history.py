@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 from attrs import frozen
 
-from mneme import wire
+from mneme import times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.contents import NotThere, no_file
@@ -89,7 +89,7 @@ def _row(version: wire.FileVersion) -> Sequence[str]:
         str(version.version),
         version.file,
         version.kind,
-        output.moment_of(version.mtime),
+        times.text_to_local_text(version.mtime),
         version.client_id or "",
         output.size(version.size),
         _made_from(version),

@@ -138,14 +138,6 @@ def print_bytes(content: bytes) -> None:
     click.echo(content, nl=False)
 
 
-def moment_of(text: str) -> str:
-    """An instant on the wire by this machine's time zone, to the minute."""
-    try:
-        return times.to_local_text(times.from_text(text))
-    except ValueError:
-        return text
-
-
 def ago_of(text: str | None, now: Millis) -> str:
     """An instant on the wire as `ago` shows it; nothing where there is none."""
     try:

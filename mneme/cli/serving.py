@@ -6,15 +6,17 @@ import click
 import msgspec
 from attrs import frozen
 
-from mneme import wire
+from mneme import times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.options import as_json, server_options, telling
 from mneme.client import Client, Refused
+from mneme.client.doctor.server import IN_TWO_PLACES
 from mneme.model import Millis
 
 _LOCK_COLUMNS = ("locked project", "by", "since", "until at the latest")
 _WAITING_COLUMNS = ("waiting in project", "file", "version", "from", "since")
+_TWO_PLACES_COLUMNS = ("id in two places", "used by", "seen in", "on")
 _PROJECT_COLUMNS = ("project", "files", "size", "changed", "locked by", "waiting")
 
 
@@ -112,26 +114,39 @@ def _print_status(standing: Standing) -> None:
     facts = {
         "server": standing.url,
         "version": status.version,
-        "up for": f"{output.span(status.uptime_seconds)}, since {output.moment_of(status.started_at)}",
+        "up for": f"{output.span(status.uptime_seconds)}, since {times.text_to_local_text(status.started_at)}",
         "projects": str(len(standing.projects)),
         "locks": str(len(locks) or "none"),
         "waiting uploads": str(len(waiting) or "none"),
         "disk": f"{output.size(status.data_bytes)} used, {output.size(status.free_bytes)} free",
     }
     output.print_facts(facts)
-    for columns, rows in ((_LOCK_COLUMNS, locks), (_WAITING_COLUMNS, waiting)):
+    places = [_two_places_row(one) for one in status.in_two_places]
+    tables = ((_LOCK_COLUMNS, locks), (_WAITING_COLUMNS, waiting), (_TWO_PLACES_COLUMNS, places))
+    for columns, rows in tables:
         if rows:
             click.echo()
             output.print_table(columns, rows, "")
+    if places:
+        click.echo(f"\n{IN_TWO_PLACES}")
 
 
 def _lock_row(project: str, lock: wire.WireLock) -> Sequence[str]:
-    return project, lock.client_id, output.moment_of(lock.acquired_at), output.moment_of(lock.expires_at)
+    return (
+        project,
+        lock.client_id,
+        times.text_to_local_text(lock.acquired_at),
+        times.text_to_local_text(lock.expires_at),
+    )
 
 
 def _waiting_row(project: str, upload: wire.WaitingUpload) -> Sequence[str]:
     who = upload.client_id or ""
-    return project, upload.file, str(upload.version), who, output.moment_of(upload.mtime)
+    return project, upload.file, str(upload.version), who, times.text_to_local_text(upload.mtime)
+
+
+def _two_places_row(found: wire.WireTwoPlaces) -> Sequence[str]:
+    return found.project, found.client_id, found.file, times.text_to_local_text(found.time)
 
 
 def _project_row(project: wire.WireProject, now: Millis) -> Sequence[str]:

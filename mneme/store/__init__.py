@@ -34,6 +34,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    TwoPlaces,
     Unmodified,
     Upload,
     Usage,
@@ -205,6 +206,10 @@ class Store(Protocol):
 
     def usage(self) -> Usage:
         """The space that all there is takes now, history and bookkeeping included; costs by the number of files."""
+        ...
+
+    def in_two_places(self) -> tuple[TwoPlaces, ...]:
+        """The ids that seem to be used in two places, in no order; costs by the number of these."""
         ...
 
     def recover(self, project: ProjectId, /) -> None:

@@ -39,6 +39,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    TwoPlaces,
     Unmodified,
     Upload,
     Usage,
@@ -74,6 +75,7 @@ class DiskStore:
         check_directory(self._root)
         self._open: OrderedDict[ProjectId, DiskProject] = OrderedDict()
         self._expiries: dict[ProjectId, Millis] = {}
+        self._in_two_places: dict[ProjectId, tuple[TwoPlaces, ...]] = {}
         self._mutex = threading.Lock()
         for unfinished in self._root.glob(f"{layout.UNFINISHED}*"):
             files.clear(unfinished)
@@ -188,6 +190,10 @@ class DiskStore:
         with self._mutex:
             return tuple(project for project, expiry in self._expiries.items() if expiry <= now)
 
+    def in_two_places(self) -> tuple[TwoPlaces, ...]:
+        with self._mutex:
+            return tuple(one for found in self._in_two_places.values() for one in found)
+
     def projects(self) -> Iterator[ProjectId]:
         if not self._root.exists():
             # Somebody has removed all there was; the next upload makes it anew.
@@ -280,6 +286,7 @@ class DiskStore:
         try:
             result = job(opened)
             self._note_expiry(project, opened.known_lock)
+            self._note_two_places(project, opened.in_two_places())
         except BaseException:
             self._forget(project)
             # Whatever fails here fails again, and is told, when the project is next used.
@@ -326,6 +333,13 @@ class DiskStore:
                 self._expiries[project] = lock.expires_at
             else:
                 self._expiries.pop(project, None)
+
+    def _note_two_places(self, project: ProjectId, found: tuple[TwoPlaces, ...]) -> None:
+        with self._mutex:
+            if found:
+                self._in_two_places[project] = found
+            else:
+                self._in_two_places.pop(project, None)
 
     # Directories
 

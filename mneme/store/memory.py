@@ -30,6 +30,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    TwoPlaces,
     Unmodified,
     Upload,
     Usage,
@@ -209,6 +210,9 @@ class MemoryStore:
     def usage(self) -> Usage:
         taken = sum(version.size for kept in self._projects.values() for version in kept.versions())
         return Usage(taken, _ROOM - taken)
+
+    def in_two_places(self) -> tuple[TwoPlaces, ...]:
+        return tuple(one for kept in self._projects.values() for one in kept.in_two_places())
 
     def recover(self, project: ProjectId, /) -> None:
         pass

@@ -45,6 +45,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    TwoPlaces,
     Unmodified,
     Unnamed,
     Upload,
@@ -716,6 +717,13 @@ class Project(ABC):
             n=head.version,
         )
         return Accepted(head)
+
+    def in_two_places(self) -> tuple[TwoPlaces, ...]:
+        """The clients that seem to use the id of the project in two places."""
+        return tuple(
+            TwoPlaces(self._name, client, version.file, version.time)
+            for client, version in self.ledger.strangers.items()
+        )
 
     def prunable(self, retention: Retention, now: Millis) -> tuple[Version, ...]:
         """See `Store`."""

@@ -94,7 +94,7 @@ class Api:
         self._sync = sync
         self._coding = coding
         self._contents = Contents()
-        self.receipts = Receipts(sync)
+        self.receipts = Receipts(clock, sync)
         self._clock = clock
         self._started = clock.seconds()
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import Protocol
 
 from attrs import Factory, define
+from twisted.internet.interfaces import IReactorTime
 
 from mneme.model import FileName, ProjectId, Receipt
 from mneme.service import SyncService
@@ -32,28 +33,34 @@ class Connection(Protocol):
         ...
 
 
+_PULL_SECONDS = 60.0
+"""How long a pull may be under way; one that begins earlier after another may run beside it."""
+
+
 @define
 class _Pull:
-    """The pulls of one project that have begun since its lock was last free, and the files that they have taken."""
+    """The pull of a project that began last, on the reactor's clock, and the files that it has taken."""
 
-    count: int = 0
+    began: float
+    is_alone: bool
+    """Whether no other can be under way, so that what is asked for twice is asked for by this one."""
     taken: dict[FileName, Receipt] = Factory(dict)
 
 
 class Receipts:
     """All receipts that are awaited, by project."""
 
-    def __init__(self, sync: SyncService) -> None:
+    def __init__(self, clock: IReactorTime, sync: SyncService) -> None:
+        self._clock = clock
         self._sync = sync
         self._awaited: dict[ProjectId, set[Awaited]] = {}
         self._pulls: OrderedDict[ProjectId, _Pull] = OrderedDict()
 
     def pull_begins(self, project: ProjectId) -> None:
         """Take note that a client has acquired the lock."""
-        pull = self._pulls.setdefault(project, _Pull())
-        pull.count += 1
-        pull.taken.clear()
-        self._pulls.move_to_end(project)
+        now = self._clock.seconds()
+        last = self._pulls.pop(project, None)
+        self._pulls[project] = _Pull(now, last is None or now - last.began > _PULL_SECONDS)
         if len(self._pulls) > _MAX_PULLS:
             self._pulls.popitem(last=False)
 
@@ -109,7 +116,7 @@ class Receipts:
     def _taken_before(self, project: ProjectId, file: FileName) -> Receipt | None:
         """The receipt that the only pull under way has given for a file already."""
         pull = self._pulls.get(project)
-        return pull.taken.get(file) if pull and pull.count == 1 else None
+        return pull.taken.get(file) if pull and pull.is_alone else None
 
 
 class Awaited:

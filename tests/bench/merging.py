@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from mneme import merge
+from mneme import bases, merge
 from mneme.model import FileName
 from tests import plugin_files
 from tests.bench import uploads
@@ -101,9 +101,9 @@ def _merges() -> dict[str, Callable[[], object]]:
         "summary.json, 16 kB each, no base": merged(
             FileName.SUMMARY_JSON, None, plugin_files.summary(1), plugin_files.summary(2)
         ),
-        f"which of {CANDIDATES} logs of 158 kB an upload was made from": lambda: merge.nearest(
+        f"which of {CANDIDATES} logs of 158 kB an upload was made from": lambda: bases.choose(
             FileName.LOG,
-            [merge.Candidate(one, received=True) for one in candidates],
+            [bases.Candidate(one, bases.Evidence.SENT) for one in candidates],
             candidates[3] + lines[0],
         ),
     }

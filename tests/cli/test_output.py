@@ -7,6 +7,7 @@ from rich.text import Text
 
 from mneme.cli import output
 from mneme.model import Millis
+from mneme.times import text_to_local_text
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_warning_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_time_that_is_none_is_shown_as_it_is() -> None:
     """A table is not given up for it."""
-    assert output.moment_of("soon") == output.ago_of("soon", Millis(0)) == "soon"
+    assert text_to_local_text("soon") == output.ago_of("soon", Millis(0)) == "soon"
     assert output.ago_of(None, Millis(0)) == ""
 
 

@@ -22,6 +22,7 @@ STATUS = {
     "uptimeSeconds": 3 * 86_400 + 10_800,
     "dataBytes": 158_000_000,
     "freeBytes": 22_000_000_000,
+    "inTwoPlaces": [],
 }
 
 
@@ -110,6 +111,23 @@ def test_status_for_scripts_keeps_utc(asked: Asked) -> None:
             }
         ],
     }
+
+
+def test_status_names_the_ids_in_two_places_and_says_what_to_do(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the client that uses them, and the file by which it was seen."""
+    found = {
+        "project": "app",
+        "clientId": "laptop",
+        "file": "log.jsonl",
+        "time": "2026-02-04T15:00:00.000Z",
+    }
+    asked.answer_by_hand("GET /status", 200, STATUS | {"inTwoPlaces": [found]})
+    serving._print_status(asked.run(serving.standing_of(asked.client)))
+    shown = capsys.readouterr().out
+    assert ["app", "laptop", "log.jsonl", "2026-02-04", "17:00"] in rows(shown)
+    assert "give each an id of its own (sync.projectId)" in " ".join(shown.split())
 
 
 def test_a_server_that_has_no_status_is_too_old() -> None:

@@ -136,6 +136,7 @@ def test_an_examination_changes_nothing_on_the_server(machine: Machine) -> None:
         ("GET", "/health"),
         ("GET", "/projects"),
         ("GET", "/projects/app/lock"),
+        ("GET", "/status"),
     ]
     assert not any(one.headers.hasHeader("x-client-id") for one in network.asked)
     assert list(stub.store.projects()) == []
@@ -428,6 +429,21 @@ def test_the_lock_of_another_machine_is_told_with_its_times(machine: Machine) ->
     found = _is(machine.examined(Network(stub)), "lock-taken", State.DOUBTFUL).found
     assert "desktop-5e6f7a8b holds the lock of app, since 2026-02-0" in found
     assert "until 2026-02-0" in found
+
+
+def test_an_id_in_two_places_is_told_with_what_to_do(machine: Machine) -> None:
+    """Two folders with one id, or a cloned machine; of another project the doctor of that one tells."""
+    stub = Stub()
+    for project in ("app", "other"):
+        for content in ("one", "two"):
+            stub.acquire("desktop-5e6f7a8b", project)
+            stub.upload("desktop-5e6f7a8b", entry(content), project=project)
+            stub.release("desktop-5e6f7a8b", project)
+    found = _is(machine.examined(Network(stub)), "id-in-two-places", State.DOUBTFUL)
+    assert found.found.startswith(
+        "desktop-5e6f7a8b seems to use the id app in two places: its log.jsonl of 2026-"
+    )
+    assert "give each an id of its own" in str(found.advice)
 
 
 def test_the_lock_of_this_machine_is_ours(machine: Machine) -> None:

@@ -5,6 +5,7 @@ A store is put into `store` by the class that inherits from this one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import count, pairwise
 from random import Random
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 
+from mneme.merge import merge
 from mneme.merge.bounds import MAX_DOCUMENT, MAX_LINES
 from mneme.model import (
     Accepted,
@@ -33,6 +35,7 @@ from mneme.model import (
     Place,
     ProjectId,
     Pruned,
+    Reader,
     Receipt,
     Released,
     Rescued,
@@ -112,6 +115,16 @@ def note(number: int) -> bytes:
 ONE, TWO, THREE, FOUR = (note(number) for number in (1, 2, 3, 4))
 
 
+def notes(last: int) -> bytes:
+    """A log of the lines from the first to the last."""
+    return b"".join(map(note, range(1, last + 1)))
+
+
+def facts(*numbers: int) -> bytes:
+    """A `remembered.json` of these facts."""
+    return b"[" + b",".join(note(number).rstrip() for number in numbers) + b"]"
+
+
 GOOD = {LOG: ONE, FileName.SUMMARY_JSON: b"{}", REMEMBERED: b"[]", ENTITIES: b"{}"}
 JUNK = [
     (LOG, b"one\n"),
@@ -144,11 +157,25 @@ def waiting(store: Store, now: Millis = NOW) -> int:
     return len(overview.waiting)
 
 
+def remembered(store: Store, now: Millis = NOW) -> list[int]:
+    """The facts that the head of `remembered.json` holds."""
+    found = json.loads(content(store, REMEMBERED, now) or b"[]")
+    return sorted(int(one["content"].removeprefix("number ")) for one in found)
+
+
 def fetch(store: Store, client: ClientId) -> None:
     """Download the log, and receive it, as a client that says who it is."""
     served = store.download(ALPHA, LOG, client, NOW)
     assert isinstance(served, Served)
     store.confirm(ALPHA, Receipt(client, LOG, served.document.head.version), NOW)
+
+
+def pull(store: Store, file: FileName = LOG, now: Millis = NOW) -> Receipt:
+    """Download a file as the stock client does; the receipt is still to come."""
+    served = store.download(ALPHA, file, Unnamed.STOCK, now)
+    assert isinstance(served, Served)
+    assert served.receipt
+    return served.receipt
 
 
 class StoreContract:
@@ -430,25 +457,25 @@ class StoreContract:
 
     def test_every_version_is_told_and_kept(self, held: Store) -> None:
         """With its number, digest, size, times, client, kind and base; contents that are no longer heads included."""
-        held.upload(ALPHA, Upload(LOG, b"one", ANA), after(1))
+        held.upload(ALPHA, Upload(LOG, b"a\nb\n", ANA), after(1))
         held.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), after(1))
         held.release(ALPHA, ANA, after(2))
         held.acquire(ALPHA, BEN, after(2), TTL)
         fetch(held, BEN)
-        held.upload(ALPHA, Upload(LOG, b"two!", BEN), after(1))
-        held.upload(ALPHA, Upload(LOG, b"three", BEN), after(4))
+        held.upload(ALPHA, Upload(LOG, b"b\n", BEN), after(1))
+        held.upload(ALPHA, Upload(LOG, b"b\nc", BEN), after(4))
         told = [
             (v.number, v.file, v.size, v.time, v.mtime, v.client, v.kind, v.base)
             for v in held.versions(ALPHA)
         ]
         assert told == [
-            (1, LOG, 3, after(1), after(1), ANA, Kind.UPLOAD, None),
+            (1, LOG, 4, after(1), after(1), ANA, Kind.UPLOAD, None),
             (2, ENTITIES, 2, after(1), after(1), ANA, Kind.UPLOAD, None),
-            (3, LOG, 4, after(1), after(2), BEN, Kind.UPLOAD, 1),
-            (4, LOG, 5, after(4), after(4), BEN, Kind.UPLOAD, 3),
+            (3, LOG, 2, after(1), after(2), BEN, Kind.UPLOAD, 1),
+            (4, LOG, 3, after(4), after(4), BEN, Kind.UPLOAD, 3),
         ]
         contents = [content_of(held, ALPHA, number) for number in (1, 2, 3, 4)]
-        assert contents == [b"one", b"{}", b"two!", b"three"]
+        assert contents == [b"a\nb\n", b"{}", b"b\n", b"b\nc"]
         assert [v.sha256 for v in held.versions(ALPHA)] == [digest(c) for c in contents if c is not None]
 
     @pytest.mark.parametrize("number", [-1, 0, 2, 10**30])
@@ -492,16 +519,42 @@ class StoreContract:
     def test_the_newest_refused_upload_of_each_client_and_file_waits(self, held: Store) -> None:
         """What it takes the place of is in history, and is merged no more."""
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
-        earlier = rescued(held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW))
-        held.upload(ALPHA, Upload(LOG, ONE + THREE, BEN), NOW)
-        held.upload(ALPHA, Upload(LOG, ONE + FOUR, EVE), NOW)
+        earlier = rescued(held.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), NOW))
+        later = rescued(held.upload(ALPHA, Upload(LOG, ONE + THREE + note(5), EVE), NOW))
+        later = rescued(held.upload(ALPHA, Upload(LOG, THREE + FOUR, BEN), NOW))
         held.upload(ALPHA, Upload(SUMMARY_MD, b"# Ben\n", BEN), NOW)
         assert waiting(held) == 3
+        assert [v.parents for v in held.versions(ALPHA) if v.number == later] == [(earlier,)]
         held.release(ALPHA, ANA, after(1))
         assert waiting(held) == 0
-        assert content(held) == ONE + THREE + FOUR
+        assert content(held) == ONE + THREE + FOUR + note(5)
         assert content(held, SUMMARY_MD) == b"# Ben\n"
-        assert content_of(held, ALPHA, earlier) == ONE + TWO
+        assert content_of(held, ALPHA, earlier) == ONE + TWO + THREE
+
+    @pytest.mark.parametrize(
+        ("file", "base", "one", "other", "wanted"),
+        [
+            (LOG, ONE, ONE + TWO, ONE + THREE, ONE + TWO + THREE),
+            (LOG, ONE, ONE + TWO, FOUR, ONE + TWO + FOUR),
+            (LOG, None, TWO, FOUR, TWO + FOUR),
+            (REMEMBERED, facts(1), facts(2), facts(3), None),
+            (REMEMBERED, None, facts(1, 2), facts(3), None),
+        ],
+    )
+    def test_refused_uploads_of_which_neither_continues_the_other_are_both_merged(
+        self, held: Store, file: FileName, base: bytes | None, one: bytes, other: bytes, wanted: bytes | None
+    ) -> None:
+        """Two folders with one id, or a machine and its clone; neither takes the place of the other."""
+        if base:
+            held.upload(ALPHA, Upload(file, base, ANA), NOW)
+        numbers = [rescued(held.upload(ALPHA, Upload(file, each, BEN), NOW)) for each in (one, other)]
+        assert waiting(held) == 2
+        assert [v.parents for v in held.versions(ALPHA) if v.number in numbers] == [(), ()]
+        for each, number in ((one, numbers[0]), (other, numbers[1])):
+            assert rescued(held.upload(ALPHA, Upload(file, each, BEN), NOW)) == number
+        held.release(ALPHA, ANA, after(1))
+        assert waiting(held) == 0
+        assert content(held, file) == wanted if wanted else remembered(held) == [1, 2, 3]
 
     def test_what_is_there_already_makes_no_version(self, held: Store) -> None:
         """Identical to the head, to what waits of the same client, or to the client's base."""
@@ -526,13 +579,22 @@ class StoreContract:
 
     def test_a_client_that_sends_the_head_waits_no_more(self, held: Store) -> None:
         """What it had sent before is out of date: it is in history, and not merged."""
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), NOW)
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1, 2), BEN), NOW)
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1), BEN), NOW)
+        assert waiting(held) == 0
+        held.release(ALPHA, ANA, NOW)
+        assert remembered(held) == [1]
+        assert content_of(held, ALPHA, 2) == facts(1, 2)
+
+    def test_a_log_that_waits_is_not_given_up_for_a_head_without_its_last_lines(self, held: Store) -> None:
+        """Nothing takes lines off the end of a log: another folder of the client has sent the head."""
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
         held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
-        assert waiting(held) == 0
+        assert waiting(held) == 1
         held.release(ALPHA, ANA, NOW)
-        assert content(held) == ONE
-        assert content_of(held, ALPHA, 2) == ONE + TWO
+        assert content(held) == ONE + TWO
 
     def test_64_uploads_wait_and_one_more_pushes_out_the_oldest(self, held: Store) -> None:
         """Which is in history, like all others, and not merged."""
@@ -566,10 +628,10 @@ class StoreContract:
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         for n in range(64):
             held.upload(ALPHA, Upload(LOG, ONE + note(10 + n), ClientId(f"client-{n}")), NOW)
-        held.upload(ALPHA, Upload(LOG, ONE + TWO, ClientId("client-63")), NOW)
+        held.upload(ALPHA, Upload(LOG, ONE + note(73) + note(99), ClientId("client-63")), NOW)
         assert waiting(held) == 64
         held.release(ALPHA, ANA, NOW)
-        assert content(held) == ONE + TWO + b"".join(note(10 + n) for n in range(63))
+        assert content(held) == ONE + b"".join(note(10 + n) for n in range(64)) + note(99)
 
     def test_in_a_free_project_a_refused_upload_is_merged_at_once(self, held: Store) -> None:
         """It is refused all the same; the new head tells what it was made of, and is later than the old one."""
@@ -759,11 +821,15 @@ class StoreContract:
     ) -> None:
         """What was sent after the download is sent anew; what was sent before it stays."""
         before = content(overtaken) or b""
-        for lines in (THREE, THREE + note(9)):
-            overtaken.upload(ALPHA, Upload(LOG, before + lines, BEN), NOW)
+        numbers = [
+            rescued(overtaken.upload(ALPHA, Upload(LOG, lines, BEN), NOW))
+            for lines in (before + THREE, before + THREE + note(9), THREE + note(9))
+        ]
         assert waiting(overtaken) == 2
-        overtaken.upload(ALPHA, Upload(LOG, before, BEN), NOW)
-        assert waiting(overtaken) == 1
+        parents = {version.number: version.parents for version in overtaken.versions(ALPHA)}
+        assert [parents[number] for number in numbers[1:]] == [(numbers[0],), (numbers[1],)]
+        overtaken.release(ALPHA, ANA, NOW)
+        assert content(overtaken) == TWO + THREE + note(9)
 
     def test_what_waits_is_said_once_though_it_was_perhaps_never_overtaken(self, held: Store) -> None:
         """Ben asked for the head and never received it: what he uploads next holds what waits, too."""
@@ -889,7 +955,7 @@ class StoreContract:
         """Its base is the head then, and what it uploads becomes the head as it stands."""
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
         fetch(moved, ANA)
-        odd = THREE + ONE
+        odd = THREE + TWO
         outcome = moved.upload(ALPHA, Upload(LOG, odd, ANA), after(2))
         assert outcome == Accepted(head_with(odd, 5, after(2)))
         assert content(moved) == odd
@@ -904,11 +970,11 @@ class StoreContract:
         """Nobody knows what it had."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        outcome = moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
+        outcome = moved.upload(ALPHA, Upload(LOG, TWO + FOUR, EVE), NOW)
         assert isinstance(outcome, Accepted)
         assert outcome.merged
         assert content(moved) == ONE + TWO + FOUR
-        assert moved.versions(ALPHA)[2].base is None
+        assert (moved.versions(ALPHA)[2].base, moved.versions(ALPHA)[2].is_unrelated) == (None, False)
 
     def test_an_upload_that_has_all_that_the_head_has_becomes_the_head(self, moved: Store) -> None:
         """Byte for byte, for there is nothing to add to it."""
@@ -924,8 +990,8 @@ class StoreContract:
         outcome = moved.upload(ALPHA, Upload(LOG, TWO, EVE), after(5))
         assert outcome == Accepted(head_with(ONE + TWO, 4, after(5)), merged=True)
         assert content(moved) == ONE + TWO
-        moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
-        assert content(moved) == ONE + FOUR
+        moved.upload(ALPHA, Upload(LOG, b"", EVE), NOW)
+        assert content(moved) == ONE
 
     @pytest.mark.parametrize(("file", "junk"), JUNK)
     def test_a_stale_upload_that_cannot_be_merged_replaces_the_head(
@@ -958,6 +1024,18 @@ class StoreContract:
 
     # Bases
 
+    @pytest.fixture
+    def taught(self, held: Store) -> Store:
+        """Like `moved`, with facts: Ana has the first, Ben has added a second as version 2, Ana holds the lock."""
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), after(-1))
+        held.release(ALPHA, ANA, NOW)
+        held.acquire(ALPHA, BEN, NOW, TTL)
+        held.confirm(ALPHA, pull(held, REMEMBERED), NOW)
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1, 2), BEN), NOW)
+        held.release(ALPHA, BEN, NOW)
+        held.acquire(ALPHA, ANA, NOW, TTL)
+        return held
+
     def test_what_a_client_fetched_is_its_base(self, moved: Store) -> None:
         """What it left out of it, it removed."""
         fetch(moved, ANA)
@@ -974,67 +1052,91 @@ class StoreContract:
         moved.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), NOW)
         moved.release(ALPHA, BEN, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.upload(ALPHA, Upload(LOG, ONE + FOUR, EVE), NOW)
-        assert content(moved) == ONE + THREE + FOUR
+        moved.upload(ALPHA, Upload(LOG, TWO + FOUR, EVE), NOW)
+        assert content(moved) == TWO + THREE + FOUR
 
-    def test_a_download_that_never_arrived_may_be_the_base_or_not(self, moved: Store) -> None:
-        """What the client uploads tells: it is the nearest to that, and nothing is taken for removed."""
-        moved.download(ALPHA, LOG, ANA, NOW)
-        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
-        assert content(moved) == ONE + TWO + THREE
+    @pytest.mark.parametrize("reader", [ANA, Unnamed.STOCK])
+    def test_whatever_was_received_puts_out_all_that_is_older(self, taught: Store, reader: Reader) -> None:
+        """To forget what was just fetched removes it, though that leaves what the client had before."""
+        served = taught.download(ALPHA, REMEMBERED, reader, NOW)
+        assert isinstance(served, Served)
+        assert served.receipt == Receipt(ANA, REMEMBERED, 2)
+        taught.confirm(ALPHA, served.receipt, NOW)
+        outcome = taught.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), after(5))
+        assert outcome == Accepted(head_with(facts(1), 3, after(5), REMEMBERED))
+        assert taught.versions(ALPHA)[-1].base == 2
 
-    def test_a_download_without_an_id_may_be_the_base_of_the_holder(self, moved: Store) -> None:
-        """If its upload is nearer to that than to what it had before: the stock client does not say who it is."""
-        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
-        moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
-        assert content(moved) == TWO + THREE
-        assert moved.versions(ALPHA)[-1].base == 2
+    @pytest.mark.parametrize("reader", [ANA, Unnamed.STOCK])
+    @pytest.mark.parametrize("doubted", [False, True])
+    def test_what_was_only_sent_is_no_base_without_a_sign(
+        self, taught: Store, reader: Reader, doubted: bool
+    ) -> None:
+        """Cut off, or believed to be received at first; nothing in the upload is the sent version's alone."""
+        served = taught.download(ALPHA, REMEMBERED, reader, NOW)
+        assert isinstance(served, Served)
+        assert served.receipt
+        if doubted:
+            taught.confirm(ALPHA, served.receipt, NOW)
+            taught.doubt(ALPHA, served.receipt, NOW)
+        [head] = taught.heads(ALPHA, NOW)
+        assert taught.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), NOW) == Accepted(head, merged=True)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(1, 3), ANA), NOW)
+        assert remembered(taught) == [1, 2, 3]
+        assert [v.base for v in taught.versions(ALPHA) if v.kind is Kind.UPLOAD] == [None, 1, 1]
 
-    def test_the_answer_to_a_pull_is_believed(self, moved: Store) -> None:
-        """Though nothing of it is left in what the holder uploads: it has written all of it anew."""
-        moved.release(ALPHA, ANA, NOW)
-        moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
-        moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
-        assert content(moved) == note(9)
+    @pytest.mark.parametrize("reader", [ANA, Unnamed.STOCK])
+    def test_what_was_only_sent_is_the_base_with_a_sign(self, taught: Store, reader: Reader) -> None:
+        """The upload holds what nothing older had, and so it was received after all."""
+        taught.download(ALPHA, REMEMBERED, reader, NOW)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(2, 3), ANA), NOW)
+        assert remembered(taught) == [2, 3]
+        assert taught.versions(ALPHA)[-1].base == 2
 
-    def test_an_answer_that_did_not_arrive_removes_nothing(self, moved: Store) -> None:
-        """Though it was believed at first."""
-        for reader in (None, EVE):
-            moved.release(ALPHA, ANA, NOW)
-            moved.acquire(ALPHA, EVE, NOW, TTL)
-            served = moved.download(ALPHA, LOG, reader, NOW)
-            assert isinstance(served, Served)
-            assert served.receipt == Receipt(EVE, LOG, 2)
-            moved.doubt(ALPHA, served.receipt, NOW)
-        moved.upload(ALPHA, Upload(LOG, note(9), EVE), NOW)
-        assert content(moved) == ONE + TWO + note(9)
+    def test_a_version_may_be_received_long_after_a_newer_one_was_sent(self, taught: Store) -> None:
+        """What is newer then may be the base still."""
+        first = pull(taught, REMEMBERED)
+        taught.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), NOW)
+        taught.release(ALPHA, ANA, NOW)
+        taught.acquire(ALPHA, BEN, NOW, TTL)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(1, 2, 3), BEN), NOW)
+        taught.release(ALPHA, BEN, NOW)
+        taught.acquire(ALPHA, ANA, NOW, TTL)
+        pull(taught, REMEMBERED)
+        taught.confirm(ALPHA, first, NOW)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), NOW)
+        assert remembered(taught) == [1, 3]
+        assert [v.base for v in taught.versions(ALPHA) if v.kind is Kind.UPLOAD][-1] == 2
 
-    def test_a_download_is_news_until_nothing_more_can_be_learned_from_it(self, moved: Store) -> None:
-        """A look never is; a pull is once; a client that says who it is, until it has read the answer."""
-        for reader in (None, EVE):
-            looked = moved.download(ALPHA, LOG, reader, NOW)
-            assert isinstance(looked, Served)
-            assert looked.receipt is None
-            served = moved.download(ALPHA, LOG, reader, NOW)
-            assert isinstance(served, Served)
-            assert served.receipt
-            moved.confirm(ALPHA, served.receipt, NOW)
-            again = moved.download(ALPHA, LOG, reader, NOW)
-            assert isinstance(again, Served)
-            assert again.receipt is None
+    def test_a_download_is_news_until_it_was_received(self, moved: Store) -> None:
+        """However often it is asked for, by the pull of the holder or by a client that says who it is."""
+        for reader, client in ((Unnamed.STOCK, ANA), (EVE, EVE)):
+            receipt = Receipt(client, LOG, 2)
 
-    def test_a_stray_download_removes_nothing(self, moved: Store) -> None:
-        """Somebody looks at a file while Ana holds the lock, who has not fetched it herself."""
-        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
-        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
-        assert content(moved) == ONE + TWO + THREE
+            def receipt_of(reader: Reader = reader) -> Receipt | None:
+                served = moved.download(ALPHA, LOG, reader, NOW)
+                assert isinstance(served, Served)
+                return served.receipt
 
-    def test_a_stray_download_removes_nothing_from_under_an_old_copy(self, moved: Store) -> None:
+            assert [receipt_of(), receipt_of()] == [receipt, receipt]
+            moved.confirm(ALPHA, receipt, NOW)
+            assert receipt_of() is None
+            moved.doubt(ALPHA, receipt, NOW)
+            assert receipt_of() == receipt
+
+    def test_a_look_is_nobodys_base(self, taught: Store) -> None:
+        """Somebody looks at a file with curl while Ana holds the lock; it is no sign that she has it."""
+        served = taught.download(ALPHA, REMEMBERED, Unnamed.OTHER, NOW)
+        assert isinstance(served, Served)
+        assert served.receipt is None
+        taught.confirm(ALPHA, Receipt(ANA, REMEMBERED, 2), NOW)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(2, 3), ANA), NOW)
+        assert remembered(taught) == [1, 2, 3]
+
+    def test_a_pull_that_was_cut_off_removes_nothing_from_under_an_old_copy(self, moved: Store) -> None:
         """A new machine was given the memory of another: that it has old lines is no sign of the new ones."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
+        pull(moved)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, EVE), NOW)
         assert content(moved) == ONE + TWO + THREE
         assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [None]
@@ -1043,9 +1145,93 @@ class StoreContract:
         """What it left out of it, it removed; and what it received to the end it had in any case."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
+        pull(moved)
         moved.upload(ALPHA, Upload(LOG, TWO + THREE, EVE), NOW)
         assert content(moved) == TWO + THREE
+
+    @pytest.mark.parametrize(
+        ("file", "before", "stranger"),
+        [
+            (LOG, ONE + TWO, THREE + FOUR),
+            (LOG, ONE + b"\n", b"\n" + FOUR),
+            (REMEMBERED, facts(1, 2), facts(3)),
+            (ENTITIES, b'{"files":{"a":{"mentions":1}}}', b'{"files":{"b":{"mentions":1}}}'),
+            (FileName.SUMMARY_JSON, b'{"recentWork":[{"date":"1"}]}', b'{"recentWork":[{"date":"2"}]}'),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["base is the head", "base is older", "refused"])
+    def test_an_upload_that_shares_nothing_with_its_base_removes_nothing(
+        self, held: Store, file: FileName, before: bytes, stranger: bytes, how: str
+    ) -> None:
+        """Its id is used in two places. It says so of itself, and so does the log."""
+        held.upload(ALPHA, Upload(file, before, ANA), NOW)
+        if how == "base is older":
+            held.release(ALPHA, ANA, NOW)
+            held.acquire(ALPHA, BEN, NOW, TTL)
+            held.confirm(ALPHA, pull(held, file), NOW)
+            held.upload(ALPHA, Upload(file, before + b"\n", BEN), NOW)
+            held.release(ALPHA, BEN, NOW)
+            held.acquire(ALPHA, ANA, NOW, TTL)
+        elif how == "refused":
+            held.release(ALPHA, ANA, NOW)
+            held.acquire(ALPHA, BEN, NOW, TTL)
+        count, head = len(held.versions(ALPHA)), content(held, file) or b""
+        with capturedLogs() as events:
+            held.upload(ALPHA, Upload(file, stranger, ANA), NOW)
+            held.upload(ALPHA, Upload(file, stranger, ANA), NOW)
+        told = [formatEvent(event) or "" for event in events]
+        assert len([one for one in told if "has nothing in common with what that client had" in one]) == 1
+        held.release(ALPHA, BEN if how == "refused" else ANA, NOW)
+        upload, merged = held.versions(ALPHA)[count:]
+        assert (upload.client, upload.base, upload.is_unrelated) == (ANA, None, True)
+        assert (merged.kind, merged.is_unrelated) == (Kind.MERGED, False)
+        bound = Merging().max_bytes
+        assert (
+            content(held, file)
+            == merge(file, None, head, stranger, upload_is_later=True, max_bytes=bound)
+            not in (head, stranger)
+        )
+
+    @pytest.mark.parametrize(("before", "upload"), [(b"", ONE), (ONE, b""), (b"\n", ONE), (b"", b"")])
+    def test_an_empty_file_is_no_stranger(self, held: Store, before: bytes, upload: bytes) -> None:
+        """It was emptied, or filled again."""
+        held.upload(ALPHA, Upload(LOG, before, ANA), NOW)
+        held.upload(ALPHA, Upload(LOG, upload, ANA), NOW)
+        assert content(held) == upload
+        assert not [version for version in held.versions(ALPHA) if version.is_unrelated]
+
+    def test_a_client_without_a_base_is_no_stranger(self, moved: Store) -> None:
+        """It shares nothing with the head, of which it was never sent anything."""
+        moved.release(ALPHA, ANA, NOW)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        with capturedLogs() as events:
+            moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
+        assert not [event for event in events if "nothing in common" in str(formatEvent(event))]
+        assert [version.is_unrelated for version in moved.versions(ALPHA)] == [False] * 4
+        assert content(moved) == ONE + TWO + FOUR
+
+    @pytest.mark.parametrize("refused", [False, True])
+    def test_a_line_of_a_log_behind_one_that_was_kept_stays(self, moved: Store, refused: bool) -> None:
+        """Even where the base is the head; lines at the front are removed all the same."""
+        fetch(moved, ANA)
+        if refused:
+            moved.release(ALPHA, ANA, NOW)
+            moved.acquire(ALPHA, BEN, NOW, TTL)
+        moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        moved.release(ALPHA, BEN if refused else ANA, NOW)
+        assert content(moved) == ONE + TWO + THREE
+        fetch(moved, EVE)
+        moved.acquire(ALPHA, EVE, NOW, TTL)
+        moved.upload(ALPHA, Upload(LOG, TWO + FOUR, EVE), NOW)
+        assert content(moved) == TWO + THREE + FOUR
+
+    def test_a_cloned_machine_takes_no_lines_from_the_other(self, moved: Store) -> None:
+        """Both have one id and one log; what the one pushes is no base of the other, for all that is known."""
+        fetch(moved, ANA)
+        moved.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, ANA), NOW)
+        outcome = moved.upload(ALPHA, Upload(LOG, TWO + FOUR, ANA), after(5))
+        assert outcome == Accepted(head_with(TWO + THREE + FOUR, 5, after(5)), merged=True)
+        assert content(moved) == TWO + THREE + FOUR
 
     def test_of_too_many_downloads_the_oldest_may_be_the_base(self, moved: Store) -> None:
         """A base that is too old removes nothing; what is known for sure stays among them."""
@@ -1061,8 +1247,8 @@ class StoreContract:
         base = rescued(moved.upload(ALPHA, Upload(SUMMARY_MD, b"another file\n", ANA), NOW))
         assert [v.base for v in moved.versions(ALPHA) if v.number == base] == [None]
 
-    def test_too_many_stray_downloads_remove_nothing(self, moved: Store) -> None:
-        """The holder has fetched none of them, and its upload shows no sign of any."""
+    def test_too_many_pulls_that_were_cut_off_remove_nothing(self, moved: Store) -> None:
+        """The holder has received none of them, and its upload shows no sign of any."""
         moved.release(ALPHA, ANA, NOW)
         lines = ONE + TWO
         for number in range(MAX_CANDIDATES + 4):
@@ -1071,32 +1257,60 @@ class StoreContract:
             moved.upload(ALPHA, Upload(LOG, lines, BEN), NOW)
             moved.release(ALPHA, BEN, NOW)
             moved.acquire(ALPHA, ANA, NOW, TTL)
-            moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
+            pull(moved)
             moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, ANA, NOW, TTL)
         moved.upload(ALPHA, Upload(LOG, ONE + note(99), ANA), NOW)
         assert content(moved) == lines + note(99)
         assert [v.base for v in moved.versions(ALPHA) if v.client == ANA][-1] == 1
 
-    def test_a_download_by_somebody_else_says_nothing_about_the_holder(self, moved: Store) -> None:
+    def test_a_download_by_somebody_else_says_nothing_about_the_holder(self, taught: Store) -> None:
         """Who says who it is cannot be taken for another."""
-        fetch(moved, EVE)
-        moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
-        assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [1]
+        served = taught.download(ALPHA, REMEMBERED, EVE, NOW)
+        assert isinstance(served, Served)
+        assert served.receipt == Receipt(EVE, REMEMBERED, 2)
+        taught.confirm(ALPHA, served.receipt, NOW)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(1, 2, 3), ANA), NOW)
+        assert [v.base for v in taught.versions(ALPHA) if v.kind is Kind.UPLOAD] == [None, 1, 1]
+        taught.release(ALPHA, ANA, NOW)
+        taught.acquire(ALPHA, EVE, NOW, TTL)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(1), EVE), NOW)
+        assert remembered(taught) == [1, 3]
 
-    def test_a_download_while_nobody_holds_the_lock_is_nobodys(self, moved: Store) -> None:
-        """Whoever acquires it next has not fetched anything by that."""
-        moved.release(ALPHA, ANA, NOW)
-        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW)
-        moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
-        assert content(moved) == ONE + TWO + FOUR
+    @pytest.mark.parametrize("late", [0, 60_000])
+    def test_a_pull_whose_lock_was_given_away_is_that_of_its_last_holder(
+        self, taught: Store, late: int
+    ) -> None:
+        """Another session of the same machine has ended meanwhile, within the minute that a pull takes at most."""
+        taught.release(ALPHA, ANA, NOW)
+        taught.confirm(ALPHA, pull(taught, REMEMBERED, after(late)), after(late))
+        taught.acquire(ALPHA, EVE, after(late), TTL)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(2, 3), EVE), after(late))
+        assert remembered(taught) == [1, 2, 3]
+        taught.release(ALPHA, EVE, after(late))
+        taught.acquire(ALPHA, ANA, after(late), TTL)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), after(late))
+        assert remembered(taught) == [1, 3]
 
-    def test_reading_says_nothing_about_anybody(self, moved: Store) -> None:
+    @pytest.mark.parametrize("late", [60_001, -1])
+    def test_a_stock_download_of_a_free_project_is_nobodys_later(self, taught: Store, late: int) -> None:
+        """A pull has given up by then; nor is it the last holder's where a clock was put back."""
+        taught.release(ALPHA, ANA, NOW)
+        served = taught.download(ALPHA, REMEMBERED, Unnamed.STOCK, after(late))
+        assert isinstance(served, Served)
+        assert served.receipt is None
+        for client in (EVE, ANA):
+            taught.confirm(ALPHA, Receipt(client, REMEMBERED, 2), NOW)
+            taught.acquire(ALPHA, client, NOW, TTL)
+            taught.upload(ALPHA, Upload(REMEMBERED, facts(2, 3), client), NOW)
+            taught.release(ALPHA, client, NOW)
+        assert remembered(taught) == [1, 2, 3]
+
+    def test_reading_says_nothing_about_anybody(self, taught: Store) -> None:
         """It is `download` that does."""
-        moved.read(ALPHA, LOG, NOW)
-        moved.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
-        assert [v.base for v in moved.versions(ALPHA)[2:] if v.kind is Kind.UPLOAD] == [1]
+        taught.read(ALPHA, REMEMBERED, NOW)
+        taught.upload(ALPHA, Upload(REMEMBERED, facts(1, 2, 3), ANA), NOW)
+        assert [v.base for v in taught.versions(ALPHA) if v.kind is Kind.UPLOAD] == [None, 1, 1]
 
     def test_what_was_never_downloaded_cannot_be_confirmed(self, moved: Store) -> None:
         """Nor a version that never was, nor in a project that never was."""
@@ -1105,18 +1319,18 @@ class StoreContract:
         moved.confirm(ORG, Receipt(EVE, LOG, 1), NOW)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        moved.upload(ALPHA, Upload(LOG, FOUR, EVE), NOW)
+        moved.upload(ALPHA, Upload(LOG, TWO + FOUR, EVE), NOW)
         assert content(moved) == ONE + TWO + FOUR
         assert list(moved.projects()) == [ALPHA]
 
-    def test_a_download_tells_what_is_read(self, moved: Store) -> None:
+    @pytest.mark.parametrize("reader", [Unnamed.STOCK, Unnamed.OTHER, ANA, EVE])
+    def test_a_download_tells_what_is_read(self, moved: Store, reader: Reader) -> None:
         """For whomever; of what is not there, nothing."""
-        for client in (None, ANA, EVE):
-            served = moved.download(ALPHA, LOG, client, NOW)
-            assert isinstance(served, Served)
-            assert served.document == moved.read(ALPHA, LOG, NOW)
-            assert moved.download(ALPHA, ENTITIES, client, NOW) is None
-            assert moved.download(ORG, LOG, client, NOW) is None
+        served = moved.download(ALPHA, LOG, reader, NOW)
+        assert isinstance(served, Served)
+        assert served.document == moved.read(ALPHA, LOG, NOW)
+        assert moved.download(ALPHA, ENTITIES, reader, NOW) is None
+        assert moved.download(ORG, LOG, reader, NOW) is None
 
     # Lists of the stock client
 
@@ -1156,6 +1370,75 @@ class StoreContract:
         assert held.stock_heads(ALPHA, NOW) == ()
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         assert [head.mtime for head in held.stock_heads(ALPHA, NOW)] == [0]
+
+    def pulled_list(self, store: Store, client: ClientId, now: Millis) -> list[Millis]:
+        """The mtimes that the pull of a client is told, which acquires the lock and releases it."""
+        store.acquire(ALPHA, client, now, TTL)
+        told = [head.mtime for head in store.stock_heads(ALPHA, now)]
+        assert [head.mtime for head in store.stock_heads(ALPHA, now)] == [0] * len(told)
+        store.release(ALPHA, client, now)
+        return told
+
+    @pytest.mark.parametrize("refused", [False, True])
+    def test_a_client_that_pushes_its_base_is_told_that_the_head_is_as_new(
+        self, moved: Store, refused: bool
+    ) -> None:
+        """Its clock is ahead, and its files are newer than the head; nobody else is told anything but the truth."""
+        moved.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), after(2))
+        if refused:
+            moved.release(ALPHA, ANA, after(5))
+        moved.upload(ALPHA, Upload(LOG, ONE, ANA), after(5))
+        moved.release(ALPHA, ANA, after(5))
+        assert self.pulled_list(moved, BEN, after(6)) == [NOW, after(2)]
+        assert self.pulled_list(moved, EVE, after(7)) == [NOW, after(2)]
+        for now in (after(8), after(9)):
+            assert self.pulled_list(moved, ANA, now) == [after(5), after(2)]
+            assert [head.mtime for head in moved.heads(ALPHA, now)] == [NOW, after(2)]
+
+    def test_a_head_that_is_newer_than_the_push_of_a_base_is_told_by_its_true_mtime(
+        self, moved: Store
+    ) -> None:
+        """So what was written after that push is never overwritten by this."""
+        moved.upload(ALPHA, Upload(LOG, ONE, ANA), after(5))
+        moved.release(ALPHA, ANA, after(5))
+        moved.acquire(ALPHA, BEN, after(9), TTL)
+        moved.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), after(9))
+        moved.release(ALPHA, BEN, after(9))
+        assert self.pulled_list(moved, ANA, after(10)) == [after(9)]
+
+    def test_each_push_of_a_base_counts_anew(self, moved: Store) -> None:
+        """It is told as new as the last of them."""
+        for now in (after(5), after(7)):
+            moved.upload(ALPHA, Upload(LOG, ONE, ANA), now)
+            moved.release(ALPHA, ANA, now)
+            assert self.pulled_list(moved, ANA, now) == [now]
+            moved.acquire(ALPHA, ANA, now, TTL)
+
+    @pytest.mark.parametrize("reader", [ANA, Unnamed.STOCK])
+    def test_a_client_that_has_received_the_head_is_told_the_truth_again(
+        self, moved: Store, reader: Reader
+    ) -> None:
+        """Not before it has taken the whole answer."""
+        moved.upload(ALPHA, Upload(LOG, ONE, ANA), after(5))
+        moved.release(ALPHA, ANA, after(5))
+        assert self.pulled_list(moved, ANA, after(6)) == [after(5)]
+        served = moved.download(ALPHA, LOG, reader, after(6))
+        assert isinstance(served, Served)
+        assert served.receipt
+        assert self.pulled_list(moved, ANA, after(7)) == [after(5)]
+        moved.confirm(ALPHA, served.receipt, after(7))
+        assert self.pulled_list(moved, ANA, after(8)) == [NOW]
+
+    @pytest.mark.parametrize("upload", [ONE + THREE, ONE + TWO])
+    def test_a_client_that_pushes_something_else_lacks_nothing_any_more(
+        self, moved: Store, upload: bytes
+    ) -> None:
+        """A merge is newer than all that it had, or it has the head itself."""
+        moved.upload(ALPHA, Upload(LOG, ONE, ANA), after(5))
+        moved.upload(ALPHA, Upload(LOG, upload, ANA), after(3))
+        true = [head.mtime for head in moved.heads(ALPHA, after(6))]
+        moved.release(ALPHA, ANA, after(6))
+        assert self.pulled_list(moved, ANA, after(6)) == true != [after(5)]
 
     # What can be seen of history
 
@@ -1251,7 +1534,7 @@ class StoreContract:
     def test_pruning_removes_the_oldest_that_nobody_needs(self, held: Store) -> None:
         """At most so many at once; what it would remove can be asked for before."""
         for number in range(1, 8):
-            held.upload(ALPHA, Upload(LOG, note(number), ANA), NOW)
+            held.upload(ALPHA, Upload(LOG, notes(number), ANA), NOW)
         told = held.versions(ALPHA)
         assert held.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, told[:6])
         assert held.versions(ALPHA) == told
@@ -1259,7 +1542,7 @@ class StoreContract:
         assert held.versions(ALPHA) == told[4:]
         assert [content_of(held, ALPHA, number) for number in range(1, 8)] == [
             *[None] * 4,
-            *(note(number) for number in (5, 6, 7)),
+            *(notes(number) for number in (5, 6, 7)),
         ]
         assert held.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, told[4:6])
         assert held.prune(ALPHA, NONE_BY_AGE, NOW, 4) == Pruned(ALPHA, told[4:6])
@@ -1271,17 +1554,17 @@ class StoreContract:
     def test_pruning_changes_nothing_else(self, held: Store) -> None:
         """Heads, lock and mtimes are as they were, and uploads go on."""
         for number in range(1, 4):
-            held.upload(ALPHA, Upload(LOG, note(number), ANA), after(9))
+            held.upload(ALPHA, Upload(LOG, notes(number), ANA), after(9))
         before = held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)
         assert len(held.prune(ALPHA, NONE_BY_AGE, after(9), 99).versions) == 2
         assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)) == before
-        assert head_of(held.upload(ALPHA, Upload(LOG, note(4), ANA), NOW)).mtime == after(12)
+        assert head_of(held.upload(ALPHA, Upload(LOG, notes(4), ANA), NOW)).mtime == after(12)
 
     def test_pruning_keeps_what_retention_keeps(self, held: Store) -> None:
         """What is young enough."""
         keeping = Retention(Millis(100), Millis(0), Millis(0), 0)
         for number in range(1, 5):
-            held.upload(ALPHA, Upload(LOG, note(number), ANA), after(50 * number))
+            held.upload(ALPHA, Upload(LOG, notes(number), ANA), after(50 * number))
         removed = held.prune(ALPHA, keeping, after(201), 99).versions
         assert [version.number for version in removed] == [1, 2]
 
@@ -1330,8 +1613,8 @@ class StoreContract:
         moved.acquire(ALPHA, ANA, Millis(NOW + TTL), Millis(40 * DAY))
         moved.download(ALPHA, LOG, Unnamed.STOCK, Millis(NOW + 5 * DAY))
         moved.prune(ALPHA, NONE_BY_AGE, Millis(NOW + 30 * DAY), 99)
-        moved.upload(ALPHA, Upload(LOG, THREE, ANA), Millis(NOW + 31 * DAY))
-        assert content(moved, now=Millis(NOW + 31 * DAY)) == TWO + THREE
+        moved.upload(ALPHA, Upload(LOG, b"", ANA), Millis(NOW + 31 * DAY))
+        assert content(moved, now=Millis(NOW + 31 * DAY)) == TWO
 
     def test_the_base_of_a_client_that_is_seen_daily_is_kept(self, moved: Store) -> None:
         """However long: it asks for the same head every day, which is its base already, and changes nothing."""
@@ -1355,8 +1638,8 @@ class StoreContract:
         removed = [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions]
         assert removed == [1]
         moved.acquire(ALPHA, ANA, late, TTL)
-        moved.upload(ALPHA, Upload(LOG, THREE, ANA), late)
-        assert content(moved, now=late) == ONE + TWO + THREE
+        moved.upload(ALPHA, Upload(LOG, b"", ANA), late)
+        assert content(moved, now=late) == ONE + TWO
 
     def test_a_client_whose_base_was_pruned_loses_nothing(self, moved: Store) -> None:
         """What it has not changed since then it uploads again: the head says what it said."""
@@ -1366,8 +1649,10 @@ class StoreContract:
         assert isinstance(moved.upload(ALPHA, Upload(LOG, ONE, ANA), late), Accepted)
         assert content(moved, now=late) == ONE + TWO
 
-    def test_a_stray_download_takes_nothing_from_a_client_whose_base_was_pruned(self, moved: Store) -> None:
-        """It was away for a month, and somebody looks at the file while it holds the lock again."""
+    def test_a_pull_that_was_cut_off_takes_nothing_from_a_client_whose_base_was_pruned(
+        self, moved: Store
+    ) -> None:
+        """It was away for a month, and what it has is older than what it was sent."""
         late = Millis(NOW + 30 * DAY)
         assert [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions] == [1]
         moved.acquire(ALPHA, ANA, late, TTL)

@@ -392,13 +392,14 @@ class TestRepeated:
     def test_one_after_an_upload_of_another_client_changes_nothing(self, held: Store, holds: bool) -> None:
         """Even if that removed the lines; whether its client holds the lock again or not."""
         add(held, ANA, TWO, "key")
+        add(held, ANA, THREE)
         hand_over(held, BEN)
         fetch(held, BEN)
-        head = head_of(held.upload(ALPHA, Upload(LOG, ONE + THREE, BEN), NOW))
+        head = head_of(held.upload(ALPHA, Upload(LOG, THREE + FOUR, BEN), NOW))
         if holds:
             hand_over(held, ANA)
         assert add(held, ANA, TWO, "key") == Accepted(head, merged=True)
-        assert content(held) == ONE + THREE
+        assert content(held) == THREE + FOUR
 
     @pytest.mark.parametrize("between", [1, MAX_KEYS - 1])
     def test_one_after_others_is_known(self, between: int) -> None:

@@ -19,6 +19,7 @@ from mneme.model import (
     Millis,
     NotLocked,
     Precondition,
+    Reader,
     Receipt,
     Rescued,
     Restore,
@@ -94,9 +95,33 @@ class TestUploadsUnderALock:
     @pytest.mark.parametrize("only_if", [ANY, named(ONE + TWO), named(b"else", ONE + TWO)])
     def test_one_whose_condition_holds_becomes_the_head(self, held: Store, only_if: Precondition) -> None:
         """As it would without."""
-        head = head_of(put(held, ANA, ONE, only_if))
-        assert (content(held), head.version, head.sha256) == (ONE, 2, digest(ONE))
+        head = head_of(put(held, ANA, TWO, only_if))
+        assert (content(held), head.version, head.sha256) == (TWO, 2, digest(TWO))
         assert held.versions(ALPHA)[1].base == 1
+
+    @pytest.mark.parametrize("upload", [ONE, ONE + THREE, THREE, ONE + TWO + THREE])
+    def test_one_that_names_the_head_replaces_it_whatever_it_lacks(self, held: Store, upload: bytes) -> None:
+        """The last line of a log, or all of it: its client says what it was made from, and nobody has to guess."""
+        assert put(held, ANA, upload, named(ONE + TWO)) == Accepted(held.heads(ALPHA, NOW)[0])
+        version = held.versions(ALPHA)[-1]
+        assert (content(held), version.base, version.names_base) == (upload, 1, True)
+        assert (version.is_unrelated, len(held.versions(ALPHA))) == (False, 2)
+
+    @pytest.mark.parametrize(
+        ("only_if", "upload", "head"),
+        [
+            (ANY, ONE + THREE, ONE + TWO + THREE),
+            (ANY, THREE, ONE + TWO + THREE),
+            (named(FOUR, ONE + TWO), ONE + THREE, ONE + THREE),
+        ],
+    )
+    def test_one_under_a_condition_that_names_no_head_alone_says_nothing_of_its_base(
+        self, held: Store, only_if: Precondition, upload: bytes, head: bytes
+    ) -> None:
+        """But that the head is what it replaces is said, where it is among those that are named."""
+        put(held, ANA, upload, only_if)
+        assert content(held) == head
+        assert not any(version.names_base for version in held.versions(ALPHA))
 
     @pytest.mark.parametrize("only_if", [NOT_THERE, named(ONE), named(), named(b"", ONE, TWO)])
     def test_one_whose_condition_does_not_hold_changes_nothing(
@@ -104,9 +129,9 @@ class TestUploadsUnderALock:
     ) -> None:
         """It is told what the head is, and is not kept: its client knows how to do better."""
         before = held.heads(ALPHA, NOW), held.versions(ALPHA)
-        assert put(held, ANA, ONE + THREE, only_if) == Changed(before[0][0])
+        assert put(held, ANA, TWO + THREE, only_if) == Changed(before[0][0])
         assert (held.heads(ALPHA, NOW), held.versions(ALPHA)) == before
-        assert put(held, ANA, ONE + THREE) == Accepted(held.heads(ALPHA, NOW)[0])
+        assert put(held, ANA, TWO + THREE) == Accepted(held.heads(ALPHA, NOW)[0])
 
     @pytest.mark.parametrize("only_if", [ANY, named(ONE), named(b""), named()])
     def test_where_there_is_no_head_only_that_can_be_the_condition(
@@ -146,8 +171,8 @@ class TestUploadsUnderALock:
 
     def test_any_head_is_none_that_the_client_names(self, moved: Store) -> None:
         """So that it is merged with the one that is there, like an upload without a condition."""
-        assert put(moved, ANA, ONE + FOUR, ANY) == Accepted(moved.heads(ALPHA, NOW)[0], merged=True)
-        assert content(moved) == ONE + THREE + FOUR
+        assert put(moved, ANA, TWO + FOUR, ANY) == Accepted(moved.heads(ALPHA, NOW)[0], merged=True)
+        assert content(moved) == TWO + THREE + FOUR
 
     def test_a_deliberate_return_to_what_the_client_had_is_a_version(self, moved: Store) -> None:
         """Byte for byte, although it is what Ana's base was: she says that she has seen what she takes back."""
@@ -262,13 +287,13 @@ class TestUploadsWithoutALock:
 class TestDownloadsUnlessKnown:
     """A client says what it has, and is sent only what that is not."""
 
-    @pytest.mark.parametrize("client", [None, EVE])
+    @pytest.mark.parametrize("reader", [Unnamed.OTHER, Unnamed.STOCK, EVE])
     @pytest.mark.parametrize("unless", [ANY, named(ONE + TWO), named(FOUR, ONE + TWO)])
     def test_what_is_the_head_is_not_sent_again(
-        self, held: Store, unless: Precondition, client: ClientId | None
+        self, held: Store, unless: Precondition, reader: Reader
     ) -> None:
         """Only that it is."""
-        told = held.download(ALPHA, LOG, client, NOW, unless=unless)
+        told = held.download(ALPHA, LOG, reader, NOW, unless=unless)
         assert told == Unmodified(held.heads(ALPHA, NOW)[0])
 
     @pytest.mark.parametrize("unless", [None, named(), named(ONE), named(ONE, TWO)])
@@ -304,19 +329,21 @@ class TestDownloadsUnlessKnown:
         moved.download(ALPHA, LOG, EVE, NOW, unless=named(ONE + TWO + THREE))
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        assert put(moved, EVE, ONE + FOUR) == Accepted(moved.heads(ALPHA, NOW)[0])
-        assert (content(moved), moved.versions(ALPHA)[-1].base) == (ONE + FOUR, 2)
+        assert put(moved, EVE, TWO + FOUR) == Accepted(moved.heads(ALPHA, NOW)[0], merged=True)
+        assert (content(moved), moved.versions(ALPHA)[2].base) == (TWO + THREE + FOUR, 2)
+        put(moved, EVE, FOUR)
+        assert content(moved) == THREE + FOUR
 
-    @pytest.mark.parametrize("client", [None, EVE])
+    @pytest.mark.parametrize("reader", [Unnamed.OTHER, Unnamed.STOCK, EVE])
     @pytest.mark.parametrize("unless", [ANY, named(ONE + TWO), named(ONE, TWO)])
     def test_whoever_does_not_name_the_head_is_not_known_to_have_it(
-        self, moved: Store, unless: Precondition, client: ClientId | None
+        self, moved: Store, unless: Precondition, reader: Reader
     ) -> None:
         """So its next upload removes nothing: `*` is any file, not this one."""
-        moved.download(ALPHA, LOG, client, NOW, unless=unless)
+        moved.download(ALPHA, LOG, reader, NOW, unless=unless)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        put(moved, EVE, FOUR)
+        put(moved, EVE, TWO + FOUR)
         assert content(moved) == ONE + TWO + THREE + FOUR
 
     def test_whoever_names_any_file_has_none_of_it_though_its_upload_looks_so(self, moved: Store) -> None:
@@ -329,12 +356,17 @@ class TestDownloadsUnlessKnown:
 
     def test_whoever_does_not_say_who_it_is_has_nothing_for_it(self, moved: Store) -> None:
         """Neither has the holder, who did not ask."""
-        moved.download(ALPHA, LOG, Unnamed.STOCK, NOW, unless=named(ONE + TWO + THREE))
-        put(moved, ANA, ONE + TWO + FOUR)
-        assert content(moved) == ONE + TWO + THREE + FOUR
+        moved.download(ALPHA, LOG, Unnamed.OTHER, NOW, unless=named(ONE + TWO + THREE))
+        put(moved, ANA, TWO + THREE + FOUR)
+        assert (content(moved), moved.versions(ALPHA)[-1].base) == (TWO + THREE + FOUR, 1)
 
     @pytest.mark.parametrize(
-        ("upload", "head"), [(FOUR, ONE + TWO + THREE + FOUR), (ONE + THREE + FOUR,) * 2]
+        ("upload", "head"),
+        [
+            (TWO + FOUR, ONE + TWO + THREE + FOUR),
+            (ONE + THREE + FOUR, ONE + TWO + THREE + FOUR),
+            (TWO + THREE + FOUR, TWO + THREE + FOUR),
+        ],
     )
     def test_whoever_names_the_head_among_others_has_it_if_its_upload_shows_so(
         self, moved: Store, upload: bytes, head: bytes
@@ -350,10 +382,10 @@ class TestDownloadsUnlessKnown:
         """What the client uploads next was made from the head, and does not hold what waits."""
         rescued(put(moved, EVE, ONE + TWO + FOUR))
         moved.download(ALPHA, LOG, EVE, NOW, unless=named(ONE + TWO + THREE))
-        rescued(put(moved, EVE, ONE + THREE))
+        rescued(put(moved, EVE, TWO + THREE))
         assert waiting(moved) == 2
         moved.release(ALPHA, ANA, NOW)
-        assert content(moved) == ONE + THREE + FOUR
+        assert content(moved) == TWO + THREE + FOUR
 
 
 def test_the_digest_of_a_restored_head_is_that_of_its_content(moved: Store) -> None:

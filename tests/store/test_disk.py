@@ -1295,8 +1295,8 @@ class TestPruning:
         self, root: Path, store: DiskStore, alpha: Path, faults: Faults, restarted: bool
     ) -> None:
         """Though there is nothing to prune."""
-        for line in (ONE, TWO):
-            store.upload(ALPHA, Upload(LOG, line, ANA), NOW)
+        for lines in (b"one\n" + ONE, b"one\n" + ONE + TWO):
+            store.upload(ALPHA, Upload(LOG, lines, ANA), NOW)
         store.release(ALPHA, ANA, NOW)
         (alpha / layout.HISTORY / "00000002-log.jsonl").unlink()
         store = DiskStore(root) if restarted else store
@@ -1309,8 +1309,8 @@ class TestPruning:
         self, root: Path, store: DiskStore, alpha: Path, faults: Faults
     ) -> None:
         """Also when the rest is to be kept by then."""
-        for line in (ONE, TWO, THREE):
-            store.upload(ALPHA, Upload(LOG, line, ANA), NOW)
+        for lines in (b"one\n" + ONE, ONE + TWO, TWO + THREE):
+            store.upload(ALPHA, Upload(LOG, lines, ANA), NOW)
         killed = Fault(
             "kill", Killed, lambda step: str(step) == "unlink 00000003-log.jsonl", goes_on=lambda step: True
         )

@@ -21,7 +21,13 @@ from mneme.client.doctor.machine import (
     sync_findings,
 )
 from mneme.client.doctor.project import project_findings
-from mneme.client.doctor.server import Told, lock_finding, server_findings, waiting_finding
+from mneme.client.doctor.server import (
+    Told,
+    lock_finding,
+    server_findings,
+    two_places_findings,
+    waiting_finding,
+)
 from mneme.client.errors import ClientError, SettingsError
 from mneme.client.exchange import Address, Patience
 from mneme.client.folder import Folder
@@ -89,6 +95,7 @@ class Doctor:
             findings += project_findings(place, settings.project is not None, told.projects)
             findings += [] if told.problem else [lock_finding(told, place.project, machine)]
             findings.append(waiting_finding(told.projects, machine))
+            findings += two_places_findings(told, place.project)
         return told, findings
 
     def _of_machine(self, settings: Settings | None, place: Place | None, told: Told | None) -> list[Finding]:
@@ -113,7 +120,8 @@ async def ask(client: Client, clock: IReactorTime, project: ProjectId) -> Told:
         health = await client.health()
         told = Told(health, clock.seconds() - began, client.server_ahead)
         told = evolve(told, projects=await client.projects())
-        return evolve(told, lock=await client.lock(project))
+        told = evolve(told, lock=await client.lock(project))
+        return evolve(told, status=await client.status())
     except ClientError as problem:
         return evolve(told, problem=problem)
 

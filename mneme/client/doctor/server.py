@@ -12,6 +12,10 @@ from mneme.model import ClientId, Lock, ProjectId
 
 _SLOW_SECONDS = 1.0
 _APART_SECONDS = 5.0
+IN_TWO_PLACES = (
+    "Nothing was lost, both memories were merged. If that machine has two folders with this id, give each an id of its "
+    "own (sync.projectId). If it was cloned from another, remove ~/.claude-mneme/.client-id on one of them"
+)
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -27,6 +31,7 @@ class Told:
     ahead: float | None = None
     projects: Sequence[wire.WireProject] | None = None
     lock: Lock | None = None
+    status: wire.Status | None = None
     problem: ClientError | None = None
 
     def project(self, project: ProjectId) -> wire.WireProject | None:
@@ -85,6 +90,19 @@ def waiting_finding(projects: Sequence[wire.WireProject], machine: ClientId) -> 
         f"Uploads of this machine wait to be merged: {', '.join(waiting)}",
         "Nothing to do: the server has them, and merges each when nobody holds the lock of its project",
     )
+
+
+def two_places_findings(told: Told, project: ProjectId) -> Iterator[Finding]:
+    """Clients that seem to use the id of a project in two places."""
+    for one in told.status.in_two_places if told.status else ():
+        if one.project == project.value:
+            when = times.text_to_local_text(one.time)
+            yield doubtful(
+                "id-in-two-places",
+                f"{one.client_id} seems to use the id {one.project} in two places: its {one.file} of {when} had "
+                "nothing in common with what it had before",
+                IN_TWO_PLACES,
+            )
 
 
 def _reached(health: wire.Health, seconds: float, address: Address) -> Finding:
