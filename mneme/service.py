@@ -121,9 +121,9 @@ class SyncService(Service):
         """The files that the project has."""
         return await self._step(project, lambda now: self._store.heads(project, now))
 
-    async def stock_heads(self, project: ProjectId) -> tuple[Head, ...]:
+    async def stock_heads(self, project: ProjectId, again: bool = False) -> tuple[Head, ...]:
         """The same for the stock client, which uploads more when it pushes: see `Store`."""
-        return await self._step(project, lambda now: self._store.stock_heads(project, now))
+        return await self._step(project, lambda now: self._store.stock_heads(project, now, again=again))
 
     async def read(self, project: ProjectId, file: FileName) -> Document | None:
         """A file, whole."""

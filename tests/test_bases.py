@@ -97,9 +97,9 @@ def test_a_version_that_only_removed_something_can_be_it() -> None:
 
 
 def test_of_two_that_are_as_near_the_older_is_it() -> None:
-    """The surely known one is the oldest."""
-    assert nearest_log("a b", ["a c"], "a b c") is None
-    assert nearest_log(None, ["a b", "a c"], "a b c") == 0
+    """One that only removed something brought nothing by which to tell."""
+    assert nearest_log("a b c d", ["a b"], "a b c") is None
+    assert nearest_log("a b c d", ["a b"], "a b mine") == 0
 
 
 def test_without_a_surely_known_one_the_nearest_of_the_others_is_it() -> None:

@@ -365,6 +365,18 @@ class TestCutOff:
         desktop_adds.push(APP)
         assert sorted(world.head(name)) == ["a", "b", "c", "d"]
 
+    def test_a_list_that_was_lost_is_told_again(self, near: World) -> None:
+        """The machine asks for it once more, and fetches what is new; only then is it the turn of its push."""
+        laptop, desktop = near.machine("laptop"), near.machine("desktop", retries=1)
+        near.session(desktop, adding(FACTS, "a"))
+        near.session(laptop, adding(FACTS, "b"))
+        fates = iter(["reset"])
+        near.way.loses = lambda request: next(fates, None) if request.endswith("/files") else None
+        desktop.pull(APP)
+        assert desktop.items(APP, FACTS) == ["a", "b"]
+        with desktop.session() as client:
+            assert client.files(APP).body["files"][0]["mtime"] == "1970-01-01T00:00:00.000Z"
+
     def losing(self, name: str, fate: str) -> Loses:
         """Lose the answers to all downloads of a file."""
         return lambda request: fate if request.endswith(f"/files/{name}") else None

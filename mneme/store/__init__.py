@@ -89,11 +89,14 @@ class Store(Protocol):
         """The head of `file` with its content, whole."""
         ...
 
-    def stock_heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
+    def stock_heads(self, project: ProjectId, now: Millis, /, *, again: bool = False) -> tuple[Head, ...]:
         """What `heads` says, for a list of the stock client.
 
         The first one after an acquire is that of a pull, and true. Any other is that of a push, which uploads only what
-        is newer than the mtimes listed: all of these are 0 then, so that the machine uploads what it has.
+        is newer than the mtimes listed: all of these are 0 then, so that the machine uploads what it has. A list that
+        is asked for `again`, because its answer was lost, is what the last one was.
+
+        A pull of a client that lacks the head, and pushes its base all the same, is told a later mtime: see `Base`.
         """
         ...
 

@@ -97,8 +97,10 @@ class DiskStore:
     def heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
         return self._reading(project, now, lambda p, taking_in: p.heads(now, taking_in), ())
 
-    def stock_heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
-        return self._reading(project, now, lambda p, taking_in: p.stock_heads(now, taking_in), ())
+    def stock_heads(self, project: ProjectId, now: Millis, /, *, again: bool = False) -> tuple[Head, ...]:
+        return self._reading(
+            project, now, lambda p, taking_in: p.stock_heads(now, taking_in, again=again), ()
+        )
 
     def read(self, project: ProjectId, file: FileName, now: Millis, /) -> Document | None:
         return self._reading(project, now, lambda p, taking_in: p.read(file, now, taking_in), None)

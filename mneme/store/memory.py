@@ -136,8 +136,8 @@ class MemoryStore:
     def heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
         return self._step(project, now, lambda p: p.heads(now))
 
-    def stock_heads(self, project: ProjectId, now: Millis, /) -> tuple[Head, ...]:
-        return self._step(project, now, lambda p: p.stock_heads(now))
+    def stock_heads(self, project: ProjectId, now: Millis, /, *, again: bool = False) -> tuple[Head, ...]:
+        return self._step(project, now, lambda p: p.stock_heads(now, again=again))
 
     def read(self, project: ProjectId, file: FileName, now: Millis, /) -> Document | None:
         return self._step(project, now, lambda p: p.read(file, now))

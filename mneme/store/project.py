@@ -191,10 +191,10 @@ class Project(ABC):
         seen = (self._see(file, now, taking_in=taking_in) for file in FileName)
         return tuple(head for head in seen if head)
 
-    def stock_heads(self, now: Millis, taking_in: bool = True) -> tuple[Head, ...]:
+    def stock_heads(self, now: Millis, taking_in: bool = True, *, again: bool = False) -> tuple[Head, ...]:
         """See `Store`, and `_see` for `taking_in`."""
         heads = self.heads(now, taking_in)
-        pull = self._pull_expected(now)
+        pull = self._pull_expected(now, again)
         if pull is None:
             return tuple(evolve(head, mtime=Millis(0)) for head in heads)
         client, listed = pull
@@ -212,13 +212,14 @@ class Project(ABC):
             return head
         return evolve(head, mtime=max(head.mtime, base.lacking))
 
-    def _pull_expected(self, now: Millis) -> tuple[ClientId, Listed] | None:
+    def _pull_expected(self, now: Millis, again: bool) -> tuple[ClientId, Listed] | None:
         """The client that has just acquired the lock, and whose pull has yet to ask for its list."""
         lock = self.lock(now)
         if lock is None or lock.last_acquired_at is None or now - lock.last_acquired_at > _PULL_WITHIN:
             return None
         listed = Listed(lock.token, lock.last_acquired_at)
-        return None if listed == self.ledger.listed else (lock.client, listed)
+        # Asked for again, it is that of the pull which has had it already.
+        return (lock.client, listed) if (listed == self.ledger.listed) == again else None
 
     def read(self, file: FileName, now: Millis, taking_in: bool = True) -> Document | None:
         """See `Store`, and `_see` for `taking_in`."""
@@ -662,8 +663,9 @@ class Project(ABC):
         """Say that an upload shares nothing with what its client had, so that nothing was removed for it."""
         if basis.is_unrelated:
             self._log.warn(
-                "{file} of {project} from {client} has nothing in common with what that client had before: both stay. "
-                "If this id is used for two folders, or the machine was cloned, give each an id of its own",
+                "{file} of {project} from {client} has nothing in common with what that client had before, so both "
+                "stay. This id seems to be used in two places: if two folders there share it, remove sync.projectId; "
+                "if the machine was cloned, remove its ~/.claude-mneme/.client-id",
                 file=upload.file.value,
                 project=str(self._name),
                 client=str(upload.client),

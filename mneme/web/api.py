@@ -154,7 +154,11 @@ class Api:
     async def files(self, request: Request, project: ProjectId) -> Answer:
         """List the files."""
         helping = self.helps_stock_push and is_stock(request)
-        heads = await (self._sync.stock_heads if helping else self._sync.heads)(project)
+        if not helping:
+            heads = await self._sync.heads(project)
+        else:
+            heads = await self._sync.stock_heads(project, again=self.receipts.takes_lost_list(project))
+            self.receipts.expect_list(project, request.channel)
         return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>")

@@ -9,6 +9,8 @@ import fcntl
 import struct
 import termios
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from attrs import Factory, define
@@ -43,7 +45,9 @@ class _Pull:
 
     began: float
     is_alone: bool
-    """Whether no other can be under way, so that what is asked for twice is asked for by this one."""
+    """Whether no other can be under way, so that a file that is asked for twice is asked for by this one."""
+    has_listed: bool = False
+    has_lost_list: bool = False
     taken: dict[FileName, Receipt] = Factory(dict)
 
 
@@ -68,6 +72,21 @@ class Receipts:
         """Take note that a client has released the lock."""
         self._pulls.pop(project, None)
 
+    def expect_list(self, project: ProjectId, connection: Connection) -> None:
+        """Await the receipt of a list that the stock client is about to be sent, if it is that of a pull: the first."""
+        pull = self._pulls.get(project)
+        if pull and not pull.has_listed:
+            pull.has_listed = True
+            self._expect(project, connection, confirm=lambda: None, doubt=partial(self._lose_list, pull))
+
+    def takes_lost_list(self, project: ProjectId) -> bool:
+        """Whether the pull under way has lost its list, and has not asked for it again since."""
+        pull = self._pulls.get(project)
+        if pull is None or not pull.has_lost_list:
+            return False
+        pull.has_listed = pull.has_lost_list = False
+        return True
+
     def expect(
         self,
         project: ProjectId,
@@ -79,39 +98,50 @@ class Receipts:
     ) -> None:
         """Await the receipt of a file that is about to be sent; None if it would be no news.
 
-        A pull asks for a file once, and again only if no answer came. So what lies between has lost an answer that it
-        took itself, and its word counts no more in this pull.
+        A pull asks for a file once, and again only if no answer came. So a proxy has lost an answer that it took
+        itself, and its word counts no more in this pull.
         """
         lost = self._taken_before(project, file) if by_pull else None
         if lost:
             self._sync.doubt(project, lost)
         elif receipt:
-            awaited = Awaited(self, project, receipt, connection, by_pull)
-            self._awaited.setdefault(project, set()).add(awaited)
-            connection.expect_receipt(awaited)
+            self._expect(
+                project,
+                connection,
+                confirm=partial(self._confirm, project, receipt, by_pull),
+                doubt=partial(self._sync.doubt, project, receipt),
+            )
 
     def settle(self, project: ProjectId) -> None:
         """Believe that what has arrived was taken, for the project is asked for again."""
         for awaited in self._awaited.get(project, ()):
             awaited.settle()
 
-    def confirm(self, awaited: "Awaited") -> None:
-        """Take note that an answer was taken."""
-        pull = self._pulls.get(awaited.project)
-        if pull and awaited.by_pull:
-            pull.taken[awaited.receipt.file] = awaited.receipt
-        self._sync.confirm(awaited.project, awaited.receipt)
+    def _expect(
+        self,
+        project: ProjectId,
+        connection: Connection,
+        confirm: Callable[[], None],
+        doubt: Callable[[], None],
+    ) -> None:
+        awaited = Awaited(connection, confirm, doubt, forget=lambda: self._forget(project, awaited))
+        self._awaited.setdefault(project, set()).add(awaited)
+        connection.expect_receipt(awaited)
 
-    def doubt(self, awaited: "Awaited") -> None:
-        """Take note that an answer was perhaps not taken."""
-        self._sync.doubt(awaited.project, awaited.receipt)
-
-    def forget(self, awaited: "Awaited") -> None:
-        """Await nothing more."""
-        others = self._awaited.get(awaited.project, set())
+    def _forget(self, project: ProjectId, awaited: "Awaited") -> None:
+        others = self._awaited[project]
         others.discard(awaited)
         if not others:
-            self._awaited.pop(awaited.project, None)
+            del self._awaited[project]
+
+    def _confirm(self, project: ProjectId, receipt: Receipt, by_pull: bool) -> None:
+        pull = self._pulls.get(project)
+        if pull and by_pull:
+            pull.taken[receipt.file] = receipt
+        self._sync.confirm(project, receipt)
+
+    def _lose_list(self, pull: _Pull) -> None:
+        pull.has_lost_list = True
 
     def _taken_before(self, project: ProjectId, file: FileName) -> Receipt | None:
         """The receipt that the only pull under way has given for a file already."""
@@ -123,31 +153,35 @@ class Awaited:
     """A receipt that is awaited; whoever owns the connection calls `taken` or `lost`, once."""
 
     def __init__(
-        self, owner: Receipts, project: ProjectId, receipt: Receipt, connection: Connection, by_pull: bool
+        self,
+        connection: Connection,
+        confirm: Callable[[], None],
+        doubt: Callable[[], None],
+        forget: Callable[[], None],
     ) -> None:
-        self.project = project
-        self.receipt = receipt
-        self.by_pull = by_pull
-        self._owner = owner
+        """`confirm` is called once at most, `doubt` perhaps after it, and `forget` when nothing more is awaited."""
         self._connection = connection
+        self._confirm = confirm
+        self._doubt = doubt
+        self._forget = forget
         self._is_believed = False
 
     def settle(self) -> None:
         """Believe that the answer was taken if all of it has arrived."""
         if not self._is_believed and self._connection.has_arrived():
             self._is_believed = True
-            self._owner.confirm(self)
+            self._confirm()
 
     def taken(self) -> None:
         """Take note that the client has taken the answer."""
-        self._owner.forget(self)
+        self._forget()
         if not self._is_believed:
-            self._owner.confirm(self)
+            self._confirm()
 
     def lost(self) -> None:
         """Take note that the client has perhaps not taken the answer."""
-        self._owner.forget(self)
-        self._owner.doubt(self)
+        self._forget()
+        self._doubt()
 
 
 def bytes_under_way(descriptor: int) -> int:

@@ -127,7 +127,7 @@ def test_status_names_the_ids_in_two_places_and_says_what_to_do(
     serving._print_status(asked.run(serving.standing_of(asked.client)))
     shown = capsys.readouterr().out
     assert ["app", "laptop", "log.jsonl", "2026-02-04", "17:00"] in rows(shown)
-    assert "give each an id of its own (sync.projectId)" in " ".join(shown.split())
+    assert "remove sync.projectId from its settings" in " ".join(shown.split())
 
 
 def test_a_server_that_has_no_status_is_too_old() -> None:

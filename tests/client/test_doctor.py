@@ -373,7 +373,7 @@ def test_a_project_that_the_server_does_not_know_among_others_is_doubtful(machin
     finding = _is(machine.examined(Network(_having(*names))), "project-unknown", State.DOUBTFUL)
     assert "number-0" in finding.found
     assert finding.found.endswith("and 2 more")
-    assert "one setting for the whole machine" in str(finding.advice)
+    assert "at the same path on each machine" in str(finding.advice)
 
 
 def test_the_path_is_an_id_of_its_own(machine: Machine) -> None:
@@ -393,8 +393,7 @@ def test_a_project_of_this_name_by_another_id_is_doubtful(machine: Machine, twin
     findings = machine.examined(Network(_having(twin, "else")))
     finding = _is(findings, "project-twins", State.DOUBTFUL)
     assert twin in finding.found
-    assert "the same sync.projectId on each machine" in str(finding.advice)
-    assert "one setting for the whole machine" in str(finding.advice)
+    assert "at the same path on each machine" in str(finding.advice)
     assert "project-unknown" not in findings
 
 
@@ -443,7 +442,7 @@ def test_an_id_in_two_places_is_told_with_what_to_do(machine: Machine) -> None:
     assert found.found.startswith(
         "desktop-5e6f7a8b seems to use the id app in two places: its log.jsonl of 2026-"
     )
-    assert "give each an id of its own" in str(found.advice)
+    assert "remove sync.projectId" in str(found.advice)
 
 
 def test_the_lock_of_this_machine_is_ours(machine: Machine) -> None:

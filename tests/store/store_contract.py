@@ -842,6 +842,20 @@ class StoreContract:
         held.release(ALPHA, ANA, NOW)
         assert content(held) == ONE + TWO + THREE
 
+    def test_all_that_waits_of_a_client_that_was_sent_something_since_is_merged_as_well(
+        self, held: Store
+    ) -> None:
+        """Two uploads that do not continue each other; the next holds neither of them."""
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), NOW)
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1, 2), BEN), NOW)
+        held.upload(ALPHA, Upload(REMEMBERED, facts(3), BEN), NOW)
+        assert waiting(held) == 2
+        held.download(ALPHA, REMEMBERED, BEN, NOW)
+        held.upload(ALPHA, Upload(REMEMBERED, facts(1, 4), BEN), NOW)
+        assert waiting(held) == 3
+        held.release(ALPHA, ANA, NOW)
+        assert remembered(held) == [1, 2, 3, 4]
+
     @pytest.mark.parametrize("based", [True, False])
     @pytest.mark.parametrize(
         ("order", "winner"),

@@ -96,6 +96,8 @@ def test_what_was_added_is_read_again(path: Path, written: Journal) -> None:
         st.lists(st.integers(1, 10**12), max_size=3).map(tuple),
         st.sampled_from(Place),
         st.none() | st.builds(Appended, st.none() | keys, st.just(digest(b"a line")), st.booleans()),
+        st.booleans(),
+        st.booleans(),
     ),
     st.builds(Lock, clients, instants, instants, st.integers(1, 10**12)),
 )
@@ -279,6 +281,7 @@ def state(ledger: Ledger) -> dict[str, object]:
         "last token": ledger.last_token,
         "listed": ledger.listed,
         "keyed": ledger.keyed,
+        "strangers": ledger.strangers,
         "bases": bases,
         "seen": {client: ledger.last_seen[client] for client, _ in bases},
     }
@@ -296,16 +299,24 @@ ALL_ENTRIES: list[Entry] = [
     evolve(version(4), kind=Kind.UPLOAD, place=Place.WAITING, base=1),
     evolve(version(5), kind=Kind.MERGED, base=1, parents=(1, 4)),
     Listed(1, Millis(NOW + 9)),
+    evolve(version(6, client=EVE), kind=Kind.RESCUED, place=Place.BESIDE, is_unrelated=True),
+    evolve(version(7, FileName.ENTITIES), base=None, names_base=True),
+    BaseKnown(EVE, FileName.LOG, Base.of(version(1), lacking=Millis(NOW + 9)), Millis(NOW + 10)),
+    BaseKnown(EVE, FileName.LOG, having(version(1), version(5)), Millis(NOW + 11)),
+    BaseKnown(EVE, FileName.LOG, Base((version(1), version(5)), frozenset({1, 5})), Millis(NOW + 12)),
 ]
 
 WITH_APPENDS: list[Entry] = [
     *ALL_ENTRIES,
-    evolve(version(6), appended=Appended("key", digest(b"6"))),
-    evolve(version(7, client=BEN), appended=Appended("key", digest(b"7"), blind=True)),
+    evolve(version(8), appended=Appended("key", digest(b"8"))),
+    evolve(version(9, client=BEN), appended=Appended("key", digest(b"9"), blind=True)),
     evolve(
-        version(8), kind=Kind.RESCUED, place=Place.WAITING, appended=Appended(None, digest(b"8"), blind=True)
+        version(10),
+        kind=Kind.RESCUED,
+        place=Place.WAITING,
+        appended=Appended(None, digest(b"10"), blind=True),
     ),
-    evolve(version(9), kind=Kind.MERGED, parents=(7, 8)),
+    evolve(version(11), kind=Kind.MERGED, parents=(9, 10)),
 ]
 
 
@@ -324,7 +335,7 @@ def histories(draw: st.DrawFn) -> list[Entry]:
     ledger, entries, versions = Ledger(), list[Entry](), list[Version]()
     for _ in range(draw(st.integers(0, 14))):
         choices = ["upload", "stale", "rescued", "kept", "found", "lock", "listed"]
-        choices += ["candidate", "sure"] if ledger.newest else []
+        choices += ["candidate", "sure", "received"] if ledger.newest else []
         choices += ["merged", "merged", "settled", "settled as merged"] if ledger.waiting else []
         entry = draw_entry(draw, draw(st.sampled_from(choices)), ledger, versions)
         if isinstance(entry, Version):
@@ -341,7 +352,13 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
     file = draw(st.sampled_from([FileName.LOG, FileName.ENTITIES]))
     new = evolve(version(ledger.last_number + 1, file, client), time=time, mtime=time)
     appended = Appended(draw(st.sampled_from([None, "a", "b"])), digest(b"a line"), draw(st.booleans()))
-    append = evolve(new, appended=appended if draw(st.booleans()) else None)
+    append = evolve(
+        new,
+        appended=appended if draw(st.booleans()) else None,
+        base=draw(st.sampled_from([None, *(one.number for one in versions if one.file is file)])),
+        is_unrelated=draw(st.booleans()),
+    )
+    append = evolve(append, base=None) if append.is_unrelated else append
     if what in ("merged", "settled", "settled as merged"):
         waiting = draw(st.sampled_from(sorted(ledger.waiting.values(), key=lambda one: one.number)))
         if what != "merged":
@@ -367,7 +384,10 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
             heads = [one for one in versions if one.place is Place.HEAD]
             head = draw(st.sampled_from(heads))
             before = ledger.base(client, head.file)
-            base = Base.of(head) if what == "sure" else before.with_sent(head)
+            lacking = draw(st.none() | st.just(time))
+            base = Base.of(head, lacking) if what == "sure" else before.with_sent(head)
+            if what == "received":
+                base = base.with_received(head.number)
             return BaseKnown(client, head.file, base, time)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -49,14 +51,43 @@ class Transport(StringTransport):
         self.half_closed = True
 
 
+PEER = IPv4Address("TCP", "192.0.2.7", 50000)
+"""The address of every client."""
+
+
+class Choked(Transport, AbstractContextManager["Choked"]):
+    """A transport with a real socket, whose bytes are under way for as long as nobody reads the other end."""
+
+    def __init__(self) -> None:
+        super().__init__(peerAddress=PEER)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self.other_end = socket.create_connection(listening.getsockname())
+            self._socket, _ = listening.accept()
+        # Both ends have the buffers of the system, which are full at some point.
+        self._socket.setblocking(False)
+        self.sent = 0
+        with suppress(BlockingIOError):
+            while True:
+                self.sent += self._socket.send(bytes(65_536))
+
+    def fileno(self) -> int:
+        """The descriptor of the server's end."""
+        return self._socket.fileno()
+
+    def __exit__(self, *exception: object) -> None:
+        self._socket.close()
+        self.other_end.close()
+
+
 class Connection:
     """A client's end of a connection."""
 
-    def __init__(self, site: Site) -> None:
-        built = site.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50000))
+    def __init__(self, site: Site, transport: Transport | None = None) -> None:
+        built = site.buildProtocol(PEER)
         assert isinstance(built, Channel)
         self.channel: Channel = built
-        self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 50000))
+        self.transport = transport or Transport(peerAddress=PEER)
         self.channel.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
@@ -106,9 +137,9 @@ class Server:
         self.site = Site(self.stub.clock, self.stub.clock, self.stub.front, LIMIT)
         self.clock = self.stub.clock
 
-    def connect(self) -> Connection:
+    def connect(self, transport: Transport | None = None) -> Connection:
         """Open a connection."""
-        return Connection(self.site)
+        return Connection(self.site, transport)
 
 
 class HeldWorker:

@@ -460,10 +460,10 @@ def test_an_append_is_known_after_a_restart(tmp_path: Path) -> None:
 def test_a_key_of_an_upload_is_not_looked_at(stub: Stub) -> None:
     """An upload is the same again by its content."""
     headers = {"X-Client-Id": "laptop", "Content-Type": "text/plain", "Idempotency-Key": ""}
-    assert stub.ask("PUT", FILE, headers, B).status == 200
+    assert stub.ask("PUT", FILE, headers, A + B).status == 200
     assert append(stub, C, key="key").status == 200
-    assert stub.ask("PUT", FILE, headers | {"Idempotency-Key": "key"}, D).status == 200
-    assert content(stub) == D
+    assert stub.ask("PUT", FILE, headers | {"Idempotency-Key": "key"}, C + D).status == 200
+    assert content(stub) == C + D
 
 
 def test_no_answer_tells_of_keys(stub: Stub) -> None:

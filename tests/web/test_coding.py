@@ -559,7 +559,7 @@ def deflating(server: Server, worker: HeldWorker, *headers: str) -> Connection:
 def test_an_answer_counts_while_it_is_deflated(worker: HeldWorker) -> None:
     """As long as it is before that."""
     server = with_long_answers(worker=worker)
-    length = len(answer(server, FILE).body)
+    length = len(answer(server, FILE, "User-Agent: x").body)
     client = deflating(server, worker, "Host: x")
     assert server.site.held == length
     worker.let_go()
@@ -614,8 +614,8 @@ def test_what_is_sent_in_place_of_a_compressed_answer_is_not_said_to_be_one(
 
 # What a client is believed to have read
 
-NEWER = entry("of the desk", 59)
-"""An upload without a trace of the head."""
+NEWER = ""
+"""An upload without a trace of the head, from which all of it was removed or nothing."""
 
 
 def for_the_desk(worker: HeldWorker) -> Server:
@@ -667,6 +667,17 @@ def test_an_answer_that_was_yet_to_be_deflated_is_not_received(
     """However the connection ends."""
     server = for_the_desk(worker)
     go_on(deflating(server, worker, *NAMED))
+    assert not is_believed(server, worker)
+
+
+def test_an_answer_that_is_yet_to_be_deflated_is_not_received_when_the_project_is_asked_for_again(
+    worker: HeldWorker,
+) -> None:
+    """By somebody else, over another connection."""
+    server = for_the_desk(worker)
+    client = deflating(server, worker, *NAMED)
+    server.connect().get("/projects/demo/lock", "Host: x")
+    breaks_off(client)
     assert not is_believed(server, worker)
 
 

@@ -61,9 +61,9 @@ def test_a_download_a_version_an_upload_and_a_list_tell_the_digest_of_the_conten
     assert stub.download().header("ETag") == tag(A + B)
     assert stub.ask("HEAD", FILE).header("ETag") == tag(A + B)
     assert stub.ask("GET", f"{FILE}/versions/1").header("ETag") == tag(A)
-    assert stub.upload(content=C).header("ETag") == tag(C)
+    assert stub.upload(content=B + C).header("ETag") == tag(B + C)
     [listed] = stub.ask("GET", "/projects/demo/files").json["files"]
-    assert f'"{listed["sha256"]}"' == tag(C)
+    assert f'"{listed["sha256"]}"' == tag(B + C)
 
 
 def test_the_tag_of_a_merge_is_that_of_the_merge(stub: Stub) -> None:
@@ -150,7 +150,7 @@ def test_what_is_not_there_is_not_there_whatever_is_known(known: str, path: str)
     assert (reply.status, list(reply.json), reply.header("ETag")) == (404, ["error"], None)
 
 
-@pytest.mark.parametrize(("known", "head"), [(tag(A + B), A + C), ("*", A + B + C)])
+@pytest.mark.parametrize(("known", "head"), [(tag(A + B), B + C), ("*", A + B + C)])
 def test_a_client_that_names_the_head_has_it_and_one_that_names_any_has_not(
     stub: Stub, known: str, head: str
 ) -> None:
@@ -158,7 +158,7 @@ def test_a_client_that_names_the_head_has_it_and_one_that_names_any_has_not(
     get(stub, known, client="desk")
     stub.release()
     stub.acquire("desk")
-    stub.upload("desk", A + C)
+    stub.upload("desk", B + C)
     assert stub.download().json["content"] == head
 
 
@@ -171,7 +171,7 @@ def test_whoever_looks_in_another_way_is_not_known_to_have_the_head(stub: Stub, 
         get(stub, tag(A + B), path=path, client="desk")
     stub.release()
     stub.acquire("desk")
-    stub.upload("desk", C)
+    stub.upload("desk", B + C)
     assert stub.download().json["content"] == A + B + C
 
 
@@ -236,10 +236,19 @@ def test_a_wrong_key_is_told_before_anything_is_compared() -> None:
 )
 def test_an_upload_whose_condition_holds_is_accepted(stub: Stub, condition: str) -> None:
     """As it would be without, and with its own tag."""
-    reply = put(stub, A + C, If_Match=condition)
-    assert (reply.status, reply.json["version"], reply.header("ETag")) == (200, 3, tag(A + C))
+    reply = put(stub, B + C, If_Match=condition)
+    assert (reply.status, reply.json["version"], reply.header("ETag")) == (200, 3, tag(B + C))
     assert "merged" not in reply.json
-    assert stub.download().json["content"] == A + C
+    assert stub.download().json["content"] == B + C
+
+
+@pytest.mark.parametrize("content", [A, A + C, C])
+def test_an_upload_that_names_the_head_replaces_it_whatever_it_lacks(stub: Stub, content: str) -> None:
+    """The end of a log, or all of it; without a name that would be taken for another place of the same id."""
+    reply = put(stub, content, If_Match=tag(A + B))
+    assert (reply.status, "merged" in reply.json) == (200, False)
+    assert stub.download().json["content"] == content
+    assert put(stub, D).json["merged"] is True
 
 
 @pytest.mark.parametrize(

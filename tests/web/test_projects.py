@@ -302,7 +302,7 @@ def test_what_waits_to_be_merged_cannot_be_pruned() -> None:
     stub = Stub(retention=NOTHING_BY_AGE)
     stub.acquire()
     stub.upload()
-    for content in ("two\n", "three\n"):
+    for content in ("two\n", "two\nthree\n"):
         stub.upload(client="desk", content=content)
     pruned = stub.ask("GET", "/projects/demo/prunable").json["versions"]
     assert [version["version"] for version in pruned] == [2]

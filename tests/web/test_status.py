@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -72,7 +73,32 @@ def test_the_status_tells_times_and_space() -> None:
         "uptimeSeconds": 90,
         "dataBytes": 123_456,
         "freeBytes": 789_000_000_000,
+        "inTwoPlaces": [],
     }
+
+
+def test_the_status_tells_which_ids_are_used_in_two_places() -> None:
+    """For a week after an upload that had nothing in common with what its client had; the newest is the last."""
+    stub = Stub()
+    told = []
+    for project, minute in (("org%2Frepo", 1), ("demo", 2)):
+        stub.clock.advance(60)
+        stub.acquire("desk", project)
+        for word in ("one", "other"):
+            assert stub.upload("desk", f'{{"n":"{word}"}}\n', project=project).status == 200
+        told.append(
+            {
+                "project": unquote(project),
+                "clientId": "desk",
+                "file": "log.jsonl",
+                "time": f"2026-02-04T15:0{minute}:00.000Z",
+            }
+        )
+    assert stub.ask("GET", STATUS).json["inTwoPlaces"] == told
+    stub.clock.advance(7 * 24 * 60 * 60 - 60)
+    assert stub.ask("GET", STATUS).json["inTwoPlaces"] == told[1:]
+    stub.clock.advance(60)
+    assert stub.ask("GET", STATUS).json["inTwoPlaces"] == []
 
 
 def test_head_answers_as_get_does() -> None:

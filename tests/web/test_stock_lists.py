@@ -51,89 +51,127 @@ HELPFUL = with_a_file()
 """Nobody holds its lock, so that each list of the stock client is a push's."""
 
 
-def is_stock(*headers: str) -> bool:
+def is_stock(*headers: str, version: str = "HTTP/1.1") -> bool:
     """Whether a request with these headers is taken for one of the stock client."""
-    return listed(HELPFUL, headers) == EPOCH
+    client = HELPFUL.connect()
+    client.send("\r\n".join([f"GET {FILES} {version}", *headers, "", ""]).encode())
+    [file] = client.json["files"]
+    assert file["mtime"] in (TRUE, EPOCH)
+    return bool(file["mtime"] == EPOCH)
+
+
+NODE_19 = ("Host: memory.example:3847", "Connection: keep-alive")
+NODE_18 = ("Host: memory.example:3847", "Connection: close")
+KEYED = "Authorization: Bearer x"
+AS_SENT = {
+    "Node 19 and later": NODE_19,
+    "Node 18": NODE_18,
+    "Node with a key": (NODE_19[0], KEYED, NODE_19[1]),
+    "nginx": ("Host: memory", "X-Real-IP: 192.0.2.1", "X-Forwarded-For: 192.0.2.1", "Connection: close"),
+    "nginx, kept, with a key": ("Host: memory", "X-Forwarded-Proto: https", "Connection:", KEYED),
+    "nginx as it comes": ("Host: memory", "Connection: close"),
+    "Caddy": (
+        "Host: memory.example",
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-Host: memory.example",
+        "X-Forwarded-Proto: https",
+        "Accept-Encoding: gzip",
+    ),
+    "Caddy since 2.10": (
+        "Host: memory.example",
+        "Via: 1.1 Caddy",
+        "X-Forwarded-For: 192.0.2.1",
+        "Accept-Encoding: gzip",
+    ),
+    "Traefik": (
+        "Host: memory.example",
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-Port: 443",
+        "X-Forwarded-Server: 1b2c3d",
+        "X-Real-Ip: 192.0.2.1",
+        "Accept-Encoding: gzip",
+    ),
+    "haproxy": ("host: memory.example", "x-forwarded-for: 192.0.2.1"),
+    "haproxy as it comes": ("host: memory.example",),
+    "Apache": (
+        "Host: memory",
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-Host: memory.example",
+        "Connection: Keep-Alive",
+    ),
+    "a proxy of the standard": ("Host: memory", "Forwarded: for=192.0.2.1", "Accept-Encoding: gzip"),
+    "a proxy that names itself alone": ("Host: memory", "Via: 1.0 fred", "Accept-Encoding: br"),
+    "a cloud": ("Host: memory", "X-Request-Id: 1", "Cookie:", "Content-Length: 0", "Keep-Alive: timeout=5"),
+}
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+@pytest.mark.parametrize("headers", AS_SENT.values(), ids=AS_SENT)
+def test_the_stock_client_is_known_however_it_and_the_proxies_before_it_connect(
+    headers: Sequence[str], version: str
+) -> None:
+    """By the headers that it lacks, with a key or without."""
+    assert is_stock(*headers, version=version)
+
+
+NOT_STOCK = {
+    "curl": CURL,
+    "curl, kept": (*CURL, "Connection: keep-alive"),
+    "curl through a proxy": (*CURL, "X-Forwarded-For: 192.0.2.1", "Via: 1.1 Caddy"),
+    "fetch of Node": (
+        *NODE_19,
+        "accept: */*",
+        "sec-fetch-mode: cors",
+        "user-agent: node",
+        "accept-encoding: br",
+    ),
+    "wget": ("Host: x", "User-Agent: Wget/1.25.0", "Accept: */*", "Accept-Encoding: identity"),
+    "Python": ("Accept-Encoding: identity", "Host: x", "User-Agent: Python-urllib/3.11", "Connection: close"),
+    "Go without a name": ("Host: x", "Accept-Encoding: gzip"),
+    "mneme": (*NODE_19, "X-Client-Id: laptop"),
+    "mneme through Traefik": (*AS_SENT["Traefik"], "X-Client-Id: laptop"),
+    "a browser through nginx": (*AS_SENT["nginx"], "Accept: text/html", "User-Agent: Mozilla/5.0"),
+}
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+@pytest.mark.parametrize("headers", NOT_STOCK.values(), ids=NOT_STOCK)
+def test_others_are_known_by_what_they_send(headers: Sequence[str], version: str) -> None:
+    """A name of their own, or what they take; through a proxy, too."""
+    assert not is_stock(*headers, version=version)
+
+
+@pytest.mark.parametrize("header", ["User-Agent", "Accept", "X-Client-Id", "Accept-Encoding"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("value", ["x", ""])
+def test_one_header_is_enough_to_be_another(header: str, place: int, value: str) -> None:
+    """Wherever it stands, and whether or not it says anything."""
+    headers = [*STOCK]
+    headers.insert(place, f"{header}: {value}")
+    assert not is_stock(*headers)
+    headers.insert(place, "X-Forwarded-For: 192.0.2.1")
+    assert is_stock(*headers) == (header == "Accept-Encoding")
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded", "X-Real", "Forwarded-For", "Viaduct", "X-Via", "Origin"])
+def test_a_header_that_is_no_proxys_does_not_excuse_what_is_accepted(header: str) -> None:
+    """Only those that a proxy adds, by their whole names, do."""
+    assert not is_stock("Host: x", f"{header}: 1.1 x", "Accept-Encoding: gzip")
 
 
 @given(
-    st.permutations([("Host", "x"), ("Connection", "keep-alive"), ("Authorization", "Bearer x")]),
-    st.booleans(),
-    st.integers(0, 2**24 - 1),
+    st.permutations(["Host", "Connection", "Authorization", "Via", "X-Forwarded-For", "Accept-Encoding"]),
+    st.sampled_from([None, "User-Agent", "Accept", "X-Client-Id"]),
+    st.integers(0, 2**80 - 1),
 )
-def test_the_stock_client_is_known_by_two_headers_and_its_key(
-    headers: list[tuple[str, str]], keyed: bool, cases: int
-) -> None:
-    """In any order and with their names in any case, with a key or without."""
+def test_headers_count_in_any_order_and_case(names: list[str], other: str | None, cases: int) -> None:
+    """As HTTP has it."""
     sent = []
-    for name, value in headers:
-        if keyed or name != "Authorization":
-            letters = [c.upper() if cases >> place & 1 else c.lower() for place, c in enumerate(name)]
-            sent.append(f"{''.join(letters)}: {value}")
-    assert is_stock(*sent)
-
-
-def test_the_stock_client_is_known_by_any_host() -> None:
-    """Names and ports differ from one server to the next; spaces around a value are none of it."""
-    for host in ("localhost", "[::1]:3847", "memory.example", "", " x "):
-        assert is_stock(f"Host: {host}", "Connection:   keep-alive  ")
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        "User-Agent: node",
-        "Accept: */*",
-        "Accept-Encoding: gzip",
-        "Accept-Language: *",
-        "Sec-Fetch-Mode: cors",
-        "X-Client-Id: laptop",
-        "X-Lock-Token: 1",
-        "X-Forwarded-For: 192.0.2.1",
-        "Via: 1.1 proxy",
-        "Content-Type: application/json",
-        "Content-Length: 0",
-        "Keep-Alive: timeout=5",
-        "Cookie:",
-        "Origin: null",
-        "X:",
-    ],
-)
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_whoever_sends_another_header_is_not_the_stock_client(header: str, place: int) -> None:
-    """Whichever it is, wherever it stands, and whether or not it says anything."""
-    headers = [*STOCK]
-    headers.insert(place, header)
-    assert not is_stock(*headers)
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["close", "Keep-Alive", "KEEP-ALIVE", "keep-alive, x", "keep-alive,", "keep alive", "", "upgrade"],
-)
-def test_whoever_wants_another_connection_is_not_the_stock_client(value: str) -> None:
-    """It writes the two words just so."""
-    assert not is_stock("Host: x", f"Connection: {value}")
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        (),
-        ("Host: x",),
-        ("Connection: keep-alive",),
-        ("Authorization: Bearer x",),
-        ("Host: x", "Authorization: Bearer x"),
-        ("Connection: keep-alive", "Authorization: Bearer x"),
-        ("Host: x", "Connection: keep-alive", "Connection: keep-alive"),
-        ("Host: x", "Connection: keep-alive", "Connection: close"),
-        CURL,
-        (*CURL, "Connection: keep-alive"),
-    ],
-)
-def test_whoever_leaves_one_out_or_says_one_twice_is_not_the_stock_client(headers: tuple[str, ...]) -> None:
-    """Nor is curl."""
-    assert not is_stock(*headers)
+    for name in [*names, *([other] if other else [])]:
+        letters = [c.upper() if cases >> place & 1 else c.lower() for place, c in enumerate(name)]
+        cases >>= len(name)
+        sent.append(f"{''.join(letters)}: x")
+    assert is_stock(*sent) == (other is None)
 
 
 def test_with_keys_the_stock_client_is_known_with_its_key() -> None:
@@ -222,7 +260,7 @@ def test_a_heartbeat_brings_no_pull() -> None:
     assert listed(server) == EPOCH
 
 
-@pytest.mark.parametrize("headers", [CURL, (*STOCK, "X-Client-Id: desk"), (*STOCK, "Via: 1.1 proxy")])
+@pytest.mark.parametrize("headers", [CURL, (*STOCK, "X-Client-Id: desk"), (*STOCK, "Accept: */*")])
 def test_others_always_get_the_true_list_and_do_not_use_up_the_pulls(headers: tuple[str, ...]) -> None:
     """Before it, between it and the push's, and after that."""
     server = with_a_file()
@@ -234,6 +272,38 @@ def test_others_always_get_the_true_list_and_do_not_use_up_the_pulls(headers: tu
         TRUE,
         EPOCH,
     ]
+
+
+@pytest.mark.parametrize("first", AS_SENT.values(), ids=AS_SENT)
+def test_a_pull_through_a_proxy_uses_up_its_list(first: Sequence[str]) -> None:
+    """Whatever connection the push comes over then."""
+    server = with_a_file()
+    acquire(server)
+    assert [listed(server, first), listed(server, NODE_18)] == [TRUE, EPOCH]
+
+
+def test_a_machine_whose_clock_is_ahead_is_told_that_the_head_is_as_new_as_its_push() -> None:
+    """It pushes what it had, and so lacks the head; its own pull is told so, and nobody else's."""
+    server = with_a_file()
+    acquire(server)
+    server.stub.upload("desk", entry("a"))
+    server.stub.upload("desk", entry("a") + entry("b"))
+    server.stub.release("desk")
+    acquire(server, "laptop")
+    server.clock.advance(5)
+    reply = server.stub.upload(content=entry("a"))
+    assert (reply.status, reply.json["merged"]) == (200, True)
+    server.stub.release()
+    told = {}
+    for client in ("desk", "laptop", "phone"):
+        acquire(server, client)
+        connection = server.connect()
+        connection.get(FILES, *NODE_19)
+        [told[client]] = [file["mtime"] for file in connection.json["files"]]
+        server.stub.release(client)
+    true = server.stub.ask("GET", FILES).json["files"][0]["mtime"]
+    assert told == {"desk": true, "laptop": "2026-02-04T15:00:05.000Z", "phone": true}
+    assert true == "2026-02-04T15:00:00.001Z"
 
 
 def test_head_does_not_use_up_the_pulls_list() -> None:

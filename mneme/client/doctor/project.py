@@ -10,8 +10,8 @@ from mneme.model import ProjectId
 
 _SHOWN = 5
 _SAME_ID = (
-    "set the same sync.projectId on each machine, else they never meet. It is one setting for the whole machine: "
-    "with it, all projects that you open there share one memory"
+    "keep it at the same path on each machine, else they never meet. (sync.projectId would be one id for all projects "
+    "of a machine, which then share one memory.)"
 )
 
 

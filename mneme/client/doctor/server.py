@@ -13,8 +13,8 @@ from mneme.model import ClientId, Lock, ProjectId
 _SLOW_SECONDS = 1.0
 _APART_SECONDS = 5.0
 IN_TWO_PLACES = (
-    "Nothing was lost, both memories were merged. If that machine has two folders with this id, give each an id of its "
-    "own (sync.projectId). If it was cloned from another, remove ~/.claude-mneme/.client-id on one of them"
+    "Nothing was lost, both memories were merged. If two folders of that machine share this id, remove sync.projectId "
+    "from its settings, so that each has its own. If the machine was cloned, remove ~/.claude-mneme/.client-id on one"
 )
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
