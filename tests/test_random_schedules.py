@@ -250,8 +250,8 @@ class Schedules(RuleBasedStateMachine):
         had, items = mind.had[file], mind.items(file)
         self.sent[file] |= items
         if had and items and not had & items:
-            # It was not made from what its machine had: everything of both stays.
-            self.removed[file] -= items | had
+            # It was not made from what its machine had, and removes nothing; what is in it is there again.
+            self.removed[file] -= items
         else:
             self.removed[file] |= had - items
         mind.had[file] = items

@@ -469,7 +469,7 @@ class TestHistory:
     def test_a_client_has_what_it_received(
         self, service: SyncService, store: BrokenStore, doubted: bool, base: int | None
     ) -> None:
-        """Without a trace of it in what it uploads, and no longer once that is in doubt."""
+        """No trace of it is needed in the next upload, unless it is doubted."""
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n[]\n", ANA)))
         served = result_of(service.download(ALPHA, LOG, BEN))

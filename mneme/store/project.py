@@ -506,11 +506,18 @@ class Project(ABC):
             return _Basis(self.ledger.base(upload.client, upload.file).sure)
         waiting = self.ledger.waiting_of(upload.client, upload.file)
         kept = self._content_or_none(waiting) if waiting else None
-        if waiting and (kept is None or bases.continues(upload.file, kept, upload.content)):
+        if waiting and (kept is None or self._continues(waiting, kept, upload)):
             return self._basis_in_place_of(waiting, upload)
         basis = self._own_basis_of(upload)
         is_stranger = kept is not None and bases.share_nothing(upload.file, kept, upload.content)
         return evolve(basis, is_unrelated=True) if is_stranger else basis
+
+    def _continues(self, waiting: Version, kept: bytes, upload: Upload) -> bool:
+        """Whether an upload was made from a waiting one: it looks so, or nothing is left and both name one base."""
+        if not bases.share_nothing(upload.file, kept, upload.content):
+            return bases.continues(upload.file, kept, upload.content)
+        base = self._find(waiting.base) if waiting.names_base and waiting.base is not None else None
+        return base is not None and upload.only_if is not None and upload.only_if.names_only(base.sha256)
 
     def _basis_in_place_of(self, waiting: Version, upload: Upload) -> "_Basis":
         """The base of the upload that waits, which this one takes the place of."""

@@ -40,7 +40,7 @@ class Seen:
 
 
 def having(sure: Version | None, *sent: Version) -> Base:
-    """The base of a client that has one version for sure, and perhaps those that it was sent after that."""
+    """The base of a client with one sure version, and later ones that were sent."""
     return Base((sure, *sent), frozenset({sure.number})) if sure else Base(sent)
 
 

@@ -42,6 +42,7 @@ from mneme.model import (
     Restore,
     Served,
     StaleToken,
+    TwoPlaces,
     Unnamed,
     Upload,
     VersionContent,
@@ -544,7 +545,7 @@ class StoreContract:
     def test_refused_uploads_of_which_neither_continues_the_other_are_both_merged(
         self, held: Store, file: FileName, base: bytes | None, one: bytes, other: bytes, wanted: bytes | None
     ) -> None:
-        """Two folders with one id, or a machine and its clone; neither takes the place of the other."""
+        """Two folders have one id, or a machine and its clone."""
         if base:
             held.upload(ALPHA, Upload(file, base, ANA), NOW)
         numbers = [rescued(held.upload(ALPHA, Upload(file, each, BEN), NOW)) for each in (one, other)]
@@ -588,7 +589,7 @@ class StoreContract:
         assert content_of(held, ALPHA, 2) == facts(1, 2)
 
     def test_a_log_that_waits_is_not_given_up_for_a_head_without_its_last_lines(self, held: Store) -> None:
-        """Nothing takes lines off the end of a log: another folder of the client has sent the head."""
+        """Another folder of the client has sent the head: no log loses its last lines."""
         held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         held.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
         held.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
@@ -1040,7 +1041,7 @@ class StoreContract:
 
     @pytest.fixture
     def taught(self, held: Store) -> Store:
-        """Like `moved`, with facts: Ana has the first, Ben has added a second as version 2, Ana holds the lock."""
+        """A fact of Ana's, a second by Ben as version 2; Ana holds the lock."""
         held.upload(ALPHA, Upload(REMEMBERED, facts(1), ANA), after(-1))
         held.release(ALPHA, ANA, NOW)
         held.acquire(ALPHA, BEN, NOW, TTL)
@@ -1071,7 +1072,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("reader", [ANA, Unnamed.STOCK])
     def test_whatever_was_received_puts_out_all_that_is_older(self, taught: Store, reader: Reader) -> None:
-        """To forget what was just fetched removes it, though that leaves what the client had before."""
+        """Facts that were just fetched can be forgotten, though that leaves the older version."""
         served = taught.download(ALPHA, REMEMBERED, reader, NOW)
         assert isinstance(served, Served)
         assert served.receipt == Receipt(ANA, REMEMBERED, 2)
@@ -1082,10 +1083,10 @@ class StoreContract:
 
     @pytest.mark.parametrize("reader", [ANA, Unnamed.STOCK])
     @pytest.mark.parametrize("doubted", [False, True])
-    def test_what_was_only_sent_is_no_base_without_a_sign(
+    def test_a_version_that_was_only_sent_is_no_base_without_a_sign(
         self, taught: Store, reader: Reader, doubted: bool
     ) -> None:
-        """Cut off, or believed to be received at first; nothing in the upload is the sent version's alone."""
+        """Answers that were cut off say nothing, nor do those that are in doubt again."""
         served = taught.download(ALPHA, REMEMBERED, reader, NOW)
         assert isinstance(served, Served)
         assert served.receipt
@@ -1099,7 +1100,9 @@ class StoreContract:
         assert [v.base for v in taught.versions(ALPHA) if v.kind is Kind.UPLOAD] == [None, 1, 1]
 
     @pytest.mark.parametrize("reader", [ANA, Unnamed.STOCK])
-    def test_what_was_only_sent_is_the_base_with_a_sign(self, taught: Store, reader: Reader) -> None:
+    def test_a_version_that_was_only_sent_is_the_base_with_a_sign(
+        self, taught: Store, reader: Reader
+    ) -> None:
         """The upload holds what nothing older had, and so it was received after all."""
         taught.download(ALPHA, REMEMBERED, reader, NOW)
         taught.upload(ALPHA, Upload(REMEMBERED, facts(2, 3), ANA), NOW)
@@ -1107,7 +1110,7 @@ class StoreContract:
         assert taught.versions(ALPHA)[-1].base == 2
 
     def test_a_version_may_be_received_long_after_a_newer_one_was_sent(self, taught: Store) -> None:
-        """What is newer then may be the base still."""
+        """Newer versions may be the base still."""
         first = pull(taught, REMEMBERED)
         taught.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), NOW)
         taught.release(ALPHA, ANA, NOW)
@@ -1122,7 +1125,7 @@ class StoreContract:
         assert [v.base for v in taught.versions(ALPHA) if v.kind is Kind.UPLOAD][-1] == 2
 
     def test_a_download_is_news_until_it_was_received(self, moved: Store) -> None:
-        """However often it is asked for, by the pull of the holder or by a client that says who it is."""
+        """The pull of the holder may ask again, and so may a named client."""
         for reader, client in ((Unnamed.STOCK, ANA), (EVE, EVE)):
             receipt = Receipt(client, LOG, 2)
 
@@ -1138,7 +1141,7 @@ class StoreContract:
             assert receipt_of() == receipt
 
     def test_a_look_is_nobodys_base(self, taught: Store) -> None:
-        """Somebody looks at a file with curl while Ana holds the lock; it is no sign that she has it."""
+        """Somebody uses curl while Ana holds the lock, which is no sign of hers."""
         served = taught.download(ALPHA, REMEMBERED, Unnamed.OTHER, NOW)
         assert isinstance(served, Served)
         assert served.receipt is None
@@ -1177,7 +1180,7 @@ class StoreContract:
     def test_an_upload_that_shares_nothing_with_its_base_removes_nothing(
         self, held: Store, file: FileName, before: bytes, stranger: bytes, how: str
     ) -> None:
-        """Its id is used in two places. It says so of itself, and so does the log."""
+        """An id is used in two places: the version says so, and the log."""
         held.upload(ALPHA, Upload(file, before, ANA), NOW)
         if how == "base is older":
             held.release(ALPHA, ANA, NOW)
@@ -1206,16 +1209,29 @@ class StoreContract:
             not in (head, stranger)
         )
 
+    def test_ids_that_seem_to_be_used_in_two_places_are_told(self, held: Store) -> None:
+        """Each comes with the client, and the file and time of its last such upload."""
+        assert held.in_two_places() == ()
+        for file, number in ((REMEMBERED, 5), (LOG, 6)):
+            held.upload(ALPHA, Upload(file, facts(1) + b"\n", ANA), after(number))
+            held.upload(ALPHA, Upload(file, facts(2) + b"\n", ANA), after(number))
+        assert held.in_two_places() == (TwoPlaces(ALPHA, ANA, LOG, after(6)),)
+        held.acquire(ORG, BEN, NOW, TTL)
+        for each in (ONE, TWO):
+            held.upload(ORG, Upload(LOG, each, BEN), NOW)
+        told = {TwoPlaces(ALPHA, ANA, LOG, after(6)), TwoPlaces(ORG, BEN, LOG, NOW)}
+        assert set(held.in_two_places()) == told
+
     @pytest.mark.parametrize(("before", "upload"), [(b"", ONE), (ONE, b""), (b"\n", ONE), (b"", b"")])
     def test_an_empty_file_is_no_stranger(self, held: Store, before: bytes, upload: bytes) -> None:
-        """It was emptied, or filled again."""
+        """Somebody emptied the file, or filled an empty one."""
         held.upload(ALPHA, Upload(LOG, before, ANA), NOW)
         held.upload(ALPHA, Upload(LOG, upload, ANA), NOW)
         assert content(held) == upload
         assert not [version for version in held.versions(ALPHA) if version.is_unrelated]
 
     def test_a_client_without_a_base_is_no_stranger(self, moved: Store) -> None:
-        """It shares nothing with the head, of which it was never sent anything."""
+        """Nothing of the head was ever sent to it."""
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
         with capturedLogs() as events:
@@ -1226,7 +1242,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("refused", [False, True])
     def test_a_line_of_a_log_behind_one_that_was_kept_stays(self, moved: Store, refused: bool) -> None:
-        """Even where the base is the head; lines at the front are removed all the same."""
+        """Lines at the front alone are removed, even where the base is the head."""
         fetch(moved, ANA)
         if refused:
             moved.release(ALPHA, ANA, NOW)
@@ -1240,7 +1256,7 @@ class StoreContract:
         assert content(moved) == TWO + THREE + FOUR
 
     def test_a_cloned_machine_takes_no_lines_from_the_other(self, moved: Store) -> None:
-        """Both have one id and one log; what the one pushes is no base of the other, for all that is known."""
+        """Both have one id and one log, but not each other's lines."""
         fetch(moved, ANA)
         moved.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, ANA), NOW)
         outcome = moved.upload(ALPHA, Upload(LOG, TWO + FOUR, ANA), after(5))
@@ -1295,7 +1311,7 @@ class StoreContract:
     def test_a_pull_whose_lock_was_given_away_is_that_of_its_last_holder(
         self, taught: Store, late: int
     ) -> None:
-        """Another session of the same machine has ended meanwhile, within the minute that a pull takes at most."""
+        """Another session of the same machine has ended within the minute of the pull."""
         taught.release(ALPHA, ANA, NOW)
         taught.confirm(ALPHA, pull(taught, REMEMBERED, after(late)), after(late))
         taught.acquire(ALPHA, EVE, after(late), TTL)
@@ -1308,7 +1324,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("late", [60_001, -1])
     def test_a_stock_download_of_a_free_project_is_nobodys_later(self, taught: Store, late: int) -> None:
-        """A pull has given up by then; nor is it the last holder's where a clock was put back."""
+        """No pull takes over a minute, nor begins before its acquire."""
         taught.release(ALPHA, ANA, NOW)
         served = taught.download(ALPHA, REMEMBERED, Unnamed.STOCK, after(late))
         assert isinstance(served, Served)
@@ -1379,6 +1395,24 @@ class StoreContract:
         held.acquire(ALPHA, ANA, NOW, TTL)
         assert [head.mtime for head in held.stock_heads(ALPHA, NOW)] == [NOW]
 
+    def test_a_list_that_was_lost_is_told_again(self, held: Store) -> None:
+        """Each loss counts, of the same acquire and within the same minute."""
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+
+        def mtimes(now: Millis, again: bool) -> list[Millis]:
+            return [head.mtime for head in held.stock_heads(ALPHA, now, again=again)]
+
+        assert mtimes(NOW, again=True) == [0]
+        assert mtimes(NOW, again=False) == [NOW]
+        for _ in range(2):
+            assert mtimes(after(60_000), again=True) == [NOW]
+            assert mtimes(after(60_000), again=False) == [0]
+        assert mtimes(after(60_001), again=True) == [0]
+        held.acquire(ALPHA, ANA, after(2), TTL)
+        assert mtimes(after(2), again=True) == [0]
+        held.release(ALPHA, ANA, after(3))
+        assert mtimes(after(3), again=True) == [0]
+
     def test_a_list_of_nothing_is_the_first_one_too(self, held: Store) -> None:
         """The pull of a machine that is the first to use a project."""
         assert held.stock_heads(ALPHA, NOW) == ()
@@ -1386,7 +1420,7 @@ class StoreContract:
         assert [head.mtime for head in held.stock_heads(ALPHA, NOW)] == [0]
 
     def pulled_list(self, store: Store, client: ClientId, now: Millis) -> list[Millis]:
-        """The mtimes that the pull of a client is told, which acquires the lock and releases it."""
+        """The mtimes told to the pull of a client, whose lock is released again."""
         store.acquire(ALPHA, client, now, TTL)
         told = [head.mtime for head in store.stock_heads(ALPHA, now)]
         assert [head.mtime for head in store.stock_heads(ALPHA, now)] == [0] * len(told)
@@ -1397,7 +1431,7 @@ class StoreContract:
     def test_a_client_that_pushes_its_base_is_told_that_the_head_is_as_new(
         self, moved: Store, refused: bool
     ) -> None:
-        """Its clock is ahead, and its files are newer than the head; nobody else is told anything but the truth."""
+        """A clock that is ahead makes files newer than the head; others hear the truth."""
         moved.upload(ALPHA, Upload(ENTITIES, b"{}", ANA), after(2))
         if refused:
             moved.release(ALPHA, ANA, after(5))
@@ -1421,7 +1455,7 @@ class StoreContract:
         assert self.pulled_list(moved, ANA, after(10)) == [after(9)]
 
     def test_each_push_of_a_base_counts_anew(self, moved: Store) -> None:
-        """It is told as new as the last of them."""
+        """The last of them is the mtime that its pull is told."""
         for now in (after(5), after(7)):
             moved.upload(ALPHA, Upload(LOG, ONE, ANA), now)
             moved.release(ALPHA, ANA, now)
@@ -1666,7 +1700,7 @@ class StoreContract:
     def test_a_pull_that_was_cut_off_takes_nothing_from_a_client_whose_base_was_pruned(
         self, moved: Store
     ) -> None:
-        """It was away for a month, and what it has is older than what it was sent."""
+        """Its own copy is a month old, and shows no sign of the new line."""
         late = Millis(NOW + 30 * DAY)
         assert [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions] == [1]
         moved.acquire(ALPHA, ANA, late, TTL)

@@ -100,8 +100,10 @@ class TestUploadsUnderALock:
         assert held.versions(ALPHA)[1].base == 1
 
     @pytest.mark.parametrize("upload", [ONE, ONE + THREE, THREE, ONE + TWO + THREE])
-    def test_one_that_names_the_head_replaces_it_whatever_it_lacks(self, held: Store, upload: bytes) -> None:
-        """The last line of a log, or all of it: its client says what it was made from, and nobody has to guess."""
+    def test_an_upload_that_names_the_head_replaces_it_whatever_it_lacks(
+        self, held: Store, upload: bytes
+    ) -> None:
+        """Even the last line of a log can be removed so, or all of it."""
         assert put(held, ANA, upload, named(ONE + TWO)) == Accepted(held.heads(ALPHA, NOW)[0])
         version = held.versions(ALPHA)[-1]
         assert (content(held), version.base, version.names_base) == (upload, 1, True)
@@ -115,10 +117,10 @@ class TestUploadsUnderALock:
             (named(FOUR, ONE + TWO), ONE + THREE, ONE + THREE),
         ],
     )
-    def test_one_under_a_condition_that_names_no_head_alone_says_nothing_of_its_base(
+    def test_an_upload_under_a_condition_that_names_several_or_none_does_not_name_its_base(
         self, held: Store, only_if: Precondition, upload: bytes, head: bytes
     ) -> None:
-        """But that the head is what it replaces is said, where it is among those that are named."""
+        """The head is replaced all the same where it is among those."""
         put(held, ANA, upload, only_if)
         assert content(held) == head
         assert not any(version.names_base for version in held.versions(ALPHA))
@@ -271,6 +273,25 @@ class TestUploadsWithoutALock:
         moved.release(ALPHA, ANA, NOW)
         assert content(moved) == THREE + FOUR
 
+    @pytest.mark.parametrize(
+        ("only_if", "waits"),
+        [
+            (named(ONE + TWO), 1),
+            (named(ONE + TWO + THREE), 2),
+            (named(ONE, ONE + TWO), 2),
+            (ANY, 2),
+            (None, 2),
+        ],
+    )
+    def test_an_upload_that_shares_nothing_takes_the_place_of_a_waiting_one_if_both_name_one_base(
+        self, moved: Store, only_if: Precondition | None, waits: int
+    ) -> None:
+        """Everything may be written anew; otherwise it comes from another place of the same id."""
+        first = rescued(put(moved, EVE, TWO + FOUR, named(ONE + TWO)))
+        second = rescued(put(moved, EVE, THREE, only_if))
+        assert waiting(moved) == waits
+        assert moved.versions(ALPHA)[second - 1].parents == ((first,) if waits == 1 else ())
+
     def test_a_holder_whose_upload_waits_does_not_replace_the_head_by_naming_it(self, held: Store) -> None:
         """What waits was made from an older base, and is in what comes next: that is merged."""
         rescued(put(held, BEN, ONE + TWO + FOUR, named(ONE + TWO)))
@@ -351,7 +372,7 @@ class TestDownloadsUnlessKnown:
         moved.download(ALPHA, LOG, EVE, NOW, unless=ANY)
         moved.release(ALPHA, ANA, NOW)
         moved.acquire(ALPHA, EVE, NOW, TTL)
-        put(moved, EVE, ONE + THREE + FOUR)
+        put(moved, EVE, TWO + THREE + FOUR)
         assert content(moved) == ONE + TWO + THREE + FOUR
 
     def test_whoever_does_not_say_who_it_is_has_nothing_for_it(self, moved: Store) -> None:

@@ -106,6 +106,12 @@ class TestRestartedDiskStore(StoreContract):
         """A store that was just opened knows nothing of locks before the projects were recovered."""
         assert held.expired(EXPIRY) == ()
 
+    def test_ids_that_seem_to_be_used_in_two_places_are_told(self, held: Store) -> None:
+        """Nor of those, which are in the journals."""
+        for line in (ONE, TWO):
+            held.upload(ALPHA, Upload(LOG, line, ANA), NOW)
+        assert held.in_two_places() == ()
+
 
 class TestCrowdedDiskStore(StoreContract):
     """`DiskStore` with room for the bookkeeping of one project only."""
@@ -727,18 +733,18 @@ class TestHandEdits:
 
     @pytest.mark.parametrize("spoiled", ["edited in place", "removed"])
     @pytest.mark.parametrize("restarted", [False, True])
-    def test_a_look_at_a_hand_edit_does_not_make_the_holder_remove_it(
+    def test_a_pull_of_a_hand_edit_that_was_cut_off_does_not_make_the_holder_remove_it(
         self, root: Path, store: DiskStore, alpha: Path, spoiled: str, restarted: bool
     ) -> None:
         """What the holder had cannot be read any more, so that its old lines say nothing about what is newer."""
-        store.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, TWO + THREE, ANA), NOW)
         if spoiled == "removed":
             (alpha / layout.HISTORY / "00000002-log.jsonl").unlink()
             (alpha / "log.jsonl").unlink()
         (alpha / "log.jsonl").write_bytes(ONE + TWO + THREE)
         store.download(ALPHA, LOG, Unnamed.STOCK, NOW)
         store = DiskStore(root) if restarted else store
-        store.upload(ALPHA, Upload(LOG, ONE + THREE + FOUR, ANA), NOW)
+        store.upload(ALPHA, Upload(LOG, TWO + THREE + FOUR, ANA), NOW)
         assert head_content(store) == ONE + TWO + THREE + FOUR
 
     def test_an_upload_of_what_the_edit_says_is_no_new_version(self, store: DiskStore, alpha: Path) -> None:
@@ -1356,6 +1362,14 @@ class TestProjectsThatGo:
         assert store.versions(ALPHA) == ()
         assert store.expired(EXPIRY) == ()
         assert not alpha.exists()
+
+    def test_a_removed_project_is_in_two_places_no_more(self, store: DiskStore, alpha: Path) -> None:
+        """Once somebody has asked for it."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        assert [one.project for one in store.in_two_places()] == [ALPHA]
+        shutil.rmtree(alpha)
+        assert store.heads(ALPHA, NOW) == ()
+        assert store.in_two_places() == ()
 
     def test_a_file_that_goes_while_it_is_looked_at_is_gone(
         self, store: DiskStore, alpha: Path, faults: Faults

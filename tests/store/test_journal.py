@@ -16,7 +16,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from mneme.model import Appended, ClientId, FileName, Kind, Lock, Millis, Place, Version, digest
 from mneme.store import journal as journals
 from mneme.store.journal import Journal
-from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
+from mneme.store.ledger import ONE_PUSH, Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
 from tests.store.looking import ANA, BEN, EVE, NOW, having
 
@@ -281,7 +281,6 @@ def state(ledger: Ledger) -> dict[str, object]:
         "last token": ledger.last_token,
         "listed": ledger.listed,
         "keyed": ledger.keyed,
-        "strangers": ledger.strangers,
         "bases": bases,
         "seen": {client: ledger.last_seen[client] for client, _ in bases},
     }
@@ -299,34 +298,53 @@ ALL_ENTRIES: list[Entry] = [
     evolve(version(4), kind=Kind.UPLOAD, place=Place.WAITING, base=1),
     evolve(version(5), kind=Kind.MERGED, base=1, parents=(1, 4)),
     Listed(1, Millis(NOW + 9)),
-    evolve(version(6, client=EVE), kind=Kind.RESCUED, place=Place.BESIDE, is_unrelated=True),
-    evolve(version(7, FileName.ENTITIES), base=None, names_base=True),
-    BaseKnown(EVE, FileName.LOG, Base.of(version(1), lacking=Millis(NOW + 9)), Millis(NOW + 10)),
-    BaseKnown(EVE, FileName.LOG, having(version(1), version(5)), Millis(NOW + 11)),
-    BaseKnown(EVE, FileName.LOG, Base((version(1), version(5)), frozenset({1, 5})), Millis(NOW + 12)),
 ]
 
 WITH_APPENDS: list[Entry] = [
     *ALL_ENTRIES,
-    evolve(version(8), appended=Appended("key", digest(b"8"))),
-    evolve(version(9, client=BEN), appended=Appended("key", digest(b"9"), blind=True)),
+    evolve(version(6), appended=Appended("key", digest(b"6"))),
+    evolve(version(7, client=BEN), appended=Appended("key", digest(b"7"), blind=True)),
     evolve(
-        version(10),
-        kind=Kind.RESCUED,
-        place=Place.WAITING,
-        appended=Appended(None, digest(b"10"), blind=True),
+        version(8), kind=Kind.RESCUED, place=Place.WAITING, appended=Appended(None, digest(b"8"), blind=True)
     ),
-    evolve(version(11), kind=Kind.MERGED, parents=(9, 10)),
+    evolve(version(9), kind=Kind.MERGED, parents=(7, 8)),
+]
+
+WITH_BASES: list[Entry] = [
+    *ALL_ENTRIES,
+    evolve(version(6), base=5, names_base=True),
+    BaseKnown(EVE, FileName.LOG, Base.of(version(1), lacking=Millis(NOW + 9)), Millis(NOW + 10)),
+    BaseKnown(
+        EVE,
+        FileName.LOG,
+        Base.of(version(1), lacking=NOW).with_sent(evolve(version(6), base=5, names_base=True)),
+        NOW,
+    ),
+    BaseKnown(
+        EVE,
+        FileName.LOG,
+        having(version(1), evolve(version(6), base=5, names_base=True)).with_received(6),
+        NOW,
+    ),
+    evolve(version(7, client=EVE), is_unrelated=True),
+    evolve(version(8, client=BEN), kind=Kind.RESCUED, place=Place.WAITING, is_unrelated=True),
+    evolve(
+        version(9, client=BEN), kind=Kind.RESCUED, place=Place.WAITING, base=7, names_base=True, parents=(8,)
+    ),
 ]
 
 
-@pytest.mark.parametrize("last", range(1, len(WITH_APPENDS) + 1))
-def test_every_kind_of_entry_survives(path: Path, last: int) -> None:
+@pytest.mark.parametrize(
+    "entries", [story[:last] for story in (WITH_APPENDS, WITH_BASES) for last in range(1, len(story) + 1)]
+)
+def test_every_kind_of_entry_survives(path: Path, entries: list[Entry]) -> None:
     """After each of them, the journal that is opened anew comes to the same."""
     journal = Journal(path)
-    for number, entry in enumerate(WITH_APPENDS[:last]):
+    for number, entry in enumerate(entries):
         (journal.jot if number % 2 else journal.add)(entry)
-    assert state(Journal(path).ledger) == state(journal.ledger)
+    again = Journal(path)
+    assert state(again.ledger) == state(journal.ledger)
+    assert again.ledger.strangers == journal.ledger.strangers
 
 
 @st.composite
@@ -335,7 +353,7 @@ def histories(draw: st.DrawFn) -> list[Entry]:
     ledger, entries, versions = Ledger(), list[Entry](), list[Version]()
     for _ in range(draw(st.integers(0, 14))):
         choices = ["upload", "stale", "rescued", "kept", "found", "lock", "listed"]
-        choices += ["candidate", "sure", "received"] if ledger.newest else []
+        choices += ["candidate", "sure", "lacking", "received"] if ledger.newest else []
         choices += ["merged", "merged", "settled", "settled as merged"] if ledger.waiting else []
         entry = draw_entry(draw, draw(st.sampled_from(choices)), ledger, versions)
         if isinstance(entry, Version):
@@ -352,13 +370,7 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
     file = draw(st.sampled_from([FileName.LOG, FileName.ENTITIES]))
     new = evolve(version(ledger.last_number + 1, file, client), time=time, mtime=time)
     appended = Appended(draw(st.sampled_from([None, "a", "b"])), digest(b"a line"), draw(st.booleans()))
-    append = evolve(
-        new,
-        appended=appended if draw(st.booleans()) else None,
-        base=draw(st.sampled_from([None, *(one.number for one in versions if one.file is file)])),
-        is_unrelated=draw(st.booleans()),
-    )
-    append = evolve(append, base=None) if append.is_unrelated else append
+    append = evolve(new, appended=appended if draw(st.booleans()) else None)
     if what in ("merged", "settled", "settled as merged"):
         waiting = draw(st.sampled_from(sorted(ledger.waiting.values(), key=lambda one: one.number)))
         if what != "merged":
@@ -384,11 +396,13 @@ def draw_entry(draw: st.DrawFn, what: str, ledger: Ledger, versions: Sequence[Ve
             heads = [one for one in versions if one.place is Place.HEAD]
             head = draw(st.sampled_from(heads))
             before = ledger.base(client, head.file)
-            lacking = draw(st.none() | st.just(time))
-            base = Base.of(head, lacking) if what == "sure" else before.with_sent(head)
-            if what == "received":
-                base = base.with_received(head.number)
-            return BaseKnown(client, head.file, base, time)
+            bases = {
+                "sure": Base.of(head),
+                "lacking": Base.of(head, time),
+                "candidate": before.with_sent(head),
+                "received": before.with_sent(head).with_received(head.number),
+            }
+            return BaseKnown(client, head.file, bases[what], time)
 
 
 any_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -490,6 +504,23 @@ def test_what_waits_is_the_base_once_it_is_merged_although_the_journal_was_compa
     compact(journal)
     journal.add(end)
     assert journal.ledger.base(ANA, FileName.LOG) == Base.of(WAITS)
+
+
+@pytest.mark.parametrize("place", [Place.HEAD, Place.WAITING])
+def test_a_client_that_seems_to_be_in_two_places_is_told_of_after_compacting(
+    path: Path, place: Place
+) -> None:
+    """Another file of another push says nothing, nor does compacting twice."""
+    journal = Journal(path)
+    stranger = evolve(version(1), kind=Kind.RESCUED, place=place, is_unrelated=True)
+    later = Millis(NOW + 10 * ONE_PUSH)
+    for entry in (stranger, evolve(version(2, FileName.ENTITIES), base=1, time=later)):
+        journal.add(entry)
+    for _ in range(2):
+        assert journal.ledger.strangers == {ANA: stranger}
+        compact(journal)
+        assert journal.ledger.strangers == {ANA: stranger}
+        journal = Journal(path)
 
 
 def test_what_may_be_the_base_may_be_it_after_compacting(path: Path) -> None:

@@ -165,7 +165,7 @@ class TestBases:
         assert ledger.base(ANA, LOG) == having(None, two)
         assert list(ledger.bases()) == [(BEN, LOG, Base.of(three)), (ANA, LOG, having(None, two))]
 
-    def test_what_was_sent_is_told_once_and_in_order(self) -> None:
+    def test_versions_that_were_sent_are_told_once_and_in_order(self) -> None:
         """And takes nothing away, for it has perhaps not arrived."""
         one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
         base = Base.of(one).with_sent(two).with_sent(three).with_sent(two).with_sent(one)
@@ -173,7 +173,7 @@ class TestBases:
         assert base.sure == one
         assert [base.has(number) for number in (1, 2, 3)] == [False] * 3
 
-    def test_what_was_received_puts_out_what_is_older_unless_it_is_doubted(self) -> None:
+    def test_a_received_version_puts_out_all_older_ones_unless_it_is_doubted(self) -> None:
         """A client that took a whole answer has that, until the contrary shows."""
         one, two, three = (version(number, client=BEN) for number in (1, 2, 3))
         sent = Base.of(one).with_sent(two)
@@ -184,14 +184,14 @@ class TestBases:
         assert base.with_received(3) == base
 
     def test_a_client_lacks_the_head_until_it_receives_something(self) -> None:
-        """It has pushed its own base while the head was another."""
+        """Its last push was its own base while the head was another."""
         one, two = version(1), version(2, client=BEN)
         lacking = Base.of(one, Millis(NOW + 5))
         assert lacking.with_sent(two).lacking == NOW + 5
         assert lacking.with_sent(two).with_received(2).lacking is None
 
     def test_of_too_many_that_were_sent_the_oldest_stay(self) -> None:
-        """What the client has for sure stays besides: an older base removes nothing that a newer one would keep."""
+        """The sure version stays besides: an older base removes less."""
         sure, *others = (version(number, client=BEN) for number in range(1, MAX_CANDIDATES + 3))
         base = Base.of(sure)
         for one in others:
@@ -216,7 +216,7 @@ class TestWaiting:
     """The uploads that are yet to be merged."""
 
     def test_an_upload_waits_no_longer_once_another_takes_its_place(self) -> None:
-        """It has never been part of a head."""
+        """No head has ever held it."""
         newer = rescued(2, in_place_of=1)
         ledger = of(rescued(1), newer, rescued(3, BEN), rescued(4, ANA, ENTITIES))
         assert list(ledger.waiting) == [2, 3, 4]
@@ -409,7 +409,7 @@ class TestStrangers:
 
     @pytest.mark.parametrize("at", [-ONE_PUSH + 1, ONE_PUSH - 1])
     def test_a_client_is_none_if_another_file_of_the_same_push_did_share(self, at: int) -> None:
-        """After a long session no line need be left of a log, and every fact may be another."""
+        """A long session may leave no line of a log, and no fact."""
         entries = sorted([stranger(2, at=0), familiar(3, ENTITIES, at)], key=lambda one: one.time)
         assert of(*entries).strangers == {}
 

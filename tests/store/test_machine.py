@@ -109,6 +109,8 @@ class ProjectState:
     kept: dict[int, bytes] = Factory(dict)
     bases: dict[tuple[ClientId, FileName], int] = Factory(dict)
     """The version that each client is known to have had last."""
+    doubtful: dict[tuple[ClientId, FileName], int] = Factory(dict)
+    """The version before, which each client has again should the last be lost."""
     listed: tuple[int, Millis] | None = None
     """The acquire, by its token and instant, for which the stock client was told the truth."""
     keyed: dict[tuple[ClientId, FileName, str], int] = Factory(dict)
@@ -128,6 +130,18 @@ class ProjectState:
     def base(self, client: ClientId, file: FileName) -> int | None:
         """What the client last had."""
         return self.bases.get((client, file))
+
+    def has(self, client: ClientId, file: FileName, number: int) -> None:
+        """Take note that a client has a version for sure, for it has uploaded it."""
+        self.bases[client, file] = number
+        self.doubtful.pop((client, file), None)
+
+    def received(self, client: ClientId, file: FileName, number: int) -> None:
+        """Take note that a client was sent a version, and has taken it."""
+        before = self.bases.get((client, file))
+        if before is not None and before != number:
+            self.doubtful[client, file] = before
+        self.bases[client, file] = number
 
     def named(self, file: FileName, content: bytes) -> int | None:
         """The newest version that was a head with this content."""
@@ -150,6 +164,7 @@ class ProjectState:
         base: int | None = None,
         parents: tuple[int, ...] = (),
         appended: Appended | None = None,
+        names_base: bool = False,
     ) -> int:
         """Keep a version; it is the head if it has an mtime of its own."""
         self.last_number = number = self.last_number + 1
@@ -169,6 +184,7 @@ class ProjectState:
                 parents,
                 place,
                 appended,
+                names_base,
             )
         )
         if by and appended and appended.key:
@@ -344,25 +360,26 @@ class StoreMachine(RuleBasedStateMachine):
         condition = self.condition(state, file, name)
         outcome = self.store.upload(project, Upload(file, content, client, only_if=condition), self.now)
         state.exists = True
-        base = state.base(client, file)
-        base = head.version if head and name == "the head" else base
+        names = head is not None and name == "the head"
+        base = head.version if head and names else state.base(client, file)
         if head and state.files[file].content == content:
-            state.bases[client, file] = head.version
+            state.has(client, file, head.version)
             refusal = HeldBy(held) if held else NotLocked()
             accepted = held and held.client == client
             assert outcome == (Accepted(head) if accepted else Rescued(refusal, head.version))
         elif held is None or held.client != client:
-            if name == "another":
-                base = None
-            elif name is None or head is None:
-                base = base if state.undamaged(base) else None
-            number = state.add(file, content, Kind.RESCUED, time=self.now, by=client, base=base)
+            base = None if name == "another" else base
+            number = state.add(
+                file, content, Kind.RESCUED, time=self.now, by=client, base=base, names_base=names
+            )
             assert outcome == Rescued(HeldBy(held) if held else NotLocked(), number)
         elif name == "another":
             assert outcome == Changed(head)
         else:
-            number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base)
-            state.bases[client, file] = number
+            number = state.become_head(
+                file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base, names_base=names
+            )
+            state.has(client, file, number)
 
     @rule(project=projects, client=clients, file=files, added=lines, key=keys, name=names)
     def append(
@@ -417,18 +434,24 @@ class StoreMachine(RuleBasedStateMachine):
         appended = Appended(append.key, digest(added), blind=bool(rest) and not has)
         if refusal is None:
             base = head.version if head else state.base(client, file)
-            number = state.become_head(
-                file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base, appended=appended
-            )
+            more = {"base": base, "names_base": head is not None, "appended": appended}
+            number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, by=client, **more)
             if not appended.blind:
-                state.bases[client, file] = number
+                state.has(client, file, number)
         elif head and state.files[file].content == content:
-            state.bases[client, file] = head.version
+            state.has(client, file, head.version)
             assert outcome == Rescued(refusal, head.version)
         else:
             base = state.named(file, rest)
             number = state.add(
-                file, content, Kind.RESCUED, time=self.now, by=client, base=base, appended=appended
+                file,
+                content,
+                Kind.RESCUED,
+                time=self.now,
+                by=client,
+                base=base,
+                appended=appended,
+                names_base=base is not None,
             )
             assert outcome == Rescued(refusal, number)
 
@@ -457,7 +480,7 @@ class StoreMachine(RuleBasedStateMachine):
                 )
             else:
                 number = head.version
-            state.bases[client, file] = number
+            state.has(client, file, number)
             assert outcome == Accepted(state.look(file, self.now) or pytest.fail("no head"))
 
     def refused(
@@ -466,7 +489,8 @@ class StoreMachine(RuleBasedStateMachine):
         """What is refused is kept, unless it is what the head says."""
         head = state.look(upload.file, self.now)
         if head and state.files[upload.file].content == upload.content:
-            state.bases[upload.client, upload.file] = number = head.version
+            number = head.version
+            state.has(upload.client, upload.file, number)
         else:
             base = state.base(upload.client, upload.file)
             number = state.add(
@@ -475,7 +499,7 @@ class StoreMachine(RuleBasedStateMachine):
                 Kind.RESCUED,
                 time=self.now,
                 by=upload.client,
-                base=base if state.undamaged(base) else None,
+                base=base,
             )
         assert outcome == Rescued(refusal, number)
 
@@ -523,7 +547,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert isinstance(served, Served)
         assert (served.document.head, served.document.content) == (head, state.files[file].content)
         self.store.confirm(project, Receipt(client, file, head.version), self.now)
-        state.bases[client, file] = head.version
+        state.received(client, file, head.version)
 
     @rule(project=projects)
     def stock_list(self, project: ProjectId) -> None:
@@ -543,7 +567,7 @@ class StoreMachine(RuleBasedStateMachine):
     def prune(self, project: ProjectId, limit: int) -> None:
         """Remove what nobody needs."""
         state = self.touch(project)
-        needed = {state.last_number, *state.bases.values()}
+        needed = {state.last_number, *state.bases.values(), *state.doubtful.values()}
         needed |= {newest.number for file in FILES if (newest := state.newest(file))}
         needed |= {
             v.number for v in state.versions if v.mtime == state.latest.get(v.file) and v.place is Place.HEAD

@@ -56,7 +56,7 @@ PEER = IPv4Address("TCP", "192.0.2.7", 50000)
 
 
 class Choked(Transport, AbstractContextManager["Choked"]):
-    """A transport with a real socket, whose bytes are under way for as long as nobody reads the other end."""
+    """A transport with a real socket, whose bytes stay under way until somebody reads them."""
 
     def __init__(self) -> None:
         super().__init__(peerAddress=PEER)

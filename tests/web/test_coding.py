@@ -615,7 +615,7 @@ def test_what_is_sent_in_place_of_a_compressed_answer_is_not_said_to_be_one(
 # What a client is believed to have read
 
 NEWER = ""
-"""An upload without a trace of the head, from which all of it was removed or nothing."""
+"""An upload without a trace of the head: all was removed, or nothing."""
 
 
 def for_the_desk(worker: HeldWorker) -> Server:

@@ -78,7 +78,7 @@ def server(worker: HeldWorker) -> Server:
 
 
 def head_after(stub: Stub, letters: str, client: str = "desk") -> str:
-    """The facts of the head once a client has uploaded; the answer must say whether it was merged."""
+    """The facts of the head after an upload, whose answer must tell of a merge."""
     content = facts(letters)
     reply = stub.upload(client, content, NAME)
     head = str(stub.download(NAME).json["content"])
@@ -87,7 +87,7 @@ def head_after(stub: Stub, letters: str, client: str = "desk") -> str:
 
 
 def head_in_store(server: Server, letters: str = WITHOUT) -> str:
-    """The same, of an upload that does not come over HTTP: nothing is settled by a request."""
+    """The head after an upload without HTTP, so that no request settles anything."""
     store, project, file = server.stub.store, ProjectId("demo"), FileName.REMEMBERED
     now = Millis(int(server.clock.seconds() * 1000))
     outcome = store.upload(project, Upload(file, facts(letters).encode(), ClientId("desk")), now)
@@ -132,7 +132,7 @@ def is_closed_for_saying_nothing(connection: Connection) -> None:
 def test_an_answer_that_a_client_has_taken_is_what_it_has(
     server: Server, headers: Sequence[str], go_on: Callable[[Connection], None], letters: str
 ) -> None:
-    """So what its next upload lacks it has removed, even all that was new in it."""
+    """Facts that its next upload lacks were removed, even all new ones."""
     connection = download(server, headers)
     assert connection.json["content"] == HEAD
     go_on(connection)
@@ -149,7 +149,7 @@ def is_reset(connection: Connection) -> None:
 def test_a_client_whose_connection_was_reset_removes_nothing_that_it_shows_no_trace_of(
     server: Server, headers: Sequence[str]
 ) -> None:
-    """That all was handed to the operating system says nothing."""
+    """All bytes were handed to the operating system, which says nothing."""
     is_reset(download(server, headers))
     assert head_in_store(server) == "abc"
 
@@ -168,7 +168,7 @@ def test_a_client_that_goes_with_the_answer_unread_removes_nothing_that_it_shows
 def test_a_client_that_is_silent_with_bytes_under_way_removes_nothing_that_it_shows_no_trace_of(
     server: Server, headers: Sequence[str]
 ) -> None:
-    """Its machine is gone, and the system still sends what it has not acknowledged."""
+    """The system still sends bytes that a machine which is gone never acknowledged."""
     with Choked() as choked:
         connection = server.connect(choked)
         connection.get(FILE, *headers)
@@ -262,7 +262,7 @@ class ForgetfulStore(MemoryStore):
 
 @pytest.mark.parametrize(("letters", "head"), [(WITH_TRACE, "bc"), (WITHOUT, "abc")])
 def test_a_download_succeeds_though_nobody_can_take_note_of_its_receipt(letters: str, head: str) -> None:
-    """It has been sent by then; the log says so, and it counts like an answer that was cut off."""
+    """The log says so, and the answer counts as one that was cut off."""
     server = Server(store=ForgetfulStore())
     prepared(server.stub)
     with capturedLogs() as logged:
@@ -295,7 +295,7 @@ CLOSING = pytest.mark.parametrize(
 def test_a_connection_that_must_close_waits_for_how_the_client_ends_it(
     server: Server, headers: Sequence[str], version: str, end: Callable[[Connection], None], head: str
 ) -> None:
-    """The server closes its own end first: a client that is still there closes the other, in order."""
+    """The server closes its own end first, and a living client the other."""
     connection = download(server, headers, version=version)
     assert (connection.transport.half_closed, connection.transport.disconnecting) == (True, False)
     connection.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -371,7 +371,7 @@ def the_project_is_asked_for(server: Server, target: str = "/projects/demo/lock"
 def test_an_answer_that_has_arrived_is_taken_once_the_project_is_asked_for_again(
     server: Server, headers: Sequence[str], target: str
 ) -> None:
-    """By whomever and over any connection: a proxy may keep that of the answer for long."""
+    """Anybody may ask, over any connection: a proxy keeps its own for long."""
     connection = download(server, headers)
     the_project_is_asked_for(server, target)
     assert head_in_store(server) == "ac"
@@ -404,7 +404,7 @@ def test_an_answer_that_has_not_arrived_is_not_taken_whoever_asks_for_the_projec
 def test_an_answer_that_is_yet_to_be_sent_is_not_taken_whoever_asks_for_the_project(
     server: Server, worker: HeldWorker, headers: Sequence[str]
 ) -> None:
-    """It is noted as sent, and there is nothing of it that could have arrived."""
+    """Nothing of the answer could have arrived, though its version is noted as sent."""
     worker.holding = True
     waits = server.connect()
     waits.get(FILE, *headers)
@@ -419,7 +419,7 @@ def test_an_answer_that_is_yet_to_be_sent_is_not_taken_whoever_asks_for_the_proj
 def test_an_answer_that_was_believed_to_be_taken_is_in_doubt_once_its_connection_is_reset(
     server: Server, headers: Sequence[str]
 ) -> None:
-    """That all bytes had arrived does not outweigh it; an end in order changes nothing."""
+    """A reset outweighs that all bytes had arrived."""
     connection = download(server, headers)
     the_project_is_asked_for(server)
     is_reset(connection)
@@ -446,7 +446,7 @@ def is_pulled(server: Server, go_on: Callable[[Connection], None] = asks_for_mor
 def test_a_file_that_one_pull_asks_for_twice_was_not_taken(
     server: Server, go_on: Callable[[Connection], None], times: int
 ) -> None:
-    """A proxy has taken the answer and lost it on the way; its word counts no more in this pull."""
+    """A proxy has taken the answer and lost it: its word counts no more."""
     for _ in range(times):
         is_pulled(server, go_on)
     the_project_is_asked_for(server)
@@ -469,7 +469,7 @@ def test_a_file_whose_first_answer_was_known_to_be_lost_is_taken_the_second_time
 
 @pytest.mark.parametrize(("seconds", "head"), [(0, "ac"), (60, "ac"), (60.1, "abc")])
 def test_pulls_of_two_sessions_at_once_are_not_judged(server: Server, seconds: float, head: str) -> None:
-    """Each asks for the file once. The first is over after a minute, and then the second is the only one."""
+    """Each asks for the file once; after a minute the first is surely over."""
     server.clock.advance(seconds)
     assert server.stub.acquire("desk").status == 200
     for _ in range(2):
@@ -480,7 +480,7 @@ def test_pulls_of_two_sessions_at_once_are_not_judged(server: Server, seconds: f
 @pytest.mark.parametrize("seconds", [0, 60, 61])
 @pytest.mark.parametrize("times", [1, 2])
 def test_pulls_one_after_the_other_are_not_judged(server: Server, seconds: float, times: int) -> None:
-    """What the first has taken stays taken when the second asks for it, for whatever reason."""
+    """Files that the first has taken stay taken when the second asks for them."""
     for _ in range(times):
         is_pulled(server, Connection.hang_up)
         server.clock.advance(seconds)
@@ -498,7 +498,7 @@ def test_an_acquire_that_was_refused_begins_no_pull(server: Server) -> None:
 
 
 def test_a_file_that_is_asked_for_again_after_the_session_is_not_judged(server: Server) -> None:
-    """By another session of the machine, which has lost the lock to the one that ended."""
+    """Another session of the machine may ask, whose lock went with the first."""
     is_pulled(server)
     server.stub.release("desk")
     is_pulled(server)
@@ -520,7 +520,7 @@ def test_other_files_and_other_readers_are_not_judged(server: Server) -> None:
 def test_of_too_many_pulls_those_that_began_first_are_not_judged(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is remembered of them is bounded."""
+    """Only so many pulls are remembered."""
     monkeypatch.setattr(receipts_module, "_MAX_PULLS", 2)
     is_pulled(server)
     server.stub.acquire("phone", "other")
@@ -549,7 +549,7 @@ def test_a_download_that_is_not_the_stock_clients_is_nobodys(
 
 @pytest.mark.parametrize("headers", [{}, {"X-Client-Id": ""}, {"X-Client-Id": "  "}])
 def test_a_download_by_a_common_http_client_is_nobodys(stub: Stub, headers: dict[str, str]) -> None:
-    """It says what it is, or what it takes."""
+    """Common clients say their name, or the codings that they take."""
     assert stub.ask("GET", FILE, headers).json["content"] == HEAD
     assert head_after(stub, WITH_TRACE) == "abc"
 
@@ -580,7 +580,7 @@ def test_a_stock_download_of_a_free_project_is_its_last_holders_for_a_minute(
 
 
 def test_a_stock_download_of_a_free_project_is_not_that_of_the_next_holder(server: Server) -> None:
-    """It acquires only after that."""
+    """The next holder acquires only after that."""
     server.stub.release("desk")
     asks_for_more(download(server, STOCK))
     server.stub.acquire("phone")

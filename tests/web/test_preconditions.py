@@ -244,7 +244,7 @@ def test_an_upload_whose_condition_holds_is_accepted(stub: Stub, condition: str)
 
 @pytest.mark.parametrize("content", [A, A + C, C])
 def test_an_upload_that_names_the_head_replaces_it_whatever_it_lacks(stub: Stub, content: str) -> None:
-    """The end of a log, or all of it; without a name that would be taken for another place of the same id."""
+    """Even the end of a log is removed so, or all of it."""
     reply = put(stub, content, If_Match=tag(A + B))
     assert (reply.status, "merged" in reply.json) == (200, False)
     assert stub.download().json["content"] == content

@@ -78,7 +78,7 @@ def test_the_status_tells_times_and_space() -> None:
 
 
 def test_the_status_tells_which_ids_are_used_in_two_places() -> None:
-    """For a week after an upload that had nothing in common with what its client had; the newest is the last."""
+    """Each is told for a week after its last such upload, the newest last."""
     stub = Stub()
     told = []
     for project, minute in (("org%2Frepo", 1), ("demo", 2)):

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
 
 from mneme.web.auth import Keys
 from mneme.web.front import Policy
-from tests.web.connections import Server
+from tests.web.connections import Connection, Server
 from tests.web.stub import TTL, entry
 
 KEY = "alpha-key-0123456789"
@@ -144,7 +146,7 @@ def test_others_are_known_by_what_they_send(headers: Sequence[str], version: str
 @pytest.mark.parametrize("header", ["User-Agent", "Accept", "X-Client-Id", "Accept-Encoding"])
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("value", ["x", ""])
-def test_one_header_is_enough_to_be_another(header: str, place: int, value: str) -> None:
+def test_a_single_header_tells_another_client(header: str, place: int, value: str) -> None:
     """Wherever it stands, and whether or not it says anything."""
     headers = [*STOCK]
     headers.insert(place, f"{header}: {value}")
@@ -212,6 +214,101 @@ def test_each_acquire_has_a_pull_of_its_own() -> None:
     for _ in range(3):
         acquire(server)
         assert [listed(server), listed(server)] == [TRUE, EPOCH]
+
+
+def is_lost(connection: Connection) -> None:
+    """Break off, with the answer unread."""
+    connection.channel.connectionLost(Failure(ConnectionLost()))
+
+
+def pulls_list(server: Server, headers: Sequence[str] = STOCK, full: bool = False) -> Connection:
+    """The connection over which a list was asked for, and is still open."""
+    connection = server.connect()
+    connection.transport.full = full
+    connection.get(FILES, *headers)
+    return connection
+
+
+def mtime_in(connection: Connection) -> str:
+    """The mtime that the list on a connection tells."""
+    [file] = connection.json["files"]
+    return str(file["mtime"])
+
+
+@pytest.mark.parametrize("headers", [NODE_18, NODE_19], ids=["Node 18", "Node 19"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_pulls_list_that_was_lost_is_told_again(headers: Sequence[str], times: int) -> None:
+    """The stock client asks again when no answer came; the next list is a push's."""
+    server = with_a_file()
+    acquire(server)
+    for _ in range(times):
+        connection = pulls_list(server, headers)
+        assert mtime_in(connection) == TRUE
+        is_lost(connection)
+    assert [listed(server, headers) for _ in range(2)] == [TRUE, EPOCH]
+
+
+@pytest.mark.parametrize("headers", [NODE_18, NODE_19], ids=["Node 18", "Node 19"])
+def test_a_pulls_list_that_was_taken_is_not_told_again(headers: Sequence[str]) -> None:
+    """The connection was closed in order; or another request has come meanwhile, on whatever connection."""
+    server = with_a_file()
+    acquire(server)
+    pulls_list(server, headers).hang_up()
+    assert listed(server, headers) == EPOCH
+    acquire(server)
+    pulls_list(server, headers)
+    assert listed(server, headers) == EPOCH
+
+
+def test_a_list_that_is_unread_when_its_connection_ends_is_lost() -> None:
+    """However it ends."""
+    server = with_a_file()
+    acquire(server)
+    pulls_list(server, full=True).hang_up()
+    assert [listed(server), listed(server)] == [TRUE, EPOCH]
+
+
+def test_a_list_of_a_push_that_was_lost_is_a_pushs_again() -> None:
+    """Before any acquire, and after a pull that had its list."""
+    server = with_a_file()
+    is_lost(pulls_list(server))
+    assert listed(server) == EPOCH
+    acquire(server)
+    pulls_list(server).hang_up()
+    is_lost(pulls_list(server))
+    assert listed(server) == EPOCH
+
+
+@pytest.mark.parametrize("how", ["acquire", "release", "wait"])
+def test_a_list_that_was_lost_is_told_again_to_the_same_pull_alone(how: str) -> None:
+    """A minute ends its pull, as does a release; a new pull has its own."""
+    server = with_a_file()
+    acquire(server)
+    is_lost(pulls_list(server))
+    if how == "acquire":
+        acquire(server)
+        assert [listed(server), listed(server)] == [TRUE, EPOCH]
+    elif how == "release":
+        server.stub.release("desk")
+        assert listed(server) == EPOCH
+    else:
+        server.clock.advance(60.1)
+        assert listed(server) == EPOCH
+
+
+@pytest.mark.parametrize("headers", [CURL, (*STOCK, "X-Client-Id: desk")])
+def test_lists_of_others_that_were_lost_change_nothing(headers: Sequence[str]) -> None:
+    """Nor does another's list take that which was lost."""
+    server = with_a_file()
+    acquire(server)
+    is_lost(pulls_list(server, headers))
+    assert listed(server) == TRUE
+    is_lost(pulls_list(server, headers))
+    assert listed(server) == EPOCH
+    acquire(server)
+    is_lost(pulls_list(server))
+    assert listed(server, headers) == TRUE
+    assert [listed(server), listed(server)] == [TRUE, EPOCH]
 
 
 def test_an_acquire_that_was_refused_has_no_pull() -> None:
@@ -283,7 +380,7 @@ def test_a_pull_through_a_proxy_uses_up_its_list(first: Sequence[str]) -> None:
 
 
 def test_a_machine_whose_clock_is_ahead_is_told_that_the_head_is_as_new_as_its_push() -> None:
-    """It pushes what it had, and so lacks the head; its own pull is told so, and nobody else's."""
+    """Its own pull is told so after it pushes an old base, and nobody else's."""
     server = with_a_file()
     acquire(server)
     server.stub.upload("desk", entry("a"))
