@@ -229,7 +229,7 @@ class DiskStore:
         with files.naming_disk_full():
             opened = self._opened(project)
             if opened is None:
-                self._note_expiry(project, None)
+                self._note_gone(project)
                 return missing
             return self._run_timed(project, opened, now, job)
 
@@ -279,7 +279,7 @@ class DiskStore:
         with files.naming_disk_full():
             opened = self._opened(project)
             if opened is None:
-                self._note_expiry(project, None)
+                self._note_gone(project)
                 return missing
             return self._run(project, opened, job)
 
@@ -335,6 +335,11 @@ class DiskStore:
                 self._expiries[project] = lock.expires_at
             else:
                 self._expiries.pop(project, None)
+
+    def _note_gone(self, project: ProjectId) -> None:
+        """Take note that there is no such project, perhaps no more."""
+        self._note_expiry(project, None)
+        self._note_two_places(project, ())
 
     def _note_two_places(self, project: ProjectId, found: tuple[TwoPlaces, ...]) -> None:
         with self._mutex:

@@ -107,7 +107,8 @@ class Base:
         """The same, and the client has received this version, if it was sent."""
         if all(version.number != number for version in self.known):
             return self
-        return evolve(self, received=self.received | {number}, lacking=None)
+        lacking = None if self.known[-1].number == number else self.lacking
+        return evolve(self, received=self.received | {number}, lacking=lacking)
 
     def without_received(self, number: int) -> "Base":
         """The same, and the client has perhaps not received this version."""
@@ -182,8 +183,11 @@ class Ledger:
 
     def waiting_of(self, client: ClientId, file: FileName) -> Version | None:
         """The newest waiting upload of the client, whose place its next one may take."""
-        its = (one for one in reversed(self.waiting.values()) if (one.client, one.file) == (client, file))
+        its = reversed(self._waiting_of(client, file))
         return next((one for one in its if one.number not in self.overtaken), None)
+
+    def _waiting_of(self, client: ClientId, file: FileName) -> list[Version]:
+        return [one for one in self.waiting.values() if (one.client, one.file) == (client, file)]
 
     def take(self, entry: Entry) -> None:
         """Go on by one entry."""
@@ -198,8 +202,7 @@ class Ledger:
                 self.listed = entry
             case BaseKnown(client, file, base, time):
                 self._bases[client, file] = base
-                if waiting := self.waiting_of(client, file):
-                    self.overtaken.add(waiting.number)
+                self.overtaken |= {one.number for one in self._waiting_of(client, file)}
                 self._see(client, time)
             case Settled(version, merged):
                 self._settle(version, merged)
@@ -260,7 +263,8 @@ class Ledger:
         A long session may well have summarized away every line that the log had before.
         """
         if version.is_unrelated:
-            if version.time - self._familiar.get(client, Millis(-ONE_PUSH)) >= ONE_PUSH:
+            # A compacted history tells of what waits last.
+            if abs(version.time - self._familiar.get(client, Millis(-ONE_PUSH))) >= ONE_PUSH:
                 self.strangers[client] = version
         elif version.base is not None:
             self._familiar[client] = version.time

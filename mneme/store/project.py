@@ -208,9 +208,7 @@ class Project(ABC):
         The clock of such a machine is ahead, and its files are newer than the true mtime of the head.
         """
         base = self.ledger.base(client, head.file)
-        if base.lacking is None or base.has(head.version):
-            return head
-        return evolve(head, mtime=max(head.mtime, base.lacking))
+        return head if base.lacking is None else evolve(head, mtime=max(head.mtime, base.lacking))
 
     def _pull_expected(self, now: Millis, again: bool) -> tuple[ClientId, Listed] | None:
         """The client that has just acquired the lock, and whose pull has yet to ask for its list."""
@@ -403,11 +401,11 @@ class Project(ABC):
 
     def _accept(self, upload: Upload, now: Millis) -> Accepted | Changed:
         seen = self._surely_seen(upload.file, upload.sha256, now)
+        if seen and self._is_head(upload, seen, now):
+            return Accepted(seen)
         basis = self._basis_of(upload)
-        repeated = self._repeated(upload, seen, basis)
-        if seen and repeated:
-            self._note_repeated(upload, basis, repeated, seen, now)
-            return Accepted(seen, merged=repeated.number != seen.version)
+        if seen and self._repeated(upload, seen, basis, now):
+            return Accepted(seen, merged=True)
         if upload.only_if and not upload.only_if.holds(seen):
             return Changed(seen)
         self._tell_unrelated(upload, basis)
@@ -437,10 +435,11 @@ class Project(ABC):
         if waits:
             return Rescued(refusal, waits.number)
         seen = self._surely_seen(upload.file, upload.sha256, now)
+        if seen and self._is_head(upload, seen, now):
+            return Rescued(refusal, seen.version)
         basis = self._basis_of(upload)
-        repeated = self._repeated(upload, seen, basis)
-        if seen and repeated:
-            self._note_repeated(upload, basis, repeated, seen, now)
+        repeated = self._repeated(upload, seen, basis, now) if seen else None
+        if repeated:
             return Rescued(refusal, repeated.number)
         self._tell_unrelated(upload, basis)
         place = Place.WAITING if self.merging.enabled else Place.BESIDE
@@ -459,13 +458,27 @@ class Project(ABC):
         seen = self._see(file, now)
         return self._see(file, now, trusting=False) if seen and seen.sha256 == sha256 else seen
 
-    def _repeated(self, upload: Upload, seen: Head | None, basis: "_Basis") -> Version | None:
-        """The version that an upload repeats, if there is a head: that, or what the upload was made from."""
-        if seen and seen.sha256 == upload.sha256:
-            return self._find(seen.version)
-        if seen is None or not self.merging.enabled or self._is_of_head(upload, seen):
+    def _is_head(self, upload: Upload, seen: Head, now: Millis) -> bool:
+        """Whether an upload is the head already; then its client has that, and nothing else of it waits."""
+        head = self._find(seen.version) if seen.sha256 == upload.sha256 else None
+        if head:
+            self._note_repeated(upload, self._replaced_by(upload)[0], Base.of(head), now)
+        return head is not None
+
+    def _repeated(self, upload: Upload, seen: Head, basis: "_Basis", now: Millis) -> Version | None:
+        """The version that an upload repeats: the one that it was made from, or an upload of its client before it.
+
+        The client has changed nothing then, and lacks the head.
+        """
+        if not self.merging.enabled or self._is_of_head(upload, seen):
             return None
-        return basis.version if basis.content == upload.content else None
+        own = self.ledger.base(upload.client, upload.file).sure
+        # Where the answer was lost, an upload comes again and names the base that it had before.
+        again = own if basis.names_base and own and self._holds(own, upload.sha256) else None
+        repeated = basis.version if basis.content == upload.content else again
+        if repeated:
+            self._note_repeated(upload, basis.replaces, Base.of(repeated, lacking=now), now)
+        return repeated
 
     def _is_of(self, waiting: Version, upload: Upload) -> bool:
         """Whether an upload waits already."""
@@ -476,14 +489,11 @@ class Project(ABC):
         """Whether a version has this content, and has it still: an edit in place may have spoiled it."""
         return version.sha256 == sha256 and self._content_or_none(version) is not None
 
-    def _note_repeated(
-        self, upload: Upload, basis: "_Basis", repeated: Version, seen: Head, now: Millis
-    ) -> None:
-        """Take note that a client has a version, for it has just sent it; what waits of it is out of date then."""
-        if basis.replaces:
-            self._add(Settled(basis.replaces, merged=False))
-        lacking = None if repeated.number == seen.version else now
-        self._note_base(upload.client, upload.file, Base.of(repeated, lacking), now)
+    def _note_repeated(self, upload: Upload, replaced: Version | None, base: Base, now: Millis) -> None:
+        """Take note of what a client has, for it has just sent it; what waits of it is out of date then."""
+        if replaced:
+            self._add(Settled(replaced, merged=False))
+        self._note_base(upload.client, upload.file, base, now)
 
     def _note_base(self, client: ClientId, file: FileName, base: Base, now: Millis) -> None:
         """Take note of a base that is another now, or is so again; and at times that its client is still there."""
@@ -503,14 +513,22 @@ class Project(ABC):
         An upload that takes the place of a waiting one has the base of that one: what has never been merged is no base.
         """
         if not self.merging.enabled:
-            return _Basis(self.ledger.base(upload.client, upload.file).sure)
-        waiting = self.ledger.waiting_of(upload.client, upload.file)
-        kept = self._content_or_none(waiting) if waiting else None
-        if waiting and (kept is None or self._continues(waiting, kept, upload)):
+            return self._named_basis_of(upload) or _Basis(self.ledger.base(upload.client, upload.file).sure)
+        waiting, is_stranger = self._replaced_by(upload)
+        if waiting:
             return self._basis_in_place_of(waiting, upload)
         basis = self._own_basis_of(upload)
-        is_stranger = kept is not None and bases.share_nothing(upload.file, kept, upload.content)
         return evolve(basis, is_unrelated=True) if is_stranger else basis
+
+    def _replaced_by(self, upload: Upload) -> tuple[Version | None, bool]:
+        """The waiting upload whose place this one takes, and if none, whether it shares nothing with one that waits."""
+        waiting = self.ledger.waiting_of(upload.client, upload.file) if self.merging.enabled else None
+        if waiting is None:
+            return None, False
+        kept = self._content_or_none(waiting)
+        if kept is None or self._continues(waiting, kept, upload):
+            return waiting, False
+        return None, bases.share_nothing(upload.file, kept, upload.content)
 
     def _continues(self, waiting: Version, kept: bytes, upload: Upload) -> bool:
         """Whether an upload was made from a waiting one: it looks so, or nothing is left and both name one base."""
@@ -530,10 +548,9 @@ class Project(ABC):
 
     def _own_basis_of(self, upload: Upload) -> "_Basis":
         """The version that an upload was made from, whatever waits."""
-        if upload.only_if and upload.only_if.digests and len(upload.only_if.digests) == 1:
-            named = self._named(upload.file, upload.only_if)
-            version = next((one for one in named if one.number not in self.ledger.unmerged), None)
-            return _Basis(version, self._content_or_none(version) if version else None, names_base=True)
+        named = self._named_basis_of(upload)
+        if named:
+            return named
         base = self.ledger.base(upload.client, upload.file)
         candidates: list[Candidate] = []
         for version in base.left:
@@ -547,6 +564,14 @@ class Project(ABC):
         if choice.index is None:
             return _Basis(is_unrelated=choice.is_unrelated)
         return _Basis(base.left[choice.index], candidates[choice.index].content)
+
+    def _named_basis_of(self, upload: Upload) -> "_Basis | None":
+        """The version that an upload names as its base; None if it names none, or several."""
+        if upload.only_if is None or not upload.only_if.digests or len(upload.only_if.digests) > 1:
+            return None
+        named = self._named(upload.file, upload.only_if)
+        version = next((one for one in named if one.number not in self.ledger.unmerged), None)
+        return _Basis(version, self._content_or_none(version) if version else None, names_base=True)
 
     def _become_head(self, upload: Upload, basis: "_Basis", seen: Head | None, now: Millis) -> Accepted:
         version = self._of_upload(upload, Kind.UPLOAD, Place.HEAD, basis, now)

@@ -183,9 +183,9 @@ class Api:
     async def _served(
         self, request: Request, project: ProjectId, file: FileName
     ) -> Served | AtHand | Unmodified | None:
-        known = unless(request)
+        client, known = _named_client(request), unless(request)
         if request.method != b"HEAD":
-            reader = _named_client(request) or (Unnamed.STOCK if is_stock(request) else Unnamed.OTHER)
+            reader = client or (Unnamed.STOCK if is_stock(request) else Unnamed.OTHER)
             return await self._sync.download(project, file, reader, known, self._contents.get)
         # Nobody has a file by that.
         document = await self._sync.read(project, file)

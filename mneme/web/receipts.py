@@ -188,6 +188,6 @@ def bytes_under_way(descriptor: int) -> int:
     """The bytes written to a socket that the other end has not yet acknowledged; 0 where the system does not say."""
     try:
         (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4))
-    except OSError:
+    except (OSError, ValueError):
         return 0
     return int(count)

@@ -24,7 +24,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture
 def daemon(running: Daemon) -> Iterator[Daemon]:
-    """The shared server, holding `log.jsonl`; it is still the same process afterwards, and has no fault."""
+    """The shared server, holding `summary.md`; it is still the same process afterwards, and has no fault."""
     pid = running.pid
     logged = len(running.log())
     with wire.client(running) as client:

@@ -84,7 +84,8 @@ class Slot:
         elif self.name == "remembered.json":
             content = original.replace("[", "[\n  {" + mark + "},", 1)
         else:
-            content = original + "{" + mark + "}\n"
+            # Lines come off a log at its front alone.
+            content = "{" + mark + "}\n" + original
         self.digests[_digest(content.encode("utf-8"))] = self.sent
         return content
 

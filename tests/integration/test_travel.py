@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.daemon import Daemon
-from tests.plugin_files import log_lines, memory, remembered, summary
+from tests.plugin_files import log_lines, memory
 from tests.stock_client import FILE_NAMES, Answer, Machine
 
 pytestmark = pytest.mark.integration
@@ -86,7 +87,8 @@ def test_memory_travels_when_clocks_differ(daemon: Daemon, tmp_path: Path) -> No
     """Machines whose clocks are a minute off still exchange what was written in sessions that are an hour apart."""
     laptop = _machine(tmp_path, "ana-laptop", daemon, clock_offset=+60.0)
     desktop = _machine(tmp_path, "ana-desktop", daemon, clock_offset=+3.141)
-    first, second = memory(1), memory(2)
+    first = memory(1)
+    second = _gone_on(first, 2)
     _remember(laptop, DEFAULT_ID, first, ago=3600.0)
     _ok(laptop.pull(DEFAULT_ID))
     _ok(laptop.push(DEFAULT_ID))
@@ -137,14 +139,33 @@ def _sessions_in_turn(laptop: Machine, desktop: Machine, project: str, between: 
     lines = log_lines(12)
     work = b"".join(next(lines) for _ in range(40))
     desktop.append(project, "log.jsonl", work)
-    desktop.write(project, "summary.json", summary(13))
-    desktop.write(project, "remembered.json", remembered(14))
+    later = _gone_on(first, 13)
+    for name in ("summary.json", "remembered.json"):
+        desktop.write(project, name, later[name])
     second = desktop.memory(project)
     assert second["log.jsonl"] == first["log.jsonl"] + work
     _ok(desktop.push(project, between))
 
     _ok(laptop.pull(project, between))
     assert laptop.memory(project) == second
+
+
+def _gone_on(files: Mapping[str, bytes], seed: int) -> dict[str, bytes]:
+    """A memory that was made from another: in each file something is gone and something is new."""
+    later = memory(seed)
+    lines, new_lines = (each["log.jsonl"].splitlines(keepends=True) for each in (files, later))
+    facts, new_facts = (json.loads(each["remembered.json"]) for each in (files, later))
+    summaries = [json.loads(each["summary.json"]) for each in (files, later)]
+    work = [*summaries[0]["recentWork"][1:], *summaries[1]["recentWork"][:1]]
+    entities = [json.loads(each["entities.json"]) for each in (files, later)]
+    seen = [*list(entities[0]["files"].items())[1:], *list(entities[1]["files"].items())[:1]]
+    return {
+        "log.jsonl": b"".join([*lines[len(lines) // 2 :], *new_lines[:40]]),
+        "summary.json": json.dumps(summaries[0] | {"recentWork": work}, indent=2).encode(),
+        "summary.md": later["summary.md"],
+        "remembered.json": json.dumps([*facts[1:], *new_facts[:2]], indent=2).encode(),
+        "entities.json": json.dumps(entities[0] | {"files": dict(seen)}, indent=2).encode(),
+    }
 
 
 def _ok(answers: list[Answer], *, uploads: tuple[str, ...] = (), downloads: tuple[str, ...] = ()) -> None:

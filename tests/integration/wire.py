@@ -18,7 +18,7 @@ LIMIT = 10 * 1024 * 1024
 CLIENT_ID = "ana-laptop-0badcafe"
 PROJECT = "-home-ana-src-my.app"
 PLACE = f"/projects/{PROJECT}"
-NAME = "log.jsonl"
+NAME = "summary.md"
 NO_RATE_LIMIT = {"rateLimitPerMinute": 0}
 OLD = log(1).decode("utf-8")
 NEW = log(2).decode("utf-8")
@@ -55,7 +55,7 @@ def head(method: str, path: str, *headers: str) -> bytes:
 
 
 def upload(body: bytes, *, chunked: bool = True, project: str = PROJECT) -> bytes:
-    """The bytes of an upload to `log.jsonl`."""
+    """The bytes of an upload to `summary.md`, which replaces whatever is there."""
     path = f"/projects/{project}/files/{NAME}"
     if not chunked:
         return head("PUT", path, *UPLOADER, f"Content-Length: {len(body)}") + body
