@@ -20,6 +20,15 @@ class TimeOfDay:
         return time.time()
 
 
+class Uptime:
+    """See `WallClock`: seconds since some instant, that nobody sets, and that go on while the machine sleeps."""
+
+    def seconds(self) -> float:
+        """Seconds since that instant."""
+        boot_time = getattr(time, "CLOCK_BOOTTIME", None)
+        return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
+
+
 def monotonic() -> float:
     """Seconds for timers, which must not follow the time of day: it can jump by years where the board has no clock."""
     return time.monotonic()

@@ -2,21 +2,18 @@
 
 from attrs import evolve
 
-from mneme.model import ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
-
-_CLOCK_SET_BACK = Millis(60 * 60 * 1000)
-"""By how much a clock may have been set back since a lock was acquired: by more, and it was wrong then."""
+from mneme.model import SLACK, ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
 
 
 def current(lock: Lock | None, now: Millis) -> Lock | None:
     """The lock that counts at `now`: an expired one is none, from its very millisecond on.
 
-    Neither is one that was acquired in a time to come, which would keep everybody out until then.
+    Neither is one that was acquired or extended in a time to come, which would keep everybody out until then.
     """
     if lock is None or now >= lock.expires_at:
         return None
-    to_come = lock.last_acquired_at is not None and lock.last_acquired_at > now + _CLOCK_SET_BACK
-    return None if to_come else lock
+    told = (lock.acquired_at, lock.last_acquired_at, lock.extended_at)
+    return None if any(time is not None and time > now + SLACK for time in told) else lock
 
 
 def acquire(
@@ -29,9 +26,15 @@ def acquire(
     if held.client != client:
         return HeldBy(held)
     last = now if held.last_acquired_at is None else max(now, held.last_acquired_at + 1)
-    last = Millis(min(last, now + _CLOCK_SET_BACK))
+    last = Millis(min(last, now + SLACK))
     return Granted(
-        evolve(held, expires_at=Millis(now + ttl), token=held.token or new_token, last_acquired_at=last)
+        evolve(
+            held,
+            expires_at=Millis(now + ttl),
+            token=held.token or new_token,
+            last_acquired_at=last,
+            extended_at=None,
+        )
     )
 
 
@@ -42,7 +45,7 @@ def extend(lock: Lock | None, client: ClientId, now: Millis, ttl: Millis) -> Gra
         return NotLocked()
     if held.client != client:
         return HeldBy(held)
-    return Granted(evolve(held, expires_at=Millis(now + ttl)))
+    return Granted(evolve(held, expires_at=Millis(now + ttl), extended_at=now))
 
 
 def release(lock: Lock | None, client: ClientId, now: Millis) -> Released | HeldBy | NotLocked:

@@ -17,6 +17,9 @@ from mneme.errors import InvalidClientId, InvalidProjectId
 
 Millis = NewType("Millis", int)
 
+SLACK = Millis(60 * 60 * 1000)
+"""By how much two right clocks may differ: an instant that lies further in the future was told by a wrong one."""
+
 MAX_PROJECT_ID = 512
 MAX_CLIENT_ID = 200
 
@@ -103,7 +106,7 @@ class Lock:
 
     `token` only ever grows per project: each lock that is newly acquired has a larger one. It is 0 for a lock that the
     Node server wrote. `last_acquired_at` is when its client last acquired it here, for the first time or again, each
-    time later than before; None if it never has.
+    time later than before; None if it never has. `extended_at` is when it was last extended by a heartbeat.
     """
 
     client: ClientId
@@ -111,6 +114,7 @@ class Lock:
     expires_at: Millis
     token: int
     last_acquired_at: Millis | None = None
+    extended_at: Millis | None = None
 
 
 class Place(enum.Enum):

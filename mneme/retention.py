@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from mneme.model import FileName, Millis, Version
+from mneme.model import SLACK, FileName, Millis, Version
 
 _DAY = 24 * 60 * 60 * 1000
+
+EARLIEST = Millis(1_735_689_600_000)
+"""2025-01-01, before there was anything to keep: a clock that shows an earlier time is wrong."""
 
 
 @frozen
@@ -33,37 +36,55 @@ def prunable(
     """The versions to delete, oldest first, of all the `versions` that a project has.
 
     Older and newer go by number, the order in which versions were accepted: a clock can have been wrong. Ages go by
-    time, and a time to come is young. Days and ISO weeks are those of UTC, and each file has its own.
+    time. Days and ISO weeks are those of UTC, and each file has its own.
 
     The numbers in `protected` stay, whatever their age and size. Those in `unmerged` hold what is nowhere else: they
     are not thinned out, go only when they are older than everything that is kept by age, or for space, and are not
-    the newest of a day or a week, which would cost the others theirs.
+    the newest of a day or a week, which would cost the others theirs. The same holds for those that were accepted while
+    the clock was wrong, for it showed a time before `EARLIEST` or one to come; they count as young as they can be.
 
     Where what stays takes more than `max_bytes`, what is protected included, the oldest that are not protected go until
     it fits, the young among them too. Whoever deletes what is returned, and asks again, is told of nothing more.
     """
     oldest_first = sorted(versions, key=lambda version: version.number)
-    kept = set(_kept_by_age(oldest_first, unmerged, now, retention))
+    wrong = {version.number for version in oldest_first if not _is_right(version, now)}
+    apart = wrong | {version.number for version in oldest_first if version.number in unmerged}
+    kept = set(_kept_by_age(_believed(oldest_first, now), apart, now, retention))
     staying = [one for one in oldest_first if one.number in kept or one.number in protected]
     fitting = staying if retention.max_bytes == 0 else _fitting(staying, protected, retention.max_bytes)
     numbers = {version.number for version in fitting}
     return tuple(version for version in oldest_first if version.number not in numbers)
 
 
+def _is_right(version: Version, now: Millis) -> bool:
+    """Whether the clock can have been right when a version was accepted."""
+    return EARLIEST <= version.time <= now + SLACK
+
+
+def _believed(oldest_first: Sequence[Version], now: Millis) -> list[Version]:
+    """The versions, those of a wrong clock as young as they can be: accepted just before the next right one, or now."""
+    found: list[Version] = []
+    latest = now
+    for version in reversed(oldest_first):
+        latest = min(latest, version.time) if _is_right(version, now) else latest
+        found.append(version if _is_right(version, now) else evolve(version, time=latest))
+    return found[::-1]
+
+
 def _kept_by_age(
-    oldest_first: Sequence[Version], unmerged: Container[int], now: Millis, retention: Retention
+    oldest_first: Sequence[Version], apart: Container[int], now: Millis, retention: Retention
 ) -> Iterator[int]:
-    """The numbers of the versions that stay for their age, some of them more than once."""
+    """The numbers of the versions that stay for their age, some of them more than once; those `apart` as a whole."""
 
     def younger(than: Millis, among: Iterable[Version]) -> list[Version]:
         return [version for version in among if now - version.time < than]
 
     longest = max(retention.keep_all, retention.keep_daily, retention.keep_weekly)
-    merged = [version for version in oldest_first if version.number not in unmerged]
-    yield from (one.number for one in younger(longest, oldest_first) if one.number in unmerged)
-    yield from (one.number for one in younger(retention.keep_all, merged))
-    yield from _newest_of_each(_day, younger(retention.keep_daily, merged))
-    yield from _newest_of_each(_week, younger(retention.keep_weekly, merged))
+    thinned = [version for version in oldest_first if version.number not in apart]
+    yield from (one.number for one in younger(longest, oldest_first) if one.number in apart)
+    yield from (one.number for one in younger(retention.keep_all, thinned))
+    yield from _newest_of_each(_day, younger(retention.keep_daily, thinned))
+    yield from _newest_of_each(_week, younger(retention.keep_weekly, thinned))
 
 
 def _newest_of_each(period: Callable[[Millis], int], oldest_first: Iterable[Version]) -> Iterable[int]:

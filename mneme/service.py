@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mneme.clocks import WallClock
+from mneme.clockwatch import ClockWatch
 from mneme.errors import ShuttingDown
 from mneme.lanes import Lanes
 from mneme.model import (
@@ -76,9 +77,18 @@ class SyncService(Service):
     _log = Logger()
 
     def __init__(
-        self, clock: WallClock, worker: Worker, store: Store, lock_ttl: Millis, retention: Retention
+        self,
+        clock: WallClock,
+        worker: Worker,
+        store: Store,
+        lock_ttl: Millis,
+        retention: Retention,
+        uptime: WallClock | None = None,
     ) -> None:
-        """`lock_ttl` may be changed at any time, and counts from the next acquire or heartbeat; so may `retention`."""
+        """`lock_ttl` may be changed at any time, and counts from the next acquire or heartbeat; so may `retention`.
+
+        `uptime` is a clock that nobody sets, by which `clock` is watched; without one it is always believed.
+        """
         self.lock_ttl = lock_ttl
         self.retention = retention
         self._clock = clock
@@ -87,6 +97,7 @@ class SyncService(Service):
         self._lanes: Lanes[ProjectId] = Lanes(worker)
         self._looks: Lanes[str] = Lanes(worker)
         self._recovery: Deferred[None] | None = None
+        self._watch = ClockWatch(clock, uptime, store.newest) if uptime else None
         self._started_at = self._now()
 
     def startService(self) -> None:
@@ -185,6 +196,8 @@ class SyncService(Service):
 
     async def prunable(self, project: ProjectId) -> Pruned:
         """What pruning would remove from the history of a project now."""
+        if not self._believes_clock():
+            return Pruned(project, ())
         return await self._step(project, lambda now: self._store.prunable(project, self.retention, now))
 
     async def condition(self) -> Condition:
@@ -237,7 +250,12 @@ class SyncService(Service):
         return await self._worker.run(lambda: list(self._store.projects()))
 
     async def prune(self, project: ProjectId) -> Pruned:
-        """Remove a few of the versions that need not be kept; none if there are no more, or if it failed."""
+        """Remove a few of the versions that need not be kept; none if there are no more, or if it failed.
+
+        None either while the clock is not believed.
+        """
+        if not self._believes_clock():
+            return Pruned(project, ())
         try:
             return await self._step(
                 project, lambda now: self._store.prune(project, self.retention, now, _PRUNED_AT_ONCE)
@@ -247,6 +265,12 @@ class SyncService(Service):
         except Exception:  # noqa: BLE001 - the other histories are still to be pruned
             self._log.failure("Could not prune the history of {project}", project=str(project))
         return Pruned(project, ())
+
+    def _believes_clock(self) -> bool:
+        if self._watch is None:
+            return True
+        # Before all projects were looked through nobody knows what the newest version is.
+        return self._recovery is not None and self._recovery.called and self._watch.is_believed()
 
     async def _overview(self, project: ProjectId) -> Overview | None:
         try:

@@ -141,7 +141,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     worker = ThreadWorker(reactor, DISK_THREADS, _take_turns(reactor))
     store = _store(data_directory, chosen.merging)
     wall = clocks.TimeOfDay()
-    sync = SyncService(wall, worker, store, Millis(chosen.lock_ttl_ms), chosen.retention)
+    sync = SyncService(wall, worker, store, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime())
     front = Front(reactor, worker, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,

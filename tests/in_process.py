@@ -76,6 +76,7 @@ class InProcess:
         self._stock_push_help = stock_push_help
         self._reaps = reaps
         self._now = START
+        self._wrong_by = 0.0
         self._life: _Life | None = None
         self._reachable = True
         self._observe = cast(ILogObserver, self._note_fault)
@@ -94,13 +95,24 @@ class InProcess:
             step = min(5.0, end - self._now)
             self._now = min(end, self._now + step)
             if self._life:
-                self._life.clock.advance(self._now - self._life.clock.seconds())
+                self._life.advance_to(self._now)
 
     def be_off(self, seconds: float) -> None:
         """Stop, and start again after so long."""
         self.stop()
         self._now += seconds
         self.start()
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the server's time of day by so much; the true time, by which the machines go, stays."""
+        self._wrong_by += seconds
+        if self._life:
+            self._life.wall.rightNow += seconds
+
+    @property
+    def wrong_by(self) -> float:
+        """By how much the server's clock is ahead of the true time."""
+        return self._wrong_by
 
     # Coming and going.
 
@@ -192,14 +204,14 @@ class InProcess:
         with self._watched():
             protocol.dataReceived(data)
 
-    def put_together(self, clock: Clock) -> tuple[SyncService, Front, Site, Reaper]:
+    def put_together(self, clock: Clock, wall: Clock) -> tuple[SyncService, Front, Site, Reaper]:
         """The parts of a server: the one place that knows how they are wired."""
         store = DiskStore(self.directory, Merging(self._merge, MAX_BODY_BYTES))
         ttl = Millis(round(self.ttl_seconds * 1000))
         worker = ImmediateWorker()
-        sync = SyncService(clock, worker, store, ttl, KEEP_ALL)
+        sync = SyncService(wall, worker, store, ttl, KEEP_ALL)
         front = Front(clock, worker, sync, Policy(Keys(self._keys), helps_stock_push=self._stock_push_help))
-        return sync, front, Site(clock, clock, front, MAX_BODY_BYTES), Reaper(clock, sync)
+        return sync, front, Site(clock, wall, front, MAX_BODY_BYTES), Reaper(clock, sync)
 
     @property
     def reaps(self) -> bool:
@@ -228,13 +240,19 @@ class _Life:
     """A server from its start to its end. The clock is its own, so that a dead server's timers are dead, too."""
 
     def __init__(self, owner: InProcess) -> None:
-        self.clock = Clock()
+        self.clock, self.wall = Clock(), Clock()
         self.clock.advance(owner.now())
-        self._sync, self._front, self.site, self._reaper = owner.put_together(self.clock)
+        self.wall.advance(owner.now() + owner.wrong_by)
+        self._sync, self._front, self.site, self._reaper = owner.put_together(self.clock, self.wall)
         self._reaps = owner.reaps
         self._sync.startService()
         if self._reaps:
             self._reaper.startService()
+
+    def advance_to(self, now: float) -> None:
+        """Let time pass until then, by both clocks."""
+        self.wall.advance(now - self.clock.seconds())
+        self.clock.advance(now - self.clock.seconds())
 
     def stop(self) -> None:
         """Stop everything in the order in which `Server` does."""

@@ -21,6 +21,8 @@ LOG, FACTS, ENTITIES, SUMMARY = "log.jsonl", "remembered.json", "entities.json",
 ALL = (LOG, FACTS, ENTITIES, SUMMARY)
 APP = "app"
 MINUTE = 60.0
+YEARS = 3 * 365 * 86_400.0
+"""Three of them, in seconds."""
 
 ADD: dict[str, Callable[..., None]] = {
     LOG: Machine.note,
@@ -448,6 +450,54 @@ class TestAClockThatIsAhead:
         ahead.remember(APP, "offline")
         world.session(ahead)
         assert sorted(world.head(FACTS)) == ["mine", "offline", "theirs"]
+
+
+class TestAServerWhoseClockWasWrong:
+    """It was three years ahead during a session, and is right again."""
+
+    @pytest.mark.parametrize("name", ALL)
+    def test_what_is_written_offline_is_not_overwritten(
+        self, world: World, laptop: Machine, name: str
+    ) -> None:
+        """With one machine alone: it has what the server has, whatever time that tells."""
+        self.session_in_the_future(world, laptop, name)
+        ADD[name](laptop, APP, "offline")
+        world.session(laptop)
+        assert laptop.items(APP, name) == world.head(name) == ["before", "in the future", "offline"]
+
+    @pytest.mark.parametrize("name", ALL)
+    def test_mtimes_are_right_after_the_next_push(self, world: World, laptop: Machine, name: str) -> None:
+        """Though nothing has changed; and the other machine has it all at its next start."""
+        self.session_in_the_future(world, laptop, name)
+        world.session(laptop)
+        _, body = world.server.ask("GET", f"/projects/{APP}/files")
+        [file] = body["files"]
+        assert milliseconds(file["mtime"]) <= world.server.now() * 1000
+        desktop = world.machine("desktop")
+        world.session(desktop, adding(name, "later"))
+        world.session(laptop)
+        assert laptop.items(APP, name) == ["before", "in the future", "later"]
+
+    def test_a_lock_from_the_future_is_in_nobodys_way(
+        self, world: World, laptop: Machine, desktop: Machine
+    ) -> None:
+        """The session that took it never ended."""
+        world.server.set_clock(YEARS)
+        laptop.pull(APP)
+        world.server.set_clock(-YEARS)
+        world.session(desktop, adding(FACTS, "a"))
+        assert world.head(FACTS) == ["a"]
+
+    def session_in_the_future(self, world: World, machine: Machine, name: str) -> None:
+        """One session at the right time, and one while the server's clock is ahead."""
+        ahead = world.machine(machine.folder.name, ahead=0.0)
+        world.session(ahead, adding(name, "before"))
+        machine.pull(APP)
+        ADD[name](machine, APP, "in the future")
+        world.server.set_clock(YEARS)
+        machine.push(APP)
+        world.server.set_clock(-YEARS)
+        world.later()
 
 
 def test_a_list_of_facts_is_json_as_the_plugin_writes_it(tmp_path: Path) -> None:

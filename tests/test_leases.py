@@ -63,11 +63,16 @@ def test_a_lock_that_is_acquired_again_to_the_hour_counts() -> None:
     assert leases.current(again.lock, NOW) == again.lock
 
 
-def test_a_lock_that_says_not_when_it_was_last_acquired_counts_until_it_expires() -> None:
-    """The Node server says only when it was first acquired, and may have a clock of its own."""
-    node = evolve(AHEAD, acquired_at=Millis(NOW + 5 * HOUR), last_acquired_at=None)
-    assert leases.current(node, NOW) == node
-    assert leases.current(node, AHEAD.expires_at) is None
+def test_a_lock_of_a_clock_that_was_ahead_is_none() -> None:
+    """Be it one of the Node server, or extended while the clock was ahead: it would be held for years."""
+    lock = evolve(LOCK, expires_at=Millis(NOW + 3 * 365 * 24 * HOUR))
+    for time, counts in ((Millis(NOW + HOUR), True), (Millis(NOW + HOUR + 1), False)):
+        for told in (
+            evolve(lock, acquired_at=time),
+            evolve(lock, last_acquired_at=time),
+            evolve(lock, extended_at=time),
+        ):
+            assert leases.current(told, NOW) == (told if counts else None)
 
 
 def test_no_lock_is_no_lock() -> None:
@@ -129,20 +134,21 @@ def test_of_acquires_at_one_instant_exactly_one_client_wins(
 
 
 def test_a_heartbeat_moves_the_expiry_alone() -> None:
-    """A heartbeat keeps acquiredAt and the token."""
-    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL))
+    """A heartbeat keeps acquiredAt and the token, and notes its own time."""
+    extended = evolve(LOCK, expires_at=Millis(LAST_MOMENT + TTL), extended_at=LAST_MOMENT)
     assert leases.extend(LOCK, ANA, LAST_MOMENT, TTL) == Granted(extended)
 
 
 def test_a_heartbeat_can_shorten_a_lock() -> None:
     """A heartbeat counts from now, with the time-to-live of now."""
-    assert leases.extend(LOCK, ANA, NOW, Millis(5)) == Granted(evolve(LOCK, expires_at=Millis(NOW + 5)))
+    shorter = evolve(LOCK, expires_at=Millis(NOW + 5), extended_at=NOW)
+    assert leases.extend(LOCK, ANA, NOW, Millis(5)) == Granted(shorter)
 
 
 def test_a_heartbeat_leaves_a_lock_of_the_node_server_without_a_token() -> None:
     """A token is for a lock that is acquired; a heartbeat acquires none."""
     node = evolve(LOCK, token=0)
-    assert leases.extend(node, ANA, NOW, TTL) == Granted(node)
+    assert leases.extend(node, ANA, NOW, TTL) == Granted(evolve(node, extended_at=NOW))
 
 
 def test_a_heartbeat_is_refused_without_a_lock_and_under_anothers() -> None:

@@ -197,7 +197,7 @@ def histories(draw: st.DrawFn) -> list[Version]:
     """Some versions, numbered in the order in which they were accepted, given in any order."""
     found = draw(
         st.lists(
-            st.tuples(st.integers(-50 * DAY, DAY), st.sampled_from([LOG, ENTITIES]), st.integers(0, 500)),
+            st.tuples(st.integers(-50 * DAY, HOUR), st.sampled_from([LOG, ENTITIES]), st.integers(0, 500)),
             max_size=12,
         )
     )
@@ -307,3 +307,32 @@ def week(instant: Millis) -> str:
 def moment(instant: Millis) -> datetime:
     """An instant as a calendar has it."""
     return datetime.fromtimestamp(instant / 1000, UTC)
+
+
+@given(
+    st.lists(st.integers(-400 * DAY, 0), max_size=12),
+    retentions,
+    st.tuples(st.integers(0, 11), st.integers(0, 11)).map(sorted),
+    st.sampled_from([3 * 365 * DAY, -56 * 365 * DAY]),
+)
+def test_nothing_goes_that_a_right_clock_would_have_kept(
+    ages: list[int], retention: Retention, stretch: list[int], wrong_by: int
+) -> None:
+    """For a while it was years ahead, or showed 1970, as on a board without a clock; now it is right again."""
+    unbounded = evolve(retention, max_bytes=0)
+    right = [version(number, Millis(NOW + age)) for number, age in enumerate(sorted(ages), start=1)]
+    first, last = stretch
+    wrong = [
+        evolve(one, time=Millis(one.time + wrong_by)) if first <= place <= last else one
+        for place, one in enumerate(right)
+    ]
+    assert set(pruned(wrong, unbounded)) <= set(pruned(right, unbounded))
+
+
+def test_what_a_wrong_clock_dated_goes_in_the_end() -> None:
+    """It is as old at least as the next version that has a right time."""
+    future, early = Millis(NOW + 3 * 365 * DAY), Millis(0)
+    for wrong in (future, early):
+        versions = [version(1, wrong), version(2, Millis(NOW - 10 * DAY)), version(3, Millis(NOW - 1))]
+        assert pruned(versions, keeping(all_of=9 * DAY)) == [1, 2]
+        assert pruned(versions, keeping(all_of=11 * DAY)) == []

@@ -152,7 +152,7 @@ class TestUseCases:
         now = moved(clock, TTL - 1)
         assert result_of(service.lock(ALPHA)) == lock
         assert result_of(service.extend(ALPHA, BEN)) == HeldBy(lock)
-        extended = Lock(ANA, NOW, Millis(now + TTL), 1, NOW)
+        extended = Lock(ANA, NOW, Millis(now + TTL), 1, NOW, now)
         assert result_of(service.extend(ALPHA, ANA)) == Granted(extended)
         moved(clock, TTL - 1)
         assert result_of(service.lock(ALPHA)) == extended

@@ -215,6 +215,10 @@ class Store(Protocol):
         """The ids that seem to be used in two places, in no order; costs by the number of these."""
         ...
 
+    def newest(self) -> Millis | None:
+        """When the newest version of all was kept, as far as the projects were opened; None if none was."""
+        ...
+
     def recover(self, project: ProjectId, /) -> None:
         """Finish what a crash left half done in a project: what was committed is rolled forward, the rest dropped."""
         ...

@@ -76,6 +76,7 @@ class DiskStore:
         self._open: OrderedDict[ProjectId, DiskProject] = OrderedDict()
         self._expiries: dict[ProjectId, Millis] = {}
         self._in_two_places: dict[ProjectId, tuple[TwoPlaces, ...]] = {}
+        self._newest = Millis(0)
         self._mutex = threading.Lock()
         for unfinished in self._root.glob(f"{layout.UNFINISHED}*"):
             files.clear(unfinished)
@@ -196,6 +197,9 @@ class DiskStore:
         with self._mutex:
             return tuple(one for found in self._in_two_places.values() for one in found)
 
+    def newest(self) -> Millis | None:
+        return self._newest or None
+
     def projects(self) -> Iterator[ProjectId]:
         if not self._root.exists():
             # Somebody has removed all there was; the next upload makes it anew.
@@ -289,6 +293,7 @@ class DiskStore:
             result = job(opened)
             self._note_expiry(project, opened.known_lock)
             self._note_two_places(project, opened.in_two_places())
+            self._newest = max(self._newest, opened.ledger.last_time)
         except BaseException:
             self._forget(project)
             # Whatever fails here fails again, and is told, when the project is next used.

@@ -157,6 +157,8 @@ class Ledger:
         What such a client uploads next does not hold what waits, and so does not take its place.
         """
         self.last_number = 0
+        self.last_time = Millis(0)
+        """When the last version was kept."""
         self.last_token = 0
         self.last_lock: LockGranted | None = None
         self.listed: Listed | None = None
@@ -208,11 +210,14 @@ class Ledger:
                 self._settle(version, merged)
 
     def _take_version(self, version: Version) -> None:
-        self.last_number = max(self.last_number, version.number)
+        if version.number > self.last_number:
+            self.last_number, self.last_time = version.number, version.time
         if version.place is Place.HEAD:
             self.newest[version.file] = version
             latest = self.latest_mtime.get(version.file, version.mtime)
-            self.latest_mtime[version.file] = max(version.mtime, latest)
+            # A head of ours is earlier only where the clock was wrong before; a hand may have put an older file back.
+            was_wrong = version.kind is not Kind.FOUND
+            self.latest_mtime[version.file] = version.mtime if was_wrong else max(version.mtime, latest)
         if version.kind is Kind.MERGED:
             for parent in filter(None, map(self.waiting.get, version.parents)):
                 self._settle(parent, merged=True)

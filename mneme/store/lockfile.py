@@ -1,4 +1,4 @@
-"""`.lock.json` as the Node server writes it, plus `token` and `lastAcquiredAt`."""
+"""`.lock.json` as the Node server writes it, plus `token`, `lastAcquiredAt` and `extendedAt`."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,6 +15,7 @@ class _LockFile(msgspec.Struct, frozen=True, rename="camel"):
     expires_at: datetime
     token: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
     last_acquired_at: datetime | None = None
+    extended_at: datetime | None = None
 
 
 def encode(lock: Lock) -> bytes:
@@ -27,6 +28,8 @@ def encode(lock: Lock) -> bytes:
     }
     if lock.last_acquired_at is not None:
         plain["lastAcquiredAt"] = times.to_text(lock.last_acquired_at)
+    if lock.extended_at is not None:
+        plain["extendedAt"] = times.to_text(lock.extended_at)
     return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
 
 
@@ -42,4 +45,5 @@ def decode(content: bytes) -> Lock | None:
         times.from_datetime(found.expires_at),
         found.token,
         times.from_datetime(found.last_acquired_at) if found.last_acquired_at else None,
+        times.from_datetime(found.extended_at) if found.extended_at else None,
     )

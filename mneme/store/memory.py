@@ -214,6 +214,9 @@ class MemoryStore:
     def in_two_places(self) -> tuple[TwoPlaces, ...]:
         return tuple(one for kept in self._projects.values() for one in kept.in_two_places())
 
+    def newest(self) -> Millis | None:
+        return max((kept.ledger.last_time for kept in self._projects.values()), default=None)
+
     def recover(self, project: ProjectId, /) -> None:
         pass
 

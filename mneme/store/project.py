@@ -19,6 +19,7 @@ from mneme.merge import is_well_formed, merge
 from mneme.merge.bounds import fits
 from mneme.model import (
     NOT_THERE,
+    SLACK,
     Accepted,
     Append,
     Appended,
@@ -53,7 +54,7 @@ from mneme.model import (
     VersionContent,
     digest,
 )
-from mneme.retention import Retention, prunable
+from mneme.retention import EARLIEST, Retention, prunable
 from mneme.store import nothing
 from mneme.store.ledger import Base, BaseKnown, Entry, Ledger, Listed, LockGranted, Settled
 
@@ -200,15 +201,19 @@ class Project(ABC):
         client, listed = pull
         if taking_in:
             self._jot(listed)
-        return tuple(self._as_told_to(client, head) for head in heads)
+        return tuple(self._as_told_to(client, head, now) for head in heads)
 
-    def _as_told_to(self, client: ClientId, head: Head) -> Head:
+    def _as_told_to(self, client: ClientId, head: Head, now: Millis) -> Head:
         """The head as a pull of the client is told of it: as newer, if the client pushes its own base all the same.
 
-        The clock of such a machine is ahead, and its files are newer than the true mtime of the head.
+        The clock of such a machine is ahead, and its files are newer than the true mtime of the head. Where it was the
+        clock of the server that was ahead, a client that has the head need not fetch it, and lose what is newer.
         """
         base = self.ledger.base(client, head.file)
-        return head if base.lacking is None else evolve(head, mtime=max(head.mtime, base.lacking))
+        if base.lacking is not None and not _is_to_come(base.lacking, now):
+            return evolve(head, mtime=max(head.mtime, base.lacking))
+        has_it = base.sure is not None and base.sure.sha256 == head.sha256
+        return evolve(head, mtime=Millis(0)) if has_it and _is_to_come(head.mtime, now) else head
 
     def _pull_expected(self, now: Millis, again: bool) -> tuple[ClientId, Listed] | None:
         """The client that has just acquired the lock, and whose pull has yet to ask for its list."""
@@ -401,7 +406,8 @@ class Project(ABC):
 
     def _accept(self, upload: Upload, now: Millis) -> Accepted | Changed:
         seen = self._surely_seen(upload.file, upload.sha256, now)
-        if seen and self._is_head(upload, seen, now):
+        # By a clock that was wrong a head may have a time to come, which its like that comes now puts right.
+        if seen and not _is_to_come(seen.mtime, now) and self._is_head(upload, seen, now):
             return Accepted(seen)
         basis = self._basis_of(upload)
         if seen and self._repeated(upload, seen, basis, now):
@@ -470,7 +476,7 @@ class Project(ABC):
 
         The client has changed nothing then, and lacks the head.
         """
-        if not self.merging.enabled or self._is_of_head(upload, seen):
+        if not self.merging.enabled or self._is_of_head(upload, seen) or seen.sha256 == upload.sha256:
             return None
         own = self.ledger.base(upload.client, upload.file).sure
         # Where the answer was lost, an upload comes again and names the base that it had before.
@@ -784,7 +790,9 @@ class Project(ABC):
         ledger = self.ledger
         waiting = tuple(ledger.waiting.values())
         expected = [
-            base for client, _, base in ledger.bases() if now - ledger.last_seen[client] < _BASE_KEPT_FOR
+            base
+            for client, _, base in ledger.bases()
+            if now - ledger.last_seen[client] < _BASE_KEPT_FOR or ledger.last_seen[client] < EARLIEST
         ]
         return {
             ledger.last_number,
@@ -800,12 +808,11 @@ class Project(ABC):
         return Version(number, file, sha256, size, time=now, mtime=now, client=None, kind=kind, base=None)
 
     def _with_next_mtime(self, version: Version, seen: Head | None) -> Version:
-        """Later than any mtime that a head of the file has had."""
+        """Later than any mtime that a head of the file has had, but for those of a clock that was wrong."""
         latest = self.ledger.latest_mtime.get(version.file)
-        last = [mtime for mtime in (latest, seen.mtime if seen else None) if mtime is not None]
-        return evolve(
-            version, mtime=Millis(max(version.time, *(mtime + 1 for mtime in last))) if last else version.time
-        )
+        told = (latest, seen.mtime if seen else None)
+        last = [mtime + 1 for mtime in told if mtime is not None and not _is_to_come(mtime, version.time)]
+        return evolve(version, mtime=Millis(max(version.time, *last)) if last else version.time)
 
     def _find(self, number: int) -> Version | None:
         newest = self.ledger.newest.values()
@@ -846,6 +853,11 @@ class _Basis:
         if self.content is None or self.names_base:
             return self.content
         return bases.removable(file, self.content, upload)
+
+
+def _is_to_come(mtime: Millis, now: Millis) -> bool:
+    """Whether an instant lies so far in the future that only a clock that was wrong can have told it."""
+    return mtime > now + SLACK
 
 
 def _lines_digest(append: Append) -> str:

@@ -256,11 +256,11 @@ class StoreContract:
         assert held.lock(ALPHA, EXPIRY) == lock
 
     def test_a_heartbeat_keeps_the_token(self, held: Store) -> None:
-        """It moves the expiry, and nothing else."""
+        """It moves the expiry, and says when."""
         before = held.lock(ALPHA, NOW)
         assert before
         lock = lock_of(held.extend(ALPHA, ANA, LAST_MOMENT, TTL))
-        assert lock == Lock(ANA, NOW, Millis(LAST_MOMENT + TTL), before.token, NOW)
+        assert lock == Lock(ANA, NOW, Millis(LAST_MOMENT + TTL), before.token, NOW, LAST_MOMENT)
         assert held.lock(ALPHA, EXPIRY) == lock
 
     def test_a_heartbeat_is_refused_to_all_but_the_holder(self, held: Store) -> None:

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mneme.errors import DamagedVersion, KeyReused
 from mneme.model import (
     NOT_THERE,
+    SLACK,
     Accepted,
     Append,
     Appended,
@@ -116,7 +117,7 @@ class ProjectState:
     keyed: dict[tuple[ClientId, FileName, str], int] = Factory(dict)
     """The version that came of each key last."""
     latest: dict[FileName, Millis] = Factory(dict)
-    """The latest mtime that any head has had."""
+    """The mtime of the newest head, or a later one of a file that was put back by hand since."""
 
     def held(self, now: Millis) -> Lock | None:
         """The lock that counts."""
@@ -191,19 +192,18 @@ class ProjectState:
             self.keyed[by, file, appended.key] = number
         self.accepted[number] = self.kept[number] = content
         if mtime is not None:
-            self.latest[file] = max(mtime, self.latest.get(file, mtime))
+            before = self.latest.get(file, mtime) if kind is Kind.FOUND else mtime
+            self.latest[file] = max(mtime, before)
         return number
 
     def become_head(
         self, file: FileName, content: bytes, kind: Kind, outcome: object, now: Millis, **more: Any
     ) -> int:
-        """Make a version the head: later than all there were."""
+        """Make a version the head: later than the last one, unless that lies in a time to come."""
         assert isinstance(outcome, Accepted)
         before = self.files.get(file)
-        mtimes = [v.mtime for v in self.versions if v.file is file and v.place is Place.HEAD]
-        mtimes += [before.mtime] if before else []
-        mtimes += [self.latest.get(file, Millis(now - 1))]
-        assert outcome.head.mtime == max(now, max(mtimes) + 1)
+        mtimes = [self.latest.get(file, Millis(now - 1)), *([before.mtime] if before else [])]
+        assert outcome.head.mtime == max(now, *(mtime + 1 for mtime in mtimes if mtime <= now + SLACK), now)
         number = self.add(file, content, kind, time=now, mtime=outcome.head.mtime, **more)
         self.files[file] = FileState(content, outcome.head.mtime, number, shares=number)
         return number
@@ -278,7 +278,7 @@ class StoreMachine(RuleBasedStateMachine):
         token, expiry = outcome.lock.token, Millis(self.now + ttl)
         if held and held.token:
             last = max(self.now, held.last_acquired_at + 1) if held.last_acquired_at is not None else self.now
-            assert outcome.lock == evolve(held, expires_at=expiry, last_acquired_at=Millis(last))
+            assert outcome.lock == Lock(client, held.acquired_at, expiry, token, Millis(last))
         else:
             assert token > state.last_token
             start = held.acquired_at if held else self.now
@@ -304,7 +304,7 @@ class StoreMachine(RuleBasedStateMachine):
         elif held.client != client:
             assert outcome == HeldBy(held)
         else:
-            state.lock = evolve(held, expires_at=Millis(self.now + ttl))
+            state.lock = evolve(held, expires_at=Millis(self.now + ttl), extended_at=self.now)
             assert outcome == Granted(state.lock)
 
     @rule(project=projects, client=clients)
@@ -362,10 +362,11 @@ class StoreMachine(RuleBasedStateMachine):
         state.exists = True
         names = head is not None and name == "the head"
         base = head.version if head and names else state.base(client, file)
-        if head and state.files[file].content == content:
+        accepted = held and held.client == client
+        is_to_come = head is not None and head.mtime > self.now + SLACK
+        if head and state.files[file].content == content and not (accepted and is_to_come):
             state.has(client, file, head.version)
             refusal = HeldBy(held) if held else NotLocked()
-            accepted = held and held.client == client
             assert outcome == (Accepted(head) if accepted else Rescued(refusal, head.version))
         elif held is None or held.client != client:
             base = None if name == "another" else base
@@ -473,7 +474,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.refused(state, Upload(file, content, client), HeldBy(held), outcome)
         else:
             head = state.look(file, self.now)
-            if head is None or state.files[file].content != content:
+            if head is None or state.files[file].content != content or head.mtime > self.now + SLACK:
                 base = state.base(client, file)
                 number = state.become_head(
                     file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base
@@ -559,9 +560,16 @@ class StoreMachine(RuleBasedStateMachine):
         told = (held.token, acquired_at) if held and acquired_at is not None else None
         if told is None or told == state.listed or self.now - told[1] > 60_000:
             heads = tuple(evolve(head, mtime=Millis(0)) for head in heads)
-        else:
+        elif held:
             state.listed = told
+            heads = tuple(self.as_pulled(state, held.client, head) for head in heads)
         assert self.store.stock_heads(project, self.now) == heads
+
+    def as_pulled(self, state: ProjectState, client: ClientId, head: Head) -> Head:
+        """The head as a pull is told of it: it need not fetch what it has, when that tells a time to come."""
+        base = state.base(client, head.file)
+        has_it = any(one.number == base and one.sha256 == head.sha256 for one in state.versions)
+        return evolve(head, mtime=Millis(0)) if has_it and head.mtime > self.now + SLACK else head
 
     @rule(project=projects, limit=st.integers(1, 4))
     def prune(self, project: ProjectId, limit: int) -> None:

@@ -1,0 +1,71 @@
+"""Whether the time of day can be believed, before anything is removed because of its age."""
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from mneme import times
+from mneme.clocks import WallClock
+from mneme.model import Millis
+
+WAIT_SECONDS = 24 * 60 * 60.0
+"""For how long the clock must have gone right, after it has jumped, before it is believed."""
+
+_JUMP_SECONDS = 5 * 60.0
+"""By how much the time of day may get ahead of the uptime between two looks: so much a clock may be set, or drift."""
+
+_QUIET = Millis(24 * 60 * 60 * 1000)
+"""For how long nothing may have been kept before the start: after more, the clock may just as well be ahead."""
+
+
+class ClockWatch:
+    """Compares the time of day with a clock that nobody sets, and at the start with the newest version kept.
+
+    Only a jump forwards counts: after one backwards everything looks younger, and less is removed.
+    """
+
+    _log = Logger()
+
+    def __init__(self, wall: WallClock, uptime: WallClock, newest: Callable[[], Millis | None]) -> None:
+        """`newest` tells when the newest version was kept, as far as is known; it is asked at the first look."""
+        self._wall = wall
+        self._uptime = uptime
+        self._newest = newest
+        self._ahead: float | None = None
+        """By how many seconds the time of day was ahead of the uptime when last looked at."""
+        self._believed_from = 0.0
+
+    def is_believed(self) -> bool:
+        """Whether the clock has gone right for long enough; what keeps it from being believed is logged, once."""
+        uptime, wall = self._uptime.seconds(), self._wall.seconds()
+        ahead, before = wall - uptime, self._ahead
+        self._ahead = ahead
+        if before is None:
+            self._look_at_newest(Millis(int(wall * 1000)), uptime)
+        elif ahead - before > _JUMP_SECONDS:
+            self._wait(uptime, f"The clock has jumped ahead by {_span(ahead - before)}")
+        return uptime >= self._believed_from
+
+    def _look_at_newest(self, now: Millis, uptime: float) -> None:
+        newest = self._newest()
+        if newest is not None and now - newest > _QUIET:
+            self._wait(
+                uptime,
+                f"By this clock nothing was kept for {_span((now - newest) / 1000)}, since "
+                f"{times.to_local_text(newest)}",
+            )
+
+    def _wait(self, uptime: float, reason: str) -> None:
+        self._believed_from = uptime + WAIT_SECONDS
+        self._log.warn(
+            "{reason}. In case it is wrong, nothing is pruned for {hours:.0f} hours: see that it is right (NTP)",
+            reason=reason,
+            hours=WAIT_SECONDS / 3600,
+        )
+
+
+def _span(seconds: float) -> str:
+    """A length of time, roughly."""
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.0f} hours" if seconds < 2 * 86_400 else f"{seconds / 86_400:.0f} days"
