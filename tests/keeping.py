@@ -7,3 +7,6 @@ _CENTURY = Millis(100 * 365 * 24 * 60 * 60 * 1000)
 
 KEEP_ALL = Retention(keep_all=_CENTURY, keep_daily=Millis(0), keep_weekly=Millis(0), max_bytes=0)
 """Nothing is ever pruned."""
+
+KEEP_NONE = Retention(keep_all=Millis(0), keep_daily=Millis(0), keep_weekly=Millis(0), max_bytes=0)
+"""Nothing is kept for its age."""

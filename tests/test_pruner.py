@@ -15,13 +15,13 @@ from mneme.retention import Retention
 from mneme.service import SyncService
 from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker, Worker
+from tests.keeping import KEEP_NONE
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 
 ALPHA, BETA, GAMMA = ProjectId("alpha"), ProjectId("org/beta\n"), ProjectId("gamma")
 ANA = ClientId("ana-0a1b2c3d")
 TTL = Millis(60_000)
-NONE_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
 
 
 class Store(MemoryStore):
@@ -69,7 +69,7 @@ def store() -> Store:
 
 def service(clock: Clock, store: Store, worker: Worker | None = None) -> SyncService:
     """The running service, which keeps nothing for its age."""
-    sync = SyncService(clock, ImmediateWorker() if worker is None else worker, store, TTL, NONE_BY_AGE)
+    sync = SyncService(clock, ImmediateWorker() if worker is None else worker, store, TTL, KEEP_NONE)
     sync.startService()
     return sync
 
@@ -217,7 +217,7 @@ def test_what_retention_says_now_counts(clock: Clock, store: Store) -> None:
     pruner.startService()
     clock.advance(FIRST)
     assert len(store.versions(ALPHA)) == 2
-    sync.retention = NONE_BY_AGE
+    sync.retention = KEEP_NONE
     clock.advance(INTERVAL)
     assert len(store.versions(ALPHA)) == 1
 

@@ -20,9 +20,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from mneme.model import Millis
-from mneme.retention import Retention
 from tests.in_process import InProcess
+from tests.keeping import KEEP_NONE
 from tests.proxies import ROUTES, Route, Way
 from tests.stock_client import Answer, Machine, NoAnswer, items_in
 
@@ -40,7 +39,6 @@ STEP = 60.0
 FAR_AHEAD = 30 * STEP
 TTL_STEPS = 20
 
-KEEP_NOTHING = Retention(keep_all=Millis(0), keep_daily=Millis(0), keep_weekly=Millis(0), max_bytes=0)
 ADD: dict[str, Callable[..., None]] = {
     LOG: Machine.note,
     FACTS: Machine.remember,
@@ -204,7 +202,7 @@ class Schedules(RuleBasedStateMachine):
         """Of all that it need not keep, after some days in which the server was off."""
         if days <= 1 or self.is_rough:
             self.server.be_off(days * 24 * 3600.0)
-        self.server.prune(KEEP_NOTHING)
+        self.server.prune(KEEP_NONE)
 
     @rule(steps=st.integers(1, 25))
     def time_passes(self, steps: int) -> None:

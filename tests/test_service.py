@@ -42,7 +42,7 @@ from mneme.store import Store
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker
-from tests.keeping import KEEP_ALL
+from tests.keeping import KEEP_ALL, KEEP_NONE
 from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedWorker
 from tests.store.looking import leftovers
@@ -610,3 +610,27 @@ def test_the_service_knows_stores_by_their_protocol(clock: Clock, tmp_path: Path
         result_of(service.stopService())
         ends.append((store.versions(ALPHA), store.read(ALPHA, LOG, NOW), store.lock(ALPHA, NOW)))
     assert ends[0] == ends[1]
+
+
+class TestAClockThatIsNotBelieved:
+    """By a clock that has just jumped ahead everything looks old."""
+
+    def test_nothing_is_pruned_until_it_has_gone_right_for_a_day(
+        self, clock: Clock, store: BrokenStore
+    ) -> None:
+        """And nothing would be, whoever asks."""
+        uptime = Clock()
+        service = SyncService(clock, ImmediateWorker(), store, TTL, KEEP_NONE, uptime)
+        result_of(service.acquire(ALPHA, ANA))
+        for content in (b"a", b"b", b"c"):
+            result_of(service.upload(ALPHA, Upload(LOG, content, ANA)))
+        assert result_of(service.prunable(ALPHA)).versions == ()
+        service.startService()
+        before = result_of(service.prunable(ALPHA)).versions
+        assert before
+        clock.rightNow += 40 * 86_400.0
+        for prune in (service.prunable, service.prune):
+            assert result_of(prune(ALPHA)).versions == ()
+        clock.rightNow += 86_400.0
+        uptime.advance(86_400.0)
+        assert result_of(service.prune(ALPHA)).versions[: len(before)] == before

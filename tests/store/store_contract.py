@@ -52,13 +52,13 @@ from mneme.retention import Retention
 from mneme.store import Store
 from mneme.store.ledger import MAX_CANDIDATES
 from tests import plugin_files
+from tests.keeping import KEEP_NONE
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL, content_of
 
 LOG, SUMMARY_MD = FileName.LOG, FileName.SUMMARY_MD
 ENTITIES, REMEMBERED = FileName.ENTITIES, FileName.REMEMBERED
 HOUR = 60 * 60 * 1000
 DAY = 24 * HOUR
-NONE_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
 """Nothing is kept for its age."""
 LAST_MOMENT, EXPIRY = Millis(NOW + TTL - 1), Millis(NOW + TTL)
 ODD_IDS = (
@@ -797,7 +797,7 @@ class StoreContract:
         for document in (b"{}", b'{"files": {}}'):
             overtaken.upload(ALPHA, Upload(ENTITIES, document, ANA), NOW)
         if pruned:
-            assert overtaken.prune(ALPHA, NONE_BY_AGE, NOW, 99).versions
+            assert overtaken.prune(ALPHA, KEEP_NONE, NOW, 99).versions
         rescued(overtaken.upload(ALPHA, Upload(LOG, before + THREE, BEN), NOW))
         assert waiting(overtaken) == 2
         overtaken.release(ALPHA, ANA, NOW)
@@ -1584,18 +1584,18 @@ class StoreContract:
         for number in range(1, 8):
             held.upload(ALPHA, Upload(LOG, notes(number), ANA), NOW)
         told = held.versions(ALPHA)
-        assert held.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, told[:6])
+        assert held.prunable(ALPHA, KEEP_NONE, NOW) == Pruned(ALPHA, told[:6])
         assert held.versions(ALPHA) == told
-        assert held.prune(ALPHA, NONE_BY_AGE, NOW, 4) == Pruned(ALPHA, told[:4])
+        assert held.prune(ALPHA, KEEP_NONE, NOW, 4) == Pruned(ALPHA, told[:4])
         assert held.versions(ALPHA) == told[4:]
         assert [content_of(held, ALPHA, number) for number in range(1, 8)] == [
             *[None] * 4,
             *(notes(number) for number in (5, 6, 7)),
         ]
-        assert held.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, told[4:6])
-        assert held.prune(ALPHA, NONE_BY_AGE, NOW, 4) == Pruned(ALPHA, told[4:6])
+        assert held.prunable(ALPHA, KEEP_NONE, NOW) == Pruned(ALPHA, told[4:6])
+        assert held.prune(ALPHA, KEEP_NONE, NOW, 4) == Pruned(ALPHA, told[4:6])
         for _ in range(2):
-            assert held.prune(ALPHA, NONE_BY_AGE, NOW, 4) == Pruned(ALPHA, ())
+            assert held.prune(ALPHA, KEEP_NONE, NOW, 4) == Pruned(ALPHA, ())
         assert held.history(ALPHA, LOG, NOW) == told[6:]
         assert held.restore(ALPHA, Restore(LOG, 1, ANA), NOW) is None
 
@@ -1604,7 +1604,7 @@ class StoreContract:
         for number in range(1, 4):
             held.upload(ALPHA, Upload(LOG, notes(number), ANA), after(9))
         before = held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)
-        assert len(held.prune(ALPHA, NONE_BY_AGE, after(9), 99).versions) == 2
+        assert len(held.prune(ALPHA, KEEP_NONE, after(9), 99).versions) == 2
         assert (held.lock(ALPHA, NOW), held.heads(ALPHA, NOW), held.read(ALPHA, LOG, NOW)) == before
         assert head_of(held.upload(ALPHA, Upload(LOG, notes(4), ANA), NOW)).mtime == after(12)
 
@@ -1622,14 +1622,14 @@ class StoreContract:
         moved.release(ALPHA, ANA, NOW)
         month = Millis(NOW + 40 * DAY)
         for _ in range(2):
-            moved.prune(ALPHA, NONE_BY_AGE, month, 99)
+            moved.prune(ALPHA, KEEP_NONE, month, 99)
             moved.recover(ALPHA)
         moved.acquire(ALPHA, ANA, month, TTL)
         for step in range(1, 4):
             head = head_of(moved.upload(ALPHA, Upload(LOG, note(4 + step), ANA), month))
             assert head.version > number
             number = head.version
-            moved.prune(ALPHA, NONE_BY_AGE, month, 99)
+            moved.prune(ALPHA, KEEP_NONE, month, 99)
 
     def test_no_token_comes_again_whatever_is_pruned(self, held: Store) -> None:
         """That of a lock that is gone included."""
@@ -1638,7 +1638,7 @@ class StoreContract:
         for number in range(3):
             held.upload(ALPHA, Upload(LOG, note(number), ANA), NOW)
         held.release(ALPHA, ANA, NOW)
-        held.prune(ALPHA, NONE_BY_AGE, NOW, 99)
+        held.prune(ALPHA, KEEP_NONE, NOW, 99)
         assert lock_of(held.acquire(ALPHA, BEN, NOW, TTL)).token > before.token
 
     def test_what_waits_is_not_pruned_nor_its_base(self, moved: Store) -> None:
@@ -1647,7 +1647,7 @@ class StoreContract:
         moved.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, ANA), NOW)
         number = rescued(moved.upload(ALPHA, Upload(LOG, TWO + FOUR, BEN), NOW))
         late = Millis(NOW + 90 * DAY)
-        removed = {version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions}
+        removed = {version.number for version in moved.prune(ALPHA, KEEP_NONE, late, 99).versions}
         assert 1 in removed
         assert not removed & {2, number}
         moved.release(ALPHA, ANA, late)
@@ -1656,13 +1656,35 @@ class StoreContract:
     def test_the_base_of_a_client_is_kept_for_30_days(self, moved: Store) -> None:
         """From when it was last seen; whoever comes back in time removes what it removed."""
         day_before = Millis(NOW + 30 * DAY - 1)
-        numbers = [version.number for version in moved.prunable(ALPHA, NONE_BY_AGE, day_before).versions]
+        numbers = [version.number for version in moved.prunable(ALPHA, KEEP_NONE, day_before).versions]
         assert numbers == []
         moved.acquire(ALPHA, ANA, Millis(NOW + TTL), Millis(40 * DAY))
         moved.download(ALPHA, LOG, Unnamed.STOCK, Millis(NOW + 5 * DAY))
-        moved.prune(ALPHA, NONE_BY_AGE, Millis(NOW + 30 * DAY), 99)
+        moved.prune(ALPHA, KEEP_NONE, Millis(NOW + 30 * DAY), 99)
         moved.upload(ALPHA, Upload(LOG, b"", ANA), Millis(NOW + 31 * DAY))
         assert content(moved, now=Millis(NOW + 31 * DAY)) == TWO
+
+    def test_the_base_of_a_client_that_was_seen_by_a_clock_of_1970_is_kept(self, store: Store) -> None:
+        """A board without a clock started with that time; minutes later it is right."""
+        early = Millis(600_000)
+        store.acquire(ALPHA, ANA, early, TTL)
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), early)
+        store.release(ALPHA, ANA, early)
+        store.acquire(ALPHA, BEN, NOW, TTL)
+        store.upload(ALPHA, Upload(LOG, ONE + TWO, BEN), NOW)
+        assert store.prunable(ALPHA, KEEP_NONE, NOW).versions == ()
+
+    @pytest.mark.parametrize("ahead", [HOUR + 1, 3 * 365 * DAY])
+    @pytest.mark.parametrize("lines", [ONE, ONE + TWO])
+    def test_a_new_mtime_is_now_where_the_last_one_is_to_come(
+        self, held: Store, ahead: int, lines: bytes
+    ) -> None:
+        """The clock was ahead then; the same content puts it right as well, and so it stays."""
+        held.acquire(ALPHA, ANA, after(ahead), TTL)
+        held.upload(ALPHA, Upload(LOG, ONE, ANA), after(ahead))
+        held.acquire(ALPHA, ANA, NOW, TTL)
+        assert head_of(held.upload(ALPHA, Upload(LOG, lines, ANA), NOW)).mtime == NOW
+        assert head_of(held.upload(ALPHA, Upload(LOG, lines + THREE, ANA), NOW)).mtime == after(1)
 
     def test_the_base_of_a_client_that_is_seen_daily_is_kept(self, moved: Store) -> None:
         """However long: it asks for the same head every day, which is its base already, and changes nothing."""
@@ -1674,7 +1696,7 @@ class StoreContract:
         moved.acquire(ALPHA, BEN, late, TTL)
         moved.upload(ALPHA, Upload(LOG, ONE + TWO + FOUR, BEN), late)
         moved.release(ALPHA, BEN, late)
-        removed = {version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions}
+        removed = {version.number for version in moved.prune(ALPHA, KEEP_NONE, late, 99).versions}
         assert removed == {1}
         moved.acquire(ALPHA, EVE, late, TTL)
         moved.upload(ALPHA, Upload(LOG, TWO + THREE, EVE), late)
@@ -1683,7 +1705,7 @@ class StoreContract:
     def test_the_base_of_a_client_that_stays_away_goes(self, moved: Store) -> None:
         """Should it come back all the same, nothing is taken for removed."""
         late = Millis(NOW + 30 * DAY)
-        removed = [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions]
+        removed = [version.number for version in moved.prune(ALPHA, KEEP_NONE, late, 99).versions]
         assert removed == [1]
         moved.acquire(ALPHA, ANA, late, TTL)
         moved.upload(ALPHA, Upload(LOG, b"", ANA), late)
@@ -1692,7 +1714,7 @@ class StoreContract:
     def test_a_client_whose_base_was_pruned_loses_nothing(self, moved: Store) -> None:
         """What it has not changed since then it uploads again: the head says what it said."""
         late = Millis(NOW + 30 * DAY)
-        moved.prune(ALPHA, NONE_BY_AGE, late, 99)
+        moved.prune(ALPHA, KEEP_NONE, late, 99)
         moved.acquire(ALPHA, ANA, late, TTL)
         assert isinstance(moved.upload(ALPHA, Upload(LOG, ONE, ANA), late), Accepted)
         assert content(moved, now=late) == ONE + TWO
@@ -1702,7 +1724,7 @@ class StoreContract:
     ) -> None:
         """Its own copy is a month old, and shows no sign of the new line."""
         late = Millis(NOW + 30 * DAY)
-        assert [version.number for version in moved.prune(ALPHA, NONE_BY_AGE, late, 99).versions] == [1]
+        assert [version.number for version in moved.prune(ALPHA, KEEP_NONE, late, 99).versions] == [1]
         moved.acquire(ALPHA, ANA, late, TTL)
         moved.download(ALPHA, LOG, Unnamed.STOCK, late)
         moved.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), late)
@@ -1710,8 +1732,8 @@ class StoreContract:
 
     def test_pruning_a_project_never_written_writes_nothing(self, store: Store) -> None:
         """There is nothing to prune."""
-        assert store.prunable(ALPHA, NONE_BY_AGE, NOW) == Pruned(ALPHA, ())
-        assert store.prune(ALPHA, NONE_BY_AGE, NOW, 9) == Pruned(ALPHA, ())
+        assert store.prunable(ALPHA, KEEP_NONE, NOW) == Pruned(ALPHA, ())
+        assert store.prune(ALPHA, KEEP_NONE, NOW, 9) == Pruned(ALPHA, ())
         assert list(store.projects()) == []
 
     # Projects
@@ -1753,7 +1775,7 @@ class StoreContract:
             held.acquire(ALPHA, ANA, NOW, TTL)
             taken.append(held.usage().data_bytes)
         assert all(later - earlier >= 100_000 for earlier, later in pairwise(taken))
-        assert len(held.prune(ALPHA, NONE_BY_AGE, NOW, 99).versions) == 2
+        assert len(held.prune(ALPHA, KEEP_NONE, NOW, 99).versions) == 2
         assert taken[1] - 4096 <= held.usage().data_bytes <= taken[2] - 100_000
 
     def test_what_is_kept_for_others_takes_space_too(self, held: Store) -> None:

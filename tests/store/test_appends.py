@@ -36,13 +36,13 @@ from mneme.store import Store, layout
 from mneme.store.disk import DiskStore
 from mneme.store.ledger import MAX_KEYS
 from mneme.store.memory import MemoryStore
+from tests.keeping import KEEP_NONE
 from tests.store.faults import FULL, KILL, Faults, Killed
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, TTL, content_of, directory_of
 from tests.store.store_contract import (
     EXPIRY,
     FOUR,
     LOG,
-    NONE_BY_AGE,
     ONE,
     THREE,
     TWO,
@@ -562,7 +562,7 @@ class TestRepeated:
         """While its version is there: that of the head is, and the journal was written anew."""
         for number in (2, 3, 4):
             add(held, ANA, note(number), f"key {number}")
-        held.prune(ALPHA, NONE_BY_AGE, after(1), 99)
+        held.prune(ALPHA, KEEP_NONE, after(1), 99)
         assert [version.number for version in held.versions(ALPHA)] == [4]
         assert isinstance(add(held, ANA, FOUR, "key 4"), Accepted)
         assert content(held) == ONE + TWO + THREE + FOUR

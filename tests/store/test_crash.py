@@ -41,6 +41,7 @@ from mneme.model import (
 )
 from mneme.store import layout
 from mneme.store.disk import DiskStore
+from tests.keeping import KEEP_NONE
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed, Run, Step
 from tests.store.looking import (
     ALPHA,
@@ -59,7 +60,7 @@ from tests.store.looking import (
     see,
 )
 from tests.store.powercut import SURVIVORS, Platter
-from tests.store.store_contract import FOUR, NONE_BY_AGE, ONE, THREE, TWO, note
+from tests.store.store_contract import FOUR, ONE, THREE, TWO, note
 
 LATER = Millis(NOW + 10 * TTL)
 """When every lock of these tests has expired."""
@@ -247,7 +248,7 @@ def downloaded(store: DiskStore) -> object:
 
 def pruned(store: DiskStore) -> object:
     """All goes that may go."""
-    return store.prune(ALPHA, NONE_BY_AGE, Millis(NOW + 1), 9)
+    return store.prune(ALPHA, KEEP_NONE, Millis(NOW + 1), 9)
 
 
 def session(store: DiskStore) -> object:
@@ -642,7 +643,7 @@ def session_that_is_pruned(diary: Diary) -> None:
             diary.note(store.release(ALPHA, ANA, NOW))
             diary.note(store.acquire(ALPHA, ANA, NOW, TTL))
         diary.upload(FileName.SUMMARY_MD, b"# %d\n" % number)
-    diary.note(store.prune(ALPHA, NONE_BY_AGE, NOW, 2))
+    diary.note(store.prune(ALPHA, KEEP_NONE, NOW, 2))
 
 
 @pytest.mark.parametrize("survivors", SURVIVORS)

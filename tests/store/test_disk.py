@@ -39,7 +39,7 @@ from mneme.retention import Retention
 from mneme.store import Store, disk, layout
 from mneme.store.disk import DiskStore
 from tests import plugin_files
-from tests.keeping import KEEP_ALL
+from tests.keeping import KEEP_ALL, KEEP_NONE
 from tests.store.faults import FULL, Fault, Faults, Killed
 from tests.store.looking import (
     ALPHA,
@@ -60,7 +60,6 @@ from tests.store.looking import (
 )
 from tests.store.store_contract import (
     FOUR,
-    NONE_BY_AGE,
     ONE,
     THREE,
     TWO,
@@ -185,7 +184,7 @@ class TestReading:
             store.history(project, LOG, NOW)
             store.overview(project, NOW)
             store.restore(project, Restore(LOG, 1, ANA), NOW)
-            store.prune(project, NONE_BY_AGE, NOW, 9)
+            store.prune(project, KEEP_NONE, NOW, 9)
             store.reap(project, NOW)
             store.recover(project)
             store.expired(NOW)
@@ -703,7 +702,7 @@ class TestHandEdits:
             os.utime(alpha / "new", ns=(mtime * 1_000_000, mtime * 1_000_000))
             (alpha / "new").rename(alpha / "log.jsonl")
             assert [head.mtime for head in store.heads(ALPHA, NOW)] == [mtime]
-        store.prune(ALPHA, NONE_BY_AGE, NOW, 9)
+        store.prune(ALPHA, KEEP_NONE, NOW, 9)
         assert head_of(store.upload(ALPHA, Upload(LOG, THREE, ANA), NOW)).mtime > future
 
     def test_what_is_said_to_be_kept_is_kept_although_an_edit_spoiled_it(
@@ -1268,7 +1267,7 @@ class TestUsage:
 class TestPruning:
     """What pruning leaves of the journal."""
 
-    def rewrites(self, store: DiskStore, faults: Faults, retention: Retention = NONE_BY_AGE) -> int:
+    def rewrites(self, store: DiskStore, faults: Faults, retention: Retention = KEEP_NONE) -> int:
         """How often a step of pruning writes the journal anew."""
         with faults.failing() as run:
             store.prune(ALPHA, retention, NOW, 32)
@@ -1321,7 +1320,7 @@ class TestPruning:
             "kill", Killed, lambda step: str(step) == "unlink 00000003-log.jsonl", goes_on=lambda step: True
         )
         with faults.failing(0, killed), pytest.raises(Killed):
-            store.prune(ALPHA, NONE_BY_AGE, NOW, 32)
+            store.prune(ALPHA, KEEP_NONE, NOW, 32)
         store = DiskStore(root)
         assert [version.number for version in store.versions(ALPHA)] == [3, 4]
         assert self.told(alpha) == [1, 2, 3, 4]

@@ -51,10 +51,10 @@ from mneme.model import (
     Version,
     digest,
 )
-from mneme.retention import Retention
 from mneme.store import Store, layout
 from mneme.store.disk import DiskStore
 from mneme.store.memory import MemoryStore
+from tests.keeping import KEEP_NONE
 from tests.store.looking import (
     ANA,
     BEN,
@@ -80,7 +80,6 @@ names = st.sampled_from([None, None, "the head", "another"])
 """What a condition names."""
 numbers = st.integers(0, 12)
 PLAIN = Merging(enabled=False)
-NONE_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
 times_to_live = st.sampled_from([1, 50, 1000]).map(Millis)
 
 
@@ -581,8 +580,8 @@ class StoreMachine(RuleBasedStateMachine):
             v.number for v in state.versions if v.mtime == state.latest.get(v.file) and v.place is Place.HEAD
         }
         going = tuple(v for v in state.versions if v.number not in needed and v.time <= self.now)
-        assert self.store.prunable(project, NONE_BY_AGE, self.now) == Pruned(project, going)
-        assert self.store.prune(project, NONE_BY_AGE, self.now, limit) == Pruned(project, going[:limit])
+        assert self.store.prunable(project, KEEP_NONE, self.now) == Pruned(project, going)
+        assert self.store.prune(project, KEEP_NONE, self.now, limit) == Pruned(project, going[:limit])
         for version in going[:limit]:
             state.versions.remove(version)
             del state.accepted[version.number], state.kept[version.number]
