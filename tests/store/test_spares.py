@@ -15,9 +15,10 @@ from mneme.model import Accepted, FileName, Merging, Rescued, Upload, digest
 from mneme.store import layout
 from mneme.store.disk import DiskStore
 from mneme.store.disk_project import DiskProject
+from tests.keeping import KEEP_NONE
 from tests.store.faults import FULL, KILL, Fault, Faults, Killed
 from tests.store.looking import ALPHA, ANA, BEN, NOW, TTL, directory_of, journal_path, see
-from tests.store.store_contract import NONE_BY_AGE, ONE, TWO
+from tests.store.store_contract import ONE, TWO
 
 LOG, ENTITIES, SUMMARY = FileName.LOG, FileName.ENTITIES, FileName.SUMMARY_JSON
 SESSION = (LOG, ENTITIES, SUMMARY, FileName.REMEMBERED)
@@ -335,7 +336,7 @@ class TestAfterAPowerCut:
         """Its spare goes with it, though the session goes on."""
         for content in (b"two", b"three"):
             put(project, LOG, content)
-        assert 5 in {version.number for version in project.prune(NONE_BY_AGE, NOW, 9)}
+        assert 5 in {version.number for version in project.prune(KEEP_NONE, NOW, 9)}
         opened(directory)
         assert not named(directory, 5).exists()
 
@@ -361,7 +362,7 @@ class TestPruning:
         """Though the journal was written anew: spares that are empty are no versions."""
         for content in (b"two", b"three"):
             put(project, LOG, content)
-        assert project.prune(NONE_BY_AGE, NOW, 9)
+        assert project.prune(KEEP_NONE, NOW, 9)
         assert put(project, LOG, b"four") == 7
         with capturedLogs() as events:
             opened(directory)
@@ -374,7 +375,7 @@ class TestPruning:
         for content in (b"two", b"three"):
             put(project, LOG, content)
         with faults.failing() as run:
-            assert project.prune(NONE_BY_AGE, NOW, 1)
+            assert project.prune(KEEP_NONE, NOW, 1)
         steps = [str(step) for step in run.steps]
         assert steps.index("fsync alpha") < steps.index("unlink 00000001-log.jsonl")
 
@@ -385,7 +386,7 @@ class TestPruning:
         named(directory, 5).write_bytes(b"mine")
         for content in (b"two", b"three"):
             put(project, LOG, content)
-        assert 5 in {version.number for version in project.prune(NONE_BY_AGE, NOW, 9)}
+        assert 5 in {version.number for version in project.prune(KEEP_NONE, NOW, 9)}
         assert named(directory, 5).read_bytes() == b"mine"
         project.release(ANA, NOW)
         assert spares(directory) == []
