@@ -97,6 +97,7 @@ class SyncService(Service):
         self._lanes: Lanes[ProjectId] = Lanes(worker)
         self._looks: Lanes[str] = Lanes(worker)
         self._recovery: Deferred[None] | None = None
+        self._is_recovered = False
         self._watch = ClockWatch(clock, uptime, store.newest) if uptime else None
         self._started_at = self._now()
 
@@ -270,7 +271,7 @@ class SyncService(Service):
         if self._watch is None:
             return True
         # Before all projects were looked through nobody knows what the newest version is.
-        return self._recovery is not None and self._recovery.called and self._watch.is_believed()
+        return self._is_recovered and self._watch.is_believed()
 
     async def _overview(self, project: ProjectId) -> Overview | None:
         try:
@@ -300,6 +301,9 @@ class SyncService(Service):
             if not self.running:
                 return
             await self._recover_one(project)
+        self._is_recovered = True
+        # What is kept from now on, by a clock that is perhaps wrong, says nothing about it.
+        self._believes_clock()
 
     async def _recover_one(self, project: ProjectId) -> None:
         try:

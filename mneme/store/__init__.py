@@ -216,7 +216,7 @@ class Store(Protocol):
         ...
 
     def newest(self) -> Millis | None:
-        """When the newest version of all was kept, as far as the projects were opened; None if none was."""
+        """When the newest version was kept that was there when its project was opened; None if none was."""
         ...
 
     def recover(self, project: ProjectId, /) -> None:

@@ -293,7 +293,6 @@ class DiskStore:
             result = job(opened)
             self._note_expiry(project, opened.known_lock)
             self._note_two_places(project, opened.in_two_places())
-            self._newest = max(self._newest, opened.ledger.last_time)
         except BaseException:
             self._forget(project)
             # Whatever fails here fails again, and is told, when the project is next used.
@@ -324,6 +323,7 @@ class DiskStore:
 
     def _remember(self, project: ProjectId, opened: DiskProject) -> DiskProject:
         with self._mutex:
+            self._newest = max(self._newest, opened.ledger.last_time)
             self._open[project] = opened
             self._open.move_to_end(project)
             if len(self._open) > MAX_OPEN_PROJECTS:
