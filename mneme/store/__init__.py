@@ -138,10 +138,11 @@ class Store(Protocol):
 
         Durable when it returns `Accepted` or `Rescued`: it survives a crash at any later instant.
 
-        An upload whose base is the head becomes the head, byte for byte. One with another base, or none that is known,
-        is merged with the head; where that cannot be done, and where merging is off, it replaces the head. A new head's
-        mtime is `now`, or one millisecond past the file's last one if that is later. Content identical to the head, or
-        to the client's base while merging is on, makes no version and changes nothing.
+        An upload whose base is the head becomes the head, byte for byte, unless it is a log that lacks lines which its
+        client never had. One with another base, or none that is known, is merged with the head; where that cannot be
+        done, and where merging is off, it replaces the head. Which version is the base, `mneme.bases` says. A new
+        head's mtime is `now`, or one millisecond past the file's last one if that is later, and not to come. Content
+        identical to the head, or to its base while merging is on, makes no version and changes nothing.
 
         An upload with a precondition that names the head's content has the head as its base. One whose precondition
         does not hold is `Changed` and makes no version, unless it is a repetition as above, or refused for its lock:

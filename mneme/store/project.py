@@ -478,10 +478,11 @@ class Project(ABC):
         """
         if not self.merging.enabled or self._is_of_head(upload, seen) or seen.sha256 == upload.sha256:
             return None
-        own = self.ledger.base(upload.client, upload.file).sure
-        # Where the answer was lost, an upload comes again and names the base that it had before.
-        again = own if basis.names_base and own and self._holds(own, upload.sha256) else None
-        repeated = basis.version if basis.content == upload.content else again
+        repeated = basis.version if basis.content == upload.content else None
+        if repeated is None and basis.names_base:
+            # Where the answer was lost, an upload comes again and names the base that it had before.
+            known = self.ledger.base(upload.client, upload.file).left
+            repeated = next((version for version in known if self._holds(version, upload.sha256)), None)
         if repeated:
             self._note_repeated(upload, basis.replaces, Base.of(repeated, lacking=now), now)
         return repeated
@@ -537,11 +538,10 @@ class Project(ABC):
         return None, bases.share_nothing(upload.file, kept, upload.content)
 
     def _continues(self, waiting: Version, kept: bytes, upload: Upload) -> bool:
-        """Whether an upload was made from a waiting one: it looks so, or nothing is left and both name one base."""
+        """Whether an upload was made from a waiting one: it looks so, or nothing is left, but both name their bases."""
         if not bases.share_nothing(upload.file, kept, upload.content):
             return bases.continues(upload.file, kept, upload.content)
-        base = self._find(waiting.base) if waiting.names_base and waiting.base is not None else None
-        return base is not None and upload.only_if is not None and upload.only_if.names_only(base.sha256)
+        return waiting.names_base and _names_base(upload)
 
     def _basis_in_place_of(self, waiting: Version, upload: Upload) -> "_Basis":
         """The base of the upload that waits, which this one takes the place of."""
@@ -573,7 +573,7 @@ class Project(ABC):
 
     def _named_basis_of(self, upload: Upload) -> "_Basis | None":
         """The version that an upload names as its base; None if it names none, or several."""
-        if upload.only_if is None or not upload.only_if.digests or len(upload.only_if.digests) > 1:
+        if upload.only_if is None or not _names_base(upload):
             return None
         named = self._named(upload.file, upload.only_if)
         version = next((one for one in named if one.number not in self.ledger.unmerged), None)
@@ -853,6 +853,11 @@ class _Basis:
         if self.content is None or self.names_base:
             return self.content
         return bases.removable(file, self.content, upload)
+
+
+def _names_base(upload: Upload) -> bool:
+    """Whether an upload says which content it was made from."""
+    return upload.only_if is not None and upload.only_if.digests is not None and len(upload.only_if.digests) == 1
 
 
 def _is_to_come(mtime: Millis, now: Millis) -> bool:

@@ -277,13 +277,13 @@ class TestUploadsWithoutALock:
         ("only_if", "waits"),
         [
             (named(ONE + TWO), 1),
-            (named(ONE + TWO + THREE), 2),
+            (named(ONE + TWO + THREE), 1),
             (named(ONE, ONE + TWO), 2),
             (ANY, 2),
             (None, 2),
         ],
     )
-    def test_an_upload_that_shares_nothing_takes_the_place_of_a_waiting_one_if_both_name_one_base(
+    def test_an_upload_that_shares_nothing_takes_the_place_of_a_waiting_one_if_both_name_their_bases(
         self, moved: Store, only_if: Precondition | None, waits: int
     ) -> None:
         """Everything may be written anew; otherwise it comes from another place of the same id."""
