@@ -54,19 +54,14 @@ class Reactor(Protocol):
 
 
 def policy_of(chosen: Config) -> Policy:
-    """Who may ask, from where and how often, by the configuration."""
+    """Who may ask, from where and how often, by the configuration; without keys only this machine, until told more."""
     return Policy(
         Keys(chosen.api_keys),
         RateLimit(chosen.rate_limit_per_minute),
         chosen.allowed_origins,
-        only_local=is_only_local(chosen),
+        only_local=not chosen.api_keys,
         helps_stock_push=chosen.stock_push_help,
     )
-
-
-def is_only_local(chosen: Config) -> bool:
-    """Whether the server listens on loopback for want of keys, and not because somebody said so."""
-    return not (chosen.api_keys or chosen.host or chosen.listen)
 
 
 @frozen(eq=False, kw_only=True)
@@ -101,7 +96,8 @@ class Server(Service):
         self._ports: list[IListeningPort] = []
         self._reloading: Deferred[None] = succeed(None)
         self._had_terminal = False
-        self._on_loopback_only = is_only_local(loaded.config)
+        self._on_loopback_only = True
+        """Whether all that is listened on so far is reached from this machine alone."""
 
     def privilegedStartService(self) -> None:
         """Listen, which may need rights that twistd gives up after this."""
@@ -109,12 +105,15 @@ class Server(Service):
         site, failures = self._parts.site, list[Failure]()
         where = listening.describe(self._parts.sockets) or " and ".join(self._loaded.config.listen)
         for opened in self._parts.sockets:
+            if not listening.is_loopback(opened.getsockname()[0]):
+                self._on_loopback_only = False
             self._ports.append(self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site))
             opened.close()
         for endpoint in self._parts.endpoints:
-            endpoint.listen(site).addCallbacks(self._ports.append, failures.append)
+            endpoint.listen(site).addCallbacks(self._take_port, failures.append)
         if failures:
             self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
+        self._set_policy()
         self._log.info("mneme {version} listens on {where}", version=__version__, where=where)
 
     def startService(self) -> None:
@@ -181,15 +180,26 @@ class Server(Service):
         self._parts.sync.merging = new.merging
         self._parts.sync.retention = new.retention
         self._parts.site.max_body_bytes = new.max_body_bytes
-        only_local = self._on_loopback_only and not new.api_keys
-        self._parts.front.policy = evolve(policy_of(new), only_local=only_local)
+        self._set_policy()
         for warning in loaded.warnings:
             self._log.warn("{warning}", warning=warning)
         for key in config.changes_needing_restart(old, new):
             self._log.warn("{key} has changed, which takes a restart", key=key)
-        if new.api_keys and not old.api_keys and self._on_loopback_only:
+        if new.api_keys and not (old.api_keys or _is_told_where(old)) and self._on_loopback_only:
             self._log.warn("With API keys the server can listen beyond loopback, which takes a restart")
         self._log.info("The configuration was reloaded")
+
+    def _take_port(self, port: IListeningPort) -> None:
+        """Take note of what an endpoint has opened, perhaps later than the others."""
+        self._ports.append(port)
+        if self._on_loopback_only and not listening.is_for_this_machine(port.getHost()):
+            self._on_loopback_only = False
+            self._set_policy()
+
+    def _set_policy(self) -> None:
+        chosen = self._loaded.config
+        only_local = self._on_loopback_only and not chosen.api_keys
+        self._parts.front.policy = evolve(policy_of(chosen), only_local=only_local)
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -206,7 +216,9 @@ class Server(Service):
         self._parts.reactor.callFromThread(self._stop_reactor if closed else self.reload)
 
     def _explain_openness(self) -> None:
-        if self._on_loopback_only:
+        if self._on_loopback_only and _is_told_where(self._loaded.config):
+            advice = "Only this machine reaches it, and it answers to no other name. To protect it"
+        elif self._on_loopback_only:
             advice = "It listens on loopback only. To open it to your other machines"
         else:
             advice = "It listens beyond loopback. To protect it"
@@ -217,3 +229,8 @@ class Server(Service):
             example='{"apiKeys": ["a long random text"]}',
             path=self._loaded.path.absolute(),
         )
+
+
+def _is_told_where(chosen: Config) -> bool:
+    """Whether somebody said where to listen."""
+    return bool(chosen.host or chosen.listen)

@@ -345,6 +345,9 @@ def test_a_host_that_is_one_address_is_the_only_one(tmp_path: Path) -> None:
     with Daemon(tmp_path, {"host": "127.0.0.1"}) as daemon:
         assert answers(daemon.port)
         assert not answers(daemon.port, "::1")
+        assert "beyond loopback" not in daemon.log()
+        status, body = daemon.ask("GET", "/projects", headers={"Host": "evil.example"})
+        assert (status, "apiKeys" in body["error"]) == (403, True)
 
 
 def _listening_addresses(pid: int) -> set[str]:
