@@ -44,6 +44,7 @@ _Origin = Annotated[
 _Minutes = Annotated[float, Meta(gt=0, le=365 * 24 * 60)]
 # More than a hundred million a minute is no limit, and 0 says that better.
 _Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
+_Count = _Rate
 # A body is held in memory, several times over while it is parsed: more than 1 GiB is a slip of the units.
 _Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
 _Hours = Annotated[float, Meta(ge=0, le=100 * 365 * 24)]
@@ -136,6 +137,11 @@ class Config:
         metadata=_key("rateLimitPerMinute", _Rate, "a whole number from 0 (off) to 100000000"),
     )
     """Requests a minute for each API key, else for each address; 0 for no limit."""
+    max_connections_per_address: int = field(
+        default=64,
+        metadata=_key("maxConnectionsPerAddress", _Count, "a whole number from 0 (off) to 100000000"),
+    )
+    """Connections that one address may have at a time; 0 for no bound but that on all."""
     max_body_bytes: int = field(
         default=10 * 1024 * 1024,
         metadata=_key("maxBodyBytes", _Bytes, "a whole number from 1 to 1073741824 (1 GiB)"),

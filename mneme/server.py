@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from mneme import __version__, config, listening
 from mneme.config import Config, ConfigError, Loaded
+from mneme.descriptors import ENOUGH
 from mneme.model import Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
@@ -26,6 +27,7 @@ from mneme.store.claim import Claim
 from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
+from mneme.web.places import MAX_CONNECTIONS
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
 
@@ -107,7 +109,9 @@ class Server(Service):
         for opened in self._parts.sockets:
             if not listening.is_loopback(opened.getsockname()[0]):
                 self._on_loopback_only = False
-            self._ports.append(self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site))
+            port = self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site)
+            self._ports.append(port)
+            site.watch(port)
             opened.close()
         for endpoint in self._parts.endpoints:
             endpoint.listen(site).addCallbacks(self._take_port, failures.append)
@@ -129,6 +133,7 @@ class Server(Service):
         # By itself twistd ends by the very signal that it got, which is no exit status of 0. The reactor sets its own
         # handlers when it starts to run.
         self._parts.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
+        self._explain_room()
         for warning in self._loaded.warnings:
             self._log.warn("{warning}", warning=warning)
         if not self._loaded.config.api_keys:
@@ -180,6 +185,7 @@ class Server(Service):
         self._parts.sync.merging = new.merging
         self._parts.sync.retention = new.retention
         self._parts.site.max_body_bytes = new.max_body_bytes
+        self._parts.site.places.per_address = new.max_connections_per_address
         self._set_policy()
         for warning in loaded.warnings:
             self._log.warn("{warning}", warning=warning)
@@ -192,6 +198,7 @@ class Server(Service):
     def _take_port(self, port: IListeningPort) -> None:
         """Take note of what an endpoint has opened, perhaps later than the others."""
         self._ports.append(port)
+        self._parts.site.watch(port)
         if self._on_loopback_only and not listening.is_for_this_machine(port.getHost()):
             self._on_loopback_only = False
             self._set_policy()
@@ -214,6 +221,17 @@ class Server(Service):
         # A closed terminal sends the same signal as `kill -HUP`, and means that the server is to go.
         closed = self._had_terminal and not os.isatty(0)
         self._parts.reactor.callFromThread(self._stop_reactor if closed else self.reload)
+
+    def _explain_room(self) -> None:
+        places = self._parts.site.places.total
+        if places < MAX_CONNECTIONS:
+            self._log.warn(
+                "At most {places} connections at a time, since this process may open so few files: start it after "
+                "`ulimit -n {enough}`, or with LimitNOFILE={enough} in its systemd unit, to have {usual}",
+                places=places,
+                enough=ENOUGH,
+                usual=MAX_CONNECTIONS,
+            )
 
     def _explain_openness(self) -> None:
         if self._on_loopback_only and _is_told_where(self._loaded.config):

@@ -257,9 +257,9 @@ def test_an_endpoint_that_takes_its_time_opens_the_server_when_it_listens(
     late = Endpoint(tcp(ANY))
     rig = Rig(tmp_path, evolve(config, api_keys=(), listen=("tcp:1",)), endpoints=(late,))
     rig.start()
-    assert rig.parts.front.policy.only_local
+    seen = [rig.parts.front.policy.only_local]
     late.open()
-    assert not rig.parts.front.policy.only_local
+    assert [*seen, rig.parts.front.policy.only_local] == [True, False]
     rig.stop()
 
 
@@ -356,3 +356,22 @@ def test_where_it_listens_and_not_the_file_says_whom_it_answers(tmp_path: Path, 
         rig.reload(config)
         assert not rig.parts.front.policy.only_local
         rig.stop()
+
+
+def test_the_connections_of_an_address_are_bounded_anew_by_a_reload(rig: Rig, config: Config) -> None:
+    """Those that are open stay."""
+    rig.reload(evolve(config, max_connections_per_address=7))
+    assert rig.parts.site.places.per_address == 7
+
+
+def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, config: Config) -> None:
+    """And nothing is said where there is room enough."""
+    rig = Rig(tmp_path, config)
+    assert not any("ulimit" in line for line in said(rig.start))
+    rig.stop()
+    rig = Rig(tmp_path, config)
+    rig.parts.site.places.total = 32
+    (line,) = [line for line in said(rig.start) if "ulimit -n 1024" in line]
+    assert line.startswith("At most 32 connections")
+    assert "LimitNOFILE=1024" in line
+    rig.stop()

@@ -11,7 +11,14 @@ from typing import cast
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IReactorTime,
+    ISSLTransport,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,10 +29,12 @@ from mneme.clocks import WallClock
 from mneme.web.answers import Answer, head_of
 from mneme.web.errors import problem
 from mneme.web.front import Front
+from mneme.web.places import Places, group_of
 from mneme.web.receipts import Awaited, bytes_under_way
 from mneme.web.request import Request
 
-MAX_CONNECTIONS = 500
+_ACCEPTS = 8
+"""Connections taken from a port in one turn of the reactor: those that give way to them close only after it."""
 MAX_HELD = 400 * 1024 * 1024
 """Bytes of bodies, also inflated, and of answers not yet read, that are held at one time over all connections."""
 
@@ -47,6 +56,7 @@ _PLAIN_HEAD = re.compile(
 
 _ABOUT_BODY = {b"content-length": b"Content-Length", b"transfer-encoding": b"Transfer-Encoding"}
 
+_FIRST_ERROR = 400
 _LIMIT = "A request line, or all headers together, must stay under 16 kB"
 _MALFORMED = "Malformed HTTP request"
 
@@ -70,6 +80,9 @@ class Channel(http.HTTPChannel):
         self._is_open = False
         self._answering = False
         self._deadline: IDelayedCall | None = None
+        self.group = ""
+        self.has_served = False
+        self.idle_since = 0.0
 
     def connectionMade(self) -> None:
         """A client is there."""
@@ -78,6 +91,21 @@ class Channel(http.HTTPChannel):
         self._host = cast(IAddress, super().getHost())
         self._is_open = True
         super().connectionMade()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way, or its answer."""
+        return self._answering or self.unread
+
+    def give_way(self) -> None:
+        """Close the connection, which has been idle, in favour of another."""
+        if self._is_open:
+            self.give_receipts(read=self.has_arrived())
+        if self.refused or ISSLTransport.providedBy(self.transport):
+            # Over TLS closing in order takes the other end, too.
+            self.forceAbortClient()
+        else:
+            super().loseConnection()
 
     def getPeer(self) -> IAddress:
         """Where the client is."""
@@ -164,6 +192,7 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes are here; the first of a request start its deadline."""
+        self.idle_since = self.site.reactor.seconds()
         while data and not (self.refused or self._lingering):
             if not self._answering:
                 if self._receipts:
@@ -246,6 +275,8 @@ class Channel(http.HTTPChannel):
     def requestDone(self, request: http.Request) -> None:
         """A request has been answered."""
         self._answering = False
+        self.idle_since = self.site.reactor.seconds()
+        self.has_served = self.has_served or request.code < _FIRST_ERROR
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:
@@ -353,17 +384,27 @@ class Site(server.Site):
     requestFactory = Request
     noisy = False
 
-    def __init__(self, clock: IReactorTime, wall: WallClock, front: Front, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: WallClock,
+        front: Front,
+        max_body_bytes: int,
+        places: Places | None = None,
+    ) -> None:
         """`clock` is for timers, `wall` tells the time of day; `max_body_bytes` may be changed at any time."""
         super().__init__(Resource(), timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
         self.displayTracebacks = False
         self.front = front
         self.max_body_bytes = max_body_bytes
+        self.places = places or Places()
         self.held = 0
         self._time_of_day = wall
         self._date = -1, b""
         self.closing = False
         self._channels: set[Channel] = set()
+        self._ports: list[IListeningPort] = []
+        self._is_accepting = False
         self._emptied: Deferred[None] | None = None
 
     def log(self, request: http.Request) -> None:
@@ -377,17 +418,36 @@ class Site(server.Site):
             self._date = second, http.datetimeToString(second)
         return self._date[1]
 
+    def watch(self, port: IListeningPort) -> None:
+        """Take connections from a port few at a time."""
+        self._ports.append(port)
+        self._bound_accepts()
+
+    def _bound_accepts(self) -> None:
+        """Have no port accept more in its next turn: each takes as many as it found the last time, and then some."""
+        self._is_accepting = False
+        for port in self._ports:
+            if isinstance(port, tcp.Port):
+                port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+
     def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:  # type: ignore[override]  # as above
-        """Take a connection, or close it at once if there are too many."""
-        if self.closing or len(self._channels) >= MAX_CONNECTIONS:
+        """Take a connection, for which another may have to give way; close it at once if none can."""
+        if self._ports and not self._is_accepting:
+            self._is_accepting = True
+            self.reactor.callLater(0, self._bound_accepts)
+        group = group_of(getattr(addr, "host", ""))
+        if self.closing or not self.places.has_room(group):
             return TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))
+        channel.group, channel.idle_since = group, self.reactor.seconds()
+        self.places.take(channel)
         self._channels.add(channel)
         return channel
 
     def forget(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
+        self.places.leave(channel)
         if self._emptied and not self._channels:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)

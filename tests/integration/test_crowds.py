@@ -54,6 +54,22 @@ def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path:
             connection.close()
 
 
+def test_a_server_that_may_open_few_files_answers_beside_a_hundred_idle_connections(tmp_path: Path) -> None:
+    """It says so at the start, keeps what the disk needs, and has the idle give way."""
+    with ExitStack() as open_ones, Daemon(tmp_path, open_files=64) as daemon:
+        assert "At most 32 connections" in daemon.log()
+        for _ in range(100):
+            open_ones.enter_context(wire.connect(daemon))
+        assert daemon.ask("GET", "/health")[0] == 200
+        laptop = Machine(tmp_path / "ana-laptop", daemon.url, delays=())
+        for name, content in memory(3).items():
+            laptop.write("crowded", name, content)
+        answers = laptop.pull("crowded") + laptop.push("crowded")
+        assert {answer.status for answer in answers} == {200}
+        assert laptop.memory("crowded") == memory(3)
+        assert "Traceback" not in daemon.log()
+
+
 def test_a_thousand_connections_one_after_the_other_leave_nothing(daemon: Daemon) -> None:
     """Connections that come and go, answered or not, leave no open file behind."""
     wire.wait_until_alone(daemon)
