@@ -28,6 +28,7 @@ from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
 from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.proxies import TrustedProxies
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
 
@@ -63,6 +64,7 @@ def policy_of(chosen: Config) -> Policy:
         chosen.allowed_origins,
         only_local=not chosen.api_keys,
         helps_stock_push=chosen.stock_push_help,
+        proxies=TrustedProxies.parse(chosen.trusted_proxies),
     )
 
 

@@ -375,3 +375,9 @@ def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, confi
     assert line.startswith("At most 32 connections")
     assert "LimitNOFILE=1024" in line
     rig.stop()
+
+
+def test_proxies_are_trusted_from_the_next_request_after_a_reload(rig: Rig, config: Config) -> None:
+    """As all of the policy."""
+    rig.reload(evolve(config, trusted_proxies=("10.0.0.0/8",)))
+    assert rig.parts.front.policy.proxies.trust("10.1.2.3")

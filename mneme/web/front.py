@@ -17,8 +17,9 @@ from mneme.web.auth import Keys
 from mneme.web.coding import Coding
 from mneme.web.errors import MissingKey, StrangeName, WrongKey, answer_to
 from mneme.web.limits import RateLimit
+from mneme.web.proxies import TrustedProxies
 from mneme.web.request import Request
-from mneme.web.requestlog import RequestLog, address_of
+from mneme.web.requestlog import RequestLog
 from mneme.web.routes import Routes
 from mneme.work import Worker
 
@@ -40,6 +41,8 @@ class Policy:
 
     `helps_stock_push` is whether a list tells the stock client to upload what it has: see `Store.stock_heads`.
 
+    `proxies` are believed on whose behalf they ask.
+
     `only_local` is for a server that is open to all who reach it because only this machine does: it answers to no name
     that a web page could have made up for it (DNS rebinding).
     """
@@ -49,6 +52,7 @@ class Policy:
     origins: Sequence[str] = ()
     only_local: bool = False
     helps_stock_push: bool = True
+    proxies: TrustedProxies = field(factory=TrustedProxies)
 
 
 class Front:
@@ -129,12 +133,12 @@ class Front:
         try:
             number = self._policy.keys.check(request.getHeader(b"authorization"))
         except (MissingKey, WrongKey):
-            limit.take_for_address(address_of(request))
+            limit.take_for_address(request.address)
             if request.path not in _PUBLIC:
                 raise
             return
         if number is None:
-            limit.take_for_address(address_of(request))
+            limit.take_for_address(request.address)
         else:
             limit.take_for_key(number)
 

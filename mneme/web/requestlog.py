@@ -29,7 +29,7 @@ class RequestLog:
         self._write(request, status, size, 0.0, " (refused before its end)")
 
     def _write(self, request: Request, status: int | str, size: int, seconds: float, ending: str) -> None:
-        address, client = address_of(request), _client(request)
+        address, client = request.address, _client(request)
         method = request.method.decode("ascii", "backslashreplace")
         project, place = _place(request.path)
         milliseconds = seconds * 1000
@@ -48,13 +48,6 @@ class RequestLog:
             milliseconds=milliseconds,
             ending=ending,
         )
-
-
-def address_of(request: Request) -> str:
-    """The address that the request came from; `local` for a socket in the file system."""
-    host: str = getattr(request.getClientAddress(), "host", "local")
-    # How an IPv4 address looks from a socket that listens for both families.
-    return host.removeprefix("::ffff:")
 
 
 def _place(path: bytes) -> tuple[str, str]:

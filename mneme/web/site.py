@@ -26,6 +26,7 @@ from twisted.web import http, server
 from twisted.web.resource import Resource
 
 from mneme.clocks import WallClock
+from mneme.web import proxies
 from mneme.web.answers import Answer, head_of
 from mneme.web.errors import problem
 from mneme.web.front import Front
@@ -89,6 +90,7 @@ class Channel(http.HTTPChannel):
         # Both are asked for at each request, and one of them is a system call.
         self._peer = cast(IAddress, super().getPeer())
         self._host = cast(IAddress, super().getHost())
+        self.peer_address = proxies.plain(getattr(self._peer, "host", proxies.LOCAL))
         self._is_open = True
         super().connectionMade()
 
@@ -343,7 +345,7 @@ class Channel(http.HTTPChannel):
 
     def _refuse_unread(self, status: int, sentence: str) -> None:
         """Refuse what is no request, or not yet one."""
-        address = getattr(self.getPeer(), "host", "local")
+        address = self.peer_address
         self._log.info("{address} {status}: {sentence}", address=address, status=status, sentence=sentence)
         self.refuse(problem(status, sentence))
 
@@ -435,7 +437,9 @@ class Site(server.Site):
         if self._ports and not self._is_accepting:
             self._is_accepting = True
             self.reactor.callLater(0, self._bound_accepts)
-        group = group_of(getattr(addr, "host", ""))
+        peer = getattr(addr, "host", "")
+        # A proxy asks for many, whose number is its own business.
+        group = "" if self.front.policy.proxies.trust(proxies.plain(peer)) else group_of(peer)
         if self.closing or not self.places.has_room(group):
             return TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))

@@ -415,7 +415,7 @@ def test_endpoints_may_be_a_socket_in_the_file_system_and_tls(tmp_path: Path) ->
 
 
 def test_connections_too_many_are_closed_over_tls_too(tmp_path: Path) -> None:
-    """Those that never say a word; when they go, others are served."""
+    """Those that never say a word give way to who does."""
     certificate, port = _self_signed(tmp_path), free_port()
     with listening_at(tmp_path, f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"):
         wait_until(lambda: answers_securely(port, certificate), within=10)

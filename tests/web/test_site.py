@@ -5,7 +5,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web import site as site_module
+from mneme.web.front import Policy
 from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.proxies import TrustedProxies
 from mneme.web.site import (
     IDLE_SECONDS,
     LINGER_SECONDS,
@@ -306,6 +308,15 @@ def test_a_refusal_makes_no_connection_worth_keeping() -> None:
     assert refused.statuses == [401]
     server.connect()
     assert (served.transport.disconnecting, refused.transport.disconnecting) == (False, True)
+
+
+def test_the_connections_of_a_trusted_proxy_are_bounded_by_no_address() -> None:
+    """It asks for many."""
+    server = Server()
+    server.site.places.per_address = 1
+    server.stub.front.policy = Policy(proxies=TrustedProxies.parse(["192.0.2.7"]))
+    clients = [server.connect() for _ in range(3)]
+    assert not any(client.transport.disconnecting for client in clients)
 
 
 def test_an_address_has_so_many_connections() -> None:
