@@ -323,9 +323,10 @@ def test_an_address_has_so_many_connections() -> None:
     """Its own give way to a new one; a refused one that lingers is cut off."""
     server = Server()
     server.site.places.per_address = 2
-    first, second = server.connect(), server.connect()
+    first = server.connect()
     first.send(b"garbage\r\n\r\n")
     server.clock.advance(1)
+    second = server.connect()
     server.connect()
     assert (first.transport.aborted, second.transport.disconnecting) == (True, False)
 
