@@ -157,6 +157,7 @@ class Server(Service):
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         await self._parts.site.close(CLOSE_SECONDS)
+        self._parts.front.log.close()
         await self._parts.reaper.stopService()
         await self._parts.pruner.stopService()
         await self._parts.sync.stopService()

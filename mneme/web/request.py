@@ -31,6 +31,9 @@ class Request(server.Request):
     answering: "Deferred[Answer] | None" = None
     """What is under way to answer it; cancelled when the client hangs up."""
 
+    is_turned_away = False
+    """Whether it was refused for who sent it, or how often, and not for what it asks."""
+
     _address: str | None = None
     _kept = True
     _received = 0
@@ -88,6 +91,7 @@ class Request(server.Request):
         others = self.responseHeaders.getAllRawHeaders()
         head = head_of(answer, self.clientproto, channel.site.date(), others)
         channel.send(head + body if body else head)
+        channel.take_note(answer)
         if not channel.unread:
             self._let_go()
         self.finish()
