@@ -11,7 +11,7 @@ from mneme.web.front import Policy
 from mneme.web.limits import RateLimit
 from mneme.web.refusals import LINES, SECONDS, Refusals
 from mneme.web.site import REFUSALS_IN_A_ROW, REQUESTS_IN_A_TURN
-from tests.web.connections import Connection, HeldWorker, Server, Transport
+from tests.web.connections import Connection, HeldWorker, Server
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 ODD = b"GET /health HTTP/1.1\r\nX_Odd: x\r\n\r\n"
@@ -141,10 +141,6 @@ def test_a_client_that_reads_again_does_not_end_the_break() -> None:
 
 def test_a_transport_that_cannot_be_paused_is_no_matter() -> None:
     """What comes in a break waits for its end."""
-
-    class Plain(Transport):
-        """A transport that is no producer."""
-
     server = Server()
     client = server.connect()
     client.channel._reading = None
