@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,7 @@ _Origin = Annotated[
 _Minutes = Annotated[float, Meta(gt=0, le=365 * 24 * 60)]
 # More than a hundred million a minute is no limit, and 0 says that better.
 _Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
+_Count = _Rate
 # A body is held in memory, several times over while it is parsed: more than 1 GiB is a slip of the units.
 _Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
 _Hours = Annotated[float, Meta(ge=0, le=100 * 365 * 24)]
@@ -68,6 +70,8 @@ class _Key:
     expected: str
     split: Callable[[str], list[str]] | None = None
     section: str = ""
+    check: Callable[[str], object] | None = None
+    """A check beyond the schema's, which raises `ValueError`."""
 
     @property
     def full_name(self) -> str:
@@ -92,9 +96,16 @@ def _key(
     *,
     split: Callable[[str], list[str]] | None = None,
     section: str = "",
+    check: Callable[[str], object] | None = None,
 ) -> dict[str, object]:
     """What makes a field of `Config` a key, but for the field's name: see `_Key`."""
-    return {"name": name, "schema": schema, "expected": expected, "split": split, "section": section}
+    texts = {"name": name, "expected": expected, "section": section}
+    return {**texts, "schema": schema, "split": split, "check": check}
+
+
+def _check_proxy(text: str) -> None:
+    if text != "unix":
+        ip_network(text, strict=False)
 
 
 @frozen(kw_only=True)
@@ -136,6 +147,22 @@ class Config:
         metadata=_key("rateLimitPerMinute", _Rate, "a whole number from 0 (off) to 100000000"),
     )
     """Requests a minute for each API key, else for each address; 0 for no limit."""
+    trusted_proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=_key(
+            "trustedProxies",
+            _Name,
+            "an IP address, a network such as 10.0.0.0/8, or unix",
+            split=_at_commas,
+            check=_check_proxy,
+        ),
+    )
+    """The proxies that are believed on whose behalf they ask."""
+    max_connections_per_address: int = field(
+        default=64,
+        metadata=_key("maxConnectionsPerAddress", _Count, "a whole number from 0 (off) to 100000000"),
+    )
+    """Connections that one address may have at a time; 0 for no bound but that on all."""
     max_body_bytes: int = field(
         default=10 * 1024 * 1024,
         metadata=_key("maxBodyBytes", _Bytes, "a whole number from 1 to 1073741824 (1 GiB)"),
@@ -318,6 +345,8 @@ def _value(key: _Key, raw: object, layer: _Layer) -> object:
 def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
     try:
         value: object = msgspec.convert(raw, key.schema, strict=strict)
+        if key.check and isinstance(value, str):
+            key.check(value)
     except (
         msgspec.ValidationError,
         ValueError,

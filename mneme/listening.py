@@ -3,6 +3,9 @@
 import errno
 import socket
 from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
+
+from twisted.internet.address import UNIXAddress
 
 from mneme.errors import StartupError
 
@@ -27,6 +30,21 @@ def open_sockets(host: str | None, port: int, protected: bool) -> list[socket.so
 def describe(sockets: Sequence[socket.socket]) -> str:
     """Where they listen, for people."""
     return " and ".join(_described(opened) for opened in sockets)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is one that only this machine reaches itself by."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
+def is_for_this_machine(address: object) -> bool:
+    """Whether only this machine reaches a port that listens on `address`: loopback, or a socket in the file system."""
+    return isinstance(address, UNIXAddress) or is_loopback(str(getattr(address, "host", "")))
 
 
 def _open_everywhere(port: int) -> socket.socket:

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from mneme import __version__, config, listening
 from mneme.config import Config, ConfigError, Loaded
+from mneme.descriptors import ENOUGH
 from mneme.model import Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
@@ -26,6 +27,8 @@ from mneme.store.claim import Claim
 from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
+from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.proxies import TrustedProxies
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
 
@@ -54,19 +57,15 @@ class Reactor(Protocol):
 
 
 def policy_of(chosen: Config) -> Policy:
-    """Who may ask, from where and how often, by the configuration."""
+    """Who may ask, from where and how often, by the configuration; without keys only this machine, until told more."""
     return Policy(
         Keys(chosen.api_keys),
         RateLimit(chosen.rate_limit_per_minute),
         chosen.allowed_origins,
-        only_local=is_only_local(chosen),
+        only_local=not chosen.api_keys,
         helps_stock_push=chosen.stock_push_help,
+        proxies=TrustedProxies.parse(chosen.trusted_proxies),
     )
-
-
-def is_only_local(chosen: Config) -> bool:
-    """Whether the server listens on loopback for want of keys, and not because somebody said so."""
-    return not (chosen.api_keys or chosen.host or chosen.listen)
 
 
 @frozen(eq=False, kw_only=True)
@@ -101,7 +100,8 @@ class Server(Service):
         self._ports: list[IListeningPort] = []
         self._reloading: Deferred[None] = succeed(None)
         self._had_terminal = False
-        self._on_loopback_only = is_only_local(loaded.config)
+        self._on_loopback_only = True
+        """Whether all that is listened on so far is reached from this machine alone."""
 
     def privilegedStartService(self) -> None:
         """Listen, which may need rights that twistd gives up after this."""
@@ -109,12 +109,17 @@ class Server(Service):
         site, failures = self._parts.site, list[Failure]()
         where = listening.describe(self._parts.sockets) or " and ".join(self._loaded.config.listen)
         for opened in self._parts.sockets:
-            self._ports.append(self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site))
+            if not listening.is_loopback(opened.getsockname()[0]):
+                self._on_loopback_only = False
+            port = self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site)
+            self._ports.append(port)
+            site.watch(port)
             opened.close()
         for endpoint in self._parts.endpoints:
-            endpoint.listen(site).addCallbacks(self._ports.append, failures.append)
+            endpoint.listen(site).addCallbacks(self._take_port, failures.append)
         if failures:
             self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
+        self._set_policy()
         self._log.info("mneme {version} listens on {where}", version=__version__, where=where)
 
     def startService(self) -> None:
@@ -130,6 +135,7 @@ class Server(Service):
         # By itself twistd ends by the very signal that it got, which is no exit status of 0. The reactor sets its own
         # handlers when it starts to run.
         self._parts.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
+        self._explain_room()
         for warning in self._loaded.warnings:
             self._log.warn("{warning}", warning=warning)
         if not self._loaded.config.api_keys:
@@ -151,6 +157,7 @@ class Server(Service):
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         await self._parts.site.close(CLOSE_SECONDS)
+        self._parts.front.log.close()
         await self._parts.reaper.stopService()
         await self._parts.pruner.stopService()
         await self._parts.sync.stopService()
@@ -181,15 +188,28 @@ class Server(Service):
         self._parts.sync.merging = new.merging
         self._parts.sync.retention = new.retention
         self._parts.site.max_body_bytes = new.max_body_bytes
-        only_local = self._on_loopback_only and not new.api_keys
-        self._parts.front.policy = evolve(policy_of(new), only_local=only_local)
+        self._parts.site.places.per_address = new.max_connections_per_address
+        self._set_policy()
         for warning in loaded.warnings:
             self._log.warn("{warning}", warning=warning)
         for key in config.changes_needing_restart(old, new):
             self._log.warn("{key} has changed, which takes a restart", key=key)
-        if new.api_keys and not old.api_keys and self._on_loopback_only:
+        if new.api_keys and not (old.api_keys or _is_told_where(old)) and self._on_loopback_only:
             self._log.warn("With API keys the server can listen beyond loopback, which takes a restart")
         self._log.info("The configuration was reloaded")
+
+    def _take_port(self, port: IListeningPort) -> None:
+        """Take note of what an endpoint has opened, perhaps later than the others."""
+        self._ports.append(port)
+        self._parts.site.watch(port)
+        if self._on_loopback_only and not listening.is_for_this_machine(port.getHost()):
+            self._on_loopback_only = False
+            self._set_policy()
+
+    def _set_policy(self) -> None:
+        chosen = self._loaded.config
+        only_local = self._on_loopback_only and not chosen.api_keys
+        self._parts.front.policy = evolve(policy_of(chosen), only_local=only_local)
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -205,8 +225,21 @@ class Server(Service):
         closed = self._had_terminal and not os.isatty(0)
         self._parts.reactor.callFromThread(self._stop_reactor if closed else self.reload)
 
+    def _explain_room(self) -> None:
+        places = self._parts.site.places.total
+        if places < MAX_CONNECTIONS:
+            self._log.warn(
+                "At most {places} connections at a time, since this process may open so few files: start it after "
+                "`ulimit -n {enough}`, or with LimitNOFILE={enough} in its systemd unit, to have {usual}",
+                places=places,
+                enough=ENOUGH,
+                usual=MAX_CONNECTIONS,
+            )
+
     def _explain_openness(self) -> None:
-        if self._on_loopback_only:
+        if self._on_loopback_only and _is_told_where(self._loaded.config):
+            advice = "Only this machine reaches it, and it answers to no other name. To protect it"
+        elif self._on_loopback_only:
             advice = "It listens on loopback only. To open it to your other machines"
         else:
             advice = "It listens beyond loopback. To protect it"
@@ -217,3 +250,8 @@ class Server(Service):
             example='{"apiKeys": ["a long random text"]}',
             path=self._loaded.path.absolute(),
         )
+
+
+def _is_told_where(chosen: Config) -> bool:
+    """Whether somebody said where to listen."""
+    return bool(chosen.host or chosen.listen)

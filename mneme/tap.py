@@ -16,6 +16,7 @@ from twisted.python import usage
 
 from mneme import __version__, clocks, config
 from mneme.config import Config, ConfigError, Loaded
+from mneme.descriptors import left_for_connections, raise_limit
 from mneme.errors import StartupError, UnsafePath
 from mneme.listening import open_sockets
 from mneme.logs import FORMS, LogChoice
@@ -28,6 +29,7 @@ from mneme.store.claim import Claim
 from mneme.store.disk import DiskStore
 from mneme.turns import CourteousPoller, Poller, Turn
 from mneme.web.front import Front
+from mneme.web.places import MAX_CONNECTIONS, Places
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
 
@@ -142,6 +144,8 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     store = _store(data_directory, chosen.merging)
     wall = clocks.TimeOfDay()
     sync = SyncService(wall, worker, store, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime())
+    room = left_for_connections(raise_limit())
+    places = Places(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
     front = Front(reactor, worker, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,
@@ -153,7 +157,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
         front=front,
-        site=Site(reactor, wall, front, chosen.max_body_bytes),
+        site=Site(reactor, wall, front, chosen.max_body_bytes, places),
     )
     _calm_collector()
     return Server(parts, loaded, load, options.give_up)

@@ -31,7 +31,7 @@ class Daemon(AbstractContextManager["Daemon"]):
 
     `home` becomes the HOME of the process and holds the configuration, the log and, unless `data_dir` says otherwise,
     the data. `config` is what is written to the configuration file. Entering the context starts the server; leaving it
-    kills the server, whatever happened.
+    kills the server, whatever happened. `open_files` is how many files it may have open, and no more.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Daemon(AbstractContextManager["Daemon"]):
         port: int | None = None,
         data_dir: Path | None = None,
         arguments: Sequence[str] = (),
+        open_files: int | None = None,
     ) -> None:
         self.home = home
         self.data_dir = data_dir if data_dir is not None else home / "data"
@@ -49,6 +50,7 @@ class Daemon(AbstractContextManager["Daemon"]):
         self._config_file = home / "config.json"
         self._log_file = home / "twistd.log"
         self._arguments = tuple(arguments)
+        self._open_files = open_files
         self._process: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
         self.configure(config if config is not None else {})
@@ -179,7 +181,9 @@ class Daemon(AbstractContextManager["Daemon"]):
 
     def _command(self) -> list[str]:
         twistd = Path(sys.executable).parent / "twistd"
+        limit = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh"] if self._open_files else []
         return [
+            *limit,
             *(str(twistd), "--pidfile", str(self.home / "twistd.pid"), "-n"),
             *("mneme", "--port", str(self.port), "--data-dir", str(self.data_dir)),
             *("--config", str(self._config_file), *self._arguments),

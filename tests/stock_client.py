@@ -82,10 +82,10 @@ class Connection(Protocol):
 
 
 class TcpConnection:
-    """A real one."""
+    """A real one, from the address `source` if one is given."""
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
-        self._socket = socket.create_connection((host, port), timeout)
+    def __init__(self, host: str, port: int, timeout: float, source: str | None = None) -> None:
+        self._socket = socket.create_connection((host, port), timeout, (source, 0) if source else None)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def sendall(self, data: bytes, /) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from attrs import evolve
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.testing import MemoryReactorClock
@@ -68,11 +69,42 @@ class DeadEndpoint:
         return fail(OSError("the door is shut"))
 
 
+@implementer(IStreamServerEndpoint)
+class Endpoint:
+    """An endpoint that listens on an address, as soon as the test says so."""
+
+    def __init__(self, address: object) -> None:
+        self._address = address
+        self._listening: Deferred[Any] = Deferred()
+
+    def listen(self, _factory: object) -> "Deferred[Any]":
+        """See `IStreamServerEndpoint`."""
+        return self._listening
+
+    def open(self) -> "Endpoint":
+        """Listen."""
+        self._listening.callback(self)
+        return self
+
+    def getHost(self) -> object:
+        """See `IListeningPort`."""
+        return self._address
+
+    def stopListening(self) -> None:
+        """See `IListeningPort`."""
+
+
 class Rig:
     """A server with its parts, and what it would load next."""
 
     def __init__(
-        self, home: Path, config: Config, *, endpoints: tuple[Any, ...] = (), warnings: tuple[str, ...] = ()
+        self,
+        home: Path,
+        config: Config,
+        *,
+        on: str = "127.0.0.1",
+        endpoints: tuple[Any, ...] = (),
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.reactor = Reactor()
         self.loaded = Loaded(config, warnings, home / "config.json")
@@ -85,7 +117,7 @@ class Rig:
         self.parts = Parts(
             reactor=self.reactor,
             claim=Claim.take(home / "data"),
-            sockets=() if endpoints else open_sockets("127.0.0.1", 0, protected=False),
+            sockets=() if endpoints else open_sockets(on, 0, protected=False),
             endpoints=endpoints,
             worker=self.worker,
             sync=sync,
@@ -164,16 +196,70 @@ def test_it_says_where_it_listens_and_what_it_was_warned_of(tmp_path: Path, conf
 
 
 @pytest.mark.parametrize(
-    ("host", "part"), [(None, "loopback only. To open it"), (ANY, "beyond loopback. To protect")]
+    ("host", "on", "part"),
+    [
+        (None, "127.0.0.1", "loopback only. To open it"),
+        (
+            "localhost",
+            "localhost",
+            "Only this machine reaches it, and it answers to no other name. To protect",
+        ),
+        ("::1", "::1", "Only this machine"),
+        (ANY, ANY, "beyond loopback. To protect"),
+    ],
 )
 def test_without_keys_it_says_who_can_reach_it(
-    tmp_path: Path, config: Config, host: str | None, part: str
+    tmp_path: Path, config: Config, host: str | None, on: str, part: str
 ) -> None:
     """And what to write into which file."""
-    rig = Rig(tmp_path, evolve(config, api_keys=(), host=host))
+    rig = Rig(tmp_path, evolve(config, api_keys=(), host=host), on=on)
     (line,) = [line for line in said(rig.start) if "No API keys" in line]
     assert part in line
     assert str(tmp_path / "config.json") in line
+    rig.stop()
+
+
+def tcp(host: str) -> IPv4Address | IPv6Address:
+    """An address on port 3847."""
+    return (IPv6Address if ":" in host else IPv4Address)("TCP", host, 3847)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "is_local"),
+    [
+        ([tcp("127.0.0.1")], True),
+        ([tcp("127.3.2.1"), tcp("::1"), tcp("::ffff:127.0.0.1"), UNIXAddress("/run/m.sock")], True),
+        ([UNIXAddress(None)], True),
+        ([tcp("127.0.0.1"), tcp("192.0.2.1")], False),
+        ([tcp(ANY)], False),
+        ([tcp("::")], False),
+        ([tcp("::ffff:192.0.2.1")], False),
+        ([object()], False),
+    ],
+)
+def test_made_up_names_are_refused_wherever_only_this_machine_gets(
+    tmp_path: Path, config: Config, addresses: list[object], is_local: bool
+) -> None:
+    """However it was said where to listen; with keys any name will do."""
+    for keys in ((), (KEY,)):
+        endpoints = tuple(Endpoint(address).open() for address in addresses)
+        rig = Rig(tmp_path, evolve(config, api_keys=keys, listen=("endpoints",)), endpoints=endpoints)
+        lines = said(rig.start)
+        assert rig.parts.front.policy.only_local is (is_local and not keys)
+        assert any("beyond loopback" in line for line in lines) is not (is_local or bool(keys))
+        rig.stop()
+
+
+def test_an_endpoint_that_takes_its_time_opens_the_server_when_it_listens(
+    tmp_path: Path, config: Config
+) -> None:
+    """Until then nobody comes in by it."""
+    late = Endpoint(tcp(ANY))
+    rig = Rig(tmp_path, evolve(config, api_keys=(), listen=("tcp:1",)), endpoints=(late,))
+    rig.start()
+    seen = [rig.parts.front.policy.only_local]
+    late.open()
+    assert [*seen, rig.parts.front.policy.only_local] == [True, False]
     rig.stop()
 
 
@@ -262,11 +348,36 @@ def test_first_keys_protect_at_once_and_open_with_a_restart(tmp_path: Path, conf
 
 def test_where_it_listens_and_not_the_file_says_whom_it_answers(tmp_path: Path, config: Config) -> None:
     """A `host` that came or went takes a restart, and so does the guard against made-up names."""
-    for before, after in ((None, "192.0.2.1"), ("192.0.2.1", None)):
-        rig = Rig(tmp_path, evolve(config, api_keys=(), host=before))
+    for before, after, on in ((None, ANY, "127.0.0.1"), ("::1", ANY, "::1"), (ANY, None, ANY)):
+        rig = Rig(tmp_path, evolve(config, api_keys=(), host=before), on=on)
         rig.start()
         rig.reload(evolve(config, api_keys=(), host=after))
-        assert rig.parts.front.policy.only_local is (before is None)
+        assert rig.parts.front.policy.only_local is (on is not ANY)
         rig.reload(config)
         assert not rig.parts.front.policy.only_local
         rig.stop()
+
+
+def test_the_connections_of_an_address_are_bounded_anew_by_a_reload(rig: Rig, config: Config) -> None:
+    """Those that are open stay."""
+    rig.reload(evolve(config, max_connections_per_address=7))
+    assert rig.parts.site.places.per_address == 7
+
+
+def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, config: Config) -> None:
+    """And nothing is said where there is room enough."""
+    rig = Rig(tmp_path, config)
+    assert not any("ulimit" in line for line in said(rig.start))
+    rig.stop()
+    rig = Rig(tmp_path, config)
+    rig.parts.site.places.total = 32
+    (line,) = [line for line in said(rig.start) if "ulimit -n 1024" in line]
+    assert line.startswith("At most 32 connections")
+    assert "LimitNOFILE=1024" in line
+    rig.stop()
+
+
+def test_proxies_are_trusted_from_the_next_request_after_a_reload(rig: Rig, config: Config) -> None:
+    """As all of the policy."""
+    rig.reload(evolve(config, trusted_proxies=("10.0.0.0/8",)))
+    assert rig.parts.front.policy.proxies.trust("10.1.2.3")

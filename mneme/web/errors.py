@@ -29,7 +29,7 @@ class WrongKey(errors.MnemeError):
 class StrangeName(errors.MnemeError):
     """A call that reached this machine's own server by a name from the network."""
 
-    sentence = "Without API keys this server answers only to localhost: use that name, or set apiKeys or host"
+    sentence = "Without API keys this server answers only to localhost: use that name, or set apiKeys"
 
 
 class UploadNotAllowed(errors.MnemeError):

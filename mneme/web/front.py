@@ -1,6 +1,7 @@
 """What stands before the routes: who may ask, how often, and what browsers are told."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,10 +16,11 @@ from mneme.web.answers import Answer
 from mneme.web.api import Api, Handler
 from mneme.web.auth import Keys
 from mneme.web.coding import Coding
-from mneme.web.errors import MissingKey, StrangeName, WrongKey, answer_to
+from mneme.web.errors import MissingKey, StrangeName, TooManyRequests, WrongKey, answer_to
 from mneme.web.limits import RateLimit
+from mneme.web.proxies import TrustedProxies
 from mneme.web.request import Request
-from mneme.web.requestlog import RequestLog, address_of
+from mneme.web.requestlog import RequestLog
 from mneme.web.routes import Routes
 from mneme.work import Worker
 
@@ -32,6 +34,7 @@ _READABLE = b"ETag"
 """The headers of answers that a web page may read, beyond the few that it always may."""
 
 _PREFLIGHT_SECONDS = b"600"
+_TURNED_AWAY = (MissingKey, WrongKey, StrangeName, TooManyRequests)
 
 
 @frozen
@@ -39,6 +42,8 @@ class Policy:
     """Who may ask, from where, and how often; `origins` are those of web pages, `*` for any.
 
     `helps_stock_push` is whether a list tells the stock client to upload what it has: see `Store.stock_heads`.
+
+    `proxies` are believed on whose behalf they ask.
 
     `only_local` is for a server that is open to all who reach it because only this machine does: it answers to no name
     that a web page could have made up for it (DNS rebinding).
@@ -49,6 +54,7 @@ class Policy:
     origins: Sequence[str] = ()
     only_local: bool = False
     helps_stock_push: bool = True
+    proxies: TrustedProxies = field(factory=TrustedProxies)
 
 
 class Front:
@@ -80,6 +86,7 @@ class Front:
         try:
             self._tell_browsers(request)
             if request.method == b"OPTIONS":
+                self._policy.rate_limit.take_for_address(request.address)
                 request.send(Answer(204, b""))
                 return
             self._admit(request)
@@ -88,7 +95,8 @@ class Front:
                 self._api.receipts.settle(project)
             handler: Handler = getattr(self._api, route.endpoint)
             answering = Deferred.fromCoroutine(handler(request, **route.arguments))
-        except Exception:  # noqa: BLE001 - the table answers what it knows, and logs what it does not
+        except Exception as error:  # noqa: BLE001 - the table answers what it knows, and logs what it does not
+            request.is_turned_away = isinstance(error, _TURNED_AWAY)
             request.send(answer_to(Failure()))
             return
         request.answering = answering
@@ -111,6 +119,11 @@ class Front:
         """The bytes that are held for nobody: see `SyncService` and `Coding`."""
         return self._sync.abandoned_bytes + self._coding.abandoned_bytes
 
+    def count_refusal(self, address: str) -> None:
+        """Count what was no request, or did not arrive, against its address; it is refused anyhow."""
+        with suppress(TooManyRequests):
+            self._policy.rate_limit.take_for_address(address)
+
     def shows_key(self, request: Request) -> bool:
         """Whether the request shows a key where one is needed: what does not is not worth keeping a body for."""
         try:
@@ -121,20 +134,21 @@ class Front:
 
     def _admit(self, request: Request) -> None:
         """Count the request and check its key; one without a good key counts against its address."""
+        limit = self._policy.rate_limit
         if self._policy.only_local and not all(
             map(reading.is_local_name, request.requestHeaders.getRawHeaders(b"host", []))
         ):
+            limit.take_for_address(request.address)
             raise StrangeName
-        limit = self._policy.rate_limit
         try:
             number = self._policy.keys.check(request.getHeader(b"authorization"))
         except (MissingKey, WrongKey):
-            limit.take_for_address(address_of(request))
+            limit.take_for_address(request.address)
             if request.path not in _PUBLIC:
                 raise
             return
         if number is None:
-            limit.take_for_address(address_of(request))
+            limit.take_for_address(request.address)
         else:
             limit.take_for_key(number)
 

@@ -15,6 +15,7 @@ from twisted.web.http import parse_qs
 from mneme.errors import MnemeError
 from mneme.web.answers import Answer, head_of
 from mneme.web.errors import BodyTooLarge, Busy, answer_to
+from mneme.web.proxies import client_behind
 
 if TYPE_CHECKING:
     from mneme.web.site import Channel
@@ -30,6 +31,10 @@ class Request(server.Request):
     answering: "Deferred[Answer] | None" = None
     """What is under way to answer it; cancelled when the client hangs up."""
 
+    is_turned_away = False
+    """Whether it was refused for who sent it, or how often, and not for what it asks."""
+
+    _address: str | None = None
     _kept = True
     _received = 0
     _body: BytesIO
@@ -86,9 +91,23 @@ class Request(server.Request):
         others = self.responseHeaders.getAllRawHeaders()
         head = head_of(answer, self.clientproto, channel.site.date(), others)
         channel.send(head + body if body else head)
+        channel.take_note(answer)
         if not channel.unread:
             self._let_go()
         self.finish()
+
+    @property
+    def address(self) -> str:
+        """The address that it comes from, by the word of trusted proxies; `local` for a socket in the file system."""
+        if self._address is None:
+            proxies = self.channel.site.front.policy.proxies
+            peer = self.channel.peer_address
+            forwarded, listed = map(self._texts, (b"forwarded", b"x-forwarded-for"))
+            self._address = client_behind(peer, forwarded, listed, proxies)
+        return self._address
+
+    def _texts(self, name: bytes) -> list[str]:
+        return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(name, [])]
 
     @property
     def max_body_bytes(self) -> int:

@@ -1,11 +1,14 @@
-"""One line in the log for each request, once it has ended."""
+"""One line in the log for each request, once it has ended; one a minute for who is refused again and again."""
 
-from twisted.internet.interfaces import IReactorTime
+import math
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from mneme.errors import MnemeError
 from mneme.logs import REQUESTS
 from mneme.web import reading
+from mneme.web.refusals import SECONDS, Refusals
 from mneme.web.request import Request
 
 _log = Logger(REQUESTS)
@@ -16,9 +19,13 @@ class RequestLog:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self._refusals = Refusals()
+        self._telling: IDelayedCall | None = None
 
     def write_end(self, request: Request, ending: str = "") -> None:
         """Write the line of `request`, which has ended, by an answer or by a hang-up."""
+        if request.is_turned_away and not self.is_told(request.address):
+            return
         status = request.code if request.startedWriting else "unanswered"
         started = request.started
         seconds = 0.0 if started is None else self._clock.seconds() - started
@@ -26,10 +33,37 @@ class RequestLog:
 
     def write_refusal(self, request: Request, status: int, size: int) -> None:
         """Write the line of a request that was refused before it was here."""
-        self._write(request, status, size, 0.0, " (refused before its end)")
+        if self.is_told(request.address):
+            self._write(request, status, size, 0.0, " (refused before its end)")
+
+    def is_told(self, address: str) -> bool:
+        """Whether a refusal of `address` has a line of its own; if not, it is summed up after a while."""
+        now = self._clock.seconds()
+        self._sum_up(now)
+        is_told = self._refusals.is_told(address, now)
+        if self._telling is None:
+            self._telling = self._clock.callLater(SECONDS, self._tell)
+        return is_told
+
+    def close(self) -> None:
+        """Sum up what is left to tell."""
+        if self._telling and self._telling.active():
+            self._telling.cancel()
+        self._sum_up(math.inf)
+
+    def _tell(self) -> None:
+        self._telling = None
+        self._sum_up(self._clock.seconds())
+        if not self._refusals.is_empty:
+            self._telling = self._clock.callLater(SECONDS, self._tell)
+
+    def _sum_up(self, now: float) -> None:
+        for address, count in self._refusals.due(now):
+            line = f"{address} was refused {count} times more within a minute"
+            _log.info("{log_line}", log_line=line, address=address, refusals=count)
 
     def _write(self, request: Request, status: int | str, size: int, seconds: float, ending: str) -> None:
-        address, client = address_of(request), _client(request)
+        address, client = request.address, _client(request)
         method = request.method.decode("ascii", "backslashreplace")
         project, place = _place(request.path)
         milliseconds = seconds * 1000
@@ -48,13 +82,6 @@ class RequestLog:
             milliseconds=milliseconds,
             ending=ending,
         )
-
-
-def address_of(request: Request) -> str:
-    """The address that the request came from; `local` for a socket in the file system."""
-    host: str = getattr(request.getClientAddress(), "host", "local")
-    # How an IPv4 address looks from a socket that listens for both families.
-    return host.removeprefix("::ffff:")
 
 
 def _place(path: bytes) -> tuple[str, str]:

@@ -11,7 +11,15 @@ from typing import cast
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IPushProducer,
+    IReactorTime,
+    ISSLTransport,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,13 +27,21 @@ from twisted.web import http, server
 from twisted.web.resource import Resource
 
 from mneme.clocks import WallClock
+from mneme.web import proxies
 from mneme.web.answers import Answer, head_of
 from mneme.web.errors import problem
 from mneme.web.front import Front
+from mneme.web.places import Places, group_of
 from mneme.web.receipts import Awaited, bytes_under_way
 from mneme.web.request import Request
 
-MAX_CONNECTIONS = 500
+REQUESTS_IN_A_TURN = 16
+"""Requests of one connection that are answered before the reactor turns to the others."""
+REFUSALS_IN_A_ROW = 16
+"""Refusals for its rate after which a connection is not read from until its caller may ask again."""
+
+_ACCEPTS = 8
+"""Connections taken from a port in one turn of the reactor: those that give way to them close only after it."""
 MAX_HELD = 400 * 1024 * 1024
 """Bytes of bodies, also inflated, and of answers not yet read, that are held at one time over all connections."""
 
@@ -47,6 +63,8 @@ _PLAIN_HEAD = re.compile(
 
 _ABOUT_BODY = {b"content-length": b"Content-Length", b"transfer-encoding": b"Transfer-Encoding"}
 
+_FIRST_ERROR = 400
+_TOO_MANY = 429
 _LIMIT = "A request line, or all headers together, must stay under 16 kB"
 _MALFORMED = "Malformed HTTP request"
 
@@ -70,14 +88,45 @@ class Channel(http.HTTPChannel):
         self._is_open = False
         self._answering = False
         self._deadline: IDelayedCall | None = None
+        self._reading: IPushProducer | None = None
+        self._left = REQUESTS_IN_A_TURN
+        self._break: IDelayedCall | None = None
+        """The end of a break, in which nothing is read."""
+        self._rest = b""
+        """The bytes that were read before the break and wait for its end."""
+        self._refusals = 0
+        self.group = ""
+        self.has_served = False
+        self.idle_since = 0.0
 
     def connectionMade(self) -> None:
         """A client is there."""
         # Both are asked for at each request, and one of them is a system call.
         self._peer = cast(IAddress, super().getPeer())
         self._host = cast(IAddress, super().getHost())
+        self.peer_address = proxies.plain(getattr(self._peer, "host", proxies.LOCAL))
         self._is_open = True
+        self._reading = IPushProducer(self.transport, None)
         super().connectionMade()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way, or its answer."""
+        return self._answering or self.unread
+
+    def give_way(self) -> None:
+        """Close the connection, which has been idle, in favour of another."""
+        if self._is_open:
+            self.give_receipts(read=self.has_arrived())
+        if self.refused or self._is_closing() or ISSLTransport.providedBy(self.transport):
+            # The other end takes its time, as it may over TLS.
+            self._abort()
+        else:
+            super().loseConnection()
+
+    def _abort(self) -> None:
+        """Close the connection at once; unlike `forceAbortClient` without a line in the log."""
+        cast(ITCPTransport, self.transport).abortConnection()
 
     def getPeer(self) -> IAddress:
         """Where the client is."""
@@ -113,7 +162,7 @@ class Channel(http.HTTPChannel):
             return False
         self.refused = True
         self.setTimeout(None)
-        self._set_deadline(LINGER_SECONDS, self.forceAbortClient)
+        self._set_deadline(LINGER_SECONDS, self._abort)
         transport = cast(ITCPTransport, self.transport)
         others = [(b"Connection", [b"close"])]
         transport.write(head_of(answer, b"HTTP/1.1", self.site.date(), others) + answer.body)
@@ -148,6 +197,8 @@ class Channel(http.HTTPChannel):
         self.unread = False
         self.let_go()
         super().resumeProducing()
+        if self._break:
+            self._stop_reading()
         if self._lingering:
             # The transport has asked for more in place of closing its end.
             cast(ITCPTransport, self.transport).loseWriteConnection()
@@ -164,7 +215,26 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes are here; the first of a request start its deadline."""
+        self.idle_since = self.site.reactor.seconds()
+        if self._break:
+            self._rest += data
+            return
+        self._left = REQUESTS_IN_A_TURN
+        self._receive(data)
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """A request has been answered, and `extra` came meanwhile."""
+        super().setLineMode()
+        if self._break:
+            self._rest = extra + self._rest
+        elif extra:
+            self._receive(extra)
+
+    def _receive(self, data: bytes) -> None:
         while data and not (self.refused or self._lingering):
+            if self._break:
+                self._rest = data + self._rest
+                return
             if not self._answering:
                 if self._receipts:
                     self.give_receipts(read=True)
@@ -175,7 +245,49 @@ class Channel(http.HTTPChannel):
                         continue
                     self._set_deadline(RECEIVE_SECONDS, self._too_slow)
             super().dataReceived(data)
+            if self._break:
+                self._rest = self.clearLineBuffer() + self._rest
             return
+
+    def take_note(self, answer: Answer) -> None:
+        """Take note of what is answered: who goes on and on over the rate is not even refused any more."""
+        if answer.status != _TOO_MANY:
+            self._refusals = 0
+            return
+        self._refusals += 1
+        if self._refusals >= REFUSALS_IN_A_ROW:
+            self._take_break(float(answer.headers[b"Retry-After"]))
+
+    def _take_break(self, seconds: float) -> None:
+        """Answer nothing more, and read nothing more, for so long; 0 is until the others have had their turn."""
+        if self._break:
+            self._break.reset(seconds)
+            return
+        # For twisted.web's own loop over what is here.
+        self.paused = True
+        self._break = self.site.reactor.callLater(seconds, self._end_break)
+        self._stop_reading()
+
+    def _end_break(self) -> None:
+        self._break = None
+        self.paused = False
+        self._left = REQUESTS_IN_A_TURN
+        rest, self._rest = self._rest, b""
+        if self._is_closing():
+            return
+        self._receive(rest)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._reading and not (self._break or self.unread or self._is_closing()):
+            self._reading.resumeProducing()
+
+    def _stop_reading(self) -> None:
+        if self._reading and not self._is_closing():
+            self._reading.pauseProducing()
+
+    def _is_closing(self) -> bool:
+        return bool(getattr(self.transport, "disconnecting", False))
 
     def _receive_plain(self, data: bytes) -> bytes | None:
         """Take the head of a request that is plain and whole in `data`, and return what follows; None if it is not.
@@ -241,12 +353,19 @@ class Channel(http.HTTPChannel):
         """All of a request is here."""
         self._clear_deadline()
         self._answering = True
+        self._left -= 1
+        if self._left <= 0:
+            self._take_break(0)
         super().allContentReceived()
 
     def requestDone(self, request: http.Request) -> None:
         """A request has been answered."""
         self._answering = False
+        self.idle_since = self.site.reactor.seconds()
+        self.has_served = self.has_served or request.code < _FIRST_ERROR
         super().requestDone(request)
+        if self._break:
+            self._stop_reading()
 
     def timeoutConnection(self) -> None:
         """The client has been silent for too long: it may be gone, unless it has all that was sent."""
@@ -296,6 +415,8 @@ class Channel(http.HTTPChannel):
         in_order = reason.check(ConnectionDone) is not None
         self.give_receipts(read=in_order and not self._answering and not self.unread)
         self._clear_deadline()
+        if self._break and self._break.active():
+            self._break.cancel()
         self.let_go()
         super().connectionLost(reason)
         self.site.forget(self)
@@ -312,8 +433,12 @@ class Channel(http.HTTPChannel):
 
     def _refuse_unread(self, status: int, sentence: str) -> None:
         """Refuse what is no request, or not yet one."""
-        address = getattr(self.getPeer(), "host", "local")
-        self._log.info("{address} {status}: {sentence}", address=address, status=status, sentence=sentence)
+        address = self.peer_address
+        self.site.front.count_refusal(address)
+        if self.site.front.log.is_told(address):
+            self._log.info(
+                "{address} {status}: {sentence}", address=address, status=status, sentence=sentence
+            )
         self.refuse(problem(status, sentence))
 
     def _set_deadline(self, seconds: float, call: Callable[[], object]) -> None:
@@ -353,17 +478,27 @@ class Site(server.Site):
     requestFactory = Request
     noisy = False
 
-    def __init__(self, clock: IReactorTime, wall: WallClock, front: Front, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: WallClock,
+        front: Front,
+        max_body_bytes: int,
+        places: Places | None = None,
+    ) -> None:
         """`clock` is for timers, `wall` tells the time of day; `max_body_bytes` may be changed at any time."""
         super().__init__(Resource(), timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
         self.displayTracebacks = False
         self.front = front
         self.max_body_bytes = max_body_bytes
+        self.places = places or Places()
         self.held = 0
         self._time_of_day = wall
         self._date = -1, b""
         self.closing = False
         self._channels: set[Channel] = set()
+        self._ports: list[IListeningPort] = []
+        self._is_accepting = False
         self._emptied: Deferred[None] | None = None
 
     def log(self, request: http.Request) -> None:
@@ -377,17 +512,38 @@ class Site(server.Site):
             self._date = second, http.datetimeToString(second)
         return self._date[1]
 
+    def watch(self, port: IListeningPort) -> None:
+        """Take connections from a port few at a time."""
+        self._ports.append(port)
+        self._bound_accepts()
+
+    def _bound_accepts(self) -> None:
+        """Have no port accept more in its next turn: each takes as many as it found the last time, and then some."""
+        self._is_accepting = False
+        for port in self._ports:
+            if isinstance(port, tcp.Port):
+                port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+
     def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:  # type: ignore[override]  # as above
-        """Take a connection, or close it at once if there are too many."""
-        if self.closing or len(self._channels) >= MAX_CONNECTIONS:
+        """Take a connection, for which another may have to give way; close it at once if none can."""
+        if self._ports and not self._is_accepting:
+            self._is_accepting = True
+            self.reactor.callLater(0, self._bound_accepts)
+        peer = getattr(addr, "host", "")
+        # A proxy asks for many, whose number is its own business.
+        group = "" if self.front.policy.proxies.trust(proxies.plain(peer)) else group_of(peer)
+        if self.closing or not self.places.has_room(group):
             return TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))
+        channel.group, channel.idle_since = group, self.reactor.seconds()
+        self.places.take(channel)
         self._channels.add(channel)
         return channel
 
     def forget(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
+        self.places.leave(channel)
         if self._emptied and not self._channels:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, Thread
 
 import pytest
 
@@ -15,7 +18,7 @@ from tests.daemon import Daemon, wait_until
 from tests.integration import wire
 from tests.integration.wire import LIMIT, NAME, NO_RATE_LIMIT
 from tests.plugin_files import log, memory
-from tests.stock_client import Machine, envelope
+from tests.stock_client import Machine, TcpConnection, envelope
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +55,73 @@ def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path:
     finally:
         for connection in idle:
             connection.close()
+
+
+@pytest.mark.parametrize("addresses", [1, 10])
+def test_500_slow_connections_keep_nobody_out(daemon: Daemon, tmp_path: Path, addresses: int) -> None:
+    """Half a request each, a byte now and then, from one address or from ten: a session from another is never slow."""
+    project = f"slow-{addresses}"
+    with ExitStack() as crowd:
+        slow = [
+            crowd.enter_context(_from(daemon, f"127.0.1.{number % addresses + 1}")) for number in range(500)
+        ]
+        for one in slow:
+            with suppress(OSError):
+                one.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        crowd.callback(_trickle(slow))
+        laptop = Machine(
+            tmp_path / "ana-laptop",
+            daemon.url,
+            delays=(),
+            connect=partial(TcpConnection, "127.0.0.1", daemon.port, 10.0, "127.0.0.2"),
+        )
+        moments = [time.monotonic()]
+        answers = laptop.pull(project, lambda: moments.append(time.monotonic()))
+        for name, content in memory(5).items():
+            laptop.write(project, name, content)
+        moments.append(time.monotonic())
+        answers += laptop.push(project, lambda: moments.append(time.monotonic()))
+        assert {answer.status for answer in answers} == {200}
+        assert len(answers) >= 10
+        assert max(after - before for before, after in pairwise(moments)) < 1
+
+
+def test_a_flood_of_requests_makes_nobody_wait_and_fills_no_log(tmp_path: Path) -> None:
+    """Twenty connections send 3,000 requests each at once, and go on; another's request is answered soon."""
+    with Daemon(tmp_path) as daemon, ExitStack() as crowd, ThreadPoolExecutor(20) as pool:
+        flood = [crowd.enter_context(_from(daemon, "127.0.0.2")) for _ in range(20)]
+
+        def pour(one: socket.socket) -> None:
+            with suppress(OSError):
+                one.settimeout(3)
+                one.sendall(b"OPTIONS / HTTP/1.1\r\n\r\n" * 3000)
+
+        pouring = [pool.submit(pour, one) for one in flood]
+        longest = 0.0
+        for _ in range(50):
+            began = time.monotonic()
+            assert daemon.ask("GET", "/health")[0] == 200
+            longest = max(longest, time.monotonic() - began)
+        assert longest < 0.5
+        for one in pouring:
+            one.result()
+        assert len(daemon.log()) < 1_000_000
+
+
+def test_a_server_that_may_open_few_files_answers_beside_a_hundred_idle_connections(tmp_path: Path) -> None:
+    """It says so at the start, keeps what the disk needs, and has the idle give way."""
+    with ExitStack() as open_ones, Daemon(tmp_path, open_files=64) as daemon:
+        assert "At most 32 connections" in daemon.log()
+        for _ in range(100):
+            open_ones.enter_context(wire.connect(daemon))
+        assert daemon.ask("GET", "/health")[0] == 200
+        laptop = Machine(tmp_path / "ana-laptop", daemon.url, delays=())
+        for name, content in memory(3).items():
+            laptop.write("crowded", name, content)
+        answers = laptop.pull("crowded") + laptop.push("crowded")
+        assert {answer.status for answer in answers} == {200}
+        assert laptop.memory("crowded") == memory(3)
+        assert "Traceback" not in daemon.log()
 
 
 def test_a_thousand_connections_one_after_the_other_leave_nothing(daemon: Daemon) -> None:
@@ -119,6 +189,30 @@ def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) 
             assert daemon.ask("GET", "/health")[0] == 200
             assert daemon.peak_rss_bytes() < MEMORY_BOUND
         wait_until(lambda: daemon.ask("GET", path)[0] == 200, within=10)
+
+
+def _from(daemon: Daemon, source: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", daemon.port), 10, (source, 0))
+
+
+def _trickle(slow: list[socket.socket]) -> Callable[[], None]:
+    """Send a byte on each of these connections again and again, until what is returned is called."""
+    over = Event()
+
+    def send() -> None:
+        while not over.wait(0.2):
+            for one in slow:
+                with suppress(OSError):
+                    one.sendall(b"x")
+
+    sending = Thread(target=send)
+    sending.start()
+
+    def end() -> None:
+        over.set()
+        sending.join()
+
+    return end
 
 
 def _open_files(daemon: Daemon) -> int:

@@ -8,6 +8,7 @@ from mneme.web.auth import Keys
 from mneme.web.errors import MissingKey, TooManyRequests, WrongKey
 from mneme.web.front import Policy
 from mneme.web.limits import RateLimit
+from mneme.web.proxies import TrustedProxies
 from tests.web.stub import Stub
 
 KEY = "alpha-key-0123456789"
@@ -69,6 +70,16 @@ def test_requests_over_the_rate_are_told_when_to_come_back() -> None:
     refused = stub.ask("GET", LOCK)
     assert (refused.status, refused.json) == (429, {"error": "Too many requests"})
     assert refused.header("Retry-After") in ("1", "2", "3")
+
+
+def test_behind_a_trusted_proxy_each_client_has_a_rate_of_its_own() -> None:
+    """Not so if the proxy is none that is trusted."""
+    for trusted, status in (["127.0.0.1"], 200), ([], 429):
+        stub = Stub()
+        stub.front.policy = Policy(rate_limit=RateLimit(14), proxies=TrustedProxies.parse(trusted))
+        for _ in range(15):
+            stub.ask("GET", LOCK, {"X-Forwarded-For": "198.51.100.1"})
+        assert stub.ask("GET", LOCK, {"X-Forwarded-For": "198.51.100.2"}).status == status
 
 
 def test_a_whole_session_fits_even_a_low_rate() -> None:

@@ -84,8 +84,10 @@ def test_requests_that_come_whole_are_answered_like_those_that_come_in_pieces(
 
 def test_a_thousand_requests_in_one_piece_are_all_answered() -> None:
     """However deep that could have nested."""
-    client = Server().connect()
+    server = Server()
+    client = server.connect()
     client.send(b"GET /health HTTP/1.1\r\n\r\n" * 1000)
+    server.clock.advance(0)
     assert client.statuses == [200] * 1000
 
 

@@ -6,6 +6,8 @@ import pytest
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from mneme.logs import as_json_line
+from mneme.web.front import Policy
+from mneme.web.proxies import TrustedProxies
 from tests.web.connections import Server
 from tests.web.stub import FailingStore, Stub
 
@@ -105,3 +107,13 @@ def test_a_fault_is_one_line_for_machines_with_its_traceback() -> None:
     assert line.count("\n") == 1
     assert "Traceback" in json.loads(line)["message"]
     assert "broken inside" in json.loads(line)["message"]
+
+
+@pytest.mark.parametrize(("trusted", "told"), [("192.0.2.7", "198.51.100.9"), ("192.0.2.8", "192.0.2.7")])
+def test_behind_a_trusted_proxy_the_line_tells_who_asked(trusted: str, told: str) -> None:
+    """Anybody else's word is ignored."""
+    server = Server()
+    server.stub.front.policy = Policy(proxies=TrustedProxies.parse([trusted]))
+    with capturedLogs() as logged:
+        server.connect().get("/health", "Host: x", "X-Forwarded-For: 1.2.3.4, 198.51.100.9")
+    assert [event["address"] for event in logged if "address" in event] == [told]

@@ -5,10 +5,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web import site as site_module
+from mneme.web.front import Policy
+from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.proxies import TrustedProxies
 from mneme.web.site import (
     IDLE_SECONDS,
     LINGER_SECONDS,
-    MAX_CONNECTIONS,
     RECEIVE_SECONDS,
     TurnedAway,
 )
@@ -252,15 +254,81 @@ def test_the_body_of_a_client_without_a_key_is_not_kept() -> None:
     assert client.statuses == [401, 200]
 
 
+ASK = b"GET /projects/demo/lock HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
 def test_connections_are_capped_and_freed() -> None:
-    """The next one is closed at once, until one goes."""
-    server = Server()
+    """While all are busy the next one is closed at once, until one goes."""
+    server = Server(worker=HeldWorker())
     clients = [server.connect() for _ in range(MAX_CONNECTIONS)]
+    for client in clients:
+        client.send(ASK)
     turned_away, transport = server.site.buildProtocol(None), Transport()
     turned_away.makeConnection(transport)
     assert transport.aborted
     clients[0].hang_up()
     server.connect()
+    assert not any(client.transport.disconnecting for client in clients)
+
+
+def test_the_connection_that_has_been_idle_longest_gives_way() -> None:
+    """One that never had an answer first, however it trickles; one with a request or an answer under way never."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    server.site.places.total = 4
+    busy, served, half, unread = (server.connect() for _ in range(4))
+    busy.send(ASK)
+    served.send(GET)
+    half.send(GET[:9])
+    unread.transport.full = True
+    unread.send(GET)
+    server.clock.advance(1)
+    half.send(GET[9:12])
+    for gone in (half, served):
+        assert not gone.transport.disconnecting
+        server.connect().send(ASK)
+        assert gone.transport.disconnecting
+    assert isinstance(server.site.buildProtocol(None), TurnedAway)
+    worker.let_go()
+    assert (busy.statuses, busy.transport.disconnecting, unread.transport.disconnecting) == (
+        [200],
+        False,
+        False,
+    )
+
+
+def test_a_refusal_makes_no_connection_worth_keeping() -> None:
+    """It is as if nothing had been asked."""
+    server = Server(keys=("alpha-key-0123456789",))
+    server.site.places.total = 2
+    served, refused = server.connect(), server.connect()
+    served.send(GET)
+    server.clock.advance(1)
+    refused.send(ASK)
+    assert refused.statuses == [401]
+    server.connect()
+    assert (served.transport.disconnecting, refused.transport.disconnecting) == (False, True)
+
+
+def test_the_connections_of_a_trusted_proxy_are_bounded_by_no_address() -> None:
+    """It asks for many."""
+    server = Server()
+    server.site.places.per_address = 1
+    server.stub.front.policy = Policy(proxies=TrustedProxies.parse(["192.0.2.7"]))
+    clients = [server.connect() for _ in range(3)]
+    assert not any(client.transport.disconnecting for client in clients)
+
+
+def test_an_address_has_so_many_connections() -> None:
+    """Its own give way to a new one; a refused one that lingers is cut off."""
+    server = Server()
+    server.site.places.per_address = 2
+    first = server.connect()
+    first.send(b"garbage\r\n\r\n")
+    server.clock.advance(1)
+    second = server.connect()
+    server.connect()
+    assert (first.transport.aborted, second.transport.disconnecting) == (True, False)
 
 
 def test_closing_waits_for_the_request_under_way_and_not_for_idle_connections() -> None:
