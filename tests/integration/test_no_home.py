@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import pwd
 import re
@@ -80,6 +81,11 @@ def serving(room: Path, *arguments: str, **environment: str) -> Iterator[tuple[s
         said = log.read_text()
         found = re.search(r"listens on (http://\S+?)[; ]", said)
         assert found, said
+        # Only once it answers does it end in order.
+        asking = http.client.HTTPConnection(found[1].removeprefix("http://"), timeout=10)
+        asking.request("GET", "/health")
+        assert asking.getresponse().status == 200
+        asking.close()
         yield found[1], said
         server.send_signal(signal.SIGTERM)
         assert server.wait(10) == 0
