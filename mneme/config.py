@@ -54,6 +54,9 @@ _Days = Annotated[float, Meta(ge=0, le=100 * 365)]
 _DiskBytes = Annotated[int, Meta(ge=0, le=1024**5)]
 
 _PATH_WANTED = "a path, with ~/ for the home directory"
+_QUOTES = ("'", '"')
+# What a shell ($HOME, ${HOME}, $(pwd)), systemd (%h) and Windows (%HOME%) would have filled in.
+_UNEXPANDED = re.compile(r"\$[A-Za-z_{(]|%[A-Za-z_]+%|%[A-Za-z](?![A-Za-z0-9])")
 _DAYS_WANTED = "a number from 0 to 36500 (100 years)"
 
 
@@ -217,6 +220,7 @@ class Config:
         )
 
 
+_NO_HOME = "This user has no home directory (HOME is not set, and the list of users has no entry)"
 _HOUR_MS = 60 * 60 * 1000
 _KEYS = tuple(_Key(field=one.name, **one.metadata) for one in fields(Config))
 _IN_FILE = {key.name: key for key in _KEYS if not key.section}
@@ -233,21 +237,25 @@ _OPTIONS = {key.name: key for key in (*_FIXED, _CONFIG)}
 class Loaded:
     """A configuration, and what is to be said about it.
 
-    `warnings` are sentences for the log; `path` is the config file that was considered, there or not.
+    `warnings` are sentences for the log; `path` is the config file that was considered, `found` whether it is there.
+    The path is None where nobody named a file and there is no home directory to look in.
     """
 
     config: Config
     warnings: tuple[str, ...]
-    path: Path
+    path: Path | None
+    found: bool = False
 
 
-def load(command_line: Mapping[str, str | list[str]], environ: Mapping[str, str], home: Path) -> Loaded:
+def load(
+    command_line: Mapping[str, str | list[str]], environ: Mapping[str, str], home: Path | None
+) -> Loaded:
     """Build the configuration from the config file, the `MNEME_*` variables and the command line.
 
     `command_line` holds the options that were given, as typed, under `port`, `host`, `listen`, `dataDir` and
     `config`; an empty list counts as not given. `home` stands for `~`, and has `.mneme-server/config.json`,
     which is read if it is there; a file named by `config` or `MNEME_CONFIG` must be there. Nothing but that
-    file is read, nothing is written, and no directory is made.
+    file is read, nothing is written, and no directory is made. Without a `home`, somebody must say where the data is.
 
     Raises `ConfigError`.
     """
@@ -255,12 +263,30 @@ def load(command_line: Mapping[str, str | list[str]], environ: Mapping[str, str]
     options = _checked(_command_line(command_line))
     variables = _checked(_environment(environ))
     named = options.pop(_CONFIG.field, variables.pop(_CONFIG.field, None))
-    path = home / ".mneme-server" / "config.json" if named is None else _expanded(str(named), home)
+    path, of_file, found = _config_file(named, home, warnings)
+    values = {**of_file, **variables, **options}
+    if home is None and "data_dir" not in values:
+        raise ConfigError(
+            f"{_NO_HOME}: say with --data-dir or {_IN_FILE['dataDir'].variable} where the memory is to lie"
+        )
+    values.setdefault("data_dir", "~/.mneme-server")
+    config = msgspec.convert(values, Config, dec_hook=lambda _, text: _expanded(text, home))
+    return Loaded(config, (*warnings, *_short_keys(config)), path, found)
+
+
+def _config_file(
+    named: object, home: Path | None, warnings: list[str]
+) -> tuple[Path | None, dict[str, object], bool]:
+    """The path of the config file, its values, and whether it is there; adds to the warnings."""
+    if named is not None:
+        path = _expanded(str(named), home)
+    elif home is not None:
+        path = home / ".mneme-server" / "config.json"
+    else:
+        return None, {}, False
     document, mode = _read(path, required=named is not None)
     warnings += _file_warnings(path, document, mode)
-    values = {"data_dir": "~/.mneme-server", **_checked(_file(path, document)), **variables, **options}
-    config = msgspec.convert(values, Config, dec_hook=lambda _, text: _expanded(text, home))
-    return Loaded(config, (*warnings, *_short_keys(config)), path)
+    return path, _checked(_file(path, document)), bool(mode)
 
 
 def changes_needing_restart(old: Config, new: Config) -> tuple[str, ...]:
@@ -309,6 +335,8 @@ def _history(path: Path, document: Mapping[str, object]) -> Mapping[str, object]
 def _environment(environ: Mapping[str, str]) -> _Layer:
     """The environment's layer; an empty variable counts as unset, but never switches authentication off."""
     texts = {key: environ[name].strip() for name, key in _IN_ENVIRONMENT.items() if name in environ}
+    for key, text in texts.items():
+        _refuse_quotes(f"environment variable {key.variable}", text, key)
     if texts.get(_API_KEYS) == "":
         raise ConfigError(f"environment variable {_API_KEYS.variable} is empty: unset it, or give keys")
     given = {key: key.split(text) if key.split else text for key, text in texts.items() if text}
@@ -343,6 +371,12 @@ def _value(key: _Key, raw: object, layer: _Layer) -> object:
 
 
 def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
+    if isinstance(raw, str):
+        _refuse_quotes(what, raw, key)
+        if key.schema is _PathText and _UNEXPANDED.search(raw):
+            raise ConfigError(
+                f"{what} holds a $ or % that nobody has filled in: give the path itself, or ~/ for the home directory"
+            )
     try:
         value: object = msgspec.convert(raw, key.schema, strict=strict)
         if key.check and isinstance(value, str):
@@ -356,6 +390,18 @@ def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
             _refused(what, raw, key.expected) if strict else ConfigError(f"{what} must be {key.expected}")
         ) from None
     return value
+
+
+def _refuse_quotes(what: str, text: str, key: _Key) -> None:
+    """Raise `ConfigError` for a text in quotes, such as an env file keeps where no shell reads it.
+
+    A key may begin or end with one by chance.
+    """
+    first, last = text[:1] in _QUOTES, text[-1:] in _QUOTES
+    if text and (len(text) > 1 and first and last if key is _API_KEYS else first or last):
+        raise ConfigError(
+            f"{what} begins or ends with a quote: give the value itself, without quotes around it"
+        )
 
 
 def _refused(what: str, raw: object, expected: str) -> ConfigError:
@@ -381,8 +427,12 @@ def _kind(raw: object) -> str:
             return "this object"
 
 
-def _expanded(text: str, home: Path) -> Path:
-    return home / text[1:].lstrip("/") if text.startswith("~") else Path(text)
+def _expanded(text: str, home: Path | None) -> Path:
+    if not text.startswith("~"):
+        return Path(text)
+    if home is None:
+        raise ConfigError(f"{_NO_HOME}, so that ~/ stands for none: give the whole path")
+    return home / text[1:].lstrip("/")
 
 
 def _read(path: Path, required: bool) -> tuple[Mapping[str, object], int]:

@@ -6,6 +6,7 @@ hang, a link could lead out of the data directory.
 
 import errno
 import os
+import pwd
 import secrets
 import shutil
 import stat
@@ -228,6 +229,15 @@ def sync_directory(path: StrPath) -> None:
         _sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def home() -> Path | None:
+    """The home directory of the user: HOME, else by the list of users; None where neither says."""
+    try:
+        named = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return None
+    return Path(named) if named else None
 
 
 def make_directory(path: StrPath) -> None:

@@ -1,8 +1,12 @@
 """The log, for people or for machines. Twisted's own observer for people takes longer than most requests do."""
 
+import fcntl
+import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, ClassVar, cast
@@ -16,6 +20,7 @@ from twisted.logger import (
     formatEventAsClassicLogText,
     formatTime,
 )
+from twisted.python import threadable
 from twisted.python.logfile import LogFile
 
 from mneme import times
@@ -26,6 +31,57 @@ REQUESTS = "mneme.request"
 
 _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 10
+
+
+class SharedLogFile(LogFile):
+    """A log file that others may truncate, move or remove, as logrotate does.
+
+    It goes on at its end as that is then, or in a new file of its name.
+    """
+
+    def _openFile(self) -> None:
+        super()._openFile()
+        append_only(self._file.fileno())
+        state = os.fstat(self._file.fileno())
+        self._place = (state.st_dev, state.st_ino)
+
+    def write(self, data: str | bytes) -> None:
+        """Write to the end of the file that has the name now."""
+        self._follow()
+        super().write(data)
+        # By itself it would count what somebody has cut off.
+        self.size = self._file.tell()
+
+    def rotate(self) -> None:
+        """Begin a new file, unless somebody else has made place for one."""
+        if not self._follow():
+            super().rotate()
+
+    def _follow(self) -> bool:
+        """Open the file anew if another has its name, or none has; whether that was done."""
+        with suppress(OSError):
+            state = os.stat(self.path)  # noqa: PTH116 - at each line of the log, and half as long as by a Path
+            if (state.st_dev, state.st_ino) == self._place:
+                return False
+        before = self._file
+        try:
+            self._openFile()
+        except OSError:
+            # Better a log under another name than none.
+            self._file = before
+            return False
+        before.close()
+        return True
+
+
+threadable.synchronize(SharedLogFile)
+
+
+def append_only(descriptor: int) -> None:
+    """Have what is written to a file go to its end, wherever that is then; all but files stay as they are."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
 
 
 class LogChoice:
@@ -41,14 +97,21 @@ class LogChoice:
 
     @classmethod
     def observer(cls) -> ILogObserver:
-        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own. What is no file stays where it is."""
+        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own. What is no file stays where it is.
+
+        A file goes on at its end when somebody else has truncated it, and so does one that standard output goes to.
+        """
         form = FORMS[cls.form]
         if cls.file == "-":
+            with suppress(OSError, ValueError):  # it may be closed, or no file at all
+                append_only(sys.stdout.fileno())
             return FileLogObserver(sys.stdout, form)
         path = Path(cls.file)
         if path.exists() and not path.is_file():
             return FileLogObserver(path.open("a", encoding="utf-8"), form)
-        rotated = LogFile.fromFullPath(cls.file, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES)
+        rotated = SharedLogFile.fromFullPath(
+            cls.file, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES
+        )
         if not signal.getsignal(signal.SIGUSR1):
             signal.signal(signal.SIGUSR1, lambda _signal, _frame: cls.call_from_signal(rotated.rotate))
         return FileLogObserver(cast(IO[str], rotated), form)

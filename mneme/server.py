@@ -68,6 +68,14 @@ def policy_of(chosen: Config) -> Policy:
     )
 
 
+def _settings_of(loaded: Loaded) -> str:
+    return (
+        f"its settings in {loaded.path.absolute()}"
+        if loaded.path and loaded.found
+        else "there is no config file"
+    )
+
+
 @frozen(eq=False, kw_only=True)
 class Parts:
     """What a server is put together from; `sockets` listen already, `endpoints` are yet to."""
@@ -120,7 +128,13 @@ class Server(Service):
         if failures:
             self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
         self._set_policy()
-        self._log.info("mneme {version} listens on {where}", version=__version__, where=where)
+        self._log.info(
+            "mneme {version} listens on {where}; its data is in {data_directory}, {settings}",
+            version=__version__,
+            where=where,
+            data_directory=str(self._loaded.config.data_dir.absolute()),
+            settings=_settings_of(self._loaded),
+        )
 
     def startService(self) -> None:
         """Begin to serve."""
@@ -243,12 +257,13 @@ class Server(Service):
             advice = "It listens on loopback only. To open it to your other machines"
         else:
             advice = "It listens beyond loopback. To protect it"
+        path = self._loaded.path
         self._log.warn(
             "No API keys are set, so whoever reaches this server can read and write. "
             "{advice}, put {example} into {path} and start it again.",
             advice=advice,
             example='{"apiKeys": ["a long random text"]}',
-            path=self._loaded.path.absolute(),
+            path=path.absolute() if path else "a file that --config names",
         )
 
 

@@ -286,17 +286,16 @@ class RestoreOrder(msgspec.Struct, frozen=True):
     version: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class RawEnvelope(msgspec.Struct, frozen=True):
+class RawEnvelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of an upload, with its content still JSON."""
 
     content: msgspec.Raw
 
 
-class Envelope(msgspec.Struct, frozen=True):
-    """The body of an upload as the stock client sends it."""
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of an upload as the stock client sends it, and of an append.
+
+    An entry of the log has a `content`, too, but never that alone.
+    """
 
     content: str
-
-
-class LinesEnvelope(Envelope, frozen=True, forbid_unknown_fields=True):
-    """The body of an append; an entry of the log has a content, too, but never that alone."""

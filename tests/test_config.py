@@ -42,6 +42,10 @@ class House:
         """Load what is here."""
         return load(options, environ or {}, self.home)
 
+    def homeless(self, environ: Mapping[str, str] | None = None, **options: str | list[str]) -> Loaded:
+        """Load what is here for a user without a home directory."""
+        return load(options, environ or {}, None)
+
     def config(self, environ: Mapping[str, str] | None = None, **options: str | list[str]) -> Config:
         """Load what is here, for the configuration alone."""
         return self.load(environ, **options).config
@@ -324,7 +328,7 @@ def test_history_that_is_no_object_stops_the_start(house: House, raw: object) ->
 def test_history_sets_what_it_names_and_leaves_the_rest(house: House) -> None:
     """An empty object says what leaving it out says; the environment overrides single keys."""
     house.write({"history": {}})
-    assert house.load() == Loaded(Config(data_dir=house.home / ".mneme-server"), (), house.file)
+    assert house.load() == Loaded(Config(data_dir=house.home / ".mneme-server"), (), house.file, found=True)
     house.write({"history": {"keepAllHours": 1, "keepDailyDays": 2}})
     config = house.config({"MNEME_HISTORY_KEEP_DAILY_DAYS": "3"})
     assert config.retention == Retention(
@@ -700,3 +704,125 @@ def test_reload_does_not_drop_authentication() -> None:
     assert refuse_reload(without, with_one) is None
     assert refuse_reload(without, without) is None
     assert refuse_reload(with_one, Config(data_dir=Path(), api_keys=(OTHER,))) is None
+
+
+VARIABLES = {
+    "MNEME_PORT": "80",
+    "MNEME_HOST": "::1",
+    "MNEME_LISTEN": "tcp:80",
+    "MNEME_DATA_DIR": "/data",
+    "MNEME_API_KEYS": KEY,
+    "MNEME_LOCK_TTL_MINUTES": "5",
+    "MNEME_ALLOWED_ORIGINS": "*",
+    "MNEME_RATE_LIMIT_PER_MINUTE": "7",
+    "MNEME_MAX_CONNECTIONS_PER_ADDRESS": "64",
+    "MNEME_TRUSTED_PROXIES": "10.0.0.0/8",
+    "MNEME_MAX_BODY_BYTES": "1000",
+    "MNEME_MERGE": "false",
+    "MNEME_STOCK_PUSH_HELP": "false",
+    "MNEME_HISTORY_KEEP_ALL_HOURS": "1",
+    "MNEME_HISTORY_KEEP_DAILY_DAYS": "1",
+    "MNEME_HISTORY_KEEP_WEEKLY_DAYS": "7",
+    "MNEME_HISTORY_MAX_BYTES_PER_PROJECT": "0",
+    "MNEME_CONFIG": "/etc/mneme.json",
+}
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_a_variable_in_quotes_is_refused_by_name(house: House, name: str, quote: str) -> None:
+    """As an env file keeps them where no shell reads it; no value is repeated."""
+    value = VARIABLES[name]
+    sentence = house.error({name: f" {quote}{value}{quote}"})
+    assert sentence.startswith(f"environment variable {name} begins or ends with a quote: give ")
+    assert len(value) < 5 or value not in sentence
+
+
+def test_every_variable_is_among_those_that_are_tried_in_quotes(house: House) -> None:
+    """A variable that is added is added there, too."""
+    (warning,) = house.load({"MNEME_UNLIKE": ""}).warnings
+    assert warning.rpartition(" are ")[2].split(", ") == list(VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MNEME_API_KEYS", f'"{KEY}","{OTHER}"'),
+        ("MNEME_API_KEYS", f'"{KEY},{OTHER}"'),
+        ("MNEME_API_KEYS", f"{OTHER}, '{KEY}'"),
+        ("MNEME_ALLOWED_ORIGINS", '*, "https://a.example"'),
+        ("MNEME_LISTEN", "tcp:80 'tcp:81'"),
+        ("MNEME_DATA_DIR", '"/data'),
+        ("MNEME_DATA_DIR", "/data'"),
+        ("MNEME_CONFIG", '"'),
+    ],
+)
+def test_an_item_in_quotes_is_refused_too(house: House, name: str, value: str) -> None:
+    """And so is half a pair of quotes around a path."""
+    sentence = house.error({name: value})
+    assert name in sentence
+    assert "without quotes" in sentence
+    assert KEY not in sentence
+
+
+@pytest.mark.parametrize("key", ['"' + KEY, KEY + "'", f'{KEY[:5]}"{KEY[5:]}', '"'])
+def test_a_key_may_hold_a_quote_by_chance(house: House, key: str) -> None:
+    """Only a pair around it was meant for somebody else."""
+    assert house.config({"MNEME_API_KEYS": key}).api_keys == (key,)
+
+
+def test_quotes_inside_a_text_of_the_file_are_refused(house: House) -> None:
+    """The sentence names the file and the item, and not the key."""
+    house.write({"apiKeys": [OTHER, f'"{KEY}"']})
+    sentence = house.error()
+    assert sentence.startswith(f"{house.file}: item 2 of apiKeys begins or ends with a quote")
+    assert KEY not in sentence
+    house.write({"dataDir": "'/data'"})
+    assert "dataDir begins or ends with a quote" in house.error()
+    house.write({})
+    assert "option --data-dir: dataDir begins or ends" in house.error(dataDir='"/data"')
+
+
+UNEXPANDED = ["$HOME/mneme", "${HOME}/x", "/srv/$USER", "$(pwd)/x", "%h/memory", "/srv/%i", "%S", "%HOME%/x"]
+
+
+@pytest.mark.parametrize("path", UNEXPANDED)
+def test_a_path_that_nobody_has_filled_in_is_refused(house: House, path: str) -> None:
+    """In the environment, the file and the options, for the data and for the config file."""
+    advice = "give the path itself, or ~/ for the home directory"
+    for sentence in (
+        house.error({"MNEME_DATA_DIR": path}),
+        house.error({"MNEME_CONFIG": path}),
+        house.error(dataDir=path),
+        house.error(config=path),
+    ):
+        assert sentence.endswith(advice)
+        assert path not in sentence
+    house.write({"dataDir": path})
+    assert house.error() == f"{house.file}: dataDir holds a $ or % that nobody has filled in: {advice}"
+
+
+@pytest.mark.parametrize("path", ["/srv/100%", "/srv/a%20b", "/srv/share$", "/srv/50%off/x", "/a b/c'd/e"])
+def test_a_path_may_hold_signs_that_stand_for_nothing(house: House, path: str) -> None:
+    """Those are names of directories."""
+    assert house.config(dataDir=path).data_dir == Path(path)
+
+
+def test_a_user_without_a_home_says_where_the_data_is(house: House) -> None:
+    """By option, variable or named file; there is no config file to look for otherwise."""
+    loaded = house.homeless(dataDir="/data")
+    assert loaded == Loaded(Config(data_dir=Path("/data")), (), None)
+    assert house.homeless({"MNEME_DATA_DIR": "data"}).config.data_dir == Path("data")
+    file = house.write({"dataDir": "/data"})
+    assert house.homeless(config=str(file)) == Loaded(Config(data_dir=Path("/data")), (), file, found=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"dataDir": "~/memory"}, {"config": "~/c.json", "dataDir": "/data"}])
+def test_a_user_without_a_home_who_says_nothing_is_told_to(
+    house: House, options: dict[str, str | list[str]]
+) -> None:
+    """What `~` would stand for, too, is to be said in full."""
+    with pytest.raises(
+        ConfigError, match=r"^This user has no home directory .*: (?:say with --data-dir|give)"
+    ):
+        load(options, {}, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import socket
 import stat
 from collections.abc import Callable
@@ -346,3 +347,32 @@ class TestCloseToOthers:
         monkeypatch.setattr(os, "chmod", refuse)
         files.close_to_others(path, path.stat())
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+class TestHome:
+    """The home directory of the user."""
+
+    @pytest.fixture(autouse=True)
+    def unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A user that no list has, and no HOME."""
+        monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
+        monkeypatch.delenv("HOME")
+
+    def test_home_is_where_the_environment_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever the list of users has."""
+        monkeypatch.setenv("HOME", "/home/ana")
+        assert files.home() == Path("/home/ana")
+
+    @pytest.mark.parametrize("home", [None, ""])
+    def test_an_unknown_user_without_home_has_none(
+        self, monkeypatch: pytest.MonkeyPatch, home: str | None
+    ) -> None:
+        """An empty HOME is none: it would stand for the root of the file system."""
+        if home is not None:
+            monkeypatch.setenv("HOME", home)
+        assert files.home() is None
+
+    def test_a_known_user_has_a_home_without_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The list of users says where."""
+        monkeypatch.setattr(os, "getuid", lambda: 0)
+        assert files.home() == Path(pwd.getpwuid(0).pw_dir)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,134 @@ def test_a_log_is_rotated_in_turn_and_not_in_the_middle_of_a_line(
     rotate()
     observer._outFile.close()
     assert (tmp_path / "m.log.1").exists()
+
+
+FORMS = ["text", "json"]
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Something that writes a line to `m.log`, whose signal asks at once for what it asks for."""
+    monkeypatch.setattr(LogChoice, "file", str(tmp_path / "m.log"))
+    monkeypatch.setattr(LogChoice, "form", "text")
+    monkeypatch.setattr(LogChoice, "call_from_signal", lambda call: call(), raising=False)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    opened: list[Any] = []
+
+    def say(text: str) -> None:
+        if not opened:
+            opened.append(LogChoice.observer())
+        Logger("x", observer=LogPublisher(opened[0])).info(text)
+
+    yield say
+    for one in opened:
+        one._outFile.close()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def lines(path: Path) -> list[str]:
+    """The last word of each line of a log."""
+    return [line.rstrip("}").strip('"').rpartition(" ")[2] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_log_that_somebody_truncates_goes_on_at_its_new_end(
+    said: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
+) -> None:
+    """Without a hole of NULs, and what was cut off counts no more towards the next rotation."""
+    monkeypatch.setattr(LogChoice, "form", form)
+    monkeypatch.setattr("mneme.logs._ROTATE_BYTES", 1000)
+    log = tmp_path / "m.log"
+    for _ in range(20):
+        said("some one")
+        os.truncate(log, 0)
+    said("some two")
+    assert b"\0" not in log.read_bytes()
+    assert log.read_text().count("\n") == 1
+    assert "some two" in log.read_text()
+    assert not (tmp_path / "m.log.1").exists()
+
+
+def test_a_log_still_begins_anew_when_it_is_large(
+    said: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The old one is kept beside it."""
+    monkeypatch.setattr("mneme.logs._ROTATE_BYTES", 60)
+    for word in ("one", "two", "three"):
+        said(f"some {word} of more than half of the bytes, or so")
+    assert ["one" in (tmp_path / name).read_text() for name in ("m.log.2", "m.log.1", "m.log")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_that_somebody_moves_goes_on_in_a_file_of_its_name(
+    said: Callable[[str], None], tmp_path: Path, signalled: bool, replaced: bool
+) -> None:
+    """At its next line, or by SIGUSR1, which then moves nothing away once more."""
+    log, moved = tmp_path / "m.log", tmp_path / "m.log.1"
+    said("some one")
+    log.rename(moved)
+    if replaced:
+        log.touch()
+    if signalled:
+        signal.raise_signal(signal.SIGUSR1)
+        assert log.exists()
+    said("some two")
+    assert (lines(moved), lines(log)) == (["one"], ["two"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.log", "m.log.1"]
+
+
+def test_a_log_that_somebody_removes_is_made_again(said: Callable[[str], None], tmp_path: Path) -> None:
+    """Nothing is written into a file that has no name."""
+    said("some one")
+    (tmp_path / "m.log").unlink()
+    said("some two")
+    assert lines(tmp_path / "m.log") == ["two"]
+
+
+@pytest.mark.parametrize("in_the_way", ["directory", "nothing"])
+def test_a_log_that_cannot_be_opened_again_goes_on_where_it_is(
+    said: Callable[[str], None], tmp_path: Path, in_the_way: str
+) -> None:
+    """Until it can."""
+    parent, log = tmp_path / "logs", tmp_path / "logs" / "m.log"
+    parent.mkdir()
+    LogChoice.file = str(log)
+    said("some one")
+    moved = log.rename(tmp_path / "moved.log")
+    if in_the_way == "directory":
+        log.mkdir()
+    else:
+        parent.rmdir()
+    said("some two")
+    assert lines(moved) == ["one", "two"]
+    if in_the_way == "directory":
+        log.rmdir()
+    else:
+        parent.mkdir()
+    said("some three")
+    assert (lines(moved), lines(log)) == (["one", "two"], ["three"])
+
+
+def test_standard_output_that_is_a_file_goes_on_at_its_new_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As after `> m.log`, which a shell does not open for appending."""
+    log = tmp_path / "m.log"
+    monkeypatch.setattr(LogChoice, "file", "-")
+    monkeypatch.setattr(LogChoice, "form", "text")
+    with log.open("w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        logger = Logger("x", observer=LogPublisher(LogChoice.observer()))
+        logger.info("some one")
+        os.truncate(log, 0)
+        logger.info("some two")
+    assert b"\0" not in log.read_bytes()
+    assert lines(log) == ["two"]
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.floats() | st.binary()))

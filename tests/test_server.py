@@ -105,9 +105,10 @@ class Rig:
         on: str = "127.0.0.1",
         endpoints: tuple[Any, ...] = (),
         warnings: tuple[str, ...] = (),
+        found: bool = False,
     ) -> None:
         self.reactor = Reactor()
-        self.loaded = Loaded(config, warnings, home / "config.json")
+        self.loaded = Loaded(config, warnings, home / "config.json", found)
         self.next: Loaded | Exception = self.loaded
         self.worker = NoThreads(cast(Any, self.reactor), 1)
         sync = SyncService(
@@ -192,6 +193,28 @@ def test_it_says_where_it_listens_and_what_it_was_warned_of(tmp_path: Path, conf
     lines = said(rig.start)
     assert any("listens on http://127.0.0.1:" in line for line in lines)
     assert "something is odd" in lines
+    rig.stop()
+
+
+@pytest.mark.parametrize(
+    ("found", "part"), [(True, "its settings in {home}/config.json"), (False, "there is no config file")]
+)
+def test_the_start_line_names_the_data_directory_and_the_config_file(
+    tmp_path: Path, config: Config, found: bool, part: str
+) -> None:
+    """Whoever looks for the memory, or for what is in force, finds both there."""
+    rig = Rig(tmp_path, config, found=found)
+    (line,) = [line for line in said(rig.start) if "listens on" in line]
+    assert line.endswith(f"; its data is in {tmp_path / 'data'}, {part.format(home=tmp_path)}")
+    rig.stop()
+
+
+def test_a_user_without_a_home_is_told_to_name_a_config_file(tmp_path: Path, config: Config) -> None:
+    """There is no place where one would be looked for."""
+    rig = Rig(tmp_path, evolve(config, api_keys=()))
+    rig.server = Server(rig.parts, Loaded(evolve(config, api_keys=()), (), None), rig._load, rig._give_up)
+    (line,) = [line for line in said(rig.start) if "No API keys" in line]
+    assert "into a file that --config names and start it again" in line
     rig.stop()
 
 

@@ -18,8 +18,8 @@ VISITOR = ClientId("mneme-restore")
 @asynccontextmanager
 async def visitor_of(here: Surroundings, server: str | None, key: str | None) -> AsyncIterator[Client]:
     """A client of the server, without the id of this machine; raises `SettingsError`."""
-    settings = await here.worker.run(lambda: load(here.home, server, key))
-    address = address_in(settings, here.home)
+    settings = await here.worker.run(lambda: load(here.settings_home, server, key))
+    address = address_in(settings, here.settings_home)
     async with here.connect(address, VISITOR, settings.patience) as client:
         yield client
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from mneme import files
 from mneme.cli import output
 from mneme.cli.options import as_json, telling
 from mneme.client.errors import SettingsError
 from mneme.client.hooks import Did, Installed, Program, install, settings_path, snippet
-from mneme.client.settings import config_path, load
+from mneme.client.settings import config_path, load, needed
 
 _DONE = {
     Did.NOTHING: "The hooks are in {path} already: nothing to do",
@@ -40,14 +41,15 @@ def hooks(installs: bool, settings: Path | None, as_json: bool) -> None:
     """
     if settings and not installs:
         raise click.UsageError("--settings says where to install the hooks: give --install, too.")
-    home = Path.home()
+    home = files.home()
     program = this_program()
-    done = install(settings or settings_path(home), program) if installs else None
+    path = settings or settings_path(needed(home))
+    done = install(path, program) if installs else None
     warnings = _warnings(home)
     if as_json:
         output.print_json(_document(program, done, warnings))
         return
-    _tell(program, done, settings_path(home))
+    _tell(program, done, path)
     for warning in warnings:
         output.warn(warning)
 
@@ -69,13 +71,13 @@ def this_program() -> Program:
     return Program(str(path), found is not None and path.exists() and Path(found).samefile(path))
 
 
-def _warnings(home: Path) -> list[str]:
+def _warnings(home: Path | None) -> list[str]:
     """What keeps the hooks from doing well."""
     try:
         settings = load(home)
     except SettingsError as problem:
         return [str(problem)]
-    if not settings.plugin_syncs:
+    if home is None or not settings.plugin_syncs:
         return []
     advice = f'put "enabled": false into "sync" in {config_path(home)}, which leaves it to mneme'
     return [

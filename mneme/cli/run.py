@@ -13,11 +13,12 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from mneme import clocks
+from mneme import clocks, files
 from mneme.cli import output
 from mneme.client import Address, Client, Patience
 from mneme.client.connection import connected
 from mneme.client.errors import SettingsError
+from mneme.client.settings import needed
 from mneme.clocks import TimeOfDay, WallClock
 from mneme.model import ClientId
 from mneme.work import ThreadWorker, Worker
@@ -29,14 +30,22 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @frozen
 class Surroundings:
-    """What a command runs in. `ending` fires when somebody wants it to end, for the first time."""
+    """What a command runs in. `ending` fires when somebody wants it to end, for the first time.
+
+    `settings_home` is the home directory, where there is one: not every command needs it.
+    """
 
     reactor: IReactorTime
     wall: WallClock
     worker: Worker
-    home: Path
+    settings_home: Path | None
     directory: Path
     ending: "Deferred[None]"
+
+    @property
+    def home(self) -> Path:
+        """The home directory; raises `SettingsError` where there is none."""
+        return needed(self.settings_home)
 
     def connect(
         self, address: Address, client: ClientId, patience: Patience
@@ -55,7 +64,7 @@ def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently:
     reactor = cast(Any, installed)
     reactor.seconds = clocks.monotonic
     worker = ThreadWorker(reactor, 1)
-    surroundings = Surroundings(reactor, TimeOfDay(), worker, Path.home(), _directory(), Deferred())
+    surroundings = Surroundings(reactor, TimeOfDay(), worker, files.home(), _directory(), Deferred())
     results: list[T | Failure] = []
 
     def start() -> None:

@@ -4,18 +4,17 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from mneme import wire
+from mneme import files, wire
 from mneme.cli import output, wording
 from mneme.cli.options import as_json, server_options, telling
 from mneme.cli.run import Surroundings, run
 from mneme.client.folder import Folder
 from mneme.client.place import place_of
-from mneme.client.settings import address_in, client_id, load
+from mneme.client.settings import address_in, client_id, load, needed
 from mneme.client.sync import Did, Progress, Report, Sync, no_progress
 from mneme.client.watch import Event, Happened, Watch
 from mneme.errors import MnemeError
@@ -66,7 +65,8 @@ def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> N
     then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
     """
     # A hook goes on, whatever happens; who starts a watch wants to know that it can never work.
-    address_in(load(Path.home(), server, key), Path.home())
+    home = needed(files.home())
+    address_in(load(home, server, key), home)
 
     def tell(event: Event) -> None:
         if as_json:

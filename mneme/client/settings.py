@@ -22,6 +22,8 @@ _MARK_LENGTH = 9
 _LONGEST = 2**31 - 1
 """Milliseconds; a timer of the plugin can be no longer."""
 
+_QUOTES = ("'", '"')
+
 _EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
 
 
@@ -58,14 +60,17 @@ def config_path(home: Path) -> Path:
     return home / FOLDER / "config.json"
 
 
-def load(home: Path, server: str | None = None, key: str | None = None) -> Settings:
+def load(home: Path | None, server: str | None = None, key: str | None = None) -> Settings:
     """The settings, in which `server` and `key` take the place of what the file says; raises `SettingsError`.
 
-    A key belongs to its server: with another `server`, the key in the file is not shown to it.
+    A key belongs to its server: with another `server`, the key in the file is not shown to it. Without a home directory
+    there is no file.
     """
-    sync = _section(config_path(home))
+    sync = _section(config_path(home)) if home else SyncSection()
     url = server or sync.server_url
     shown = key or (sync.api_key if url == sync.server_url else None)
+    for text, name, option in ((url, "serverUrl", "--server"), (shown, "apiKey", "--key")):
+        _refuse_quotes(text or "", f"sync.{name}, or {option},")
     return Settings(
         address=Address(_checked_url(url), shown or None) if url else None,
         project=_project(sync.project_id) if sync.project_id else None,
@@ -74,9 +79,22 @@ def load(home: Path, server: str | None = None, key: str | None = None) -> Setti
     )
 
 
-def address_in(settings: Settings, home: Path) -> Address:
+def needed(home: Path | None) -> Path:
+    """The home directory, for what cannot be done without; raises `SettingsError` where there is none."""
+    if home is None:
+        raise SettingsError(
+            "This user has no home directory, where the plugin keeps memory and settings: set HOME to the directory"
+        )
+    return home
+
+
+def address_in(settings: Settings, home: Path | None) -> Address:
     """Where the server is; raises `SettingsError` where nobody has said."""
     if settings.address is None:
+        if home is None:
+            raise SettingsError(
+                "No server is set, and this user has no home directory with settings: give --server, or set HOME"
+            )
         raise SettingsError(f"No server is set: put {_EXAMPLE} into {config_path(home)}, or give --server")
     return settings.address
 
@@ -140,6 +158,11 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _refuse_quotes(text: str, name: str) -> None:
+    if len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
+        raise SettingsError(f"{name} is in quotes: give the value itself, without quotes around it")
 
 
 def _checked_url(url: str) -> str:

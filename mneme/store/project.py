@@ -857,7 +857,9 @@ class _Basis:
 
 def _names_base(upload: Upload) -> bool:
     """Whether an upload says which content it was made from."""
-    return upload.only_if is not None and upload.only_if.digests is not None and len(upload.only_if.digests) == 1
+    return (
+        upload.only_if is not None and upload.only_if.digests is not None and len(upload.only_if.digests) == 1
+    )
 
 
 def _is_to_come(mtime: Millis, now: Millis) -> bool:

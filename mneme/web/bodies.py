@@ -2,28 +2,25 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from mneme.errors import InvalidBody
-from mneme.wire import Envelope, LinesEnvelope, RawEnvelope, RestoreOrder
+from mneme.wire import Envelope, RawEnvelope, RestoreOrder
 
 T = TypeVar("T")
-
-_Envelopes: TypeAlias = msgspec.json.Decoder[Envelope] | msgspec.json.Decoder[LinesEnvelope]
 
 _RAW_ENVELOPE = msgspec.json.Decoder(RawEnvelope)
 _STRING = msgspec.json.Decoder(str)
 _ENVELOPE = msgspec.json.Decoder(Envelope)
-_LINES_ENVELOPE = msgspec.json.Decoder(LinesEnvelope)
 _RESTORE_ORDER = msgspec.json.Decoder(RestoreOrder)
 _OBJECT = '{"content": "…"}'
 
 
 def lines_of(body: bytes, content_type: bytes | None) -> bytes:
-    """The lines that `body` holds, like `content_of`; an entry of the log that is sent as it is, is no envelope."""
-    lines = _found(body, content_type, lambda: _opened(body, _LINES_ENVELOPE), _checked)
+    """The lines that `body` holds, found as `content_of` finds a content."""
+    lines = _found(body, content_type, lambda: _opened(body), _checked)
     if not lines:
         raise InvalidBody("There are no lines in the body: send those that are to be added")
     return lines
@@ -35,8 +32,9 @@ def content_of(body: bytes, content_type: bytes | None, max_encoded: int) -> tup
     That is None if it did not come as one, or in a body of more than `max_encoded` bytes. Raises `InvalidBody` if there
     is no content.
 
-    JSON must be an envelope, an object with a string `content`. Text and octet streams are the content themselves.
-    Anything else is taken as an envelope if it is one, else as the content itself.
+    JSON must be an envelope, an object whose only key is a string `content`. Text and octet streams are the content
+    themselves. Anything else is taken as an envelope if it is one, else as the content itself: an entry of the log that
+    is sent alone has a `content`, too.
     """
 
     def opened() -> tuple[bytes, bytes | None]:
@@ -45,7 +43,7 @@ def content_of(body: bytes, content_type: bytes | None, max_encoded: int) -> tup
             with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
                 encoded = bytes(_RAW_ENVELOPE.decode(body).content)
                 return _STRING.decode(encoded).encode(), encoded
-        return _opened(body, _ENVELOPE), None
+        return _opened(body), None
 
     return _found(body, content_type, opened, lambda whole: (_checked(whole), None))
 
@@ -82,16 +80,16 @@ def version_in(body: bytes) -> int:
         ) from None
 
 
-def _opened(body: bytes, envelope: _Envelopes) -> bytes:
+def _opened(body: bytes) -> bytes:
     try:
-        return envelope.decode(body).content.encode()
+        return _ENVELOPE.decode(body).content.encode()
     except UnicodeDecodeError as error:
         raise InvalidBody(f"The body must be UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
         raise InvalidBody(f"The body is nested too deeply: send {_OBJECT}") from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise InvalidBody(
-            f"The body must be a JSON object with a string as its content, {_OBJECT}: {error}"
+            f"The body must be a JSON object with one key, content, and a string as its value, {_OBJECT}: {error}"
         ) from None
 
 

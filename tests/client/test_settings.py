@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mneme.client import settings
 from mneme.client.errors import SettingsError
 from mneme.client.exchange import Address, Patience
-from mneme.client.settings import Settings, address_in, client_id, config_path, load
+from mneme.client.settings import Settings, address_in, client_id, config_path, load, needed
 from mneme.model import ClientId, ProjectId
 
 URL = "http://homeserver:3847"
@@ -62,6 +62,34 @@ def test_all_of_the_section_is_read(tmp_path: Path) -> None:
     found = load(tmp_path)
     assert found == Settings(Address(URL, KEY), ProjectId("org/repo"), Patience(1.5, 0), plugin_syncs=True)
     assert address_in(found, tmp_path) == Address(URL, KEY)
+
+
+def test_without_a_home_the_server_and_its_key_can_be_given(tmp_path: Path) -> None:
+    """There are no settings then; where nothing is given, the sentence says what to give."""
+    assert load(None, URL, KEY).address == Address(URL, KEY)
+    assert load(None, URL).address == Address(URL, None)
+    with pytest.raises(SettingsError, match=r"no home directory .*: give --server, or set HOME"):
+        address_in(load(None), None)
+    with pytest.raises(SettingsError, match=r"no home directory, .*: set HOME"):
+        needed(None)
+    assert needed(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_server_or_a_key_in_quotes_is_refused(tmp_path: Path, quote: str) -> None:
+    """In the file and as an option, and neither is repeated."""
+    url, key = f"{quote}{URL}{quote}", f"{quote}{KEY}{quote}"
+    for name, sync, options in (
+        ("sync.serverUrl, or --server, is in quotes", {"serverUrl": url}, (None, None)),
+        ("sync.serverUrl, or --server, is in quotes", {}, (url, None)),
+        ("sync.apiKey, or --key, is in quotes", {"serverUrl": URL, "apiKey": key}, (None, None)),
+        ("sync.apiKey, or --key, is in quotes", {"serverUrl": URL}, (None, key)),
+    ):
+        configure(tmp_path, {"sync": sync})
+        with pytest.raises(SettingsError, match=name) as refused:
+            load(tmp_path, *options)
+        assert URL not in str(refused.value)
+        assert KEY not in str(refused.value)
 
 
 def test_what_is_empty_is_not_set(tmp_path: Path) -> None:

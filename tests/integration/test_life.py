@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import ssl
@@ -105,6 +106,76 @@ def test_a_daemonized_server_serves_logs_and_leaves_no_pid_file(
     log = (tmp_path / "m.log").read_text()
     assert "GET - /health 200" in log
     assert "Stopped, with nothing left undone" in log
+
+
+def test_by_hand_as_the_readme_says_no_pid_file_is_in_the_way(tmp_path: Path) -> None:
+    """Nor is one left, though twistd's were there with the number of a living process; `server.lock` has the pid."""
+    readme = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
+    start, stop = re.findall(r"```sh\n(.+)\n```", readme.partition("**By hand**")[2])[:2]
+    data = tmp_path / ".mneme-server"
+    data.mkdir()
+    port = free_port()
+    (data / "config.json").write_text(json.dumps({"port": port}))
+    for left in (tmp_path / "twistd.pid", data / "twistd.pid"):
+        left.write_text(str(os.getpid()))
+
+    def shell(command: str) -> None:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("MNEME_")}
+        here = command.replace(".venv/bin", str(Path(sys.executable).parent))
+        subprocess.run(["sh", "-c", here], cwd=tmp_path, env=own | {"HOME": str(tmp_path)}, check=True)
+
+    shell(start)
+    pid = int((data / "server.lock").read_text())
+    try:
+        wait_until(lambda: answers(port), within=10)
+        assert (
+            f"its data is in {data}, its settings in {data / 'config.json'}"
+            in (data / "twistd.log").read_text()
+        )
+        shell(stop)
+        wait_until(lambda: gone(pid), within=10)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert (data / "server.lock").read_text() == ""
+    assert "Stopped, with nothing left undone" in (data / "twistd.log").read_text()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_of_a_daemon_that_somebody_truncates_or_moves_goes_on(tmp_path: Path, form: str) -> None:
+    """As logrotate does, with copytruncate and without: no hole of NULs, and a new file."""
+    log, port = tmp_path / "m.log", free_port()
+    files = ("--pidfile=", "--logfile", str(log), "mneme", "--log-format", form)
+    twistd(tmp_path, *files, "--port", str(port), "--data-dir", str(tmp_path / "data"))
+    pid = int((tmp_path / "data" / "server.lock").read_text())
+    try:
+        wait_until(lambda: answers(port), within=10)
+        os.truncate(log, 0)
+        assert answers(port)
+        wait_until(lambda: "/health" in log.read_text(), within=10)
+        assert b"\0" not in log.read_bytes()
+        moved = log.rename(tmp_path / "moved.log")
+        os.kill(pid, signal.SIGUSR1)
+        wait_until(log.exists, within=10)
+        before = moved.read_bytes()
+        assert answers(port)
+        wait_until(lambda: "/health" in log.read_text(), within=10)
+        assert moved.read_bytes() == before
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: gone(pid), within=10)
+
+
+def test_a_variable_in_quotes_makes_no_directory(tmp_path: Path) -> None:
+    """Of that name, or of any; the sentence names the variable and no key."""
+    for name in ("MNEME_DATA_DIR", "MNEME_API_KEYS", "MNEME_CONFIG"):
+        said = refusal(tmp_path, "--port", "0", environ={name: '"/secret-secret"'})
+        assert said == (
+            f"mneme: environment variable {name} begins or ends with a quote: "
+            "give the value itself, without quotes around it\n"
+        )
+    assert "--data-dir" in refusal(tmp_path, "--data-dir", "$HOME/mneme")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_server_on_the_directory_is_told_the_pid_of_the_first(

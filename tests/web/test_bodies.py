@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.errors import InvalidBody
-from mneme.web.bodies import content_of, version_in
+from mneme.web.bodies import content_of, lines_of, version_in
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+ENTRY = b'{"ts":"2026-01-02T03:04:05.678Z","type":"note","content":"Use tabs"}'
 
 
 @given(TEXT, st.sampled_from([b"application/json", b"application/json; charset=utf-8", None, b"x/y"]))
@@ -85,9 +86,36 @@ def test_without_a_content_type_what_is_no_envelope_is_the_content() -> None:
     assert content_of(b'{"a":1}', None, 1000) == (b'{"a":1}', None)
 
 
+@pytest.mark.parametrize("content_type", [None, b"application/x-www-form-urlencoded", b"text/plain", b"x/y"])
+@pytest.mark.parametrize("max_encoded", [10, 1000])
+def test_an_entry_of_the_log_sent_alone_is_the_content(content_type: bytes | None, max_encoded: int) -> None:
+    """Its time and type are not lost: an envelope has a `content` alone."""
+    assert content_of(ENTRY, content_type, max_encoded) == (ENTRY, None)
+    assert lines_of(ENTRY, content_type) == ENTRY
+
+
+@pytest.mark.parametrize("max_encoded", [10, 1000])
+def test_json_with_another_key_is_an_error_that_says_which_keys_an_envelope_has(max_encoded: int) -> None:
+    """Where the body says that it is JSON, an entry of the log is not taken for an envelope either."""
+    with pytest.raises(InvalidBody, match=r"one key, content, .*`ts`"):
+        content_of(ENTRY, b"application/json", max_encoded)
+    with pytest.raises(InvalidBody, match=r"one key, content, .*`ts`"):
+        lines_of(ENTRY, b"application/json")
+
+
+@given(TEXT, TEXT.filter(lambda key: key != "content"), TEXT)
+def test_an_object_with_any_other_key_is_no_envelope(content: str, key: str, value: str) -> None:
+    """Wherever the other key stands, and whatever it is."""
+    for fields in ({"content": content, key: value}, {key: value, "content": content}):
+        body = json.dumps(fields).encode()
+        assert content_of(body, None, 1000) == (body, None)
+        with pytest.raises(InvalidBody):
+            content_of(body, b"application/json", 1000)
+
+
 @given(st.integers(1, 2**63 - 1), st.dictionaries(TEXT.filter(lambda key: key != "version"), TEXT))
 def test_an_order_to_restore_holds_the_number_of_a_version(number: int, others: dict[str, str]) -> None:
-    """Among whatever else is in it."""
+    """Among whatever else is in it: no other meaning of such a body is lost."""
     assert version_in(json.dumps(others | {"version": number}).encode()) == number
 
 
@@ -98,7 +126,10 @@ def test_any_other_order_to_restore_is_the_one_error(body: bytes) -> None:
         assert version_in(body) >= 1
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"version":0}', b'{"version":"1"}', b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b'{"version":0}', b'{"version":"1"}', b"[" * 100_000, b"\xff"],
+)
 def test_an_order_that_names_no_version_is_an_error_that_shows_one_that_does(body: bytes) -> None:
     """So that nobody has to look it up."""
     with pytest.raises(InvalidBody, match=r'\{"version": 3\}'):

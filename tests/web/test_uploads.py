@@ -296,3 +296,15 @@ def test_uploads_of_any_content_type_are_kept_as_the_content_that_they_hold() ->
         if one["kind"] == "rescued"
     }
     assert contents == {"a\n", "b\n", "c\n", "d\n"}
+
+
+def test_an_entry_of_the_log_sent_alone_is_stored_with_its_time_and_type() -> None:
+    """As `curl -T one.jsonl` sends it, without a type; as JSON it is a 400 that changes nothing."""
+    stub = Stub()
+    stub.acquire()
+    alone = json.dumps({"ts": "2026-01-02T03:04:05.678Z", "type": "note", "content": "Use tabs"})
+    refused = stub.ask("PUT", FILE, {"X-Client-Id": "laptop", "Content-Type": "application/json"}, alone)
+    assert (refused.status, stub.ask("GET", FILE).status) == (400, 404)
+    assert "one key, content" in refused.json["error"]
+    assert stub.ask("PUT", FILE, {"X-Client-Id": "laptop"}, alone).status == 200
+    assert stub.ask("GET", FILE).json["content"] == alone
