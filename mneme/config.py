@@ -220,11 +220,12 @@ class Config:
         )
 
 
-_NO_HOME = "This user has no home directory (HOME is not set, and the list of users has no entry)"
+_NO_HOME = "This user has no home directory (HOME is no whole path, and the list of users has no entry)"
 _HOUR_MS = 60 * 60 * 1000
 _KEYS = tuple(_Key(field=one.name, **one.metadata) for one in fields(Config))
 _IN_FILE = {key.name: key for key in _KEYS if not key.section}
 _IN_HISTORY = {key.name: key for key in _KEYS if key.section == _HISTORY}
+_JSON_LIST = re.compile(r"""\A\[\s*["'].*["']\s*\]\Z""", re.DOTALL)
 _HOST, _API_KEYS = _IN_FILE["host"], _IN_FILE["apiKeys"]
 _FIXED = tuple(_IN_FILE[name] for name in ("port", "host", "listen", "dataDir"))
 _CONFIG = _Key(field="config", name="config", schema=_PathText, expected=_PATH_WANTED)
@@ -277,7 +278,10 @@ def load(
 def _config_file(
     named: object, home: Path | None, warnings: list[str]
 ) -> tuple[Path | None, dict[str, object], bool]:
-    """The path of the config file, its values, and whether it is there; adds to the warnings."""
+    """The config file: its path, its values, and whether it is there.
+
+    Adds to the warnings.
+    """
     if named is not None:
         path = _expanded(str(named), home)
     elif home is not None:
@@ -337,6 +341,11 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
     texts = {key: environ[name].strip() for name, key in _IN_ENVIRONMENT.items() if name in environ}
     for key, text in texts.items():
         _refuse_quotes(f"environment variable {key.variable}", text, key)
+        if key.split and _JSON_LIST.match(text):
+            raise ConfigError(
+                f"environment variable {key.variable} is a list as in the file: give its items alone, "
+                f"with {'spaces' if key.split is str.split else 'commas'} between them"
+            )
     if texts.get(_API_KEYS) == "":
         raise ConfigError(f"environment variable {_API_KEYS.variable} is empty: unset it, or give keys")
     given = {key: key.split(text) if key.split else text for key, text in texts.items() if text}
@@ -393,7 +402,7 @@ def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
 
 
 def _refuse_quotes(what: str, text: str, key: _Key) -> None:
-    """Raise `ConfigError` for a text in quotes, such as an env file keeps where no shell reads it.
+    """Raise `ConfigError` for a text in quotes, as some env files keep them.
 
     A key may begin or end with one by chance.
     """

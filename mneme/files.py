@@ -232,11 +232,16 @@ def sync_directory(path: StrPath) -> None:
 
 
 def home() -> Path | None:
-    """The home directory of the user: HOME, else by the list of users; None where neither says."""
-    try:
-        named = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        return None
+    """The home directory of the user; None where there is none.
+
+    HOME says where if it is a whole path, else the list of users does.
+    """
+    named = os.environ.get("HOME", "")
+    if not named.startswith("/"):
+        try:
+            named = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return None
     return Path(named) if named else None
 
 

@@ -58,7 +58,7 @@ class SharedLogFile(LogFile):
             super().rotate()
 
     def _follow(self) -> bool:
-        """Open the file anew if another has its name, or none has; whether that was done."""
+        """Open the file anew unless it still has its name; whether it was opened."""
         with suppress(OSError):
             state = os.stat(self.path)  # noqa: PTH116 - at each line of the log, and half as long as by a Path
             if (state.st_dev, state.st_ino) == self._place:
@@ -78,7 +78,10 @@ threadable.synchronize(SharedLogFile)
 
 
 def append_only(descriptor: int) -> None:
-    """Have what is written to a file go to its end, wherever that is then; all but files stay as they are."""
+    """Writes to a file go to its end from now on, wherever that is.
+
+    All but files stay as they are.
+    """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
@@ -97,9 +100,10 @@ class LogChoice:
 
     @classmethod
     def observer(cls) -> ILogObserver:
-        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own. What is no file stays where it is.
+        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own.
 
-        A file goes on at its end when somebody else has truncated it, and so does one that standard output goes to.
+        A file goes on at its end when somebody else has truncated it, and so does one that standard output goes to. All
+        but files stay where they are.
         """
         form = FORMS[cls.form]
         if cls.file == "-":

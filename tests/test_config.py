@@ -765,6 +765,20 @@ def test_an_item_in_quotes_is_refused_too(house: House, name: str, value: str) -
     assert KEY not in sentence
 
 
+@pytest.mark.parametrize(
+    ("name", "between"),
+    [("MNEME_API_KEYS", "commas"), ("MNEME_ALLOWED_ORIGINS", "commas"), ("MNEME_LISTEN", "spaces")],
+)
+@pytest.mark.parametrize("template", ['["{}"]', "['{}']", '[ "{}", "x" ]'])
+def test_a_variable_that_is_a_list_as_in_the_file_is_refused(
+    house: House, name: str, between: str, template: str
+) -> None:
+    """Else its brackets would be part of the first and the last key."""
+    sentence = house.error({name: template.format(KEY)})
+    wanted = f"is a list as in the file: give its items alone, with {between} between them"
+    assert sentence == f"environment variable {name} {wanted}"
+
+
 @pytest.mark.parametrize("key", ['"' + KEY, KEY + "'", f'{KEY[:5]}"{KEY[5:]}', '"'])
 def test_a_key_may_hold_a_quote_by_chance(house: House, key: str) -> None:
     """Only a pair around it was meant for somebody else."""
@@ -788,7 +802,7 @@ UNEXPANDED = ["$HOME/mneme", "${HOME}/x", "/srv/$USER", "$(pwd)/x", "%h/memory",
 
 @pytest.mark.parametrize("path", UNEXPANDED)
 def test_a_path_that_nobody_has_filled_in_is_refused(house: House, path: str) -> None:
-    """In the environment, the file and the options, for the data and for the config file."""
+    """Environment, file and options alike, for the data and for the config file."""
     advice = "give the path itself, or ~/ for the home directory"
     for sentence in (
         house.error({"MNEME_DATA_DIR": path}),
@@ -821,7 +835,7 @@ def test_a_user_without_a_home_says_where_the_data_is(house: House) -> None:
 def test_a_user_without_a_home_who_says_nothing_is_told_to(
     house: House, options: dict[str, str | list[str]]
 ) -> None:
-    """What `~` would stand for, too, is to be said in full."""
+    """Paths that begin with `~` are to be given in full."""
     with pytest.raises(
         ConfigError, match=r"^This user has no home directory .*: (?:say with --data-dir|give)"
     ):

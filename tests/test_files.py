@@ -363,11 +363,11 @@ class TestHome:
         monkeypatch.setenv("HOME", "/home/ana")
         assert files.home() == Path("/home/ana")
 
-    @pytest.mark.parametrize("home", [None, ""])
+    @pytest.mark.parametrize("home", [None, "", '"/home/ana"', "$HOME", "home"])
     def test_an_unknown_user_without_home_has_none(
         self, monkeypatch: pytest.MonkeyPatch, home: str | None
     ) -> None:
-        """An empty HOME is none: it would stand for the root of the file system."""
+        """A HOME that is no whole path is none: it would be another one everywhere."""
         if home is not None:
             monkeypatch.setenv("HOME", home)
         assert files.home() is None

@@ -93,7 +93,7 @@ FORMS = ["text", "json"]
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Something that writes a line to `m.log`, whose signal asks at once for what it asks for."""
+    """A way to write a line to `m.log`, whose signal acts at once."""
     monkeypatch.setattr(LogChoice, "file", str(tmp_path / "m.log"))
     monkeypatch.setattr(LogChoice, "form", "text")
     monkeypatch.setattr(LogChoice, "call_from_signal", lambda call: call(), raising=False)
@@ -120,7 +120,7 @@ def lines(path: Path) -> list[str]:
 def test_a_log_that_somebody_truncates_goes_on_at_its_new_end(
     said: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
 ) -> None:
-    """Without a hole of NULs, and what was cut off counts no more towards the next rotation."""
+    """No hole of NULs; bytes that were cut off count no more towards a rotation."""
     monkeypatch.setattr(LogChoice, "form", form)
     monkeypatch.setattr("mneme.logs._ROTATE_BYTES", 1000)
     log = tmp_path / "m.log"

@@ -190,6 +190,17 @@ def test_what_is_wrong_is_one_sentence(home: Path) -> None:
     assert "projects" in refusal("--data-dir", str(home / "blocked"))
 
 
+def test_a_user_without_a_home_says_where_the_data_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No HOME and no entry in the list of users: one sentence says what to give."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
+    said = refusal("--port", "0")
+    assert said.startswith("mneme: This user has no home directory")
+    assert "--data-dir or MNEME_DATA_DIR" in said
+    made("--port", "0", "--data-dir", str(home / "data"))
+    assert (home / "data" / "projects").is_dir()
+
+
 def test_files_are_made_for_this_user_alone() -> None:
     """Those that twistd opens later, its log among them, too."""
     os.umask(0)

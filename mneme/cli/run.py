@@ -30,7 +30,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @frozen
 class Surroundings:
-    """What a command runs in. `ending` fires when somebody wants it to end, for the first time.
+    """Surroundings of a command; `ending` fires when somebody first wants it to end.
 
     `settings_home` is the home directory, where there is one: not every command needs it.
     """

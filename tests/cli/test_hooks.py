@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -195,3 +196,17 @@ def test_a_program_by_another_name_is_the_one_of_its_interpreter(
     """Started with `python -c`, for instance."""
     monkeypatch.setattr(sys, "argv", ["-c"])
     assert this_program().path == str(Path(sys.executable).with_name("mneme"))
+
+
+@pytest.mark.parametrize("arguments", [["hooks"], ["hooks", "--install"], ["watch"]])
+def test_a_user_without_a_home_is_told_to_set_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """In one sentence; a settings file that is named needs none."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
+    result = CliRunner().invoke(mneme, arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "This user has no home directory" in result.stderr
+    assert _hooks("--install", "--settings", str(home / "settings.json")).exit_code == 0
+    assert (home / "settings.json").exists()

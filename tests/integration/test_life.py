@@ -109,7 +109,7 @@ def test_a_daemonized_server_serves_logs_and_leaves_no_pid_file(
 
 
 def test_by_hand_as_the_readme_says_no_pid_file_is_in_the_way(tmp_path: Path) -> None:
-    """Nor is one left, though twistd's were there with the number of a living process; `server.lock` has the pid."""
+    """Pid files of twistd's lie there with the number of a living process; `server.lock` has the pid."""
     readme = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
     start, stop = re.findall(r"```sh\n(.+)\n```", readme.partition("**By hand**")[2])[:2]
     data = tmp_path / ".mneme-server"

@@ -1,4 +1,4 @@
-"""Server and command for a user without a home: no HOME, and a user id that no list of users has."""
+"""Server and command for a user without a home: no HOME, and an unknown user id."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def room(tmp_path: Path) -> Path:
 
 
 def as_stranger(program: str, *arguments: str) -> list[str]:
-    """A command of the stranger, who may read whatever there is: Python itself may lie in the home of root."""
+    """A command of the stranger, who may read everything.
+
+    Python itself may lie in the home of root.
+    """
     become = ["setpriv", "--reuid", str(STRANGER), "--regid", str(STRANGER), "--clear-groups"]
     reading = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
     return [*become, *reading, str(Path(sys.executable).parent / program), *arguments]
@@ -62,7 +65,7 @@ def ended(room: Path, program: str, *arguments: str, **environment: str) -> subp
 
 @contextmanager
 def serving(room: Path, *arguments: str, **environment: str) -> Iterator[tuple[str, str]]:
-    """A server of the stranger in the foreground: where it listens, and its log so far."""
+    """A server of the stranger in the foreground: its address, and its log so far."""
     log = room.parent / "server.log"
     with log.open("wb") as out:
         server = subprocess.Popen(
@@ -108,7 +111,7 @@ def test_a_server_without_a_home_serves_where_it_is_told_to(room: Path) -> None:
 
 
 def test_a_server_without_a_home_reads_the_config_file_that_is_named(room: Path) -> None:
-    """It says in its first line which one it was."""
+    """The line with its address says which file it was."""
     file = room / "c.json"
     file.write_text('{"dataDir": "data"}')
     with serving(room, MNEME_CONFIG=str(file)) as (_, said):
@@ -140,7 +143,7 @@ def test_a_command_that_needs_a_home_says_so_in_one_sentence(room: Path, argumen
 
 @pytest.mark.parametrize("end", ["pull", "push"])
 def test_a_hook_without_a_home_stops_no_session(room: Path, end: str) -> None:
-    """One warning, and status 0."""
+    """A single warning, and status 0."""
     refused = ended(room, "mneme", end)
     assert (refused.returncode, refused.stdout) == (0, "")
     assert re.fullmatch(r"mneme: This user has no home directory.*\n", refused.stderr)

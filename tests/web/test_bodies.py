@@ -96,7 +96,7 @@ def test_an_entry_of_the_log_sent_alone_is_the_content(content_type: bytes | Non
 
 @pytest.mark.parametrize("max_encoded", [10, 1000])
 def test_json_with_another_key_is_an_error_that_says_which_keys_an_envelope_has(max_encoded: int) -> None:
-    """Where the body says that it is JSON, an entry of the log is not taken for an envelope either."""
+    """An entry of the log that is said to be JSON is no envelope either."""
     with pytest.raises(InvalidBody, match=r"one key, content, .*`ts`"):
         content_of(ENTRY, b"application/json", max_encoded)
     with pytest.raises(InvalidBody, match=r"one key, content, .*`ts`"):

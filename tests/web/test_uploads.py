@@ -299,7 +299,7 @@ def test_uploads_of_any_content_type_are_kept_as_the_content_that_they_hold() ->
 
 
 def test_an_entry_of_the_log_sent_alone_is_stored_with_its_time_and_type() -> None:
-    """As `curl -T one.jsonl` sends it, without a type; as JSON it is a 400 that changes nothing."""
+    """The body as `curl -T` sends it; as JSON it is a 400 that changes nothing."""
     stub = Stub()
     stub.acquire()
     alone = json.dumps({"ts": "2026-01-02T03:04:05.678Z", "type": "note", "content": "Use tabs"})
