@@ -233,18 +233,20 @@ def test_a_lock_that_changes_hands_while_the_person_thinks_stays(app: Project, a
 def test_history_lists_versions(app: Project, ana: Person) -> None:
     """Of all files or of one, and says if there are more."""
     app.uploads('{"ts":"2026-02-04T15:00:00.000Z"}\n', file="log.jsonl")
+    app.uploads("# Two\n\nAnd more.\n")
     done = ana.types("history", "app")
     assert (done.status, done.said) == (0, "")
+    files = [("4", TEXT), ("3", "log.jsonl"), ("2", TEXT), ("1", TEXT)]
     assert [(row[0], row[1], row[2], row[5]) for row in done.rows[1:]] == [
-        *(("3", "log.jsonl", "upload", LAPTOP), ("2", TEXT, "upload", LAPTOP), ("1", TEXT, "upload", LAPTOP))
+        (number, file, "upload", LAPTOP) for number, file in files
     ]
-    assert done.rows[2][-1] == "1"
-    cut = ana.types("history", "app", TEXT, "--limit", "1")
-    assert [row[0] for row in cut.rows] == ["version", "2"]
-    assert cut.said == "mneme: There are older ones: --limit 2 lists more\n"
+    assert done.rows[1][-1] == "2"
+    cut = ana.types("history", "app", TEXT, "--limit", "2")
+    assert [row[0] for row in cut.rows] == ["version", "4", "2"]
+    assert cut.said == "mneme: There are older ones: --limit 4 lists more\n"
     document = ana.types("history", "app", "--json").json
     assert [(one["version"], one["file"], one["base"]) for one in document["versions"]] == [
-        *((3, "log.jsonl", None), (2, TEXT, 1), (1, TEXT, None))
+        *((4, TEXT, 2), (3, "log.jsonl", None), (2, TEXT, None), (1, TEXT, None))
     ]
     assert document["more"] is False
 
