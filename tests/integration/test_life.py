@@ -350,6 +350,20 @@ def test_a_host_that_is_one_address_is_the_only_one(tmp_path: Path) -> None:
         assert (status, "apiKeys" in body["error"]) == (403, True)
 
 
+@pytest.mark.parametrize(
+    ("where", "host"),
+    [("tcp:{port}:interface=127.0.0.1", "127.0.0.1"), (r"tcp6:{port}:interface=\:\:1", "::1")],
+)
+def test_an_endpoint_on_loopback_is_guarded_like_loopback(tmp_path: Path, where: str, host: str) -> None:
+    """Against made-up names; the log does not speak of others who could reach it."""
+    port = free_port()
+    with listening_at(tmp_path, where.format(port=port)):
+        wait_until(lambda: answers(port, host), within=10)
+        with socket.create_connection((host, port), timeout=5) as connection:
+            connection.sendall(b"GET /projects HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 403")
+
+
 def _listening_addresses(pid: int) -> set[str]:
     """The local addresses, in the kernel's hex, of the sockets on which a process listens."""
     inodes = set()

@@ -9,6 +9,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web.front import Policy
 from mneme.web.limits import RateLimit
+from mneme.web.proxies import TrustedProxies
 from mneme.web.refusals import LINES, SECONDS, Refusals
 from mneme.web.site import REFUSALS_IN_A_ROW, REQUESTS_IN_A_TURN
 from tests.web.connections import Connection, HeldWorker, Server
@@ -174,6 +175,21 @@ def test_refusals_in_a_row_are_followed_by_a_break(now: list[float]) -> None:
     client.hang_up()
     server.stub.front.log.close()
     assert server.clock.getDelayedCalls() == []
+
+
+def test_a_trusted_proxy_is_read_from_whomever_it_speaks_for(now: list[float]) -> None:
+    """Others ask over its connections, too."""
+    server = Server()
+    proxies = TrustedProxies.parse(["192.0.2.7"])
+    server.stub.front.policy = Policy(rate_limit=RateLimit(14), proxies=proxies)
+    client = server.connect()
+    for address, requests in (("198.51.100.1", 100), ("198.51.100.2", 1)):
+        client.send(
+            OPTIONS[:-2].join([b"", b"X-Forwarded-For: " + address.encode() + b"\r\n\r\n"]) * requests
+        )
+    server.clock.advance(0)
+    assert client.statuses == [204] * 14 + [429] * 86 + [204]
+    assert now == [0.0]
 
 
 def test_whatever_is_asked_counts(now: list[float]) -> None:
