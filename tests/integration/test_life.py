@@ -439,6 +439,24 @@ def test_connections_too_many_are_closed_over_tls_too(tmp_path: Path) -> None:
             assert answers_securely(port, certificate)
 
 
+def test_requests_at_once_are_all_answered_over_tls_too(tmp_path: Path) -> None:
+    """In turns, as they are without it."""
+    certificate, port = _self_signed(tmp_path), free_port()
+    with listening_at(tmp_path, f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"):
+        wait_until(lambda: answers_securely(port, certificate), within=10)
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            trusting.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+            connection.sendall((request + b"\r\n") * 499 + request + b"Connection: close\r\n\r\n")
+            answers = b""
+            while received := connection.recv(65_536):
+                answers += received
+        assert answers.count(b"HTTP/1.1 200 ") == 500
+
+
 def _self_signed(directory: Path) -> Path:
     """A key and a certificate of its own for `localhost`, in one file."""
     file = directory / "server.pem"

@@ -253,6 +253,24 @@ def test_what_is_answered_otherwise_has_a_line_each() -> None:
     assert server.stub.front.log._telling is None
 
 
+def test_sums_are_told_as_long_as_there_are_any() -> None:
+    """Each when its own minute is over, though nobody asks any more; the addresses of an IPv6 network have one sum."""
+    server = Server()
+    log = server.stub.front.log
+    with capturedLogs() as logged:
+        for address in ["192.0.2.1"] * 3:
+            log.is_told(address)
+        server.clock.advance(30)
+        for number in range(LINES + 5):
+            log.is_told(f"2001:db8::{number:x}")
+        server.clock.advance(30)
+        server.clock.advance(SECONDS)
+    assert [event["log_line"] for event in logged] == [
+        "2001:db8::/64 was refused 5 times more within a minute"
+    ]
+    assert server.clock.getDelayedCalls() == []
+
+
 def test_a_flood_of_addresses_is_summed_up_as_one() -> None:
     """In bounded memory; addresses that are told apart have their own sums."""
     refusals = Refusals(most=10)
