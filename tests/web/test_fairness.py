@@ -61,6 +61,19 @@ def test_requests_that_wait_for_the_disk_keep_their_order() -> None:
     assert [b"lock" in body for body in bodies] == [True, False] * 30 + [False] * 70
 
 
+def test_what_came_before_the_break_comes_before_what_came_in_it() -> None:
+    """Also when the request that waits for the disk is answered in it."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    client = server.connect()
+    client.send(GET * (REQUESTS_IN_A_TURN - 1) + UPLOAD + GET[:7])
+    client.send(GET[7:])
+    worker.let_go()
+    assert client.statuses == [200] * (REQUESTS_IN_A_TURN - 1) + [403]
+    server.clock.advance(0)
+    assert client.statuses == [200] * (REQUESTS_IN_A_TURN - 1) + [403, 200]
+
+
 _KINDS = st.sampled_from([GET, ODD, LOCK, OPTIONS, _ACQUIRE, UPLOAD, CHUNKED, b"\r\n" + GET])
 _ENDS = st.sampled_from([b"", GET[:20], LAST, LAST + GET, OVERSIZED, b"garbage\r\n\r\n" + GET])
 
