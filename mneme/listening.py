@@ -9,7 +9,8 @@ from twisted.internet.address import UNIXAddress
 
 from mneme.errors import StartupError
 
-_BACKLOG = 128
+_BACKLOG = 1024
+"""Connections that may wait to be accepted: more than all places, for one beyond it tries again after a second."""
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - asked for by the person, or protected by keys
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 

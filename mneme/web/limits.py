@@ -6,6 +6,7 @@ import zlib
 import token_bucket
 
 from mneme.web.errors import TooManyRequests
+from mneme.web.places import group_of
 
 SESSION = 14
 """Requests of one session of the stock client, which always fit into one burst."""
@@ -31,8 +32,8 @@ class RateLimit:
         self._take(f"key {number}")
 
     def take_for_address(self, address: str) -> None:
-        """Count a request from `address`; raises `TooManyRequests`."""
-        self._take(f"slot {zlib.crc32(address.encode()) % _SLOTS}")
+        """Count a request from `address`, or all of its network (see `group_of`); raises `TooManyRequests`."""
+        self._take(f"slot {zlib.crc32(group_of(address).encode()) % _SLOTS}")
 
     def _take(self, bucket: str) -> None:
         if self._limiter and not self._limiter.consume(bucket):

@@ -1,5 +1,6 @@
 """The places that connections take: how many there are, and whose connection gives way to a new one."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
@@ -74,6 +75,7 @@ class Places:
         return True
 
 
+@lru_cache(maxsize=4096)
 def group_of(address: str) -> str:
     """The addresses that count as one with `address`: in IPv6 its network, of which anybody has a whole one."""
     try:

@@ -101,9 +101,10 @@ class Request(server.Request):
         """The address that it comes from, by the word of trusted proxies; `local` for a socket in the file system."""
         if self._address is None:
             proxies = self.channel.site.front.policy.proxies
-            peer = self.channel.peer_address
-            forwarded, listed = map(self._texts, (b"forwarded", b"x-forwarded-for"))
-            self._address = client_behind(peer, forwarded, listed, proxies)
+            self._address = peer = self.channel.peer_address
+            if proxies.trust(peer):
+                forwarded, listed = map(self._texts, (b"forwarded", b"x-forwarded-for"))
+                self._address = client_behind(peer, forwarded, listed, proxies)
         return self._address
 
     def _texts(self, name: bytes) -> list[str]:

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from mneme.errors import MnemeError
 from mneme.logs import REQUESTS
 from mneme.web import reading
+from mneme.web.places import group_of
 from mneme.web.refusals import SECONDS, Refusals
 from mneme.web.request import Request
 
@@ -37,10 +38,13 @@ class RequestLog:
             self._write(request, status, size, 0.0, " (refused before its end)")
 
     def is_told(self, address: str) -> bool:
-        """Whether a refusal of `address` has a line of its own; if not, it is summed up after a while."""
+        """Whether a refusal of `address` has a line of its own; if not, it is summed up after a while.
+
+        The addresses of an IPv6 network count as one, since anybody has 2 to the power of 64 of them.
+        """
         now = self._clock.seconds()
         self._sum_up(now)
-        is_told = self._refusals.is_told(address, now)
+        is_told = self._refusals.is_told(group_of(address), now)
         if self._telling is None:
             self._telling = self._clock.callLater(SECONDS, self._tell)
         return is_told

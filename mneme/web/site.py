@@ -251,7 +251,8 @@ class Channel(http.HTTPChannel):
 
     def take_note(self, answer: Answer) -> None:
         """Take note of what is answered: who goes on and on over the rate is not even refused any more."""
-        if answer.status != _TOO_MANY:
+        if answer.status != _TOO_MANY or not self.group:
+            # Over a proxy's connection others ask, too, perhaps in between.
             self._refusals = 0
             return
         self._refusals += 1

@@ -421,6 +421,20 @@ def test_a_host_that_is_one_address_is_the_only_one(tmp_path: Path) -> None:
         assert (status, "apiKeys" in body["error"]) == (403, True)
 
 
+@pytest.mark.parametrize(
+    ("where", "host"),
+    [("tcp:{port}:interface=127.0.0.1", "127.0.0.1"), (r"tcp6:{port}:interface=\:\:1", "::1")],
+)
+def test_an_endpoint_on_loopback_is_guarded_like_loopback(tmp_path: Path, where: str, host: str) -> None:
+    """Against made-up names; the log does not speak of others who could reach it."""
+    port = free_port()
+    with listening_at(tmp_path, where.format(port=port)):
+        wait_until(lambda: answers(port, host), within=10)
+        with socket.create_connection((host, port), timeout=5) as connection:
+            connection.sendall(b"GET /projects HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 403")
+
+
 def _listening_addresses(pid: int) -> set[str]:
     """The local addresses, in the kernel's hex, of the sockets on which a process listens."""
     inodes = set()
@@ -494,6 +508,24 @@ def test_connections_too_many_are_closed_over_tls_too(tmp_path: Path) -> None:
             for _ in range(MAX_CONNECTIONS):
                 silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
             assert answers_securely(port, certificate)
+
+
+def test_requests_at_once_are_all_answered_over_tls_too(tmp_path: Path) -> None:
+    """In turns, as they are without it."""
+    certificate, port = _self_signed(tmp_path), free_port()
+    with listening_at(tmp_path, f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"):
+        wait_until(lambda: answers_securely(port, certificate), within=10)
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            trusting.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+            connection.sendall((request + b"\r\n") * 499 + request + b"Connection: close\r\n\r\n")
+            answers = b""
+            while received := connection.recv(65_536):
+                answers += received
+        assert answers.count(b"HTTP/1.1 200 ") == 500
 
 
 def _self_signed(directory: Path) -> Path:

@@ -9,6 +9,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web.front import Policy
 from mneme.web.limits import RateLimit
+from mneme.web.proxies import TrustedProxies
 from mneme.web.refusals import LINES, SECONDS, Refusals
 from mneme.web.site import REFUSALS_IN_A_ROW, REQUESTS_IN_A_TURN
 from tests.web.connections import Connection, HeldWorker, Server
@@ -58,6 +59,19 @@ def test_requests_that_wait_for_the_disk_keep_their_order() -> None:
     assert client.statuses == [200] * 130
     bodies = re.findall(rb"\{[^\r]*\}", client.transport.value())
     assert [b"lock" in body for body in bodies] == [True, False] * 30 + [False] * 70
+
+
+def test_what_came_before_the_break_comes_before_what_came_in_it() -> None:
+    """Also when the request that waits for the disk is answered in it."""
+    worker = HeldWorker()
+    server = Server(worker=worker)
+    client = server.connect()
+    client.send(GET * (REQUESTS_IN_A_TURN - 1) + UPLOAD + GET[:7])
+    client.send(GET[7:])
+    worker.let_go()
+    assert client.statuses == [200] * (REQUESTS_IN_A_TURN - 1) + [403]
+    server.clock.advance(0)
+    assert client.statuses == [200] * (REQUESTS_IN_A_TURN - 1) + [403, 200]
 
 
 _KINDS = st.sampled_from([GET, ODD, LOCK, OPTIONS, _ACQUIRE, UPLOAD, CHUNKED, b"\r\n" + GET])
@@ -176,6 +190,21 @@ def test_refusals_in_a_row_are_followed_by_a_break(now: list[float]) -> None:
     assert server.clock.getDelayedCalls() == []
 
 
+def test_a_trusted_proxy_is_read_from_whomever_it_speaks_for(now: list[float]) -> None:
+    """Others ask over its connections, too."""
+    server = Server()
+    proxies = TrustedProxies.parse(["192.0.2.7"])
+    server.stub.front.policy = Policy(rate_limit=RateLimit(14), proxies=proxies)
+    client = server.connect()
+    for address, requests in (("198.51.100.1", 100), ("198.51.100.2", 1)):
+        client.send(
+            OPTIONS[:-2].join([b"", b"X-Forwarded-For: " + address.encode() + b"\r\n\r\n"]) * requests
+        )
+    server.clock.advance(0)
+    assert client.statuses == [204] * 14 + [429] * 86 + [204]
+    assert now == [0.0]
+
+
 def test_whatever_is_asked_counts(now: list[float]) -> None:
     """Preflights, calls without a key or with a wrong one, by a made-up name, and what is no request at all."""
     key = "alpha-key-0123456789"
@@ -235,6 +264,24 @@ def test_what_is_answered_otherwise_has_a_line_each() -> None:
     assert len(_lines(server, 20, missing)) == 20
     server.clock.advance(3 * SECONDS)
     assert server.stub.front.log._telling is None
+
+
+def test_sums_are_told_as_long_as_there_are_any() -> None:
+    """Each when its own minute is over, though nobody asks any more; the addresses of an IPv6 network have one sum."""
+    server = Server()
+    log = server.stub.front.log
+    with capturedLogs() as logged:
+        for address in ["192.0.2.1"] * 3:
+            log.is_told(address)
+        server.clock.advance(30)
+        for number in range(LINES + 5):
+            log.is_told(f"2001:db8::{number:x}")
+        server.clock.advance(30)
+        server.clock.advance(SECONDS)
+    assert [event["log_line"] for event in logged] == [
+        "2001:db8::/64 was refused 5 times more within a minute"
+    ]
+    assert server.clock.getDelayedCalls() == []
 
 
 def test_a_flood_of_addresses_is_summed_up_as_one() -> None:

@@ -122,8 +122,18 @@ def test_a_flood_of_addresses_fills_a_bounded_number_of_buckets() -> None:
     """They share what they have by checksum."""
     limit = RateLimit(1000)
     for number in range(20_000):
-        limit.take_for_address(f"2001:db8::{number:x}")
+        limit.take_for_address(f"2001:db8:{number:x}::1")
     assert len(limit._storage._buckets) <= 4096
+
+
+def test_the_addresses_of_an_ipv6_network_share_a_rate() -> None:
+    """Anybody has as many of them as there are."""
+    limit = RateLimit(14)
+    for number in range(14):
+        limit.take_for_address(f"2001:db8:0:1::{number:x}")
+    with pytest.raises(TooManyRequests):
+        limit.take_for_address("2001:db8:0:1:f::")
+    limit.take_for_address("2001:db8:0:2::")
 
 
 def test_a_new_policy_counts_from_the_next_request() -> None:
