@@ -25,8 +25,8 @@ class Uptime:
 
     def seconds(self) -> float:
         """Seconds since that instant."""
-        boot_time = getattr(time, "CLOCK_BOOTTIME", None)
-        return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
+        # Linux has a clock that goes on in sleep by this name; elsewhere the other one does.
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def monotonic() -> float:

@@ -1,12 +1,12 @@
 """Whether the time of day can be believed, before anything is removed because of its age."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.logger import Logger
 
-from mneme import times
 from mneme.clocks import WallClock
-from mneme.model import Millis
+
+_DAY_SECONDS = 86_400.0
 
 WAIT_SECONDS = 24 * 60 * 60.0
 """For how long the clock must have gone right, after it has jumped, before it is believed."""
@@ -14,23 +14,26 @@ WAIT_SECONDS = 24 * 60 * 60.0
 _JUMP_SECONDS = 5 * 60.0
 """By how much the time of day may get ahead of the uptime between two looks: so much a clock may be set, or drift."""
 
-_QUIET = Millis(24 * 60 * 60 * 1000)
-"""For how long nothing may have been kept before the start: after more, the clock may just as well be ahead."""
+_VOUCHING_DAYS = range(2, 6)
+"""How many days ago something must have been kept before the start, for the clock to be believed at once.
+
+What is younger may have been kept by the same wrong clock, before a restart.
+"""
 
 
 class ClockWatch:
-    """Compares the time of day with a clock that nobody sets, and at the start with the newest version kept.
+    """Compares the time of day with a clock that nobody sets, and at the start with when versions were kept.
 
     Only a jump forwards counts: after one backwards everything looks younger, and less is removed.
     """
 
     _log = Logger()
 
-    def __init__(self, wall: WallClock, uptime: WallClock, newest: Callable[[], Millis | None]) -> None:
-        """`newest` tells when the newest version was kept, as far as is known; it is asked at the first look."""
+    def __init__(self, wall: WallClock, uptime: WallClock, days: Callable[[], Collection[int]]) -> None:
+        """`days` tells on which days, counted from 1970, something was kept; it is asked at the first look."""
         self._wall = wall
         self._uptime = uptime
-        self._newest = newest
+        self._days = days
         self._ahead: float | None = None
         """By how many seconds the time of day was ahead of the uptime when last looked at."""
         self._believed_from = 0.0
@@ -41,19 +44,16 @@ class ClockWatch:
         ahead, before = wall - uptime, self._ahead
         self._ahead = ahead
         if before is None:
-            self._look_at_newest(Millis(int(wall * 1000)), uptime)
+            self._look_at_days(int(wall // _DAY_SECONDS), uptime)
         elif ahead - before > _JUMP_SECONDS:
             self._wait(uptime, f"The clock has jumped ahead by {_span(ahead - before)}")
         return uptime >= self._believed_from
 
-    def _look_at_newest(self, now: Millis, uptime: float) -> None:
-        newest = self._newest()
-        if newest is not None and now - newest > _QUIET:
-            self._wait(
-                uptime,
-                f"By this clock nothing was kept for {_span((now - newest) / 1000)}, since "
-                f"{times.to_local_text(newest)}",
-            )
+    def _look_at_days(self, today: int, uptime: float) -> None:
+        days = self._days()
+        if days and not any(today - ago in days for ago in _VOUCHING_DAYS):
+            first, last = _VOUCHING_DAYS[0], _VOUCHING_DAYS[-1]
+            self._wait(uptime, f"By this clock nothing was kept from {last} to {first} days ago")
 
     def _wait(self, uptime: float, reason: str) -> None:
         self._believed_from = uptime + WAIT_SECONDS

@@ -1,6 +1,7 @@
 """How the history of a project is thinned out: pure functions of (versions, now). Nothing here reads a clock."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from itertools import accumulate
 
 from attrs import evolve, frozen
 
@@ -41,33 +42,46 @@ def prunable(
     The numbers in `protected` stay, whatever their age and size. Those in `unmerged` hold what is nowhere else: they
     are not thinned out, go only when they are older than everything that is kept by age, or for space, and are not
     the newest of a day or a week, which would cost the others theirs. The same holds for those that were accepted while
-    the clock was wrong, for it showed a time before `EARLIEST` or one to come; they count as young as they can be.
+    the clock was wrong, as far as that can be told; they count as young as they can be.
 
     Where what stays takes more than `max_bytes`, what is protected included, the oldest that are not protected go until
-    it fits, the young among them too. Whoever deletes what is returned, and asks again, is told of nothing more.
+    it fits, the young among them too. Whoever deletes what is returned, and asks again, is told of nothing more, but
+    perhaps of versions whose time was only contradicted by what went for space.
     """
     oldest_first = sorted(versions, key=lambda version: version.number)
-    wrong = {version.number for version in oldest_first if not _is_right(version, now)}
-    apart = wrong | {version.number for version in oldest_first if version.number in unmerged}
-    kept = set(_kept_by_age(_believed(oldest_first, now), apart, now, retention))
+    right = _right_ones(oldest_first, now)
+    numbers = {version.number for version in oldest_first}
+    apart = (numbers - right) | {number for number in numbers if number in unmerged}
+    kept = set(_kept_by_age(_believed(oldest_first, right, now), apart, now, retention))
     staying = [one for one in oldest_first if one.number in kept or one.number in protected]
     fitting = staying if retention.max_bytes == 0 else _fitting(staying, protected, retention.max_bytes)
-    numbers = {version.number for version in fitting}
-    return tuple(version for version in oldest_first if version.number not in numbers)
+    left = {version.number for version in fitting}
+    return tuple(version for version in oldest_first if version.number not in left)
 
 
-def _is_right(version: Version, now: Millis) -> bool:
-    """Whether the clock can have been right when a version was accepted."""
-    return EARLIEST <= version.time <= now + SLACK
+def _right_ones(oldest_first: Sequence[Version], now: Millis) -> set[int]:
+    """The numbers of the versions that were accepted while the clock can have been right.
+
+    It was wrong if it showed a time before `EARLIEST`, one to come, or one that contradicts the order of versions.
+    """
+    possible = [version for version in oldest_first if EARLIEST <= version.time <= now + SLACK]
+    latest_before = accumulate((version.time for version in possible), max)
+    earliest_after = list(accumulate((version.time for version in reversed(possible)), min))[::-1]
+    return {
+        version.number
+        for version, before, after in zip(possible, latest_before, earliest_after, strict=True)
+        if before - SLACK <= version.time <= after + SLACK
+    }
 
 
-def _believed(oldest_first: Sequence[Version], now: Millis) -> list[Version]:
+def _believed(oldest_first: Sequence[Version], right: Container[int], now: Millis) -> list[Version]:
     """The versions, those of a wrong clock as young as they can be: accepted just before the next right one, or now."""
     found: list[Version] = []
     latest = now
     for version in reversed(oldest_first):
-        latest = min(latest, version.time) if _is_right(version, now) else latest
-        found.append(version if _is_right(version, now) else evolve(version, time=latest))
+        is_right = version.number in right
+        latest = min(latest, version.time) if is_right else latest
+        found.append(version if is_right else evolve(version, time=latest))
     return found[::-1]
 
 

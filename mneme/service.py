@@ -98,7 +98,7 @@ class SyncService(Service):
         self._looks: Lanes[str] = Lanes(worker)
         self._recovery: Deferred[None] | None = None
         self._is_recovered = False
-        self._watch = ClockWatch(clock, uptime, store.newest) if uptime else None
+        self._watch = ClockWatch(clock, uptime, store.days) if uptime else None
         self._started_at = self._now()
 
     def startService(self) -> None:

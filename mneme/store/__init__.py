@@ -6,6 +6,7 @@ what came of it. Nothing above a store may assume that it is the only process; w
 """
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from mneme.model import (
@@ -216,8 +217,8 @@ class Store(Protocol):
         """The ids that seem to be used in two places, in no order; costs by the number of these."""
         ...
 
-    def newest(self) -> Millis | None:
-        """When the newest version was kept that was there when its project was opened; None if none was."""
+    def days(self) -> AbstractSet[int]:
+        """The last days on which something was kept that was there when its project was opened, counted from 1970."""
         ...
 
     def recover(self, project: ProjectId, /) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ import msgspec
 from attrs import evolve
 from twisted.logger import Logger
 
-from mneme import files
+from mneme import files, leases
 from mneme.errors import DiskFull
 from mneme.model import (
     Accepted,
@@ -74,9 +75,9 @@ class DiskStore:
         files.make_directory(self._root)
         check_directory(self._root)
         self._open: OrderedDict[ProjectId, DiskProject] = OrderedDict()
-        self._expiries: dict[ProjectId, Millis] = {}
+        self._locks: dict[ProjectId, Lock] = {}
         self._in_two_places: dict[ProjectId, tuple[TwoPlaces, ...]] = {}
-        self._newest = Millis(0)
+        self._days: set[int] = set()
         self._mutex = threading.Lock()
         for unfinished in self._root.glob(f"{layout.UNFINISHED}*"):
             files.clear(unfinished)
@@ -191,14 +192,16 @@ class DiskStore:
 
     def expired(self, now: Millis, /) -> tuple[ProjectId, ...]:
         with self._mutex:
-            return tuple(project for project, expiry in self._expiries.items() if expiry <= now)
+            held = tuple(self._locks.items())
+        return tuple(project for project, lock in held if not leases.current(lock, now))
 
     def in_two_places(self) -> tuple[TwoPlaces, ...]:
         with self._mutex:
             return tuple(one for found in self._in_two_places.values() for one in found)
 
-    def newest(self) -> Millis | None:
-        return self._newest or None
+    def days(self) -> AbstractSet[int]:
+        with self._mutex:
+            return frozenset(self._days)
 
     def projects(self) -> Iterator[ProjectId]:
         if not self._root.exists():
@@ -291,7 +294,7 @@ class DiskStore:
         """Run one step; after a fault the project is opened anew, which clears up as after a crash."""
         try:
             result = job(opened)
-            self._note_expiry(project, opened.known_lock)
+            self._note_lock(project, opened.known_lock)
             self._note_two_places(project, opened.in_two_places())
         except BaseException:
             self._forget(project)
@@ -323,7 +326,7 @@ class DiskStore:
 
     def _remember(self, project: ProjectId, opened: DiskProject) -> DiskProject:
         with self._mutex:
-            self._newest = max(self._newest, opened.ledger.last_time)
+            self._days |= opened.ledger.days
             self._open[project] = opened
             self._open.move_to_end(project)
             if len(self._open) > MAX_OPEN_PROJECTS:
@@ -334,16 +337,16 @@ class DiskStore:
         with self._mutex:
             self._open.pop(project, None)
 
-    def _note_expiry(self, project: ProjectId, lock: Lock | None) -> None:
+    def _note_lock(self, project: ProjectId, lock: Lock | None) -> None:
         with self._mutex:
             if lock:
-                self._expiries[project] = lock.expires_at
+                self._locks[project] = lock
             else:
-                self._expiries.pop(project, None)
+                self._locks.pop(project, None)
 
     def _note_gone(self, project: ProjectId) -> None:
         """Take note that there is no such project, perhaps no more."""
-        self._note_expiry(project, None)
+        self._note_lock(project, None)
         self._note_two_places(project, ())
 
     def _note_two_places(self, project: ProjectId, found: tuple[TwoPlaces, ...]) -> None:

@@ -21,6 +21,9 @@ MAX_CANDIDATES = 16
 ONE_PUSH = Millis(60 * 1000)
 """Within how much time the uploads of one push come."""
 
+_DAY = 24 * 60 * 60 * 1000
+_DAYS_KNOWN = 32
+
 MAX_KEYS = 256
 """How many idempotency keys of a project are remembered, the newest: a client tries again within the minute."""
 
@@ -157,8 +160,8 @@ class Ledger:
         What such a client uploads next does not hold what waits, and so does not take its place.
         """
         self.last_number = 0
-        self.last_time = Millis(0)
-        """When the last version was kept."""
+        self.days: set[int] = set()
+        """The latest days on which a version was kept, counted from 1970."""
         self.last_token = 0
         self.last_lock: LockGranted | None = None
         self.listed: Listed | None = None
@@ -210,8 +213,8 @@ class Ledger:
                 self._settle(version, merged)
 
     def _take_version(self, version: Version) -> None:
-        if version.number > self.last_number:
-            self.last_number, self.last_time = version.number, version.time
+        self.last_number = max(self.last_number, version.number)
+        self._note_day(version.time // _DAY)
         if version.place is Place.HEAD:
             self.newest[version.file] = version
             latest = self.latest_mtime.get(version.file, version.mtime)
@@ -223,6 +226,11 @@ class Ledger:
                 self._settle(parent, merged=True)
         elif version.client is not None and version.kind in (Kind.UPLOAD, Kind.RESCUED):
             self._take_upload(version, version.client)
+
+    def _note_day(self, day: int) -> None:
+        self.days.add(day)
+        if len(self.days) > _DAYS_KNOWN:
+            self.days.remove(min(self.days))
 
     def _take_upload(self, version: Version, client: ClientId) -> None:
         self._see(client, version.time)

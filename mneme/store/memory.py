@@ -1,6 +1,7 @@
 """The store in memory: the verified fake for tests. Its steps are those of the store on disk, on plain dictionaries."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from mneme import leases
@@ -214,8 +215,8 @@ class MemoryStore:
     def in_two_places(self) -> tuple[TwoPlaces, ...]:
         return tuple(one for kept in self._projects.values() for one in kept.in_two_places())
 
-    def newest(self) -> Millis | None:
-        return None
+    def days(self) -> AbstractSet[int]:
+        return frozenset()
 
     def recover(self, project: ProjectId, /) -> None:
         pass
