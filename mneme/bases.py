@@ -1,4 +1,4 @@
-"""Which version of a file an upload was made from: pure rules of contents and of what is known about a client.
+"""Bases: pure rules for the version that an upload was made from.
 
 A merge removes what the base has and the upload lacks. A base that is too new takes away what others wrote; a base
 that is too old brings back what somebody forgot. CONTRACT.md, "Bases", has the rules. Items are the lines of a log, the
@@ -88,7 +88,7 @@ def share_nothing(file: FileName, one: bytes, other: bytes) -> bool:
 
 
 def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
-    """The part of a base from which a stock client can have removed what its upload lacks.
+    """The part of a base from which an upload of a stock client can have removed items.
 
     A log is only cut at its front. A line of the base that the upload lacks, behind one that it kept, was not removed:
     the client never had it. Of any other file it is the whole base.
@@ -104,18 +104,18 @@ def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
 
 
 def continues(file: FileName, earlier: bytes, upload: bytes) -> bool:
-    """Whether an upload can have been made from an earlier one of the same client, and so replaces it."""
+    """Whether an upload was made from an earlier one of its client, and so replaces it."""
     return not share_nothing(file, earlier, upload) and removable(file, earlier, upload) == earlier
 
 
 def _newest(candidates: Sequence[Candidate], evidence: Evidence) -> int | None:
-    """The index of the newest candidate with at least this evidence; None if there is none."""
+    """The index of the newest candidate with this evidence or more; None without one."""
     found = [index for index, one in enumerate(candidates) if one.evidence >= evidence]
     return found[-1] if found else None
 
 
 def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload: bytes) -> int | None:
-    """The index of the candidate, from the `first` on, that differs from the upload in the fewest items.
+    """The index of the candidate, from `first` on, with the fewest items that differ.
 
     One that was perhaps cut off does not count if it brought items, and the upload has none of them. If it has, the
     candidate was received after all, and all older ones are out.
@@ -155,7 +155,10 @@ def _is_seen(brought: Sequence[Hashable], alone: bool, ours: _Items) -> bool:
 
 
 def _kept(base: Sequence[bytes], upload: Counter[bytes]) -> list[bytes | None]:
-    """The lines of a base, each None if the upload lacks it; copies are matched from the end."""
+    """The lines of a base, None for those that the upload lacks.
+
+    Copies are matched from the end.
+    """
     kept: list[bytes | None] = []
     for line in reversed(base):
         is_kept = upload[line] > 0 or not line.strip()
@@ -165,7 +168,10 @@ def _kept(base: Sequence[bytes], upload: Counter[bytes]) -> list[bytes | None]:
 
 
 def _share_at_a_glance(file: FileName, one: bytes, other: bytes) -> bool:
-    """Whether an item in common is found soon, as in nearly all uploads; all items take ten times as long."""
+    """Whether an item in common is found soon.
+
+    Nearly every upload has one, and to compare all items takes ten times as long.
+    """
     if not is_document(file):
         _, _, last = one.rstrip().rpartition(b"\n")
         return bool(last) and last in other and last in lines(other)
@@ -178,7 +184,10 @@ def _share_at_a_glance(file: FileName, one: bytes, other: bytes) -> bool:
 
 
 def _have_an_entry(ours: JSON, theirs: JSON) -> bool:
-    """Whether two objects or arrays have an entry in common, of arrays one of the first or the last few of ours."""
+    """Whether two objects or arrays have an entry in common.
+
+    Of an array only the first and the last few are looked for.
+    """
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return any(name in theirs and theirs[name] == value for name, value in ours.items())
     if isinstance(ours, list) and isinstance(theirs, list):
@@ -198,7 +207,7 @@ def _is_sign(item: Hashable) -> bool:
 
 
 def _signs(file: FileName, content: bytes) -> frozenset[Hashable]:
-    """The items that two contents do not share by chance; none where it is too much to look at."""
+    """The items that two contents do not share by chance; none of a content too large."""
     signs = frozenset(
         item.strip() if isinstance(item, bytes) else item
         for item in _items(file, content) or ()
@@ -212,7 +221,7 @@ def _signs(file: FileName, content: bytes) -> frozenset[Hashable]:
 
 
 def _finer(document: dict[str, JSON]) -> Iterator[Hashable]:
-    """Items that outlive a change of the entry around them: an entity's contexts, and the text of a project."""
+    """Items that outlive a change around them: contexts of entities, the text about the project."""
     for path, value in document.items():
         if isinstance(value, dict):
             for name, entry in value.items():
@@ -224,7 +233,7 @@ def _finer(document: dict[str, JSON]) -> Iterator[Hashable]:
 
 
 def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
-    """The items of a content: those of its document, or else its lines; None if that is too much to look at."""
+    """The items of a document, or else the lines of a content; None if too many."""
     # What could just be read can be nested too deep to be looked into.
     with suppress(RecursionError):
         document = parsed(file, content) if is_document(file) else None

@@ -21,7 +21,7 @@ class TimeOfDay:
 
 
 class Uptime:
-    """See `WallClock`: seconds since some instant, that nobody sets, and that go on while the machine sleeps."""
+    """A clock that nobody sets, and that goes on while the machine sleeps."""
 
     def seconds(self) -> float:
         """Seconds since that instant."""

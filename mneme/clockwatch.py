@@ -1,4 +1,4 @@
-"""Whether the time of day can be believed, before anything is removed because of its age."""
+"""The watch on the time of day, by which the age of versions is told."""
 
 from collections.abc import Callable, Collection
 
@@ -9,20 +9,20 @@ from mneme.clocks import WallClock
 _DAY_SECONDS = 86_400.0
 
 WAIT_SECONDS = 24 * 60 * 60.0
-"""For how long the clock must have gone right, after it has jumped, before it is believed."""
+"""The time for which a clock must go right after a jump, before it is believed."""
 
 _JUMP_SECONDS = 5 * 60.0
-"""By how much the time of day may get ahead of the uptime between two looks: so much a clock may be set, or drift."""
+"""The lead over the uptime that a clock may gain between two looks, by being set or by drift."""
 
 _VOUCHING_DAYS = range(2, 6)
-"""How many days ago something must have been kept before the start, for the clock to be believed at once.
+"""The days before the start on one of which something must have been kept, to be believed at once.
 
 What is younger may have been kept by the same wrong clock, before a restart.
 """
 
 
 class ClockWatch:
-    """Compares the time of day with a clock that nobody sets, and at the start with when versions were kept.
+    """A watch that compares the time of day with the uptime, and with the days of versions.
 
     Only a jump forwards counts: after one backwards everything looks younger, and less is removed.
     """
@@ -30,16 +30,16 @@ class ClockWatch:
     _log = Logger()
 
     def __init__(self, wall: WallClock, uptime: WallClock, days: Callable[[], Collection[int]]) -> None:
-        """`days` tells on which days, counted from 1970, something was kept; it is asked at the first look."""
+        """`days` tells on which days since 1970 something was kept; the first look asks it."""
         self._wall = wall
         self._uptime = uptime
         self._days = days
         self._ahead: float | None = None
-        """By how many seconds the time of day was ahead of the uptime when last looked at."""
+        """The seconds by which the time of day was ahead of the uptime at the last look."""
         self._believed_from = 0.0
 
     def is_believed(self) -> bool:
-        """Whether the clock has gone right for long enough; what keeps it from being believed is logged, once."""
+        """Whether the clock has gone right for long enough; the log says once why not."""
         uptime, wall = self._uptime.seconds(), self._wall.seconds()
         ahead, before = wall - uptime, self._ahead
         self._ahead = ahead

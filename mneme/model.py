@@ -18,7 +18,7 @@ from mneme.errors import InvalidClientId, InvalidProjectId
 Millis = NewType("Millis", int)
 
 SLACK = Millis(60 * 60 * 1000)
-"""By how much two right clocks may differ: an instant that lies further in the future was told by a wrong one."""
+"""The most by which two right clocks differ: an instant further in the future is a wrong clock's."""
 
 MAX_PROJECT_ID = 512
 MAX_CLIENT_ID = 200
@@ -72,7 +72,7 @@ class Unnamed(enum.Enum):
 
 
 Reader: TypeAlias = ClientId | Unnamed
-"""Whoever downloads a file."""
+"""A client, or somebody without a name, that downloads a file."""
 
 
 class FileName(enum.Enum):
@@ -414,7 +414,7 @@ class Usage:
 
 @frozen
 class TwoPlaces:
-    """A project id that a client seems to use in two places: its upload of `file` shared nothing with what it had."""
+    """A project id that a client seems to use in two places, by its upload of `file`."""
 
     project: ProjectId
     client: ClientId

@@ -60,7 +60,7 @@ def prunable(
 
 
 def _right_ones(oldest_first: Sequence[Version], now: Millis) -> set[int]:
-    """The numbers of the versions that were accepted while the clock can have been right.
+    """The numbers of versions accepted while the clock can have been right.
 
     It was wrong if it showed a time before `EARLIEST`, one to come, or one that contradicts the order of versions.
     """
@@ -75,7 +75,10 @@ def _right_ones(oldest_first: Sequence[Version], now: Millis) -> set[int]:
 
 
 def _believed(oldest_first: Sequence[Version], right: Container[int], now: Millis) -> list[Version]:
-    """The versions, those of a wrong clock as young as they can be: accepted just before the next right one, or now."""
+    """The versions, those of a wrong clock as young as they can be.
+
+    Such a version was accepted before the next one whose time is right, or now, at the latest.
+    """
     found: list[Version] = []
     latest = now
     for version in reversed(oldest_first):

@@ -52,7 +52,7 @@ from mneme.work import Worker
 T = TypeVar("T")
 
 _TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
-"""For how long it is told that an id seems to be used in two places; whoever has mended it hears no more of it."""
+"""The time for which an id in two places is told of; whoever has mended it hears no more then."""
 
 _PRUNED_AT_ONCE = 32
 """How many versions are removed in one step: to free the blocks of a large file takes milliseconds."""
@@ -149,7 +149,7 @@ class SyncService(Service):
         unless: Precondition | None = None,
         at_hand: Callable[[str], bytes | None] = nothing,
     ) -> Served | AtHand | Unmodified | None:
-        """A file, whole, for a client that may make its next upload from it: see `Store` for the rest."""
+        """A file, whole, for a client that may make an upload from it: see `Store`."""
         return await self._step(
             project,
             lambda now: self._store.download(project, file, reader, now, unless=unless, at_hand=at_hand),

@@ -218,7 +218,7 @@ class Store(Protocol):
         ...
 
     def days(self) -> AbstractSet[int]:
-        """The last days on which something was kept that was there when its project was opened, counted from 1970."""
+        """The latest days, since 1970, on which what was there when a project was opened was kept."""
         ...
 
     def recover(self, project: ProjectId, /) -> None:

@@ -15,7 +15,7 @@ MAX_WAITING = 64
 """How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
 
 MAX_CANDIDATES = 16
-"""How many versions a base has that were perhaps not received; of more, the oldest count: they remove least."""
+"""The versions of a base that were perhaps not received; of more, the oldest count: they remove least."""
 
 
 ONE_PUSH = Millis(60 * 1000)
@@ -60,7 +60,7 @@ class Settled:
 
 @frozen
 class Base:
-    """The versions of a file that a client may have, in the order in which it got them.
+    """Versions of a file that a client may have, in the order in which it got them.
 
     Those whose numbers are in `received` it surely got: it took the whole answer, or uploaded them. The newest of these
     puts all before it out. `lacking` is when the client last pushed its base unchanged while the head was another; None
@@ -119,7 +119,7 @@ class Base:
 
 
 def still_known(known: Sequence[int], received: Container[int], there: Container[int]) -> Sequence[int]:
-    """The numbers in `known` that a client may have, where only those of versions that are `there` can be told.
+    """The numbers in `known` that a client may still have, of versions that are `there`.
 
     Past a missing one none is: what is newer could be taken for the base by what that one had in it. What is older
     than the newest received one may be missing.
@@ -169,7 +169,7 @@ class Ledger:
         """The numbers of the versions that came with an idempotency key, the newest of them."""
         self.last_seen: dict[ClientId, Millis] = {}
         self.strangers: dict[ClientId, Version] = {}
-        """The last upload of each client that shared nothing with what its client had, all of its push being such."""
+        """The last upload of each client that shared nothing with what the client had, like all of its push."""
         self._familiar: dict[ClientId, Millis] = {}
         """When each client last uploaded something that did share."""
         self._bases: dict[tuple[ClientId, FileName], Base] = {}
@@ -271,7 +271,7 @@ class Ledger:
             del self.waiting[min(rescued)]
 
     def _note_stranger(self, version: Version, client: ClientId) -> None:
-        """Take note of an upload that shares nothing, unless another file of the same push does share.
+        """Take note of an upload that shares nothing, unless another of its push does share.
 
         A long session may well have summarized away every line that the log had before.
         """

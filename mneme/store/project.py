@@ -204,10 +204,11 @@ class Project(ABC):
         return tuple(self._as_told_to(client, head, now) for head in heads)
 
     def _as_told_to(self, client: ClientId, head: Head, now: Millis) -> Head:
-        """The head as a pull of the client is told of it: as newer, if the client pushes its own base all the same.
+        """The head as a pull of the client is told of it.
 
-        The clock of such a machine is ahead, and its files are newer than the true mtime of the head. Where it was the
-        clock of the server that was ahead, a client that has the head need not fetch it, and lose what is newer.
+        A client that pushes its own base while the head is another is told a later time: the clock of its machine is
+        ahead, and its files are newer than the true mtime. Where the clock of the server was ahead, a client that has
+        the head already is told an earlier time, lest it fetch that and lose what is newer.
         """
         base = self.ledger.base(client, head.file)
         if base.lacking is not None and not _is_to_come(base.lacking, now):
@@ -259,7 +260,7 @@ class Project(ABC):
         return Served(Document(head, content), receipt) if found is None else AtHand(head, found, receipt)
 
     def _named_by(self, reader: Reader, now: Millis) -> ClientId | None:
-        """The client that reads: a stock download comes from the pull of whoever has just acquired the lock."""
+        """The client that reads; of a stock download, whoever has just acquired the lock."""
         if reader is not Unnamed.STOCK:
             return reader if isinstance(reader, ClientId) else None
         lock = self.lock(now)
@@ -270,7 +271,7 @@ class Project(ABC):
         return last.client if last and 0 <= now - last.time <= _PULL_WITHIN else None
 
     def _note_sent(self, client: ClientId, version: Version, now: Millis) -> Receipt | None:
-        """Take note that a version is about to be sent to a client; the receipt that would be news, if any."""
+        """Take note that a client is about to be sent a version; the receipt, if that is news."""
         before = self.ledger.base(client, version.file)
         self._note_base(client, version.file, before.with_sent(version), now)
         return None if before.has(version.number) else Receipt(client, version.file, version.number)
@@ -472,7 +473,7 @@ class Project(ABC):
         return head is not None
 
     def _repeated(self, upload: Upload, seen: Head, basis: "_Basis", now: Millis) -> Version | None:
-        """The version that an upload repeats: the one that it was made from, or an upload of its client before it.
+        """The version that an upload repeats: its base, or an earlier upload of its client.
 
         The client has changed nothing then, and lacks the head.
         """
@@ -528,7 +529,7 @@ class Project(ABC):
         return evolve(basis, is_unrelated=True) if is_stranger else basis
 
     def _replaced_by(self, upload: Upload) -> tuple[Version | None, bool]:
-        """The waiting upload whose place this one takes, and if none, whether it shares nothing with one that waits."""
+        """The waiting upload whose place this one takes, or whether it shares nothing with one."""
         waiting = self.ledger.waiting_of(upload.client, upload.file) if self.merging.enabled else None
         if waiting is None:
             return None, False
@@ -538,7 +539,7 @@ class Project(ABC):
         return None, bases.share_nothing(upload.file, kept, upload.content)
 
     def _continues(self, waiting: Version, kept: bytes, upload: Upload) -> bool:
-        """Whether an upload was made from a waiting one: it looks so, or nothing is left, but both name their bases."""
+        """Whether an upload was made from a waiting one: it looks so, or both name their bases."""
         if not bases.share_nothing(upload.file, kept, upload.content):
             return bases.continues(upload.file, kept, upload.content)
         return waiting.names_base and _names_base(upload)
@@ -698,7 +699,7 @@ class Project(ABC):
         return head
 
     def _tell_unrelated(self, upload: Upload, basis: "_Basis") -> None:
-        """Say that an upload shares nothing with what its client had, so that nothing was removed for it."""
+        """Say that an upload shares nothing with what its client had, so that both stay."""
         if basis.is_unrelated:
             self._log.warn(
                 "{file} of {project} from {client} has nothing in common with what that client had before, so both "
@@ -863,7 +864,7 @@ def _names_base(upload: Upload) -> bool:
 
 
 def _is_to_come(mtime: Millis, now: Millis) -> bool:
-    """Whether an instant lies so far in the future that only a clock that was wrong can have told it."""
+    """Whether an instant lies so far in the future that a wrong clock must have told it."""
     return mtime > now + SLACK
 
 

@@ -64,7 +64,7 @@ def is_local_name(host: bytes) -> bool:
 
 
 def is_stock(request: Request) -> bool:
-    """Whether a list or a download is one of the stock client's, which is known by the headers that it lacks.
+    """Whether a list or download is the stock client's, known by the headers that it lacks.
 
     A proxy in between may add headers of its own, and with them `Accept-Encoding`.
     """

@@ -1,4 +1,4 @@
-"""Receipts: whether clients have taken the answers that they were sent, which decides what they have.
+"""Receipts: the evidence that clients have taken the answers that they were sent.
 
 A client has surely taken an answer if it sends its next request on that connection, or closes it in order. It has not
 if the connection is reset. Behind a proxy that keeps its connections neither may happen for long. Then an answer counts
@@ -20,7 +20,7 @@ from mneme.model import FileName, ProjectId, Receipt
 from mneme.service import SyncService
 
 _MAX_PULLS = 4096
-"""The projects whose pulls are followed at one time; of more, those that began first are forgotten."""
+"""The projects whose pulls are followed at one time; the oldest are forgotten first."""
 
 
 class Connection(Protocol):
@@ -36,16 +36,16 @@ class Connection(Protocol):
 
 
 _PULL_SECONDS = 60.0
-"""How long a pull may be under way; one that begins earlier after another may run beside it."""
+"""The time that a pull takes at most; two that begin within it may run side by side."""
 
 
 @define
 class _Pull:
-    """The pull of a project that began last, on the reactor's clock, and the files that it has taken."""
+    """The pull of a project that began last, and the files that it has taken."""
 
     began: float
     is_alone: bool
-    """Whether no other can be under way, so that a file that is asked for twice is asked for by this one."""
+    """Whether no other pull can be under way, so that a file asked for twice is asked for by this one."""
     has_listed: bool = False
     has_lost_list: bool = False
     taken: dict[FileName, Receipt] = Factory(dict)
@@ -73,7 +73,7 @@ class Receipts:
         self._pulls.pop(project, None)
 
     def expect_list(self, project: ProjectId, connection: Connection) -> None:
-        """Await the receipt of a list that the stock client is about to be sent, if it is that of a pull: the first."""
+        """Await the receipt of a list, if it is that of a pull: the first."""
         pull = self._pulls.get(project)
         if pull and not pull.has_listed:
             pull.has_listed = True
@@ -96,7 +96,7 @@ class Receipts:
         *,
         by_pull: bool,
     ) -> None:
-        """Await the receipt of a file that is about to be sent; None if it would be no news.
+        """Await a receipt of a file that is about to be sent; None would be no news.
 
         A pull asks for a file once, and again only if no answer came. So a proxy has lost an answer that it took
         itself, and its word counts no more in this pull.
@@ -159,7 +159,7 @@ class Awaited:
         doubt: Callable[[], None],
         forget: Callable[[], None],
     ) -> None:
-        """`confirm` is called once at most, `doubt` perhaps after it, and `forget` when nothing more is awaited."""
+        """`confirm` is called once at most, `doubt` perhaps after it, `forget` at the end."""
         self._connection = connection
         self._confirm = confirm
         self._doubt = doubt
@@ -185,7 +185,7 @@ class Awaited:
 
 
 def bytes_under_way(descriptor: int) -> int:
-    """The bytes written to a socket that the other end has not yet acknowledged; 0 where the system does not say."""
+    """The bytes in a socket that the other end has yet to acknowledge; 0 where unknown."""
     try:
         (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4))
     except (OSError, ValueError):

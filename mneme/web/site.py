@@ -374,7 +374,7 @@ class Channel(http.HTTPChannel):
         super().timeoutConnection()
 
     def loseConnection(self) -> None:
-        """Close the connection, if receipts are awaited first this end alone: how the client closes its own tells."""
+        """Close the connection, if receipts are awaited this end first: then the other end tells."""
         if not self._receipts or self._lingering or ISSLTransport.providedBy(self.transport):
             super().loseConnection()
             return
