@@ -248,3 +248,30 @@ def _is_free(port: int) -> bool:
                 if error.errno in (errno.EADDRINUSE, errno.EACCES):
                     return False
     return True
+
+
+def self_signed(directory: Path) -> Path:
+    """A key and a certificate of its own for `localhost`, in one file."""
+    file = directory / "server.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            *subject,
+            "-keyout",
+            file,
+            "-out",
+            file,
+        ],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    return file

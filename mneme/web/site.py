@@ -29,6 +29,7 @@ from twisted.web.resource import Resource
 from mneme.clocks import WallClock
 from mneme.web import proxies
 from mneme.web.answers import Answer, head_of
+from mneme.web.endings import TcpEnd
 from mneme.web.errors import problem
 from mneme.web.front import Front
 from mneme.web.places import Places, group_of
@@ -86,6 +87,7 @@ class Channel(http.HTTPChannel):
         """Whether the connection is closed but for the client's end of it."""
         self._held = 0
         self._is_open = False
+        self._tcp_end: TcpEnd | None = None
         self._answering = False
         self._deadline: IDelayedCall | None = None
         self._reading: IPushProducer | None = None
@@ -106,6 +108,7 @@ class Channel(http.HTTPChannel):
         self._host = cast(IAddress, super().getHost())
         self.peer_address = proxies.plain(getattr(self._peer, "host", proxies.LOCAL))
         self._is_open = True
+        self._tcp_end = TcpEnd.noted_below(self.transport)
         self._reading = IPushProducer(self.transport, None)
         super().connectionMade()
 
@@ -413,7 +416,8 @@ class Channel(http.HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self._is_open = False
-        in_order = reason.check(ConnectionDone) is not None
+        end = self._tcp_end.reason if self._tcp_end else None
+        in_order = (end or reason).check(ConnectionDone) is not None
         self.give_receipts(read=in_order and not self._answering and not self.unread)
         self._clear_deadline()
         if self._break and self._break.active():

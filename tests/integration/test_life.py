@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from mneme.web.places import MAX_CONNECTIONS
-from tests.daemon import Daemon, free_port, wait_until
+from tests.daemon import Daemon, free_port, self_signed, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -484,7 +484,7 @@ def answers_securely(port: int, certificate: Path) -> bool:
 
 def test_endpoints_may_be_a_socket_in_the_file_system_and_tls(tmp_path: Path) -> None:
     """Both at once, each with a whole answer."""
-    certificate = _self_signed(tmp_path)
+    certificate = self_signed(tmp_path)
     port, path = free_port(), tmp_path / "m.sock"
     secure = f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"
     with listening_at(tmp_path, f"unix:{path}", secure) as process:
@@ -501,7 +501,7 @@ def test_endpoints_may_be_a_socket_in_the_file_system_and_tls(tmp_path: Path) ->
 
 def test_connections_too_many_are_closed_over_tls_too(tmp_path: Path) -> None:
     """Those that never say a word give way to who does."""
-    certificate, port = _self_signed(tmp_path), free_port()
+    certificate, port = self_signed(tmp_path), free_port()
     with listening_at(tmp_path, f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"):
         wait_until(lambda: answers_securely(port, certificate), within=10)
         with contextlib.ExitStack() as silent:
@@ -512,7 +512,7 @@ def test_connections_too_many_are_closed_over_tls_too(tmp_path: Path) -> None:
 
 def test_requests_at_once_are_all_answered_over_tls_too(tmp_path: Path) -> None:
     """In turns, as they are without it."""
-    certificate, port = _self_signed(tmp_path), free_port()
+    certificate, port = self_signed(tmp_path), free_port()
     with listening_at(tmp_path, f"ssl:{port}:privateKey={certificate}:interface=127.0.0.1"):
         wait_until(lambda: answers_securely(port, certificate), within=10)
         trusting = ssl.create_default_context(cafile=str(certificate))
@@ -526,33 +526,6 @@ def test_requests_at_once_are_all_answered_over_tls_too(tmp_path: Path) -> None:
             while received := connection.recv(65_536):
                 answers += received
         assert answers.count(b"HTTP/1.1 200 ") == 500
-
-
-def _self_signed(directory: Path) -> Path:
-    """A key and a certificate of its own for `localhost`, in one file."""
-    file = directory / "server.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            *subject,
-            "-keyout",
-            file,
-            "-out",
-            file,
-        ],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
-    return file
 
 
 def test_directories_and_files_are_closed_to_other_users(tmp_path: Path) -> None:

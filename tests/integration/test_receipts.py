@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
 
 from mneme.web.site import LINGER_SECONDS
-from tests.daemon import Daemon
+from tests.daemon import Daemon, free_port, self_signed
 from tests.integration import wire
 from tests.stock_client import StockClient
 
@@ -35,6 +36,11 @@ def client(daemon: Daemon, name: str) -> StockClient:
 @pytest.fixture
 def project(daemon: Daemon) -> str:
     """A new project with two facts, whose lock is the desk's."""
+    return prepared(daemon)
+
+
+def prepared(daemon: Daemon) -> str:
+    """The same, on any server."""
     project = f"receipts-{next(_NUMBERS)}"
     with client(daemon, "laptop-1") as laptop, client(daemon, "desk-1") as desk:
         assert laptop.acquire(project).status == 200
@@ -99,3 +105,45 @@ def test_an_answer_on_a_kept_connection_is_taken_once_the_project_is_asked_for_a
     """The system has sent all its bytes; so a proxy between need not say anything."""
     with download(daemon, project, KEEP):
         assert forgets(daemon, project) == "ac"
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, int]]:
+    """A server that listens in the clear, and over TLS on a port of its own."""
+    home = tmp_path_factory.mktemp("secure")
+    port, over_tls = free_port(), free_port()
+    endpoints = (
+        f"tcp:{port}:interface=127.0.0.1",
+        f"ssl:{over_tls}:privateKey={self_signed(home)}:interface=127.0.0.1",
+    )
+    arguments = [part for endpoint in endpoints for part in ("--listen", endpoint)]
+    with Daemon(home, port=port, arguments=arguments) as daemon:
+        yield daemon, over_tls
+
+
+def says_the_closing_words(connection: ssl.SSLSocket) -> None:
+    """Close it as TLS has it."""
+    connection.unwrap().close()
+
+
+@pytest.mark.parametrize("connection", [CLOSE, KEEP])
+@pytest.mark.parametrize(
+    ("end", "head"), [(says_the_closing_words, "ac"), (ends_in_order, "ac"), (resets, "abc")]
+)
+def test_the_end_of_a_connection_over_tls_tells_the_same(
+    secure: tuple[Daemon, int], connection: str, end: Callable[[socket.socket], None], head: str
+) -> None:
+    """Node closes it without the closing words of TLS, which is in order all the same."""
+    daemon, port = secure
+    project = prepared(daemon)
+    trusting = ssl.create_default_context(cafile=str(daemon.home / "server.pem"))
+    plain = socket.create_connection(("127.0.0.1", port), 15.0)
+    asked = trusting.wrap_socket(plain, server_hostname="localhost")
+    asked.sendall(wire.head("GET", f"/projects/{project}/files/{NAME}", connection))
+    answer = wire.read(asked)
+    assert answer
+    assert json.loads(answer.body)["content"] == facts("ab")
+    if connection == CLOSE:
+        assert asked.recv(1) == b""
+    end(asked)
+    assert forgets(daemon, project) == head
