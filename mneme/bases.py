@@ -96,7 +96,8 @@ def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
     if file is not FileName.LOG or upload.startswith(base) or not has_few_lines(base):
         return base
     kept = _kept(lines(base), Counter(lines(upload)))
-    first = next((place for place, line in enumerate(kept) if line is not None), len(kept))
+    # The summarizer drops blank lines, which then say nothing of where it cut.
+    first = next((place for place, line in enumerate(kept) if line and line.strip()), len(kept))
     if None not in kept[first:]:
         return base
     left = [*lines(base)[:first], *(line for line in kept[first:] if line is not None)]

@@ -362,6 +362,12 @@ def test_a_summary_is_known_again_by_what_it_says_of_the_project() -> None:
 # What an upload can have removed from its base
 
 
+@pytest.mark.parametrize("base", [b"\na\nb\nc\n", b"a\n\nb\nc\n", b"a\nb\n\nc\n"])
+def test_a_blank_line_does_not_tell_where_a_log_was_cut(base: bytes) -> None:
+    """The summarizer leaves none, wherever it was."""
+    assert removable(LOG, base, b"c\nmine\n") == base
+
+
 @pytest.mark.parametrize(
     ("base", "upload", "left"),
     [

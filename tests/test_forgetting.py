@@ -383,6 +383,27 @@ class TestCutOff:
         """Lose the answers to all downloads of a file."""
         return lambda request: fate if request.endswith(f"/files/{name}") else None
 
+    def test_nothing_is_removed_though_the_acquire_was_lost_as_well(self, world: World) -> None:
+        """It came twice, as if two pulls had begun; four attempts for one file are more than two."""
+        laptop, desktop = world.machine("laptop"), world.machine("desktop", retries=3)
+        world.session(laptop, adding(FACTS, "a"))
+        world.session(desktop)
+        world.session(laptop, adding(FACTS, "b"))
+        fates = iter(["reset"])
+
+        def loses(request: str) -> str | None:
+            if request.endswith("/lock"):
+                return next(fates, None)
+            return "reset" if request.endswith(FACTS) else None
+
+        world.way.loses = loses
+        desktop.pull(APP)
+        world.way.loses = lambda _request: None
+        world.later()
+        desktop.remember(APP, "c")
+        desktop.push(APP)
+        assert sorted(world.head(FACTS)) == ["a", "b", "c"]
+
     def test_what_came_with_the_second_attempt_can_be_forgotten(self, near: World) -> None:
         """The first answer was reset, the second arrived whole."""
         laptop, desktop = near.machine("laptop"), near.machine("desktop", retries=1)

@@ -214,7 +214,7 @@ class Project(ABC):
         if base.lacking is not None and not _is_to_come(base.lacking, now):
             return evolve(head, mtime=max(head.mtime, base.lacking))
         has_it = base.sure is not None and base.sure.sha256 == head.sha256
-        return evolve(head, mtime=Millis(0)) if has_it and _is_to_come(head.mtime, now) else head
+        return evolve(head, mtime=Millis(0)) if has_it and head.mtime > now else head
 
     def _pull_expected(self, now: Millis, again: bool) -> tuple[ClientId, Listed] | None:
         """The client that has just acquired the lock, and whose pull has yet to ask for its list."""

@@ -40,15 +40,23 @@ _PULL_SECONDS = 60.0
 
 
 @define
+class _Taken:
+    """An answer that was taken, as far as the connection told, and so many times."""
+
+    receipt: Receipt
+    count: int = 1
+
+
+@define
 class _Pull:
     """The pull of a project that began last, and the files that it has taken."""
 
     began: float
-    is_alone: bool
-    """Whether no other pull can be under way, so that a file asked for twice is asked for by this one."""
+    count: int = 1
+    """The pulls that may run side by side; an acquire whose answer was lost looks like one more."""
     has_listed: bool = False
     has_lost_list: bool = False
-    taken: dict[FileName, Receipt] = Factory(dict)
+    taken: dict[FileName, _Taken] = Factory(dict)
 
 
 class Receipts:
@@ -64,7 +72,10 @@ class Receipts:
         """Take note that a client has acquired the lock."""
         now = self._clock.seconds()
         last = self._pulls.pop(project, None)
-        self._pulls[project] = _Pull(now, last is None or now - last.began > _PULL_SECONDS)
+        is_alone = last is None or now - last.began > _PULL_SECONDS
+        self._pulls[project] = (
+            _Pull(now) if last is None or is_alone else _Pull(now, last.count + 1, taken=last.taken)
+        )
         if len(self._pulls) > _MAX_PULLS:
             self._pulls.popitem(last=False)
 
@@ -98,12 +109,15 @@ class Receipts:
     ) -> None:
         """Await a receipt of a file that is about to be sent; None would be no news.
 
-        A pull asks for a file once, and again only if no answer came. So a proxy has lost an answer that it took
-        itself, and its word counts no more in this pull.
+        A pull asks for a file once, and again only if no answer came. So if there are more answers than pulls, a proxy
+        has lost one that it took itself, and its word counts no more in this pull.
         """
-        lost = self._taken_before(project, file) if by_pull else None
-        if lost:
-            self._sync.doubt(project, lost)
+        pull = self._pulls.get(project) if by_pull else None
+        taken = pull.taken.get(file) if pull else None
+        if pull and taken and taken.count >= pull.count:
+            self._sync.doubt(project, taken.receipt)
+        elif taken and receipt is None:
+            taken.count += 1
         elif receipt:
             self._expect(
                 project,
@@ -137,16 +151,11 @@ class Receipts:
     def _confirm(self, project: ProjectId, receipt: Receipt, by_pull: bool) -> None:
         pull = self._pulls.get(project)
         if pull and by_pull:
-            pull.taken[receipt.file] = receipt
+            pull.taken[receipt.file] = _Taken(receipt)
         self._sync.confirm(project, receipt)
 
     def _lose_list(self, pull: _Pull) -> None:
         pull.has_lost_list = True
-
-    def _taken_before(self, project: ProjectId, file: FileName) -> Receipt | None:
-        """The receipt that the only pull under way has given for a file already."""
-        pull = self._pulls.get(project)
-        return pull.taken.get(file) if pull and pull.is_alone else None
 
 
 class Awaited:

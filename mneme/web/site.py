@@ -209,6 +209,9 @@ class Channel(http.HTTPChannel):
     def wind_down(self) -> None:
         """Close the connection as soon as no request is under way on it."""
         self.persistent = False
+        if self._lingering and self._bytes_left():
+            # The rest of its answer is still on its way.
+            return
         if self.refused or self._lingering:
             self.give_receipts(read=self.has_arrived())
             self.forceAbortClient()
@@ -383,12 +386,31 @@ class Channel(http.HTTPChannel):
             return
         self._lingering = True
         self.setTimeout(None)
-        self._set_deadline(LINGER_SECONDS, self._end_lingering)
+        self._linger(left=0, stalled=0.0)
         cast(ITCPTransport, self.transport).loseWriteConnection()
 
-    def _end_lingering(self) -> None:
-        self.give_receipts(read=self.has_arrived())
-        self.forceAbortClient()
+    def _linger(self, left: int, stalled: float) -> None:
+        """Wait for the client's end; `left` bytes were on their way to it before, for `stalled` seconds as many."""
+        self._set_deadline(LINGER_SECONDS, lambda: self._look_after_lingering(left, stalled))
+
+    def _look_after_lingering(self, before: int, stalled: float) -> None:
+        left = self._bytes_left()
+        stalled = stalled + LINGER_SECONDS if left == before else 0.0
+        if left and stalled < IDLE_SECONDS:
+            # The client reads slowly, and is not to be cut off.
+            self._linger(left, stalled)
+        elif before and not left:
+            self._linger(0, 0.0)
+        else:
+            self.give_receipts(read=not left and self.has_arrived())
+            self.forceAbortClient()
+
+    def _bytes_left(self) -> int:
+        """The bytes of answers that the other end does not have yet."""
+        transport = cast(object, self.transport)
+        unsent = _unsent(transport) if isinstance(transport, tcp.Server) else 0
+        descriptor = getattr(transport, "fileno", None)
+        return unsent + (bytes_under_way(descriptor()) if descriptor else 0)
 
     def expect_receipt(self, awaited: Awaited) -> None:
         """Tell `awaited` whether the client has taken the answer that is sent next."""
@@ -396,13 +418,7 @@ class Channel(http.HTTPChannel):
 
     def has_arrived(self) -> bool:
         """Whether the other end has all that was sent, and the connection is open."""
-        if self._answering or self.unread or not self._is_open:
-            return False
-        transport = cast(object, self.transport)
-        if isinstance(transport, tcp.Server) and _has_unsent(transport):
-            return False
-        descriptor = getattr(transport, "fileno", None)
-        return descriptor is None or bytes_under_way(descriptor()) == 0
+        return self._is_open and not (self._answering or self.unread or self._bytes_left())
 
     def give_receipts(self, *, read: bool) -> None:
         """The client has taken what was sent so far, or probably has not."""
@@ -458,14 +474,13 @@ class Channel(http.HTTPChannel):
 
 def _can_send(transport: tcp.Server) -> bool:
     """Whether a connection is open, and nothing waits to be sent before what comes next."""
-    return bool(transport.connected) and not (
-        _has_unsent(transport) or transport.TLS or transport.disconnecting
-    )
+    return bool(transport.connected) and not (_unsent(transport) or transport.TLS or transport.disconnecting)
 
 
-def _has_unsent(transport: tcp.Server) -> bool:
-    """Whether something waits in this process to be sent."""
-    return bool(transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001 - nothing else tells
+def _unsent(transport: tcp.Server) -> int:
+    """The bytes that wait in this process to be sent."""
+    waiting = sum(map(len, transport._tempDataBuffer))  # noqa: SLF001 - nothing else tells
+    return len(transport.dataBuffer) - transport.offset + waiting
 
 
 class TurnedAway(Protocol):

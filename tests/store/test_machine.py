@@ -568,7 +568,7 @@ class StoreMachine(RuleBasedStateMachine):
         """The head as a pull is told of it: it need not fetch what it has, when that tells a time to come."""
         base = state.base(client, head.file)
         has_it = any(one.number == base and one.sha256 == head.sha256 for one in state.versions)
-        return evolve(head, mtime=Millis(0)) if has_it and head.mtime > self.now + SLACK else head
+        return evolve(head, mtime=Millis(0)) if has_it and head.mtime > self.now else head
 
     @rule(project=projects, limit=st.integers(1, 4))
     def prune(self, project: ProjectId, limit: int) -> None:

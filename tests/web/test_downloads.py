@@ -311,11 +311,12 @@ def test_a_connection_that_must_close_waits_for_how_the_client_ends_it(
 def test_a_client_that_does_not_end_its_connection_is_cut_off(
     server: Server, headers: Sequence[str], version: str, arrived: bool, head: str
 ) -> None:
-    """After a while; it has taken the answer if it has all bytes."""
+    """After a while, or once no byte has arrived for long; it has taken the answer if it has all bytes."""
     with Choked() as choked:
         connection = server.connect(None if arrived else choked)
         connection.send("\r\n".join([f"GET {FILE} {version}", *headers, "", ""]).encode())
-        server.clock.advance(LINGER_SECONDS - 0.1)
+        seconds = LINGER_SECONDS if arrived else LINGER_SECONDS + IDLE_SECONDS
+        server.clock.pump([1.0] * int(seconds - 1) + [0.9])
         before = connection.transport.aborted
         server.clock.advance(0.1)
         assert (before, connection.transport.aborted) == (False, True)
