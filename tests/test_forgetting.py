@@ -404,6 +404,21 @@ class TestCutOff:
         desktop.push(APP)
         assert sorted(world.head(FACTS)) == ["a", "b", "c"]
 
+    def test_nothing_is_removed_though_the_server_was_killed_during_the_pull(self, world: World) -> None:
+        """It no longer knows that a pull began, and yet a file that is asked for again was lost before."""
+        laptop, desktop = world.machine("laptop"), world.machine("desktop", retries=3)
+        world.session(laptop, adding(FACTS, "a"))
+        world.session(desktop)
+        world.session(laptop, adding(FACTS, "b"))
+        world.way.loses = self.losing(FACTS, "reset")
+        for answer in desktop.pull_steps(APP):
+            if answer.method == "POST":
+                world.server.kill_and_restart()
+        world.way.loses = lambda _request: None
+        world.later()
+        desktop.push(APP)
+        assert world.head(FACTS) == ["a", "b"]
+
     def test_what_came_with_the_second_attempt_can_be_forgotten(self, near: World) -> None:
         """The first answer was reset, the second arrived whole."""
         laptop, desktop = near.machine("laptop"), near.machine("desktop", retries=1)

@@ -112,6 +112,9 @@ class Receipts:
         A pull asks for a file once, and again only if no answer came. So if there are more answers than pulls, a proxy
         has lost one that it took itself, and its word counts no more in this pull.
         """
+        if by_pull and project not in self._pulls:
+            # The server was restarted since it began, or a session beside it has ended.
+            self.pull_begins(project)
         pull = self._pulls.get(project) if by_pull else None
         taken = pull.taken.get(file) if pull else None
         if pull and taken and taken.count >= pull.count:
