@@ -47,7 +47,7 @@ class Candidate:
 
 @frozen
 class Choice:
-    """The index of the candidate that an upload was made from; None if it was made from none of them.
+    """The candidate that an upload was made from, by its index; None if there is none.
 
     It `is_unrelated` if that is for want of anything in common with what its client had.
     """

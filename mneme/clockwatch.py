@@ -12,10 +12,10 @@ WAIT_SECONDS = 24 * 60 * 60.0
 """The time for which a clock must go right after a jump, before it is believed."""
 
 _JUMP_SECONDS = 5 * 60.0
-"""The lead over the uptime that a clock may gain between two looks, by being set or by drift."""
+"""The lead over the uptime that a clock may gain between two looks."""
 
 _VOUCHING_DAYS = range(2, 6)
-"""The days before the start on one of which something must have been kept, to be believed at once.
+"""The days before the start of which one must have a version, for the clock to be believed.
 
 What is younger may have been kept by the same wrong clock, before a restart.
 """

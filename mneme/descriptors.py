@@ -1,10 +1,10 @@
-"""The files that this process may have open at a time, connections among them, and what that leaves for those."""
+"""The limit on open files, and the connections that it leaves room for."""
 
 import resource
 from contextlib import suppress
 
 ENOUGH = 1024
-"""More than the server ever opens. To ask for all that the system offers fails where that is "any number"."""
+"""Open files enough for the server; to ask for "any number" fails on some systems."""
 _RESERVE = 64
 """Kept for the disk, the log and the sockets that listen."""
 

@@ -10,7 +10,7 @@ from twisted.internet.address import UNIXAddress
 from mneme.errors import StartupError
 
 _BACKLOG = 1024
-"""Connections that may wait to be accepted: more than all places, for one beyond it tries again after a second."""
+"""Connections that may wait to be accepted; one more would try again after a second."""
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - asked for by the person, or protected by keys
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
@@ -44,7 +44,7 @@ def is_loopback(address: str) -> bool:
 
 
 def is_for_this_machine(address: object) -> bool:
-    """Whether only this machine reaches a port that listens on `address`: loopback, or a socket in the file system."""
+    """Whether only this machine reaches a port on `address`: loopback, or a Unix socket."""
     return isinstance(address, UNIXAddress) or is_loopback(str(getattr(address, "host", "")))
 
 

@@ -204,7 +204,7 @@ class Document:
 
 @frozen
 class Receipt:
-    """A version that is being sent to a client, which is its base once the client has taken the whole answer."""
+    """A version that is being sent to a client: its base once the answer was taken."""
 
     client: ClientId
     file: FileName
