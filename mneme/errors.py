@@ -112,3 +112,31 @@ class UnsafePath(MnemeError):
 
 class StartupError(MnemeError):
     """Why the server cannot start; the sentence says what to do."""
+
+
+class NotYet(Exception):
+    """A step of the store for which something has to be done first, and which is run again after that."""
+
+
+class DamagedContent(MnemeError):
+    """A version whose content in the database is not what was accepted."""
+
+    def __init__(self, number: int, file: str) -> None:
+        super().__init__(
+            f"Version {number} of {file} is damaged in the server's database: `mneme verify` says what else is, "
+            "and `mneme restore-backup` brings a backup back"
+        )
+
+
+class DamagedDatabase(MnemeError):
+    """A database that SQLite cannot read."""
+
+    sentence = (
+        "The server's database is damaged: `mneme verify` says more, and `mneme restore-backup` brings a backup back"
+    )
+
+
+class TooManyProjects(MnemeError):
+    """A new project on a server that has as many as it takes."""
+
+    sentence = "This server has 100000 projects, the most that it takes: remove directories of old ones first"

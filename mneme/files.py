@@ -18,8 +18,7 @@ from typing import TypeAlias
 import msgspec
 
 from mneme.errors import DiskFull
-from mneme.model import Millis, Usage
-from mneme.turns import waiting
+from mneme.model import Millis
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -33,15 +32,11 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for content that is not the JSON it was told to expect."""
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_IN_PLACE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-_BLOCK = 512
-"""Bytes in a block as `stat` counts them, whatever the file system has."""
+_AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
-IN_THE_WAY = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EEXIST, errno.EACCES, errno.EPERM}
-"""What `rewrite` and `fill` meet where something lies that must not be written."""
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
@@ -72,30 +67,12 @@ def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> Non
             _write_all(descriptor, content)
             if mtime_ns is not None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-            _sync(descriptor)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except BaseException:
         os.unlink(path)
         raise
-
-
-def create(path: StrPath) -> None:
-    """Create `path` with nothing in it, durable once its directory is synced. The path must be free."""
-    os.close(os.open(path, _NEW, FILE_MODE))
-
-
-def fill(path: StrPath, content: bytes, mtime_ns: int) -> None:
-    """Write `content` into an empty file, durably. If this fails, the file holds anything.
-
-    What is not empty, or has another name, too, is not written.
-    """
-    with _with_one_name(path) as (descriptor, size):
-        if size:
-            raise _in_the_way(path)
-        _write_all(descriptor, content)
-        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-        _sync(descriptor)
 
 
 def replace(path: StrPath, content: bytes) -> None:
@@ -106,54 +83,40 @@ def replace(path: StrPath, content: bytes) -> None:
     sync_directory(os.path.dirname(path))
 
 
-def rewrite(path: StrPath, content: bytes) -> None:
-    """Write `content` over what a file holds, durably once its directory is synced too; one that is missing is made.
-
-    It is for what nobody reads before it has another name: if this fails, the file holds anything. It keeps its blocks,
-    which takes a fraction of what it takes to free them and to find others. What has another name, too, is not written.
-    """
-    with _with_one_name(path, os.O_CREAT) as (descriptor, size):
-        _write_all(descriptor, content)
-        if size > len(content):
-            os.ftruncate(descriptor, len(content))
-        _sync(descriptor)
-
-
-@contextmanager
-def _with_one_name(path: StrPath, flags: int = 0) -> Iterator[tuple[int, int]]:
-    """A file to be written where it lies, and its size; `FileExistsError` if it is none, or has another name, too."""
-    descriptor = os.open(path, _IN_PLACE | flags, FILE_MODE)
+def exchange(path: StrPath, content: bytes, mtime_ns: int) -> os.stat_result:
+    """Put `content` at `path`, whole at any instant, though not durably; the state of what was put there."""
+    temporary = f"{path}.{secrets.token_hex(8)}{TEMPORARY}"
+    descriptor = os.open(temporary, _NEW, FILE_MODE)
     try:
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
-            raise _in_the_way(path)
-        yield descriptor, state.st_size
+        _write_all(descriptor, content)
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        os.rename(temporary, path)
+        return os.fstat(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
     finally:
         os.close(descriptor)
 
 
-def _in_the_way(path: StrPath) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+def sync(path: StrPath) -> None:
+    """Make what a file holds durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def append(path: StrPath, line: bytes) -> None:
     """Append `line` durably. If that fails, the file is left as it was."""
-    _append(path, line, synced=True)
-
-
-def append_unsynced(path: StrPath, line: bytes) -> None:
-    """Append `line`; a power cut soon after may take it back. If that fails, the file is left as it was."""
-    _append(path, line, synced=False)
-
-
-def _append(path: StrPath, line: bytes, *, synced: bool) -> None:
-    descriptor = os.open(path, _IN_PLACE | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    descriptor = os.open(path, _AT_END, FILE_MODE)
     try:
         before = os.fstat(descriptor).st_size
         try:
             _write_all(descriptor, line)
-            if synced:
-                _sync_data(descriptor)
+            os.fsync(descriptor)
             if before == 0:
                 sync_directory(os.path.dirname(path))
         except BaseException:
@@ -226,7 +189,7 @@ def sync_directory(path: StrPath) -> None:
     """Make what was created, renamed or removed in a directory durable."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _sync(descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -260,50 +223,14 @@ def close_to_others(path: StrPath, state: os.stat_result) -> None:
             os.chmod(path, FILE_MODE)
 
 
-def usage(directory: Path) -> Usage:
-    """The bytes that a directory takes on disk with all that lies in it, and those that are left to this user.
-
-    It takes what `du` says: whole blocks, and what has several names once.
-    """
-    blocks = {(state.st_dev, state.st_ino): state.st_blocks for state in _states(directory)}
-    system = os.statvfs(directory)
-    return Usage(sum(blocks.values()) * _BLOCK, system.f_bavail * system.f_frsize)
-
-
-def _states(directory: Path) -> Iterator[os.stat_result]:
-    """The states of a directory and of all that lies in it; what cannot be looked at, or is gone, is passed over."""
-    yield directory.stat()
-    for place, directories, names in os.walk(directory):
-        for name in (*directories, *names):
-            # To make a Path for each of a hundred thousand files would take half as long again.
-            with suppress(OSError):
-                yield os.lstat(f"{place}/{name}")
-
-
 def mark(state: os.stat_result) -> Mark:
     """What changes when anybody writes the file or puts another in its place."""
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def same_content(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether two looks were at one file that nobody has written in between; names may have changed."""
-    return mark(one)[:3] == mark(other)[:3]
-
-
 def millis(state: os.stat_result) -> Millis:
     """A file's mtime as clients are told it."""
     return Millis(state.st_mtime_ns // 1_000_000)
-
-
-def _sync(descriptor: int) -> None:
-    with waiting():
-        os.fsync(descriptor)
-
-
-def _sync_data(descriptor: int) -> None:
-    with waiting():
-        # A Mac has only the other.
-        getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NewType, Self, TypeAlias
 from urllib.parse import quote
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mneme.errors import InvalidClientId, InvalidProjectId
 
@@ -165,6 +165,8 @@ class Version:
     appended: Appended | None = None
     names_base: bool = False
     is_unrelated: bool = False
+    stored: int = field(default=0, eq=False)
+    """The bytes that it takes in the database."""
 
     @property
     def is_blind(self) -> bool:
@@ -216,15 +218,6 @@ class Served:
     """A document that is about to be sent, and whose receipt would be news, if anybody's."""
 
     document: Document
-    receipt: Receipt | None
-
-
-@frozen
-class AtHand:
-    """The same, where whoever asks has the content at hand, in the form that it has there."""
-
-    head: Head
-    content: bytes
     receipt: Receipt | None
 
 
@@ -401,7 +394,7 @@ class Pruned:
     @property
     def size(self) -> int:
         """How much space they take, in bytes."""
-        return sum(version.size for version in self.versions)
+        return sum(version.stored for version in self.versions)
 
 
 @frozen

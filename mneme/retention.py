@@ -122,11 +122,11 @@ def _week(instant: Millis) -> int:
 
 def _fitting(oldest_first: Sequence[Version], protected: Container[int], max_bytes: int) -> list[Version]:
     """What is left when the oldest have made room."""
-    excess = sum(version.size for version in oldest_first) - max_bytes
+    excess = sum(version.stored for version in oldest_first) - max_bytes
     left = []
     for version in oldest_first:
         if excess > 0 and version.number not in protected:
-            excess -= version.size
+            excess -= version.stored
         else:
             left.append(version)
     return left

@@ -14,7 +14,7 @@ from attrs import frozen
 from mneme import times
 from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, Version, digest
 from mneme.store import Store, layout, lockfile
-from mneme.store.ledger import Base
+from mneme.store.base import Base
 
 ANA, BEN, EVE = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b"), ClientId("eve-8c9d0e1f")
 NOW = Millis(1_770_217_200_000)

@@ -2,25 +2,147 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from mneme.model import Merging, Precondition, digest
-from mneme.store import Store
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
+from mneme.model import Merging, Millis, Overview, Precondition, ProjectId, Pruned, digest
+from mneme.retention import Retention
+from mneme.store import ComputeFirst, MergeFirst, Results, Store, layout
+from mneme.store.sqlite import NAME, Database
+from mneme.store.workingcopy import WorkingCopy
 from tests.store.looking import leftovers
+
+T = TypeVar("T")
+BOOT = "this boot"
+_TIMELESS = ("version", "versions")
+LATE = Millis(1_900_000_000_000)
+
+
+class Patient:
+    """A store whose steps do first what has to be done first, and whose changes are exported after each.
+
+    The service does the same, if later and side by side.
+    """
+
+    def __init__(self, root: Path | None, merging: Merging | None = None) -> None:
+        self.database = Database.open(root / NAME if root else None)
+        copy = WorkingCopy(root / layout.PROJECTS) if root else None
+        self.store = Store(self.database, copy, merging)
+        self.store.open_copy(BOOT)
+        self.find_all()
+        self.export()
+
+    @property
+    def merging(self) -> Merging:
+        """How uploads are merged."""
+        return self.store.merging
+
+    @merging.setter
+    def merging(self, merging: Merging) -> None:
+        self.store.merging = merging
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self.store, name)
+
+        where = list(inspect.signature(method).parameters).index("now") - 1 if name not in _TIMELESS else None
+
+        def step(project: ProjectId, *arguments: Any, **options: Any) -> Any:
+            self.last_now = self.last_now if where is None else arguments[where]
+            result = self._done(project, lambda: method(project, *arguments, **options))
+            if where is not None:
+                self._merge(project)
+            self.export()
+            return result
+
+        return step
+
+    def _done(self, project: ProjectId, step: Callable[[], T]) -> T:
+        results = Results()
+        while True:
+            try:
+                with self.store.attempt(results):
+                    return step()
+            except MergeFirst:
+                self._merge(project)
+            except ComputeFirst as first:
+                results.add(first.call, first.call.result())
+
+    def _merge(self, project: ProjectId) -> None:
+        while self._done(project, lambda: self.store.merge_next(project, self.last_now)):
+            pass
+
+    last_now = LATE
+
+    def export(self) -> None:
+        """Write the working copy, as is done within a second."""
+        for key in tuple(self.store.changed):
+            self._done(ProjectId("any"), lambda key=key: self.store.export(key, self.last_now))  # type: ignore[misc]
+
+    def find_all(self) -> None:
+        """Take in what lies in the working copy."""
+        found, missing = self.store.listing()
+        for project in found:
+            self.heads(project, self.last_now)
+        for key in missing:
+            self.store.look(key, self.last_now)
+
+    # What takes no project first, or is not a step of its own.
+
+    def projects(self) -> list[ProjectId]:
+        """Every project."""
+        self.find_all()
+        return [one.project for one in self.store.overviews(LATE)]
+
+    def expired(self, now: Millis) -> tuple[ProjectId, ...]:
+        """See `Store`."""
+        return tuple(self.store.expired(now))
+
+    def in_two_places(self) -> Any:
+        """See `Store`."""
+        return tuple(self.store.in_two_places())
+
+    def usage(self) -> Any:
+        """See `Store`; without what is yet to be moved from the log of changes to the database."""
+        self.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return self.store.usage()
+
+    def days(self) -> Any:
+        """See `Store`."""
+        return self.store.days()
+
+    def overview(self, project: ProjectId, now: Millis) -> Overview | None:
+        """One project at a glance."""
+        self.heads(project, now)
+        return next((one for one in self.store.overviews(now) if one.project == project), None)
+
+    def prune(self, project: ProjectId, retention: Retention, now: Millis, limit: int) -> Pruned:
+        """Remove some versions, the oldest first."""
+        found = self.store.prunable(project, retention, now)
+        return self.store.remove(Pruned(project, found.versions[:limit]), now)
+
+    def close(self) -> None:
+        """End in order."""
+        self.store.close_copy()
+        self.database.close()
 
 
 class Restarted:
-    """A `DiskStore` that is opened anew for every step, as if the server had been restarted in between."""
+    """A store on disk that is opened anew for every step, as if the server had been restarted in between."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self.merging = Merging()
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        step: Callable[..., object] = getattr(DiskStore(self._root, self.merging), name)
+        def step(*arguments: object, **options: object) -> object:
+            opened = Patient(self._root, self.merging)
+            try:
+                return getattr(opened, name)(*arguments, **options)
+            finally:
+                opened.close()
+
         return step
 
 
@@ -36,20 +158,19 @@ def named(*contents: bytes) -> Precondition:
 STORES = ("memory", "disk", "restarted disk")
 
 
-def opened(which: str, root: Path) -> Store:
+def opened(which: str, root: Path) -> Patient:
     """A new store of one of these kinds; the data of those on disk is in `root`."""
     match which:
         case "memory":
-            return MemoryStore()
+            return Patient(None)
         case "disk":
-            return DiskStore(root)
+            return Patient(root)
         case _:
-            return Restarted(root)  # type: ignore[return-value]  # it has the methods of a store, only not by name
+            return cast(Patient, Restarted(root))
 
 
 def left_when_recovered(root: Path) -> list[str]:
-    """The leftovers once a server has started, which removes what a session under way has made for itself."""
-    store = DiskStore(root)
-    for project in store.projects():
-        store.recover(project)
+    """The leftovers once a server has started."""
+    store = Patient(root)
+    store.close()
     return leftovers(root)

@@ -1,0 +1,81 @@
+"""Computations that take too long for a transaction, and are done outside of it.
+
+A step that needs one fails with `ComputeFirst`. Whoever runs the step computes that, adds the result to the `Results` of
+the step, and runs it again.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from attrs import frozen
+
+from mneme.errors import NotYet
+from mneme.model import digest
+
+T = TypeVar("T")
+
+LARGE = 1024 * 1024
+"""Bytes of contents from which on a computation is done apart; with less it takes some 15 ms."""
+
+
+@frozen(eq=False)
+class Call:
+    """A pure function with its arguments, and a key that is the same for the same call."""
+
+    function: Callable[..., object]
+    arguments: tuple[object, ...]
+    options: dict[str, object]
+    key: tuple[object, ...]
+
+    def result(self) -> object:
+        """The outcome."""
+        return self.function(*self.arguments, **self.options)
+
+
+class ComputeFirst(NotYet):
+    """A step that waits for the outcome of a call."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
+
+
+class Results:
+    """The outcomes of large computations that a step needs."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], object] = {}
+
+    def add(self, call: Call, result: object) -> None:
+        """Take note of an outcome."""
+        self._known[call.key] = result
+
+    def of(self, function: Callable[..., T], *arguments: object, **options: object) -> T:
+        """The outcome of a pure function: computed here, unless it is large; raises `ComputeFirst`."""
+        if sum(map(_size, arguments)) < LARGE:
+            return function(*arguments, **options)
+        key = (function, *map(_key, arguments), *sorted(options.items()))
+        if key not in self._known:
+            raise ComputeFirst(Call(function, arguments, options, key))
+        return cast(T, self._known[key])
+
+
+def _size(argument: object) -> int:
+    match argument:
+        case bytes():
+            return len(argument)
+        case tuple() | list():
+            return sum(map(_size, argument))
+        case _:
+            return len(getattr(argument, "content", b""))
+
+
+def _key(argument: object) -> object:
+    match argument:
+        case bytes():
+            return digest(argument)
+        case tuple() | list():
+            return tuple(map(_key, argument))
+        case _:
+            content = getattr(argument, "content", None)
+            return argument if content is None else (digest(content), getattr(argument, "evidence", None))

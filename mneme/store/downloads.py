@@ -1,0 +1,128 @@
+"""The steps of lists and downloads, and what they tell of the bases of clients."""
+
+from attrs import evolve
+
+from mneme.model import (
+    ClientId,
+    Document,
+    FileName,
+    Head,
+    Millis,
+    Precondition,
+    Reader,
+    Receipt,
+    Served,
+    Unmodified,
+    Unnamed,
+    Version,
+)
+from mneme.store.base import Base
+from mneme.store.step import Step, is_to_come
+
+_PULL_WITHIN = Millis(60 * 1000)
+"""How long after its acquire a pull asks for its list at most: the stock client gives up a request after 43.5 s. What
+comes later is another's, or the pull's process has died."""
+
+
+def heads(step: Step) -> tuple[Head, ...]:
+    """See `Store`."""
+    return tuple(row.head for row in step.heads.values() if row.head)
+
+
+def stock_heads(step: Step, *, again: bool) -> tuple[Head, ...]:
+    """See `Store`."""
+    found = heads(step)
+    client = _pull_expected(step, again)
+    if client is None:
+        return tuple(evolve(head, mtime=Millis(0)) for head in found)
+    return tuple(_as_told_to(step, client, head) for head in found)
+
+
+def _pull_expected(step: Step, again: bool) -> ClientId | None:
+    """The client that has just acquired the lock, and whose pull has yet to ask for its list."""
+    lock = step.lock
+    if lock is None or lock.last_acquired_at is None or step.now - lock.last_acquired_at > _PULL_WITHIN:
+        return None
+    # Asked for again, it is that of the pull which has had it already.
+    is_listed = step.row.listed == (lock.token, lock.last_acquired_at)
+    if is_listed != again:
+        return None
+    if not is_listed:
+        step.queries.set_listed(step.key, lock.token, lock.last_acquired_at)
+    return lock.client
+
+
+def _as_told_to(step: Step, client: ClientId, head: Head) -> Head:
+    """The head as a pull of the client is told of it.
+
+    A client that pushes its own base while the head is another is told a later time: the clock of its machine is ahead,
+    and its files are newer than the true mtime. Where the clock of the server was ahead, a client that has the head
+    already is told an earlier time, lest it fetch that and lose what is newer.
+    """
+    base = step.base(client, head.file)
+    if base.lacking is not None and not is_to_come(base.lacking, step.now):
+        return evolve(head, mtime=max(head.mtime, base.lacking))
+    has_it = base.sure is not None and base.sure.sha256 == head.sha256
+    return evolve(head, mtime=Millis(0)) if has_it and head.mtime > step.now else head
+
+
+def read(step: Step, file: FileName) -> Document | None:
+    """See `Store`."""
+    head, version = step.head(file), step.head_version(file)
+    return Document(head, step.queries.content(version)) if head and version else None
+
+
+def download(
+    step: Step, file: FileName, reader: Reader, unless: Precondition | None
+) -> Served | Unmodified | None:
+    """See `Store`."""
+    head, version = step.head(file), step.head_version(file)
+    if head is None or version is None:
+        return None
+    client = _named_by(step, reader)
+    if unless and unless.holds(head):
+        if client:
+            _note_shown(step, client, version, unless)
+        return Unmodified(head)
+    content = step.queries.content(version)
+    return Served(Document(head, content), _note_sent(step, client, version) if client else None)
+
+
+def _named_by(step: Step, reader: Reader) -> ClientId | None:
+    """The client that reads; of a stock download, whoever has just acquired the lock."""
+    if reader is not Unnamed.STOCK:
+        return reader if isinstance(reader, ClientId) else None
+    if step.lock:
+        return step.lock.client
+    if step.row.granted is None:
+        return None
+    client, granted_at = step.row.granted
+    # Another session of the same machine has given the lock away meanwhile.
+    return client if 0 <= step.now - granted_at <= _PULL_WITHIN else None
+
+
+def _note_sent(step: Step, client: ClientId, version: Version) -> Receipt | None:
+    """Take note that a client is about to be sent a version; the receipt, if that is news."""
+    before = step.base(client, version.file)
+    step.note_base(client, version.file, before.with_sent(version))
+    return None if before.has(version.number) else Receipt(client, version.file, version.number)
+
+
+def _note_shown(step: Step, client: ClientId, newest: Version, unless: Precondition) -> None:
+    """Take note of what a client says that it has; of several contents, any may be the one it works on."""
+    if unless.names_only(newest.sha256):
+        step.note_base(client, newest.file, Base.of(newest))
+    elif unless.names(newest.sha256):
+        step.note_base(client, newest.file, step.base(client, newest.file).with_sent(newest))
+
+
+def confirm(step: Step, receipt: Receipt) -> None:
+    """See `Store`."""
+    base = step.base(receipt.client, receipt.file)
+    step.note_base(receipt.client, receipt.file, base.with_received(receipt.version))
+
+
+def doubt(step: Step, receipt: Receipt) -> None:
+    """See `Store`."""
+    base = step.base(receipt.client, receipt.file)
+    step.note_base(receipt.client, receipt.file, base.without_received(receipt.version))

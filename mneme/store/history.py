@@ -1,0 +1,93 @@
+"""The steps of history: what is kept, what goes, and what becomes the head again."""
+
+from collections.abc import Iterable, Sequence
+
+from attrs import evolve
+
+from mneme import leases
+from mneme.model import (
+    Accepted,
+    Granted,
+    HeldBy,
+    Kind,
+    Millis,
+    NotLocked,
+    Place,
+    Restore,
+    StaleToken,
+    Version,
+    VersionContent,
+)
+from mneme.retention import EARLIEST, Retention
+from mneme.retention import prunable as chosen
+from mneme.store.step import Step
+
+_BASE_KEPT_FOR = Millis(30 * 24 * 60 * 60 * 1000)
+"""For how long a client that was not seen again is expected back, with the base that it had."""
+
+
+def version(step: Step, number: int) -> VersionContent | None:
+    """See `Store`."""
+    found = step.version(number)
+    return VersionContent(found, step.queries.content(found)) if found else None
+
+
+def restore(step: Step, asked: Restore) -> Accepted | HeldBy | NotLocked | StaleToken | None:
+    """See `Store`."""
+    permit = leases.permit(step.row.lock, asked.client, asked.token, step.now)
+    if not isinstance(permit, Granted):
+        return permit
+    old = step.version(asked.version)
+    if old is None or old.file is not asked.file:
+        return None
+    content, seen = step.queries.content(old), step.head(asked.file)
+    if seen and seen.sha256 == old.sha256:
+        return Accepted(seen)
+    new = evolve(
+        step.new(asked.file, old.sha256, old.size, Kind.RESTORED), client=asked.client, parents=(old.number,)
+    )
+    head = step.advance(new, content)
+    step.tell(
+        "Restored version {old} of {file} of {project} for {client}: version {n}",
+        old=old.number,
+        file=asked.file.value,
+        client=str(asked.client),
+        n=head.version,
+    )
+    return Accepted(head)
+
+
+def prunable(step: Step, retention: Retention) -> tuple[Version, ...]:
+    """See `Store`."""
+    versions = step.queries.versions(step.key)
+    unmerged = step.queries.unmerged(step.key)
+    return chosen(versions, _protected(step, versions), unmerged, step.now, retention)
+
+
+def remove(step: Step, versions: Sequence[Version]) -> tuple[Version, ...]:
+    """Remove those of some versions that nobody needs; those that are gone."""
+    protected = _protected(step, versions)
+    gone = tuple(
+        one for one in versions if one.number not in protected and step.queries.version(step.key, one.number)
+    )
+    step.queries.remove_versions(step.key, (one.number for one in gone))
+    return gone
+
+
+def _protected(step: Step, versions: Iterable[Version]) -> set[int]:
+    """The numbers of the versions that somebody still needs.
+
+    A new head has to be later than every one before it, so the latest stays, too.
+    """
+    if step.row.is_removed:
+        return step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST)
+    waiting = step.queries.waiting(step.key)
+    latest = {row.newest.file: row.latest_mtime for row in step.heads.values()}
+    return {
+        *(row.newest.number for row in step.heads.values()),
+        *(row.exported for row in step.heads.values() if row.exported is not None),
+        *(one.number for one in waiting),
+        *(one.base for one in waiting if one.base is not None),
+        *(one.number for one in versions if one.place is Place.HEAD and one.mtime == latest.get(one.file)),
+        *step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST),
+    }

@@ -1,0 +1,106 @@
+"""The steps by which uploads, and edits by hand, are merged with the head of their file."""
+
+from attrs import evolve
+
+from mneme.merge import is_well_formed, merge
+from mneme.model import ClientId, FileName, Head, Kind, Version, digest
+from mneme.store.basis import Basis
+from mneme.store.step import Step
+
+
+def merge_next(step: Step) -> bool:
+    """Merge the first upload that waits, if nobody holds the lock; whether there is another."""
+    if not has_work(step):
+        return False
+    waiting = step.queries.waiting(step.key)
+    settle(step, waiting[0])
+    return len(waiting) > 1
+
+
+def has_work(step: Step) -> bool:
+    """Whether uploads wait, and nobody holds the lock."""
+    return step.merging.enabled and step.row.has_waiting and step.lock is None
+
+
+def settle(step: Step, waiting: Version) -> None:
+    """Merge one upload, or leave it in history if that cannot be done."""
+    content = step.content(waiting)
+    seen, newest = step.head(waiting.file), step.head_version(waiting.file)
+    outcome = None
+    if content is not None and step.results.of(is_well_formed, waiting.file, content):
+        base = step.version(waiting.base)
+        basis = Basis(base, step.content(base), names_base=waiting.names_base)
+        outcome = merged(
+            step,
+            waiting.file,
+            basis.removable(waiting.file, content, step.results),
+            step.content(newest),
+            content,
+            upload_is_later=_is_later(step, waiting, newest),
+        )
+    if outcome is None:
+        step.settle(waiting, merged=False)
+        tell_unmerged(step, waiting.file, waiting.client, waiting.number, "the head stays as it is")
+        return
+    advance_merged(step, waiting, outcome, seen)
+
+
+def _is_later(step: Step, waiting: Version, head: Version | None) -> bool:
+    """Whether an upload came after all that the head was made of; when that was merged does not count."""
+    while head and head.kind is Kind.MERGED and head.time > waiting.time:
+        before, kept = head.parents if len(head.parents) > 1 else (None, *head.parents)
+        merged_one = step.version(kept)
+        if merged_one and merged_one.time > waiting.time:
+            return False
+        head = step.version(before)
+    return head is None or waiting.time >= head.time
+
+
+def merged(
+    step: Step,
+    file: FileName,
+    base: bytes | None,
+    head: bytes | None,
+    upload: bytes,
+    *,
+    upload_is_later: bool,
+) -> bytes | None:
+    """What head and upload made of their base; None if they cannot be merged."""
+    if head is None:
+        return upload
+    return step.results.of(
+        merge, file, base, head, upload, upload_is_later=upload_is_later, max_bytes=step.merging.max_bytes
+    )
+
+
+def advance_merged(step: Step, kept: Version, content: bytes, seen: Head | None) -> Head:
+    """Make what a version was merged into the head, were it the head as it was.
+
+    By its new mtime the client will download it.
+    """
+    parents = (seen.version, kept.number) if seen else (kept.number,)
+    version = step.new(kept.file, digest(content), len(content), Kind.MERGED)
+    head = step.advance(evolve(version, client=kept.client, base=kept.base, parents=parents), content)
+    step.settle(kept, merged=True)
+    step.tell(
+        "Merged {kept}, from {client}, into {file} of {project}: version {n}, made of {parents}",
+        kept=kept.number,
+        client=str(kept.client) if kept.client else "a hand",
+        file=kept.file.value,
+        n=head.version,
+        parents=" and ".join(map(str, parents)),
+    )
+    return head
+
+
+def tell_unmerged(step: Step, file: FileName, client: ClientId | None, number: int, so: str) -> None:
+    """Log that a version was not merged, and what comes of that."""
+    step.tell(
+        "Version {n} of {file} of {project}, from {client}, was not merged, and {so}: one of them is not what the "
+        "plugin writes, or both are too large together",
+        warn=True,
+        n=number,
+        file=file.value,
+        client=str(client) if client else "a hand",
+        so=so,
+    )

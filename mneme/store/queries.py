@@ -1,0 +1,740 @@
+"""Every statement of the store, and how its rows become values. Nothing else knows a column."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from attrs import frozen
+
+from mneme import leases
+from mneme.errors import DamagedContent
+from mneme.model import (
+    Appended,
+    ClientId,
+    FileName,
+    Head,
+    Kind,
+    Lock,
+    Millis,
+    Overview,
+    Place,
+    ProjectId,
+    TwoPlaces,
+    Version,
+    digest,
+)
+from mneme.store import compression
+from mneme.store.base import Base, still_known
+
+FILES = tuple(FileName)
+_NUMBER_OF = {file: number for number, file in enumerate(FILES)}
+ROW_BYTES = 256
+"""Bytes that a version takes in the database beside its content, its entries in indexes included."""
+
+_GIVEN_BACK_AT_ONCE = 4000
+
+_LARGEST = 2**63 - 1
+"""The largest number that SQLite has."""
+
+_DAY = 24 * 60 * 60 * 1000
+
+_VERSION = """
+    v.number, v.file, c.sha256, c.size, v.time, v.mtime, v.client, v.kind, v.base, v.parents, v.place,
+    v.append_key, v.append_lines, v.is_blind, v.names_base, v.is_unrelated, length(c.zstd)
+"""
+_VERSIONS = f"SELECT {_VERSION} FROM versions v JOIN contents c ON c.id = v.content"  # noqa: S608 - no values in it
+_LOCK = "lock_client, lock_acquired_at, lock_expires_at, lock_token, lock_last_acquired_at, lock_extended_at"
+_PROJECT = f"""
+    SELECT id, name, directory, is_removed, last_number, last_token, {_LOCK},
+        granted_client, granted_at, listed_token, listed_at, is_changed, is_exported, lock_mark, lock_exported,
+        EXISTS (SELECT 1 FROM versions WHERE project = p.id AND is_waiting)
+    FROM projects p
+"""  # noqa: S608 - no values in it
+
+
+@frozen
+class ProjectRow:
+    """A project without its files; `key` is its number in the database.
+
+    `granted` is who was last given a new lock, and when; `listed` the acquire, by token and instant, whose pull has had
+    its list. `lock_mark` is that of the `.lock.json` in the working copy, `lock_exported` what it holds.
+    """
+
+    key: int
+    name: ProjectId
+    directory: str
+    is_removed: bool
+    last_number: int
+    last_token: int
+    lock: Lock | None
+    granted: tuple[ClientId, Millis] | None
+    listed: tuple[int, Millis] | None
+    is_changed: bool
+    is_exported: bool
+    lock_mark: str | None
+    lock_exported: str | None
+    has_waiting: bool
+
+
+@frozen
+class HeadRow:
+    """What is known of a file: the `newest` version that became its head, and what lies in the working copy.
+
+    It `is_there` unless it was removed by hand. `mtime` is what clients are told, `latest_mtime` the latest of any head
+    there was. `exported` is the number of the version in the working copy, `mark` that of its file.
+    """
+
+    newest: Version
+    is_there: bool
+    mtime: Millis
+    latest_mtime: Millis
+    exported: int | None
+    mark: str | None
+
+    @property
+    def head(self) -> Head | None:
+        """The head, if there is one."""
+        newest = self.newest
+        if not self.is_there:
+            return None
+        return Head(newest.file, newest.number, newest.size, self.mtime, newest.sha256)
+
+
+@frozen
+class ClientRow:
+    """What is known of a client: when it was last seen, and when its uploads shared something, or nothing."""
+
+    last_seen: Millis
+    familiar_at: Millis | None = None
+    stranger_at: Millis | None = None
+    stranger_file: FileName | None = None
+
+
+class Queries:
+    """The statements, on one connection; whoever has it sees to the transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._run = connection.execute
+        self._run_many = connection.executemany
+
+    # Projects
+
+    def project(self, name: ProjectId) -> ProjectRow | None:
+        """The project of this name, were it a removed one."""
+        row = self._run(f"{_PROJECT} WHERE name = ?", (name.value,)).fetchone()
+        return _project(row) if row else None
+
+    def project_by_key(self, key: int) -> ProjectRow | None:
+        """The project of this number."""
+        row = self._run(f"{_PROJECT} WHERE id = ?", (key,)).fetchone()
+        return _project(row) if row else None
+
+    def add_project(self, name: ProjectId, directory: str, now: Millis) -> None:
+        """Begin a project."""
+        self._run(
+            "INSERT INTO projects (name, directory, created_at) VALUES (?, ?, ?)", (name.value, directory, now)
+        )
+
+    def drop_project(self, key: int) -> None:
+        """Remove a project that has no versions any more."""
+        for table in ("heads", "bases", "clients"):
+            self._run(f"DELETE FROM {table} WHERE project = ?", (key,))  # noqa: S608 - a name of ours
+        self._run("DELETE FROM projects WHERE id = ?", (key,))
+
+    def count_projects(self) -> int:
+        """How many projects there are, removed ones included."""
+        return int(self._run("SELECT count(*) FROM projects").fetchone()[0])
+
+    def project_names(self) -> Iterator[ProjectId]:
+        """Every project that there is, or whose history is."""
+        return (ProjectId(name) for (name,) in self._run("SELECT name FROM projects ORDER BY id"))
+
+    def idle_projects(self, before: Millis) -> list[tuple[int, str]]:
+        """Projects without a version or a lock that were made before an instant, with their directories."""
+        return [
+            (key, directory)
+            for key, directory in self._run(
+                """
+                SELECT id, directory FROM projects p WHERE lock_client IS NULL AND created_at < ? AND NOT is_changed
+                AND NOT EXISTS (SELECT 1 FROM versions WHERE project = p.id) LIMIT 100
+                """,
+                (before,),
+            )
+        ]
+
+    def directories(self) -> dict[str, int]:
+        """The directories of projects that were exported and not removed, with the projects' numbers."""
+        return dict(
+            self._run("SELECT directory, id FROM projects WHERE is_exported AND NOT is_removed").fetchall()
+        )
+
+    def has_directory(self, directory: str) -> bool:
+        """Whether a directory is that of a project, be it removed."""
+        return self._run("SELECT 1 FROM projects WHERE directory = ?", (directory,)).fetchone() is not None
+
+    def set_removed(self, key: int, removed: bool) -> None:
+        """Take note that the project's directory was removed, or that the project is there again."""
+        self._run(
+            "UPDATE projects SET is_removed = ?, is_exported = 0, lock_mark = NULL WHERE id = ?", (removed, key)
+        )
+
+    def set_lock(self, key: int, lock: Lock | None) -> None:
+        """Write the lock, or that there is none; it is to be exported."""
+        values = _of_lock(lock) if lock else (None,) * 6
+        self._run(
+            """
+            UPDATE projects SET lock_client = ?, lock_acquired_at = ?, lock_expires_at = ?, lock_token = ?,
+                lock_last_acquired_at = ?, lock_extended_at = ?, is_changed = 1
+            WHERE id = ?
+            """,
+            (*values, key),
+        )
+
+    def grant(self, key: int, lock: Lock) -> None:
+        """Take note of a lock that is new, so that its token is never given again."""
+        self._run(
+            "UPDATE projects SET last_token = max(last_token, ?), granted_client = ?, granted_at = ? WHERE id = ?",
+            (lock.token, lock.client.value, lock.acquired_at, key),
+        )
+
+    def set_listed(self, key: int, token: int, at: Millis) -> None:
+        """Take note of the acquire whose pull has had its list."""
+        self._run("UPDATE projects SET listed_token = ?, listed_at = ? WHERE id = ?", (token, at, key))
+
+    def set_lock_mark(self, key: int, mark: str | None, exported: str | None) -> None:
+        """Take note of the `.lock.json` that lies in the working copy, and of what it holds."""
+        self._run("UPDATE projects SET lock_mark = ?, lock_exported = ? WHERE id = ?", (mark, exported, key))
+
+    def expired(self, now: Millis) -> list[ProjectId]:
+        """The projects whose locks have expired, or were given in a time to come."""
+        rows = self._run(
+            f"SELECT name, {_LOCK} FROM projects WHERE lock_client IS NOT NULL",  # noqa: S608 - no values in it
+        )
+        return [ProjectId(name) for name, *lock in rows if not _counts(_lock(lock), now)]
+
+    # Heads
+
+    def heads(self, key: int) -> dict[FileName, HeadRow]:
+        """What is known of the files of a project."""
+        rows = self._run(
+            f"""
+            SELECT h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION} FROM heads h
+            JOIN versions v ON v.project = h.project AND v.number = h.version JOIN contents c ON c.id = v.content
+            WHERE h.project = ? ORDER BY h.file
+            """,  # noqa: S608 - no values in it
+            (key,),
+        )
+        found = map(_head, rows)
+        return {one.newest.file: one for one in found}
+
+    def set_head(self, key: int, version: Version) -> None:
+        """Make a version the head of its file; what lies in the working copy stays to be replaced."""
+        latest = "excluded.mtime" if version.kind is not Kind.FOUND else "max(latest_mtime, excluded.mtime)"
+        self._run(
+            f"""
+            INSERT INTO heads (project, file, version, is_there, mtime, latest_mtime) VALUES (?, ?, ?, 1, ?, ?)
+            ON CONFLICT DO UPDATE SET version = excluded.version, is_there = 1, mtime = excluded.mtime,
+                latest_mtime = {latest}
+            """,  # noqa: S608 - no values in it
+            (key, _NUMBER_OF[version.file], version.number, version.mtime, version.mtime),
+        )
+        self.set_changed(key)
+
+    def set_there(self, key: int, file: FileName, is_there: bool, mtime: Millis) -> None:
+        """Take note that a hand has removed a file, or put it back, or touched it."""
+        self._run(
+            """
+            UPDATE heads SET is_there = ?, mtime = ?, latest_mtime = max(latest_mtime, ?)
+            WHERE project = ? AND file = ?
+            """,
+            (is_there, mtime, mtime, key, _NUMBER_OF[file]),
+        )
+
+    def set_mark(self, key: int, file: FileName, exported: int | None, mark: str | None) -> None:
+        """Take note of what lies in the working copy."""
+        self._run(
+            "UPDATE heads SET exported = ?, mark = ? WHERE project = ? AND file = ?",
+            (exported, mark, key, _NUMBER_OF[file]),
+        )
+
+    # Versions
+
+    def add_version(self, key: int, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
+        """Keep a version, and its content unless that is kept already."""
+        key_of_content = self._keep_content(version, content)
+        appended = version.appended or Appended(None, "")
+        self._run(
+            """
+            INSERT INTO versions (project, number, file, content, time, mtime, client, kind, place, base, parents,
+                append_key, append_lines, is_blind, names_base, is_unrelated, is_waiting, is_unmerged)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            (
+                key,
+                version.number,
+                _NUMBER_OF[version.file],
+                key_of_content,
+                version.time,
+                version.mtime,
+                version.client.value if version.client else None,
+                version.kind.value,
+                version.place.value,
+                version.base,
+                " ".join(map(str, version.parents)),
+                appended.key,
+                appended.lines if version.appended else None,
+                appended.blind,
+                version.names_base,
+                version.is_unrelated,
+                waits,
+                unmerged,
+            ),
+        )
+        self._run("UPDATE projects SET last_number = ?, is_removed = 0 WHERE id = ?", (version.number, key))
+        self._run("INSERT OR IGNORE INTO days VALUES (?)", (version.time // _DAY,))
+
+    def _keep_content(self, version: Version, content: bytes) -> int | None:
+        """The number of a content, which is kept now; a damaged one is mended by this."""
+        sha256 = bytes.fromhex(version.sha256)
+        kept = self._run("SELECT id, zstd FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
+        if kept is None:
+            values = sha256, len(content), compression.compressed(content)
+            return self._run("INSERT INTO contents (sha256, size, zstd) VALUES (?, ?, ?)", values).lastrowid
+        if compression.decompressed(kept[1], version.size) != content:
+            self._run("UPDATE contents SET zstd = ? WHERE id = ?", (compression.compressed(content), kept[0]))
+        return int(kept[0])
+
+    def version(self, key: int, number: int) -> Version | None:
+        """The version of this number."""
+        if number > _LARGEST:
+            return None
+        row = self._run(f"{_VERSIONS} WHERE v.project = ? AND v.number = ?", (key, number)).fetchone()
+        return _version(row) if row else None
+
+    def versions(self, key: int) -> list[Version]:
+        """Every version of a project, oldest first."""
+        return [_version(row) for row in self._run(f"{_VERSIONS} WHERE v.project = ? ORDER BY v.number", (key,))]
+
+    def history(self, key: int, file: FileName, limit: int | None) -> list[Version]:
+        """The newest versions of a file, newest first."""
+        rows = self._run(
+            f"{_VERSIONS} WHERE v.project = ? AND v.file = ? ORDER BY v.number DESC LIMIT ?",
+            (key, _NUMBER_OF[file], -1 if limit is None else min(limit, _LARGEST)),
+        )
+        return [_version(row) for row in rows]
+
+    def versions_with(self, key: int, file: FileName, digests: Iterable[str]) -> list[Version]:
+        """The versions of a file with one of these contents, newest first."""
+        found: list[Version] = []
+        for sha256 in digests:
+            rows = self._run(
+                f"{_VERSIONS} WHERE c.sha256 = ? AND v.project = ? AND v.file = ?",
+                (bytes.fromhex(sha256), key, _NUMBER_OF[file]),
+            )
+            found += map(_version, rows)
+        return sorted(found, key=lambda version: version.number, reverse=True)
+
+    def keyed(self, key: int, client: ClientId, file: FileName, append_key: str) -> Version | None:
+        """The newest version that came with an idempotency key."""
+        row = self._run(
+            f"""
+            {_VERSIONS} WHERE v.project = ? AND v.client = ? AND v.append_key = ? AND v.file = ?
+            ORDER BY v.number DESC LIMIT 1
+            """,
+            (key, client.value, append_key, _NUMBER_OF[file]),
+        ).fetchone()
+        return _version(row) if row else None
+
+    def successor(self, key: int, version: Version) -> Version | None:
+        """The upload that took the place of a waiting one."""
+        rows = self._run(
+            f"{_VERSIONS} WHERE v.project = ? AND v.file = ? AND v.number > ? AND v.parents = ? AND v.is_unmerged",
+            (key, _NUMBER_OF[version.file], version.number, str(version.number)),
+        )
+        row = rows.fetchone()
+        return _version(row) if row else None
+
+    def is_unmerged(self, key: int, number: int) -> bool:
+        """Whether the content of a version was never part of a head."""
+        row = self._run(
+            "SELECT is_unmerged FROM versions WHERE project = ? AND number = ?", (key, number)
+        ).fetchone()
+        return bool(row and row[0])
+
+    def unmerged(self, key: int) -> set[int]:
+        """The numbers of the versions whose content was never part of a head."""
+        return {
+            number
+            for (number,) in self._run("SELECT number FROM versions WHERE project = ? AND is_unmerged", (key,))
+        }
+
+    def remove_versions(self, key: int, numbers: Iterable[int]) -> None:
+        """Remove versions, and the contents that nothing else has."""
+        for number in numbers:
+            (content,) = self._run(
+                "DELETE FROM versions WHERE project = ? AND number = ? RETURNING content", (key, number)
+            ).fetchone()
+            self._run(
+                "DELETE FROM contents WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE content = ?)",
+                (content, content),
+            )
+
+    def give_back(self) -> None:
+        """Give the file system pages back that hold nothing any more, some thousands at most."""
+        (free,) = self._run("PRAGMA freelist_count").fetchone()
+        for _ in range(min(free, _GIVEN_BACK_AT_ONCE)):
+            # Each call frees a single page: the module stops a statement that returns no rows after its first step.
+            self._run("PRAGMA incremental_vacuum(1)")
+
+    def content(self, version: Version) -> bytes:
+        """The content of a version; `DamagedContent` if it is not as it was accepted."""
+        row = self._run("SELECT zstd FROM contents WHERE sha256 = ?", (bytes.fromhex(version.sha256),)).fetchone()
+        content = compression.decompressed(row[0], version.size) if row else None
+        if content is None or digest(content) != version.sha256:
+            raise DamagedContent(version.number, version.file.value)
+        return content
+
+    # Waiting uploads
+
+    def waiting(self, key: int) -> list[Version]:
+        """The uploads that wait, in the order in which they came."""
+        rows = self._run(f"{_VERSIONS} WHERE v.project = ? AND v.is_waiting ORDER BY v.number", (key,))
+        return [_version(row) for row in rows]
+
+    def replaceable(self, key: int, client: ClientId, file: FileName) -> Version | None:
+        """The newest waiting upload of a client, whose place its next one may take."""
+        row = self._run(
+            f"""
+            {_VERSIONS} WHERE v.project = ? AND v.is_waiting AND NOT v.is_overtaken AND v.client = ? AND v.file = ?
+            ORDER BY v.number DESC LIMIT 1
+            """,
+            (key, client.value, _NUMBER_OF[file]),
+        ).fetchone()
+        return _version(row) if row else None
+
+    def overtake(self, key: int, client: ClientId, file: FileName) -> None:
+        """Take note that a client was sent something after what waits of it."""
+        self._run(
+            "UPDATE versions SET is_overtaken = 1 WHERE project = ? AND is_waiting AND client = ? AND file = ?",
+            (key, client.value, _NUMBER_OF[file]),
+        )
+
+    def settle(self, key: int, number: int, *, merged: bool) -> bool:
+        """Have an upload wait no longer; whether its client was sent something after it."""
+        (overtaken,) = self._run(
+            """
+            UPDATE versions SET is_waiting = 0, is_unmerged = CASE WHEN ? THEN 0 ELSE is_unmerged END
+            WHERE project = ? AND number = ? RETURNING is_overtaken
+            """,
+            (merged, key, number),
+        ).fetchone()
+        return bool(overtaken)
+
+    def bound_waiting(self, key: int, most: int) -> None:
+        """Have the oldest refused upload wait no longer if there are more than so many."""
+        self._run(
+            """
+            UPDATE versions SET is_waiting = 0 WHERE project = ? AND is_waiting AND number IN (
+                SELECT number FROM versions WHERE project = ? AND is_waiting AND kind = 'rescued'
+                ORDER BY number DESC LIMIT -1 OFFSET ?)
+            """,
+            (key, key, most),
+        )
+
+    # Clients
+
+    def client(self, key: int, client: ClientId) -> ClientRow | None:
+        """What is known of a client."""
+        row = self._run(
+            """
+            SELECT last_seen, familiar_at, stranger_at, stranger_file FROM clients
+            WHERE project = ? AND client = ?
+            """,
+            (key, client.value),
+        ).fetchone()
+        if row is None:
+            return None
+        seen, familiar, stranger, file = row
+        return ClientRow(seen, familiar, stranger, None if file is None else FILES[file])
+
+    def see(self, key: int, client: ClientId, now: Millis) -> bool:
+        """Take note that a client is there; whether it is a new one."""
+        changed = self._run(
+            "UPDATE clients SET last_seen = max(last_seen, ?) WHERE project = ? AND client = ?",
+            (now, key, client.value),
+        ).rowcount
+        if changed:
+            return False
+        self._run("INSERT INTO clients (project, client, last_seen) VALUES (?, ?, ?)", (key, client.value, now))
+        return True
+
+    def bound_clients(self, key: int, most: int) -> None:
+        """Forget those clients, beyond so many, that were not seen for the longest time."""
+        gone = self._run(
+            """
+            DELETE FROM clients WHERE project = ? AND client IN (
+                SELECT client FROM clients WHERE project = ? ORDER BY last_seen DESC LIMIT -1 OFFSET ?)
+            RETURNING client
+            """,
+            (key, key, most),
+        ).fetchall()
+        self._run_many("DELETE FROM bases WHERE project = ? AND client = ?", [(key, client) for (client,) in gone])
+
+    def set_familiar(self, key: int, client: ClientId, at: Millis) -> None:
+        """Take note that an upload shared something with what its client had."""
+        self._run(
+            "UPDATE clients SET familiar_at = ? WHERE project = ? AND client = ?", (at, key, client.value)
+        )
+
+    def set_stranger(self, key: int, client: ClientId, file: FileName | None, at: Millis | None) -> None:
+        """Take note that an upload shared nothing with what its client had; None that none did."""
+        self._run(
+            "UPDATE clients SET stranger_file = ?, stranger_at = ? WHERE project = ? AND client = ?",
+            (None if file is None else _NUMBER_OF[file], at, key, client.value),
+        )
+
+    def in_two_places(self) -> list[TwoPlaces]:
+        """The ids that seem to be used in two places."""
+        rows = self._run(
+            """
+            SELECT p.name, c.client, c.stranger_file, c.stranger_at FROM clients c JOIN projects p ON p.id = c.project
+            WHERE c.stranger_at IS NOT NULL AND NOT p.is_removed
+            """
+        )
+        return [TwoPlaces(ProjectId(name), ClientId(client), FILES[file], at) for name, client, file, at in rows]
+
+    # Bases
+
+    def base(self, key: int, client: ClientId, file: FileName, newest: Version | None) -> Base:
+        """The base of a client; `newest` is the newest version of the file, which it mostly is."""
+        row = self._run(
+            "SELECT known, received, lacking FROM bases WHERE project = ? AND client = ? AND file = ?",
+            (key, client.value, _NUMBER_OF[file]),
+        ).fetchone()
+        if row is None:
+            return Base()
+        known, received = _numbers(row[0]), frozenset(_numbers(row[1]))
+        there = {newest.number: newest} if newest else {}
+        for number in known:
+            version = there.get(number) or self.version(key, number)
+            if version:
+                there[number] = version
+        left = still_known(known, received, there)
+        return Base(tuple(there[number] for number in left), received.intersection(left), row[2])
+
+    def set_base(self, key: int, client: ClientId, file: FileName, base: Base) -> None:
+        """Take note of the base of a client."""
+        self._run(
+            "REPLACE INTO bases (project, client, file, known, received, lacking) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                key,
+                client.value,
+                _NUMBER_OF[file],
+                " ".join(str(version.number) for version in base.known),
+                " ".join(map(str, sorted(base.received))),
+                base.lacking,
+            ),
+        )
+
+    def known_numbers(self, key: int, seen_after: Millis, seen_before: Millis) -> set[int]:
+        """The versions that may be the bases of clients seen after an instant, or before another."""
+        rows = self._run(
+            """
+            SELECT b.known FROM bases b JOIN clients c ON c.project = b.project AND c.client = b.client
+            WHERE b.project = ? AND (c.last_seen > ? OR c.last_seen < ?)
+            """,
+            (key, seen_after, seen_before),
+        )
+        return {number for (known,) in rows for number in _numbers(known)}
+
+    # The working copy
+
+    def set_changed(self, key: int) -> None:
+        """Take note that something is yet to be exported."""
+        self._run("UPDATE projects SET is_changed = 1 WHERE id = ? AND NOT is_changed", (key,))
+
+    def set_exported(self, key: int, epoch: int) -> None:
+        """Take note that all was exported."""
+        self._run(
+            "UPDATE projects SET is_changed = 0, is_exported = 1, epoch = ? WHERE id = ?", (epoch, key)
+        )
+
+    def changed_projects(self) -> list[int]:
+        """The numbers of the projects with something yet to be exported."""
+        return [key for (key,) in self._run("SELECT id FROM projects WHERE is_changed AND NOT is_removed")]
+
+    def doubt_exports_since(self, epoch: int) -> None:
+        """Have all that was exported since an epoch exported anew."""
+        self._run("UPDATE projects SET is_changed = 1 WHERE epoch >= ?", (epoch,))
+
+    def exported_since(self, epoch: int) -> dict[str, list[str]]:
+        """The files of each directory in which something was exported since an epoch."""
+        rows = self._run(
+            """
+            SELECT p.directory, h.file FROM projects p JOIN heads h ON h.project = p.id
+            WHERE p.epoch >= ? AND h.exported IS NOT NULL
+            """,
+            (epoch,),
+        )
+        found: dict[str, list[str]] = {}
+        for directory, file in rows:
+            found.setdefault(directory, []).append(FILES[file].value)
+        return found
+
+    def forget_exports(self) -> None:
+        """Take note that there is no working copy."""
+        self._run("UPDATE heads SET exported = NULL, mark = NULL")
+        self._run("UPDATE projects SET is_exported = 0, lock_mark = NULL, is_changed = NOT is_removed")
+
+    def server(self) -> tuple[str, int, str, str]:
+        """The boot of the last server, the epoch, the mark of the working copy and the state of its directory."""
+        row: tuple[str, int, str, str] = self._run(
+            "SELECT boot, epoch, working_copy, listing FROM server"
+        ).fetchone()
+        return row
+
+    def set_server(self, **values: str | int) -> None:
+        """Change the row of the server."""
+        names = ", ".join(f"{name} = ?" for name in values)
+        self._run(f"UPDATE server SET {names}", tuple(values.values()))  # noqa: S608 - names of ours
+
+    # Overviews
+
+    def overviews(self, now: Millis) -> list[Overview]:
+        """Every project at a glance, in the order of their names."""
+        heads: dict[int, list[Head]] = {}
+        rows = self._run(
+            """
+            SELECT h.project, h.file, h.version, c.size, h.mtime, c.sha256 FROM heads h
+            JOIN versions v ON v.project = h.project AND v.number = h.version JOIN contents c ON c.id = v.content
+            WHERE h.is_there ORDER BY h.project, h.file
+            """
+        )
+        for key, file, number, size, mtime, sha256 in rows:
+            heads.setdefault(key, []).append(Head(FILES[file], number, size, mtime, sha256.hex()))
+        waiting: dict[int, list[Version]] = {}
+        for row in self._run(
+            f"SELECT v.project, {_VERSION} FROM versions v JOIN contents c ON c.id = v.content "  # noqa: S608 - no values in it
+            "WHERE v.is_waiting ORDER BY v.project, v.number"
+        ):
+            waiting.setdefault(row[0], []).append(_version(row[1:]))
+        projects = self._run(f"SELECT id, name, {_LOCK} FROM projects WHERE NOT is_removed ORDER BY name")  # noqa: S608 - no values in it
+        return [
+            Overview(
+                ProjectId(name),
+                tuple(heads.get(key, ())),
+                _counts(_lock(lock), now),
+                tuple(waiting.get(key, ())),
+            )
+            for key, name, *lock in projects
+        ]
+
+    def working_copy_bytes(self) -> int:
+        """The bytes of all heads."""
+        row = self._run(
+            """
+            SELECT sum(c.size) FROM heads h JOIN versions v ON v.project = h.project AND v.number = h.version
+            JOIN contents c ON c.id = v.content WHERE h.exported IS NOT NULL
+            """
+        ).fetchone()
+        return row[0] or 0
+
+    def days(self) -> AbstractSet[int]:
+        """The latest days, since 1970, on which a version was kept."""
+        return {day for (day,) in self._run("SELECT day FROM days ORDER BY day DESC LIMIT 32")}
+
+    def newest_version(self) -> int:
+        """The number of the newest version of all projects; it grows with every version."""
+        return int(self._run("SELECT coalesce(max(id), 0) FROM versions").fetchone()[0])
+
+
+def _numbers(text: str) -> list[int]:
+    return list(map(int, text.split()))
+
+
+def _counts(lock: Lock | None, now: Millis) -> Lock | None:
+    return leases.current(lock, now)
+
+
+def _lock(row: Sequence[Any]) -> Lock | None:
+    client, acquired, expires, token, last, extended = row
+    if client is None:
+        return None
+    return Lock(ClientId(client), acquired, expires, token, last, extended)
+
+
+def _of_lock(lock: Lock) -> tuple[object, ...]:
+    return (
+        lock.client.value,
+        lock.acquired_at,
+        lock.expires_at,
+        lock.token,
+        lock.last_acquired_at,
+        lock.extended_at,
+    )
+
+
+def _project(row: Sequence[Any]) -> ProjectRow:
+    key, name, directory, removed, number, token, *rest = row
+    lock, (client, granted_at, listed, listed_at, changed, exported, mark, mark_content, waiting) = rest[:6], rest[6:]
+    return ProjectRow(
+        key=key,
+        name=ProjectId(name),
+        directory=directory,
+        is_removed=bool(removed),
+        last_number=number,
+        last_token=token,
+        lock=_lock(lock),
+        granted=None if client is None else (ClientId(client), granted_at),
+        listed=None if listed is None else (listed, listed_at),
+        is_changed=bool(changed),
+        is_exported=bool(exported),
+        lock_mark=mark,
+        lock_exported=mark_content,
+        has_waiting=bool(waiting),
+    )
+
+
+def _head(row: Sequence[Any]) -> HeadRow:
+    there, mtime, latest, exported, mark, *version = row
+    return HeadRow(_version(version), bool(there), mtime, latest, exported, mark)
+
+
+def _version(row: Sequence[Any]) -> Version:
+    (
+        number,
+        file,
+        sha256,
+        size,
+        time,
+        mtime,
+        client,
+        kind,
+        base,
+        parents,
+        place,
+        key,
+        lines,
+        blind,
+        names,
+        unrelated,
+        stored,
+    ) = row
+    return Version(
+        number=number,
+        file=FILES[file],
+        sha256=sha256.hex(),
+        size=size,
+        time=time,
+        mtime=mtime,
+        client=None if client is None else ClientId(client),
+        kind=Kind(kind),
+        base=base,
+        parents=tuple(_numbers(parents)),
+        place=Place(place),
+        appended=None if lines is None else Appended(key, lines, bool(blind)),
+        names_base=bool(names),
+        is_unrelated=bool(unrelated),
+        stored=stored + ROW_BYTES,
+    )

@@ -1,0 +1,272 @@
+"""The embedded engine: one SQLite connection, on which many steps share a commit.
+
+A step is a function that runs in a transaction, or in a savepoint of one that it shares with others. What it asks to be
+called `after_commit` is called once its changes are committed, and not at all if they are not.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar
+
+from twisted.python.failure import Failure
+
+from mneme.errors import DamagedDatabase, DiskFull, StartupError
+from mneme.store.queries import Queries
+
+T = TypeVar("T")
+
+NAME = "mneme.db"
+
+_SCHEMA = sorted(
+    (entry for entry in resources.files("mneme.store").joinpath("schema").iterdir() if entry.name.endswith(".sql")),
+    key=lambda entry: entry.name,
+)
+SCHEMA_VERSION = len(_SCHEMA)
+"""The version of a database that this program writes: how many schema files were applied to it."""
+
+_APPLICATION = 0x6D6E656D
+"""What tells a database of ours from any other: "mnem"."""
+
+_ROOM = 1 << 40
+"""Bytes that memory is said to have room for: as many as a large disk."""
+
+_NO_SPACE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Database:
+    """A connection to a database. All its methods must be called on one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._run = connection.execute
+        self.queries = Queries(connection)
+        self._is_durable: bool | None = None
+        self._is_in_step = False
+        self._after: list[Callable[[], object]] = []
+
+    @classmethod
+    def open(cls, path: Path | None, *, writable: bool = True) -> "Database":
+        """Open the database at `path`, made and brought up to date if need be; None is one in memory.
+
+        `StartupError` if it is newer than this program, `DamagedDatabase` if it is none.
+        """
+        with naming_errors():
+            connection = _connected(path, writable=writable)
+            try:
+                if writable:
+                    _bring_up_to_date(connection, path)
+                return cls(connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the database; nothing is under way."""
+        self._connection.close()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for what is no step: a backup, a check."""
+        return self._connection
+
+    def space(self) -> tuple[int, int]:
+        """The bytes that the database takes, and those that are left to this user on its disk."""
+        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        if not path:
+            (pages,) = self._run("PRAGMA page_count").fetchone()
+            (size,) = self._run("PRAGMA page_size").fetchone()
+            return pages * size, _ROOM
+        system = os.statvfs(path)
+        names = (path, f"{path}-wal")
+        return sum(os.stat(name).st_size for name in names if os.path.exists(name)), system.f_bavail * system.f_frsize
+
+    def after_commit(self, call: Callable[[], object]) -> None:
+        """Have `call` made once the step under way is committed."""
+        self._after.append(call)
+
+    @contextmanager
+    def step(self) -> Iterator[Queries]:
+        """A transaction of its own, unless `run` has begun one for this step."""
+        if self._is_in_step:
+            yield self.queries
+            return
+        with naming_errors():
+            self._begin(durable=True)
+            try:
+                with self._one_step():
+                    yield self.queries
+                self._commit()
+            except BaseException:
+                self._roll_back()
+                raise
+        self._call_after()
+
+    def run(self, steps: Sequence[Callable[[], object]], *, durable: bool = True) -> list[object]:
+        """Run steps in order and commit them together; each comes to what it returned, or to a `Failure`.
+
+        One that fails takes nothing from the others. Without `durable` a power cut may take them all back.
+        """
+        try:
+            return self._run_together(steps, durable)
+        except _Broken as broken:
+            self._roll_back()
+            if len(steps) == 1:
+                return [broken.failure]
+        return [result for step in steps for result in self.run([step], durable=durable)]
+
+    def _run_together(self, steps: Sequence[Callable[[], object]], durable: bool) -> list[object]:
+        alone = len(steps) == 1
+        try:
+            self._begin(durable)
+        except sqlite3.Error as error:
+            raise _Broken(error) from error
+        results = [self._run_one(step, alone) for step in steps]
+        try:
+            self._commit()
+        except sqlite3.Error as error:
+            raise _Broken(error) from error
+        self._call_after()
+        return results
+
+    def _run_one(self, step: Callable[[], object], alone: bool) -> object:
+        """Run a step, in a savepoint unless it is `alone`; `_Broken` if all others are undone with it."""
+        before = len(self._after)
+        try:
+            if not alone:
+                self._run("SAVEPOINT step")
+            with self._one_step():
+                result = step()
+            if not alone:
+                self._run("RELEASE step")
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
+            if alone or not self._undo_one():
+                raise _Broken(error) from error
+            del self._after[before:]
+            return Failure(_named(error)) if isinstance(error, sqlite3.Error) else Failure()
+        return result
+
+    def _undo_one(self) -> bool:
+        """Roll back to the savepoint; whether the transaction is still there."""
+        if not self._connection.in_transaction:
+            return False
+        try:
+            self._run("ROLLBACK TO step")
+            self._run("RELEASE step")
+        except sqlite3.Error:
+            return False
+        return True
+
+    @contextmanager
+    def _one_step(self) -> Iterator[None]:
+        self._is_in_step = True
+        try:
+            yield
+        finally:
+            self._is_in_step = False
+
+    def _begin(self, durable: bool) -> None:
+        if durable is not self._is_durable:
+            self._run(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._is_durable = durable
+        self._after.clear()
+        self._run("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        self._run("COMMIT")
+
+    def _roll_back(self) -> None:
+        self._after.clear()
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self._run("ROLLBACK")
+
+    def _call_after(self) -> None:
+        calls, self._after = self._after, []
+        for call in calls:
+            call()
+
+
+class _Broken(Exception):
+    """A step, or a commit, whose failure undoes the whole transaction."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.failure = Failure(_named(error)) if isinstance(error, sqlite3.Error) else Failure(error)
+
+
+@contextmanager
+def naming_errors() -> Iterator[None]:
+    """Raise `DiskFull` and `DamagedDatabase` instead of what SQLite raises."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _named(error) from error
+
+
+def _named(error: sqlite3.Error) -> Exception:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return error
+    if code in _NO_SPACE or code & 0xFF in _NO_SPACE:
+        return DiskFull()
+    return DamagedDatabase() if code & 0xFF in _DAMAGED else error
+
+
+def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
+    if path is None:
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    else:
+        mode = "rwc" if writable else "ro"
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            timeout=5.0,
+        )
+    connection.execute("PRAGMA foreign_keys = ON")
+    if writable:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    return connection
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if version > SCHEMA_VERSION:
+        raise StartupError(
+            f"{path} was written by a newer mneme (schema {version}, this one knows {SCHEMA_VERSION}): install that "
+            "version again, or restore a backup made before the upgrade"
+        )
+    if version and application != _APPLICATION:
+        raise StartupError(f"{path} is a database of another program: choose another directory with --data-dir")
+    if 0 < version < SCHEMA_VERSION and path:
+        _copy(connection, path.with_name(f"{path.stem}.before-{SCHEMA_VERSION}{path.suffix}"))
+    for number, entry in enumerate(_SCHEMA[version:], start=version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {entry.read_text()}; PRAGMA user_version = {number}; "
+            f"PRAGMA application_id = {_APPLICATION}; COMMIT;"
+        )
+
+
+def _copy(connection: sqlite3.Connection, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    copy = sqlite3.connect(target)
+    try:
+        connection.backup(copy)
+    finally:
+        copy.close()

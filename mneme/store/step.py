@@ -1,0 +1,238 @@
+"""A step in one project: what the database knows of the project, and what the step changes in it."""
+
+from collections.abc import Callable
+
+from attrs import evolve
+from twisted.logger import Logger
+
+from mneme import leases
+from mneme.errors import DamagedContent, NotYet
+from mneme.model import (
+    SLACK,
+    ClientId,
+    FileName,
+    Head,
+    Kind,
+    Lock,
+    Merging,
+    Millis,
+    Place,
+    ProjectId,
+    Version,
+)
+from mneme.store.apart import Results
+from mneme.store.base import Base
+from mneme.store.queries import HeadRow, ProjectRow, Queries
+
+MAX_WAITING = 64
+"""How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
+
+MAX_CLIENTS = 1000
+"""The clients of a project that are known; of more, those that were not seen for the longest time are forgotten."""
+
+ONE_PUSH = Millis(60 * 1000)
+"""Within how much time the uploads of one push come."""
+
+_SEEN_EVERY = Millis(24 * 60 * 60 * 1000)
+"""How often at least it is noted that a client is still there."""
+
+
+class MergeFirst(NotYet):
+    """A step that waits until the waiting uploads of its project are merged, for nobody holds the lock."""
+
+
+class Step:
+    """A project in a transaction, at an instant."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        queries: Queries,
+        row: ProjectRow,
+        now: Millis,
+        merging: Merging,
+        results: Results,
+        after_commit: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self.queries = queries
+        self.row = row
+        self.now = now
+        self.merging = merging
+        self.results = results
+        self.after_commit = after_commit
+        self._heads: dict[FileName, HeadRow] | None = None
+
+    @property
+    def name(self) -> ProjectId:
+        """The project."""
+        return self.row.name
+
+    @property
+    def key(self) -> int:
+        """The number of the project in the database."""
+        return self.row.key
+
+    def tell(self, sentence: str, *, warn: bool = False, **values: object) -> None:
+        """Log a sentence once the step is committed; `project` is among its values."""
+        log = self.log.warn if warn else self.log.info
+        self.after_commit(lambda: log(sentence, project=str(self.name), **values))
+
+    # Locks
+
+    @property
+    def lock(self) -> Lock | None:
+        """The lock that counts now."""
+        return leases.current(self.row.lock, self.now)
+
+    def set_lock(self, lock: Lock | None) -> None:
+        """Write the lock, or remove it."""
+        self.queries.set_lock(self.key, lock)
+        self.row = evolve(self.row, lock=lock, is_changed=True)
+
+    # Heads
+
+    @property
+    def heads(self) -> dict[FileName, HeadRow]:
+        """What is known of the files, removed ones included, in their order."""
+        if self._heads is None:
+            self._heads = self.queries.heads(self.key)
+        return self._heads
+
+    def forget_heads(self) -> None:
+        """Have the files read again: they were changed."""
+        self._heads = None
+
+    def head(self, file: FileName) -> Head | None:
+        """The head of a file, if it has one."""
+        row = self.heads.get(file)
+        return row.head if row else None
+
+    def newest(self, file: FileName) -> Version | None:
+        """The version that is the head of a file, or was before somebody removed that."""
+        row = self.heads.get(file)
+        return row.newest if row else None
+
+    def head_version(self, file: FileName) -> Version | None:
+        """The version that is the head of a file."""
+        return self.newest(file) if self.head(file) else None
+
+    # Versions
+
+    def new(self, file: FileName, sha256: str, size: int, kind: Kind) -> Version:
+        """A version that is yet to be kept."""
+        number = self.row.last_number + 1
+        return Version(
+            number, file, sha256, size, time=self.now, mtime=self.now, client=None, kind=kind, base=None
+        )
+
+    def version(self, number: int | None) -> Version | None:
+        """The version of this number, if there still is one."""
+        if number is None:
+            return None
+        known = next((one.newest for one in self.heads.values() if one.newest.number == number), None)
+        return known or self.queries.version(self.key, number)
+
+    def content(self, version: Version | None) -> bytes | None:
+        """The content of a version; None if there is none, or it is damaged."""
+        try:
+            return self.queries.content(version) if version else None
+        except DamagedContent:
+            return None
+
+    def keep(self, version: Version, content: bytes) -> None:
+        """Keep a version beside the head."""
+        waits = version.place is Place.WAITING
+        self._add(version, content, waits=waits, unmerged=waits or version.kind is Kind.RESCUED)
+        if waits:
+            self.row = evolve(self.row, has_waiting=True)
+            self.queries.bound_waiting(self.key, MAX_WAITING)
+
+    def advance(self, version: Version, content: bytes) -> Head:
+        """Keep a version and make it the head."""
+        if version.kind is not Kind.FOUND:
+            version = self._with_next_mtime(version)
+        self._add(version, content, waits=False, unmerged=False)
+        self.queries.set_head(self.key, version)
+        self.forget_heads()
+        return Head(version.file, version.number, version.size, version.mtime, version.sha256)
+
+    def _add(self, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
+        self.queries.add_version(self.key, version, content, waits=waits, unmerged=unmerged)
+        self.row = evolve(self.row, last_number=version.number, is_removed=False)
+        if version.client is not None and version.kind in (Kind.UPLOAD, Kind.RESCUED):
+            self._note_upload(version, version.client, unmerged)
+
+    def _note_upload(self, version: Version, client: ClientId, unmerged: bool) -> None:
+        self.see(client)
+        self._note_stranger(version, client)
+        for replaced in version.parents:
+            self.queries.settle(self.key, replaced, merged=False)
+        if not unmerged and not version.is_blind:
+            self.queries.set_base(self.key, client, version.file, Base.of(version))
+
+    def _with_next_mtime(self, version: Version) -> Version:
+        """Later than any mtime that a head of the file has had, but for those of a clock that was wrong."""
+        row = self.heads.get(version.file)
+        told = (row.latest_mtime, row.mtime) if row else ()
+        last = [mtime + 1 for mtime in told if not is_to_come(mtime, version.time)]
+        return evolve(version, mtime=Millis(max(version.time, *last))) if last else version
+
+    def settle(self, waiting: Version, *, merged: bool) -> None:
+        """Have an upload wait no longer: it has been merged, or it never will be, and stays in history."""
+        overtaken = self.queries.settle(self.key, waiting.number, merged=merged)
+        if not merged or waiting.is_blind or waiting.client is None or waiting.kind is Kind.FOUND:
+            return
+        base = self.base(waiting.client, waiting.file)
+        if overtaken:
+            self._write_base(waiting.client, waiting.file, base.with_sent(waiting))
+        elif base.sure is None or base.sure.number < waiting.number:
+            self._write_base(waiting.client, waiting.file, Base.of(waiting))
+
+    # Clients
+
+    def see(self, client: ClientId) -> None:
+        """Take note that a client is there."""
+        if self.queries.see(self.key, client, self.now):
+            self.queries.bound_clients(self.key, MAX_CLIENTS)
+
+    def base(self, client: ClientId, file: FileName) -> Base:
+        """The base of a client."""
+        return self.queries.base(self.key, client, file, self.newest(file))
+
+    def note_base(self, client: ClientId, file: FileName, base: Base) -> None:
+        """Take note of a base that is another now, or is so again; and at times that its client is still there."""
+        known = self.queries.client(self.key, client)
+        unseen = self.now - (known.last_seen if known else 0)
+        waits = self.row.has_waiting and self.queries.replaceable(self.key, client, file) is not None
+        if waits or unseen > _SEEN_EVERY or base != self.base(client, file):
+            self.queries.overtake(self.key, client, file)
+            self.see(client)
+            self._write_base(client, file, base)
+
+    def _write_base(self, client: ClientId, file: FileName, base: Base) -> None:
+        self.queries.set_base(self.key, client, file, base)
+
+    def _note_stranger(self, version: Version, client: ClientId) -> None:
+        """Take note of an upload that shares nothing, unless another of its push does share.
+
+        A long session may well have summarized away every line that the log had before.
+        """
+        if not version.is_unrelated and version.base is None:
+            return
+        known = self.queries.client(self.key, client)
+        if known is None:
+            return
+        if version.is_unrelated:
+            if known.familiar_at is None or abs(version.time - known.familiar_at) >= ONE_PUSH:
+                self.queries.set_stranger(self.key, client, version.file, version.time)
+            return
+        self.queries.set_familiar(self.key, client, version.time)
+        stranger_at, stranger_file = known.stranger_at, known.stranger_file
+        if stranger_at is not None and stranger_file is not version.file and version.time - stranger_at < ONE_PUSH:
+            self.queries.set_stranger(self.key, client, None, None)
+
+
+def is_to_come(mtime: Millis, now: Millis) -> bool:
+    """Whether an instant lies so far in the future that a wrong clock must have told it."""
+    return mtime > now + SLACK

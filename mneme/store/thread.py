@@ -1,0 +1,175 @@
+"""The thread of the database: steps wait for their turn, and those that wait together share a commit."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast
+
+from attrs import define
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mneme.errors import ShuttingDown
+from mneme.store.sqlite import Database
+
+T = TypeVar("T")
+
+MOST_TOGETHER = 64
+"""Steps that share a commit at most."""
+
+
+class Steps(Protocol):
+    """Runs the steps of a store, one after the other."""
+
+    def run(self, step: Callable[[], T], /, *, durable: bool = True, weight: int = 0) -> "Deferred[T]":
+        """Run `step` in a transaction; the Deferred fires on the reactor thread, once that is committed.
+
+        A `durable` step survives a power cut from then on, and runs to its end whoever waits for it. Any other is
+        dropped if it is cancelled before its turn. `weight` are the bytes that it holds. Fails with `ShuttingDown` once
+        closed.
+        """
+        ...
+
+    def close(self) -> "Deferred[None]":
+        """Take no more steps; fires when all that were taken have ended."""
+        ...
+
+    @property
+    def abandoned_weight(self) -> int:
+        """The bytes held by steps that are yet to end although nobody waits for them."""
+        ...
+
+
+@define(eq=False)
+class _Waiting:
+    step: Callable[[], object]
+    durable: bool
+    weight: int
+    answer: "Deferred[object]"
+    is_abandoned: bool = False
+
+
+class StepQueue:
+    """The steps that wait for a database, whichever thread runs them."""
+
+    _log = Logger()
+
+    def __init__(self, database: Callable[[], Database]) -> None:
+        """`database` opens the database, on the thread that runs the steps."""
+        self.abandoned_weight = 0
+        self._open = database
+        self._database: Database | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._under_way = 0
+        self._is_closed = False
+        self._drained: list[Deferred[None]] = []
+
+    def run(self, step: Callable[[], T], /, *, durable: bool = True, weight: int = 0) -> "Deferred[T]":
+        """See `Steps`."""
+        if self._is_closed:
+            return fail(ShuttingDown())
+        waiting = _Waiting(step, durable, weight, Deferred(lambda _: self._abandon(waiting)))
+        self._under_way += 1
+        self._waiting.append(waiting)
+        self._wake()
+        return cast("Deferred[T]", waiting.answer)
+
+    def close(self) -> "Deferred[None]":
+        """See `Steps`."""
+        self._is_closed = True
+        if not self._under_way:
+            return succeed(None)
+        self._drained.append(Deferred())
+        return self._drained[-1]
+
+    def _abandon(self, waiting: _Waiting) -> None:
+        waiting.is_abandoned = True
+        self.abandoned_weight += waiting.weight
+        waiting.answer.errback(CancelledError())
+
+    def _wake(self) -> None:
+        """Have the steps run, now or soon."""
+        raise NotImplementedError
+
+    def _take(self) -> list[_Waiting]:
+        """The steps that are next to share a commit, without those that nobody needs any more."""
+        taken: list[_Waiting] = []
+        while self._waiting and len(taken) < MOST_TOGETHER:
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def _run_all(self, taken: list[_Waiting]) -> list[object]:
+        """What steps come to."""
+        if self._database is None:
+            self._database = self._open()
+        needed = [one for one in taken if one.durable or not one.is_abandoned]
+        durable = any(one.durable for one in needed)
+        results = iter(self._database.run([one.step for one in needed], durable=durable) if needed else ())
+        return [next(results) if one in needed else None for one in taken]
+
+    def _deliver(self, taken: list[_Waiting], results: list[object]) -> None:
+        for waiting, result in zip(taken, results, strict=True):
+            self._under_way -= 1
+            if not waiting.is_abandoned:
+                waiting.answer.callback(result)
+                continue
+            self.abandoned_weight -= waiting.weight
+            if isinstance(result, Failure):
+                self._log.failure("A step failed after its client had hung up", result)
+        if self._is_closed and not self._under_way:
+            drained, self._drained = self._drained, []
+            for waiter in drained:
+                waiter.callback(None)
+
+
+class ImmediateSteps(StepQueue):
+    """Runs each step at once, where it was asked for: for tests, and where nothing blocks."""
+
+    def _wake(self) -> None:
+        taken = self._take()
+        self._deliver(taken, self._run_all(taken))
+
+
+class DatabaseThread(StepQueue):
+    """Runs the steps on a thread of its own."""
+
+    def __init__(self, reactor: IReactorFromThreads, database: Callable[[], Database]) -> None:
+        super().__init__(database)
+        self._reactor = reactor
+        self._has_work = threading.Event()
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._work, name="mneme-database")
+
+    def start(self) -> None:
+        """Begin to run steps."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Run what was asked for to its end, then close the database and end the thread."""
+        self._is_stopped = True
+        self._has_work.set()
+        self._thread.join()
+
+    def _wake(self) -> None:
+        if not self._has_work.is_set():
+            self._has_work.set()
+
+    def _work(self) -> None:
+        while True:
+            self._has_work.wait()
+            self._has_work.clear()
+            # What came before the event was cleared is here; what comes after sets it again.
+            while taken := self._take():
+                self._reactor.callFromThread(self._deliver, taken, self._results_of(taken))
+            if self._is_stopped:
+                break
+        if self._database:
+            self._database.close()
+
+    def _results_of(self, taken: list[_Waiting]) -> list[object]:
+        try:
+            return self._run_all(taken)
+        except BaseException:  # noqa: BLE001 - whatever it is, it is the answer to all of them
+            return [Failure() for _ in taken]

@@ -1,0 +1,301 @@
+"""The steps of uploads and appends: what becomes of an upload, and what its client is known to have by it.
+
+A holder's upload that was made from the head becomes the head. One that was made from an older version, its base, is
+kept beside the head, and both are merged. One that is refused for its lock is kept, too, and waits to be merged until
+nobody holds the lock.
+"""
+
+from typing import TypeAlias
+
+from attrs import evolve
+
+from mneme import leases
+from mneme.errors import FileTooLarge, KeyReused
+from mneme.merge.bounds import fits
+from mneme.model import (
+    NOT_THERE,
+    Accepted,
+    Append,
+    Appended,
+    Changed,
+    Granted,
+    Head,
+    HeldBy,
+    Kind,
+    NotLocked,
+    Place,
+    Precondition,
+    Rescued,
+    StaleToken,
+    Upload,
+    Version,
+    digest,
+)
+from mneme.store import merging
+from mneme.store.base import Base
+from mneme.store.basis import Basis, basis_of, replaced_by, versions_named, waiting_of
+from mneme.store.step import Step, is_to_come
+
+Refusal: TypeAlias = HeldBy | NotLocked | StaleToken
+
+
+def upload(step: Step, asked: Upload) -> Accepted | Rescued | StaleToken | Changed:
+    """See `Store`."""
+    match leases.permit(step.row.lock, asked.client, asked.token, step.now):
+        case Granted():
+            return _accept(step, asked)
+        case StaleToken() as stale:
+            return stale
+        case refusal:
+            return _rescue(step, asked, refusal)
+
+
+def _accept(step: Step, asked: Upload) -> Accepted | Changed:
+    seen = step.head(asked.file)
+    # By a clock that was wrong a head may have a time to come, which its like that comes now puts right.
+    if seen and not is_to_come(seen.mtime, step.now) and _is_head(step, asked, seen):
+        return Accepted(seen)
+    basis = basis_of(step, asked)
+    if seen and _repeated(step, asked, seen, basis):
+        return Accepted(seen, merged=True)
+    if asked.only_if and not asked.only_if.holds(seen):
+        return Changed(seen)
+    _tell_unrelated(step, asked, basis)
+    if seen is None or not step.merging.enabled or _is_of_head(step, asked, seen):
+        return _become_head(step, asked, basis)
+    return _accept_merged(step, asked, basis, seen)
+
+
+def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accepted:
+    """Merge an upload with the head, which is the upload itself if it was made from that."""
+    is_of_head = basis.version is not None and basis.version.number == seen.version
+    head = basis.content if is_of_head else step.content(step.head_version(asked.file))
+    before = basis.removable(asked.file, asked.content, step.results)
+    if is_of_head and before == head:
+        return _become_head(step, asked, basis)
+    merged = merging.merged(step, asked.file, before, head, asked.content, upload_is_later=True)
+    if merged in (None, asked.content):
+        accepted = _become_head(step, asked, basis)
+        if merged is None:
+            merging.tell_unmerged(step, asked.file, asked.client, accepted.head.version, "it replaces the head")
+        return accepted
+    kept = _keep_upload(step, asked, Kind.UPLOAD, Place.WAITING, basis)
+    return Accepted(merging.advance_merged(step, kept, merged, seen), merged=True)
+
+
+def _rescue(step: Step, asked: Upload, refusal: HeldBy | NotLocked) -> Rescued:
+    """Keep an upload that was refused for its lock."""
+    waiting = step.queries.waiting(step.key) if step.row.has_waiting else []
+    waits = next((one for one in waiting if _is_of(one, asked) and step.content(one) is not None), None)
+    if waits:
+        return Rescued(refusal, waits.number)
+    seen = step.head(asked.file)
+    if seen and _is_head(step, asked, seen):
+        return Rescued(refusal, seen.version)
+    basis = basis_of(step, asked)
+    repeated = _repeated(step, asked, seen, basis) if seen else None
+    if repeated:
+        return Rescued(refusal, repeated.number)
+    _tell_unrelated(step, asked, basis)
+    place = Place.WAITING if step.merging.enabled else Place.BESIDE
+    kept = _keep_upload(step, asked, Kind.RESCUED, place, basis)
+    step.tell(
+        "Kept {file} of {project} from {client}, which does not hold the lock, as version {n}",
+        file=asked.file.value,
+        client=str(asked.client),
+        n=kept.number,
+    )
+    return Rescued(refusal, kept.number)
+
+
+def _is_of(waiting: Version, asked: Upload) -> bool:
+    """Whether an upload waits already."""
+    return (waiting.client, waiting.file, waiting.sha256) == (asked.client, asked.file, asked.sha256)
+
+
+def _is_head(step: Step, asked: Upload, seen: Head) -> bool:
+    """Whether an upload is the head already; then its client has that, and nothing else of it waits."""
+    head = step.head_version(asked.file) if seen.sha256 == asked.sha256 else None
+    if head is None or step.content(head) is None:
+        return False
+    _note_repeated(step, asked, replaced_by(step, asked)[0], Base.of(head))
+    return True
+
+
+def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | None:
+    """The version that an upload repeats: its base, or an earlier upload of its client.
+
+    The client has changed nothing then, and lacks the head.
+    """
+    if not step.merging.enabled or _is_of_head(step, asked, seen) or seen.sha256 == asked.sha256:
+        return None
+    repeated = basis.version if basis.content == asked.content else None
+    if repeated is None and basis.names_base:
+        # Where the answer was lost, an upload comes again and names the base that it had before.
+        known = step.base(asked.client, asked.file).left
+        repeated = next((one for one in known if one.sha256 == asked.sha256 and step.content(one) is not None), None)
+    if repeated:
+        _note_repeated(step, asked, basis.replaces, Base.of(repeated, lacking=step.now))
+    return repeated
+
+
+def _note_repeated(step: Step, asked: Upload, replaced: Version | None, base: Base) -> None:
+    """Take note of what a client has, for it has just sent it; what waits of it is out of date then."""
+    if replaced:
+        step.settle(replaced, merged=False)
+    step.note_base(asked.client, asked.file, base)
+
+
+def _is_of_head(step: Step, asked: Upload, seen: Head) -> bool:
+    """Whether the client says that it made an upload from what is the head, which holds all that it sent."""
+    named = asked.only_if is not None and asked.only_if.names(seen.sha256)
+    return named and waiting_of(step, asked) is None
+
+
+def _become_head(step: Step, asked: Upload, basis: Basis) -> Accepted:
+    return Accepted(step.advance(_of_upload(step, asked, Kind.UPLOAD, Place.HEAD, basis), asked.content))
+
+
+def _keep_upload(step: Step, asked: Upload, kind: Kind, place: Place, basis: Basis) -> Version:
+    version = _of_upload(step, asked, kind, place, basis)
+    step.keep(version, asked.content)
+    return version
+
+
+def _of_upload(step: Step, asked: Upload, kind: Kind, place: Place, basis: Basis) -> Version:
+    return evolve(
+        step.new(asked.file, asked.sha256, len(asked.content), kind),
+        client=asked.client,
+        base=basis.version.number if basis.version else None,
+        parents=(basis.replaces.number,) if basis.replaces else (),
+        place=place,
+        appended=asked.appended,
+        names_base=basis.names_base and basis.version is not None,
+        is_unrelated=basis.is_unrelated,
+    )
+
+
+def _tell_unrelated(step: Step, asked: Upload, basis: Basis) -> None:
+    """Say that an upload shares nothing with what its client had, so that both stay."""
+    if basis.is_unrelated:
+        step.tell(
+            "{file} of {project} from {client} has nothing in common with what that client had before, so both "
+            "stay. This id seems to be used in two places: if two folders there share it, remove sync.projectId; "
+            "if the machine was cloned, remove its ~/.claude-mneme/.client-id",
+            warn=True,
+            file=asked.file.value,
+            client=str(asked.client),
+        )
+
+
+# Appends
+
+
+def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Changed:
+    """See `Store`."""
+    permit = leases.permit(step.row.lock, asked.client, asked.token, step.now)
+    granted = isinstance(permit, Granted)
+    if granted:
+        _merge_own(step, asked)
+    done = _done_before(step, asked, permit)
+    if done:
+        return done
+    before, blind = _extended(step, asked, granted)
+    head = step.head(asked.file)
+    if before is None:
+        return Changed(head)
+    content = _with_lines(before, asked.lines)
+    if not step.results.of(fits, content, step.merging.max_bytes):
+        raise FileTooLarge(
+            f"With these lines {asked.file.value} would be larger than {step.merging.max_bytes} bytes, which no "
+            "stock client can download: upload it without its oldest lines"
+        )
+    only_if = NOT_THERE if granted and head is None else Precondition(frozenset({digest(before)}))
+    appended = Appended(asked.key, _lines_digest(asked), blind)
+    return upload(step, Upload(asked.file, content, asked.client, asked.token, only_if, appended))
+
+
+def _merge_own(step: Step, asked: Append) -> None:
+    """Merge what waits of the holder of the lock, as after a crash: what it adds must not take its place."""
+    if not (step.merging.enabled and step.row.has_waiting):
+        return
+    for waiting in step.queries.waiting(step.key):
+        if (waiting.client, waiting.file) == (asked.client, asked.file):
+            merging.settle(step, waiting)
+
+
+def _done_before(
+    step: Step, asked: Append, permit: Granted | Refusal
+) -> Accepted | Rescued | None:
+    """What came of an append that has come with the same key before, if it need not be done again."""
+    version = step.queries.keyed(step.key, asked.client, asked.file, asked.key) if asked.key else None
+    if version is None or version.appended is None:
+        return None
+    if version.appended.lines != _lines_digest(asked):
+        raise KeyReused
+    head = step.head(asked.file)
+    version = _in_its_place(step, version)
+    if not step.queries.is_unmerged(step.key, version.number):
+        return Accepted(head, merged=version.number != head.version) if head else None
+    if isinstance(permit, HeldBy | NotLocked) and step.content(version) is not None:
+        return Rescued(permit, version.number)
+    return None
+
+
+def _in_its_place(step: Step, version: Version) -> Version:
+    """The version that has taken the place of one that was waiting, if any has."""
+    while later := step.queries.successor(step.key, version):
+        version = later
+    return version
+
+
+def _extended(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
+    """What an append adds to, None if that would not be the head, and whether its client has perhaps not all of it.
+
+    It is the head, or an older version that it names; where it is refused for the lock, rather what its client has
+    waiting already, so that both are merged, and nothing if what it names is not known.
+    """
+    content, blind = _named_content(step, asked, granted)
+    waits = not granted and step.row.has_waiting
+    waiting = step.queries.replaceable(step.key, asked.client, asked.file) if waits else None
+    kept = step.content(waiting)
+    if waiting is None or kept is None or _holds_already(asked, content, kept):
+        return content, blind
+    return kept, waiting.is_blind
+
+
+def _named_content(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
+    """The same, whatever waits."""
+    head = step.head(asked.file)
+    if asked.only_if is None or asked.only_if.holds(head):
+        version = step.head_version(asked.file)
+        content: bytes | None = step.queries.content(version) if version else b""
+    else:
+        named = map(step.content, versions_named(step, asked.file, asked.only_if))
+        content = next((one for one in named if one is not None), None if granted else b"")
+    blind = bool(content) and not _has(step, asked, head, digest(content or b""))
+    return content, blind
+
+
+def _has(step: Step, asked: Append, head: Head | None, sha256: str) -> bool:
+    """Whether the client of an append has shown that it has this content: it names it, or had the head last."""
+    if asked.only_if and asked.only_if.names_only(sha256):
+        return True
+    base = step.base(asked.client, asked.file)
+    return head is not None and head.sha256 == sha256 and base.has(head.version)
+
+
+def _lines_digest(asked: Append) -> str:
+    return digest(_with_lines(b"", asked.lines))
+
+
+def _holds_already(asked: Append, content: bytes | None, waiting: bytes) -> bool:
+    """Whether an append to a content that it names has all lines again that wait: it was never told of them."""
+    if content is None or asked.only_if is None or not asked.only_if.names(digest(content)):
+        return False
+    return _with_lines(content, asked.lines).startswith(waiting)
+
+
+def _with_lines(content: bytes, added: bytes) -> bytes:
+    """A content with lines at its end, each on a line of its own."""
+    return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in (content, added) if part)

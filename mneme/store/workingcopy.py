@@ -1,0 +1,476 @@
+"""The working copy: heads and locks as plain files that people read and edit, and the data of the Node server.
+
+After a commit the files that it changed are exported: each is written beside its place and renamed, unsynced. The mark
+of each file as it was exported is in the database. A file with another mark was edited by hand, if it has another
+content, too. After an unclean end the database is right: what was not surely exported is exported anew, and a file that
+differs from all that is known is kept as a version, never as the head.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from attrs import evolve
+from twisted.logger import Logger
+
+from mneme import files
+from mneme.errors import UnsafePath
+from mneme.model import FileName, Kind, Millis, Place, ProjectId, Version, digest
+from mneme.store import layout, lockfile, merging
+from mneme.store.queries import FILES, HeadRow, Queries
+from mneme.store.step import Step
+
+_COARSE_MS = 2000
+"""The coarsest mtimes of a file system in use, in milliseconds."""
+
+
+class WorkingCopy:
+    """The directories of projects under `root`."""
+
+    _log = Logger()
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._boot = ""
+        self._epoch = 1
+        self._unsure: set[int] = set()
+        """Projects whose files may not be what was exported, after an unclean end."""
+        self._is_sure_of_records = True
+        """Whether what the database says was exported is there, since only the server and not the machine ended."""
+
+    # The whole of it
+
+    def open(self, queries: Queries, boot: str) -> None:
+        """Look at what lies there when the server starts."""
+        self._make_root()
+        last_boot, epoch, mark, _ = queries.server()
+        if mark and self._mark_of_root() == mark:
+            if last_boot:
+                self._is_sure_of_records = last_boot == boot
+                if not self._is_sure_of_records:
+                    # By then the system has written to the disk what was exported in earlier epochs.
+                    queries.doubt_exports_since(epoch - 1)
+                self._unsure = set(queries.changed_projects())
+        else:
+            queries.forget_exports()
+            queries.set_server(working_copy=self._mark_root())
+        self._boot = boot
+        self.begin_epoch(queries)
+
+    def begin_epoch(self, queries: Queries) -> None:
+        """Begin another stretch of exports; to be called every few minutes, so that few are ever in doubt."""
+        _, epoch, _, _ = queries.server()
+        self._epoch = epoch + 1
+        queries.set_server(boot=self._boot, epoch=self._epoch)
+
+    def close(self, queries: Queries) -> None:
+        """Make what was lately exported durable, and take note that all of it is as the database says."""
+        for directory, names in queries.exported_since(self._epoch - 1).items():
+            for name in names:
+                with suppress(OSError):
+                    files.sync(f"{self._root}/{directory}/{name}")
+            with suppress(OSError):
+                files.sync_directory(f"{self._root}/{directory}")
+        if not queries.changed_projects():
+            queries.set_server(boot="")
+
+    def _make_root(self) -> None:
+        files.make_directory(self._root)
+        check_directory(self._root)
+
+    def _mark_of_root(self) -> str | None:
+        found = files.read(f"{self._root}/{layout.MARK}")
+        return found[0].decode("ascii", "replace").strip() if found else None
+
+    def _mark_root(self) -> str:
+        mark = secrets.token_hex(8)
+        files.replace(f"{self._root}/{layout.MARK}", f"{mark}\n".encode())
+        return mark
+
+    def new_projects(self, queries: Queries) -> tuple[list[ProjectId], list[int]]:
+        """The projects that lie here and are not in the database, and the numbers of those that do not lie here."""
+        known = queries.directories()
+        found: list[ProjectId] = []
+        with os.scandir(self._root) as entries:
+            for entry in entries:
+                if known.pop(entry.name, None) is None and entry.is_dir(follow_symlinks=False):
+                    project = self._project_in(entry.name)
+                    if project and not self._is_pending(queries, project):
+                        found.append(project)
+        return found, list(known.values())
+
+    def _is_pending(self, queries: Queries, project: ProjectId) -> bool:
+        row = queries.project(project)
+        return row is not None and not row.is_removed
+
+    def _project_in(self, directory: str) -> ProjectId | None:
+        recorded = files.read(f"{self._root}/{directory}/{layout.IDENTITY}")
+        project = layout.recorded_id(Path(directory), recorded[0] if recorded else None)
+        return project if project and layout.directory_name(project) == directory else None
+
+    def state(self) -> str:
+        """The state of the directory of all projects, which is another when one is added or removed."""
+        state = os.lstat(self._root)
+        return f"{state.st_ino}:{state.st_mtime_ns}"
+
+    # Projects that lie here
+
+    def finds(self, project: ProjectId) -> str | None:
+        """The directory in which the files of a project lie that the database does not have; None if nowhere.
+
+        The Node server maps several ids to one directory, so that what it kept may be anybody's: each gets a copy.
+        """
+        own = f"{self._root}/{layout.directory_name(project)}"
+        if files.exists(own):
+            check_directory(own)
+            return own
+        name = layout.node_name(project)
+        shared = f"{self._root}/{name}"
+        if shared == own or len(name) > layout.MAX_NAME or not _is_directory(shared):
+            return None
+        return None if files.look(f"{shared}/{layout.IDENTITY}") else shared
+
+    def adopt(self, step: Step, directory: str) -> None:
+        """Take in the files, and the lock, of a project that is new to the database."""
+        own = f"{self._root}/{step.row.directory}"
+        step.queries.set_removed(step.key, False)
+        for file in FILES:
+            found = _read(f"{directory}/{file.value}")
+            if found:
+                self._adopt_file(step, file, *found, is_own=directory == own)
+        found = files.read(f"{directory}/{layout.LOCK}")
+        lock = lockfile.decode(found[0]) if found else None
+        if lock:
+            # Tokens and acquires are a project's own, and these may be another's.
+            is_ours = directory == own
+            step.set_lock(lock if is_ours else evolve(lock, token=0, last_acquired_at=None))
+        if directory == own:
+            self._note_lock(step)
+            step.queries.set_exported(step.key, self._epoch)
+        else:
+            step.tell("Copied the memory that the Node server kept for {project} from {shared}", shared=directory)
+        step.queries.set_changed(step.key)
+        step.row = evolve(step.row, is_removed=False, is_changed=True, is_exported=directory == own)
+
+    def _adopt_file(
+        self, step: Step, file: FileName, content: bytes, state: os.stat_result, *, is_own: bool
+    ) -> None:
+        row = step.heads.get(file)
+        if row is None or not self._is_known(step, row, digest(content), state):
+            self._take_in(step, file, content, state, row)
+        if not is_own:
+            step.queries.set_mark(step.key, file, None, None)
+            step.forget_heads()
+
+    # What people did
+
+    def look(self, step: Step, wanted: Iterable[FileName]) -> bool:
+        """Take in what people did to the lock and to some files of a project; False if they removed the project."""
+        row = step.row
+        if row.key in self._unsure:
+            self.export(step)
+            step.after_commit(lambda: self._unsure.discard(row.key))
+            return True
+        if not row.is_exported:
+            return True
+        directory = f"{self._root}/{row.directory}"
+        try:
+            check_directory(directory)
+        except FileNotFoundError:
+            return self._look_for_all(step)
+        self._look_at_lock(step, f"{directory}/{layout.LOCK}")
+        for file in wanted:
+            self._look_at(step, file, f"{directory}/{file.value}")
+        return True
+
+    def _look_for_all(self, step: Step) -> bool:
+        """Find out whether a project was removed, or the whole working copy is missing; whether it is still there."""
+        _, _, mark, _ = step.queries.server()
+        if self._mark_of_root() == mark:
+            self._note_project_removed(step)
+            return False
+        self._make_root()
+        step.queries.forget_exports()
+        step.queries.set_server(working_copy=self._mark_root())
+        step.row = evolve(step.row, is_exported=False, is_changed=True, lock_mark=None)
+        step.forget_heads()
+        return True
+
+    def _note_project_removed(self, step: Step) -> None:
+        for row in step.heads.values():
+            if row.is_there:
+                step.queries.set_there(step.key, row.newest.file, False, row.mtime)
+            step.queries.set_mark(step.key, row.newest.file, None, None)
+        step.forget_heads()
+        step.set_lock(None)
+        step.queries.set_removed(step.key, True)
+        step.row = evolve(step.row, is_removed=True, is_exported=False, lock_mark=None)
+        step.tell("{project} was removed by hand; its history stays until it is pruned")
+
+    def _look_at_lock(self, step: Step, path: str) -> None:
+        state = files.look(path)
+        mark = _mark(state)
+        row = step.row
+        if mark == row.lock_mark and (mark or not files.exists(path)):
+            return
+        if mark is None and not files.exists(path):
+            exported = lockfile.decode((row.lock_exported or "").encode())
+            self._set_lock_mark(step, None, None)
+            if row.lock and exported and (row.lock.client, row.lock.token) == (exported.client, exported.token):
+                step.set_lock(None)
+            return
+        found = files.read(path)
+        lock = lockfile.decode(found[0]) if found else None
+        if found is None or lock is None:
+            self._set_aside(path)
+            self._set_lock_mark(step, None, None)
+            if row.lock:
+                step.set_lock(None)
+            return
+        if lock != row.lock:
+            step.set_lock(lock)
+        self._set_lock_mark(step, _mark(found[1]), found[0].decode())
+
+    def _note_lock(self, step: Step) -> None:
+        """Take the lock file that lies there as what was exported."""
+        path = f"{self._root}/{step.row.directory}/{layout.LOCK}"
+        found = files.read(path)
+        if found and lockfile.decode(found[0]):
+            self._set_lock_mark(step, _mark(found[1]), found[0].decode())
+        elif files.exists(path):
+            self._set_aside(path)
+
+    def _set_lock_mark(self, step: Step, mark: str | None, exported: str | None) -> None:
+        step.queries.set_lock_mark(step.key, mark, exported)
+        step.row = evolve(step.row, lock_mark=mark, lock_exported=exported)
+
+    def _look_at(self, step: Step, file: FileName, path: str) -> None:
+        state = files.look(path)
+        row = step.heads.get(file)
+        if _mark(state) == (row.mark if row else None):
+            return
+        found = _read(path) if state else None
+        if found is None:
+            if row:
+                self._note_removed(step, row)
+            return
+        content, state = found
+        sha256 = digest(content)
+        if row is None or not self._is_known(step, row, sha256, state):
+            self._take_in(step, file, content, state, row)
+
+    def _note_removed(self, step: Step, row: HeadRow) -> None:
+        """Take note that a file is not there; what it had was the head, unless a newer one is yet to be exported."""
+        file = row.newest.file
+        if row.is_there and row.exported == row.newest.number:
+            step.queries.set_there(step.key, file, False, row.mtime)
+        step.queries.set_mark(step.key, file, None, None)
+        step.forget_heads()
+
+    def _is_known(self, step: Step, row: HeadRow, sha256: str, state: os.stat_result) -> bool:
+        """Whether a file has a content that was exported, or the head; then note that."""
+        newest, file = row.newest, row.newest.file
+        if sha256 == newest.sha256:
+            mtime = _told_mtime(row, state)
+            if not row.is_there or mtime != row.mtime:
+                step.queries.set_there(step.key, file, True, mtime)
+            self._set_mark(step, file, newest.number, state)
+            return True
+        if not row.is_there or row.exported is None:
+            return False
+        exported = step.version(row.exported)
+        since = step.queries.versions_with(step.key, file, [sha256])
+        number = next((one.number for one in since if row.exported <= one.number <= newest.number), None)
+        if number is None or (exported and exported.number == newest.number):
+            return False
+        # It is what was exported, touched; or an export whose record was lost.
+        self._set_mark(step, file, number, state)
+        return True
+
+    def _take_in(
+        self, step: Step, file: FileName, content: bytes, state: os.stat_result, row: HeadRow | None
+    ) -> None:
+        """Make an edit by hand the head, or merge it with a head that has moved on."""
+        version = evolve(
+            step.new(file, digest(content), len(content), Kind.FOUND),
+            mtime=files.millis(state),
+            base=row.exported if row and row.is_there else None,
+        )
+        merged = self._merged(step, version, content, row)
+        if merged is None or merged == content:
+            step.advance(version, content)
+        else:
+            kept = evolve(version, place=Place.WAITING)
+            step.keep(kept, content)
+            merging.advance_merged(step, kept, merged, step.head(file))
+        self._set_mark(step, file, version.number, state)
+        step.queries.set_changed(step.key)
+
+    def _merged(self, step: Step, found: Version, content: bytes, row: HeadRow | None) -> bytes | None:
+        """The head and the edit made of what was exported; None if the edit is the head then."""
+        if row is None or not row.is_there or found.base == row.newest.number or not step.merging.enabled:
+            return None
+        base = step.content(step.version(found.base))
+        head = step.content(row.newest)
+        return merging.merged(step, found.file, base, head, content, upload_is_later=found.mtime >= row.mtime)
+
+    def _set_mark(self, step: Step, file: FileName, number: int, state: os.stat_result) -> None:
+        step.queries.set_mark(step.key, file, number, _mark(state))
+        step.forget_heads()
+
+    # Exports
+
+    def export(self, step: Step) -> None:
+        """Write what has changed; what people did meanwhile is taken in before."""
+        directory = f"{self._root}/{step.row.directory}"
+        self._make_directory(step, directory)
+        if step.row.key in self._unsure:
+            self._keep_what_differs(step, directory)
+            step.after_commit(lambda: self._unsure.discard(step.key))
+        else:
+            for file in FILES:
+                self._look_at(step, file, f"{directory}/{file.value}")
+        for file, row in step.heads.items():
+            if row.is_there and (row.exported != row.newest.number or row.mark is None):
+                state = self._write(f"{directory}/{file.value}", step.queries.content(row.newest), row.mtime)
+                step.queries.set_mark(step.key, file, row.newest.number, _mark(state))
+        step.forget_heads()
+        self._export_lock(step, f"{directory}/{layout.LOCK}")
+        step.queries.set_exported(step.key, self._epoch)
+        step.row = evolve(step.row, is_changed=False, is_exported=True)
+
+    def _make_directory(self, step: Step, directory: str) -> None:
+        if step.row.is_exported and files.exists(directory):
+            return
+        if not files.exists(directory):
+            os.mkdir(directory, files.DIRECTORY_MODE)
+        check_directory(directory)
+        identity = f"{directory}/{layout.IDENTITY}"
+        if not files.exists(identity):
+            content = msgspec.json.encode(layout.Identity(step.name.value)) + b"\n"
+            self._write(identity, content, step.now)
+
+    def _keep_what_differs(self, step: Step, directory: str) -> None:
+        """After an unclean end, keep what is neither the head nor known; a sure record tells an edit from that."""
+        for file in FILES:
+            path = f"{directory}/{file.value}"
+            row = step.heads.get(file)
+            if row and self._is_sure_of_records and row.exported == row.newest.number:
+                self._look_at(step, file, path)
+                continue
+            found = _read(path)
+            if found is None:
+                if row:
+                    step.queries.set_mark(step.key, file, None, None)
+                continue
+            content, state = found
+            if row is None:
+                self._take_in(step, file, content, state, row)
+                continue
+            if not step.queries.versions_with(step.key, file, [digest(content)]):
+                version = evolve(
+                    step.new(file, digest(content), len(content), Kind.FOUND),
+                    mtime=files.millis(state),
+                    base=row.exported,
+                    place=Place.BESIDE,
+                )
+                step.keep(version, content)
+                step.tell(
+                    "{file} of {project} was another after an unclean end than what was exported; it is kept as "
+                    "version {n}, and the head is exported anew",
+                    warn=True,
+                    file=file.value,
+                    n=version.number,
+                )
+            step.queries.set_mark(step.key, file, None, None)
+        step.forget_heads()
+        self._set_lock_mark(step, None, None)
+
+    def _export_lock(self, step: Step, path: str) -> None:
+        row = step.row
+        if row.lock is None:
+            if files.look(path):
+                os.unlink(path)
+            if row.lock_mark is not None:
+                self._set_lock_mark(step, None, None)
+            return
+        content = lockfile.encode(row.lock)
+        if row.lock_mark is not None and row.lock_exported == content.decode():
+            return
+        state = self._write(path, content, step.now)
+        self._set_lock_mark(step, _mark(state), content.decode())
+
+    def _write(self, path: str, content: bytes, mtime: Millis) -> os.stat_result:
+        """Put a content at a path, whole at any instant; what is no file there is moved out of the way."""
+        mtime_ns = mtime * 1_000_000
+        try:
+            return files.exchange(path, content, mtime_ns)
+        except IsADirectoryError:
+            self._set_aside(path)
+            return files.exchange(path, content, mtime_ns)
+
+    def remove_empty(self, directory: str) -> bool:
+        """Remove a directory that holds no memory; whether it is gone."""
+        path = f"{self._root}/{directory}"
+        try:
+            if set(os.listdir(path)) <= {layout.IDENTITY}:
+                files.clear(Path(path))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return not files.exists(path)
+
+    def _set_aside(self, path: str) -> None:
+        """Take what lies in the way of a file out of it, without losing it."""
+        aside = f"{path}.damaged-{secrets.token_hex(4)}"
+        os.rename(path, aside)
+        state = files.look(aside)
+        if state:
+            files.close_to_others(aside, state)
+        self._log.warn(
+            "{path} is in the way, holding nothing to be read: moved to {aside}", path=path, aside=aside
+        )
+
+
+def check_directory(directory: files.StrPath) -> None:
+    """Close a directory to other users; `UnsafePath` if it is none, or a link to one."""
+    state = os.lstat(directory)
+    if not stat.S_ISDIR(state.st_mode):
+        raise UnsafePath(
+            f"{directory} must be a directory, and symbolic links are not followed: put a directory there"
+        )
+    if stat.S_IMODE(state.st_mode) != files.DIRECTORY_MODE:
+        with suppress(PermissionError):
+            os.chmod(directory, files.DIRECTORY_MODE)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _read(path: str) -> tuple[bytes, os.stat_result] | None:
+    """The content of a file, which is closed to others first."""
+    state = files.look(path)
+    if state:
+        files.close_to_others(path, state)
+    return files.read(path) if state else None
+
+
+def _mark(state: os.stat_result | None) -> str | None:
+    """A word for a file as it is: another once anybody writes it, or puts another in its place."""
+    return ":".join(map(str, files.mark(state))) if state else None
+
+
+def _told_mtime(row: HeadRow, state: os.stat_result) -> Millis:
+    """The mtime that clients are told: the file's own, or where a file system keeps whole seconds, the head's."""
+    on_disk = files.millis(state)
+    rounded = state.st_mtime_ns % 1_000_000_000 == 0 and 0 <= row.mtime - on_disk < _COARSE_MS
+    return row.mtime if rounded else on_disk
