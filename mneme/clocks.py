@@ -1,6 +1,8 @@
 """The clocks of the machine. Whoever puts a process together picks them here; all others are handed them."""
 
+import secrets
 import time
+from pathlib import Path
 from typing import Protocol
 
 
@@ -32,3 +34,11 @@ class Uptime:
 def monotonic() -> float:
     """Seconds for timers, which must not follow the time of day: it can jump by years where the board has no clock."""
     return time.monotonic()
+
+
+def boot() -> str:
+    """What tells this run of the machine from any other; where nothing does, each process is one of its own."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return secrets.token_hex(8)

@@ -98,14 +98,6 @@ class ShuttingDown(MnemeError):
     sentence = "The server is shutting down, try again in a moment"
 
 
-class DamagedVersion(MnemeError):
-    """A version whose file no longer holds what was accepted."""
-
-    sentence = (
-        "The file of this version no longer holds what was accepted: it was changed on the server by hand"
-    )
-
-
 class UnsafePath(MnemeError):
     """A path in the data directory that is not what it must be, a symbolic link for instance."""
 
@@ -140,3 +132,12 @@ class TooManyProjects(MnemeError):
     """A new project on a server that has as many as it takes."""
 
     sentence = "This server has 100000 projects, the most that it takes: remove directories of old ones first"
+
+
+class DatabaseGone(MnemeError):
+    """A database whose file is not the one that was opened."""
+
+    sentence = (
+        "The server's database was removed or exchanged while it ran, and nothing can be kept: put it back, and start "
+        "the server again"
+    )

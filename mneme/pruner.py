@@ -2,7 +2,7 @@
 
 from twisted.internet.interfaces import IReactorTime
 
-from mneme.model import ProjectId, Pruned, Version
+from mneme.model import Pruned
 from mneme.rounds import Rounds
 from mneme.service import SyncService
 
@@ -21,15 +21,12 @@ class Pruner(Rounds):
 
     async def _prune(self) -> None:
         for project in await self._sync.projects():
-            await self._prune_one(project)
-
-    async def _prune_one(self, project: ProjectId) -> None:
-        """A few versions at a time, so that requests come in between, and the end of the server."""
-        removed: tuple[Version, ...] = ()
-        while self.running and (pruned := await self._sync.prune(project)).versions:
-            removed += pruned.versions
-        if removed:
-            self._tell(Pruned(project, removed))
+            if not self.running:
+                return
+            pruned = await self._sync.prune(project)
+            if pruned.versions:
+                self._tell(pruned)
+        await self._sync.forget_idle()
 
     def _tell(self, pruned: Pruned) -> None:
         self._log.info(

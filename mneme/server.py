@@ -19,11 +19,13 @@ from twisted.python.failure import Failure
 from mneme import __version__, config, listening
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import ENOUGH
+from mneme.exporter import Exporter
 from mneme.model import Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.service import SyncService
 from mneme.store.claim import Claim
+from mneme.store.thread import DatabaseThread
 from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
@@ -85,7 +87,9 @@ class Parts:
     sockets: Sequence[socket.socket]
     endpoints: Sequence[IStreamServerEndpoint]
     worker: ThreadWorker
+    threads: Sequence[DatabaseThread]
     sync: SyncService
+    exporter: Exporter
     reaper: Reaper
     pruner: Pruner
     front: Front
@@ -141,7 +145,10 @@ class Server(Service):
         super().startService()
         self._parts.claim.write_pid()
         self._parts.worker.start()
+        for thread in self._parts.threads:
+            thread.start()
         self._parts.sync.startService()
+        self._parts.exporter.startService()
         self._parts.reaper.startService()
         self._parts.pruner.startService()
         self._had_terminal = os.isatty(0)
@@ -165,6 +172,8 @@ class Server(Service):
             self._log.info("Stopped, with nothing left undone")
         finally:
             self._parts.worker.stop()
+            for thread in self._parts.threads:
+                thread.stop()
             self._parts.claim.release()
 
     async def _finish(self) -> None:
@@ -174,6 +183,7 @@ class Server(Service):
         self._parts.front.log.close()
         await self._parts.reaper.stopService()
         await self._parts.pruner.stopService()
+        await self._parts.exporter.stopService()
         await self._parts.sync.stopService()
         await self._reloading
 

@@ -1,22 +1,21 @@
-"""What the server does for its clients: the use cases, each one step of the store in the lane of its project."""
+"""What the server does for its clients: the use cases, each one step of the store, or a few."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mneme import clocks
 from mneme.clocks import WallClock
 from mneme.clockwatch import ClockWatch
-from mneme.errors import ShuttingDown
-from mneme.lanes import Lanes
+from mneme.errors import DiskFull, ShuttingDown
 from mneme.model import (
     Accepted,
     Append,
-    AtHand,
     Changed,
     ClientId,
     Condition,
@@ -46,7 +45,9 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
-from mneme.store import Store, nothing
+from mneme.shield import Shield
+from mneme.store import ComputeFirst, MergeFirst, Results, Store
+from mneme.store.thread import Steps
 from mneme.work import Worker
 
 T = TypeVar("T")
@@ -54,8 +55,19 @@ T = TypeVar("T")
 _TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
 """The time for which an id in two places is told of; whoever has mended it hears no more then."""
 
-_PRUNED_AT_ONCE = 32
-"""How many versions are removed in one step: to free the blocks of a large file takes milliseconds."""
+_AT_ONCE = 32
+"""Steps of house-keeping that are asked for at a time: they share a commit, and clients come in between."""
+
+_EPOCH_SECONDS = 600.0
+"""How long an epoch of exports lasts."""
+
+
+@frozen
+class Lane:
+    """A store with what runs its steps."""
+
+    store: Store
+    steps: Steps
 
 
 @frozen
@@ -70,8 +82,8 @@ class Reaped:
 class SyncService(Service):
     """Locks and files by project, for whatever front end asks.
 
-    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never the
-    step. Stopping the service waits for the steps that were taken on.
+    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never a step
+    that writes. Stopping the service waits for the steps that were taken on.
     """
 
     _log = Logger()
@@ -79,80 +91,113 @@ class SyncService(Service):
     def __init__(
         self,
         clock: WallClock,
+        writer: Lane,
+        reader: Lane,
         worker: Worker,
-        store: Store,
         lock_ttl: Millis,
         retention: Retention,
         uptime: WallClock | None = None,
     ) -> None:
-        """`lock_ttl` may be changed at any time, and counts from the next acquire or heartbeat; so may `retention`.
+        """`reader` has a connection of its own, or is the `writer`; `worker` computes what takes long.
 
+        `lock_ttl` may be changed at any time, and counts from the next acquire or heartbeat; so may `retention`.
         `uptime` is a clock that nobody sets, by which `clock` is watched; without one it is always believed.
         """
         self.lock_ttl = lock_ttl
         self.retention = retention
+        self.on_change: Callable[[], object] = lambda: None
+        """Called when something is to be exported."""
         self._clock = clock
+        self._uptime = uptime or clock
+        self._store = writer.store
+        self._steps = writer.steps
+        self._reader = reader
         self._worker = worker
-        self._store = store
-        self._lanes: Lanes[ProjectId] = Lanes(worker)
-        self._looks: Lanes[str] = Lanes(worker)
-        self._recovery: Deferred[None] | None = None
-        self._is_recovered = False
-        self._watch = ClockWatch(clock, uptime, store.days) if uptime else None
+        self._large = DeferredLock()
+        """Held for a large computation: one at a time is in memory."""
+        self._shield = Shield()
+        self._merging: dict[ProjectId, list[Deferred[None]]] = {}
+        self._days: frozenset[int] | None = None
+        self._watch = ClockWatch(clock, uptime, lambda: self._days or ()) if uptime else None
+        self._listed = ""
+        self._epoch_began = self._uptime.seconds()
         self._started_at = self._now()
 
     def startService(self) -> None:
-        """Begin to recover, in the background, what a crash may have left; a project in use is recovered first."""
+        """Begin: look at the working copy, in the background but before any other step."""
         super().startService()
-        self._recovery = Deferred.fromCoroutine(self._recover())
+        self._shield.over(Deferred.fromCoroutine(self._begin()))
 
     async def stopService(self) -> None:
-        """Take no more steps and wait for those under way."""
+        """Take no more requests, wait for the steps under way, and leave a working copy that is whole."""
         super().stopService()
-        await self._lanes.close()
-        if self._recovery:
-            await self._recovery
+        await self._shield.idle()
+        await self.export()
+        try:
+            await self._steps.run(self._store.close_copy)
+        except Exception:  # noqa: BLE001 - it is looked at when the server is next started
+            self._log.failure("Could not make the working copy durable")
+        await self._steps.close()
+        await self._reader.steps.close()
+
+    # Locks
 
     async def lock(self, project: ProjectId) -> Lock | None:
         """The lock that is held now."""
-        return await self._step(project, lambda now: self._store.lock(project, now))
+        return await self._read(project, lambda now: self._store.lock(project, now), self._reader.store.lock)
 
     async def acquire(self, project: ProjectId, client: ClientId) -> Granted | HeldBy:
         """Lock the project for the client, or extend its own lock."""
-        return await self._step(project, lambda now: self._store.acquire(project, client, now, self.lock_ttl))
+        return await self._write(
+            project, lambda now: self._store.acquire(project, client, now, self.lock_ttl), strict=True
+        )
 
     async def extend(self, project: ProjectId, client: ClientId) -> Granted | HeldBy | NotLocked:
         """Move the expiry of the client's own lock: the heartbeat."""
-        return await self._step(project, lambda now: self._store.extend(project, client, now, self.lock_ttl))
+        return await self._write(project, lambda now: self._store.extend(project, client, now, self.lock_ttl))
 
     async def release(self, project: ProjectId, client: ClientId) -> Released | HeldBy | NotLocked:
-        """Free the client's own lock."""
-        return await self._step(project, lambda now: self._store.release(project, client, now))
+        """Free the client's own lock; what waits is merged after that."""
+        outcome = await self._write(project, lambda now: self._store.release(project, client, now))
+        if isinstance(outcome, Released):
+            self._merge_waiting(project).addErrback(self._tell_unmerged, project)
+        return outcome
+
+    # Files
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
         """The files that the project has."""
-        return await self._step(project, lambda now: self._store.heads(project, now))
+        return await self._read(project, lambda now: self._store.heads(project, now), self._reader.store.heads)
 
     async def stock_heads(self, project: ProjectId, again: bool = False) -> tuple[Head, ...]:
         """The same for the stock client, which uploads more when it pushes: see `Store`."""
-        return await self._step(project, lambda now: self._store.stock_heads(project, now, again=again))
+        return await self._read(
+            project,
+            lambda now: self._store.stock_heads(project, now, again=again),
+            self._reader.store.heads,
+        )
 
     async def read(self, project: ProjectId, file: FileName) -> Document | None:
         """A file, whole."""
-        return await self._step(project, lambda now: self._store.read(project, file, now))
+        return await self._read(
+            project,
+            lambda now: self._store.read(project, file, now),
+            lambda _project, now: self._reader.store.read(project, file, now),
+        )
 
     async def download(
-        self,
-        project: ProjectId,
-        file: FileName,
-        reader: Reader,
-        unless: Precondition | None = None,
-        at_hand: Callable[[str], bytes | None] = nothing,
-    ) -> Served | AtHand | Unmodified | None:
+        self, project: ProjectId, file: FileName, reader: Reader, unless: Precondition | None = None
+    ) -> Served | Unmodified | None:
         """A file, whole, for a client that may make an upload from it: see `Store`."""
-        return await self._step(
-            project,
-            lambda now: self._store.download(project, file, reader, now, unless=unless, at_hand=at_hand),
+
+        def plainly(_project: ProjectId, now: Millis) -> Served | Unmodified | None:
+            document = self._reader.store.read(project, file, now)
+            if document and unless and unless.holds(document.head):
+                return Unmodified(document.head)
+            return Served(document, None) if document else None
+
+        return await self._read(
+            project, lambda now: self._store.download(project, file, reader, now, unless=unless), plainly
         )
 
     def confirm(self, project: ProjectId, receipt: Receipt) -> None:
@@ -165,51 +210,98 @@ class SyncService(Service):
 
     async def upload(self, project: ProjectId, upload: Upload) -> Accepted | Rescued | StaleToken | Changed:
         """Make the upload the head of its file, or part of it, or at least keep it; durably."""
-        return await self._step(
-            project, lambda now: self._store.upload(project, upload, now), len(upload.content)
-        )
+        return await self._keep(project, upload, lambda now: self._store.upload(project, upload, now), upload.content)
 
     async def append(self, project: ProjectId, append: Append) -> Accepted | Rescued | StaleToken | Changed:
         """Add lines at the end of a file, as an upload of the whole would."""
-        return await self._step(
-            project, lambda now: self._store.append(project, append, now), len(append.lines)
-        )
+        return await self._keep(project, append, lambda now: self._store.append(project, append, now), append.lines)
 
-    async def history(self, project: ProjectId, file: FileName) -> tuple[Version, ...]:
-        """The versions of a file, newest first."""
-        return await self._step(project, lambda now: self._store.history(project, file, now))
+    async def _keep(
+        self,
+        project: ProjectId,
+        asked: Upload | Append,
+        attempt: Callable[[Millis], Accepted | Rescued | StaleToken | Changed],
+        content: bytes,
+    ) -> Accepted | Rescued | StaleToken | Changed:
+        """Run a step that writes or, without the lock, keeps; where there is no space to keep, it is only refused."""
+        try:
+            return await self._write(project, attempt, len(content))
+        except DiskFull:
+            refusal = await self._steps.run(
+                lambda: self._store.permit(project, asked.client, asked.token, self._now()), durable=False
+            )
+            if isinstance(refusal, HeldBy | NotLocked):
+                return Rescued(refusal, None)
+            raise
+
+    # History
+
+    async def history(
+        self, project: ProjectId, file: FileName, limit: int | None = None
+    ) -> tuple[Version, ...]:
+        """The versions of a file, newest first; at most `limit`."""
+        return await self._read(
+            project,
+            lambda now: self._store.history(project, file, now, limit),
+            lambda _project, now: self._reader.store.history(project, file, now, limit),
+        )
 
     async def version(self, project: ProjectId, number: int) -> VersionContent | None:
         """A version with its content."""
-        return await self._step(project, lambda _now: self._store.version(project, number))
+        return await self._look_up(lambda: self._reader.store.version(project, number))
 
     async def restore(
         self, project: ProjectId, restore: Restore
     ) -> Accepted | HeldBy | NotLocked | StaleToken | None:
         """Make an older version the head again."""
-        return await self._step(project, lambda now: self._store.restore(project, restore, now))
-
-    async def overviews(self) -> list[Overview]:
-        """Every project at a glance, in the order of their ids. One that cannot be read is left out, and logged."""
-        projects = sorted(await self.projects(), key=lambda project: project.value)
-        found = [await self._overview(project) for project in projects]
-        return [one for one in found if one]
+        return await self._write(project, lambda now: self._store.restore(project, restore, now))
 
     async def prunable(self, project: ProjectId) -> Pruned:
         """What pruning would remove from the history of a project now."""
         if not self._believes_clock():
             return Pruned(project, ())
-        return await self._step(project, lambda now: self._store.prunable(project, self.retention, now))
+        return await self._look_up(
+            lambda: self._reader.store.prunable(project, self.retention, self._now())
+        )
+
+    async def prune(self, project: ProjectId) -> Pruned:
+        """Remove the versions that need not be kept; those that were removed, none while the clock is not believed."""
+        removed: tuple[Version, ...] = ()
+        try:
+            left = (await self.prunable(project)).versions
+            while left and self.running:
+                some, left = Pruned(project, left[:_AT_ONCE]), left[_AT_ONCE:]
+                gone = await self._steps.run(
+                    lambda some=some: self._store.remove(some, self._now()), durable=False  # type: ignore[misc]
+                )
+                removed += gone.versions
+        except ShuttingDown:
+            pass
+        except Exception:  # noqa: BLE001 - the other histories are still to be pruned
+            self._log.failure("Could not prune the history of {project}", project=str(project))
+        return Pruned(project, removed)
+
+    async def forget_idle(self) -> None:
+        """Forget projects in which nothing was ever kept."""
+        while await self._steps.run(lambda: self._store.forget_idle(self._now()), durable=False):
+            pass
+
+    # Overviews
+
+    async def overviews(self) -> list[Overview]:
+        """Every project at a glance, in the order of their ids."""
+        await self._list_copy()
+        return await self._look_up(lambda: self._reader.store.overviews(self._now()))
+
+    async def projects(self) -> list[ProjectId]:
+        """Every project that there is, or whose history is."""
+        return await self._look_up(self._reader.store.projects)
 
     async def condition(self) -> Condition:
-        """How the server does.
-
-        That is a look at every file there is. Projects don't wait for it, and there is one at a time: several would
-        take the threads that projects need.
-        """
-        usage = await self._looks.run("status", self._store.usage)
+        """How the server does."""
+        store = self._reader.store
+        usage, found = await self._look_up(lambda: (store.usage(), store.in_two_places()))
         now = self._now()
-        found = self._store.in_two_places()
         lately = sorted((one for one in found if now - one.time < _TOLD_FOR), key=lambda one: one.time)
         return Condition(self._started_at, now, usage, tuple(lately))
 
@@ -225,11 +317,18 @@ class SyncService(Service):
     @property
     def abandoned_bytes(self) -> int:
         """The bytes of uploads that are yet to be stored although their clients have hung up."""
-        return self._lanes.abandoned_weight
+        return self._shield.abandoned_weight
+
+    # House-keeping
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether something is yet to be exported."""
+        return bool(self._store.changed)
 
     async def reap(self) -> list[Reaped]:
         """Remove the locks that have expired."""
-        expired = await self._worker.run(lambda: self._store.expired(self._now()))
+        expired = await self._look_up(lambda: self._reader.store.expired(self._now()))
         reaped = [await self._reap_one(project) for project in expired]
         return [one for one in reaped if one]
 
@@ -239,48 +338,71 @@ class SyncService(Service):
             return Reaped(project, lock, Millis(now - lock.acquired_at)) if lock else None
 
         try:
-            return await self._step(project, step)
+            reaped = await self._write(project, step)
+            await self._merge_waiting(project)
         except ShuttingDown:
             return None
         except Exception:  # noqa: BLE001 - the other locks are still to be reaped
             self._log.failure("Could not reap the lock of {project}", project=str(project))
             return None
+        return reaped
 
-    async def projects(self) -> list[ProjectId]:
-        """Every project that has been written."""
-        return await self._worker.run(lambda: list(self._store.projects()))
+    async def export(self) -> bool:
+        """Write to the working copy what has changed; whether all of it could be written."""
+        if self._uptime.seconds() - self._epoch_began > _EPOCH_SECONDS:
+            self._epoch_began = self._uptime.seconds()
+            await self._steps.run(self._store.begin_epoch, durable=False)
+        changed = sorted(self._store.changed)
+        for start in range(0, len(changed), _AT_ONCE):
+            await gatherResults([
+                Deferred.fromCoroutine(self._export_one(key)) for key in changed[start : start + _AT_ONCE]
+            ])
+        return not self._store.changed.intersection(changed)
 
-    async def prune(self, project: ProjectId) -> Pruned:
-        """Remove a few of the versions that need not be kept; none if there are no more, or if it failed.
-
-        None either while the clock is not believed.
-        """
-        if not self._believes_clock():
-            return Pruned(project, ())
+    async def _export_one(self, key: int) -> None:
         try:
-            return await self._step(
-                project, lambda now: self._store.prune(project, self.retention, now, _PRUNED_AT_ONCE)
-            )
+            await self._attempts(lambda now: self._store.export(key, now), durable=False)
         except ShuttingDown:
             pass
-        except Exception:  # noqa: BLE001 - the other histories are still to be pruned
-            self._log.failure("Could not prune the history of {project}", project=str(project))
-        return Pruned(project, ())
+        except Exception:  # noqa: BLE001 - the others are still to be exported, and this one is tried again
+            self._log.failure("Could not write the plain files of a project; trying again later")
+
+    async def _begin(self) -> None:
+        try:
+            await self._steps.run(lambda: self._store.open_copy(clocks.boot()))
+            self._days = frozenset(await self._look_up(self._reader.store.days))
+            await self._list_copy()
+        except ShuttingDown:
+            pass
+        except Exception:  # noqa: BLE001 - each project is looked at when it is first used, too
+            self._log.failure("Could not look through the working copy")
+        self._tell_changes()
+
+    async def _list_copy(self) -> None:
+        """Take in what projects people have put into the working copy, or removed, if any."""
+        found, missing, self._listed = await self._steps.run(
+            lambda: self._store.listing(self._listed), durable=False
+        )
+        steps = [
+            *(lambda now, project=project: self._store.heads(project, now) for project in found),
+            *(lambda now, key=key: self._store.look(key, now) for key in missing),
+        ]
+        for start in range(0, len(steps), _AT_ONCE):
+            await gatherResults([
+                Deferred.fromCoroutine(self._take_in(step)) for step in steps[start : start + _AT_ONCE]
+            ])
+
+    async def _take_in(self, step: Callable[[Millis], object]) -> None:
+        try:
+            await self._attempts(step)
+        except (MergeFirst, ShuttingDown):
+            pass
+        except Exception:  # noqa: BLE001 - the other projects are still to be taken in
+            self._log.failure("Could not take in a project of the working copy")
 
     def _believes_clock(self) -> bool:
-        if self._watch is None:
-            return True
-        # Before all projects were looked through nobody knows what the newest version is.
-        return self._is_recovered and self._watch.is_believed()
-
-    async def _overview(self, project: ProjectId) -> Overview | None:
-        try:
-            return await self._step(project, lambda now: self._store.overview(project, now))
-        except (ShuttingDown, CancelledError):
-            raise
-        except Exception:  # noqa: BLE001 - the other projects can still be told of
-            self._log.failure("Could not look at {project}", project=str(project))
-            return None
+        # Before the days are known nobody knows what the newest version is.
+        return self._watch is None or (self._days is not None and self._watch.is_believed())
 
     def _note(self, project: ProjectId, step: Callable[[], None]) -> None:
         def failed(failure: Failure) -> None:
@@ -289,33 +411,138 @@ class SyncService(Service):
                     "Could not note what a client of {project} has", failure, project=str(project)
                 )
 
-        self._lanes.run(project, step).addErrback(failed)
+        self._steps.run(step, durable=False).addErrback(failed)
 
-    async def _recover(self) -> None:
+    # How steps are run
+
+    def _write(
+        self, project: ProjectId, attempt: Callable[[Millis], T], weight: int = 0, *, strict: bool = False
+    ) -> "Deferred[T]":
+        """Run a step that writes; it goes on to its end whoever gives up waiting."""
+        if not self.running:
+            return fail(ShuttingDown())
+        return self._shield.over(Deferred.fromCoroutine(self._in_project(project, attempt, strict=strict)), weight)
+
+    async def _read(
+        self,
+        project: ProjectId,
+        attempt: Callable[[Millis], T],
+        plainly: Callable[[ProjectId, Millis], T],
+    ) -> T:
+        """Run a step that reads, and notes what it tells; where that cannot be written, it reads all the same."""
         try:
-            projects = await self.projects()
-        except Exception:  # noqa: BLE001 - each project is recovered when it is first used, too
-            self._log.failure("Could not look through the projects on disk")
-            return
-        for project in projects:
+            return await self._in_project(project, attempt, durable=False)
+        except DiskFull:
+            return await self._look_up(lambda: plainly(project, self._now()))
+
+    async def _look_up(self, look: Callable[[], T]) -> T:
+        """Run a step that reads and changes nothing, beside those that write."""
+        return await self._reader.steps.run(look, durable=False)
+
+    async def _in_project(
+        self,
+        project: ProjectId,
+        attempt: Callable[[Millis], T],
+        *,
+        durable: bool = True,
+        strict: bool = False,
+    ) -> T:
+        """Run a step, once what waits in its project is merged if nobody holds the lock.
+
+        What cannot be merged for a fault goes on waiting, since nothing else must suffer from it; so does what finds no
+        space, unless `strict`: then it is `DiskFull`.
+        """
+        merges_first = True
+        while True:
+            try:
+                outcome = await self._attempts(attempt, durable=durable, merges_first=merges_first)
+            except MergeFirst:
+                merges_first = await self._merges(project, strict)
+                continue
+            self._tell_changes()
+            return outcome
+
+    async def _merges(self, project: ProjectId, strict: bool) -> bool:
+        """Merge what waits; whether all of it could be merged."""
+        try:
+            await self._merge_waiting(project)
+        except ShuttingDown:
+            raise
+        except DiskFull as full:
+            if strict:
+                raise
+            self._log.warn("What waits in {project} goes on waiting: {full}", project=str(project), full=full)
+            return False
+        except Exception:  # noqa: BLE001 - whatever it is, the project can still be read and written
+            self._tell_unmerged(Failure(), project)
+            return False
+        return True
+
+    def _tell_unmerged(self, failure: Failure, project: ProjectId) -> None:
+        if not failure.check(ShuttingDown, DiskFull):
+            self._log.failure("What waits in {project} could not be merged now", failure, project=str(project))
+
+    def _merge_waiting(self, project: ProjectId) -> "Deferred[None]":
+        """Merge what waits, once for all who wait for that."""
+        waiter: Deferred[None] = Deferred()
+        if project in self._merging:
+            self._merging[project].append(waiter)
+        else:
+            self._merging[project] = [waiter]
+            self._shield.over(Deferred.fromCoroutine(self._merge_for_all(project)))
+        return waiter
+
+    async def _merge_for_all(self, project: ProjectId) -> None:
+        outcome: Failure | None = None
+        try:
+            await self._merge_all(project)
+        except Exception:  # noqa: BLE001 - whatever it is, it is the answer
+            outcome = Failure()
+        for waiter in self._merging.pop(project):
+            waiter.callback(outcome)  # type: ignore[arg-type]  # a failure goes the other way
+
+    async def _merge_all(self, project: ProjectId) -> None:
+        """Merge what waits, one upload a step, if nobody holds the lock."""
+        while await self._attempts(lambda now: self._store.merge_next(project, now)):
             if not self.running:
-                return
-            await self._recover_one(project)
-        self._is_recovered = True
-        # What is kept from now on, by a clock that is perhaps wrong, says nothing about it.
-        self._believes_clock()
+                raise ShuttingDown
+        self._tell_changes()
 
-    async def _recover_one(self, project: ProjectId) -> None:
+    async def _attempts(
+        self,
+        attempt: Callable[[Millis], T],
+        *,
+        durable: bool = True,
+        merges_first: bool = True,
+    ) -> T:
+        """Run a step again and again, until all that is to be computed for it has been."""
+        results = Results()
+
+        def step() -> T:
+            with self._store.attempt(results, merges_first=merges_first):
+                return attempt(self._now())
+
         try:
-            await self._lanes.run(project, lambda: self._store.recover(project))
-        except Exception:  # noqa: BLE001 - the other projects are still to be recovered
-            self._log.failure(
-                "Could not recover {project}; it is tried again when it is next used", project=str(project)
-            )
+            return await self._steps.run(step, durable=durable)
+        except ComputeFirst:
+            # What it was to compute is not kept meanwhile: a large computation holds tens of megabytes.
+            pass
+        await self._large.acquire()
+        try:
+            while True:
+                try:
+                    return await self._steps.run(step, durable=durable)
+                except ComputeFirst as first:
+                    call = first.call
+                if not self.running:
+                    raise ShuttingDown
+                results.add(call, await self._worker.run(call.result))
+        finally:
+            self._large.release()
 
-    async def _step(self, project: ProjectId, step: Callable[[Millis], T], weight: int = 0) -> T:
-        """Run a step in the project's lane; its `now` is read when its turn comes."""
-        return await self._lanes.run(project, lambda: step(self._now()), weight)
+    def _tell_changes(self) -> None:
+        if self._store.changed:
+            self.on_change()
 
     def _now(self) -> Millis:
         return Millis(int(self._clock.seconds() * 1000))

@@ -2,8 +2,8 @@
 
 import gc
 import os
-import select
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,24 +17,27 @@ from twisted.python import usage
 from mneme import __version__, clocks, config, files
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import left_for_connections, raise_limit
-from mneme.errors import StartupError, UnsafePath
+from mneme.errors import DamagedDatabase, DiskFull, StartupError, UnsafePath
+from mneme.exporter import Exporter
 from mneme.listening import open_sockets
 from mneme.logs import FORMS, LogChoice
 from mneme.model import Merging, Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
-from mneme.service import SyncService
+from mneme.service import Lane, SyncService
+from mneme.store import Store, layout
 from mneme.store.claim import Claim
-from mneme.store.disk import DiskStore
-from mneme.turns import CourteousPoller, Poller, Turn
+from mneme.store.sqlite import NAME, Database
+from mneme.store.thread import DatabaseThread
+from mneme.store.workingcopy import WorkingCopy
 from mneme.web.front import Front
 from mneme.web.places import MAX_CONNECTIONS, Places
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
 
-DISK_THREADS = 8
-"""Enough that projects don't wait for each other's fsync; more would only wait for the same disk."""
+THREADS = 2
+"""For what takes long and is none of the database's: inflating, encoding, large merges."""
 
 _COLLECT_AFTER = 20_000
 """Objects; with the 700 that are usual, one twentieth of the time went into looking for cycles."""
@@ -140,10 +143,18 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     data_directory = chosen.data_dir.absolute()
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
-    worker = ThreadWorker(reactor, DISK_THREADS, _take_turns(reactor))
-    store = _store(data_directory, chosen.merging)
+    path = data_directory / NAME
+    _check_database(path)
+    worker = ThreadWorker(reactor, THREADS)
+    copy = WorkingCopy(data_directory / layout.PROJECTS)
+    writing, reading = Database(path), Database(path, writable=False)
+    threads = [DatabaseThread(reactor, writing), DatabaseThread(reactor, reading)]
+    writer = Lane(Store(writing, copy, chosen.merging), threads[0])
+    reader = Lane(Store(reading), threads[1])
     wall = clocks.TimeOfDay()
-    sync = SyncService(wall, worker, store, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime())
+    sync = SyncService(
+        wall, writer, reader, worker, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime()
+    )
     room = left_for_connections(raise_limit())
     places = Places(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
     front = Front(reactor, worker, sync, policy_of(chosen))
@@ -154,6 +165,8 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         endpoints=endpoints,
         worker=worker,
         sync=sync,
+        threads=threads,
+        exporter=Exporter(reactor, sync),
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
         front=front,
@@ -161,17 +174,6 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     )
     _calm_collector()
     return Server(parts, loaded, load, options.give_up)
-
-
-def _take_turns(reactor: object) -> Turn:
-    """Have the reactor's thread take turns with others, which only the reactor of Linux can; return the turn."""
-    turn = Turn()
-    poller = getattr(reactor, "_poller", None)
-    # Elsewhere Python does not even know the word.
-    epoll: type[Poller] | None = getattr(select, "epoll", None)
-    if epoll and isinstance(poller, epoll):
-        cast(Any, reactor)._poller = CourteousPoller(poller, turn)  # noqa: SLF001 - it offers no other place
-    return turn
 
 
 def _calm_collector() -> None:
@@ -209,12 +211,17 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _store(data_directory: Path, merging: Merging) -> DiskStore:
+def _check_database(path: Path) -> None:
+    """See that the database can be opened, before the process detaches; it is opened anew after that."""
+    database = Database(path)
     try:
-        return DiskStore(data_directory, merging)
-    except UnsafePath as problem:
-        raise StartupError(str(problem)) from None
-    except OSError as error:
+        database.open()
+    except DamagedDatabase:
         raise StartupError(
-            f"The data directory {data_directory} cannot be used: {error.filename}: {error.strerror}"
+            f"The database {path} is damaged. `mneme restore-backup` brings a backup back; without one, move that file "
+            "away: the server then takes the files in projects/ in, and only history is lost"
         ) from None
+    except (DiskFull, sqlite3.Error, OSError, UnsafePath) as problem:
+        raise StartupError(f"The database {path} cannot be used: {problem}") from None
+    finally:
+        database.close()

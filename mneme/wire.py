@@ -286,12 +286,6 @@ class RestoreOrder(msgspec.Struct, frozen=True):
     version: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class RawEnvelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of an upload, with its content still JSON."""
-
-    content: msgspec.Raw
-
-
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of an upload as the stock client sends it, and of an append.
 

@@ -335,14 +335,16 @@ class Store:
             if self._copy:
                 self._copy.begin_epoch(queries)
 
-    def listing(self) -> tuple[list[ProjectId], list[int]]:
-        """The projects that lie in the working copy alone, and the numbers of those that are not there any more."""
-        with self._database.step() as queries:
-            return self._copy.new_projects(queries) if self._copy else ([], [])
+    def listing(self, before: str) -> tuple[list[ProjectId], list[int], str]:
+        """The projects that lie in the working copy alone, and the numbers of those that are not there any more.
 
-    def listing_state(self) -> str:
-        """The state of the working copy, another when a project's directory is added or removed."""
-        return self._copy.state() if self._copy else ""
+        The third is the state of the working copy; where it is as `before`, nothing is looked for.
+        """
+        with self._database.step() as queries:
+            state = self._copy.state() if self._copy else ""
+            if self._copy is None or state == before:
+                return [], [], state
+            return (*self._copy.new_projects(queries), state)
 
     def look(self, key: int, now: Millis) -> None:
         """Take in what people did to a project, by its number."""

@@ -8,6 +8,7 @@ from typing import Self
 
 from mneme import files
 from mneme.errors import StartupError
+from mneme.store.sqlite import NAME
 
 LOCK_NAME = "server.lock"
 
@@ -15,11 +16,13 @@ LOCK_NAME = "server.lock"
 class Claim:
     """A data directory that is this server's alone, until it is released or the process dies, however it dies.
 
-    It outlives a fork: the child of a daemonizing server holds it on.
+    It outlives a fork: the child of a daemonizing server holds it on. The file that it locks can be removed, so the
+    database itself is locked, too, in a way that SQLite does not see.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, database: int) -> None:
         self._descriptor = descriptor
+        self._database = database
 
     @classmethod
     def take(cls, data_directory: Path) -> Self:
@@ -29,7 +32,10 @@ class Claim:
             if stat.S_IMODE(data_directory.stat().st_mode) != files.DIRECTORY_MODE:
                 data_directory.chmod(files.DIRECTORY_MODE)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            claim = cls(os.open(data_directory / LOCK_NAME, flags, files.FILE_MODE))
+            claim = cls(
+                os.open(data_directory / LOCK_NAME, flags, files.FILE_MODE),
+                os.open(data_directory / NAME, flags, files.FILE_MODE),
+            )
             claim._lock(data_directory)
             claim.write_pid()
         except OSError as error:
@@ -41,10 +47,12 @@ class Claim:
 
     def _lock(self, data_directory: Path) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for descriptor in (self._descriptor, self._database):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "not known yet"
             os.close(self._descriptor)
+            os.close(self._database)
             raise StartupError(
                 f"The data directory {data_directory} is in use by another mneme server (pid {pid}): "
                 "stop that one, or choose another directory with --data-dir"
@@ -60,3 +68,4 @@ class Claim:
         """Let another server have the directory, and leave no pid that another process may get."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+        os.close(self._database)

@@ -12,9 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from attrs import frozen
 from twisted.python.failure import Failure
 
-from mneme.errors import DamagedDatabase, DiskFull, StartupError
+from mneme.errors import DamagedDatabase, DatabaseGone, DiskFull, StartupError
 from mneme.store.queries import Queries
 
 T = TypeVar("T")
@@ -47,43 +48,47 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 class Database:
     """A connection to a database. All its methods must be called on one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._run = connection.execute
-        self.queries = Queries(connection)
+    def __init__(self, path: Path | None, *, writable: bool = True) -> None:
+        """The database at `path`; None is one in memory. It is opened when it is first used, or by `open`."""
+        self._file = path
+        self._is_writable = writable
+        self._opened: _Opened | None = None
         self._is_durable: bool | None = None
         self._is_in_step = False
         self._after: list[Callable[[], object]] = []
 
-    @classmethod
-    def open(cls, path: Path | None, *, writable: bool = True) -> "Database":
-        """Open the database at `path`, made and brought up to date if need be; None is one in memory.
+    def open(self) -> None:
+        """Open the database; it is made and brought up to date if need be, and if it is writable.
 
         `StartupError` if it is newer than this program, `DamagedDatabase` if it is none.
         """
-        with naming_errors():
-            connection = _connected(path, writable=writable)
-            try:
-                if writable:
-                    _bring_up_to_date(connection, path)
-                return cls(connection)
-            except BaseException:
-                connection.close()
-                raise
+        if self._opened is None:
+            with naming_errors():
+                self._opened = _Opened.of(self._file, writable=self._is_writable)
 
     def close(self) -> None:
         """Close the database; nothing is under way."""
-        self._connection.close()
+        if self._opened:
+            self._opened.connection.close()
+            self._opened = None
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The connection, for what is no step: a backup, a check."""
-        return self._connection
+        return self._now_open().connection
+
+    def _now_open(self) -> "_Opened":
+        self.open()
+        assert self._opened
+        return self._opened
+
+    def _run(self, statement: str) -> sqlite3.Cursor:
+        return self._now_open().connection.execute(statement)
 
     def space(self) -> tuple[int, int]:
         """The bytes that the database takes, and those that are left to this user on its disk."""
-        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
-        if not path:
+        path = self._file
+        if path is None:
             (pages,) = self._run("PRAGMA page_count").fetchone()
             (size,) = self._run("PRAGMA page_size").fetchone()
             return pages * size, _ROOM
@@ -99,13 +104,13 @@ class Database:
     def step(self) -> Iterator[Queries]:
         """A transaction of its own, unless `run` has begun one for this step."""
         if self._is_in_step:
-            yield self.queries
+            yield self._now_open().queries
             return
         with naming_errors():
             self._begin(durable=True)
             try:
                 with self._one_step():
-                    yield self.queries
+                    yield self._now_open().queries
                 self._commit()
             except BaseException:
                 self._roll_back()
@@ -129,7 +134,7 @@ class Database:
         alone = len(steps) == 1
         try:
             self._begin(durable)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, DatabaseGone) as error:
             raise _Broken(error) from error
         results = [self._run_one(step, alone) for step in steps]
         try:
@@ -158,7 +163,7 @@ class Database:
 
     def _undo_one(self) -> bool:
         """Roll back to the savepoint; whether the transaction is still there."""
-        if not self._connection.in_transaction:
+        if not self._now_open().connection.in_transaction:
             return False
         try:
             self._run("ROLLBACK TO step")
@@ -180,14 +185,24 @@ class Database:
             self._run(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._is_durable = durable
         self._after.clear()
-        self._run("BEGIN IMMEDIATE")
+        self._check_file()
+        self._run("BEGIN IMMEDIATE" if self._is_writable else "BEGIN")
+
+    def _check_file(self) -> None:
+        """See that what is committed is still there for others: who removes an open file leaves it to nobody."""
+        if self._file is None:
+            return
+        with suppress(FileNotFoundError):
+            if os.stat(self._file).st_ino == self._now_open().inode:
+                return
+        raise DatabaseGone
 
     def _commit(self) -> None:
         self._run("COMMIT")
 
     def _roll_back(self) -> None:
         self._after.clear()
-        if self._connection.in_transaction:
+        if self._opened and self._opened.connection.in_transaction:
             with suppress(sqlite3.Error):
                 self._run("ROLLBACK")
 
@@ -195,6 +210,26 @@ class Database:
         calls, self._after = self._after, []
         for call in calls:
             call()
+
+
+@frozen(eq=False)
+class _Opened:
+    """A connection with the statements on it, and the inode of the file that it has open."""
+
+    connection: sqlite3.Connection
+    queries: Queries
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path | None, *, writable: bool) -> "_Opened":
+        connection = _connected(path, writable=writable)
+        try:
+            if writable:
+                _bring_up_to_date(connection, path)
+            return cls(connection, Queries(connection), path.stat().st_ino if path else 0)
+        except BaseException:
+            connection.close()
+            raise
 
 
 class _Broken(Exception):

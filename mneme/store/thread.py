@@ -8,7 +8,6 @@ from typing import Protocol, TypeVar, cast
 from attrs import define
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mneme.errors import ShuttingDown
@@ -23,12 +22,11 @@ MOST_TOGETHER = 64
 class Steps(Protocol):
     """Runs the steps of a store, one after the other."""
 
-    def run(self, step: Callable[[], T], /, *, durable: bool = True, weight: int = 0) -> "Deferred[T]":
+    def run(self, step: Callable[[], T], /, *, durable: bool = True) -> "Deferred[T]":
         """Run `step` in a transaction; the Deferred fires on the reactor thread, once that is committed.
 
         A `durable` step survives a power cut from then on, and runs to its end whoever waits for it. Any other is
-        dropped if it is cancelled before its turn. `weight` are the bytes that it holds. Fails with `ShuttingDown` once
-        closed.
+        dropped if it is cancelled before its turn. Fails with `ShuttingDown` once closed.
         """
         ...
 
@@ -36,17 +34,11 @@ class Steps(Protocol):
         """Take no more steps; fires when all that were taken have ended."""
         ...
 
-    @property
-    def abandoned_weight(self) -> int:
-        """The bytes held by steps that are yet to end although nobody waits for them."""
-        ...
-
 
 @define(eq=False)
 class _Waiting:
     step: Callable[[], object]
     durable: bool
-    weight: int
     answer: "Deferred[object]"
     is_abandoned: bool = False
 
@@ -54,23 +46,18 @@ class _Waiting:
 class StepQueue:
     """The steps that wait for a database, whichever thread runs them."""
 
-    _log = Logger()
-
-    def __init__(self, database: Callable[[], Database]) -> None:
-        """`database` opens the database, on the thread that runs the steps."""
-        self.abandoned_weight = 0
-        self._open = database
-        self._database: Database | None = None
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._waiting: deque[_Waiting] = deque()
         self._under_way = 0
         self._is_closed = False
         self._drained: list[Deferred[None]] = []
 
-    def run(self, step: Callable[[], T], /, *, durable: bool = True, weight: int = 0) -> "Deferred[T]":
+    def run(self, step: Callable[[], T], /, *, durable: bool = True) -> "Deferred[T]":
         """See `Steps`."""
         if self._is_closed:
             return fail(ShuttingDown())
-        waiting = _Waiting(step, durable, weight, Deferred(lambda _: self._abandon(waiting)))
+        waiting = _Waiting(step, durable, Deferred(lambda _: self._abandon(waiting)))
         self._under_way += 1
         self._waiting.append(waiting)
         self._wake()
@@ -86,7 +73,6 @@ class StepQueue:
 
     def _abandon(self, waiting: _Waiting) -> None:
         waiting.is_abandoned = True
-        self.abandoned_weight += waiting.weight
         waiting.answer.errback(CancelledError())
 
     def _wake(self) -> None:
@@ -102,8 +88,6 @@ class StepQueue:
 
     def _run_all(self, taken: list[_Waiting]) -> list[object]:
         """What steps come to."""
-        if self._database is None:
-            self._database = self._open()
         needed = [one for one in taken if one.durable or not one.is_abandoned]
         durable = any(one.durable for one in needed)
         results = iter(self._database.run([one.step for one in needed], durable=durable) if needed else ())
@@ -114,10 +98,6 @@ class StepQueue:
             self._under_way -= 1
             if not waiting.is_abandoned:
                 waiting.answer.callback(result)
-                continue
-            self.abandoned_weight -= waiting.weight
-            if isinstance(result, Failure):
-                self._log.failure("A step failed after its client had hung up", result)
         if self._is_closed and not self._under_way:
             drained, self._drained = self._drained, []
             for waiter in drained:
@@ -135,7 +115,7 @@ class ImmediateSteps(StepQueue):
 class DatabaseThread(StepQueue):
     """Runs the steps on a thread of its own."""
 
-    def __init__(self, reactor: IReactorFromThreads, database: Callable[[], Database]) -> None:
+    def __init__(self, reactor: IReactorFromThreads, database: Database) -> None:
         super().__init__(database)
         self._reactor = reactor
         self._has_work = threading.Event()
@@ -165,8 +145,7 @@ class DatabaseThread(StepQueue):
                 self._reactor.callFromThread(self._deliver, taken, self._results_of(taken))
             if self._is_stopped:
                 break
-        if self._database:
-            self._database.close()
+        self._database.close()
 
     def _results_of(self, taken: list[_Waiting]) -> list[object]:
         try:

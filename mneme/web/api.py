@@ -20,7 +20,6 @@ from mneme.errors import (
 from mneme.model import (
     Accepted,
     Append,
-    AtHand,
     Changed,
     ClientId,
     FileName,
@@ -44,7 +43,7 @@ from mneme.web.answers import Answer, answer
 from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.coding import Coding
-from mneme.web.contents import MAX_KEPT, Contents
+from mneme.web.encoding import Encoding
 from mneme.web.errors import UploadNotAllowed, problem
 from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import ProjectConverter, SegmentConverter, client_in, header_text, is_stock
@@ -86,14 +85,14 @@ class Api:
     app: ClassVar[Klein] = _app
 
     def __init__(
-        self, clock: IReactorTime, sync: SyncService, coding: Coding, keys: Keys, helps_stock_push: bool
+        self, clock: IReactorTime, sync: SyncService, coding: Coding, encoding: Encoding, keys: Keys, helps_stock_push: bool
     ) -> None:
         """`keys` and `helps_stock_push` may be exchanged at any time."""
         self.keys = keys
         self.helps_stock_push = helps_stock_push
         self._sync = sync
         self._coding = coding
-        self._contents = Contents()
+        self._encoding = encoding
         self.receipts = Receipts(clock, sync)
         self._clock = clock
         self._started = clock.seconds()
@@ -170,23 +169,19 @@ class Api:
             raise FileUnknown
         if isinstance(outcome, Unmodified):
             return _unmodified(outcome.head)
-        if isinstance(outcome, AtHand):
-            head, encoded = outcome.head, outcome.content
-            self._contents.use(head.sha256)
-        else:
-            head = outcome.document.head
-            encoded = self._contents.encoded(head, outcome.document.content)
+        head = outcome.document.head
+        encoded = await self._encoding.encoded(outcome.document.content)
         self.receipts.expect(project, file, outcome.receipt, request.channel, by_pull=is_stock(request))
         body = wire.EncodedDownload(msgspec.Raw(encoded), times.to_text(head.mtime), head.version)
         return await self._reply(request, body, etag(head))
 
     async def _served(
         self, request: Request, project: ProjectId, file: FileName
-    ) -> Served | AtHand | Unmodified | None:
+    ) -> Served | Unmodified | None:
         client, known = _named_client(request), unless(request)
         if request.method != b"HEAD":
             reader = client or (Unnamed.STOCK if is_stock(request) else Unnamed.OTHER)
-            return await self._sync.download(project, file, reader, known, self._contents.get)
+            return await self._sync.download(project, file, reader, known)
         # Nobody has a file by that.
         document = await self._sync.read(project, file)
         if document and known and known.holds(document.head):
@@ -199,14 +194,9 @@ class Api:
         client = _client(request)
         file = _file(name, UploadNotAllowed)
         # Without a name for the body, which would be held for as long as the upload takes.
-        content, encoded = content_of(
-            await self._coding.take_body(request), request.getHeader(b"content-type"), MAX_KEPT
-        )
+        content = content_of(await self._coding.take_body(request), request.getHeader(b"content-type"))
         upload = Upload(file, content, client, _token(request), only_if(request))
-        outcome = await self._sync.upload(project, upload)
-        if encoded and isinstance(outcome, Accepted) and not outcome.merged:
-            self._contents.keep(upload.sha256, encoded)
-        return _outcome(outcome)
+        return _outcome(await self._sync.upload(project, upload))
 
     @_route("POST", "/projects/<project:project>/files/log.jsonl/append")
     async def append(self, request: Request, project: ProjectId) -> Answer:
@@ -233,11 +223,11 @@ class Api:
     async def versions(self, request: Request, project: ProjectId, name: str) -> Answer:
         """List the versions of a file, newest first."""
         limit = _limit(request)
-        history = await self._sync.history(project, _file(name, FileNotAllowed))
+        history = await self._sync.history(project, _file(name, FileNotAllowed), limit)
         if not history:
             raise FileUnknown
         return await self._reply(
-            request, wire.VersionList([wire.WireVersion.of(one) for one in history[:limit]])
+            request, wire.VersionList([wire.WireVersion.of(one) for one in history])
         )
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>/versions/<segment:number>")
@@ -251,7 +241,8 @@ class Api:
         known = unless(request)
         if known and known.admits(version.sha256):
             return _unmodified(version)
-        body = wire.Download.of(found.content, version.mtime, version.number)
+        encoded = await self._encoding.encoded(found.content)
+        body = wire.EncodedDownload(msgspec.Raw(encoded), times.to_text(version.mtime), version.number)
         return await self._reply(request, body, etag(version))
 
     @_route("POST", "/projects/<project:project>/files/<segment:name>/restore")

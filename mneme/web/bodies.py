@@ -1,18 +1,10 @@
 """Finding the content in the body of an upload."""
 
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TypeVar
-
 import msgspec
 
 from mneme.errors import InvalidBody
-from mneme.wire import Envelope, RawEnvelope, RestoreOrder
+from mneme.wire import Envelope, RestoreOrder
 
-T = TypeVar("T")
-
-_RAW_ENVELOPE = msgspec.json.Decoder(RawEnvelope)
-_STRING = msgspec.json.Decoder(str)
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _RESTORE_ORDER = msgspec.json.Decoder(RestoreOrder)
 _OBJECT = '{"content": "…"}'
@@ -20,54 +12,35 @@ _OBJECT = '{"content": "…"}'
 
 def lines_of(body: bytes, content_type: bytes | None) -> bytes:
     """The lines that `body` holds, found as `content_of` finds a content."""
-    lines = _found(body, content_type, lambda: _opened(body), _checked)
+    lines = content_of(body, content_type)
     if not lines:
         raise InvalidBody("There are no lines in the body: send those that are to be added")
     return lines
 
 
-def content_of(body: bytes, content_type: bytes | None, max_encoded: int) -> tuple[bytes, bytes | None]:
-    """The content that `body` holds, as UTF-8, and as the JSON string that it came as.
-
-    That is None if it did not come as one, or in a body of more than `max_encoded` bytes. Raises `InvalidBody` if there
-    is no content.
+def content_of(body: bytes, content_type: bytes | None) -> bytes:
+    """The content that `body` holds, as UTF-8; raises `InvalidBody` if there is none.
 
     JSON must be an envelope, an object whose only key is a string `content`. Text and octet streams are the content
     themselves. Anything else is taken as an envelope if it is one, else as the content itself: an entry of the log that
     is sent alone has a `content`, too.
     """
-
-    def opened() -> tuple[bytes, bytes | None]:
-        if len(body) <= max_encoded:
-            # What is wrong with it is better said by what knows the whole.
-            with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-                encoded = bytes(_RAW_ENVELOPE.decode(body).content)
-                return _STRING.decode(encoded).encode(), encoded
-        return _opened(body), None
-
-    return _found(body, content_type, opened, lambda whole: (_checked(whole), None))
-
-
-def _found(
-    body: bytes, content_type: bytes | None, opened: Callable[[], T], whole: Callable[[bytes], T]
-) -> T:
-    """What `opened` finds in an envelope, or what the `whole` body is, as `content_of` says."""
     if not body:
         raise InvalidBody(
             f'The body is empty: send {_OBJECT}, or {{"content": ""}} to empty the file on purpose'
         )
     media_type = (content_type or b"").partition(b";")[0].strip().lower()
     if media_type == b"application/json":
-        return opened()
+        return _opened(body)
     if media_type.startswith(b"text/") or media_type in (
         b"application/octet-stream",
         b"application/x-ndjson",
     ):
-        return whole(body)
+        return _checked(body)
     try:
-        return opened()
+        return _opened(body)
     except InvalidBody:
-        return whole(body)
+        return _checked(body)
 
 
 def version_in(body: bytes) -> int:

@@ -12,7 +12,6 @@ from attrs import evolve
 from werkzeug.http import parse_accept_header
 
 from mneme.errors import InvalidBody
-from mneme.lanes import Lanes
 from mneme.web.answers import Answer
 from mneme.web.errors import BodyTooLarge, Busy, UnknownCoding
 from mneme.web.request import Request
@@ -42,12 +41,12 @@ class Coding:
     """
 
     def __init__(self, worker: Worker) -> None:
-        self._lanes: Lanes[Request] = Lanes(worker)
+        self._worker = worker
 
     @property
     def abandoned_bytes(self) -> int:
         """The bytes of bodies and answers under way although their clients have hung up."""
-        return self._lanes.abandoned_weight
+        return self._worker.abandoned_weight
 
     async def take_body(self, request: Request) -> bytes:
         """The body, inflated; the request lets go of it: it would double what a waiting upload holds in memory.
@@ -76,7 +75,7 @@ class Coding:
         # What finds no room goes on as it is, and is refused where it is sent, with all that has to be done then.
         if not _takes_gzip(request) or not request.hold(len(plain.body)):
             return plain
-        body = await self._lanes.run(request, partial(_deflated, plain.body), len(plain.body))
+        body = await self._worker.run(partial(_deflated, plain.body), len(plain.body))
         return evolve(plain, body=body, headers=_coded_headers(plain.headers))
 
     async def _inflate(self, request: Request, body: bytes) -> bytes:
@@ -84,7 +83,7 @@ class Coding:
         size = min(_size_told(body), limit)
         if not request.hold(size):
             raise Busy
-        content = await self._lanes.run(request, partial(_inflated, body, size), len(body) + size)
+        content = await self._worker.run(partial(_inflated, body, size), len(body) + size)
         if content is not None and len(content) > limit:
             raise BodyTooLarge(f"A body may have at most {limit} bytes, and this one has more once inflated")
         if content is None or len(content) > size:

@@ -82,7 +82,6 @@ _STATUS: dict[type[object], int] = {
     errors.VersionUnknown: 404,
     NotFound: 404,
     MethodNotAllowed: 405,
-    errors.DamagedVersion: 410,
     BodyTooLarge: 413,
     errors.FileTooLarge: 413,
     errors.KeyReused: 422,
@@ -90,7 +89,11 @@ _STATUS: dict[type[object], int] = {
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
+    errors.DatabaseGone: 503,
+    errors.TooManyProjects: 507,
     errors.DiskFull: 507,
+    errors.DamagedContent: 500,
+    errors.DamagedDatabase: 500,
 }
 
 _log = Logger()

@@ -16,6 +16,7 @@ from mneme.web.answers import Answer
 from mneme.web.api import Api, Handler
 from mneme.web.auth import Keys
 from mneme.web.coding import Coding
+from mneme.web.encoding import Encoding
 from mneme.web.errors import MissingKey, StrangeName, TooManyRequests, WrongKey, answer_to
 from mneme.web.limits import RateLimit
 from mneme.web.proxies import TrustedProxies
@@ -65,7 +66,7 @@ class Front:
     def __init__(self, clock: IReactorTime, worker: Worker, sync: SyncService, policy: Policy) -> None:
         self._sync = sync
         self._coding = Coding(worker)
-        self._api = Api(clock, sync, self._coding, policy.keys, policy.helps_stock_push)
+        self._api = Api(clock, sync, self._coding, Encoding(worker), policy.keys, policy.helps_stock_push)
         self._routes = Routes(self._api.app.url_map)
         self.log = RequestLog(clock)
         self._policy = policy

@@ -27,7 +27,7 @@ class Patient:
     """
 
     def __init__(self, root: Path | None, merging: Merging | None = None) -> None:
-        self.database = Database.open(root / NAME if root else None)
+        self.database = Database(root / NAME if root else None)
         copy = WorkingCopy(root / layout.PROJECTS) if root else None
         self.store = Store(self.database, copy, merging)
         self.store.open_copy(BOOT)
@@ -82,7 +82,7 @@ class Patient:
 
     def find_all(self) -> None:
         """Take in what lies in the working copy."""
-        found, missing = self.store.listing()
+        found, missing, _ = self.store.listing("")
         for project in found:
             self.heads(project, self.last_now)
         for key in missing:
