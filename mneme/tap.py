@@ -21,7 +21,7 @@ from mneme.errors import DamagedDatabase, DiskFull, StartupError, UnsafePath
 from mneme.exporter import Exporter
 from mneme.listening import open_sockets
 from mneme.logs import FORMS, LogChoice
-from mneme.model import Merging, Millis
+from mneme.model import Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of

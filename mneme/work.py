@@ -34,7 +34,7 @@ class ImmediateWorker:
 
     abandoned_weight = 0
 
-    def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":  # noqa: ARG002
+    def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
         """See `Worker`."""
         return execute(job)
 

@@ -25,17 +25,18 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from mneme.exporter import Exporter
 from mneme.model import Merging, Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.retention import Retention
 from mneme.service import SyncService
-from mneme.store.disk import DiskStore
 from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.site import Site
 from mneme.work import ImmediateWorker
 from tests.keeping import KEEP_ALL
+from tests.kept import DiskStore, lane_of
 
 START = 1_773_133_200.0
 """2026-03-10T09:00:00.000Z, in seconds."""
@@ -127,10 +128,12 @@ class InProcess:
         with self._watched():
             life.stop()
         self._life = None
+        self._store.database.close()
 
     def kill(self) -> None:
         """End as on SIGKILL: nothing is told, and nothing done, any more."""
         self._life = None
+        self._store.database.close()
 
     def restart(self) -> None:
         """Stop, and start again."""
@@ -204,14 +207,16 @@ class InProcess:
         with self._watched():
             protocol.dataReceived(data)
 
-    def put_together(self, clock: Clock, wall: Clock) -> tuple[SyncService, Front, Site, Reaper]:
+    def put_together(self, clock: Clock, wall: Clock) -> tuple[SyncService, Front, Site, Reaper, Exporter]:
         """The parts of a server: the one place that knows how they are wired."""
-        store = DiskStore(self.directory, Merging(self._merge, MAX_BODY_BYTES))
+        self._store = DiskStore(self.directory, Merging(self._merge, MAX_BODY_BYTES))
+        lane = lane_of(self._store)
         ttl = Millis(round(self.ttl_seconds * 1000))
         worker = ImmediateWorker()
-        sync = SyncService(wall, worker, store, ttl, KEEP_ALL)
+        sync = SyncService(wall, lane, lane, worker, ttl, KEEP_ALL)
         front = Front(clock, worker, sync, Policy(Keys(self._keys), helps_stock_push=self._stock_push_help))
-        return sync, front, Site(clock, wall, front, MAX_BODY_BYTES), Reaper(clock, sync)
+        site = Site(clock, wall, front, MAX_BODY_BYTES)
+        return sync, front, site, Reaper(clock, sync), Exporter(clock, sync)
 
     @property
     def reaps(self) -> bool:
@@ -243,8 +248,9 @@ class _Life:
         self.clock, self.wall = Clock(), Clock()
         self.clock.advance(owner.now())
         self.wall.advance(owner.now() + owner.wrong_by)
-        self._sync, self._front, self.site, self._reaper = owner.put_together(self.clock, self.wall)
+        self._sync, self._front, self.site, self._reaper, self._exporter = owner.put_together(self.clock, self.wall)
         self._reaps = owner.reaps
+        self._exporter.startService()
         self._sync.startService()
         if self._reaps:
             self._reaper.startService()
@@ -259,6 +265,7 @@ class _Life:
         self._end(self.site.close(0.5))
         if self._reaps:
             self._end(self._reaper.stopService())
+        self._end(self._exporter.stopService())
         self._end(self._sync.stopService())
 
     def prune(self, retention: Retention) -> None:

@@ -13,9 +13,9 @@ from mneme.model import ClientId, FileName, Millis, ProjectId, Pruned, Upload
 from mneme.pruner import FIRST, INTERVAL, Pruner
 from mneme.retention import Retention
 from mneme.service import SyncService
-from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker, Worker
 from tests.keeping import KEEP_NONE
+from tests.kept import MemoryStore
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 

@@ -9,9 +9,9 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from mneme.model import ClientId, Lock, Millis, ProjectId
 from mneme.reaper import INTERVAL, Reaper
 from mneme.service import SyncService
-from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker
 from tests.keeping import KEEP_ALL
+from tests.kept import MemoryStore
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 

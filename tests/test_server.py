@@ -24,10 +24,10 @@ from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
 from mneme.service import SyncService
 from mneme.store.claim import Claim
-from mneme.store.memory import MemoryStore
 from mneme.web.front import Front
 from mneme.web.site import Site
 from mneme.work import T, ThreadWorker
+from tests.kept import MemoryStore
 
 KEY = "alpha-key-0123456789"
 ANY = "0.0.0.0"  # noqa: S104 - what people write who mean every address

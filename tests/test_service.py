@@ -39,10 +39,9 @@ from mneme.model import (
 )
 from mneme.service import Reaped, SyncService
 from mneme.store import Store
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker
 from tests.keeping import KEEP_ALL, KEEP_NONE
+from tests.kept import DiskStore, MemoryStore
 from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedWorker
 from tests.store.looking import leftovers

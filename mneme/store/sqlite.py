@@ -154,7 +154,7 @@ class Database:
                 result = step()
             if not alone:
                 self._run("RELEASE step")
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
+        except BaseException as error:
             if alone or not self._undo_one():
                 raise _Broken(error) from error
             del self._after[before:]

@@ -5,7 +5,7 @@ import msgspec
 from mneme.work import Worker
 
 _LARGE = 256 * 1024
-"""Bytes from which a content is encoded on the worker: of control characters that takes 6 ms, each is six bytes then."""
+"""Bytes from which a content is encoded on the worker: of control characters that takes 6 ms, each becomes six."""
 
 
 class Encoding:

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from mneme.model import Accepted, ClientId, FileName, Millis, ProjectId, Upload
-from mneme.store.disk import DiskStore
 from tests import plugin_files
+from tests.kept import DiskStore
 
 _CLIENT, _OTHER, _PROJECT = ClientId("laptop-0a1b2c3d"), ClientId("desktop-5e6f7a8b"), ProjectId("demo")
 _TTL, _NOW = Millis(1_800_000), Millis(1_770_217_200_000)

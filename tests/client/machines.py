@@ -16,9 +16,9 @@ from mneme.client.folder import Folder, Snapshot
 from mneme.client.sync import Report, Sync
 from mneme.clocks import WallClock
 from mneme.model import ClientId, FileName, Millis, ProjectId
-from mneme.store.memory import MemoryStore
 from mneme.work import ImmediateWorker
 from tests.client.lines import URL, Killed, Line
+from tests.kept import MemoryStore
 from tests.results import result_of
 from tests.web.stub import TTL, Stub
 

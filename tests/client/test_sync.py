@@ -17,9 +17,9 @@ from mneme.client.errors import ServerTrouble, Unreachable
 from mneme.client.sync import Did, Report
 from mneme.errors import DamagedVersion, DiskFull
 from mneme.model import FileName, HeldBy, Merging, Millis, ProjectId, Rescued, Upload, digest
-from mneme.store.memory import MemoryStore
 from tests.client.lines import Asked, Killed, in_time
 from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
+from tests.kept import MemoryStore
 from tests.results import failure_of, result_of
 from tests.store.faults import FULL, Faults
 from tests.web.stub import Stub, entry

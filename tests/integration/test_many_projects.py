@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mneme.model import ClientId, FileName, Millis, ProjectId, Upload
-from mneme.store.disk import DiskStore
 from tests.daemon import Daemon, wait_until
+from tests.kept import DiskStore
 
 pytestmark = pytest.mark.integration
 

@@ -33,10 +33,9 @@ from mneme.model import (
     Upload,
 )
 from mneme.store import Store, layout
-from mneme.store.disk import DiskStore
 from mneme.store.ledger import MAX_KEYS
-from mneme.store.memory import MemoryStore
 from tests.keeping import KEEP_NONE
+from tests.kept import DiskStore, MemoryStore
 from tests.store.faults import FULL, KILL, Faults, Killed
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, TTL, content_of, directory_of
 from tests.store.store_contract import (

@@ -31,7 +31,7 @@ from mneme.model import (
     digest,
 )
 from mneme.store import Store
-from mneme.store.disk import DiskStore
+from tests.kept import DiskStore
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, TTL, directory_of
 from tests.store.store_contract import (
     EXPIRY,

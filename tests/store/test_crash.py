@@ -40,8 +40,8 @@ from mneme.model import (
     digest,
 )
 from mneme.store import layout
-from mneme.store.disk import DiskStore
 from tests.keeping import KEEP_NONE
+from tests.kept import DiskStore
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed, Run, Step
 from tests.store.looking import (
     ALPHA,

@@ -37,9 +37,9 @@ from mneme.model import (
 )
 from mneme.retention import Retention
 from mneme.store import Store, disk, layout
-from mneme.store.disk import DiskStore
 from tests import plugin_files
 from tests.keeping import KEEP_ALL, KEEP_NONE
+from tests.kept import DiskStore
 from tests.store.faults import FULL, Fault, Faults, Killed
 from tests.store.looking import (
     ALPHA,

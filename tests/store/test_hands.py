@@ -8,7 +8,7 @@ import pytest
 
 from mneme.errors import UnsafePath
 from mneme.model import Accepted, ClientId, FileName, Kind, Millis, ProjectId, Upload
-from mneme.store.disk import DiskStore
+from tests.kept import DiskStore
 from tests.store.looking import content_of
 
 ALPHA = ProjectId("alpha")

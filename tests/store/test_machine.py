@@ -52,9 +52,8 @@ from mneme.model import (
     digest,
 )
 from mneme.store import Store, layout
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
 from tests.keeping import KEEP_NONE
+from tests.kept import DiskStore, MemoryStore
 from tests.store.looking import (
     ANA,
     BEN,

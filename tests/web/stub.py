@@ -10,17 +10,17 @@ from treq.testing import StubTreq
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
+from mneme.exporter import Exporter
 from mneme.model import Millis, ProjectId
 from mneme.retention import Retention
 from mneme.service import SyncService
-from mneme.store import Store
-from mneme.store.memory import MemoryStore
 from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
 from mneme.web.site import Site
 from mneme.work import ImmediateWorker, Worker
 from tests.keeping import KEEP_ALL
+from tests.kept import DiskStore, MemoryStore, lane_of
 
 NOW = 1_770_217_200.0
 """2026-02-04T15:00:00.000Z, in seconds."""
@@ -62,7 +62,7 @@ class Stub:
         keys: Sequence[str] = (),
         origins: Sequence[str] = (),
         rate_limit: int = 0,
-        store: Store | None = None,
+        store: MemoryStore | DiskStore | None = None,
         worker: Worker | None = None,
         only_local: bool = False,
         helps_stock_push: bool = True,
@@ -72,7 +72,10 @@ class Stub:
         self.clock.advance(NOW)
         self.store = MemoryStore() if store is None else store
         worker = ImmediateWorker() if worker is None else worker
-        self.sync = SyncService(self.clock, worker, self.store, TTL, retention)
+        lane = lane_of(self.store)
+        self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
+        self.exporter = Exporter(self.clock, self.sync)
+        self.sync.startService()
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
         self.front = Front(self.clock, worker, self.sync, policy)
         self._treq = self.connected()

@@ -10,8 +10,7 @@ import pytest
 
 from mneme.merge.bounds import body_size
 from mneme.model import Append, FileName, Merging, Millis, NotLocked, ProjectId, Rescued, digest
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
+from tests.kept import DiskStore, MemoryStore
 from tests.store.faults import FULL, Faults
 from tests.web.connections import LIMIT, Server
 from tests.web.stub import TTL, Reply, Stub, entry

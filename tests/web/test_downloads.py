@@ -20,11 +20,10 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from mneme.model import Accepted, ClientId, FileName, Merging, Millis, ProjectId, Receipt, Upload
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
 from mneme.web import receipts as receipts_module
 from mneme.web import site as site_module
 from mneme.web.site import IDLE_SECONDS, LINGER_SECONDS
+from tests.kept import DiskStore, MemoryStore
 from tests.web.connections import LIMIT, Choked, Connection, HeldWorker, Server
 from tests.web.stub import Stub, entry
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mneme.model import Merging, digest
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
+from tests.kept import DiskStore, MemoryStore
 from tests.store.faults import FULL, Faults
 from tests.web.connections import Server
 from tests.web.stub import TTL, Reply, Stub, entry

@@ -12,8 +12,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from mneme.model import Millis, Overview, ProjectId, digest
 from mneme.retention import Retention
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
+from tests.kept import DiskStore, MemoryStore
 from tests.results import started
 from tests.web.connections import HeldWorker, Server
 from tests.web.stub import TTL, Stub, entry

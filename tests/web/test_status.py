@@ -10,8 +10,7 @@ import pytest
 
 from mneme import __version__
 from mneme.model import Usage
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
+from tests.kept import DiskStore, MemoryStore
 from tests.stepped import SteppedWorker
 from tests.web.stub import Stub
 

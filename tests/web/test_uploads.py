@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mneme.model import Merging, Millis, NotLocked, ProjectId, Rescued, Upload
-from mneme.store.disk import DiskStore
-from mneme.store.memory import MemoryStore
+from tests.kept import DiskStore, MemoryStore
 from tests.store.faults import FULL, Faults
 from tests.web.stub import TTL, Stub, entry
 

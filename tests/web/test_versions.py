@@ -11,7 +11,7 @@ import pytest
 
 from mneme.model import FileName, ProjectId
 from mneme.store import layout
-from mneme.store.disk import DiskStore
+from tests.kept import DiskStore
 from tests.store.faults import FULL, Faults
 from tests.store.looking import directory_of
 from tests.web.stub import Reply, Stub, entry
