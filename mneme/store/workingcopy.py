@@ -218,9 +218,9 @@ class WorkingCopy:
         if mark == row.lock_mark and (mark or not files.exists(path)):
             return
         if mark is None and not files.exists(path):
-            exported = lockfile.decode((row.lock_exported or "").encode())
+            # Whoever removes the file frees the lock, were it one that is yet to be exported.
             self._set_lock_mark(step, None, None)
-            if row.lock and exported and (row.lock.client, row.lock.token) == (exported.client, exported.token):
+            if row.lock:
                 step.set_lock(None)
             return
         found = files.read(path)
