@@ -15,6 +15,7 @@ from typing import TypeVar
 from attrs import frozen
 from twisted.python.failure import Failure
 
+from mneme import files
 from mneme.errors import DamagedDatabase, DatabaseGone, DiskFull, NotYet, StartupError
 from mneme.store.queries import Queries
 
@@ -266,6 +267,9 @@ def _named(error: sqlite3.Error) -> Exception:
 
 
 def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
+    if path and writable and not path.exists():
+        # SQLite's other files are as open to others as this one.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.FILE_MODE))
     if path is None:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     else:
