@@ -372,6 +372,8 @@ class Queries:
             (content,) = self._run(
                 "DELETE FROM versions WHERE project = ? AND number = ? RETURNING content", (key, number)
             ).fetchone()
+            # Only a removed project loses what was a head of it.
+            self._run("DELETE FROM heads WHERE project = ? AND version = ?", (key, number))
             self._run(
                 "DELETE FROM contents WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE content = ?)",
                 (content, content),

@@ -57,7 +57,8 @@ class Patient:
             self.last_now = self.last_now if where is None else arguments[where]
             result = self._done(project, lambda: method(project, *arguments, **options))
             if where is not None:
-                self._merge(project)
+                # Which merges what waits, if nobody holds the lock.
+                self._done(project, lambda: self.store.lock(project, self.last_now))
             self.export()
             return result
 
