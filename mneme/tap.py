@@ -145,10 +145,10 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     path = data_directory / NAME
-    _check_database(path)
+    copy = WorkingCopy(data_directory / layout.PROJECTS)
+    _check_data(path, copy)
     worker = ThreadWorker(reactor, THREADS)
     process = ProcessWorker(reactor, worker)
-    copy = WorkingCopy(data_directory / layout.PROJECTS)
     writing, reading = Database(path), Database(path, writable=False)
     threads = [DatabaseThread(reactor, writing), DatabaseThread(reactor, reading)]
     writer = Lane(Store(writing, copy, chosen.merging), threads[0])
@@ -214,17 +214,20 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _check_database(path: Path) -> None:
-    """See that the database can be opened, before the process detaches; it is opened anew after that."""
+def _check_data(path: Path, copy: WorkingCopy) -> None:
+    """See that the data can be used, before the process detaches; the database is opened anew after that."""
     database = Database(path)
     try:
+        copy.make_root()
         database.open()
     except DamagedDatabase:
         raise StartupError(
             f"The database {path} is damaged. `mneme restore-backup` brings a backup back; without one, move that file "
             "away: the server then takes the files in projects/ in, and only history is lost"
         ) from None
-    except (DiskFull, sqlite3.Error, OSError, UnsafePath) as problem:
+    except UnsafePath as problem:
+        raise StartupError(str(problem)) from None
+    except (DiskFull, sqlite3.Error, OSError) as problem:
         raise StartupError(f"The database {path} cannot be used: {problem}") from None
     finally:
         database.close()

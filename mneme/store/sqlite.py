@@ -284,7 +284,10 @@ def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
         )
     connection.execute("PRAGMA foreign_keys = ON")
     if writable:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            # It counts before there is anything in the database, and needs space, of which there may be none later.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")

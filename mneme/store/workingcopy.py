@@ -46,7 +46,7 @@ class WorkingCopy:
 
     def open(self, queries: Queries, boot: str) -> None:
         """Look at what lies there when the server starts."""
-        self._make_root()
+        self.make_root()
         last_boot, epoch, mark, _ = queries.server()
         if mark and self._mark_of_root() == mark:
             if last_boot:
@@ -78,7 +78,8 @@ class WorkingCopy:
         if not queries.changed_projects():
             queries.set_server(boot="")
 
-    def _make_root(self) -> None:
+    def make_root(self) -> None:
+        """Make the directory, if need be; `UnsafePath` if it is none, or a link to one."""
         files.make_directory(self._root)
         check_directory(self._root)
 
@@ -194,7 +195,7 @@ class WorkingCopy:
         if self._mark_of_root() == mark:
             self._note_project_removed(step)
             return False
-        self._make_root()
+        self.make_root()
         step.queries.forget_exports()
         step.queries.set_server(working_copy=self._mark_root())
         step.row = evolve(step.row, is_exported=False, is_changed=True, lock_mark=None)
