@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
 from mneme import __version__, clocks, config, files
+from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import left_for_connections, raise_limit
 from mneme.errors import DamagedDatabase, DiskFull, StartupError, UnsafePath
@@ -24,9 +25,9 @@ from mneme.logs import FORMS, LogChoice
 from mneme.model import Millis
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
-from mneme.server import Parts, Server, policy_of
+from mneme.server import Parts, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
-from mneme.store import Store, layout
+from mneme.store import Store, backup, layout
 from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import DatabaseThread
@@ -41,6 +42,9 @@ THREADS = 2
 
 _COLLECT_AFTER = 20_000
 """Objects; with the 700 that are usual, one twentieth of the time went into looking for cycles."""
+
+_CHECK_SECONDS = 2.0
+"""Seconds for which the start is held up at most, to look whether the database is damaged."""
 
 _FROM_OPTION = {"port": "port", "host": "host", "data-dir": "dataDir", "config": "config", "listen": "listen"}
 
@@ -144,7 +148,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     path = data_directory / NAME
-    _check_database(path)
+    _check_database(path, chosen.backups.absolute())
     worker = ThreadWorker(reactor, THREADS)
     copy = WorkingCopy(data_directory / layout.PROJECTS)
     writing, reading = Database(path), Database(path, writable=False)
@@ -152,9 +156,8 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     writer = Lane(Store(writing, copy, chosen.merging), threads[0])
     reader = Lane(Store(reading), threads[1])
     wall = clocks.TimeOfDay()
-    sync = SyncService(
-        wall, writer, reader, worker, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime()
-    )
+    uptime = clocks.Uptime()
+    sync = SyncService(wall, writer, reader, worker, Millis(chosen.lock_ttl_ms), chosen.retention, uptime)
     room = left_for_connections(raise_limit())
     places = Places(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
     front = Front(reactor, worker, sync, policy_of(chosen))
@@ -169,6 +172,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         exporter=Exporter(reactor, sync),
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
+        backups=Backups(reactor, wall, uptime, worker, path, plan_of(loaded)),
         front=front,
         site=Site(reactor, wall, front, chosen.max_body_bytes, places),
     )
@@ -211,16 +215,14 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _check_database(path: Path) -> None:
-    """See that the database can be opened, before the process detaches; it is opened anew after that."""
+def _check_database(path: Path, backups: Path) -> None:
+    """See that the database is whole, before the process detaches; it is opened anew after that."""
     database = Database(path)
     try:
         database.open()
+        database.check(_CHECK_SECONDS)
     except DamagedDatabase:
-        raise StartupError(
-            f"The database {path} is damaged. `mneme restore-backup` brings a backup back; without one, move that file "
-            "away: the server then takes the files in projects/ in, and only history is lost"
-        ) from None
+        raise StartupError(f"The database {path} is damaged. {backup.way_back(path, backups)}") from None
     except (DiskFull, sqlite3.Error, OSError, UnsafePath) as problem:
         raise StartupError(f"The database {path} cannot be used: {problem}") from None
     finally:

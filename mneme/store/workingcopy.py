@@ -425,6 +425,11 @@ class WorkingCopy:
             return False
         return not files.exists(path)
 
+    def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
+        """The mark and the content of a file, for who only looks; None if there is none."""
+        found = files.read(f"{self._root}/{directory}/{file.value}")
+        return (_mark(found[1]) or "", found[0]) if found else None
+
     def _set_aside(self, path: str) -> None:
         """Take what lies in the way of a file out of it, without losing it."""
         aside = f"{path}.damaged-{secrets.token_hex(4)}"
