@@ -185,7 +185,8 @@ class Server(Service):
             self._log.info("Stopped, with nothing left undone")
         finally:
             self._parts.worker.stop()
-            for thread in self._parts.threads:
+            # The writer is last: whoever closes the database last moves the log of changes into it.
+            for thread in reversed(self._parts.threads):
                 thread.stop()
             self._parts.claim.release()
 
