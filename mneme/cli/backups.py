@@ -15,6 +15,7 @@ from mneme.cli.options import NumberType, as_json, telling
 from mneme.errors import MnemeError
 from mneme.model import Millis
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATH = click.Path(path_type=Path)
 
 
@@ -106,13 +107,15 @@ def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) ->
 @contextmanager
 def _copying() -> Iterator[Callable[[int, int], None]]:
     """Show how far the copying is; a signal breaks it off, and what was written goes."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
     try:
         with output.progress() as show:
             yield lambda done, pages: show(f"Copying, {100 * done // max(1, pages)} %")
     except KeyboardInterrupt:
         raise MnemeError("Broken off: nothing was written") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _now() -> Millis:

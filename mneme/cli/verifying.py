@@ -35,9 +35,7 @@ def verify(data_dir: str | None, config_file: str | None, as_json: bool) -> None
         _print([*damages, *others])
         _sum_up(str(config.data_dir), damages, others)
         if damages:
-            output.warn(
-                f"{backup.way_back(config.data_dir / NAME, config.backups)}, once the server is stopped"
-            )
+            output.warn(f"Stop the server first. {backup.way_back(config.data_dir / NAME, config.backups)}")
     sys.exit(1 if damages else 0)
 
 
@@ -48,8 +46,12 @@ def _print(sentences: Sequence[str]) -> None:
 
 def _sum_up(directory: str, damages: Sequence[str], others: Sequence[str]) -> None:
     if damages:
-        output.warn(f"{directory} is damaged: {len(damages)} findings")
+        output.warn(f"{directory} is damaged ({_counted(damages, 'finding')})")
     elif others:
-        output.tell(f"{directory} is whole; {len(others)} plain files differ from the heads")
+        output.tell(f"{directory} is whole ({_counted(others, 'difference')}, which can be)")
     else:
         output.tell(f"{directory} is whole")
+
+
+def _counted(sentences: Sequence[str], what: str) -> str:
+    return f"{len(sentences)} {what}" + ("s" if len(sentences) != 1 else "")

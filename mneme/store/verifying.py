@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from mneme import files
 from mneme.errors import DamagedDatabase, MnemeError
 from mneme.model import FileName, ProjectId, digest
 from mneme.store import layout
@@ -32,6 +33,8 @@ class Finding:
 def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Iterator[Finding]:
     """All that is wrong in a data directory, which is only read; a server may run on it."""
     path = data_directory / NAME
+    if not files.look(path):
+        raise MnemeError(f"There is no database in {data_directory}: --data-dir says where else to look")
     database = Database(path, writable=False)
     try:
         with database.step() as queries:
@@ -84,6 +87,12 @@ def _damaged_content(queries: Queries, key: int) -> Iterator[Finding]:
 
 def _rows(queries: Queries, copy: WorkingCopy) -> Iterator[Finding]:
     """See that each row is what it should be, and compare the heads of each project with its plain files."""
+    is_exported = copy.is_of(queries)
+    if not is_exported:
+        yield Finding(
+            "The plain files in projects/ are yet to be written by a server with this database",
+            is_damage=False,
+        )
     for name in _names(queries):
         try:
             project = queries.project(name)
@@ -94,7 +103,7 @@ def _rows(queries: Queries, copy: WorkingCopy) -> Iterator[Finding]:
         except _UNREADABLE as error:
             yield Finding(f"What the database knows of {name.value} is damaged: {error}")
             continue
-        if project.is_exported and not project.is_removed:
+        if is_exported and project.is_exported and not project.is_removed:
             for file, head in heads.items():
                 if head.is_there:
                     yield from _compared(queries, copy, project, file, head)

@@ -425,6 +425,11 @@ class WorkingCopy:
             return False
         return not files.exists(path)
 
+    def is_of(self, queries: Queries) -> bool:
+        """Whether what lies here was exported from this database."""
+        _, _, mark, _ = queries.server()
+        return bool(mark) and self._mark_of_root() == mark
+
     def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
         """The mark and the content of a file, for who only looks; None if there is none."""
         found = files.read(f"{self._root}/{directory}/{file.value}")
