@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -26,7 +27,7 @@ ALPHA, _ = PROJECTS
 class Rig:
     """A server's database, its backups and its clocks, of which `wall` can be set apart."""
 
-    def __init__(self, root: Path, worker: ImmediateWorker | SteppedWorker | None = None) -> None:
+    def __init__(self, root: Path, worker: Any = None) -> None:
         self.store: Patient = filled(root)
         self.database = database_of(root)
         self.config = root / "config.json"
@@ -34,7 +35,7 @@ class Rig:
         self.plan = Plan(root / "backups", 3, self.config)
         self.clock, self.wall = Clock(), Clock()
         self.wall.advance(NOW / 1000)
-        self.worker = worker or ImmediateWorker()
+        self.worker = ImmediateWorker() if worker is None else worker
         self.count = 0
         self.backups = self.make()
 
