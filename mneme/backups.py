@@ -1,13 +1,15 @@
 """The timer that backs the database up, once a day if something has changed."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from mneme import files
 from mneme.clocks import WallClock
-from mneme.errors import MnemeError
+from mneme.errors import BackupError, MnemeError
 from mneme.model import Millis
 from mneme.rounds import Rounds
 from mneme.store import backup
@@ -63,7 +65,11 @@ class Backups(Rounds):
             made = await self._worker.run(lambda: self._made_if_due(plan))
         except _Stopping:
             return
-        except (MnemeError, OSError) as problem:
+        except OSError as problem:
+            # The names of temporary files are others each time.
+            self._tell_problem(f"{plan.directory}: {problem.strerror}")
+            return
+        except MnemeError as problem:
             self._tell_problem(str(problem))
             return
         self._last_problem = ""
@@ -76,6 +82,7 @@ class Backups(Rounds):
         config = _content_of(plan.config)
         if not self._is_time(plan) or not _is_news(plan, self._database, config):
             return None
+        _check_room(plan.directory, self._database)
         now = Millis(int(self._wall.seconds() * 1000))
         return backup.make_in(plan.directory, plan.keep, self._database, now, config, self._go_on)
 
@@ -106,6 +113,14 @@ def _content_of(config: Path | None) -> bytes | None:
     with suppress(OSError):
         return config.read_bytes() if config else None
     return None
+
+
+def _check_room(directory: Path, database: Path) -> None:
+    """Leave the server the space that it needs: a backup takes no more than half of what is free."""
+    files.make_directory(directory)
+    system = os.statvfs(directory)
+    if system.f_bavail * system.f_frsize < 2 * database.stat().st_size:
+        raise BackupError(f"A backup would take more than half of the space that is left for {directory}")
 
 
 def _is_news(plan: Plan, database: Path, config: bytes | None) -> bool:

@@ -35,7 +35,7 @@ _PAGES = 256
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _NAME = "mneme-%Y%m%dT%H%M%SZ.db"
 _OUR_NAME = re.compile(r"mneme-\d{8}T\d{6}Z\.db")
-_LEFTOVER = re.compile(rf"(mneme.*\.[0-9a-f]{{16}}{re.escape(files.TEMPORARY)})({'|'.join(_SIDE_FILES)})?")
+_LEFTOVER = re.compile(rf"((.+)\.[0-9a-f]{{16}}{re.escape(files.TEMPORARY)})({'|'.join(_SIDE_FILES)})?")
 
 
 def _to_nobody(_done: int, _all: int) -> None:
@@ -88,7 +88,8 @@ def make_in(
 ) -> Path:
     """Add a backup to a directory of them, in which the newest `keep` stay; the file of the new one."""
     files.make_directory(directory)
-    _clear_leftovers(directory)
+    if not directory.is_dir():
+        raise BackupError(f"{directory} is no directory")
     target = directory / _next_name(directory, now)
     make(database, target, now, config, told)
     for old in kept_in(directory)[:-keep] if keep else ():
@@ -201,6 +202,9 @@ def _faults_of(path: Path) -> Iterator[None]:
 @contextmanager
 def _in_place_of(target: Path) -> Iterator[Path]:
     """A new file that takes its name when the block ends, durably; if that fails, nothing is left of it."""
+    if not target.parent.is_dir():
+        raise BackupError(f"{target.parent}: there is no such directory")
+    _clear_leftovers(target)
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, files.FILE_MODE)
@@ -220,10 +224,15 @@ def _in_place_of(target: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _clear_leftovers(directory: Path) -> None:
-    """Remove what was being written when its process was killed."""
-    for path in directory.iterdir():
-        if (found := _LEFTOVER.fullmatch(path.name)) and not _is_locked(directory / found[1]):
+def _clear_leftovers(target: Path) -> None:
+    """Remove what was to become the target, or another backup there, when its process was killed."""
+    for path in target.parent.iterdir():
+        found = _LEFTOVER.fullmatch(path.name)
+        if (
+            found
+            and (found[2] == target.name or _OUR_NAME.fullmatch(found[2]))
+            and not _is_locked(path.with_name(found[1]))
+        ):
             path.unlink(missing_ok=True)
 
 

@@ -30,18 +30,31 @@ class Finding:
     is_damage: bool = True
 
 
+_NOT_EXPORTED = Finding(
+    "The plain files in projects/ are yet to be written by a server with this database", is_damage=False
+)
+
+
 def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Iterator[Finding]:
     """All that is wrong in a data directory, which is only read; a server may run on it."""
     path = data_directory / NAME
     if not files.look(path):
         raise MnemeError(f"There is no database in {data_directory}: --data-dir says where else to look")
-    database = Database(path, writable=False)
+    database, copy = Database(path, writable=False), WorkingCopy(data_directory / layout.PROJECTS)
     try:
         with database.step() as queries:
             check_identity(database.connection, path)
             yield from _structure(queries)
             yield from _contents(queries, told)
-            yield from _rows(queries, WorkingCopy(data_directory / layout.PROJECTS))
+            # A name that cannot be one has faults of its own.
+            names = list(queries.project_names())
+            is_exported = copy.is_of(queries)
+        if not is_exported:
+            yield _NOT_EXPORTED
+        for name in names:
+            # Each as it is now: a server that runs goes on writing files.
+            with database.step() as queries:
+                yield from _project(queries, name, copy if is_exported else None)
     except (DamagedDatabase, sqlite3.Error) as error:
         yield Finding(f"The database {path} cannot be read: {error.__cause__ or error}")
     finally:
@@ -85,33 +98,21 @@ def _damaged_content(queries: Queries, key: int) -> Iterator[Finding]:
         yield Finding(f"{file} of {project} is damaged in {which}")
 
 
-def _rows(queries: Queries, copy: WorkingCopy) -> Iterator[Finding]:
-    """See that each row is what it should be, and compare the heads of each project with its plain files."""
-    is_exported = copy.is_of(queries)
-    if not is_exported:
-        yield Finding(
-            "The plain files in projects/ are yet to be written by a server with this database",
-            is_damage=False,
-        )
-    for name in _names(queries):
-        try:
-            project = queries.project(name)
-            if project is None:
-                continue
-            queries.versions(project.key)
-            heads = queries.heads(project.key)
-        except _UNREADABLE as error:
-            yield Finding(f"What the database knows of {name.value} is damaged: {error}")
-            continue
-        if is_exported and project.is_exported and not project.is_removed:
-            for file, head in heads.items():
-                if head.is_there:
-                    yield from _compared(queries, copy, project, file, head)
-
-
-def _names(queries: Queries) -> list[ProjectId]:
-    # A name that cannot be one has faults of its own, and all others are still to be looked at.
-    return list(queries.project_names())
+def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Iterator[Finding]:
+    """See that each row of a project is what it should be, and compare its heads with the plain files."""
+    try:
+        project = queries.project(name)
+        if project is None:
+            return
+        queries.versions(project.key)
+        heads = queries.heads(project.key)
+    except _UNREADABLE as error:
+        yield Finding(f"What the database knows of {name.value} is damaged: {error}")
+        return
+    if copy and project.is_exported and not project.is_removed:
+        for file, head in heads.items():
+            if head.is_there:
+                yield from _compared(queries, copy, project, file, head)
 
 
 def _compared(
