@@ -72,7 +72,7 @@ def make(database: Path, target: Path, now: Millis, config: bytes | None, told: 
         _in_place_of(target) as (temporary, descriptor),
         closing(_copied(source, temporary, descriptor, told)) as copy,
     ):
-        copy.execute("DROP TABLE IF EXISTS backup")
+        _drop_table(copy)
         copy.execute("CREATE TABLE backup (made_at INTEGER NOT NULL, mneme TEXT NOT NULL, config BLOB)")
         copy.execute("INSERT INTO backup VALUES (?, ?, ?)", (now, __version__, config))
         _check(copy)
@@ -138,9 +138,7 @@ def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: To
     try:
         with _faults_of(file), _reading(file) as source, _in_place_of(database) as (temporary, descriptor):
             with closing(_copied(source, temporary, descriptor, told)) as copy:
-                # The keys of the configuration are not to stay in its pages.
-                copy.execute("PRAGMA secure_delete = ON")
-                copy.execute("DROP TABLE IF EXISTS backup")
+                _drop_table(copy)
                 # A server that had ended well takes what differs in the working copy for a hand's, and so for memory.
                 Queries(copy).set_server(boot="")
                 _check(copy)
@@ -273,6 +271,12 @@ def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told)
         copy.close()
         raise
     return copy
+
+
+def _drop_table(copy: sqlite3.Connection) -> None:
+    """Take the configuration out of a backup, and its keys out of free pages, too."""
+    copy.execute("PRAGMA secure_delete = ON")
+    copy.execute("DROP TABLE IF EXISTS backup")
 
 
 def _check(connection: sqlite3.Connection) -> None:
