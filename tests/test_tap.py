@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import pytest
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.python import usage
 
 from mneme import __version__
 from mneme.backups import Plan
 from mneme.clocks import TimeOfDay
+from mneme.config import Loaded
 from mneme.errors import StartupError
 from mneme.logs import LogChoice
 from mneme.model import Millis
@@ -258,3 +260,11 @@ def test_backups_go_where_the_configuration_says(home: Path) -> None:
     file.write_text('{"backup": {"dir": "~/elsewhere", "keep": 3}}')
     plan = made("--port", "0", "--data-dir", str(data), "--config", str(file))._parts.backups.plan
     assert plan == Plan(home / "elsewhere", 3, file)
+
+
+def test_a_reload_takes_the_plan_of_backups_over(home: Path) -> None:
+    """Without a restart."""
+    server = made("--port", "0", "--data-dir", str(home / "data"))
+    chosen = evolve(server._loaded.config, backup_dir=home / "elsewhere", backup_keep=0)
+    server._go_over_to(Loaded(chosen, (), home / "c.json", found=True))
+    assert server._parts.backups.plan == Plan(home / "elsewhere", 0, home / "c.json")
