@@ -24,7 +24,7 @@ _DAY = 24 * 60 * 60.0
 
 @frozen
 class Plan:
-    """Directory of the backups, number of those that stay (0: none are made), and the configuration file, if any."""
+    """Directory of the backups, number that stay (0: none are made), and the configuration file."""
 
     directory: Path
     keep: int
@@ -36,7 +36,7 @@ class _Stopping(Exception):
 
 
 class Backups(Rounds):
-    """Looks every `INTERVAL` seconds whether a backup is due, for as long as it runs; `plan` may be exchanged."""
+    """Backups as soon as they are due; the `plan` may be exchanged at any time."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Backups(Rounds):
             self._log.info("Backed the database up into {path}", path=str(made))
 
     def _made_if_due(self, plan: Plan) -> Path | None:
-        """Make a backup if a day has passed, and something has changed; on a thread of the worker."""
+        """Make a backup if a day has passed, and something has changed."""
         config = _content_of(plan.config)
         if not self._is_time(plan) or not _is_news(plan, self._database, config):
             return None
@@ -87,7 +87,7 @@ class Backups(Rounds):
         return backup.make_in(plan.directory, plan.keep, self._database, now, config, self._go_on)
 
     def _is_time(self, plan: Plan) -> bool:
-        """Whether a day has passed; where the time of day was wrong, there is one backup too many at most."""
+        """Whether a day has passed; a wrong clock makes one backup too many at most."""
         if self._made_at is not None:
             return self._uptime.seconds() - self._made_at >= _DAY
         newest = backup.kept_in(plan.directory)[-1:]
@@ -109,14 +109,14 @@ class Backups(Rounds):
 
 
 def _content_of(config: Path | None) -> bytes | None:
-    """The configuration file; whoever has taken it away, or closed it to the server, still gets a backup."""
+    """The content of the configuration file; None where it cannot be read."""
     with suppress(OSError):
         return config.read_bytes() if config else None
     return None
 
 
 def _check_room(directory: Path, database: Path) -> None:
-    """Leave the server the space that it needs: a backup takes no more than half of what is free."""
+    """Refuse a backup that takes more than half of the free space, which the server needs."""
     files.make_directory(directory)
     system = os.statvfs(directory)
     if system.f_bavail * system.f_frsize < 2 * database.stat().st_size:

@@ -44,7 +44,7 @@ _COLLECT_AFTER = 20_000
 """Objects; with the 700 that are usual, one twentieth of the time went into looking for cycles."""
 
 _CHECK_SECONDS = 2.0
-"""Seconds for which the start is held up at most, to look whether the database is damaged."""
+"""Seconds that the check of the database may hold the start up."""
 
 _FROM_OPTION = {"port": "port", "host": "host", "data-dir": "dataDir", "config": "config", "listen": "listen"}
 
@@ -216,7 +216,7 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
 
 
 def _check_database(path: Path, backups: Path) -> None:
-    """See that the database is whole, before the process detaches; it is opened anew after that."""
+    """See that the database is whole, before the process detaches."""
     database = Database(path)
     try:
         database.open()

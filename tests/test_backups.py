@@ -143,7 +143,7 @@ def test_none_are_made_where_none_are_to_be_kept(rig: Rig) -> None:
 
 
 def test_a_restart_makes_no_second_one_on_the_same_day(rig: Rig) -> None:
-    """The day is in the name of the newest; a server that is restarted daily makes its backups, too."""
+    """The name of the newest tells its day, also to a server that is restarted daily."""
     rig.pass_time(FIRST)
     rig.write()
     rig.restart()
@@ -155,7 +155,7 @@ def test_a_restart_makes_no_second_one_on_the_same_day(rig: Rig) -> None:
 
 @pytest.mark.parametrize("jump", [30 * 365 * DAY, -30 * 365 * DAY])
 def test_a_clock_that_jumps_does_not_push_good_backups_out(rig: Rig, jump: float) -> None:
-    """By whichever way, and back again: there is one backup for each day that has passed."""
+    """A jump ahead or back, and the way back, add one backup a day."""
     rig.pass_time(FIRST)
     rig.write()
     rig.wall.rightNow += jump
@@ -242,7 +242,7 @@ def test_two_backups_are_never_made_at_once(tmp_path: Path) -> None:
 
 
 def test_backups_by_hand_in_the_same_directory_count(rig: Rig) -> None:
-    """Made an hour ago with nothing new since, it is as good as one of the server's."""
+    """A backup by hand with nothing new since is as good as the server's own."""
     backup.make_in(rig.plan.directory, 3, rig.database, Millis(NOW + 1000), b"{}")
     rig.pass_time(FIRST)
     assert len(rig.kept()) == 1

@@ -75,9 +75,9 @@ def backup(
 @as_json
 @telling
 def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) -> None:
-    """Put the backup in FILE into DIRECTORY, the data directory of a server that does not run.
+    """Put a backup into the data directory of a server.
 
-    A configuration file that lies there stays. So do the plain files in projects/: where they differ from the backup,
+    The server must not run. A configuration file that lies there stays. So do the plain files in projects/: where they differ from the backup,
     the server takes them for what somebody has written since, and merges them. To have the memory as it was, move
     projects/ away, too.
     """
@@ -106,7 +106,7 @@ def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) ->
 
 @contextmanager
 def _copying() -> Iterator[Callable[[int, int], None]]:
-    """Show how far the copying is; a signal breaks it off, and what was written goes."""
+    """Show how far the copying is; a signal breaks it off."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
     try:
         with output.progress() as show:

@@ -1,4 +1,4 @@
-"""The server's own data, for commands that run where it lies: found as the server finds it."""
+"""The server's own data, for commands that run where it lies."""
 
 import os
 from collections.abc import Callable

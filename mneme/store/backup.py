@@ -1,4 +1,4 @@
-"""Backups: the database as it was at one instant, in a file of its own, taken while a server runs.
+"""Backups: the database as it was at one instant, in a file of its own.
 
 A backup is a plain database without a log of changes beside it, and has one table more: when it was made, and the
 configuration file. That is one file to carry, which SQLite checks and any of its tools opens: no archive to unpack.
@@ -53,7 +53,7 @@ class Backup:
 
 @frozen
 class Restored:
-    """A restored database: the old one's new name, and the configuration file, if they are there."""
+    """New name of the database that was moved aside, and the configuration file, if any."""
 
     moved: Path | None
     config: Path | None
@@ -86,7 +86,7 @@ def make_in(
     config: bytes | None,
     told: Told = _to_nobody,
 ) -> Path:
-    """Add a backup to a directory of them, in which the newest `keep` stay; the file of the new one."""
+    """Add a backup to a directory, in which the newest `keep` stay; the new file."""
     files.make_directory(directory)
     if not directory.is_dir():
         raise BackupError(f"{directory} is no directory")
@@ -110,7 +110,7 @@ def time_of(backup: Path) -> Millis:
 
 
 def read(file: Path) -> Backup:
-    """Look into a backup, or a plain copy of a database; `BackupError` if it is neither."""
+    """Look into a backup, or a copy of a database; `BackupError` if it is neither."""
     with _faults_of(file), _reading(file) as connection:
         check_identity(connection, file)
         found = (
@@ -153,7 +153,7 @@ def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: To
 
 
 def way_back(database: Path, directory: Path) -> str:
-    """The sentence for whoever has a damaged database: the newest backup, and how it is brought back."""
+    """Advice for a damaged database: the command that brings the newest backup back."""
     with suppress(OSError):
         for newest in kept_in(directory)[-1:]:
             command = shlex.join(["mneme", "restore-backup", "--replace", str(newest), str(database.parent)])
@@ -165,7 +165,7 @@ def way_back(database: Path, directory: Path) -> str:
 
 
 def _next_name(directory: Path, now: Millis) -> str:
-    """A name that comes after all others there, though the clock be behind: the oldest go first."""
+    """A name that comes after all others there, though the clock be behind."""
     latest = max((time_of(path) + 1000 for path in kept_in(directory)[-1:]), default=now)
     return times.to_datetime(Millis(max(now, latest))).strftime(_NAME)
 
@@ -199,7 +199,7 @@ def _faults_of(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new file that takes its name when the block ends, durably; if that fails, nothing is left of it."""
+    """A new file, and its descriptor; the file takes its name, durably, when the block ends."""
     if not target.parent.is_dir():
         raise BackupError(f"{target.parent}: there is no such directory")
     _clear_leftovers(target)
@@ -223,7 +223,7 @@ def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _clear_leftovers(target: Path) -> None:
-    """Remove what was to become the target, or another backup there, when its process was killed."""
+    """Remove halves of the target, and of other backups there, whose processes were killed."""
     for path in target.parent.iterdir():
         found = _LEFTOVER.fullmatch(path.name)
         if (
@@ -249,7 +249,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told) -> sqlite3.Connection:
-    """A copy of a database as it is at this instant, in a single file, which is yet to be synced."""
+    """A copy of a database as it is at this instant, in a single file."""
     copy = sqlite3.connect(path, isolation_level=None)
 
     def go_on(_status: int, left: int, pages: int) -> None:
@@ -301,7 +301,7 @@ def _holds_something(database: Path) -> bool:
 
 
 def _move_aside(database: Path, now: Millis) -> Path | None:
-    """Move a database aside, with what belongs to it: its log of changes would be taken for that of another."""
+    """Move a database aside, with its log of changes, which would be taken for another's."""
     aside = database.with_name(times.to_datetime(now).strftime(f"{database.stem}.replaced-%Y%m%dT%H%M%SZ.db"))
     holds_something = _holds_something(database)
     for end in ("", *_SIDE_FILES):

@@ -662,7 +662,7 @@ class Queries:
         return bool(row == ("ok",))
 
     def faults(self) -> Iterator[str]:
-        """What SQLite finds wrong with the structure of the database and its indexes, some dozens at most."""
+        """Faults in the structure of the database and its indexes, some dozens at most."""
         return (line for (line,) in self._run("PRAGMA integrity_check(50)") if line != "ok")
 
     def content_keys(self) -> list[int]:
@@ -670,7 +670,7 @@ class Queries:
         return [key for (key,) in self._run("SELECT id FROM contents")]
 
     def is_whole(self, content: int) -> bool:
-        """Whether a content, by its number, is what its digest says, and is found by that."""
+        """Whether a content is what its digest says, and is found by that."""
         row = self._run("SELECT sha256, size, zstd FROM contents WHERE id = ?", (content,)).fetchone()
         if row is None:
             return False
@@ -687,7 +687,7 @@ class Queries:
         return self._named("NOT EXISTS (SELECT 1 FROM contents WHERE id = v.content)")
 
     def heads_without_version(self) -> list[tuple[str, str, int]]:
-        """The heads whose version is not there, or is another file's: project, file and number of each."""
+        """The heads whose version is not there: project, file and number of each."""
         rows = self._run(
             """
             SELECT p.name, h.project, h.file, h.version FROM heads h LEFT JOIN projects p ON p.id = h.project

@@ -299,7 +299,7 @@ def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
 
 
 def check_identity(connection: sqlite3.Connection, path: Path | None) -> int:
-    """The version of a database; raises `StartupError` if it is another program's, or newer than this one."""
+    """The version of a database; `StartupError` if another program, or a newer one, wrote it."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if version > SCHEMA_VERSION:

@@ -1,4 +1,4 @@
-"""Verification of what a server keeps: the database, every content, and the heads against the working copy."""
+"""Verification of a data directory: the database, every content, and the working copy."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ _NOT_EXPORTED = Finding(
 
 
 def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Iterator[Finding]:
-    """All that is wrong in a data directory, which is only read; a server may run on it."""
+    """Findings in a data directory, which is only read; a server may run on it."""
     path = data_directory / NAME
     if not files.look(path):
         raise MnemeError(f"There is no database in {data_directory}: --data-dir says where else to look")
@@ -99,7 +99,7 @@ def _damaged_content(queries: Queries, key: int) -> Iterator[Finding]:
 
 
 def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Iterator[Finding]:
-    """See that each row of a project is what it should be, and compare its heads with the plain files."""
+    """Findings in the rows of a project, and where its plain files are not its heads."""
     try:
         project = queries.project(name)
         if project is None:
@@ -118,7 +118,7 @@ def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Ite
 def _compared(
     queries: Queries, copy: WorkingCopy, project: ProjectRow, file: FileName, head: HeadRow
 ) -> Iterator[Finding]:
-    """Compare a head with its plain file; what a person or the server is just writing is no damage."""
+    """Comparison of a head with its plain file; an edit that is new is no damage."""
     name, lies = f"{file.value} of {project.name.value}", copy.as_it_lies(project.directory, file)
     if lies is None:
         yield Finding(

@@ -431,7 +431,7 @@ class WorkingCopy:
         return bool(mark) and self._mark_of_root() == mark
 
     def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
-        """The mark and the content of a file, for who only looks; None if there is none."""
+        """The mark and the content of a file as it lies there, if any."""
         found = files.read(f"{self._root}/{directory}/{file.value}")
         return (_mark(found[1]) or "", found[0]) if found else None
 

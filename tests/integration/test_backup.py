@@ -1,4 +1,4 @@
-"""Backups of a real server while machines upload, nightly ones aside: made, restored elsewhere, and damaged."""
+"""Backups of a real server while machines upload, and real servers on damaged databases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ME = {"X-Client-Id": "looker", "User-Agent": "curl/8"}
 
 
 class Machine:
-    """A machine that uploads to its own project until it is told to end, and knows what was answered."""
+    """A machine that uploads to its own project, and knows which uploads were answered."""
 
     def __init__(self, daemon: Daemon, number: int) -> None:
         self.project = f"project-{number}"

@@ -13,7 +13,7 @@ PROJECTS = (ProjectId("alpha"), ProjectId("beta"))
 
 
 def filled(root: Path, versions: int = 3) -> Patient:
-    """A store that is open, with some versions of two files in two projects, all of them exported."""
+    """An open store with some versions of two files in two projects, all exported."""
     root.mkdir(parents=True, exist_ok=True)
     store = Patient(root)
     for project in PROJECTS:

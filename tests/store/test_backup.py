@@ -78,7 +78,7 @@ def test_a_backup_is_a_single_file_for_this_user_alone(root: Path, tmp_path: Pat
 
 
 def test_a_backup_is_of_one_instant(root: Path, tmp_path: Path) -> None:
-    """What is committed while it is copied is not in it, and does not have it begin anew."""
+    """Later commits are not in it, and do not have the copying begin anew."""
     store, file, steps = filled(root, versions=30), tmp_path / "b.db", list[int]()
     before = backup.read(database_of(root)).signs
 
@@ -108,7 +108,7 @@ def test_a_backup_that_is_broken_off_leaves_nothing(root: Path, tmp_path: Path) 
 
 
 def test_a_backup_takes_the_place_of_a_backup_and_of_nothing_else(root: Path, tmp_path: Path) -> None:
-    """Above all not of the database, under whatever name, and not of what somebody else wrote."""
+    """The database itself is refused, under whatever name, and so are files of others."""
     filled(root)
     other = tmp_path / "notes.txt"
     other.write_text("mine")
@@ -154,7 +154,7 @@ def test_a_directory_keeps_the_newest(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jump", [-30 * 365 * DAY, -1, 0, 30 * 365 * DAY])
 def test_a_clock_that_jumps_removes_no_newer_backup(root: Path, tmp_path: Path, jump: int) -> None:
-    """The order is that in which they were made, whatever the time was said to be."""
+    """Backups go in the order in which they were made, whatever the clock said."""
     filled(root)
     times = (NOW, NOW + jump, NOW + DAY)
     made = [backup.make_in(tmp_path / "out", 2, database_of(root), Millis(now), None) for now in times]
@@ -189,7 +189,7 @@ def test_a_backup_goes_nowhere_where_a_server_runs(root: Path, tmp_path: Path) -
 
 
 def test_a_database_in_the_way_is_moved_aside_whole_if_that_is_said(root: Path, tmp_path: Path) -> None:
-    """Its log of changes goes with it, which would be taken for that of the new one."""
+    """The old log of changes goes with it, and is not taken for the new one's."""
     store = filled(root)
     backup.make(database_of(root), tmp_path / "b.db", NOW, None)
     put_more(store)
@@ -207,7 +207,7 @@ def test_a_database_in_the_way_is_moved_aside_whole_if_that_is_said(root: Path, 
 
 
 def test_an_empty_database_and_a_log_of_changes_alone_are_in_nobodys_way(root: Path, tmp_path: Path) -> None:
-    """As when the database was moved away by hand, and a server was started that was refused."""
+    """A person may have moved only `mneme.db` away, and a claim makes an empty one."""
     filled(root).close()
     backup.make(database_of(root), tmp_path / "b.db", NOW, None)
     new = tmp_path / "new"
@@ -276,7 +276,7 @@ def test_a_backup_of_a_newer_mneme_is_refused(root: Path, tmp_path: Path) -> Non
 
 
 def test_plain_files_that_are_newer_than_the_backup_are_memory(root: Path, tmp_path: Path) -> None:
-    """They become the heads; what the restored database does not know otherwise is lost as history alone."""
+    """Newer plain files become the heads: only history is lost."""
     store = filled(root)
     backup.make(database_of(root), tmp_path / "b.db", NOW, None)
     put_more(store)

@@ -134,7 +134,7 @@ def edited(path: Path) -> None:
 
 
 def damaged_in_place(path: Path) -> None:
-    """As a disk does: no time changes, but that of the inode, which is put into the database."""
+    """Damage as by a disk: the mark in the database is that of the damaged file."""
     state = path.stat()
     content = path.read_bytes()
     path.write_bytes(content[:-2] + b"?\n")
@@ -174,7 +174,7 @@ def test_a_database_without_its_plain_files_is_whole(root: Path) -> None:
 def test_flipped_bits_are_named_and_what_they_hit_is_never_served(
     tmp_path: Path, root: Path, seed: int
 ) -> None:
-    """Whatever they hit: each version is served as it was, or not at all, and then it was found before."""
+    """Each version is served as it was, or is not served and was found damaged before."""
     random, before = Random(seed), contents(root)
     content = bytearray(database_of(root).read_bytes())
     for _ in range(random.choice([1, 1, 8])):
