@@ -116,7 +116,7 @@ def _content_of(config: Path | None) -> bytes | None:
 
 
 def _check_room(directory: Path, database: Path) -> None:
-    """Refuse a backup that takes more than half of the free space, which the server needs."""
+    """Refuse a backup that takes more than half of the free space."""
     files.make_directory(directory)
     system = os.statvfs(directory)
     if system.f_bavail * system.f_frsize < 2 * database.stat().st_size:

@@ -143,7 +143,7 @@ def test_none_are_made_where_none_are_to_be_kept(rig: Rig) -> None:
 
 
 def test_a_restart_makes_no_second_one_on_the_same_day(rig: Rig) -> None:
-    """The name of the newest tells its day, also to a server that is restarted daily."""
+    """The name of the newest tells a restarted server when its day is over."""
     rig.pass_time(FIRST)
     rig.write()
     rig.restart()

@@ -77,9 +77,9 @@ def backup(
 def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) -> None:
     """Put a backup into the data directory of a server.
 
-    The server must not run. A configuration file that lies there stays. So do the plain files in projects/: where they differ from the backup,
-    the server takes them for what somebody has written since, and merges them. To have the memory as it was, move
-    projects/ away, too.
+    The server must not run. A configuration file that lies there stays, and so do the plain files in projects/: where
+    they differ from the backup, the server takes them for what somebody has written since, and takes them in. To have
+    the memory as it was, move projects/ away, too.
     """
     from mneme.store import backup as backups
 

@@ -199,7 +199,7 @@ def _faults_of(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new file, and its descriptor; the file takes its name, durably, when the block ends."""
+    """A new file, and its descriptor; the file takes its name when the block ends."""
     if not target.parent.is_dir():
         raise BackupError(f"{target.parent}: there is no such directory")
     _clear_leftovers(target)

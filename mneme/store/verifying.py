@@ -99,7 +99,7 @@ def _damaged_content(queries: Queries, key: int) -> Iterator[Finding]:
 
 
 def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Iterator[Finding]:
-    """Findings in the rows of a project, and where its plain files are not its heads."""
+    """Findings in the rows of a project, and in its plain files."""
     try:
         project = queries.project(name)
         if project is None:
@@ -118,7 +118,7 @@ def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Ite
 def _compared(
     queries: Queries, copy: WorkingCopy, project: ProjectRow, file: FileName, head: HeadRow
 ) -> Iterator[Finding]:
-    """Comparison of a head with its plain file; an edit that is new is no damage."""
+    """Comparison of a head with its plain file; a new edit is no damage."""
     name, lies = f"{file.value} of {project.name.value}", copy.as_it_lies(project.directory, file)
     if lies is None:
         yield Finding(

@@ -189,7 +189,7 @@ def test_a_backup_goes_nowhere_where_a_server_runs(root: Path, tmp_path: Path) -
 
 
 def test_a_database_in_the_way_is_moved_aside_whole_if_that_is_said(root: Path, tmp_path: Path) -> None:
-    """The old log of changes goes with it, and is not taken for the new one's."""
+    """The old log of changes goes with it, not to be the new one's."""
     store = filled(root)
     backup.make(database_of(root), tmp_path / "b.db", NOW, None)
     put_more(store)

@@ -134,7 +134,7 @@ def edited(path: Path) -> None:
 
 
 def damaged_in_place(path: Path) -> None:
-    """Damage as by a disk: the mark in the database is that of the damaged file."""
+    """Damage as by a disk: the mark in the database still fits."""
     state = path.stat()
     content = path.read_bytes()
     path.write_bytes(content[:-2] + b"?\n")
@@ -174,7 +174,7 @@ def test_a_database_without_its_plain_files_is_whole(root: Path) -> None:
 def test_flipped_bits_are_named_and_what_they_hit_is_never_served(
     tmp_path: Path, root: Path, seed: int
 ) -> None:
-    """Each version is served as it was, or is not served and was found damaged before."""
+    """Each version is served as it was, or was found damaged before."""
     random, before = Random(seed), contents(root)
     content = bytearray(database_of(root).read_bytes())
     for _ in range(random.choice([1, 1, 8])):
