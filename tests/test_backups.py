@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +247,36 @@ def test_backups_by_hand_in_the_same_directory_count(rig: Rig) -> None:
     backup.make_in(rig.plan.directory, 3, rig.database, Millis(NOW + 1000), b"{}")
     rig.pass_time(FIRST)
     assert len(rig.kept()) == 1
+
+
+def test_a_backup_that_takes_the_space_of_the_server_is_not_made(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says so; it is made once there is space."""
+    size = rig.database.stat().st_size
+    real = os.statvfs
+
+    def nearly_full(path: os.PathLike[str]) -> os.statvfs_result:
+        system = list(real(path))
+        system[4] = (2 * size - 1) // system[1]
+        return os.statvfs_result(system)
+
+    monkeypatch.setattr(os, "statvfs", nearly_full)
+    with capturedLogs() as events:
+        rig.pass_time(FIRST + INTERVAL)
+    (said,) = [str(formatEvent(event)) for event in events]
+    assert "more than half of the space that is left" in said
+    assert rig.kept() == []
+    monkeypatch.undo()
+    rig.pass_time(INTERVAL)
+    assert len(rig.kept()) == 1
+
+
+def test_a_directory_that_cannot_be_made_is_a_failure_with_its_name(rig: Rig) -> None:
+    """Said once, though the names of temporary files are others each time."""
+    rig.config.with_name("file").touch()
+    rig.backups.plan = evolve(rig.plan, directory=rig.config.with_name("file") / "backups")
+    with capturedLogs() as events:
+        rig.pass_time(FIRST + 2 * INTERVAL)
+    (said,) = [str(formatEvent(event)) for event in events]
+    assert said.endswith("file/backups: Not a directory")

@@ -214,3 +214,15 @@ def test_a_head_that_is_damaged_stays_in_its_plain_file(root: Path) -> None:
         store.read(ALPHA, FileName.SUMMARY_MD, NOW)
     store.close()
     assert (root / "projects" / "alpha" / "summary.md").read_bytes() == before
+
+
+def test_the_check_at_the_start_is_broken_off_after_its_time(tmp_path: Path) -> None:
+    """A large database is taken to be whole until a step meets the damage."""
+    database = Database(tmp_path / "mneme.db")
+    statement = "INSERT INTO contents (sha256, size, zstd) VALUES (randomblob(32), 9000, randomblob(9000))"
+    with database.step():
+        for _ in range(3000):
+            database.connection.execute(statement)
+    database.check(0.0)
+    database.check(60.0)
+    database.close()
