@@ -50,6 +50,7 @@ _Count = _Rate
 _Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
 _Hours = Annotated[float, Meta(ge=0, le=100 * 365 * 24)]
 _Days = Annotated[float, Meta(ge=0, le=100 * 365)]
+_Backups = Annotated[int, Meta(ge=0, le=10_000)]
 # No disk is larger than that, so more is a slip of the units too.
 _DiskBytes = Annotated[int, Meta(ge=0, le=1024**5)]
 
@@ -90,6 +91,7 @@ class _Key:
 
 
 _HISTORY = "history"
+_BACKUP = "backup"
 
 
 def _key(
@@ -115,7 +117,8 @@ def _check_proxy(text: str) -> None:
 class Config:
     """What the server runs with. The values are checked by `load`, not by the class.
 
-    The keys of config.json are the same names in camelCase; those of `history_` are in an object `history`.
+    The keys of config.json are the same names in camelCase; those of `history_` are in an object `history`,
+    and those of `backup_` in an object `backup`.
     """
 
     port: int = field(default=3847, metadata=_key("port", _Port, "a whole number from 0 to 65535"))
@@ -198,6 +201,20 @@ class Config:
         ),
     )
     """How much the history of a project may take, in bytes; 0 for no bound."""
+    backup_dir: Path | None = field(
+        default=None, metadata=_key("dir", _PathText, _PATH_WANTED, section=_BACKUP)
+    )
+    """Where the nightly backups go; None for `backups` in the data directory."""
+    backup_keep: int = field(
+        default=7,
+        metadata=_key("keep", _Backups, "a whole number from 0 (no backups) to 10000", section=_BACKUP),
+    )
+    """How many nightly backups stay; 0 for none to be made."""
+
+    @property
+    def backups(self) -> Path:
+        """The directory of the nightly backups."""
+        return self.backup_dir or self.data_dir / "backups"
 
     @property
     def lock_ttl_ms(self) -> int:
@@ -224,7 +241,9 @@ _NO_HOME = "This user has no home directory (HOME is no whole path, and the list
 _HOUR_MS = 60 * 60 * 1000
 _KEYS = tuple(_Key(field=one.name, **one.metadata) for one in fields(Config))
 _IN_FILE = {key.name: key for key in _KEYS if not key.section}
-_IN_HISTORY = {key.name: key for key in _KEYS if key.section == _HISTORY}
+_SECTIONS = {
+    section: {key.name: key for key in _KEYS if key.section == section} for section in (_HISTORY, _BACKUP)
+}
 _JSON_LIST = re.compile(r"""\A\[\s*["'].*["']\s*\]\Z""", re.DOTALL)
 _HOST, _API_KEYS = _IN_FILE["host"], _IN_FILE["apiKeys"]
 _FIXED = tuple(_IN_FILE[name] for name in ("port", "host", "listen", "dataDir"))
@@ -323,17 +342,21 @@ class _Layer:
 def _file(path: Path, document: Mapping[str, object]) -> _Layer:
     """The file's layer; `"host": null` is the one null that means "not given"."""
     top = {key: document[name] for name, key in _IN_FILE.items() if name in document}
-    history = _history(path, document)
-    nested = {key: history[name] for name, key in _IN_HISTORY.items() if name in history}
+    nested = {
+        key: raw
+        for section, keys in _SECTIONS.items()
+        for name, raw in _section(path, document, section).items()
+        if (key := keys.get(name))
+    }
     given = {key: raw for key, raw in (top | nested).items() if not (key is _HOST and raw is None)}
     return _Layer(given, lambda _: str(path), strict=True)
 
 
-def _history(path: Path, document: Mapping[str, object]) -> Mapping[str, object]:
-    history = document.get(_HISTORY, {})
-    if not isinstance(history, dict):
-        raise _refused(f"{path}: {_HISTORY}", history, "an object")
-    return history
+def _section(path: Path, document: Mapping[str, object], name: str) -> Mapping[str, object]:
+    section = document.get(name, {})
+    if not isinstance(section, dict):
+        raise _refused(f"{path}: {name}", section, "an object")
+    return section
 
 
 def _environment(environ: Mapping[str, str]) -> _Layer:
@@ -491,9 +514,10 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _file_warnings(path: Path, document: Mapping[str, object], mode: int) -> Iterator[str]:
-    yield from _unknown(f"{path}:", document, (*_IN_FILE, _HISTORY), _API_KEYS.name)
-    inside, outside = f"{path}: in {_HISTORY}", f"{_API_KEYS.name} outside {_HISTORY}"
-    yield from _unknown(inside, _history(path, document), _IN_HISTORY, outside)
+    yield from _unknown(f"{path}:", document, (*_IN_FILE, *_SECTIONS), _API_KEYS.name)
+    for section, keys in _SECTIONS.items():
+        inside, outside = f"{path}: in {section}", f"{_API_KEYS.name} outside {section}"
+        yield from _unknown(inside, _section(path, document, section), keys, outside)
     if document.get(_API_KEYS.name) and mode & (stat.S_IRGRP | stat.S_IROTH):
         yield f"{path}: holds apiKeys and other users can read it: chmod 600 it"
 

@@ -106,6 +106,10 @@ class StartupError(MnemeError):
     """Why the server cannot start; the sentence says what to do."""
 
 
+class BackupError(MnemeError):
+    """Why a backup cannot be made or restored."""
+
+
 class NotYet(Exception):
     """A step of the store for which something has to be done first, and which is run again after that."""
 

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mneme import __version__, config, listening
+from mneme.backups import Backups, Plan
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import ENOUGH
 from mneme.exporter import Exporter
@@ -71,6 +72,16 @@ def policy_of(chosen: Config) -> Policy:
     )
 
 
+def plan_of(loaded: Loaded) -> Plan:
+    """Where nightly backups go and how many stay; the configuration file is in them."""
+    chosen = loaded.config
+    return Plan(
+        chosen.backups.absolute(),
+        chosen.backup_keep,
+        loaded.path.absolute() if loaded.path and loaded.found else None,
+    )
+
+
 def _settings_of(loaded: Loaded) -> str:
     return (
         f"its settings in {loaded.path.absolute()}"
@@ -94,6 +105,7 @@ class Parts:
     exporter: Exporter
     reaper: Reaper
     pruner: Pruner
+    backups: Backups
     front: Front
     site: Site
 
@@ -153,6 +165,7 @@ class Server(Service):
         self._parts.exporter.startService()
         self._parts.reaper.startService()
         self._parts.pruner.startService()
+        self._parts.backups.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
         # By itself twistd ends by the very signal that it got, which is no exit status of 0. The reactor sets its own
@@ -174,7 +187,8 @@ class Server(Service):
             self._log.info("Stopped, with nothing left undone")
         finally:
             self._parts.worker.stop()
-            for thread in self._parts.threads:
+            # The writer is last: whoever closes the database last moves the log of changes into it.
+            for thread in reversed(self._parts.threads):
                 thread.stop()
             self._parts.claim.release()
 
@@ -185,6 +199,7 @@ class Server(Service):
         self._parts.front.log.close()
         await self._parts.reaper.stopService()
         await self._parts.pruner.stopService()
+        await self._parts.backups.stopService()
         await self._parts.exporter.stopService()
         stopping = Deferred.fromCoroutine(self._parts.sync.stopService())
         # A merge under way is given up, and what waits goes on waiting.
@@ -216,6 +231,7 @@ class Server(Service):
         self._parts.sync.lock_ttl = Millis(new.lock_ttl_ms)
         self._parts.sync.merging = new.merging
         self._parts.sync.retention = new.retention
+        self._parts.backups.plan = plan_of(loaded)
         self._parts.site.max_body_bytes = new.max_body_bytes
         self._parts.site.places.per_address = new.max_connections_per_address
         self._set_policy()

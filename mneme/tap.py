@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
 from mneme import __version__, clocks, config, files
+from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import left_for_connections, raise_limit
 from mneme.errors import DamagedDatabase, DiskFull, StartupError, UnsafePath
@@ -25,9 +26,9 @@ from mneme.model import Millis
 from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
-from mneme.server import Parts, Server, policy_of
+from mneme.server import Parts, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
-from mneme.store import Store, layout
+from mneme.store import Store, backup, layout
 from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import DatabaseThread
@@ -42,6 +43,9 @@ THREADS = 2
 
 _COLLECT_AFTER = 20_000
 """Objects; with the 700 that are usual, one twentieth of the time went into looking for cycles."""
+
+_CHECK_SECONDS = 0.2
+"""Seconds that the check of the database may hold the start up."""
 
 _FROM_OPTION = {"port": "port", "host": "host", "data-dir": "dataDir", "config": "config", "listen": "listen"}
 
@@ -146,7 +150,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     path = data_directory / NAME
     copy = WorkingCopy(data_directory / layout.PROJECTS)
-    _check_data(path, copy)
+    _check_data(path, chosen.backups.absolute(), copy)
     worker = ThreadWorker(reactor, THREADS)
     process = ProcessWorker(reactor, worker)
     writing, reading = Database(path), Database(path, writable=False)
@@ -154,9 +158,8 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     writer = Lane(Store(writing, copy, chosen.merging), threads[0])
     reader = Lane(Store(reading), threads[1])
     wall = clocks.TimeOfDay()
-    sync = SyncService(
-        wall, writer, reader, process, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime()
-    )
+    uptime = clocks.Uptime()
+    sync = SyncService(wall, writer, reader, process, Millis(chosen.lock_ttl_ms), chosen.retention, uptime)
     room = left_for_connections(raise_limit())
     places = Places(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
     front = Front(reactor, worker, sync, policy_of(chosen))
@@ -172,6 +175,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         exporter=Exporter(reactor, sync),
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
+        backups=Backups(reactor, wall, uptime, worker, path, plan_of(loaded)),
         front=front,
         site=Site(reactor, wall, front, chosen.max_body_bytes, places),
     )
@@ -214,17 +218,15 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _check_data(path: Path, copy: WorkingCopy) -> None:
+def _check_data(path: Path, backups: Path, copy: WorkingCopy) -> None:
     """See that the data can be used, before the process detaches; the database is opened anew after that."""
     database = Database(path)
     try:
         copy.make_root()
         database.open()
+        database.check(_CHECK_SECONDS)
     except DamagedDatabase:
-        raise StartupError(
-            f"The database {path} is damaged. `mneme restore-backup` brings a backup back; without one, move that file "
-            "away: the server then takes the files in projects/ in, and only history is lost"
-        ) from None
+        raise StartupError(f"The database {path} is damaged. {backup.way_back(path, backups)}") from None
     except UnsafePath as problem:
         raise StartupError(str(problem)) from None
     except (DiskFull, sqlite3.Error, OSError) as problem:

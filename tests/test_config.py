@@ -99,6 +99,7 @@ def test_file_sets_every_key(house: House) -> None:
                 "keepWeeklyDays": 36500,
                 "maxBytesPerProject": 0,
             },
+            "backup": {"dir": "~/backups", "keep": 0},
         }
     )
     assert house.load().warnings == ()
@@ -120,6 +121,8 @@ def test_file_sets_every_key(house: House) -> None:
         history_keep_daily_days=0.5,
         history_keep_weekly_days=36500,
         history_max_bytes_per_project=0,
+        backup_dir=house.home / "backups",
+        backup_keep=0,
     )
 
 
@@ -144,6 +147,8 @@ def test_environment_sets_every_key(house: House) -> None:
             "MNEME_HISTORY_KEEP_DAILY_DAYS": "0",
             "MNEME_HISTORY_KEEP_WEEKLY_DAYS": "7",
             "MNEME_HISTORY_MAX_BYTES_PER_PROJECT": "1125899906842624",
+            "MNEME_BACKUP_DIR": "/mnt/backups",
+            "MNEME_BACKUP_KEEP": "10000",
             "HOME": "/elsewhere",
         }
     ) == Config(
@@ -164,6 +169,8 @@ def test_environment_sets_every_key(house: House) -> None:
         history_keep_daily_days=0,
         history_keep_weekly_days=7,
         history_max_bytes_per_project=1024**5,
+        backup_dir=Path("/mnt/backups"),
+        backup_keep=10_000,
     )
 
 
@@ -279,12 +286,17 @@ WRONG: dict[str, list[object]] = {
     "merge": NOT_BOOL,
     "stockPushHelp": NOT_BOOL,
     "history": [True, 1, None, [], "", "x"],
+    "backup": [True, 1, None, [], "", "x"],
 }
 WRONG_IN_HISTORY: dict[str, list[object]] = {
     "keepAllHours": [*NOT_SPAN, 876_000.1],
     "keepDailyDays": [*NOT_SPAN, 36_500.1],
     "keepWeeklyDays": [*NOT_SPAN, 36_501],
     "maxBytesPerProject": [*NOT_INT, 1024**5 + 1],
+}
+WRONG_IN_BACKUP: dict[str, list[object]] = {
+    "dir": [*NOT_TEXT, "~bob/backups", "$HOME/backups", "/a\0b"],
+    "keep": [*NOT_INT, -1, 10_001],
 }
 
 
@@ -314,6 +326,35 @@ def test_wrong_value_in_history_stops_the_start(house: House, key: str, raw: obj
     house.write({"history": {key: raw}})
     sentence = house.error()
     assert sentence.startswith(f"{house.file}: {key} of history must be ")
+
+
+@pytest.mark.parametrize(
+    ("key", "raw"),
+    [
+        pytest.param(key, raw, id=f"{key}-{i}")
+        for key in WRONG_IN_BACKUP
+        for i, raw in enumerate(WRONG_IN_BACKUP[key])
+    ],
+)
+def test_wrong_value_in_backup_stops_the_start(house: House, key: str, raw: object) -> None:
+    """The object for backups is checked as that for history is."""
+    house.write({"backup": {key: raw}})
+    sentence = house.error()
+    assert sentence.startswith(f"{house.file}: {key} of backup ")
+
+
+def test_backups_lie_beside_the_database_unless_told_otherwise(house: House) -> None:
+    """Seven of them; the environment overrides the file, and a typo is a warning."""
+    assert (house.config().backups, house.config().backup_keep) == (
+        house.home / ".mneme-server" / "backups",
+        7,
+    )
+    house.write({"dataDir": "/srv/memory", "backup": {"keep": 3}})
+    assert (house.config().backups, house.config().backup_keep) == (Path("/srv/memory/backups"), 3)
+    assert house.config({"MNEME_BACKUP_DIR": "~/b"}).backups == house.home / "b"
+    house.write({"backup": {"keeps": 3}})
+    wanted = f"{house.file}: in backup 'keeps' is unknown and ignored: did you mean keep?"
+    assert house.load().warnings == (wanted,)
 
 
 @pytest.mark.parametrize("raw", [KEY, [KEY], [{"apiKeys": KEY}], None, 1, True])
@@ -471,8 +512,10 @@ JSON = st.recursive(
 )
 
 
-KEYS_BY_OBJECT = [("", key) for key in WRONG if key != "history"] + [
-    ("history", key) for key in WRONG_IN_HISTORY
+KEYS_BY_OBJECT = [
+    *(("", key) for key in WRONG if key not in {"history", "backup"}),
+    *(("history", key) for key in WRONG_IN_HISTORY),
+    *(("backup", key) for key in WRONG_IN_BACKUP),
 ]
 
 
@@ -724,6 +767,8 @@ VARIABLES = {
     "MNEME_HISTORY_KEEP_DAILY_DAYS": "1",
     "MNEME_HISTORY_KEEP_WEEKLY_DAYS": "7",
     "MNEME_HISTORY_MAX_BYTES_PER_PROJECT": "0",
+    "MNEME_BACKUP_DIR": "/backups",
+    "MNEME_BACKUP_KEEP": "14",
     "MNEME_CONFIG": "/etc/mneme.json",
 }
 

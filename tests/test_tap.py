@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import pytest
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.python import usage
 
 from mneme import __version__
+from mneme.backups import Plan
 from mneme.clocks import TimeOfDay
+from mneme.config import Loaded
 from mneme.errors import StartupError
 from mneme.logs import LogChoice
+from mneme.model import Millis
 from mneme.server import Server
+from mneme.store import backup
 from mneme.tap import Options, makeService
+from tests.store.filled import database_of, filled
 
 
 @pytest.fixture(autouse=True)
@@ -219,3 +225,46 @@ def test_sighup_does_not_end_a_server_that_is_about_to_start() -> None:
     """There is nothing to reload yet."""
     made("--port", "0")
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("has_backup", [True, False])
+@pytest.mark.parametrize("part", [0.0, 0.03, 0.5])
+def test_a_damaged_database_is_one_sentence_with_the_way_back(
+    home: Path, part: float, has_backup: bool
+) -> None:
+    """The newest backup and the command; without a backup, the way to start with the plain files alone."""
+    data = home / "data"
+    filled(data, versions=20).close()
+    content = database_of(data).read_bytes()
+    newest = backup.make_in(data / "backups", 7, database_of(data), Millis(0), None)
+    at = int(len(content) * part) // 4096 * 4096
+    database_of(data).write_bytes(content[:at] + b"\xff" * 4096 + content[at + 4096 :])
+    if not has_backup:
+        newest.unlink()
+    said = refusal("--port", "0", "--data-dir", str(data))
+    way = (
+        f"`mneme restore-backup --replace {newest} {data}` brings the newest backup back"
+        if has_backup
+        else f"There is no backup in {data}/backups: move {data}/mneme.db away, and the server takes the files in "
+        "projects/ in, so that only history is lost"
+    )
+    assert said == f"mneme: The database {database_of(data)} is damaged. {way}"
+
+
+def test_backups_go_where_the_configuration_says(home: Path) -> None:
+    """Beside the database if it says nothing."""
+    data = home / "data"
+    plan = made("--port", "0", "--data-dir", str(data))._parts.backups.plan
+    assert plan == Plan(data / "backups", 7, None)
+    file = home / "c.json"
+    file.write_text('{"backup": {"dir": "~/elsewhere", "keep": 3}}')
+    plan = made("--port", "0", "--data-dir", str(data), "--config", str(file))._parts.backups.plan
+    assert plan == Plan(home / "elsewhere", 3, file)
+
+
+def test_a_reload_takes_the_plan_of_backups_over(home: Path) -> None:
+    """Without a restart."""
+    server = made("--port", "0", "--data-dir", str(home / "data"))
+    chosen = evolve(server._loaded.config, backup_dir=home / "elsewhere", backup_keep=0)
+    server._go_over_to(Loaded(chosen, (), home / "c.json", found=True))
+    assert server._parts.backups.plan == Plan(home / "elsewhere", 0, home / "c.json")

@@ -3,7 +3,19 @@
 import click
 
 from mneme import __version__
-from mneme.cli import comparing, doctor, history, hooks, restoring, serving, showing, syncing, unlocking
+from mneme.cli import (
+    backups,
+    comparing,
+    doctor,
+    history,
+    hooks,
+    restoring,
+    serving,
+    showing,
+    syncing,
+    unlocking,
+    verifying,
+)
 
 
 class InOrder(click.Group):
@@ -25,5 +37,6 @@ for command in (
     *(hooks.hooks, doctor.doctor),
     *(serving.status, serving.projects, unlocking.unlock),
     *(history.history, showing.show, comparing.diff, restoring.restore),
+    *(verifying.verify, backups.backup, backups.restore_backup),
 ):
     mneme.add_command(command)

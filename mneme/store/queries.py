@@ -647,6 +647,70 @@ class Queries:
         """The number of the newest version of all projects; it grows with every version."""
         return int(self._run("SELECT coalesce(max(id), 0) FROM versions").fetchone()[0])
 
+    # Checks and backups
+
+    def signs(self) -> tuple[int, ...]:
+        """Numbers of which one differs once there is something new that a backup should have."""
+        (projects,) = self._run("SELECT count(*) FROM projects WHERE NOT is_removed").fetchone()
+        (heads,) = self._run("SELECT count(*) FROM heads WHERE is_there").fetchone()
+        return self.newest_version(), projects, heads
+
+    def is_sound(self) -> bool:
+        """Whether the pages of the database hang together; this reads all of them."""
+        row = self._run("PRAGMA quick_check(1)").fetchone()
+        return bool(row == ("ok",))
+
+    def faults(self) -> Iterator[str]:
+        """Faults in the structure of the database and its indexes, some dozens at most."""
+        return (line for (line,) in self._run("PRAGMA integrity_check(50)") if line != "ok")
+
+    def content_keys(self) -> list[int]:
+        """The numbers of all contents."""
+        return [key for (key,) in self._run("SELECT id FROM contents")]
+
+    def is_whole(self, content: int) -> bool:
+        """Whether a content is what its digest says, and is found by that."""
+        row = self._run("SELECT sha256, size, zstd FROM contents WHERE id = ?", (content,)).fetchone()
+        if row is None:
+            return False
+        found = compression.decompressed(row[2], row[1])
+        same = self._run("SELECT id FROM contents WHERE sha256 = ?", (row[0],)).fetchone()
+        return found is not None and digest(found) == row[0].hex() and same == (content,)
+
+    def versions_having(self, content: int) -> list[tuple[str, str, int]]:
+        """The versions with a content, by its number: project, file and number of each."""
+        return self._named("v.content = ?", content)
+
+    def versions_without_content(self) -> list[tuple[str, str, int]]:
+        """The versions whose content is not there: project, file and number of each."""
+        return self._named("NOT EXISTS (SELECT 1 FROM contents WHERE id = v.content)")
+
+    def heads_without_version(self) -> list[tuple[str, str, int]]:
+        """The heads whose version is not there: project, file and number of each."""
+        rows = self._run(
+            """
+            SELECT p.name, h.project, h.file, h.version FROM heads h LEFT JOIN projects p ON p.id = h.project
+            WHERE NOT EXISTS (
+                SELECT 1 FROM versions WHERE project = h.project AND number = h.version AND file = h.file)
+            """
+        )
+        return [(name or f"project {key}", _file_named(file), number) for name, key, file, number in rows]
+
+    def _named(self, condition: str, *values: int) -> list[tuple[str, str, int]]:
+        rows = self._run(
+            f"""
+            SELECT p.name, v.project, v.file, v.number FROM versions v LEFT JOIN projects p ON p.id = v.project
+            WHERE {condition} ORDER BY v.project, v.file, v.number
+            """,  # noqa: S608 - a condition of ours
+            values,
+        )
+        return [(name or f"project {key}", _file_named(file), number) for name, key, file, number in rows]
+
+
+def _file_named(number: int) -> str:
+    """The name of a file in a database that may be damaged."""
+    return FILES[number].value if number in range(len(FILES)) else f"file {number}"
+
 
 def _numbers(text: str) -> list[int]:
     return list(map(int, text.split()))

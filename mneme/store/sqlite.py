@@ -6,6 +6,7 @@ called `after_commit` is called once its changes are committed, and not at all i
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -72,6 +73,24 @@ class Database:
         if self._opened:
             self._opened.connection.close()
             self._opened = None
+
+    def check(self, seconds: float) -> None:
+        """Look whether the database is damaged, for so long at most; raises `DamagedDatabase`."""
+        opened = self._now_open()
+        timer = threading.Timer(seconds, opened.connection.interrupt)
+        timer.start()
+        try:
+            with naming_errors():
+                is_sound = opened.queries.is_sound()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+        else:
+            if not is_sound:
+                raise DamagedDatabase
+        finally:
+            timer.cancel()
+            timer.join()
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -294,7 +313,8 @@ def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
     return connection
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None) -> None:
+def check_identity(connection: sqlite3.Connection, path: Path | None) -> int:
+    """The version of a database; `StartupError` if another program, or a newer one, wrote it."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if version > SCHEMA_VERSION:
@@ -304,6 +324,11 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None) -> None
         )
     if version and application != _APPLICATION:
         raise StartupError(f"{path} is a database of another program: choose another directory with --data-dir")
+    return int(version)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None) -> None:
+    version = check_identity(connection, path)
     if 0 < version < SCHEMA_VERSION and path:
         _copy(connection, path.with_name(f"{path.stem}.before-{SCHEMA_VERSION}{path.suffix}"))
     for number, entry in enumerate(_SCHEMA[version:], start=version + 1):

@@ -429,6 +429,16 @@ class WorkingCopy:
             return False
         return not files.exists(path)
 
+    def is_of(self, queries: Queries) -> bool:
+        """Whether what lies here was exported from this database."""
+        _, _, mark, _ = queries.server()
+        return bool(mark) and self._mark_of_root() == mark
+
+    def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
+        """The mark and the content of a file as it lies there, if any."""
+        found = files.read(f"{self._root}/{directory}/{file.value}")
+        return (_mark(found[1]) or "", found[0]) if found else None
+
     def _set_aside(self, path: str) -> None:
         """Take what lies in the way of a file out of it, without losing it."""
         aside = f"{path}.damaged-{secrets.token_hex(4)}"

@@ -1,0 +1,122 @@
+"""`backup` and `restore-backup`: the server's database in a file of its own, and back."""
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from mneme import clocks, times
+from mneme.cli import output
+from mneme.cli.local import configuration, data_options, loaded
+from mneme.cli.options import NumberType, as_json, telling
+from mneme.errors import MnemeError
+from mneme.model import Millis
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("target", type=_PATH, metavar="FILE")
+@click.option(
+    "--keep", type=NumberType(), metavar="N", help="FILE is a directory, in which the newest N backups stay."
+)
+@click.option(
+    "--without-config",
+    is_flag=True,
+    help="Leave the configuration out, and with it the API keys that are in it.",
+)
+@data_options
+@as_json
+@telling
+def backup(
+    target: Path,
+    keep: int | None,
+    without_config: bool,
+    data_dir: str | None,
+    config_file: str | None,
+    as_json: bool,
+) -> None:
+    """Back the server's data up into FILE.
+
+    The server may go on running: every upload that it has answered by now is in the backup. In a directory, the backup
+    gets a name of its own.
+    """
+    from mneme.store import backup as backups
+    from mneme.store.sqlite import NAME
+
+    found = loaded(data_dir, config_file)
+    config = None if without_config else configuration(found)
+    content = config.read_bytes() if config else None
+    database = found.config.data_dir / NAME
+    with _copying() as told:
+        if keep or target.is_dir():
+            file = backups.make_in(target, keep, database, _now(), content, told)
+        else:
+            file = target
+            backups.make(database, target, _now(), content, told)
+    size = file.stat().st_size
+    if as_json:
+        output.print_json({"backup": str(file), "size": size, "config": str(config) if config else None})
+        return
+    beside = "API keys included" if config else "without the configuration"
+    if config is None and not without_config:
+        beside = "there is no configuration file"
+    output.tell(f"Backed {database.parent} up into {file} ({output.size(size)}, {beside})")
+
+
+@click.command("restore-backup")
+@click.argument("file", type=_PATH, metavar="FILE")
+@click.argument("directory", type=_PATH, metavar="DIRECTORY")
+@click.option("--replace", is_flag=True, help="Move a database that lies there aside.")
+@as_json
+@telling
+def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) -> None:
+    """Put a backup into the data directory of a server.
+
+    The server must not run. A configuration file that lies there stays, and so do the plain files in projects/: where
+    they differ from the backup, the server takes them for what somebody has written since, and takes them in. To have
+    the memory as it was, move projects/ away, too.
+    """
+    from mneme.store import backup as backups
+
+    made_at = backups.read(file).made_at
+    with _copying() as told:
+        done = backups.restore(file, directory, _now(), replace=replace, told=told)
+    if as_json:
+        output.print_json(
+            {
+                "restored": str(directory),
+                "madeAt": None if made_at is None else times.to_text(made_at),
+                "movedAside": str(done.moved) if done.moved else None,
+                "config": str(done.config) if done.config else None,
+            }
+        )
+        return
+    when = "" if made_at is None else f", made {times.to_local_text(made_at)},"
+    output.tell(f"Restored {file}{when} into {directory}")
+    if done.moved:
+        output.tell(f"The database that lay there is {done.moved} now")
+    options = ["--data-dir", str(directory), *(["--config", str(done.config)] if done.config else [])]
+    output.tell(f"Now start the server: {shlex.join(['twistd', '-n', 'mneme', *options])}")
+
+
+@contextmanager
+def _copying() -> Iterator[Callable[[int, int], None]]:
+    """Show how far the copying is; a signal breaks it off."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
+    try:
+        with output.progress() as show:
+            yield lambda done, pages: show(f"Copying, {100 * done // max(1, pages)} %")
+    except KeyboardInterrupt:
+        raise MnemeError("Broken off: nothing was written") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _now() -> Millis:
+    return Millis(int(clocks.TimeOfDay().seconds() * 1000))

@@ -1,0 +1,311 @@
+"""Backups: the database as it was at one instant, in a file of its own.
+
+A backup is a plain database without a log of changes beside it, and has one table more: when it was made, and the
+configuration file. That is one file to carry, which SQLite checks and any of its tools opens: no archive to unpack.
+"""
+
+import fcntl
+import os
+import re
+import secrets
+import shlex
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from attrs import frozen
+
+from mneme import __version__, files, times
+from mneme.errors import BackupError, DamagedDatabase, DiskFull
+from mneme.model import Millis
+from mneme.store.claim import Claim
+from mneme.store.queries import Queries
+from mneme.store.sqlite import NAME, Database, check_identity, naming_errors
+
+CONFIG = "config.json"
+
+Told = Callable[[int, int], object]
+"""Called with the pages copied so far and the number of all; what it raises breaks the copying off."""
+
+_PAGES = 256
+"""Pages that are copied and synced in one step: with a megabyte, no commit of the server waits 20 ms for that."""
+
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+_NAME = "mneme-%Y%m%dT%H%M%SZ.db"
+_OUR_NAME = re.compile(r"mneme-\d{8}T\d{6}Z\.db")
+_LEFTOVER = re.compile(rf"((.+)\.[0-9a-f]{{16}}{re.escape(files.TEMPORARY)})({'|'.join(_SIDE_FILES)})?")
+
+
+def _to_nobody(_done: int, _all: int) -> None:
+    return
+
+
+@frozen
+class Backup:
+    """A backup as it lies in its file; `signs` are those of `Queries.signs`."""
+
+    made_at: Millis | None
+    config: bytes | None
+    signs: tuple[int, ...]
+
+
+@frozen
+class Restored:
+    """New name of the database that was moved aside, and the configuration file, if any."""
+
+    moved: Path | None
+    config: Path | None
+
+
+def make(database: Path, target: Path, now: Millis, config: bytes | None, told: Told = _to_nobody) -> None:
+    """Back a database up into a file, which appears once it is whole and durable.
+
+    Every commit from before the start is in it. `BackupError` if the database cannot be backed up.
+    """
+    if files.exists(target) and (target.samefile(database) or not _is_backup(target)):
+        raise BackupError(f"{target} is there already and is no backup: give another name")
+    with (
+        _faults_of(database),
+        _reading(database) as source,
+        _in_place_of(target) as (temporary, descriptor),
+        closing(_copied(source, temporary, descriptor, told)) as copy,
+    ):
+        _drop_table(copy)
+        copy.execute("CREATE TABLE backup (made_at INTEGER NOT NULL, mneme TEXT NOT NULL, config BLOB)")
+        copy.execute("INSERT INTO backup VALUES (?, ?, ?)", (now, __version__, config))
+        _check(copy)
+
+
+def make_in(
+    directory: Path,
+    keep: int | None,
+    database: Path,
+    now: Millis,
+    config: bytes | None,
+    told: Told = _to_nobody,
+) -> Path:
+    """Add a backup to a directory, in which the newest `keep` stay; the new file."""
+    files.make_directory(directory)
+    if not directory.is_dir():
+        raise BackupError(f"{directory} is no directory")
+    target = directory / _next_name(directory, now)
+    make(database, target, now, config, told)
+    for old in kept_in(directory)[:-keep] if keep else ():
+        old.unlink(missing_ok=True)
+    return target
+
+
+def kept_in(directory: Path) -> list[Path]:
+    """The backups in a directory of them, the oldest first."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(path for path in directory.iterdir() if _OUR_NAME.fullmatch(path.name))
+    return []
+
+
+def time_of(backup: Path) -> Millis:
+    """The time in the name of a backup in a directory of them."""
+    return times.from_datetime(datetime.strptime(backup.name, _NAME).replace(tzinfo=UTC))
+
+
+def read(file: Path) -> Backup:
+    """Look into a backup, or a copy of a database; `BackupError` if it is neither."""
+    with _faults_of(file), _reading(file) as connection:
+        check_identity(connection, file)
+        found = (
+            connection.execute("SELECT made_at, config FROM backup").fetchone()
+            if _is_marked(connection)
+            else None
+        )
+        made_at, config = found or (None, None)
+        return Backup(made_at, config, Queries(connection).signs())
+
+
+def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: Told = _to_nobody) -> Restored:
+    """Put a backup into a data directory, durably; a configuration file that lies there stays.
+
+    A database that lies there is moved aside if it is to be `replaced`, else it is in the way. `StartupError` if a
+    server runs there, `BackupError` if the file is no backup or is damaged.
+    """
+    backup = read(file)
+    database = directory / NAME
+    if not replace and _holds_something(database):
+        raise BackupError(
+            f"{database} is there already: give another directory, or --replace, which moves that file aside"
+        )
+    claim = Claim.take(directory)
+    try:
+        with _faults_of(file), _reading(file) as source, _in_place_of(database) as (temporary, descriptor):
+            with closing(_copied(source, temporary, descriptor, told)) as copy:
+                _drop_table(copy)
+                # A server that had ended well takes what differs in the working copy for a hand's, and so for memory.
+                Queries(copy).set_server(boot="")
+                _check(copy)
+            os.fsync(descriptor)
+            moved = _move_aside(database, now)
+        config = directory / CONFIG
+        if backup.config is not None and not files.exists(config):
+            files.replace(config, backup.config)
+        return Restored(moved, config if files.exists(config) else None)
+    finally:
+        claim.release()
+
+
+def way_back(database: Path, directory: Path) -> str:
+    """Advice for a damaged database: the command that brings the newest backup back."""
+    with suppress(OSError):
+        for newest in kept_in(directory)[-1:]:
+            command = shlex.join(["mneme", "restore-backup", "--replace", str(newest), str(database.parent)])
+            return f"`{command}` brings the newest backup back"
+    return (
+        f"There is no backup in {directory}: move {database} away, and the server takes the files in projects/ in, so "
+        "that only history is lost"
+    )
+
+
+def _next_name(directory: Path, now: Millis) -> str:
+    """A name that comes after all others there, though the clock be behind."""
+    latest = max((time_of(path) + 1000 for path in kept_in(directory)[-1:]), default=now)
+    return times.to_datetime(Millis(max(now, latest))).strftime(_NAME)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    if not files.look(path):
+        raise BackupError(f"{path}: there is no such file")
+    database = Database(path, writable=False)
+    try:
+        yield database.connection
+    finally:
+        database.close()
+
+
+@contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
+    """Say in a sentence what is wrong with a database."""
+    try:
+        with naming_errors(), files.naming_disk_full():
+            yield
+    except DamagedDatabase:
+        raise BackupError(f"{path} is damaged, or no database of mneme") from None
+    except DiskFull:
+        raise BackupError(
+            "There is no space for the backup: the disk is full, over a quota, or read-only"
+        ) from None
+    except sqlite3.Error as error:
+        raise BackupError(f"{path} cannot be read: {error}") from None
+
+
+@contextmanager
+def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
+    """A new file, and its descriptor; the file takes its name when the block ends."""
+    if not target.parent.is_dir():
+        raise BackupError(f"{target.parent}: there is no such directory")
+    _clear_leftovers(target)
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, files.FILE_MODE)
+    try:
+        # Locked as long as somebody writes it: what is not is a leftover.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield temporary, descriptor
+        os.fsync(descriptor)
+        os.rename(temporary, target)
+        files.sync_directory(target.parent)
+    except BaseException:
+        for path in (str(temporary), *(f"{temporary}{end}" for end in _SIDE_FILES)):
+            with suppress(OSError):
+                os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove halves of the target, and of other backups there, whose processes were killed."""
+    for path in target.parent.iterdir():
+        found = _LEFTOVER.fullmatch(path.name)
+        if (
+            found
+            and (found[2] == target.name or _OUR_NAME.fullmatch(found[2]))
+            and not _is_locked(path.with_name(found[1]))
+        ):
+            path.unlink(missing_ok=True)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told) -> sqlite3.Connection:
+    """A copy of a database as it is at this instant, in a single file."""
+    copy = sqlite3.connect(path, isolation_level=None)
+
+    def go_on(_status: int, left: int, pages: int) -> None:
+        # Little by little: after one large sync at the end, commits wait for a third of a second.
+        os.fsync(descriptor)
+        told(pages - left, pages)
+
+    try:
+        copy.execute("PRAGMA synchronous = OFF")
+        # What others commit meanwhile neither counts, nor has the copying begin anew.
+        source.execute("BEGIN")
+        try:
+            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            source.backup(copy, pages=_PAGES, progress=go_on)
+        finally:
+            source.execute("ROLLBACK")
+        copy.execute("PRAGMA journal_mode = DELETE")
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def _drop_table(copy: sqlite3.Connection) -> None:
+    """Take the configuration out of a backup, and its keys out of free pages, too."""
+    copy.execute("PRAGMA secure_delete = ON")
+    copy.execute("DROP TABLE IF EXISTS backup")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    if not Queries(connection).is_sound():
+        raise DamagedDatabase
+
+
+def _is_backup(path: Path) -> bool:
+    with suppress(BackupError), _faults_of(path), _reading(path) as connection:
+        return _is_marked(connection)
+    return False
+
+
+def _is_marked(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'backup'").fetchone())
+
+
+def _holds_something(database: Path) -> bool:
+    """Whether there is a database; an empty file is what a claim has made."""
+    state = files.look(database)
+    return files.exists(database) if state is None else state.st_size > 0
+
+
+def _move_aside(database: Path, now: Millis) -> Path | None:
+    """Move a database aside, with its log of changes, which would be taken for another's."""
+    aside = database.with_name(times.to_datetime(now).strftime(f"{database.stem}.replaced-%Y%m%dT%H%M%SZ.db"))
+    holds_something = _holds_something(database)
+    for end in ("", *_SIDE_FILES):
+        path = f"{database}{end}"
+        if files.exists(path) and (end or holds_something):
+            os.rename(path, f"{aside}{end}")
+    return aside if holds_something else None
