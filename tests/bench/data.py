@@ -101,7 +101,7 @@ def _multiply_rows(database: Path, projects: Path, count: int) -> None:
             table: [
                 dict(row)
                 for row in connection.execute(f"SELECT * FROM {table} WHERE project = ?", (template["id"],))
-            ]  # noqa: S608 - names of ours
+            ]
             for table in ("versions", "heads", "clients", "bases")
         }
         for version in rows["versions"]:

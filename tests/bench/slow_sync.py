@@ -1,4 +1,4 @@
-"""Sessions where each sync takes some milliseconds more, as on a memory card: what a server waits for, it waits longer."""
+"""Sessions with some milliseconds added to each sync, as on a memory card: waits for the disk show then."""
 
 from __future__ import annotations
 
