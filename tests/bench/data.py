@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mneme import files
 from mneme.model import FileName
@@ -29,9 +30,13 @@ SMALL = '{"projectContext": "a project that nobody works on", "keyDecisions": []
 
 @cache
 def memory() -> dict[str, str]:
-    """What each file holds, by name. In each the mark stands where a session changes it: in the log at its end."""
+    """What each file holds, by name. In each the mark stands where a session changes it.
+
+    In the log that is the first line, as if the front had been cut: a line that is lacking further behind was never
+    had, and comes back by a merge, so that the log would grow with each session.
+    """
     return {
-        "log.jsonl": _marked(plugin_files.log(1), '"content":"', last=True),
+        "log.jsonl": _marked(plugin_files.log(1), '"content":"'),
         "summary.json": _marked(plugin_files.summary(1), '"projectContext": "'),
         "remembered.json": _marked(plugin_files.remembered(1), '"content": "'),
         "entities.json": _marked(plugin_files.entities(1), '"summary": "'),
@@ -96,14 +101,9 @@ def _multiply_rows(database: Path, projects: Path, count: int) -> None:
     """Copy what the database of this server has of the template, with the marks of the files that were copied."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.row_factory = sqlite3.Row
-        [template] = connection.execute("SELECT * FROM projects WHERE name = ?", (TEMPLATE,))
-        rows = {
-            table: [
-                dict(row)
-                for row in connection.execute(f"SELECT * FROM {table} WHERE project = ?", (template["id"],))
-            ]
-            for table in ("versions", "heads", "clients", "bases")
-        }
+        [template] = _rows(connection, "projects", "name", TEMPLATE)
+        tables = ("versions", "heads", "clients", "bases")
+        rows = {table: _rows(connection, table, "project", template["id"]) for table in tables}
         for version in rows["versions"]:
             del version["id"]
         for number in range(count):
@@ -113,6 +113,11 @@ def _multiply_rows(database: Path, projects: Path, count: int) -> None:
                 for row in found:
                     mark = {"mark": _mark(projects / name, row["file"])} if table == "heads" else {}
                     _insert(connection, table, {**row, **mark, "project": key})
+
+
+def _rows(connection: sqlite3.Connection, table: str, column: str, value: object) -> list[dict[str, Any]]:
+    found = connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", (value,))  # noqa: S608 - names of ours
+    return [dict(row) for row in found]
 
 
 def _mark(directory: Path, file: int) -> str:
@@ -157,10 +162,10 @@ def clear(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _marked(content: bytes, after: str, *, last: bool = False) -> str:
-    """The text with the mark put in after the first, or last, place where it says that."""
+def _marked(content: bytes, after: str) -> str:
+    """The text with the mark put in after the first place where it says that."""
     text = content.decode()
-    at = (text.rindex if last else text.index)(after) + len(after)
+    at = text.index(after) + len(after)
     return f"{text[:at]}{CHANGE} {text[at:]}"
 
 

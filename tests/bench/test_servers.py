@@ -157,6 +157,17 @@ def test_the_plain_node_server_goes_through_sessions(tmp_path: Path, durable: bo
     assert {place.name for place in project.iterdir()} == set(memory)
 
 
+def test_the_uploads_of_sessions_are_not_merged(tmp_path: Path) -> None:
+    """Each becomes the head as it is, so that no file grows from session to session."""
+    memory = data.memory()
+    with servers.mneme("this").running(tmp_path / "data") as found:
+        data.seed(found.url, memory, 1)
+        Sockets().run(Load(found.url, sessions.session(found.url, memory), 1, 0, sessions=3))
+    with closing(sqlite3.connect(tmp_path / "data" / NAME)) as connection:
+        kinds = connection.execute("SELECT kind, count(*) FROM versions GROUP BY kind").fetchall()
+    assert kinds == [("upload", 4 * len(memory))]
+
+
 @pytest.mark.skipif(not can_slow_syncs, reason="there is no C compiler, or no Linux")
 @pytest.mark.parametrize(
     ("server", "expected"),
