@@ -26,6 +26,7 @@ from mneme.model import (
 )
 from mneme.store import compression
 from mneme.store.base import Base, still_known
+from mneme.store.recent import Recent
 
 FILES = tuple(FileName)
 _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
@@ -117,6 +118,7 @@ class Queries:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
         self._run_many = connection.executemany
+        self._recent = Recent()
 
     # Projects
 
@@ -263,6 +265,7 @@ class Queries:
     def add_version(self, key: int, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
         """Keep a version, and its content unless that is kept already."""
         key_of_content = self._keep_content(version, content)
+        self._recent.keep(version.sha256, content)
         appended = version.appended or Appended(None, "")
         self._run(
             """
@@ -389,10 +392,14 @@ class Queries:
 
     def content(self, version: Version) -> bytes:
         """The content of a version; `DamagedContent` if it is not as it was accepted."""
+        recent = self._recent.get(version.sha256)
+        if recent is not None:
+            return recent
         row = self._run("SELECT zstd FROM contents WHERE sha256 = ?", (bytes.fromhex(version.sha256),)).fetchone()
         content = compression.decompressed(row[0], version.size) if row else None
         if content is None or digest(content) != version.sha256:
             raise DamagedContent(version.number, version.file.value)
+        self._recent.keep(version.sha256, content)
         return content
 
     # Waiting uploads
