@@ -58,6 +58,9 @@ _TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
 _AT_ONCE = 32
 """Steps of house-keeping that are asked for at a time: they share a commit, and clients come in between."""
 
+_EXPORTS_AT_ONCE = 4
+"""Exports that are asked for at a time: each writes some files, and clients come in between."""
+
 _EPOCH_SECONDS = 600.0
 """How long an epoch of exports lasts."""
 
@@ -159,7 +162,7 @@ class SyncService(Service):
     async def release(self, project: ProjectId, client: ClientId) -> Released | HeldBy | NotLocked:
         """Free the client's own lock; what waits is merged after that."""
         outcome = await self._write(project, lambda now: self._store.release(project, client, now))
-        if isinstance(outcome, Released):
+        if isinstance(outcome, Released) and outcome.leaves_waiting:
             self._merge_waiting(project).addErrback(self._tell_unmerged, project)
         return outcome
 
@@ -353,9 +356,9 @@ class SyncService(Service):
             self._epoch_began = self._uptime.seconds()
             await self._steps.run(self._store.begin_epoch, durable=False)
         changed = sorted(self._store.changed)
-        for start in range(0, len(changed), _AT_ONCE):
+        for start in range(0, len(changed), _EXPORTS_AT_ONCE):
             await gatherResults([
-                Deferred.fromCoroutine(self._export_one(key)) for key in changed[start : start + _AT_ONCE]
+                Deferred.fromCoroutine(self._export_one(key)) for key in changed[start : start + _EXPORTS_AT_ONCE]
             ])
         return not self._store.changed.intersection(changed)
 
