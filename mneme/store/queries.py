@@ -46,6 +46,7 @@ _VERSION = """
 """
 _VERSIONS = f"SELECT {_VERSION} FROM versions v JOIN contents c ON c.id = v.content"  # noqa: S608 - no values in it
 _LOCK = "lock_client, lock_acquired_at, lock_expires_at, lock_token, lock_last_acquired_at, lock_extended_at"
+_CLIENT = "last_seen, familiar_at, stranger_at, stranger_file"
 _PROJECT = f"""
     SELECT id, name, directory, is_removed, last_number, last_token, {_LOCK},
         granted_client, granted_at, listed_token, listed_at, is_changed, is_exported, lock_mark, lock_exported,
@@ -454,27 +455,23 @@ class Queries:
     def client(self, key: int, client: ClientId) -> ClientRow | None:
         """What is known of a client."""
         row = self._run(
-            """
-            SELECT last_seen, familiar_at, stranger_at, stranger_file FROM clients
-            WHERE project = ? AND client = ?
-            """,
+            f"SELECT {_CLIENT} FROM clients WHERE project = ? AND client = ?",  # noqa: S608 - no values in it
             (key, client.value),
         ).fetchone()
-        if row is None:
-            return None
-        seen, familiar, stranger, file = row
-        return ClientRow(seen, familiar, stranger, None if file is None else FILES[file])
+        return _client(row) if row else None
 
-    def see(self, key: int, client: ClientId, now: Millis) -> bool:
-        """Take note that a client is there; whether it is a new one."""
-        changed = self._run(
-            "UPDATE clients SET last_seen = max(last_seen, ?) WHERE project = ? AND client = ?",
+    def see(self, key: int, client: ClientId, now: Millis) -> ClientRow | None:
+        """Take note that a client is there; what is known of it, None if it is a new one."""
+        row = self._run(
+            f"""
+            UPDATE clients SET last_seen = max(last_seen, ?) WHERE project = ? AND client = ? RETURNING {_CLIENT}
+            """,  # noqa: S608 - no values in it
             (now, key, client.value),
-        ).rowcount
-        if changed:
-            return False
+        ).fetchone()
+        if row:
+            return _client(row)
         self._run("INSERT INTO clients (project, client, last_seen) VALUES (?, ?, ?)", (key, client.value, now))
-        return True
+        return None
 
     def bound_clients(self, key: int, most: int) -> None:
         """Forget those clients, beyond so many, that were not seen for the longest time."""
@@ -701,6 +698,11 @@ def _project(row: Sequence[Any]) -> ProjectRow:
         lock_exported=mark_content,
         has_waiting=bool(waiting),
     )
+
+
+def _client(row: Sequence[Any]) -> ClientRow:
+    seen, familiar, stranger, file = row
+    return ClientRow(seen, familiar, stranger, None if file is None else FILES[file])
 
 
 def _head(row: Sequence[Any]) -> HeadRow:
