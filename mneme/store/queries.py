@@ -242,7 +242,6 @@ class Queries:
             """,  # noqa: S608 - no values in it
             (key, _NUMBER_OF[version.file], version.number, version.mtime, version.mtime),
         )
-        self.set_changed(key)
 
     def set_there(self, key: int, file: FileName, is_there: bool, mtime: Millis) -> None:
         """Take note that a hand has removed a file, or put it back, or touched it."""
@@ -556,7 +555,7 @@ class Queries:
 
     def set_changed(self, key: int) -> None:
         """Take note that something is yet to be exported."""
-        self._run("UPDATE projects SET is_changed = 1 WHERE id = ? AND NOT is_changed", (key,))
+        self._run("UPDATE projects SET is_changed = 1 WHERE id = ?", (key,))
 
     def set_exported(self, key: int, epoch: int) -> None:
         """Take note that all was exported."""

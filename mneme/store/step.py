@@ -79,6 +79,12 @@ class Step:
         log = self.log.warn if warn else self.log.info
         self.after_commit(lambda: log(sentence, project=str(self.name), **values))
 
+    def note_change(self) -> None:
+        """Take note that something is to be exported."""
+        if not self.row.is_changed:
+            self.queries.set_changed(self.key)
+            self.row = evolve(self.row, is_changed=True)
+
     # Locks
 
     @property
@@ -155,6 +161,7 @@ class Step:
             version = self._with_next_mtime(version)
         self._add(version, content, waits=False, unmerged=False)
         self.queries.set_head(self.key, version)
+        self.note_change()
         self.forget_heads()
         return Head(version.file, version.number, version.size, version.mtime, version.sha256)
 

@@ -308,7 +308,7 @@ class WorkingCopy:
             step.keep(kept, content)
             merging.advance_merged(step, kept, merged, step.head(file))
         self._set_mark(step, file, version.number, state)
-        step.queries.set_changed(step.key)
+        step.note_change()
 
     def _merged(self, step: Step, found: Version, content: bytes, row: HeadRow | None) -> bytes | None:
         """The head and the edit made of what was exported; None if the edit is the head then."""
