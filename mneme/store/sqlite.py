@@ -36,8 +36,8 @@ _ROOM = 1 << 40
 """Bytes that memory is said to have room for: as many as a large disk."""
 
 _CHECKPOINT_AFTER = 4000
-"""Pages in the write-ahead log, 16 MB of them. A session writes some 80, the same index pages again and again, so that a
-checkpoint of more of them writes less; with the 1000 that are usual there was one every 13 sessions."""
+"""Pages in the write-ahead log: 16 MB. A session writes some 80, the same index pages again and again, so that a
+checkpoint of more pages writes less. With the 1000 that are usual one came every 13 sessions."""
 
 _NO_SPACE = {
     sqlite3.SQLITE_FULL,
