@@ -339,9 +339,10 @@ class NotLocked:
 
 @frozen
 class Released:
-    """The client's lock is gone."""
+    """The client's lock is gone. `leaves_waiting` is whether uploads wait to be merged now."""
 
     lock: Lock
+    leaves_waiting: bool = field(default=False, eq=False)
 
 
 @frozen

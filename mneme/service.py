@@ -60,6 +60,9 @@ _TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
 _AT_ONCE = 32
 """Steps of house-keeping that are asked for at a time: they share a commit, and clients come in between."""
 
+_EXPORTS_AT_ONCE = 4
+"""Exports that are asked for at a time: each writes some files, and clients come in between."""
+
 _EPOCH_SECONDS = 600.0
 """How long an epoch of exports lasts."""
 
@@ -161,7 +164,7 @@ class SyncService(Service):
     async def release(self, project: ProjectId, client: ClientId) -> Released | HeldBy | NotLocked:
         """Free the client's own lock; what waits is merged after that."""
         outcome = await self._write(project, lambda now: self._store.release(project, client, now))
-        if isinstance(outcome, Released):
+        if isinstance(outcome, Released) and outcome.leaves_waiting:
             self._merge_waiting(project).addErrback(self._tell_unmerged, project)
         return outcome
 
@@ -169,7 +172,9 @@ class SyncService(Service):
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
         """The files that the project has."""
-        return await self._read(project, lambda now: self._store.heads(project, now), self._reader.store.heads)
+        return await self._read(
+            project, lambda now: self._store.heads(project, now), self._reader.store.heads
+        )
 
     async def stock_heads(self, project: ProjectId, again: bool = False) -> tuple[Head, ...]:
         """The same for the stock client, which uploads more when it pushes: see `Store`."""
@@ -212,11 +217,15 @@ class SyncService(Service):
 
     async def upload(self, project: ProjectId, upload: Upload) -> Accepted | Rescued | StaleToken | Changed:
         """Make the upload the head of its file, or part of it, or at least keep it; durably."""
-        return await self._keep(project, upload, lambda now: self._store.upload(project, upload, now), upload.content)
+        return await self._keep(
+            project, upload, lambda now: self._store.upload(project, upload, now), upload.content
+        )
 
     async def append(self, project: ProjectId, append: Append) -> Accepted | Rescued | StaleToken | Changed:
         """Add lines at the end of a file, as an upload of the whole would."""
-        return await self._keep(project, append, lambda now: self._store.append(project, append, now), append.lines)
+        return await self._keep(
+            project, append, lambda now: self._store.append(project, append, now), append.lines
+        )
 
     async def _keep(
         self,
@@ -262,9 +271,7 @@ class SyncService(Service):
         """What pruning would remove from the history of a project now."""
         if not self._believes_clock():
             return Pruned(project, ())
-        return await self._look_up(
-            lambda: self._reader.store.prunable(project, self.retention, self._now())
-        )
+        return await self._look_up(lambda: self._reader.store.prunable(project, self.retention, self._now()))
 
     async def prune(self, project: ProjectId) -> Pruned:
         """Remove the versions that need not be kept; those that were removed, none while the clock is not believed."""
@@ -274,7 +281,8 @@ class SyncService(Service):
             while left and self.running:
                 some, left = Pruned(project, left[:_AT_ONCE]), left[_AT_ONCE:]
                 gone = await self._steps.run(
-                    lambda some=some: self._store.remove(some, self._now()), durable=False  # type: ignore[misc]
+                    lambda some=some: self._store.remove(some, self._now()),
+                    durable=False,  # type: ignore[misc]
                 )
                 removed += gone.versions
         except ShuttingDown:
@@ -355,10 +363,13 @@ class SyncService(Service):
             self._epoch_began = self._uptime.seconds()
             await self._steps.run(self._store.begin_epoch, durable=False)
         changed = sorted(self._store.changed)
-        for start in range(0, len(changed), _AT_ONCE):
-            await gatherResults([
-                Deferred.fromCoroutine(self._export_one(key)) for key in changed[start : start + _AT_ONCE]
-            ])
+        for start in range(0, len(changed), _EXPORTS_AT_ONCE):
+            await gatherResults(
+                [
+                    Deferred.fromCoroutine(self._export_one(key))
+                    for key in changed[start : start + _EXPORTS_AT_ONCE]
+                ]
+            )
         return not self._store.changed.intersection(changed)
 
     async def _export_one(self, key: int) -> None:
@@ -390,9 +401,9 @@ class SyncService(Service):
             *(lambda now, key=key: self._store.look(key, now) for key in missing),
         ]
         for start in range(0, len(steps), _AT_ONCE):
-            await gatherResults([
-                Deferred.fromCoroutine(self._take_in(step)) for step in steps[start : start + _AT_ONCE]
-            ])
+            await gatherResults(
+                [Deferred.fromCoroutine(self._take_in(step)) for step in steps[start : start + _AT_ONCE]]
+            )
 
     async def _take_in(self, step: Callable[[Millis], object]) -> None:
         try:
@@ -423,7 +434,9 @@ class SyncService(Service):
         """Run a step that writes; it goes on to its end whoever gives up waiting."""
         if not self.running:
             return fail(ShuttingDown())
-        return self._shield.over(Deferred.fromCoroutine(self._in_project(project, attempt, strict=strict)), weight)
+        return self._shield.over(
+            Deferred.fromCoroutine(self._in_project(project, attempt, strict=strict)), weight
+        )
 
     async def _read(
         self,
@@ -482,7 +495,9 @@ class SyncService(Service):
 
     def _tell_unmerged(self, failure: Failure, project: ProjectId) -> None:
         if not failure.check(ShuttingDown, DiskFull):
-            self._log.failure("What waits in {project} could not be merged now", failure, project=str(project))
+            self._log.failure(
+                "What waits in {project} could not be merged now", failure, project=str(project)
+            )
 
     def _merge_waiting(self, project: ProjectId) -> "Deferred[None]":
         """Merge what waits, once for all who wait for that."""

@@ -351,7 +351,9 @@ class Store:
         with self._database.step() as queries:
             row = queries.project_by_key(key)
             if row and self._copy:
-                self._copy.look(self._step_of(queries, row, now), FILES)
+                step = self._step_of(queries, row, now)
+                self._copy.look(step, FILES)
+                self._note_changed(step)
 
     def export(self, key: int, now: Millis) -> None:
         """Export what has changed in a project, by its number."""

@@ -34,9 +34,10 @@ def extend(step: Step, client: ClientId, ttl: Millis) -> Granted | HeldBy | NotL
 def release(step: Step, client: ClientId) -> Released | HeldBy | NotLocked:
     """See `Store`."""
     outcome = leases.release(step.row.lock, client, step.now)
-    if isinstance(outcome, Released):
-        step.set_lock(None)
-    return outcome
+    if not isinstance(outcome, Released):
+        return outcome
+    step.set_lock(None)
+    return evolve(outcome, leaves_waiting=step.row.has_waiting)
 
 
 def reap(step: Step) -> Lock | None:

@@ -26,6 +26,7 @@ from mneme.model import (
 )
 from mneme.store import compression
 from mneme.store.base import Base, still_known
+from mneme.store.recent import Recent
 
 FILES = tuple(FileName)
 _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
@@ -45,6 +46,7 @@ _VERSION = """
 """
 _VERSIONS = f"SELECT {_VERSION} FROM versions v JOIN contents c ON c.id = v.content"  # noqa: S608 - no values in it
 _LOCK = "lock_client, lock_acquired_at, lock_expires_at, lock_token, lock_last_acquired_at, lock_extended_at"
+_CLIENT = "last_seen, familiar_at, stranger_at, stranger_file"
 _PROJECT = f"""
     SELECT id, name, directory, is_removed, last_number, last_token, {_LOCK},
         granted_client, granted_at, listed_token, listed_at, is_changed, is_exported, lock_mark, lock_exported,
@@ -117,6 +119,7 @@ class Queries:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
         self._run_many = connection.executemany
+        self._recent = Recent()
 
     # Projects
 
@@ -133,7 +136,8 @@ class Queries:
     def add_project(self, name: ProjectId, directory: str, now: Millis) -> None:
         """Begin a project."""
         self._run(
-            "INSERT INTO projects (name, directory, created_at) VALUES (?, ?, ?)", (name.value, directory, now)
+            "INSERT INTO projects (name, directory, created_at) VALUES (?, ?, ?)",
+            (name.value, directory, now),
         )
 
     def drop_project(self, key: int) -> None:
@@ -176,7 +180,8 @@ class Queries:
     def set_removed(self, key: int, removed: bool) -> None:
         """Take note that the project's directory was removed, or that the project is there again."""
         self._run(
-            "UPDATE projects SET is_removed = ?, is_exported = 0, lock_mark = NULL WHERE id = ?", (removed, key)
+            "UPDATE projects SET is_removed = ?, is_exported = 0, lock_mark = NULL WHERE id = ?",
+            (removed, key),
         )
 
     def set_lock(self, key: int, lock: Lock | None) -> None:
@@ -239,7 +244,6 @@ class Queries:
             """,  # noqa: S608 - no values in it
             (key, _NUMBER_OF[version.file], version.number, version.mtime, version.mtime),
         )
-        self.set_changed(key)
 
     def set_there(self, key: int, file: FileName, is_there: bool, mtime: Millis) -> None:
         """Take note that a hand has removed a file, or put it back, or touched it."""
@@ -260,6 +264,7 @@ class Queries:
     def add_version(self, key: int, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
         """Keep a version, and its content unless that is kept already."""
         key_of_content = self._keep_content(version, content)
+        self._recent.keep(version.sha256, content)
         appended = version.appended or Appended(None, "")
         self._run(
             """
@@ -311,7 +316,9 @@ class Queries:
 
     def versions(self, key: int) -> list[Version]:
         """Every version of a project, oldest first."""
-        return [_version(row) for row in self._run(f"{_VERSIONS} WHERE v.project = ? ORDER BY v.number", (key,))]
+        return [
+            _version(row) for row in self._run(f"{_VERSIONS} WHERE v.project = ? ORDER BY v.number", (key,))
+        ]
 
     def history(self, key: int, file: FileName, limit: int | None) -> list[Version]:
         """The newest versions of a file, newest first."""
@@ -363,7 +370,9 @@ class Queries:
         """The numbers of the versions whose content was never part of a head."""
         return {
             number
-            for (number,) in self._run("SELECT number FROM versions WHERE project = ? AND is_unmerged", (key,))
+            for (number,) in self._run(
+                "SELECT number FROM versions WHERE project = ? AND is_unmerged", (key,)
+            )
         }
 
     def remove_versions(self, key: int, numbers: Iterable[int]) -> None:
@@ -388,10 +397,16 @@ class Queries:
 
     def content(self, version: Version) -> bytes:
         """The content of a version; `DamagedContent` if it is not as it was accepted."""
-        row = self._run("SELECT zstd FROM contents WHERE sha256 = ?", (bytes.fromhex(version.sha256),)).fetchone()
+        recent = self._recent.get(version.sha256)
+        if recent is not None:
+            return recent
+        row = self._run(
+            "SELECT zstd FROM contents WHERE sha256 = ?", (bytes.fromhex(version.sha256),)
+        ).fetchone()
         content = compression.decompressed(row[0], version.size) if row else None
         if content is None or digest(content) != version.sha256:
             raise DamagedContent(version.number, version.file.value)
+        self._recent.keep(version.sha256, content)
         return content
 
     # Waiting uploads
@@ -446,27 +461,25 @@ class Queries:
     def client(self, key: int, client: ClientId) -> ClientRow | None:
         """What is known of a client."""
         row = self._run(
-            """
-            SELECT last_seen, familiar_at, stranger_at, stranger_file FROM clients
-            WHERE project = ? AND client = ?
-            """,
+            f"SELECT {_CLIENT} FROM clients WHERE project = ? AND client = ?",  # noqa: S608 - no values in it
             (key, client.value),
         ).fetchone()
-        if row is None:
-            return None
-        seen, familiar, stranger, file = row
-        return ClientRow(seen, familiar, stranger, None if file is None else FILES[file])
+        return _client(row) if row else None
 
-    def see(self, key: int, client: ClientId, now: Millis) -> bool:
-        """Take note that a client is there; whether it is a new one."""
-        changed = self._run(
-            "UPDATE clients SET last_seen = max(last_seen, ?) WHERE project = ? AND client = ?",
+    def see(self, key: int, client: ClientId, now: Millis) -> ClientRow | None:
+        """Take note that a client is there; what is known of it, None if it is a new one."""
+        row = self._run(
+            f"""
+            UPDATE clients SET last_seen = max(last_seen, ?) WHERE project = ? AND client = ? RETURNING {_CLIENT}
+            """,  # noqa: S608 - no values in it
             (now, key, client.value),
-        ).rowcount
-        if changed:
-            return False
-        self._run("INSERT INTO clients (project, client, last_seen) VALUES (?, ?, ?)", (key, client.value, now))
-        return True
+        ).fetchone()
+        if row:
+            return _client(row)
+        self._run(
+            "INSERT INTO clients (project, client, last_seen) VALUES (?, ?, ?)", (key, client.value, now)
+        )
+        return None
 
     def bound_clients(self, key: int, most: int) -> None:
         """Forget those clients, beyond so many, that were not seen for the longest time."""
@@ -478,7 +491,9 @@ class Queries:
             """,
             (key, key, most),
         ).fetchall()
-        self._run_many("DELETE FROM bases WHERE project = ? AND client = ?", [(key, client) for (client,) in gone])
+        self._run_many(
+            "DELETE FROM bases WHERE project = ? AND client = ?", [(key, client) for (client,) in gone]
+        )
 
     def set_familiar(self, key: int, client: ClientId, at: Millis) -> None:
         """Take note that an upload shared something with what its client had."""
@@ -501,7 +516,9 @@ class Queries:
             WHERE c.stranger_at IS NOT NULL AND NOT p.is_removed
             """
         )
-        return [TwoPlaces(ProjectId(name), ClientId(client), FILES[file], at) for name, client, file, at in rows]
+        return [
+            TwoPlaces(ProjectId(name), ClientId(client), FILES[file], at) for name, client, file, at in rows
+        ]
 
     # Bases
 
@@ -551,13 +568,11 @@ class Queries:
 
     def set_changed(self, key: int) -> None:
         """Take note that something is yet to be exported."""
-        self._run("UPDATE projects SET is_changed = 1 WHERE id = ? AND NOT is_changed", (key,))
+        self._run("UPDATE projects SET is_changed = 1 WHERE id = ?", (key,))
 
     def set_exported(self, key: int, epoch: int) -> None:
         """Take note that all was exported."""
-        self._run(
-            "UPDATE projects SET is_changed = 0, is_exported = 1, epoch = ? WHERE id = ?", (epoch, key)
-        )
+        self._run("UPDATE projects SET is_changed = 0, is_exported = 1, epoch = ? WHERE id = ?", (epoch, key))
 
     def changed_projects(self) -> list[int]:
         """The numbers of the projects with something yet to be exported."""
@@ -740,7 +755,10 @@ def _of_lock(lock: Lock) -> tuple[object, ...]:
 
 def _project(row: Sequence[Any]) -> ProjectRow:
     key, name, directory, removed, number, token, *rest = row
-    lock, (client, granted_at, listed, listed_at, changed, exported, mark, mark_content, waiting) = rest[:6], rest[6:]
+    lock, (client, granted_at, listed, listed_at, changed, exported, mark, mark_content, waiting) = (
+        rest[:6],
+        rest[6:],
+    )
     return ProjectRow(
         key=key,
         name=ProjectId(name),
@@ -757,6 +775,11 @@ def _project(row: Sequence[Any]) -> ProjectRow:
         lock_exported=mark_content,
         has_waiting=bool(waiting),
     )
+
+
+def _client(row: Sequence[Any]) -> ClientRow:
+    seen, familiar, stranger, file = row
+    return ClientRow(seen, familiar, stranger, None if file is None else FILES[file])
 
 
 def _head(row: Sequence[Any]) -> HeadRow:

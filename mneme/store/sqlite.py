@@ -25,7 +25,11 @@ T = TypeVar("T")
 NAME = "mneme.db"
 
 _SCHEMA = sorted(
-    (entry for entry in resources.files("mneme.store").joinpath("schema").iterdir() if entry.name.endswith(".sql")),
+    (
+        entry
+        for entry in resources.files("mneme.store").joinpath("schema").iterdir()
+        if entry.name.endswith(".sql")
+    ),
     key=lambda entry: entry.name,
 )
 SCHEMA_VERSION = len(_SCHEMA)
@@ -36,6 +40,10 @@ _APPLICATION = 0x6D6E656D
 
 _ROOM = 1 << 40
 """Bytes that memory is said to have room for: as many as a large disk."""
+
+_CHECKPOINT_AFTER = 4000
+"""Pages in the write-ahead log: 16 MB. A session writes some 80, the same index pages again and again, so that a
+checkpoint of more pages writes less. With the 1000 that are usual one came every 13 sessions."""
 
 _NO_SPACE = {
     sqlite3.SQLITE_FULL,
@@ -114,7 +122,9 @@ class Database:
             return pages * size, _ROOM
         system = os.statvfs(path)
         names = (path, f"{path}-wal")
-        return sum(os.stat(name).st_size for name in names if os.path.exists(name)), system.f_bavail * system.f_frsize
+        return sum(
+            os.stat(name).st_size for name in names if os.path.exists(name)
+        ), system.f_bavail * system.f_frsize
 
     def after_commit(self, call: Callable[[], object]) -> None:
         """Have `call` made once the step under way is committed."""
@@ -308,6 +318,7 @@ def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
             # It counts before there is anything in the database, and needs space, of which there may be none later.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AFTER}")
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
     return connection
@@ -323,7 +334,9 @@ def check_identity(connection: sqlite3.Connection, path: Path | None) -> int:
             "version again, or restore a backup made before the upgrade"
         )
     if version and application != _APPLICATION:
-        raise StartupError(f"{path} is a database of another program: choose another directory with --data-dir")
+        raise StartupError(
+            f"{path} is a database of another program: choose another directory with --data-dir"
+        )
     return int(version)
 
 

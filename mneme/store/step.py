@@ -22,7 +22,7 @@ from mneme.model import (
 )
 from mneme.store.apart import Results
 from mneme.store.base import Base
-from mneme.store.queries import HeadRow, ProjectRow, Queries
+from mneme.store.queries import ClientRow, HeadRow, ProjectRow, Queries
 
 MAX_WAITING = 64
 """How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
@@ -62,6 +62,7 @@ class Step:
         self.results = results
         self.after_commit = after_commit
         self._heads: dict[FileName, HeadRow] | None = None
+        self._bases: dict[tuple[ClientId, FileName], Base] = {}
 
     @property
     def name(self) -> ProjectId:
@@ -77,6 +78,12 @@ class Step:
         """Log a sentence once the step is committed; `project` is among its values."""
         log = self.log.warn if warn else self.log.info
         self.after_commit(lambda: log(sentence, project=str(self.name), **values))
+
+    def note_change(self) -> None:
+        """Take note that something is to be exported."""
+        if not self.row.is_changed:
+            self.queries.set_changed(self.key)
+            self.row = evolve(self.row, is_changed=True)
 
     # Locks
 
@@ -154,7 +161,7 @@ class Step:
             version = self._with_next_mtime(version)
         self._add(version, content, waits=False, unmerged=False)
         self.queries.set_head(self.key, version)
-        self.row = evolve(self.row, is_changed=True)
+        self.note_change()
         self.forget_heads()
         return Head(version.file, version.number, version.size, version.mtime, version.sha256)
 
@@ -165,12 +172,11 @@ class Step:
             self._note_upload(version, version.client, unmerged)
 
     def _note_upload(self, version: Version, client: ClientId, unmerged: bool) -> None:
-        self.see(client)
-        self._note_stranger(version, client)
+        self._note_stranger(version, client, self.see(client))
         for replaced in version.parents:
             self.queries.settle(self.key, replaced, merged=False)
         if not unmerged and not version.is_blind:
-            self.queries.set_base(self.key, client, version.file, Base.of(version))
+            self._write_base(client, version.file, Base.of(version))
 
     def _with_next_mtime(self, version: Version) -> Version:
         """Later than any mtime that a head of the file has had, but for those of a clock that was wrong."""
@@ -192,14 +198,19 @@ class Step:
 
     # Clients
 
-    def see(self, client: ClientId) -> None:
-        """Take note that a client is there."""
-        if self.queries.see(self.key, client, self.now):
+    def see(self, client: ClientId) -> ClientRow | None:
+        """Take note that a client is there; what is known of it, None if it is a new one."""
+        known = self.queries.see(self.key, client, self.now)
+        if known is None:
             self.queries.bound_clients(self.key, MAX_CLIENTS)
+        return known
 
     def base(self, client: ClientId, file: FileName) -> Base:
         """The base of a client."""
-        return self.queries.base(self.key, client, file, self.newest(file))
+        known = self._bases.get((client, file))
+        if known is None:
+            known = self._bases[client, file] = self.queries.base(self.key, client, file, self.newest(file))
+        return known
 
     def note_base(self, client: ClientId, file: FileName, base: Base) -> None:
         """Take note of a base that is another now, or is so again; and at times that its client is still there."""
@@ -213,24 +224,28 @@ class Step:
 
     def _write_base(self, client: ClientId, file: FileName, base: Base) -> None:
         self.queries.set_base(self.key, client, file, base)
+        self._bases[client, file] = base
 
-    def _note_stranger(self, version: Version, client: ClientId) -> None:
+    def _note_stranger(self, version: Version, client: ClientId, known: ClientRow | None) -> None:
         """Take note of an upload that shares nothing, unless another of its push does share.
 
         A long session may well have summarized away every line that the log had before.
         """
         if not version.is_unrelated and version.base is None:
             return
-        known = self.queries.client(self.key, client)
         if known is None:
-            return
+            known = ClientRow(self.now)
         if version.is_unrelated:
             if known.familiar_at is None or abs(version.time - known.familiar_at) >= ONE_PUSH:
                 self.queries.set_stranger(self.key, client, version.file, version.time)
             return
         self.queries.set_familiar(self.key, client, version.time)
         stranger_at, stranger_file = known.stranger_at, known.stranger_file
-        if stranger_at is not None and stranger_file is not version.file and version.time - stranger_at < ONE_PUSH:
+        if (
+            stranger_at is not None
+            and stranger_file is not version.file
+            and version.time - stranger_at < ONE_PUSH
+        ):
             self.queries.set_stranger(self.key, client, None, None)
 
 

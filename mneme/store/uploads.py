@@ -77,7 +77,9 @@ def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accep
     if merged in (None, asked.content):
         accepted = _become_head(step, asked, basis)
         if merged is None:
-            merging.tell_unmerged(step, asked.file, asked.client, accepted.head.version, "it replaces the head")
+            merging.tell_unmerged(
+                step, asked.file, asked.client, accepted.head.version, "it replaces the head"
+            )
         return accepted
     kept = _keep_upload(step, asked, Kind.UPLOAD, Place.WAITING, basis)
     return Accepted(merging.advance_merged(step, kept, merged, seen), merged=True)
@@ -133,7 +135,9 @@ def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | 
     if repeated is None and basis.names_base:
         # Where the answer was lost, an upload comes again and names the base that it had before.
         known = step.base(asked.client, asked.file).left
-        repeated = next((one for one in known if one.sha256 == asked.sha256 and step.content(one) is not None), None)
+        repeated = next(
+            (one for one in known if one.sha256 == asked.sha256 and step.content(one) is not None), None
+        )
     if repeated:
         _note_repeated(step, asked, basis.replaces, Base.of(repeated, lacking=step.now))
     return repeated
@@ -224,9 +228,7 @@ def _merge_own(step: Step, asked: Append) -> None:
             merging.settle(step, waiting)
 
 
-def _done_before(
-    step: Step, asked: Append, permit: Granted | Refusal
-) -> Accepted | Rescued | None:
+def _done_before(step: Step, asked: Append, permit: Granted | Refusal) -> Accepted | Rescued | None:
     """What came of an append that has come with the same key before, if it need not be done again."""
     version = step.queries.keyed(step.key, asked.client, asked.file, asked.key) if asked.key else None
     if version is None or version.appended is None:

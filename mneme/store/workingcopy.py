@@ -154,7 +154,9 @@ class WorkingCopy:
             self._note_lock(step)
             step.queries.set_exported(step.key, self._epoch)
         else:
-            step.tell("Copied the memory that the Node server kept for {project} from {shared}", shared=directory)
+            step.tell(
+                "Copied the memory that the Node server kept for {project} from {shared}", shared=directory
+            )
         step.queries.set_changed(step.key)
         step.row = evolve(step.row, is_removed=False, is_changed=True, is_exported=directory == own)
 

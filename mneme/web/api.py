@@ -85,7 +85,13 @@ class Api:
     app: ClassVar[Klein] = _app
 
     def __init__(
-        self, clock: IReactorTime, sync: SyncService, coding: Coding, encoding: Encoding, keys: Keys, helps_stock_push: bool
+        self,
+        clock: IReactorTime,
+        sync: SyncService,
+        coding: Coding,
+        encoding: Encoding,
+        keys: Keys,
+        helps_stock_push: bool,
     ) -> None:
         """`keys` and `helps_stock_push` may be exchanged at any time."""
         self.keys = keys
@@ -164,15 +170,15 @@ class Api:
     async def download(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Send a file, unless its client has it already."""
         file = _file(name, FileNotAllowed)
-        outcome = await self._served(request, project, file)
-        if outcome is None:
-            raise FileUnknown
-        if isinstance(outcome, Unmodified):
-            return _unmodified(outcome.head)
-        head = outcome.document.head
-        encoded = await self._encoding.encoded(outcome.document.content)
+        async with self._encoding.room():
+            outcome = await self._served(request, project, file)
+            if outcome is None:
+                raise FileUnknown
+            if isinstance(outcome, Unmodified):
+                return _unmodified(outcome.head)
+            head = outcome.document.head
+            body = await self._encoding.download(outcome.document.content, head.mtime, head.version)
         self.receipts.expect(project, file, outcome.receipt, request.channel, by_pull=is_stock(request))
-        body = wire.EncodedDownload(msgspec.Raw(encoded), times.to_text(head.mtime), head.version)
         return await self._reply(request, body, etag(head))
 
     async def _served(
@@ -226,23 +232,21 @@ class Api:
         history = await self._sync.history(project, _file(name, FileNotAllowed), limit)
         if not history:
             raise FileUnknown
-        return await self._reply(
-            request, wire.VersionList([wire.WireVersion.of(one) for one in history])
-        )
+        return await self._reply(request, wire.VersionList([wire.WireVersion.of(one) for one in history]))
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>/versions/<segment:number>")
     async def version(self, request: Request, project: ProjectId, name: str, number: str) -> Answer:
         """Send a version."""
         file = _file(name, FileNotAllowed)
-        found = await self._sync.version(project, _whole_number(number) or 0)
-        if found is None or found.version.file is not file:
-            raise VersionUnknown
-        version = found.version
-        known = unless(request)
-        if known and known.admits(version.sha256):
-            return _unmodified(version)
-        encoded = await self._encoding.encoded(found.content)
-        body = wire.EncodedDownload(msgspec.Raw(encoded), times.to_text(version.mtime), version.number)
+        async with self._encoding.room():
+            found = await self._sync.version(project, _whole_number(number) or 0)
+            if found is None or found.version.file is not file:
+                raise VersionUnknown
+            version = found.version
+            known = unless(request)
+            if known and known.admits(version.sha256):
+                return _unmodified(version)
+            body = await self._encoding.download(found.content, version.mtime, version.number)
         return await self._reply(request, body, etag(version))
 
     @_route("POST", "/projects/<project:project>/files/<segment:name>/restore")

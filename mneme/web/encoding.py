@@ -1,28 +1,56 @@
 """Contents as JSON strings: large ones are encoded off the reactor thread, a piece at a time."""
 
-import msgspec
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import msgspec
+from twisted.internet.defer import DeferredSemaphore
+
+from mneme import times
+from mneme.model import Millis
+from mneme.wire import EncodedDownload
 from mneme.work import Worker
 
 _LARGE = 256 * 1024
 """Bytes from which a content is encoded on the worker: of control characters that takes 6 ms, each becomes six."""
 
+_AT_ONCE = 8
+"""Downloads between the store and their answers: each holds its content, perhaps of 10 MB, in two forms."""
+
 
 class Encoding:
-    """Encodes contents."""
+    """Encodes contents, of few downloads at a time."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._semaphore = DeferredSemaphore(_AT_ONCE)
 
-    async def encoded(self, content: bytes) -> bytes:
-        """A content as a JSON string; what was put there by hand need not be UTF-8, and history keeps it as it is."""
+    def room(self) -> AbstractAsyncContextManager[None]:
+        """Room for a download, from before its content is read until it is encoded."""
+        return _held(self._semaphore)
+
+    async def download(self, content: bytes, mtime: Millis, version: int) -> EncodedDownload:
+        """The answer with a content; what was put there by hand need not be UTF-8, and history keeps it as it is."""
         if len(content) < _LARGE:
-            return msgspec.json.encode(content.decode(errors="replace"))
-        return await self._worker.run(lambda: _in_pieces(content), len(content))
+            encoded = msgspec.json.encode(content.decode(errors="replace"))
+        else:
+            encoded = await self._worker.run(lambda: _in_pieces(content), len(content))
+        return EncodedDownload(msgspec.Raw(encoded), times.to_text(mtime), version)
+
+
+@asynccontextmanager
+async def _held(semaphore: DeferredSemaphore) -> AsyncIterator[None]:
+    await semaphore.acquire()
+    try:
+        yield
+    finally:
+        semaphore.release()
 
 
 def _in_pieces(content: bytes) -> bytes:
     """The same; the encoder keeps all other threads waiting for as long as a call takes."""
     text = content.decode(errors="replace")
-    pieces = (msgspec.json.encode(text[start : start + _LARGE])[1:-1] for start in range(0, len(text), _LARGE))
+    pieces = (
+        msgspec.json.encode(text[start : start + _LARGE])[1:-1] for start in range(0, len(text), _LARGE)
+    )
     return b'"%b"' % b"".join(pieces)

@@ -79,6 +79,7 @@ def _bench(options: Options) -> Iterator[Bench]:
             workspace=workspace,
             projects_each=options.projects_each,
             revisions=options.against_revisions,
+            sync_ms=options.sync_ms,
         )
 
 
@@ -93,6 +94,9 @@ def _servers(options: Options, stack: ExitStack) -> Iterator[Started | Elsewhere
     yield servers.mneme(THIS)
     for url in options.against_urls:
         yield Elsewhere(urlsplit(url).netloc, url)
+    if options.against_node:
+        yield servers.plain_node(durable=False)
+        yield servers.plain_node(durable=True)
     for command in options.against_commands:
         yield servers.command(command)
     if set(options.parts) - {"merging", "floor"}:

@@ -116,6 +116,8 @@ def _fill(server: Server, home: Path, count: int) -> None:
     """Have the server make one project, and copy that. The start that this takes has also filled the caches."""
     with server.running(home) as running:
         if count:
+            assert running.pid is not None, running
             data.seed_template(running.url)
+            data.wait_for_template(home, running.pid)
     if count:
         data.multiply(home, count)

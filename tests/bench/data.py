@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from mneme import files
+from mneme.model import FileName
+from mneme.store.sqlite import NAME
 from tests import plugin_files
 from tests.bench.errors import NotMeasured
+from tests.bench.processes import wait_until_quiet
 from tests.bench.sessions import CHANGE, client_name, project_name
+from tests.daemon import wait_until
 from tests.stock_client import Answer, NoAnswer, StockClient
 
 TEMPLATE = project_name(9_999_999)
 """The project that others are copied from."""
 
+WRITTEN_WITHIN = 10.0
 SMALL = '{"projectContext": "a project that nobody works on", "keyDecisions": []}\n'
 
 
 @cache
 def memory() -> dict[str, str]:
-    """What each file holds, by name. In each the mark stands where a session changes it: in the log at its end."""
+    """What each file holds, by name. In each the mark stands where a session changes it.
+
+    In the log that is the first line, as if the front had been cut: a line that is lacking further behind was never
+    had, and comes back by a merge, so that the log would grow with each session.
+    """
     return {
-        "log.jsonl": _marked(plugin_files.log(1), '"content":"', last=True),
+        "log.jsonl": _marked(plugin_files.log(1), '"content":"'),
         "summary.json": _marked(plugin_files.summary(1), '"projectContext": "'),
         "remembered.json": _marked(plugin_files.remembered(1), '"content": "'),
         "entities.json": _marked(plugin_files.entities(1), '"summary": "'),
@@ -51,6 +64,17 @@ def seed_template(url: str) -> None:
         _bring(client, TEMPLATE, {"summary.json": SMALL})
 
 
+def wait_for_template(directory: Path, pid: int) -> None:
+    """Wait until a server has written the template as a plain file, which this one does some time after the upload."""
+    with suppress(TimeoutError):
+        wait_until(lambda: _template_in(directory) is not None, within=WRITTEN_WITHIN)
+    wait_until_quiet(pid, WRITTEN_WITHIN)
+
+
+def _template_in(directory: Path) -> Path | None:
+    return next(directory.glob(f"**/{TEMPLATE}"), None)
+
+
 def copy_name(number: int) -> str:
     """The id of a copy."""
     return project_name(5_000_000 + number)
@@ -61,13 +85,48 @@ def multiply(directory: Path, count: int) -> None:
 
     Far cheaper than to upload them, and whatever the server keeps of a project is there as it had made it.
     """
-    template = next(directory.glob(f"**/{TEMPLATE}"), None)
+    template = _template_in(directory)
     if template is None:
         raise NotMeasured(f"no directory called {TEMPLATE} is under the server's data directory")
     steps = list(_steps(template, template, {}))
     for number in range(count):
         name = copy_name(number)
         _copy(steps, template.with_name(name), name.encode())
+    database = directory / NAME
+    if database.exists():
+        _multiply_rows(database, template.parent, count)
+
+
+def _multiply_rows(database: Path, projects: Path, count: int) -> None:
+    """Copy what the database of this server has of the template, with the marks of the files that were copied."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.row_factory = sqlite3.Row
+        [template] = _rows(connection, "projects", "name", TEMPLATE)
+        tables = ("versions", "heads", "clients", "bases")
+        rows = {table: _rows(connection, table, "project", template["id"]) for table in tables}
+        for version in rows["versions"]:
+            del version["id"]
+        for number in range(count):
+            key, name = template["id"] + 1 + number, copy_name(number)
+            _insert(connection, "projects", {**template, "id": key, "name": name, "directory": name})
+            for table, found in rows.items():
+                for row in found:
+                    mark = {"mark": _mark(projects / name, row["file"])} if table == "heads" else {}
+                    _insert(connection, table, {**row, **mark, "project": key})
+
+
+def _rows(connection: sqlite3.Connection, table: str, column: str, value: object) -> list[dict[str, Any]]:
+    found = connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", (value,))  # noqa: S608 - names of ours
+    return [dict(row) for row in found]
+
+
+def _mark(directory: Path, file: int) -> str:
+    return ":".join(map(str, files.mark((directory / tuple(FileName)[file].value).stat())))
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608 - names of ours
 
 
 def _steps(
@@ -103,10 +162,10 @@ def clear(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _marked(content: bytes, after: str, *, last: bool = False) -> str:
-    """The text with the mark put in after the first, or last, place where it says that."""
+def _marked(content: bytes, after: str) -> str:
+    """The text with the mark put in after the first place where it says that."""
     text = content.decode()
-    at = (text.rindex if last else text.index)(after) + len(after)
+    at = text.index(after) + len(after)
     return f"{text[:at]}{CHANGE} {text[at:]}"
 
 

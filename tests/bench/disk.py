@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-JOURNAL_LINE = b"x" * 255 + b"\n"
 LOCK = b"x" * 128
+SHARE = 0.3
+"""How large a compressed content is, of what it was."""
 
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
@@ -26,13 +28,17 @@ class Cost:
 
 
 def measure(directory: Path, sizes: Mapping[str, int], threads: int, seconds: float) -> Cost:
-    """Have some threads do nothing but these calls for a while, each in a directory of its own.
+    """Have some threads do nothing but these calls for a while, each in a directory of its own, with one log for all.
 
     The elapsed time is what one more session adds when all of them are at it, not how long one of them waits.
     """
-    makers = [_Sessions(directory / str(number), sizes) for number in range(threads)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda maker: maker.run(seconds), makers))
+    log = _Log(directory / "log")
+    makers = [_Sessions(directory / str(number), log, sizes) for number in range(threads)]
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda maker: maker.run(seconds), makers))
+    finally:
+        log.close()
     count = sum(maker.count for maker in makers)
     elapsed, processor = (
         {step: sum(getattr(maker, kind)[step] for maker in makers) / count for step in makers[0].elapsed}
@@ -41,71 +47,73 @@ def measure(directory: Path, sizes: Mapping[str, int], threads: int, seconds: fl
     return Cost({step: taken / threads for step, taken in elapsed.items()}, processor)
 
 
+class _Log:
+    """One file to which all is appended; whoever waits for a sync shares the next one with all others who do."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._writing, self._syncing = threading.Lock(), threading.Lock()
+        self._written = self._synced = 0
+
+    def append(self, content: bytes) -> int:
+        """Append a content; the number of it."""
+        with self._writing:
+            os.write(self._file, content)
+            self._written += 1
+            return self._written
+
+    def sync(self, number: int) -> None:
+        """Make that content durable, and all that came before it."""
+        with self._syncing:
+            if self._synced < number:
+                written = self._written
+                _fdatasync(self._file)
+                self._synced = written
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
 class _Sessions:
     """One project, in which one session after the other is written."""
 
-    def __init__(self, directory: Path, sizes: Mapping[str, int]) -> None:
+    def __init__(self, directory: Path, log: _Log, sizes: Mapping[str, int]) -> None:
         self.count = 0
         self.elapsed: dict[str, float] = {}
         self.processor: dict[str, float] = {}
         self._directory = directory
-        self._history = directory / ".history"
+        self._log = log
         self._contents = {name: os.urandom(size) for name, size in sizes.items()}
 
     def run(self, seconds: float) -> None:
         """One session at least, and more until the time is over."""
-        self._history.mkdir(parents=True)
-        places = [os.open(place, os.O_RDONLY | os.O_DIRECTORY) for place in (self._directory, self._history)]
-        journal = os.open(self._history / "journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            end = time.monotonic() + seconds
-            while not self.count or time.monotonic() < end:
-                self._session(places, journal)
-                self.count += 1
-        finally:
-            for descriptor in (*places, journal):
-                os.close(descriptor)
+        self._directory.mkdir(parents=True)
+        end = time.monotonic() + seconds
+        while not self.count or time.monotonic() < end:
+            self._session()
+            self.count += 1
 
-    def _session(self, places: Sequence[int], journal: int) -> None:
-        lock, free = self._directory / ".lock", self._directory / ".lock.free"
-        with self._timed("lock: write, rename"):
-            _write(free, LOCK)
-            free.rename(lock)
-        spares = {name: self._history / f"{name}.spare" for name in self._contents}
-        with self._timed("4 × create"):
-            files = {
-                name: os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                for name, spare in spares.items()
-            }
-        with self._timed("fsync of the directory they are in"):
-            os.fsync(places[-1])
-        for name, spare in spares.items():
-            self._upload(files[name], spare, journal, name)
-        with self._timed("fsync of both directories"):
-            for place in places:
-                os.fsync(place)
-        with self._timed("4 × unlink"):
-            for spare in spares.values():
-                spare.unlink()
-        with self._timed("lock: rename"):
-            lock.rename(free)
+    def _session(self) -> None:
+        self._append((LOCK,), "2 × lock: append to the log", "2 × lock: fdatasync")
+        contents = [content[: int(len(content) * SHARE)] for content in self._contents.values()]
+        self._append(contents, "4 × content: append to the log", "4 × content: fdatasync")
+        self._append((LOCK,), "2 × lock: append to the log", "2 × lock: fdatasync")
+        coming = {name: self._directory / f"{name}.tmp" for name in self._contents}
+        with self._timed("4 × plain file: create, write"):
+            for name, path in coming.items():
+                _write(path, self._contents[name])
+        with self._timed("4 × plain file: rename"):
+            for name, path in coming.items():
+                path.rename(self._directory / name)
 
-    def _upload(self, file: int, spare: Path, journal: int, name: str) -> None:
-        coming = self._directory / f".{name}.next"
-        with self._timed("4 × write"):
-            os.write(file, self._contents[name])
-        with self._timed("4 × fsync of the file"):
-            os.fsync(file)
-            os.close(file)
-        with self._timed("8 × link"):
-            os.link(spare, coming)
-        with self._timed("4 × journal: append, fdatasync"):
-            os.write(journal, JOURNAL_LINE)
-            _fdatasync(journal)
-        with self._timed("8 × link"):
-            os.link(spare, self._history / f"{self.count}-{name}")
-        with self._timed("4 × rename"):
-            coming.rename(self._directory / name)
+    def _append(self, contents: Sequence[bytes], append: str, sync: str) -> None:
+        for content in contents:
+            with self._timed(append):
+                number = self._log.append(content)
+            with self._timed(sync):
+                self._log.sync(number)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
@@ -117,6 +125,6 @@ class _Sessions:
 
 
 def _write(path: Path, content: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.write(file, content)
     os.close(file)

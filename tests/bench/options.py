@@ -50,10 +50,12 @@ class Options:
 
     parts: tuple[str, ...]
     against_urls: tuple[str, ...]
+    against_node: bool
     against_commands: tuple[str, ...]
     against_revisions: tuple[str, ...]
     scale: Scale
     projects_each: int
+    sync_ms: float
     generator: str | None
     markdown: bool
     profile: Path | None
@@ -80,6 +82,7 @@ def parse(arguments: Sequence[str], parts: Mapping[str, str], default: Sequence[
     return Options(
         parts=tuple(dict.fromkeys(found.parts)) or (() if found.profile else tuple(default)),
         against_urls=tuple(found.against),
+        against_node=found.against_node,
         against_commands=tuple(found.against_command),
         against_revisions=tuple(found.against_revision),
         scale=evolve(
@@ -89,6 +92,7 @@ def parse(arguments: Sequence[str], parts: Mapping[str, str], default: Sequence[
             projects=(*usual.projects, MOST_PROJECTS) if found.all else usual.projects,
         ),
         projects_each=found.projects_each,
+        sync_ms=found.sync_ms,
         generator=found.generator,
         markdown=found.markdown,
         profile=found.profile,
@@ -108,6 +112,7 @@ def _parser(parts: Mapping[str, str], default: Sequence[str]) -> argparse.Argume
     add("parts", nargs="*", metavar="PART", help="what to measure; see below")
     add("--list", action="store_true", help="say what the parts are, and end")
     add("--against", action="append", default=[], type=_url, metavar="URL", help=_URL_HELP)
+    add("--against-node", action="store_true", help=_NODE_HELP)
     add(
         "--against-command", action="append", default=[], type=_command, metavar="COMMAND", help=_COMMAND_HELP
     )
@@ -126,6 +131,13 @@ def _parser(parts: Mapping[str, str], default: Sequence[str]) -> argparse.Argume
         metavar="N",
         help="projects of each machine in `sessions` (1)",
     )
+    add(
+        "--sync-ms",
+        type=_milliseconds,
+        default=5.0,
+        metavar="MS",
+        help="milliseconds that `slow-sync` adds to each sync (5)",
+    )
     add("--all", action="store_true", help=f"`projects` with {MOST_PROJECTS:,}, too: minutes, 2 GB a server")
     add("--generator", choices=GENERATORS, help="what makes the load (wrk, where it is installed)")
     add("--markdown", action="store_true", help="print the tables as Markdown")
@@ -139,6 +151,7 @@ def _parser(parts: Mapping[str, str], default: Sequence[str]) -> argparse.Argume
     return parser
 
 
+_NODE_HELP = "and two plain Node servers: one that overwrites files in place, and a durable one"
 _URL_HELP = (
     "and this server, which runs already, without keys and rate limit; it gets projects called bench-..."
 )
@@ -184,6 +197,10 @@ def _projects(text: str) -> int:
     return _whole(text, 1000)
 
 
+def _milliseconds(text: str) -> float:
+    return _fraction(text, 1000, "milliseconds")
+
+
 def _whole(text: str, most: int) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {most}")
@@ -191,10 +208,14 @@ def _whole(text: str, most: int) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _fraction(text, LONGEST, "seconds")
+
+
+def _fraction(text: str, most: float, unit: str) -> float:
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds up to {LONGEST:g}")
-    return seconds
+        found = 0.0
+    if not 0 < found <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of {unit} up to {most:g}")
+    return found

@@ -11,6 +11,7 @@ from tests.bench.floor import measure_floor
 from tests.bench.memory import measure_memory
 from tests.bench.merging import measure_merging
 from tests.bench.rounds import Bench
+from tests.bench.slow_sync import measure_slow_sync
 from tests.bench.tables import Table
 from tests.bench.throughput import measure_endpoints, measure_sessions
 
@@ -36,6 +37,10 @@ PARTS: Mapping[str, Part] = {
     ),
     "merging": Part(
         "merges and uploads straight in the store (--against-revision: by turns)", measure_merging
+    ),
+    "slow-sync": Part(
+        "sessions with 5 ms added to each sync, as on a memory card (--sync-ms: more or less)",
+        measure_slow_sync,
     ),
     "floor": Part("the least possible here: bare servers, bare system calls", measure_floor),
 }

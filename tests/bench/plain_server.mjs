@@ -2,13 +2,18 @@
 // described to do, and as one would write it in an afternoon. Nothing is durable, nothing is versioned: a file is
 // overwritten where it lies, a lock is a file that is read and written at each request, all of it synchronously.
 //
-//   node plain_server.mjs PORT DIRECTORY
+// With --durable it is the peer that keeps the promise of mneme: an answer of 200 to an upload, an acquire or a release
+// is sent once the change would survive a power cut. A file is written beside its place, synced, renamed, and the
+// directory synced. The rest is the same.
+//
+//   node plain_server.mjs PORT DIRECTORY [--durable]
 
 import fs from "node:fs";
 import http from "node:http";
 import path from "node:path";
 
 const [port, directory] = [Number(process.argv[2]), process.argv[3]];
+const durable = process.argv.includes("--durable");
 const NAMES = ["log.jsonl", "summary.json", "summary.md", "remembered.json", "entities.json"];
 const TTL = 30 * 60 * 1000;
 const MAX_BODY = 10 * 1024 * 1024;
@@ -19,9 +24,41 @@ function answer(response, status, body) {
   response.end(text);
 }
 
+function syncDirectory(place) {
+  const opened = fs.openSync(place, "r");
+  try {
+    fs.fsyncSync(opened);
+  } finally {
+    fs.closeSync(opened);
+  }
+}
+
+function write(file, content) {
+  if (!durable) return fs.writeFileSync(file, content, "utf8");
+  const coming = `${file}.tmp`;
+  const opened = fs.openSync(coming, "w", 0o600);
+  try {
+    fs.writeFileSync(opened, content, "utf8");
+    fs.fsyncSync(opened);
+  } finally {
+    fs.closeSync(opened);
+  }
+  fs.renameSync(coming, file);
+  syncDirectory(path.dirname(file));
+}
+
+function remove(file) {
+  fs.unlinkSync(file);
+  if (durable) syncDirectory(path.dirname(file));
+}
+
 function folder(id, make) {
   const place = path.join(directory, "projects", id.replace(/[^A-Za-z0-9_-]/g, "_"));
-  if (make && !fs.existsSync(place)) fs.mkdirSync(place, { recursive: true });
+  if (make && !fs.existsSync(place)) {
+    fs.mkdirSync(place, { recursive: true });
+    // The directory of all projects may be new as well.
+    if (durable) [path.dirname(place), directory].forEach(syncDirectory);
+  }
   return place;
 }
 
@@ -42,7 +79,7 @@ function acquire(response, project, client) {
     acquiredAt: held ? held.acquiredAt : new Date(now).toISOString(),
     expiresAt: new Date(now + TTL).toISOString(),
   };
-  fs.writeFileSync(path.join(place, ".lock.json"), JSON.stringify(lock, null, 2));
+  write(path.join(place, ".lock.json"), JSON.stringify(lock, null, 2));
   answer(response, 200, { success: true, lock });
 }
 
@@ -51,7 +88,7 @@ function release(response, project, client) {
   const held = lockOf(place);
   if (!held) return answer(response, 200, { success: true, message: "No lock to release" });
   if (held.clientId !== client) return answer(response, 403, { error: "Lock held by different client" });
-  fs.unlinkSync(path.join(place, ".lock.json"));
+  remove(path.join(place, ".lock.json"));
   answer(response, 200, { success: true });
 }
 
@@ -95,7 +132,7 @@ function upload(request, response, project, name, client) {
       return answer(response, 400, { error: "Invalid JSON" });
     }
     const file = path.join(folder(project, true), name);
-    fs.writeFileSync(file, content, "utf8");
+    write(file, content);
     answer(response, 200, { success: true, mtime: fs.statSync(file).mtime.toISOString() });
   });
 }

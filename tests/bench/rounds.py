@@ -55,6 +55,7 @@ class Bench:
     workspace: Path
     projects_each: int = 1
     revisions: tuple[str, ...] = ()
+    sync_ms: float = 5.0
     tallies: list[Tally] = Factory(list)
 
     def tally(self) -> Tally:

@@ -144,6 +144,14 @@ def command(text: str) -> Started:
     return Started(Path(words[0]).name, words, cwd=HERE)
 
 
+def plain_node(*, durable: bool) -> Started:
+    """The plain Node server: one that overwrites in place, or one that keeps the promise of this server."""
+    words = ("node", "tests/bench/plain_server.mjs", "{port}", "{directory}")
+    return Started(
+        "durable node" if durable else "plain node", (*words, *(["--durable"] if durable else [])), cwd=HERE
+    )
+
+
 def answers(url: str) -> bool:
     """Whether a server is there and well."""
     try:

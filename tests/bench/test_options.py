@@ -28,6 +28,7 @@ def test_servers_may_be_named_again_and_again() -> None:
     options = parsed("--against", "http://[::1]:1/", "--against", "http://h:2", "--against-revision", "main")
     assert options.against_urls == ("http://[::1]:1", "http://h:2")
     assert options.against_revisions == ("main",)
+    assert (options.against_node, parsed("--against-node").against_node) == (False, True)
 
 
 def test_brief_is_short_and_can_be_overridden() -> None:
@@ -72,6 +73,7 @@ def test_the_list_says_each_part_in_a_line(capsys: pytest.CaptureFixture[str]) -
         (["--rounds", "2.5"], "no whole number from 1 to 100"),
         (["--seconds", "-1"], "no number of seconds up to 600"),
         (["--seconds", "nan"], "no number of seconds up to 600"),
+        (["--sync-ms", "0"], "no number of milliseconds up to 1000"),
         (["--generator", "ab"], "invalid choice: 'ab'"),
         (["--rond"], "unrecognized arguments: --rond"),
     ],

@@ -2,15 +2,20 @@
 
 import os
 import shutil
+import sqlite3
 import sys
+from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.bench import data, servers, sessions
+from mneme import files
+from mneme.store.sqlite import NAME
+from tests.bench import data, servers, sessions, slow_sync
 from tests.bench.errors import NotMeasured
 from tests.bench.loads import Load
-from tests.bench.processes import running, tree_memory, wait_until_quiet
+from tests.bench.processes import running, tree_memory, tree_processor_time, wait_until_quiet
 from tests.bench.revisions import checkout
 from tests.bench.servers import Elsewhere, Started
 from tests.bench.sockets import Sockets
@@ -18,6 +23,8 @@ from tests.bench.tiny import answer, serving
 from tests.stock_client import StockClient
 
 pytestmark = pytest.mark.integration
+
+can_slow_syncs = sys.platform.startswith("linux") and bool(shutil.which("gcc") or shutil.which("cc"))
 
 
 def test_a_server_that_ends_at_once_says_what_was_wrong(tmp_path: Path) -> None:
@@ -117,32 +124,100 @@ def test_a_revision_that_does_not_exist_is_one_sentence() -> None:
 
 
 def test_copies_of_a_project_are_projects_to_the_server(tmp_path: Path) -> None:
-    """Each under its own id, with its file, its history and its links."""
+    """Each under its own id, with its file and its history, and with a mark by which the file is no edit."""
     server, home = servers.mneme("this"), tmp_path / "data"
     with server.running(home) as found:
+        assert found.pid is not None
         data.seed_template(found.url)
+        data.wait_for_template(home, found.pid)
     data.multiply(home, 3)
     with server.running(home) as found:
         name = data.copy_name(2)
         with StockClient(found.url, "machine-reading") as client:
             assert client.download(name, "summary.json").body["content"] == data.SMALL
             assert [file["version"] for file in client.files(name).body["files"]] == [1]
-    assert (home / "projects" / name / "summary.json").stat().st_nlink == 2
+    mark = files.mark((home / "projects" / name / "summary.json").stat())
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        marks = [marked for (marked,) in connection.execute("SELECT mark FROM heads")]
+    assert len(set(marks)) == 4
+    assert ":".join(map(str, mark)) in marks
     assert name in (home / "projects" / name / ".project.json").read_text(encoding="utf-8")
 
 
-def test_the_plain_node_server_goes_through_sessions(tmp_path: Path) -> None:
-    """It is what is measured against, so that it must give the right answers."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("durable", [False, True])
+def test_the_plain_node_server_goes_through_sessions(tmp_path: Path, durable: bool) -> None:
+    """Both kinds are what is measured against, so that their answers must be right, and no file must be left over."""
     memory = data.memory()
-    with servers.command("node tests/bench/plain_server.mjs {port} {directory}").running(
-        tmp_path / "data"
-    ) as found:
-        assert found.label == "node"
+    with servers.plain_node(durable=durable).running(tmp_path / "data") as found:
         data.seed(found.url, memory, 2)
         outcome = Sockets().run(Load(found.url, sessions.session(found.url, memory), 2, 0, sessions=2))
     assert (outcome.asked, outcome.failed) == (56, 0)
+    project = tmp_path / "data" / "projects" / sessions.project_name(1)
+    assert {place.name for place in project.iterdir()} == set(memory)
+
+
+def test_the_uploads_of_sessions_are_not_merged(tmp_path: Path) -> None:
+    """Each becomes the head as it is, so that no file grows from session to session."""
+    memory = data.memory()
+    with servers.mneme("this").running(tmp_path / "data") as found:
+        data.seed(found.url, memory, 1)
+        Sockets().run(Load(found.url, sessions.session(found.url, memory), 1, 0, sessions=3))
+    with closing(sqlite3.connect(tmp_path / "data" / NAME)) as connection:
+        kinds = connection.execute("SELECT kind, count(*) FROM versions GROUP BY kind").fetchall()
+    assert kinds == [("upload", 4 * len(memory))]
+
+
+@pytest.mark.skipif(not can_slow_syncs, reason="there is no C compiler, or no Linux")
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        # A session has two changes of the lock and four uploads. An export, or a checkpoint, may come in between.
+        (servers.mneme("this"), range(6, 14)),
+        # A durable file takes a sync of its own and one of its directory, a removal the latter.
+        (servers.plain_node(durable=True), [11]),
+        (servers.plain_node(durable=False), [0]),
+    ],
+    ids=lambda value: value.label if isinstance(value, Started) else "",
+)
+def test_syncs_are_slowed_and_counted(tmp_path: Path, server: Started, expected: Collection[int]) -> None:
+    """Those of SQLite and those of Node alike, for both call the C library."""
+    if shutil.which(server.words[0]) is None:
+        pytest.skip(f"{server.words[0]} is not installed")
+    library, memory = slow_sync.compiled(tmp_path), data.memory()
+    with slow_sync.slowed(server, library, 20).running(tmp_path / "data") as found:
+        data.seed(found.url, memory, 1)
+        before = slow_sync.syncs(found)
+        outcome = Sockets().run(Load(found.url, sessions.session(found.url, memory), 1, 0, sessions=1))
+        made = slow_sync.syncs(found) - before
+    assert made in expected
+    assert outcome.session(0.5) > 0.02 * min(made, 6)
+
+
+def test_a_shim_that_cannot_be_compiled_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence says what to install."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        NotMeasured, match=r"^slow-sync (needs a C compiler: apt install gcc|can be measured on Linux)"
+    ):
+        slow_sync.compiled(tmp_path)
+
+
+def test_processor_time_is_that_of_a_process_and_its_children() -> None:
+    """A shell whose child computes for a third of a second, and then sleeps."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("nothing tells the times of other processes")
+    reading, writing = os.pipe()
+    code = "import os, time\nwhile time.process_time() < 0.3: pass\nos.write(1, b'ready\\n'); time.sleep(60)"
+    with (
+        os.fdopen(writing, "wb") as pipe,
+        running(["sh", "-c", f'"{sys.executable}" -c "{code}"; true'], stdout=pipe) as process,
+    ):
+        assert os.read(reading, 16) == b"ready\n"
+        assert 0.25 < tree_processor_time(process.pid) < 1.0
+    os.close(reading)
 
 
 def test_memory_is_as_large_as_in_daily_use_and_marked_once() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from tests.bench import data, sessions
 from tests.bench.loads import Load, Outcome, Request
+from tests.bench.processes import tree_processor_time
 from tests.bench.rounds import Bench, Job, Tally, in_turns, loaded, turns
 from tests.bench.servers import Running
 from tests.bench.tables import Table
@@ -13,6 +15,8 @@ from tests.bench.tables import Table
 CONNECTIONS = 8
 DOWNLOADS = ("log.jsonl", "summary.json")
 WARM_SECONDS = 0.5
+PROCESSOR = "processor a session, ms"
+"""Processor time of the server, user and system; not that of the load."""
 
 
 def measure_sessions(bench: Bench) -> list[Table]:
@@ -36,9 +40,21 @@ def _session_job(bench: Bench, tally: Tally, memory: Mapping[str, str], machines
     def measure(server: Running) -> dict[str, float]:
         requests = sessions.session(server.url, memory)
         load = Load(server.url, requests, machines, bench.scale.seconds, projects=bench.projects_each)
-        return _figures(name, loaded(bench, tally, server, load))
+        before = _processor_time(server)
+        outcome = loaded(bench, tally, server, load)
+        taken = _processor_time(server) - before
+        return _figures(name, outcome) | {f"{name}: {PROCESSOR}": milliseconds_a_session(outcome, taken)}
 
     return Job(name, measure)
+
+
+def _processor_time(server: Running) -> float:
+    return math.nan if server.pid is None else tree_processor_time(server.pid)
+
+
+def milliseconds_a_session(outcome: Outcome, seconds: float) -> float:
+    """So many seconds, shared among the sessions; not a number if there were none."""
+    return seconds * 1000 * outcome.length / outcome.asked if outcome.asked else math.nan
 
 
 def _figures(name: str, outcome: Outcome) -> dict[str, float]:
