@@ -9,7 +9,7 @@ from mneme.service import SyncService
 
 DELAY = 0.5
 """Seconds from a change to its export: what changes again meanwhile is written once."""
-LONGEST_PAUSE = 600.0
+LONGEST_PAUSE = 60.0
 """Seconds that are waited at most after an export that failed."""
 
 

@@ -125,6 +125,7 @@ class SyncService(Service):
         self._days: frozenset[int] | None = None
         self._watch = ClockWatch(clock, uptime, lambda: self._days or ()) if uptime else None
         self._listed = ""
+        self._has_copy = False
         self._epoch_began = self._uptime.seconds()
         self._started_at = self._now()
 
@@ -137,8 +138,8 @@ class SyncService(Service):
         """Take no more requests, wait for the steps under way, and leave a working copy that is whole."""
         super().stopService()
         await self._shield.idle()
-        await self.export()
         try:
+            await self.export()
             await self._steps.run(self._store.close_copy)
         except Exception:  # noqa: BLE001 - it is looked at when the server is next started
             self._log.failure("Could not make the working copy durable")
@@ -334,7 +335,7 @@ class SyncService(Service):
     @property
     def has_changes(self) -> bool:
         """Whether something is yet to be exported."""
-        return bool(self._store.changed)
+        return bool(self._store.changed) or not self._has_copy
 
     async def reap(self) -> list[Reaped]:
         """Remove the locks that have expired."""
@@ -359,6 +360,7 @@ class SyncService(Service):
 
     async def export(self) -> bool:
         """Write to the working copy what has changed; whether all of it could be written."""
+        await self._open_copy()
         if self._uptime.seconds() - self._epoch_began > _EPOCH_SECONDS:
             self._epoch_began = self._uptime.seconds()
             await self._steps.run(self._store.begin_epoch, durable=False)
@@ -382,7 +384,7 @@ class SyncService(Service):
 
     async def _begin(self) -> None:
         try:
-            await self._steps.run(lambda: self._store.open_copy(clocks.boot()))
+            await self._open_copy()
             self._days = frozenset(await self._look_up(self._reader.store.days))
             await self._list_copy()
         except ShuttingDown:
@@ -390,6 +392,12 @@ class SyncService(Service):
         except Exception:  # noqa: BLE001 - each project is looked at when it is first used, too
             self._log.failure("Could not look through the working copy")
         self._tell_changes()
+
+    async def _open_copy(self) -> None:
+        """Look at what the last server left; again before an export, if the disk was full."""
+        if not self._has_copy:
+            await self._steps.run(lambda: self._store.open_copy(clocks.boot()))
+            self._has_copy = True
 
     async def _list_copy(self) -> None:
         """Take in what projects people have put into the working copy, or removed, if any."""
@@ -566,7 +574,7 @@ class SyncService(Service):
             raise ShuttingDown from None
 
     def _tell_changes(self) -> None:
-        if self._store.changed:
+        if self.has_changes:
             self.on_change()
 
     def _now(self) -> Millis:

@@ -150,13 +150,13 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     path = data_directory / NAME
     copy = WorkingCopy(data_directory / layout.PROJECTS)
-    _check_data(path, chosen.backups.absolute(), copy)
+    has_room = _check_data(path, chosen.backups.absolute(), copy)
     worker = ThreadWorker(reactor, THREADS)
     process = ProcessWorker(reactor, worker)
-    writing, reading = Database(path), Database(path, writable=False)
+    writing, reading = Database(path, exclusive=not has_room), Database(path, writable=False)
     threads = [DatabaseThread(reactor, writing), DatabaseThread(reactor, reading)]
     writer = Lane(Store(writing, copy, chosen.merging), threads[0])
-    reader = Lane(Store(reading), threads[1])
+    reader = Lane(Store(reading), threads[1]) if has_room else Lane(Store(writing), threads[0])
     wall = clocks.TimeOfDay()
     uptime = clocks.Uptime()
     sync = SyncService(wall, writer, reader, process, Millis(chosen.lock_ttl_ms), chosen.retention, uptime)
@@ -218,12 +218,21 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _check_data(path: Path, backups: Path, copy: WorkingCopy) -> None:
-    """See that the data can be used, before the process detaches; the database is opened anew after that."""
+def _check_data(path: Path, backups: Path, copy: WorkingCopy) -> bool:
+    """See that the data can be used, before the process detaches; whether the disk has room for more connections.
+
+    The database is opened anew after that.
+    """
+    has_room = True
     database = Database(path)
     try:
         copy.make_root()
-        database.open()
+        try:
+            database.open()
+        except DiskFull:
+            has_room = False
+            database = Database(path, exclusive=True)
+            database.open()
         database.check(_CHECK_SECONDS)
     except DamagedDatabase:
         raise StartupError(f"The database {path} is damaged. {backup.way_back(path, backups)}") from None
@@ -233,3 +242,4 @@ def _check_data(path: Path, backups: Path, copy: WorkingCopy) -> None:
         raise StartupError(f"The database {path} cannot be used: {problem}") from None
     finally:
         database.close()
+    return has_room

@@ -58,8 +58,12 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 class Database:
     """A connection to a database. All its methods must be called on one thread at a time."""
 
-    def __init__(self, path: Path | None, *, writable: bool = True) -> None:
-        """The database at `path`; None is one in memory. It is opened when it is first used, or by `open`."""
+    def __init__(self, path: Path | None, *, writable: bool = True, exclusive: bool = False) -> None:
+        """The database at `path`; None is one in memory. It is opened when it is first used, or by `open`.
+
+        An `exclusive` connection needs no file of its own beside the database: it works on a full disk, and alone.
+        """
+        self._is_exclusive = exclusive
         self._file = path
         self._is_writable = writable
         self._opened: _Opened | None = None
@@ -74,7 +78,7 @@ class Database:
         """
         if self._opened is None:
             with naming_errors():
-                self._opened = _Opened.of(self._file, writable=self._is_writable)
+                self._opened = _Opened.of(self._file, writable=self._is_writable, exclusive=self._is_exclusive)
 
     def close(self) -> None:
         """Close the database; nothing is under way."""
@@ -251,8 +255,8 @@ class _Opened:
     inode: int
 
     @classmethod
-    def of(cls, path: Path | None, *, writable: bool) -> "_Opened":
-        connection = _connected(path, writable=writable)
+    def of(cls, path: Path | None, *, writable: bool, exclusive: bool) -> "_Opened":
+        connection = _connected(path, writable=writable, exclusive=exclusive)
         try:
             if writable:
                 _bring_up_to_date(connection, path)
@@ -283,6 +287,8 @@ def _failure_of(error: BaseException) -> Failure:
     """A failure; what is only to be done later has no trace, which would hold all contents that the step had read."""
     if isinstance(error, NotYet):
         return Failure(error.with_traceback(None))
+    if isinstance(error, OSError) and files.means_no_space(error):
+        return Failure(DiskFull())
     return Failure(_named(error) if isinstance(error, sqlite3.Error) else error)
 
 
@@ -295,7 +301,7 @@ def _named(error: sqlite3.Error) -> Exception:
     return DamagedDatabase() if code & 0xFF in _DAMAGED else error
 
 
-def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
+def _connected(path: Path | None, *, writable: bool, exclusive: bool) -> sqlite3.Connection:
     if path and writable and not path.exists():
         # SQLite's other files are as open to others as this one.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.FILE_MODE))
@@ -312,6 +318,8 @@ def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
             timeout=5.0,
         )
     connection.execute("PRAGMA foreign_keys = ON")
+    if exclusive:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     if writable:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:

@@ -175,11 +175,8 @@ class WorkingCopy:
     def look(self, step: Step, wanted: Iterable[FileName]) -> bool:
         """Take in what people did to the lock and to some files of a project; False if they removed the project."""
         row = step.row
-        if row.key in self._unsure:
-            self.export(step)
-            step.after_commit(lambda: self._unsure.discard(row.key))
-            return True
-        if not row.is_exported:
+        if row.key in self._unsure or not row.is_exported:
+            # What lies there says nothing before it is exported.
             return True
         directory = f"{self._root}/{row.directory}"
         try:

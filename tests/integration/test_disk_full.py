@@ -30,19 +30,20 @@ def test_a_full_disk_is_507_and_the_old_content_stays(tmp_path: Path) -> None:
         client.acquire(PROJECT)
         assert client.upload(PROJECT, NAME, OLD).status == 200
         filler = disk / "filler"
-        _fill(filler, leave=100_000)
+        _fill(filler, leave=20_000)
+        assert 0 < shutil.disk_usage(disk).free < 40_000
+        wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
         free = shutil.disk_usage(disk).free
-        assert 0 < free < len(NEW)
         for _ in range(5):
             wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
         assert shutil.disk_usage(disk).free >= free - 8192, "refused uploads fill the disk"
-        wire.assert_serves(daemon, OLD)
+        wire.assert_serves(daemon, OLD, exported=False)
 
         _fill(filler, leave=0)
         wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
         wire.assert_error(client.upload(PROJECT, "summary.json", "{}"), 507)
         wire.assert_error(client.acquire("another"), 507)
-        wire.assert_serves(daemon, OLD)
+        wire.assert_serves(daemon, OLD, exported=False)
         wire.assert_locked(daemon)
 
         filler.unlink()
@@ -66,7 +67,7 @@ def test_a_server_can_be_restarted_on_a_full_disk(tmp_path: Path) -> None:
         _fill(disk / "filler", leave=0)
         wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
         daemon.kill_and_restart()
-        wire.assert_serves(daemon, OLD)
+        wire.assert_serves(daemon, OLD, exported=False)
         (disk / "filler").unlink()
         assert client.upload(PROJECT, NAME, NEW).status == 200
         wire.assert_serves(daemon, NEW)
@@ -78,11 +79,11 @@ def test_a_file_size_limit_is_507_and_the_old_content_stays(tmp_path: Path) -> N
         client.acquire(PROJECT)
         assert client.upload(PROJECT, NAME, OLD).status == 200
         _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (1_000_000, hard))
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (400_000, hard))
         large = log(3, 3_000_000).decode("utf-8")
         for _ in range(5):
             wire.assert_error(client.upload(PROJECT, NAME, large), 507)
-        wire.assert_serves(daemon, OLD)
+        wire.assert_serves(daemon, OLD, exported=False)
         wire.assert_locked(daemon)
         assert client.upload(PROJECT, NAME, NEW).status == 200
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (hard, hard))

@@ -121,8 +121,8 @@ def assert_wire_error(answer: WireAnswer | None, status: int | None = None) -> N
     assert isinstance(json.loads(answer.body)["error"], str)
 
 
-def assert_serves(daemon: Daemon, content: str) -> None:
-    """The server lists and serves the content, and the head file on disk is the same."""
+def assert_serves(daemon: Daemon, content: str, *, exported: bool = True) -> None:
+    """The server lists and serves the content; if it can be `exported`, the head file on disk is soon the same."""
     status, body = daemon.ask("GET", f"{PLACE}/files/{NAME}")
     assert status == 200
     assert body["content"] == content
@@ -131,12 +131,16 @@ def assert_serves(daemon: Daemon, content: str) -> None:
     assert [file["size"] for file in listed["files"] if file["name"] == NAME] == [
         len(content.encode("utf-8"))
     ]
-    heads = [
-        path
+    if exported:
+        wait_until(lambda: _heads(daemon) == [content], within=30)
+
+
+def _heads(daemon: Daemon) -> list[str]:
+    return [
+        path.read_text(encoding="utf-8")
         for path in daemon.projects.glob(f"*/{NAME}")
         if "my_app" in path.parent.name or "my.app" in path.parent.name
     ]
-    assert [head.read_text(encoding="utf-8") for head in heads] == [content]
 
 
 def assert_locked(daemon: Daemon) -> None:
