@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mneme import files
-from mneme.model import Merging
+from mneme.model import Merging, digest
 from mneme.service import Lane
 from mneme.store import Store, layout
 from mneme.store.sqlite import NAME, Database
@@ -33,3 +35,22 @@ class DiskStore(Store):
 def lane_of(store: MemoryStore | DiskStore) -> Lane:
     """A store whose steps run at once."""
     return Lane(store, ImmediateSteps(store.database))
+
+
+@contextmanager
+def full_disk(store: MemoryStore | DiskStore) -> Iterator[None]:
+    """While this lasts, nothing more can be written to the database."""
+    connection = store.database.connection
+    connection.execute("PRAGMA query_only = ON")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA query_only = OFF")
+
+
+def damage(store: MemoryStore | DiskStore, content: bytes) -> None:
+    """Have the database hold something else in place of a content, as a failing disk would."""
+    changed = store.database.connection.execute(
+        "UPDATE contents SET zstd = ? WHERE sha256 = ?", (b"otherwise", bytes.fromhex(digest(content)))
+    )
+    assert changed.rowcount == 1
