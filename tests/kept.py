@@ -15,12 +15,37 @@ from mneme.store.thread import ImmediateSteps
 from mneme.store.workingcopy import WorkingCopy
 
 
+class FillableDatabase(Database):
+    """A database whose disk can be full: whatever writes fails then, as SQLite tells it."""
+
+    is_full = False
+
+    def _begin(self, durable: bool) -> None:
+        super()._begin(durable)
+        if self.is_full:
+            self._run("PRAGMA query_only = ON")
+
+    def _commit(self) -> None:
+        self._run("PRAGMA query_only = OFF")
+        super()._commit()
+
+    def _roll_back(self) -> None:
+        self._run("PRAGMA query_only = OFF")
+        super()._roll_back()
+
+
 class MemoryStore(Store):
     """A store on SQLite in memory, without a working copy."""
 
     def __init__(self, merging: Merging | None = None) -> None:
-        self.database = Database(None)
+        self.database = FillableDatabase(None)
         super().__init__(self.database, None, merging)
+
+    def copied(self) -> MemoryStore:
+        """Another store that has the same."""
+        copy = MemoryStore(self.merging)
+        self.database.connection.backup(copy.database.connection)
+        return copy
 
 
 class DiskStore(Store):
@@ -28,7 +53,7 @@ class DiskStore(Store):
 
     def __init__(self, root: Path, merging: Merging | None = None) -> None:
         files.make_directory(root)
-        self.database = Database(root / NAME)
+        self.database = FillableDatabase(root / NAME)
         super().__init__(self.database, WorkingCopy(root / layout.PROJECTS), merging)
 
 
@@ -40,12 +65,11 @@ def lane_of(store: MemoryStore | DiskStore) -> Lane:
 @contextmanager
 def full_disk(store: MemoryStore | DiskStore) -> Iterator[None]:
     """While this lasts, nothing more can be written to the database."""
-    connection = store.database.connection
-    connection.execute("PRAGMA query_only = ON")
+    store.database.is_full = True
     try:
         yield
     finally:
-        connection.execute("PRAGMA query_only = OFF")
+        store.database.is_full = False
 
 
 def damage(store: MemoryStore | DiskStore, content: bytes) -> None:
