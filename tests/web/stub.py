@@ -80,6 +80,7 @@ class Stub:
         lane = lane_of(self.store) if steps is None else steps.lane
         self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
         self.exporter = Exporter(self.clock, self.sync)
+        self.exporter.startService()
         self.sync.startService()
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
         self.front = Front(self.clock, worker, self.sync, policy)
