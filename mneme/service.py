@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -132,11 +132,11 @@ class SyncService(Service):
         """Take no more requests, wait for the steps under way, and leave a working copy that is whole."""
         super().stopService()
         await self._shield.idle()
-        await self.export()
         try:
+            await self.export()
             await self._steps.run(self._store.close_copy)
         except Exception:  # noqa: BLE001 - it is looked at when the server is next started
-            self._log.failure("Could not make the working copy durable")
+            self._log.failure("Could not leave a working copy that is whole")
         await self._steps.close()
         await self._reader.steps.close()
 
@@ -466,7 +466,7 @@ class SyncService(Service):
         """Merge what waits; whether all of it could be merged."""
         try:
             await self._merge_waiting(project)
-        except ShuttingDown:
+        except (CancelledError, ShuttingDown):
             raise
         except DiskFull as full:
             if strict:
