@@ -283,7 +283,9 @@ class SyncService(Service):
 
     async def forget_idle(self) -> None:
         """Forget projects in which nothing was ever kept."""
-        while await self._steps.run(lambda: self._store.forget_idle(self._now()), durable=False):
+        while self.running and await self._steps.run(
+            lambda: self._store.forget_idle(self._now()), durable=False
+        ):
             pass
 
     # Overviews

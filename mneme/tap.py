@@ -30,7 +30,7 @@ from mneme.store import Store, layout
 from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import DatabaseThread
-from mneme.store.workingcopy import WorkingCopy
+from mneme.store.workingcopy import WorkingCopy, check_directory
 from mneme.web.front import Front
 from mneme.web.places import MAX_CONNECTIONS, Places
 from mneme.web.site import Site
@@ -145,6 +145,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     path = data_directory / NAME
     _check_database(path)
+    _check_projects(data_directory / layout.PROJECTS)
     worker = ThreadWorker(reactor, THREADS)
     copy = WorkingCopy(data_directory / layout.PROJECTS)
     writing, reading = Database(path), Database(path, writable=False)
@@ -225,3 +226,12 @@ def _check_database(path: Path) -> None:
         raise StartupError(f"The database {path} cannot be used: {problem}") from None
     finally:
         database.close()
+
+
+def _check_projects(directory: Path) -> None:
+    """See that the plain files have a place, before the process detaches."""
+    try:
+        files.make_directory(directory)
+        check_directory(directory)
+    except (OSError, UnsafePath) as problem:
+        raise StartupError(f"The directory {directory} cannot be used: {problem}") from None
