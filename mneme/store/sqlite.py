@@ -225,6 +225,8 @@ class _Opened:
         connection = _connected(path, writable=writable)
         try:
             if writable:
+                _check_ours(connection, path)
+                _prepare(connection)
                 _bring_up_to_date(connection, path)
             return cls(connection, Queries(connection), path.stat().st_ino if path else 0)
         except BaseException:
@@ -271,24 +273,32 @@ def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
             timeout=5.0,
         )
     connection.execute("PRAGMA foreign_keys = ON")
-    if writable:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA fullfsync = ON")
-        connection.execute("PRAGMA checkpoint_fullfsync = ON")
     return connection
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None) -> None:
+def _check_ours(connection: sqlite3.Connection, path: Path | None) -> None:
+    """See that the database is empty, or one of ours that this program knows; nothing in it is changed."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if (version or tables) and application != _APPLICATION:
+        raise StartupError(f"{path} is a database of another program: choose another directory with --data-dir")
     if version > SCHEMA_VERSION:
         raise StartupError(
             f"{path} was written by a newer mneme (schema {version}, this one knows {SCHEMA_VERSION}): install that "
             "version again, or restore a backup made before the upgrade"
         )
-    if version and application != _APPLICATION:
-        raise StartupError(f"{path} is a database of another program: choose another directory with --data-dir")
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if 0 < version < SCHEMA_VERSION and path:
         _copy(connection, path.with_name(f"{path.stem}.before-{SCHEMA_VERSION}{path.suffix}"))
     for number, entry in enumerate(_SCHEMA[version:], start=version + 1):
