@@ -154,6 +154,7 @@ class Step:
             version = self._with_next_mtime(version)
         self._add(version, content, waits=False, unmerged=False)
         self.queries.set_head(self.key, version)
+        self.row = evolve(self.row, is_changed=True)
         self.forget_heads()
         return Head(version.file, version.number, version.size, version.mtime, version.sha256)
 
