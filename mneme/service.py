@@ -501,7 +501,7 @@ class SyncService(Service):
         except Exception:  # noqa: BLE001 - whatever it is, it is the answer
             outcome = Failure()
         for waiter in self._merging.pop(project):
-            waiter.callback(outcome)  # type: ignore[arg-type]  # a failure goes the other way
+            waiter.callback(outcome)
 
     async def _merge_all(self, project: ProjectId) -> None:
         """Merge what waits, one upload a step, if nobody holds the lock."""

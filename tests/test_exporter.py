@@ -114,7 +114,7 @@ def test_a_failure_is_tried_again_with_growing_pauses(rig: Rig) -> None:
     """For as long as it takes; each is told, and the first export that succeeds ends them."""
     rig.store.is_broken = True
     rig.upload(b"one\n")
-    moments = []
+    moments: list[float] = []
     with capturedLogs() as events:
         while len(moments) < 14:
             [call] = rig.clock.getDelayedCalls()

@@ -139,7 +139,9 @@ def running(
     uptime: Clock | None = None,
 ) -> SyncService:
     """The service over a store that is read and written over one connection."""
-    service = SyncService(clock, lane, lane, ImmediateWorker() if worker is None else worker, TTL, retention, uptime)
+    service = SyncService(
+        clock, lane, lane, ImmediateWorker() if worker is None else worker, TTL, retention, uptime
+    )
     service.startService()
     return service
 
@@ -178,6 +180,12 @@ def large(word: str) -> bytes:
 def faults(events: Sequence[LogEvent]) -> list[LogEvent]:
     """What was logged as a fault."""
     return [event for event in events if "log_failure" in event]
+
+
+def log_in(document: Document | None) -> bytes:
+    """The content of a file that must be there."""
+    assert document
+    return document.content
 
 
 def content(service: SyncService, steps: SteppedSteps) -> bytes | None:
@@ -355,7 +363,7 @@ class TestMerging:
         assert len(steps) == 1
         steps.finish()
         assert isinstance(result_of(acquired), Granted)
-        assert result_of(read).content == line(1) + line(2)
+        assert log_in(result_of(read)) == line(1) + line(2)
 
     def test_a_merge_goes_on_for_the_others_when_a_client_hangs_up(
         self, waiting: SyncService, clock: Clock, steps: SteppedSteps
@@ -370,7 +378,7 @@ class TestMerging:
             first.cancel()
             assert isinstance(failure_of(first), CancelledError)
             steps.finish()
-        assert result_of(second).content == line(1) + line(2)
+        assert log_in(result_of(second)) == line(1) + line(2)
         assert faults(events) == []
 
     @pytest.mark.parametrize("problem", ["merging", "space"])
@@ -381,10 +389,10 @@ class TestMerging:
         moved(clock, TTL)
         store.broken = {problem}
         with capturedLogs() as events:
-            assert result_of(waiting.read(ALPHA, LOG)).content == line(1)
+            assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1)
         assert ["What waits in alpha" in str(formatEvent(event)) for event in events] == [True]
         store.broken = set()
-        assert result_of(waiting.read(ALPHA, LOG)).content == line(1) + line(2)
+        assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1) + line(2)
 
     def test_whoever_would_get_the_lock_is_told_of_a_full_disk(
         self, waiting: SyncService, clock: Clock, store: BrokenStore
@@ -428,7 +436,10 @@ class TestLargeComputations:
         assert isinstance(result_of(service.acquire(ProjectId("gamma"), BEN)), Granted)
         assert waits(read)
         worker.finish()
-        assert set(result_of(read).content.splitlines()) == {*large("one").splitlines(), *large("two").splitlines()}
+        assert set(log_in(result_of(read)).splitlines()) == {
+            *large("one").splitlines(),
+            *large("two").splitlines(),
+        }
 
     @pytest.mark.usefixtures("waiting")
     def test_large_computations_run_one_at_a_time(
@@ -457,7 +468,7 @@ class TestLargeComputations:
         assert isinstance(result_of(late), Rescued)
         read = started(service.read(ALPHA, LOG))
         worker.finish()
-        lines = result_of(read).content.splitlines(keepends=True)
+        lines = log_in(result_of(read)).splitlines(keepends=True)
         assert line(3) in lines
         assert set(large("one").splitlines(keepends=True)) < set(lines)
 
@@ -476,7 +487,7 @@ class TestLargeComputations:
         assert result_of(stopped) is None
         assert faults(events) == []
         again = running(clock, lane_of(store))
-        assert len(result_of(again.read(ALPHA, LOG)).content) > len(large("one"))
+        assert len(log_in(result_of(again.read(ALPHA, LOG)))) > len(large("one"))
 
 
 class TestWorkingCopy:
@@ -660,9 +671,7 @@ class TestHistory:
         service.merging = Merging(max_bytes=7)
         assert store.merging == Merging(enabled=True, max_bytes=7)
 
-    def test_its_condition_is_told_at_any_time(
-        self, clock: Clock, tmp_path: Path
-    ) -> None:
+    def test_its_condition_is_told_at_any_time(self, clock: Clock, tmp_path: Path) -> None:
         """By the time of day at which it is told, and though every step that writes waits."""
         steps = SteppedSteps(DiskStore(tmp_path), holding=False)
         reading = Database(tmp_path / NAME, writable=False)

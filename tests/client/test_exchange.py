@@ -41,8 +41,8 @@ from tests.client.lines import (
     problem_in,
     times_of,
 )
-from tests.results import failure_of, result_of, started, waits
 from tests.kept import MemoryStore
+from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedSteps, SteppedWorker
 from tests.web.stub import NOW, Stub
 

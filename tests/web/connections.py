@@ -134,7 +134,9 @@ class Server:
         helps_stock_push: bool = True,
         steps: SteppedSteps | None = None,
     ) -> None:
-        self.stub = Stub(keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push, steps=steps)
+        self.stub = Stub(
+            keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push, steps=steps
+        )
         self.site = Site(self.stub.clock, self.stub.clock, self.stub.front, LIMIT)
         self.clock = self.stub.clock
 

@@ -26,8 +26,8 @@ from mneme.web.coding import MIN_CODED, Coding
 from mneme.web.request import Request
 from mneme.work import ImmediateWorker
 from tests import plugin_files
-from tests.results import result_of
 from tests.kept import MemoryStore
+from tests.results import result_of
 from tests.stepped import SteppedSteps, SteppedWorker
 from tests.web.connections import LIMIT, Connection, Server
 from tests.web.stub import MAX_BODY_BYTES, Reply, Stub, entry
