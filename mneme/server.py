@@ -21,6 +21,7 @@ from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import ENOUGH
 from mneme.exporter import Exporter
 from mneme.model import Millis
+from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.service import SyncService
@@ -87,6 +88,7 @@ class Parts:
     sockets: Sequence[socket.socket]
     endpoints: Sequence[IStreamServerEndpoint]
     worker: ThreadWorker
+    process: ProcessWorker
     threads: Sequence[DatabaseThread]
     sync: SyncService
     exporter: Exporter
@@ -184,7 +186,10 @@ class Server(Service):
         await self._parts.reaper.stopService()
         await self._parts.pruner.stopService()
         await self._parts.exporter.stopService()
-        await self._parts.sync.stopService()
+        stopping = Deferred.fromCoroutine(self._parts.sync.stopService())
+        # A merge under way is given up, and what waits goes on waiting.
+        self._parts.process.stop()
+        await stopping
         await self._reloading
 
     def reload(self) -> None:

@@ -44,9 +44,11 @@ from mneme.model import (
     Version,
     VersionContent,
 )
+from mneme.process import ProcessEnded
 from mneme.retention import Retention
 from mneme.shield import Shield
 from mneme.store import ComputeFirst, MergeFirst, Results, Store
+from mneme.store.apart import Call
 from mneme.store.thread import Steps
 from mneme.work import Worker
 
@@ -538,9 +540,17 @@ class SyncService(Service):
                     call = first.call
                 if not self.running:
                     raise ShuttingDown
-                results.add(call, await self._worker.run(call.result))
+                results.add(call, await self._computed(call))
         finally:
             self._large.release()
+
+    async def _computed(self, call: Call) -> object:
+        try:
+            return await self._worker.run(call.result)
+        except ProcessEnded:
+            if self.running:
+                raise
+            raise ShuttingDown from None
 
     def _tell_changes(self) -> None:
         if self._store.changed:

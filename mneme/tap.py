@@ -22,6 +22,7 @@ from mneme.exporter import Exporter
 from mneme.listening import open_sockets
 from mneme.logs import FORMS, LogChoice
 from mneme.model import Millis
+from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
@@ -147,6 +148,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     _check_database(path)
     _check_projects(data_directory / layout.PROJECTS)
     worker = ThreadWorker(reactor, THREADS)
+    process = ProcessWorker(reactor, worker)
     copy = WorkingCopy(data_directory / layout.PROJECTS)
     writing, reading = Database(path), Database(path, writable=False)
     threads = [DatabaseThread(reactor, writing), DatabaseThread(reactor, reading)]
@@ -154,7 +156,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     reader = Lane(Store(reading), threads[1])
     wall = clocks.TimeOfDay()
     sync = SyncService(
-        wall, writer, reader, worker, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime()
+        wall, writer, reader, process, Millis(chosen.lock_ttl_ms), chosen.retention, clocks.Uptime()
     )
     room = left_for_connections(raise_limit())
     places = Places(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
@@ -165,6 +167,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         sockets=[] if endpoints else open_sockets(chosen.host, chosen.port, bool(chosen.api_keys)),
         endpoints=endpoints,
         worker=worker,
+        process=process,
         sync=sync,
         threads=threads,
         exporter=Exporter(reactor, sync),

@@ -247,11 +247,8 @@ class Queries:
     def set_there(self, key: int, file: FileName, is_there: bool, mtime: Millis) -> None:
         """Take note that a hand has removed a file, or put it back, or touched it."""
         self._run(
-            """
-            UPDATE heads SET is_there = ?, mtime = ?, latest_mtime = max(latest_mtime, ?)
-            WHERE project = ? AND file = ?
-            """,
-            (is_there, mtime, mtime, key, _NUMBER_OF[file]),
+            "UPDATE heads SET is_there = ?, mtime = ? WHERE project = ? AND file = ?",
+            (is_there, mtime, key, _NUMBER_OF[file]),
         )
 
     def set_mark(self, key: int, file: FileName, exported: int | None, mark: str | None) -> None:
@@ -352,7 +349,7 @@ class Queries:
     def successor(self, key: int, version: Version) -> Version | None:
         """The upload that took the place of a waiting one."""
         rows = self._run(
-            f"{_VERSIONS} WHERE v.project = ? AND v.file = ? AND v.number > ? AND v.parents = ? AND v.is_unmerged",
+            f"{_VERSIONS} WHERE v.project = ? AND v.file = ? AND v.number > ? AND v.parents = ?",
             (key, _NUMBER_OF[version.file], version.number, str(version.number)),
         )
         row = rows.fetchone()
@@ -378,6 +375,8 @@ class Queries:
             (content,) = self._run(
                 "DELETE FROM versions WHERE project = ? AND number = ? RETURNING content", (key, number)
             ).fetchone()
+            # Only a removed project loses what was a head of it.
+            self._run("DELETE FROM heads WHERE project = ? AND version = ?", (key, number))
             self._run(
                 "DELETE FROM contents WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE content = ?)",
                 (content, content),

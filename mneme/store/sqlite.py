@@ -15,7 +15,8 @@ from typing import TypeVar
 from attrs import frozen
 from twisted.python.failure import Failure
 
-from mneme.errors import DamagedDatabase, DatabaseGone, DiskFull, StartupError
+from mneme import files
+from mneme.errors import DamagedDatabase, DatabaseGone, DiskFull, NotYet, StartupError
 from mneme.store.queries import Queries
 
 T = TypeVar("T")
@@ -158,7 +159,7 @@ class Database:
             if alone or not self._undo_one():
                 raise _Broken(error) from error
             del self._after[before:]
-            return Failure(_named(error)) if isinstance(error, sqlite3.Error) else Failure()
+            return _failure_of(error)
         return result
 
     def _undo_one(self) -> bool:
@@ -238,7 +239,8 @@ class _Broken(Exception):
     """A step, or a commit, whose failure undoes the whole transaction."""
 
     def __init__(self, error: BaseException) -> None:
-        self.failure = Failure(_named(error)) if isinstance(error, sqlite3.Error) else Failure(error)
+        super().__init__()
+        self.failure = _failure_of(error)
 
 
 @contextmanager
@@ -248,6 +250,13 @@ def naming_errors() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _named(error) from error
+
+
+def _failure_of(error: BaseException) -> Failure:
+    """A failure; what is only to be done later has no trace, which would hold all contents that the step had read."""
+    if isinstance(error, NotYet):
+        return Failure(error.with_traceback(None))
+    return Failure(_named(error) if isinstance(error, sqlite3.Error) else error)
 
 
 def _named(error: sqlite3.Error) -> Exception:
@@ -260,6 +269,9 @@ def _named(error: sqlite3.Error) -> Exception:
 
 
 def _connected(path: Path | None, *, writable: bool) -> sqlite3.Connection:
+    if path and writable and not path.exists():
+        # SQLite's other files are as open to others as this one.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.FILE_MODE))
     if path is None:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     else:

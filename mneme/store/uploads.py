@@ -244,7 +244,10 @@ def _done_before(
 
 def _in_its_place(step: Step, version: Version) -> Version:
     """The version that has taken the place of one that was waiting, if any has."""
-    while later := step.queries.successor(step.key, version):
+    while step.queries.is_unmerged(step.key, version.number):
+        later = step.queries.successor(step.key, version)
+        if later is None:
+            break
         version = later
     return version
 

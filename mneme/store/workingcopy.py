@@ -139,7 +139,8 @@ class WorkingCopy:
         own = f"{self._root}/{step.row.directory}"
         step.queries.set_removed(step.key, False)
         for file in FILES:
-            found = _read(f"{directory}/{file.value}")
+            path = f"{directory}/{file.value}"
+            found = _read(path) if directory == own else files.read(path)
             if found:
                 self._adopt_file(step, file, *found, is_own=directory == own)
         found = files.read(f"{directory}/{layout.LOCK}")
@@ -218,9 +219,9 @@ class WorkingCopy:
         if mark == row.lock_mark and (mark or not files.exists(path)):
             return
         if mark is None and not files.exists(path):
-            exported = lockfile.decode((row.lock_exported or "").encode())
+            # Whoever removes the file frees the lock, were it one that is yet to be exported.
             self._set_lock_mark(step, None, None)
-            if row.lock and exported and (row.lock.client, row.lock.token) == (exported.client, exported.token):
+            if row.lock:
                 step.set_lock(None)
             return
         found = files.read(path)
@@ -308,7 +309,6 @@ class WorkingCopy:
             step.keep(kept, content)
             merging.advance_merged(step, kept, merged, step.head(file))
         self._set_mark(step, file, version.number, state)
-        step.queries.set_changed(step.key)
 
     def _merged(self, step: Step, found: Version, content: bytes, row: HeadRow | None) -> bytes | None:
         """The head and the edit made of what was exported; None if the edit is the head then."""
@@ -356,6 +356,9 @@ class WorkingCopy:
 
     def _keep_what_differs(self, step: Step, directory: str) -> None:
         """After an unclean end, keep what is neither the head nor known; a sure record tells an edit from that."""
+        for name in os.listdir(directory):
+            if name.endswith(files.TEMPORARY):
+                os.unlink(f"{directory}/{name}")
         for file in FILES:
             path = f"{directory}/{file.value}"
             row = step.heads.get(file)

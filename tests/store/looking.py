@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
 from mneme import times
-from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, Version, digest
+from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, Version
 from mneme.store import Store, layout, lockfile
 from mneme.store.base import Base
 
@@ -22,21 +20,13 @@ TTL = Millis(1_800_000)
 ALPHA, ORG = ProjectId("alpha"), ProjectId("org/repo")
 NAMES = tuple(file.value for file in FileName)
 
-_KEPT = re.compile(r"(\d{8,})-(.+)")
-
 
 @frozen
 class Seen:
-    """A project's directory: its five files, what the journal says of its versions, and its lock file.
-
-    `kept` has the numbers of the versions whose files, or spares, hold what the journal says.
-    """
+    """A project's directory: its five files and its lock file."""
 
     heads: Mapping[str, bytes]
-    versions: tuple[tuple[int, str, str], ...]
     lock: Lock | None
-    tokens: tuple[int, ...]
-    kept: frozenset[int]
 
 
 def having(sure: Version | None, *sent: Version) -> Base:
@@ -57,60 +47,23 @@ def directory_of(root: Path, project: ProjectId) -> Path:
 
 def see(directory: Path) -> Seen:
     """Look at a project's directory, which may be missing."""
-    lines = journal_lines(directory)
-    versions = tuple(
-        (one["version"], one["file"], one["sha256"]) for one in lines if one["entry"] == "version"
-    )
     lock = directory / layout.LOCK
     return Seen(
         heads={name: (directory / name).read_bytes() for name in NAMES if (directory / name).is_file()},
-        versions=versions,
         lock=lockfile.decode(lock.read_bytes()) if lock.is_file() else None,
-        tokens=tuple(one["token"] for one in lines if one["entry"] == "lock"),
-        kept=frozenset(
-            number for number, file, sha256 in versions if _holds(directory, number, file, sha256)
-        ),
     )
 
 
-def _holds(directory: Path, number: int, file: str, sha256: str) -> bool:
-    history = directory / layout.HISTORY
-    places = layout.version_path(history, number, FileName(file)), layout.spare_path(history, number)
-    found = [path.read_bytes() for path in map(Path, places) if path.is_file()]
-    return sha256 in map(digest, found)
-
-
-def journal_path(directory: Path) -> Path:
-    """The journal of the project in `directory`."""
-    return directory / layout.HISTORY / layout.JOURNAL
-
-
-def journal_lines(directory: Path) -> list[dict[str, Any]]:
-    """The whole lines of the journal, each of which must be JSON."""
-    path = journal_path(directory)
-    content = path.read_bytes() if path.exists() else b""
-    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-
-
 def leftovers(root: Path) -> list[str]:
-    """What lies in the data directory and is no part of a project: temporary files and versions without a line."""
-    strange = []
-    for directory in (root / layout.PROJECTS).iterdir():
-        if directory.name.startswith(layout.UNFINISHED):
-            strange.append(directory.name)
-        known = {number for number, _, _ in see(directory).versions}
-        for path in directory.rglob("*"):
-            if not _belongs(path.relative_to(directory), known):
-                strange.append(str(path.relative_to(root)))  # noqa: PERF401 - a loop in a loop is plainer so
-    return strange
-
-
-def _belongs(path: Path, known: set[int]) -> bool:
-    if path.parent == Path(layout.HISTORY):
-        kept = _KEPT.fullmatch(path.name)
-        return path.name == layout.JOURNAL or bool(kept and int(kept[1]) in known and kept[2] in NAMES)
-    own = {*NAMES, layout.LOCK, layout.FREE_LOCK, layout.IDENTITY, layout.HISTORY}
-    return path.name in own or path.name.startswith(f"{layout.LOCK}.damaged-")
+    """What lies in the working copy and is no part of a project: temporary files, for one."""
+    own = {*NAMES, layout.LOCK, layout.IDENTITY}
+    return [
+        str(path.relative_to(root))
+        for directory in (root / layout.PROJECTS).iterdir()
+        if directory.is_dir()
+        for path in directory.iterdir()
+        if path.name not in own and not path.name.startswith(f"{layout.LOCK}.damaged-")
+    ]
 
 
 def node_project(directory: Path, contents: Mapping[str, bytes], lock: Lock | None = None) -> None:

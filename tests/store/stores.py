@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from mneme import files
+from mneme.errors import UnsafePath
 from mneme.model import Merging, Millis, Overview, Precondition, ProjectId, Pruned, digest
 from mneme.retention import Retention
 from mneme.store import ComputeFirst, MergeFirst, Results, Store, layout
@@ -27,6 +30,8 @@ class Patient:
     """
 
     def __init__(self, root: Path | None, merging: Merging | None = None) -> None:
+        if root:
+            files.make_directory(root)
         self.database = Database(root / NAME if root else None)
         copy = WorkingCopy(root / layout.PROJECTS) if root else None
         self.store = Store(self.database, copy, merging)
@@ -52,7 +57,8 @@ class Patient:
             self.last_now = self.last_now if where is None else arguments[where]
             result = self._done(project, lambda: method(project, *arguments, **options))
             if where is not None:
-                self._merge(project)
+                # Which merges what waits, if nobody holds the lock.
+                self._done(project, lambda: self.store.lock(project, self.last_now))
             self.export()
             return result
 
@@ -84,9 +90,11 @@ class Patient:
         """Take in what lies in the working copy."""
         found, missing, _ = self.store.listing("")
         for project in found:
-            self.heads(project, self.last_now)
+            with suppress(UnsafePath):
+                self.heads(project, self.last_now)
         for key in missing:
-            self.store.look(key, self.last_now)
+            with suppress(UnsafePath):
+                self.store.look(key, self.last_now)
 
     # What takes no project first, or is not a step of its own.
 

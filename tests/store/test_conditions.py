@@ -9,7 +9,6 @@ import pytest
 from mneme.model import (
     NOT_THERE,
     Accepted,
-    AtHand,
     Changed,
     ClientId,
     FileName,
@@ -31,7 +30,6 @@ from mneme.model import (
     digest,
 )
 from mneme.store import Store
-from tests.kept import DiskStore
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, TTL, directory_of
 from tests.store.store_contract import (
     EXPIRY,
@@ -327,17 +325,6 @@ class TestDownloadsUnlessKnown:
         assert served.document == held.read(ALPHA, LOG, NOW)
         assert served.receipt == Receipt(EVE, LOG, 1)
 
-    def test_what_the_asker_has_at_hand_is_noted_as_sent_without_being_read(self, moved: Store) -> None:
-        """Its receipt is that of a content that was read."""
-        head = moved.heads(ALPHA, NOW)[0]
-        receipt = Receipt(EVE, LOG, head.version)
-        kept = {head.sha256: b"in another form"}
-        told = moved.download(ALPHA, LOG, EVE, NOW, at_hand=kept.get)
-        assert told == AtHand(head, b"in another form", receipt)
-        served = moved.download(ALPHA, LOG, EVE, NOW, at_hand={"another": b""}.get)
-        assert isinstance(served, Served)
-        assert served.receipt == receipt
-
     @pytest.mark.parametrize("unless", [ANY, named(ONE)])
     def test_what_is_not_there_is_not_there(self, store: Store, unless: Precondition) -> None:
         """In a project that nobody has written, and in one that has no such file."""
@@ -418,7 +405,7 @@ def test_the_digest_of_a_restored_head_is_that_of_its_content(moved: Store) -> N
 
 def test_a_head_that_was_edited_by_hand_is_what_is_named(tmp_path: Path) -> None:
     """Not the version that lay there before: an upload made from that one is told of the change."""
-    store = DiskStore(tmp_path)
+    store = opened("disk", tmp_path)
     store.acquire(ALPHA, ANA, NOW, TTL)
     put(store, ANA, ONE)
     head = directory_of(tmp_path, ALPHA) / FileName.LOG.value

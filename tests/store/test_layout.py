@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mneme.model import MAX_PROJECT_ID, FileName, ProjectId
+from mneme.model import MAX_PROJECT_ID, ProjectId
 from mneme.store import layout
 
 ODD = [
@@ -75,11 +75,10 @@ def test_an_id_never_takes_the_directory_that_another_has(one: ProjectId) -> Non
 @example(ProjectId(".new-x"))
 @example(ProjectId(".history"))
 def test_a_directory_name_is_one_on_any_file_system(one: ProjectId) -> None:
-    """Short enough, even while it is being filled; of harmless characters; never hidden, and never a way up."""
+    """Short enough; of harmless characters; never hidden, and never a way up."""
     name = layout.directory_name(one)
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,200}|[A-Za-z0-9_-]{1,60}\.[0-9a-f]{16}", name)
-    assert len(f"{layout.UNFINISHED}{name}".encode()) <= layout.MAX_NAME
-    assert not name.startswith(layout.UNFINISHED)
+    assert not name.startswith(layout.MARK)
 
 
 @pytest.mark.parametrize("name", ["alpha", "-home-ana-src-my_app", "A", "_", "-", "x" * 200])
@@ -130,15 +129,6 @@ def test_a_directory_of_the_node_server_is_known_by_its_name() -> None:
     assert layout.recorded_id(Path("projects/a.b"), None) is None
     assert layout.recorded_id(Path("projects/.new-x"), None) is None
     assert layout.recorded_id(Path("projects") / ("x" * 201), None) is None
-
-
-def test_versions_sort_by_number() -> None:
-    """In a list of the directory, up to the hundred-millionth."""
-    paths = [
-        Path(layout.version_path(Path(".history"), number, FileName.LOG)) for number in (1, 12, 99_999_999)
-    ]
-    assert [path.name for path in paths] == ["00000001-log.jsonl", "00000012-log.jsonl", "99999999-log.jsonl"]
-    assert paths == sorted(paths)
 
 
 def test_ids_of_equal_looks_are_different_ids() -> None:

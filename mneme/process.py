@@ -1,0 +1,144 @@
+"""Computations in a process of their own: they take no turn from the threads that serve, and their memory goes with it.
+
+The process is started when it is first needed, and ends when it has had nothing to do for a while. Jobs and outcomes are
+pickled, each with its length before it; both ends are this program.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from mneme.errors import MnemeError
+from mneme.work import Worker
+
+T = TypeVar("T")
+
+IDLE_SECONDS = 30.0
+"""How long the process waits for another job before it is ended."""
+
+_LENGTH = 8
+_NICENESS = 5
+
+
+class ProcessEnded(MnemeError):
+    """A process that ended before it had an outcome."""
+
+    sentence = "A merge was cut short: its process ended, perhaps for want of memory; nothing was changed"
+
+
+class ProcessWorker:
+    """Runs jobs that can be pickled in a process of its own, one at a time; the thread that waits is the worker's."""
+
+    def __init__(self, clock: IReactorTime, worker: Worker) -> None:
+        self._clock = clock
+        self._worker = worker
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ending: IDelayedCall | None = None
+        self._is_stopped = False
+
+    @property
+    def abandoned_weight(self) -> int:
+        """See `Worker`."""
+        return 0
+
+    def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
+        """See `Worker`. One job at a time; `ProcessEnded` if the process dies of it."""
+        if self._ending:
+            self._ending.cancel()
+            self._ending = None
+        return self._worker.run(lambda: self._outcome(job), weight).addBoth(self._rest)
+
+    def stop(self) -> None:
+        """End the process, and with it the job under way."""
+        self._is_stopped = True
+        if self._ending:
+            self._ending.cancel()
+            self._ending = None
+        if self._process:
+            self._process.kill()
+
+    def _rest(self, result: T) -> T:
+        if not self._is_stopped:
+            self._ending = self._clock.callLater(IDLE_SECONDS, self._end)
+        return result
+
+    def _end(self) -> None:
+        self._ending = None
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _outcome(self, job: Callable[[], T]) -> T:
+        process = self._process or self._started()
+        try:
+            _send(cast(BinaryIO, process.stdin), job)
+            succeeded, outcome = _received(cast(BinaryIO, process.stdout))
+        except (EOFError, OSError) as error:
+            process.kill()
+            process.wait()
+            self._process = None
+            raise ProcessEnded from error
+        if not succeeded:
+            raise cast(Exception, outcome)
+        return cast(T, outcome)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._is_stopped:
+            raise ProcessEnded
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            # A signal to all that a terminal runs is none of its business.
+            start_new_session=True,
+        )
+        return self._process
+
+
+def main() -> None:
+    """Run jobs until there are no more."""
+    os.nice(_NICENESS)
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            (job,) = _received(source)
+            try:
+                outcome = True, cast(Callable[[], object], job)()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
+                outcome = False, error
+            _send(target, *outcome)
+            del job, outcome
+
+
+def _send(stream: BinaryIO, *values: object) -> None:
+    content = pickle.dumps(values, protocol=5)
+    stream.write(len(content).to_bytes(_LENGTH, "big"))
+    stream.write(content)
+    stream.flush()
+
+
+def _received(stream: BinaryIO) -> tuple[object, ...]:
+    length = int.from_bytes(_exactly(stream, _LENGTH), "big")
+    return cast(tuple[object, ...], pickle.loads(_exactly(stream, length)))  # noqa: S301 - what the other end of ours sent
+
+
+def _exactly(stream: BinaryIO, length: int) -> bytes:
+    content = stream.read(length)
+    if len(content) < length:
+        raise EOFError
+    return content
+
+
+if __name__ == "__main__":
+    main()
