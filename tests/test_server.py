@@ -20,6 +20,7 @@ from mneme.errors import StartupError
 from mneme.exporter import Exporter
 from mneme.listening import open_sockets
 from mneme.model import Merging, Millis
+from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
@@ -147,6 +148,7 @@ class Rig:
             sockets=() if endpoints else open_sockets(on, 0, protected=False),
             endpoints=endpoints,
             worker=self.worker,
+            process=ProcessWorker(self.reactor, self.worker),
             threads=[self.thread],
             sync=sync,
             exporter=Exporter(self.reactor, sync),
