@@ -84,8 +84,8 @@ class Reaped:
 class SyncService(Service):
     """Locks and files by project, for whatever front end asks.
 
-    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never a step
-    that writes. Stopping the service waits for the steps that were taken on.
+    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never a
+    step that writes. Stopping the service waits for the steps that were taken on.
     """
 
     _log = Logger()

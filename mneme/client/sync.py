@@ -223,8 +223,8 @@ class Sync:
                 if seen.base.version == head.version:
                     return Did.NOTHING
                 # A server that was put back to a backup has the content by another number now.
-                there = Kept(head.version, seen.base.content, head.sha256)
-                return await self._received(head.file, there, seen.local.content, seen, Did.NOTHING)
+                renumbered = Kept(head.version, seen.base.content, head.sha256)
+                return await self._received(head.file, renumbered, seen.local.content, seen, Did.NOTHING)
             return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
         if seen.local and digest(seen.local.content) == head.sha256:
             same = Kept(head.version, seen.local.content, head.sha256)

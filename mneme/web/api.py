@@ -85,7 +85,13 @@ class Api:
     app: ClassVar[Klein] = _app
 
     def __init__(
-        self, clock: IReactorTime, sync: SyncService, coding: Coding, encoding: Encoding, keys: Keys, helps_stock_push: bool
+        self,
+        clock: IReactorTime,
+        sync: SyncService,
+        coding: Coding,
+        encoding: Encoding,
+        keys: Keys,
+        helps_stock_push: bool,
     ) -> None:
         """`keys` and `helps_stock_push` may be exchanged at any time."""
         self.keys = keys
