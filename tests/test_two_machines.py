@@ -391,6 +391,7 @@ class TestLockedOut:
         world.pull(laptop)
         world.note(desktop, "locked out")
         world.push(desktop)
+        world.server.let_pass(1)
         [lock] = world.server.directory.rglob(".lock.json")
         lock.unlink()
         assert entries(world.head()) == ["one", "locked out"]
