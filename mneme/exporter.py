@@ -26,9 +26,15 @@ class Exporter(Service):
         self._pause = DELAY
         sync.on_change = self.note
 
+    def startService(self) -> None:
+        """Begin; what has changed until now is exported, too."""
+        super().startService()
+        if self._sync.has_changes:
+            self.note()
+
     def note(self) -> None:
         """Take note that something has changed."""
-        if self._call is None and self._exporting is None:
+        if self.running and self._call is None and self._exporting is None:
             self._call = self._clock.callLater(self._pause, self._begin)
 
     async def stopService(self) -> None:
@@ -42,7 +48,9 @@ class Exporter(Service):
 
     def _begin(self) -> None:
         self._call = None
-        self._exporting = Deferred.fromCoroutine(self._export())
+        exporting = Deferred.fromCoroutine(self._export())
+        if not exporting.called:
+            self._exporting = exporting
 
     async def _export(self) -> None:
         try:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -87,8 +87,8 @@ class Reaped:
 class SyncService(Service):
     """Locks and files by project, for whatever front end asks.
 
-    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never a step
-    that writes. Stopping the service waits for the steps that were taken on.
+    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never a
+    step that writes. Stopping the service waits for the steps that were taken on.
     """
 
     _log = Logger()
@@ -142,7 +142,7 @@ class SyncService(Service):
             await self.export()
             await self._steps.run(self._store.close_copy)
         except Exception:  # noqa: BLE001 - it is looked at when the server is next started
-            self._log.failure("Could not make the working copy durable")
+            self._log.failure("Could not leave a working copy that is whole")
         await self._steps.close()
         await self._reader.steps.close()
 
@@ -294,7 +294,9 @@ class SyncService(Service):
 
     async def forget_idle(self) -> None:
         """Forget projects in which nothing was ever kept."""
-        while await self._steps.run(lambda: self._store.forget_idle(self._now()), durable=False):
+        while self.running and await self._steps.run(
+            lambda: self._store.forget_idle(self._now()), durable=False
+        ):
             pass
 
     # Overviews
@@ -489,7 +491,7 @@ class SyncService(Service):
         """Merge what waits; whether all of it could be merged."""
         try:
             await self._merge_waiting(project)
-        except ShuttingDown:
+        except (CancelledError, ShuttingDown):
             raise
         except DiskFull as full:
             if strict:
@@ -524,7 +526,7 @@ class SyncService(Service):
         except Exception:  # noqa: BLE001 - whatever it is, it is the answer
             outcome = Failure()
         for waiter in self._merging.pop(project):
-            waiter.callback(outcome)  # type: ignore[arg-type]  # a failure goes the other way
+            waiter.callback(outcome)
 
     async def _merge_all(self, project: ProjectId) -> None:
         """Merge what waits, one upload a step, if nobody holds the lock."""

@@ -237,7 +237,9 @@ def _check_data(path: Path, backups: Path, copy: WorkingCopy) -> bool:
     except DamagedDatabase:
         raise StartupError(f"The database {path} is damaged. {backup.way_back(path, backups)}") from None
     except UnsafePath as problem:
-        raise StartupError(str(problem)) from None
+        raise StartupError(
+            f"The directory {path.parent / layout.PROJECTS} cannot be used: {problem}"
+        ) from None
     except (DiskFull, sqlite3.Error, OSError) as problem:
         raise StartupError(f"The database {path} cannot be used: {problem}") from None
     finally:

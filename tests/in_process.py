@@ -248,7 +248,9 @@ class _Life:
         self.clock, self.wall = Clock(), Clock()
         self.clock.advance(owner.now())
         self.wall.advance(owner.now() + owner.wrong_by)
-        self._sync, self._front, self.site, self._reaper, self._exporter = owner.put_together(self.clock, self.wall)
+        self._sync, self._front, self.site, self._reaper, self._exporter = owner.put_together(
+            self.clock, self.wall
+        )
         self._reaps = owner.reaps
         self._exporter.startService()
         self._sync.startService()

@@ -81,86 +81,6 @@ class TestWriteNew:
             assert not (tmp_path / "new").exists()
 
 
-class TestRewrite:
-    """Another content in the same file, for what nobody reads yet."""
-
-    @pytest.mark.parametrize("before", [None, b"", b"short", b"longer than the new content"])
-    def test_the_file_has_the_new_content_and_no_more(self, tmp_path: Path, before: bytes | None) -> None:
-        """Whatever it held, and whether or not there was one."""
-        path = tmp_path / "file"
-        if before is not None:
-            path.write_bytes(before)
-        files.rewrite(path, b"new content")
-        assert path.read_bytes() == b"new content"
-
-    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
-        """What it leads to is as it was."""
-        (tmp_path / "other").write_bytes(b"other")
-        (tmp_path / "file").symlink_to(tmp_path / "other")
-        with pytest.raises(OSError, match="symbolic links") as refused:
-            files.rewrite(tmp_path / "file", b"new")
-        assert refused.value.errno in files.IN_THE_WAY
-        assert (tmp_path / "other").read_bytes() == b"other"
-
-
-class TestFill:
-    """Content for a file that was made before."""
-
-    def test_an_empty_file_gets_content_and_mtime(self, tmp_path: Path) -> None:
-        """And stays closed to others."""
-        files.create(tmp_path / "file")
-        files.fill(tmp_path / "file", b"content", 1_234_567_890)
-        assert (tmp_path / "file").read_bytes() == b"content"
-        assert (tmp_path / "file").stat().st_mtime_ns == 1_234_567_890
-        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
-
-    def test_what_is_there_is_never_created_anew(self, tmp_path: Path) -> None:
-        """Nor emptied."""
-        (tmp_path / "file").write_bytes(b"content")
-        with pytest.raises(FileExistsError):
-            files.create(tmp_path / "file")
-        assert (tmp_path / "file").read_bytes() == b"content"
-
-    def test_a_missing_file_is_not_made(self, tmp_path: Path) -> None:
-        """Its name would not be sure."""
-        with pytest.raises(FileNotFoundError):
-            files.fill(tmp_path / "file", b"content", 0)
-        assert list(tmp_path.iterdir()) == []
-
-    @pytest.mark.parametrize("kind", ["written", "second name", "link", "directory", "fifo"])
-    def test_what_is_not_empty_or_not_ours_is_not_written(self, tmp_path: Path, kind: str) -> None:
-        """Whatever lies there is as it was, and nothing hangs."""
-        path, other = tmp_path / "file", tmp_path / "other"
-        other.write_bytes(b"")
-        if kind == "written":
-            path.write_bytes(b"mine")
-        elif kind == "second name":
-            path.hardlink_to(other)
-        elif kind == "link":
-            path.symlink_to(other)
-        elif kind == "directory":
-            path.mkdir()
-        else:
-            os.mkfifo(path)
-        with pytest.raises(OSError, match="file") as refused:
-            files.fill(path, b"new", 0)
-        assert refused.value.errno in files.IN_THE_WAY
-        assert other.read_bytes() == b""
-        assert kind != "written" or path.read_bytes() == b"mine"
-
-    @pytest.mark.parametrize("fault", [NO_SPACE, BROKEN], ids=lambda fault: fault.name)
-    def test_a_failure_is_told(self, tmp_path: Path, faults: Faults, fault: Fault) -> None:
-        """Whichever step fails."""
-        files.create(tmp_path / "file")
-        with faults.failing() as clean:
-            files.fill(tmp_path / "file", b"content", 0)
-        assert "fsync file" in map(str, clean.steps)
-        for at in fault.places(clean):
-            (tmp_path / "file").write_bytes(b"")
-            with faults.failing(at, fault), pytest.raises(OSError, match="Errno"):
-                files.fill(tmp_path / "file", b"content", 0)
-
-
 class TestReplace:
     """Another content at the same path."""
 
@@ -186,6 +106,45 @@ class TestReplace:
         (tmp_path / "other").write_bytes(b"other")
         (tmp_path / "file").symlink_to(tmp_path / "other")
         files.replace(tmp_path / "file", b"new")
+        assert (tmp_path / "other").read_bytes() == b"other"
+        assert not (tmp_path / "file").is_symlink()
+
+
+class TestExchange:
+    """Another content at the same path, which a power cut may take back."""
+
+    @pytest.mark.parametrize("fault", [KILL, NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
+    def test_the_path_always_holds_the_old_content_or_the_new(
+        self, tmp_path: Path, faults: Faults, fault: Fault
+    ) -> None:
+        """Whichever step fails; nothing else is left by what is no kill."""
+        path = tmp_path / "file"
+        with faults.failing() as clean:
+            files.exchange(path, b"old", 5)
+        seen = set()
+        for at in fault.places(clean):
+            with faults.failing(at, fault), pytest.raises((OSError, Killed)):
+                files.exchange(path, b"new", 6)
+            seen.add(path.read_bytes())
+            assert fault is KILL or os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
+            files.exchange(path, b"old", 5)
+        assert seen <= {b"old", b"new"}
+        assert b"old" in seen
+
+    def test_the_state_is_that_of_the_file_at_the_path(self, tmp_path: Path) -> None:
+        """With the mtime that was asked for, so that anybody's change is told from it."""
+        path = tmp_path / "file"
+        path.write_bytes(b"old")
+        state = files.exchange(path, b"new", 1_234_567_890_123_456_789)
+        assert files.mark(state) == files.mark(path.stat())
+        assert (path.read_bytes(), state.st_mtime_ns) == (b"new", 1_234_567_890_123_456_789)
+        assert stat.S_IMODE(state.st_mode) == 0o600
+
+    def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
+        """The file that it leads to is as it was."""
+        (tmp_path / "other").write_bytes(b"other")
+        (tmp_path / "file").symlink_to(tmp_path / "other")
+        files.exchange(tmp_path / "file", b"new", 5)
         assert (tmp_path / "other").read_bytes() == b"other"
         assert not (tmp_path / "file").is_symlink()
 

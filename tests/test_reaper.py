@@ -8,12 +8,12 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from mneme.model import ClientId, Lock, Millis, ProjectId
 from mneme.reaper import INTERVAL, Reaper
-from mneme.service import SyncService
+from mneme.service import Lane, SyncService
 from mneme.work import ImmediateWorker
 from tests.keeping import KEEP_ALL
-from tests.kept import MemoryStore
+from tests.kept import MemoryStore, lane_of
 from tests.results import result_of, started, waits
-from tests.stepped import SteppedWorker
+from tests.stepped import SteppedSteps
 
 ALPHA, BETA = ProjectId("alpha"), ProjectId("beta")
 ANA = ClientId("ana-0a1b2c3d")
@@ -28,7 +28,7 @@ class Store(MemoryStore):
         self.searches = 0
         self.problem: Exception | None = None
 
-    def expired(self, now: Millis, /) -> tuple[ProjectId, ...]:
+    def expired(self, now: Millis) -> list[ProjectId]:
         """Search, or fail."""
         self.searches += 1
         if self.problem:
@@ -48,10 +48,17 @@ def store() -> Store:
     return Store()
 
 
+def running(clock: Clock, lane: Lane) -> SyncService:
+    """The running service."""
+    sync = SyncService(clock, lane, lane, ImmediateWorker(), TTL, KEEP_ALL)
+    sync.startService()
+    return sync
+
+
 @pytest.fixture
 def reaper(clock: Clock, store: Store) -> Reaper:
     """A reaper that has not started yet, whose rounds take no time."""
-    return Reaper(clock, SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL))
+    return Reaper(clock, running(clock, lane_of(store)))
 
 
 def test_a_round_comes_after_every_interval(clock: Clock, store: Store, reaper: Reaper) -> None:
@@ -79,7 +86,7 @@ def test_reaped_locks_are_gone_and_logged(clock: Clock, store: Store, reaper: Re
         "Reaped the lock of ana-0a1b2c3d on beta, acquired 0.3 min ago",
     ]
     assert {event["log_level"] for event in events} == {LogLevel.info}
-    assert store.expired(Millis(30_000)) == ()
+    assert store.expired(Millis(30_000)) == []
     assert isinstance(store.lock(ProjectId("held"), Millis(30_000)), Lock)
 
 
@@ -112,14 +119,15 @@ def test_the_reaper_outlives_whatever_a_round_comes_to(
 
 def test_rounds_do_not_overlap(clock: Clock, store: Store) -> None:
     """One that takes longer than the interval is waited for, and the next one is not late for long."""
-    worker = SteppedWorker()
-    reaper = Reaper(clock, SyncService(clock, worker, store, TTL, KEEP_ALL))
+    steps = SteppedSteps(store, holding=False)
+    reaper = Reaper(clock, running(clock, steps.lane))
+    steps.holding = True
     reaper.startService()
     clock.pump([INTERVAL] * 3)
-    assert len(worker) == 1
-    worker.finish()
+    assert len(steps) == 1
+    steps.finish()
     clock.advance(INTERVAL)
-    assert len(worker) == 1
+    assert len(steps) == 1
     assert store.searches == 1
 
 
@@ -135,16 +143,18 @@ def test_a_stopped_reaper_rests(clock: Clock, store: Store, reaper: Reaper) -> N
 
 def test_stopping_waits_for_a_round_under_way(clock: Clock, store: Store) -> None:
     """What it removes is logged before the reaper says that it has stopped."""
-    worker = SteppedWorker()
+    steps = SteppedSteps(store, holding=False)
     store.acquire(ALPHA, ANA, Millis(0), Millis(1))
-    reaper = Reaper(clock, SyncService(clock, worker, store, TTL, KEEP_ALL))
+    reaper = Reaper(clock, running(clock, steps.lane))
+    steps.holding = True
     reaper.startService()
     clock.advance(INTERVAL)
     stopped = started(reaper.stopService())
     with capturedLogs() as events:
         for _ in range(2):
             assert waits(stopped)
-            worker.step()
+            steps.step()
+        steps.finish()
     assert result_of(stopped) is None
     assert len(events) == 1
     assert clock.getDelayedCalls() == []
@@ -152,14 +162,15 @@ def test_stopping_waits_for_a_round_under_way(clock: Clock, store: Store) -> Non
 
 def test_stopping_waits_for_a_round_that_fails(clock: Clock, store: Store) -> None:
     """The reason is logged, and the reaper has stopped."""
-    worker = SteppedWorker()
+    steps = SteppedSteps(store, holding=False)
     store.problem = OSError(5, "Input/output error")
-    reaper = Reaper(clock, SyncService(clock, worker, store, TTL, KEEP_ALL))
+    reaper = Reaper(clock, running(clock, steps.lane))
+    steps.holding = True
     reaper.startService()
     clock.advance(INTERVAL)
     stopped = started(reaper.stopService())
     with capturedLogs() as events:
-        worker.finish()
+        steps.finish()
     assert len(events) == 1
     assert result_of(stopped) is None
 

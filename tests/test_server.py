@@ -17,17 +17,21 @@ from zope.interface import implementer
 
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError
+from mneme.exporter import Exporter
 from mneme.listening import open_sockets
 from mneme.model import Merging, Millis
+from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
 from mneme.server import Parts, Server, policy_of
-from mneme.service import SyncService
+from mneme.service import Lane, SyncService
+from mneme.store import Store
 from mneme.store.claim import Claim
+from mneme.store.sqlite import NAME, Database
+from mneme.store.thread import DatabaseThread
 from mneme.web.front import Front
 from mneme.web.site import Site
 from mneme.work import T, ThreadWorker
-from tests.kept import MemoryStore
 
 KEY = "alpha-key-0123456789"
 ANY = "0.0.0.0"  # noqa: S104 - what people write who mean every address
@@ -50,7 +54,7 @@ class NoThreads(ThreadWorker):
         """See `ThreadWorker`."""
         self.alive = True
 
-    def run(self, job: Callable[[], T], /) -> "Deferred[T]":
+    def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
         """See `Worker`."""
         assert self.alive
         return execute(job)
@@ -58,6 +62,26 @@ class NoThreads(ThreadWorker):
     def stop(self) -> None:
         """See `ThreadWorker`."""
         self.alive = False
+
+
+class NoThread(DatabaseThread):
+    """The steps of a database with the life of the real ones, run at once."""
+
+    alive = False
+
+    def start(self) -> None:
+        """See `DatabaseThread`."""
+        self.alive = True
+
+    def stop(self) -> None:
+        """See `DatabaseThread`."""
+        self.alive = False
+        self._database.close()
+
+    def _wake(self) -> None:
+        assert self.alive
+        taken = self._take()
+        self._deliver(taken, self._run_all(taken))
 
 
 @implementer(IStreamServerEndpoint)
@@ -111,8 +135,11 @@ class Rig:
         self.loaded = Loaded(config, warnings, home / "config.json", found)
         self.next: Loaded | Exception = self.loaded
         self.worker = NoThreads(cast(Any, self.reactor), 1)
+        database = Database(home / NAME)
+        self.thread = NoThread(cast(Any, self.reactor), database)
+        lane = Lane(Store(database), self.thread)
         sync = SyncService(
-            self.reactor, self.worker, MemoryStore(), Millis(config.lock_ttl_ms), config.retention
+            self.reactor, lane, lane, self.worker, Millis(config.lock_ttl_ms), config.retention
         )
         front = Front(self.reactor, self.worker, sync, policy_of(config))
         self.parts = Parts(
@@ -121,7 +148,10 @@ class Rig:
             sockets=() if endpoints else open_sockets(on, 0, protected=False),
             endpoints=endpoints,
             worker=self.worker,
+            process=ProcessWorker(self.reactor, self.worker),
+            threads=[self.thread],
             sync=sync,
+            exporter=Exporter(self.reactor, sync),
             reaper=Reaper(self.reactor, sync),
             pruner=Pruner(self.reactor, sync),
             front=front,
@@ -301,6 +331,7 @@ def test_stopping_lets_go_of_everything(tmp_path: Path, config: Config) -> None:
     rig.stop()
     Claim.take(tmp_path / "data").release()
     assert not rig.worker.alive
+    assert not rig.thread.alive
     assert rig.reactor.getDelayedCalls() == []
 
 

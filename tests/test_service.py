@@ -1,50 +1,55 @@
-"""The use cases: each one step in the lane of its project, at the time when its turn comes."""
+"""The use cases: each a step of the store, or a few, at the time when its turn comes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+import shutil
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from mneme.errors import DiskFull, ShuttingDown
 from mneme.model import (
     Accepted,
+    Append,
     ClientId,
-    Condition,
     Document,
     FileName,
     Granted,
     Head,
     HeldBy,
+    Kind,
     Lock,
     Merging,
     Millis,
     NotLocked,
-    Overview,
+    Precondition,
     ProjectId,
     Receipt,
     Released,
     Rescued,
     Restore,
     Served,
+    Unmodified,
     Unnamed,
     Upload,
     Usage,
     digest,
 )
-from mneme.service import Reaped, SyncService
+from mneme.retention import Retention
+from mneme.service import Lane, Reaped, SyncService
 from mneme.store import Store
-from mneme.work import ImmediateWorker
+from mneme.store.sqlite import NAME, Database
+from mneme.store.thread import ImmediateSteps
+from mneme.work import ImmediateWorker, Worker
 from tests.keeping import KEEP_ALL, KEEP_NONE
-from tests.kept import DiskStore, MemoryStore
+from tests.kept import DiskStore, MemoryStore, full_disk, lane_of
 from tests.results import failure_of, result_of, started, waits
-from tests.stepped import SteppedWorker
-from tests.store.looking import leftovers
+from tests.stepped import SteppedSteps, SteppedWorker
 
 ALPHA, BETA = ProjectId("alpha"), ProjectId("beta")
 ANA, BEN = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b")
@@ -52,49 +57,48 @@ LOG = FileName.LOG
 NOW = Millis(1_770_217_200_000)
 TTL = Millis(1_800_000)
 
+Awaited: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any]
+
 
 class BrokenStore(MemoryStore):
-    """A store that fails where it is told to, with a fault of the disk."""
+    """A store that fails where it is told to, with a fault of the disk, and counts what is read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.broken: set[str | ProjectId] = set()
-        self.recovered: list[ProjectId] = []
-
-    def recover(self, project: ProjectId, /) -> None:
-        """Recover, or fail if this project is broken."""
-        self._check(project)
-        self.recovered.append(project)
-
-    def projects(self) -> Iterator[ProjectId]:
-        """List the projects, or fail half-way through."""
-        yield from super().projects()
-        self._check("projects")
+        self.reads = 0
 
     def usage(self) -> Usage:
         """Look at the space that is taken, or fail."""
         self._check("usage")
         return super().usage()
 
-    def expired(self, now: Millis, /) -> tuple[ProjectId, ...]:
-        """Look for expired locks, or fail."""
-        self._check("expired")
-        return super().expired(now)
-
-    def reap(self, project: ProjectId, now: Millis, /) -> Lock | None:
+    def reap(self, project: ProjectId, now: Millis) -> Lock | None:
         """Reap, or fail if this project is broken."""
         self._check(project)
         return super().reap(project, now)
 
-    def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
-        """Look at a project, or fail if this one is broken."""
-        self._check(project)
-        return super().overview(project, now)
+    def read(self, project: ProjectId, file: FileName, now: Millis) -> Document | None:
+        """Read, and count that."""
+        self.reads += 1
+        return super().read(project, file, now)
 
-    def confirm(self, project: ProjectId, receipt: Receipt, now: Millis, /) -> None:
+    def confirm(self, project: ProjectId, receipt: Receipt, now: Millis) -> None:
         """Take note, or fail if this project is broken."""
         self._check(project)
         super().confirm(project, receipt, now)
+
+    def merge_next(self, project: ProjectId, now: Millis) -> bool:
+        """Merge, or fail if merging is broken, or finds no space."""
+        self._check("merging")
+        if "space" in self.broken:
+            raise DiskFull
+        return super().merge_next(project, now)
+
+    def listing(self, before: str) -> tuple[list[ProjectId], list[int], str]:
+        """Look through the working copy, or fail."""
+        self._check("listing")
+        return super().listing(before)
 
     def _check(self, what: str | ProjectId) -> None:
         if what in self.broken:
@@ -110,33 +114,86 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def worker() -> SteppedWorker:
-    """A worker that waits for the test."""
-    return SteppedWorker()
-
-
-@pytest.fixture
 def store() -> BrokenStore:
     """A store that is whole as yet."""
     return BrokenStore()
 
 
 @pytest.fixture
-def service(clock: Clock, store: BrokenStore) -> SyncService:
-    """The service, with a worker that runs everything at once."""
-    return SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL)
+def steps(store: BrokenStore) -> SteppedSteps:
+    """The steps of the store, which wait for the test once it holds them back."""
+    return SteppedSteps(store, holding=False)
 
 
 @pytest.fixture
-def stepped(clock: Clock, worker: SteppedWorker, store: BrokenStore) -> SyncService:
-    """The service, with a worker that waits for the test."""
-    return SyncService(clock, worker, store, TTL, KEEP_ALL)
+def worker() -> SteppedWorker:
+    """A worker that waits for the test."""
+    return SteppedWorker()
+
+
+def running(
+    clock: Clock,
+    lane: Lane,
+    worker: Worker | None = None,
+    retention: Retention = KEEP_ALL,
+    uptime: Clock | None = None,
+) -> SyncService:
+    """The service over a store that is read and written over one connection."""
+    service = SyncService(
+        clock, lane, lane, ImmediateWorker() if worker is None else worker, TTL, retention, uptime
+    )
+    service.startService()
+    return service
+
+
+@pytest.fixture
+def service(clock: Clock, store: BrokenStore) -> SyncService:
+    """The service, whose steps run at once."""
+    return running(clock, lane_of(store))
+
+
+@pytest.fixture
+def stepped(clock: Clock, steps: SteppedSteps) -> SyncService:
+    """The service, whose steps wait for the test."""
+    service = running(clock, steps.lane)
+    steps.holding = True
+    return service
 
 
 def moved(clock: Clock, milliseconds: int) -> Millis:
     """Move the clock, and say what it shows then."""
     clock.rightNow = (round(clock.rightNow * 1000) + milliseconds) / 1000
     return Millis(round(clock.rightNow * 1000))
+
+
+def line(number: int) -> bytes:
+    """A line of a log."""
+    return b'{"ts":"2026-02-04T15:0%d:00.000Z","type":"note","content":"%d"}\n' % (number, number)
+
+
+def large(word: str) -> bytes:
+    """A log of 700 kB, two of which are merged on the worker."""
+    entry = '{"ts":"2026-02-04T14:00:00.000Z","type":"note","content":"%s %07d"}\n'
+    return "".join(entry % (word, number) for number in range(10_000)).encode()
+
+
+def faults(events: Sequence[LogEvent]) -> list[LogEvent]:
+    """What was logged as a fault."""
+    return [event for event in events if "log_failure" in event]
+
+
+def log_in(document: Document | None) -> bytes:
+    """The content of a file that must be there."""
+    assert document
+    return document.content
+
+
+def content(service: SyncService, steps: SteppedSteps) -> bytes | None:
+    """The log of alpha."""
+    read = started(service.read(ALPHA, LOG))
+    steps.finish()
+    document = result_of(read)
+    return document.content if document else None
 
 
 class TestUseCases:
@@ -191,54 +248,59 @@ class TestUseCases:
         lock = result_of(service.acquire(ALPHA, ANA)).lock
         assert (lock.acquired_at, lock.expires_at) == (now, now + TTL)
 
-    def test_a_full_disk_is_told(self, clock: Clock, worker: SteppedWorker) -> None:
-        """What the store raises is what the caller gets."""
+    def test_a_full_disk_is_told_to_the_holder_and_costs_no_other_its_refusal(
+        self, service: SyncService, store: BrokenStore
+    ) -> None:
+        """Whoever has no lock is refused for that: there is nothing to keep the upload in."""
+        lock = result_of(service.acquire(ALPHA, ANA)).lock
+        with full_disk(store):
+            assert isinstance(failure_of(service.upload(ALPHA, Upload(LOG, b"x", ANA))), DiskFull)
+            refused = result_of(service.upload(ALPHA, Upload(LOG, b"x", BEN)))
+        assert refused == Rescued(HeldBy(lock), None)
+        assert store.versions(ALPHA) == ()
 
-        class FullStore(MemoryStore):
-            def upload(self, project: ProjectId, upload: Upload, now: Millis, /) -> Accepted:
-                raise DiskFull
-
-        service = SyncService(clock, ImmediateWorker(), FullStore(), TTL, KEEP_ALL)
-        assert isinstance(failure_of(service.upload(ALPHA, Upload(LOG, b"", ANA))), DiskFull)
+    def test_a_full_disk_keeps_nobody_from_reading(self, service: SyncService, store: BrokenStore) -> None:
+        """It is only not noted who has read; nobody awaits a receipt."""
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, b"one\n", ANA)))
+        with full_disk(store):
+            served = result_of(service.download(ALPHA, LOG, BEN))
+            known = Precondition(frozenset([digest(b"one\n")]))
+            unmodified = result_of(service.download(ALPHA, LOG, BEN, known))
+            assert result_of(service.download(ALPHA, FileName.ENTITIES, BEN)) is None
+        assert isinstance(served, Served)
+        assert (served.document.content, served.receipt) == (b"one\n", None)
+        assert unmodified == Unmodified(served.document.head)
 
 
 class TestTurns:
-    """One step at a time for one project."""
+    """One step after the other."""
 
     def test_the_time_of_a_step_is_that_of_its_turn(
-        self, stepped: SyncService, clock: Clock, worker: SteppedWorker
+        self, stepped: SyncService, clock: Clock, steps: SteppedSteps
     ) -> None:
         """A lock that expires while an upload waits for its turn is none when the turn comes."""
         acquired = started(stepped.acquire(ALPHA, ANA))
-        worker.step()
+        steps.step()
         result_of(acquired)
         early, late = (started(stepped.upload(ALPHA, Upload(LOG, b"%d" % n, ANA))) for n in (1, 2))
         now = moved(clock, TTL - 1)
-        worker.step()
+        steps.step()
         moved(clock, 1)
-        worker.step()
+        steps.step()
         assert result_of(early) == Accepted(Head(LOG, 1, 1, now, digest(b"1")))
         assert result_of(late) == Rescued(NotLocked(), 2)
 
     def test_of_two_acquires_at_one_instant_the_first_wins(
-        self, stepped: SyncService, worker: SteppedWorker
+        self, stepped: SyncService, steps: SteppedSteps
     ) -> None:
         """Both have been asked for before either has run."""
         outcomes = [started(stepped.acquire(ALPHA, client)) for client in (BEN, ANA)]
-        worker.finish()
+        steps.finish()
         lock = Lock(BEN, NOW, Millis(NOW + TTL), 1, NOW)
         assert [result_of(outcome) for outcome in outcomes] == [Granted(lock), HeldBy(lock)]
 
-    def test_projects_do_not_wait_for_each_other(self, stepped: SyncService, worker: SteppedWorker) -> None:
-        """The one that hangs is the only one that does."""
-        slow, quick = started(stepped.acquire(ALPHA, ANA)), started(stepped.acquire(BETA, ANA))
-        worker.step(1)
-        assert isinstance(result_of(quick), Granted)
-        assert waits(slow)
-        worker.finish()
-        assert isinstance(result_of(slow), Granted)
-
-    def test_a_hang_up_cancels_no_upload(self, stepped: SyncService, worker: SteppedWorker) -> None:
+    def test_a_hang_up_cancels_no_upload(self, stepped: SyncService, steps: SteppedSteps) -> None:
         """It is written although nobody waits for the answer, and whoever comes next finds it."""
         acquired = started(stepped.acquire(ALPHA, ANA))
         upload = started(stepped.upload(ALPHA, Upload(LOG, b"one\n", ANA)))
@@ -246,80 +308,277 @@ class TestTurns:
         assert isinstance(failure_of(upload), CancelledError)
         heads = started(stepped.heads(ALPHA))
         assert stepped.abandoned_bytes == 4
-        worker.finish()
+        steps.finish()
         assert stepped.abandoned_bytes == 0
         assert isinstance(result_of(acquired), Granted)
         assert result_of(heads) == (Head(LOG, 1, 4, NOW, digest(b"one\n")),)
 
-
-class TestRecovery:
-    """What a crash left is mended in the background when the service starts."""
-
-    def test_every_project_is_recovered_once(
-        self, stepped: SyncService, store: BrokenStore, worker: SteppedWorker
+    def test_a_read_whose_client_is_gone_before_its_turn_is_not_run(
+        self, stepped: SyncService, steps: SteppedSteps, store: BrokenStore
     ) -> None:
-        """One after the other, so that clients find threads free."""
+        """A client that asks and hangs up, again and again, costs no more than the asking."""
+        gone, there = (started(stepped.read(ALPHA, LOG)) for _ in range(2))
+        gone.cancel()
+        assert isinstance(failure_of(gone), CancelledError)
+        steps.finish()
+        assert result_of(there) is None
+        assert store.reads == 1
+
+
+class TestMerging:
+    """What waits is merged by whoever comes next, and once for all who wait for that."""
+
+    @pytest.fixture
+    def waiting(self, service: SyncService) -> SyncService:
+        """The service, with an upload that waits, and a free lock."""
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, line(1), ANA)))
+        result_of(service.upload(ALPHA, Upload(LOG, line(2), BEN)))
+        return service
+
+    def test_a_release_is_answered_before_what_waits_is_merged(
+        self, waiting: SyncService, clock: Clock, steps: SteppedSteps
+    ) -> None:
+        """Its client need not wait for the uploads of others."""
+        service = running(clock, steps.lane)
+        steps.holding = True
+        released = started(service.release(ALPHA, ANA))
+        steps.step()
+        assert isinstance(result_of(released), Released)
+        assert len(steps) == 1
+        steps.finish()
+        assert content(service, steps) == line(1) + line(2)
+
+    def test_an_acquire_waits_until_what_waits_is_merged(
+        self, waiting: SyncService, clock: Clock, steps: SteppedSteps
+    ) -> None:
+        """The new holder reads all that there is; whoever waits with it gets it by the same merge."""
+        moved(clock, TTL)
+        service = running(clock, steps.lane)
+        steps.holding = True
+        acquired, read = started(service.acquire(ALPHA, BEN)), started(service.read(ALPHA, LOG))
+        steps.let_go()
+        assert waits(acquired)
+        assert waits(read)
+        assert len(steps) == 1
+        steps.finish()
+        assert isinstance(result_of(acquired), Granted)
+        assert log_in(result_of(read)) == line(1) + line(2)
+
+    def test_a_merge_goes_on_for_the_others_when_a_client_hangs_up(
+        self, waiting: SyncService, clock: Clock, steps: SteppedSteps
+    ) -> None:
+        """The first to come is not the one who has to stay; nothing is logged as a fault."""
+        moved(clock, TTL)
+        service = running(clock, steps.lane)
+        steps.holding = True
+        first, second = (started(service.read(ALPHA, LOG)) for _ in range(2))
+        steps.let_go()
+        with capturedLogs() as events:
+            first.cancel()
+            assert isinstance(failure_of(first), CancelledError)
+            steps.finish()
+        assert log_in(result_of(second)) == line(1) + line(2)
+        assert faults(events) == []
+
+    @pytest.mark.parametrize("problem", ["merging", "space"])
+    def test_what_cannot_be_merged_keeps_nobody_from_reading(
+        self, waiting: SyncService, clock: Clock, store: BrokenStore, problem: str
+    ) -> None:
+        """The log says so, and it goes on waiting."""
+        moved(clock, TTL)
+        store.broken = {problem}
+        with capturedLogs() as events:
+            assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1)
+        assert ["What waits in alpha" in str(formatEvent(event)) for event in events] == [True]
+        store.broken = set()
+        assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1) + line(2)
+
+    def test_whoever_would_get_the_lock_is_told_of_a_full_disk(
+        self, waiting: SyncService, clock: Clock, store: BrokenStore
+    ) -> None:
+        """A holder who lacks what waits would push without it."""
+        moved(clock, TTL)
+        store.broken = {"space"}
+        assert isinstance(failure_of(waiting.acquire(ALPHA, BEN)), DiskFull)
+
+    def test_a_fault_of_a_merge_keeps_the_lock_from_nobody(
+        self, waiting: SyncService, clock: Clock, store: BrokenStore
+    ) -> None:
+        """It may never be mended; what waits is there to be merged later."""
+        moved(clock, TTL)
+        store.broken = {"merging"}
+        with capturedLogs():
+            assert isinstance(result_of(waiting.acquire(ALPHA, BEN)), Granted)
+
+
+class TestLargeComputations:
+    """They run on the worker, outside of any step."""
+
+    @pytest.fixture
+    def waiting(self, clock: Clock, store: BrokenStore) -> None:
+        """Two projects, in each of which a large upload waits for the end of a lock."""
+        service = running(clock, lane_of(store))
         for project in (ALPHA, BETA):
-            store.acquire(project, ANA, NOW, TTL)
-        stepped.startService()
-        for _ in range(3):
+            result_of(service.acquire(project, ANA))
+            for client, word in ((ANA, "one"), (BEN, "two")):
+                result_of(service.upload(project, Upload(LOG, large(word), client)))
+
+    @pytest.mark.usefixtures("waiting")
+    def test_a_large_merge_delays_no_other_step(
+        self, clock: Clock, store: BrokenStore, worker: SteppedWorker
+    ) -> None:
+        """While it is computed, everybody but those who wait for it is served."""
+        service = running(clock, lane_of(store), worker)
+        result_of(service.release(ALPHA, ANA))
+        assert len(worker) == 1
+        read = started(service.read(ALPHA, LOG))
+        assert isinstance(result_of(service.acquire(ProjectId("gamma"), BEN)), Granted)
+        assert waits(read)
+        worker.finish()
+        assert set(log_in(result_of(read)).splitlines()) == {
+            *large("one").splitlines(),
+            *large("two").splitlines(),
+        }
+
+    @pytest.mark.usefixtures("waiting")
+    def test_large_computations_run_one_at_a_time(
+        self, clock: Clock, store: BrokenStore, worker: SteppedWorker
+    ) -> None:
+        """Each holds tens of megabytes."""
+        service = running(clock, lane_of(store), worker)
+        for project in (ALPHA, BETA):
+            result_of(service.release(project, ANA))
+        while len(worker):
             assert len(worker) == 1
             worker.step()
-        assert len(worker) == 0
-        assert store.recovered == [ALPHA, BETA]
-
-    def test_clients_do_not_wait_for_the_recovery_of_other_projects(
-        self, stepped: SyncService, store: BrokenStore, worker: SteppedWorker
-    ) -> None:
-        """A step runs while the sweep goes on."""
-        store.acquire(ALPHA, ANA, NOW, TTL)
-        stepped.startService()
-        worker.step()
-        answer = started(stepped.acquire(BETA, BEN))
-        worker.step(1)
-        assert isinstance(result_of(answer), Granted)
-        assert store.recovered == []
-        worker.finish()
-        assert store.recovered == [ALPHA]
-
-    def test_a_project_that_cannot_be_recovered_keeps_no_other_from_it(
-        self, service: SyncService, store: BrokenStore
-    ) -> None:
-        """The log names it, and the sweep goes on."""
         for project in (ALPHA, BETA):
-            store.acquire(project, ANA, NOW, TTL)
-        store.broken = {ALPHA}
-        with capturedLogs() as events:
-            service.startService()
-        [event] = events
-        assert event["log_level"] is LogLevel.critical
-        assert str(formatEvent(event)).startswith("Could not recover alpha; ")
-        assert store.recovered == [BETA]
+            assert [one.kind for one in store.versions(project)][-1] is Kind.MERGED
 
-    def test_a_data_directory_that_cannot_be_listed_does_not_stop_the_service(
-        self, service: SyncService, store: BrokenStore
+    @pytest.mark.usefixtures("waiting")
+    def test_what_comes_while_a_merge_is_computed_is_not_lost(
+        self, clock: Clock, store: BrokenStore, worker: SteppedWorker
+    ) -> None:
+        """A step that finds another content than was computed with has that computed."""
+        service = running(clock, lane_of(store), worker)
+        result_of(service.release(ALPHA, ANA))
+        assert len(worker) == 1
+        late = started(service.upload(ALPHA, Upload(LOG, large("two") + line(3), BEN)))
+        worker.finish()
+        assert isinstance(result_of(late), Rescued)
+        read = started(service.read(ALPHA, LOG))
+        worker.finish()
+        lines = log_in(result_of(read)).splitlines(keepends=True)
+        assert line(3) in lines
+        assert set(large("one").splitlines(keepends=True)) < set(lines)
+
+    @pytest.mark.usefixtures("waiting")
+    def test_the_end_of_the_service_waits_for_no_further_computation(
+        self, clock: Clock, store: BrokenStore, worker: SteppedWorker
+    ) -> None:
+        """What is not merged by then is merged after the next start."""
+        service = running(clock, lane_of(store), worker)
+        result_of(service.release(ALPHA, ANA))
+        with capturedLogs() as events:
+            stopped = started(service.stopService())
+            assert waits(stopped)
+            worker.step()
+            worker.finish()
+        assert result_of(stopped) is None
+        assert faults(events) == []
+        again = running(clock, lane_of(store))
+        assert len(log_in(result_of(again.read(ALPHA, LOG)))) > len(large("one"))
+
+
+class TestWorkingCopy:
+    """The plain files of a store on disk."""
+
+    @pytest.fixture
+    def on_disk(self, tmp_path: Path) -> DiskStore:
+        """A store on disk."""
+        return DiskStore(tmp_path)
+
+    def test_projects_that_people_put_there_or_removed_are_noticed_by_a_list(
+        self, clock: Clock, on_disk: DiskStore, tmp_path: Path
+    ) -> None:
+        """While the server runs."""
+        service = running(clock, lane_of(on_disk))
+        for project in (ALPHA, BETA):
+            result_of(service.acquire(project, ANA))
+            result_of(service.upload(project, Upload(LOG, line(1), ANA)))
+        assert result_of(service.export())
+        shutil.copytree(tmp_path / "projects" / "alpha", tmp_path / "elsewhere")
+        shutil.rmtree(tmp_path / "projects" / "alpha")
+        gamma = tmp_path / "projects" / "gamma"
+        gamma.mkdir()
+        (gamma / "log.jsonl").write_bytes(line(2))
+        assert [str(one.project) for one in result_of(service.overviews())] == ["beta", "gamma"]
+        (tmp_path / "elsewhere").rename(tmp_path / "projects" / "alpha")
+        assert [str(one.project) for one in result_of(service.overviews())] == ["alpha", "beta", "gamma"]
+
+    def test_what_lies_there_is_taken_in_at_the_start(
+        self, clock: Clock, on_disk: DiskStore, tmp_path: Path
+    ) -> None:
+        """Before anybody has asked for it: the reaper has to know of its lock."""
+        alpha = tmp_path / "projects" / "alpha"
+        alpha.mkdir(parents=True)
+        (alpha / "log.jsonl").write_bytes(line(1))
+        running(clock, lane_of(on_disk))
+        assert on_disk.projects() == [ALPHA]
+        assert [one.kind for one in on_disk.versions(ALPHA)] == [Kind.FOUND]
+
+    def test_a_working_copy_that_cannot_be_listed_does_not_stop_the_service(
+        self, clock: Clock, store: BrokenStore
     ) -> None:
         """It is logged, and clients are served."""
-        store.broken = {"projects"}
+        store.broken = {"listing"}
         with capturedLogs() as events:
-            service.startService()
-        assert [str(formatEvent(e)) for e in events] == ["Could not look through the projects on disk"]
+            service = running(clock, lane_of(store))
+        assert [str(formatEvent(e)) for e in events] == ["Could not look through the working copy"]
         assert isinstance(result_of(service.acquire(ALPHA, ANA)), Granted)
         assert result_of(service.stopService()) is None
 
-    def test_it_mends_what_a_crash_left_on_disk(self, clock: Clock, tmp_path: Path) -> None:
-        """With a real store: before anybody has asked for the project."""
-        DiskStore(tmp_path).acquire(ALPHA, ANA, NOW, TTL)
+    def test_a_project_that_cannot_be_exported_keeps_no_other_from_it(
+        self, clock: Clock, on_disk: DiskStore, tmp_path: Path
+    ) -> None:
+        """It is told, and goes on waiting to be exported."""
+        service = running(clock, lane_of(on_disk))
+        (tmp_path / "elsewhere").mkdir()
+        for project in (ALPHA, BETA):
+            result_of(service.acquire(project, ANA))
+            result_of(service.upload(project, Upload(LOG, line(1), ANA)))
         alpha = tmp_path / "projects" / "alpha"
-        for left in (alpha / ".log.jsonl.next", alpha / ".history" / "00000001.spare"):
-            left.write_bytes(b"not committed")
-        assert leftovers(tmp_path) != []
-        store = DiskStore(tmp_path)
-        service = SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL)
-        service.startService()
-        assert leftovers(tmp_path) == []
-        moved(clock, TTL)
-        assert [one.project for one in result_of(service.reap())] == [ALPHA]
+        alpha.symlink_to(tmp_path / "elsewhere")
+        with capturedLogs() as events:
+            assert not result_of(service.export())
+        assert ["Could not write the plain files" in str(formatEvent(event)) for event in events] == [True]
+        assert service.has_changes
+        assert (tmp_path / "projects" / "beta" / "log.jsonl").read_bytes() == line(1)
+        alpha.unlink()
+        assert result_of(service.export())
+        assert (alpha / "log.jsonl").read_bytes() == line(1)
+        assert not service.has_changes
+
+    def test_stopping_exports_the_rest(self, clock: Clock, on_disk: DiskStore, tmp_path: Path) -> None:
+        """And takes note that the files are as the database says."""
+        service = running(clock, lane_of(on_disk))
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, line(1), ANA)))
+        assert not (tmp_path / "projects" / "alpha").exists()
+        assert result_of(service.stopService()) is None
+        assert (tmp_path / "projects" / "alpha" / "log.jsonl").read_bytes() == line(1)
+        with on_disk.database.step() as queries:
+            assert queries.server()[0] == ""
+
+    def test_a_full_disk_keeps_the_service_from_no_end(self, clock: Clock, on_disk: DiskStore) -> None:
+        """However long it has run; the database is closed, and what is amiss is logged."""
+        service = running(clock, lane_of(on_disk), uptime=clock)
+        result_of(service.acquire(ALPHA, ANA))
+        moved(clock, 3_600_000)
+        with full_disk(on_disk), capturedLogs() as events:
+            assert result_of(service.stopService()) is None
+        assert events
+        assert isinstance(failure_of(service.read(ALPHA, LOG)), ShuttingDown)
 
 
 class TestReaping:
@@ -340,20 +599,20 @@ class TestReaping:
         assert [one.lock.client for one in result_of(service.reap())] == [BEN]
 
     def test_a_lock_that_was_taken_in_the_meantime_is_left_alone(
-        self, stepped: SyncService, clock: Clock, worker: SteppedWorker
+        self, stepped: SyncService, clock: Clock, steps: SteppedSteps
     ) -> None:
         """Between the search and the removal somebody else may have acquired it."""
         acquired = started(stepped.acquire(ALPHA, ANA))
-        worker.finish()
+        steps.finish()
         result_of(acquired)
         moved(clock, TTL)
         reaped = started(stepped.reap())
         again = started(stepped.acquire(ALPHA, BEN))
-        worker.finish()
+        steps.finish()
         assert result_of(reaped) == []
         assert isinstance(result_of(again), Granted)
         held = started(stepped.lock(ALPHA))
-        worker.finish()
+        steps.finish()
         assert result_of(held) == Lock(BEN, Millis(NOW + TTL), Millis(NOW + 2 * TTL), 2, Millis(NOW + TTL))
 
     def test_a_lock_that_cannot_be_reaped_keeps_no_other_from_it(
@@ -369,17 +628,18 @@ class TestReaping:
         assert [str(formatEvent(event)) for event in events] == ["Could not reap the lock of alpha"]
 
     def test_a_round_that_meets_the_end_of_the_service_is_quiet(
-        self, stepped: SyncService, clock: Clock, worker: SteppedWorker
+        self, stepped: SyncService, clock: Clock, steps: SteppedSteps
     ) -> None:
         """What is not reaped now is reaped after the next start."""
         acquired = started(stepped.acquire(ALPHA, ANA))
-        worker.finish()
+        steps.finish()
         result_of(acquired)
         moved(clock, TTL)
         reaped = started(stepped.reap())
         with capturedLogs() as events:
-            assert result_of(stepped.stopService()) is None
-            worker.finish()
+            stopped = started(stepped.stopService())
+            steps.finish()
+        assert result_of(stopped) is None
         assert result_of(reaped) == []
         assert events == []
 
@@ -411,30 +671,23 @@ class TestHistory:
         service.merging = Merging(max_bytes=7)
         assert store.merging == Merging(enabled=True, max_bytes=7)
 
-    def test_its_condition_is_told_at_any_time(
-        self, stepped: SyncService, worker: SteppedWorker, clock: Clock, store: BrokenStore
-    ) -> None:
-        """By the time of day at which it is told, and though every project is busy."""
-        acquired = started(stepped.acquire(ALPHA, ANA))
-        told = started(stepped.condition())
+    def test_its_condition_is_told_at_any_time(self, clock: Clock, tmp_path: Path) -> None:
+        """By the time of day at which it is told, and though every step that writes waits."""
+        steps = SteppedSteps(DiskStore(tmp_path), holding=False)
+        reading = Database(tmp_path / NAME, writable=False)
+        reader = Lane(Store(reading), ImmediateSteps(reading))
+        steps.store.open_copy("")
+        service = SyncService(clock, steps.lane, reader, ImmediateWorker(), TTL, KEEP_ALL)
+        service.startService()
+        steps.holding = True
+        acquired = started(service.acquire(ALPHA, ANA))
         now = moved(clock, 90_000)
-        worker.step(1)
-        assert result_of(told) == Condition(NOW, now, store.usage())
+        told = result_of(service.condition())
+        assert (told.started_at, told.now, told.in_two_places) == (NOW, now, ())
+        assert told.usage.data_bytes > 0
         assert waits(acquired)
-
-    def test_many_who_ask_for_its_condition_take_one_thread(
-        self, stepped: SyncService, worker: SteppedWorker
-    ) -> None:
-        """The others are for projects; who hangs up while waiting is no fault."""
-        told = [started(stepped.condition()) for _ in range(3)]
-        with capturedLogs() as events:
-            told[1].cancel()
-            for _ in range(3):
-                assert len(worker) == 1
-                worker.step()
-        assert result_of(told[0]) == result_of(told[2])
-        assert isinstance(failure_of(told[1]), CancelledError)
-        assert events == []
+        steps.finish()
+        reading.close()
 
     def test_a_condition_that_cannot_be_told_is_a_fault(
         self, service: SyncService, store: BrokenStore
@@ -446,23 +699,12 @@ class TestHistory:
         assert result_of(service.condition()).usage == store.usage()
 
     def test_all_projects_are_told_at_a_glance(self, service: SyncService) -> None:
-        """In the order of their ids; one that cannot be read hides no other."""
+        """In the order of their ids."""
         for project in (BETA, ALPHA):
             result_of(service.acquire(project, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"one\n", BEN)))
         told = [(one.project, len(one.waiting)) for one in result_of(service.overviews())]
         assert told == [(ALPHA, 1), (BETA, 0)]
-
-    def test_a_project_that_cannot_be_told_of_hides_no_other(
-        self, service: SyncService, store: BrokenStore
-    ) -> None:
-        """The log names it."""
-        for project in (BETA, ALPHA):
-            result_of(service.acquire(project, ANA))
-        store.broken = {ALPHA}
-        with capturedLogs() as events:
-            assert [one.project for one in result_of(service.overviews())] == [BETA]
-        assert [str(formatEvent(event)) for event in events] == ["Could not look at alpha"]
 
     @pytest.mark.parametrize(("doubted", "base"), [(False, 1), (True, None)])
     def test_a_client_has_what_it_received(
@@ -514,29 +756,36 @@ class TestStopping:
     """Nothing is left half done."""
 
     @staticmethod
-    def asks(service: SyncService) -> list[Callable[[], Coroutine[Any, Any, object]]]:
-        """All that can be asked for."""
+    def writes(service: SyncService) -> list[Callable[[], Awaited]]:
+        """All that changes something."""
         return [
-            lambda: service.lock(ALPHA),
             lambda: service.acquire(ALPHA, ANA),
             lambda: service.extend(ALPHA, ANA),
             lambda: service.release(ALPHA, ANA),
+            lambda: service.upload(ALPHA, Upload(LOG, b"", ANA)),
+            lambda: service.append(ALPHA, Append(LOG, b"x\n", ANA)),
+            lambda: service.restore(ALPHA, Restore(LOG, 1, ANA)),
+        ]
+
+    @staticmethod
+    def reads(service: SyncService) -> list[Callable[[], Awaited]]:
+        """All that changes nothing."""
+        return [
+            lambda: service.lock(ALPHA),
             lambda: service.heads(ALPHA),
             lambda: service.stock_heads(ALPHA),
             lambda: service.read(ALPHA, LOG),
             lambda: service.download(ALPHA, LOG, ANA),
-            lambda: service.upload(ALPHA, Upload(LOG, b"", ANA)),
             lambda: service.history(ALPHA, LOG),
             lambda: service.version(ALPHA, 1),
-            lambda: service.restore(ALPHA, Restore(LOG, 1, ANA)),
+            service.overviews,
+            service.condition,
         ]
 
     def test_stopping_waits_for_all_steps_that_were_taken_on(
-        self, stepped: SyncService, worker: SteppedWorker
+        self, stepped: SyncService, steps: SteppedSteps
     ) -> None:
         """Those whose turn has not come included, and those whose clients have hung up."""
-        stepped.startService()
-        worker.finish()
         answers: list[Deferred[object]] = [
             started(stepped.acquire(ALPHA, ANA)),
             started(stepped.upload(ALPHA, Upload(LOG, b"one", ANA))),
@@ -547,68 +796,33 @@ class TestStopping:
         stopped = started(stepped.stopService())
         for _ in range(3):
             assert waits(stopped)
-            worker.step()
+            steps.step()
+        steps.finish()
         assert result_of(stopped) is None
         assert [type(result_of(answer)) for answer in answers] == [Granted, Accepted]
 
     def test_a_stopped_service_refuses_everything(self, service: SyncService) -> None:
         """With the error that says so."""
-        service.startService()
         assert result_of(service.stopService()) is None
-        for ask in self.asks(service):
+        for ask in [*self.writes(service), *self.reads(service)]:
             assert isinstance(failure_of(ask()), ShuttingDown)
 
-    def test_a_stopping_service_refuses_what_comes_late(
-        self, stepped: SyncService, worker: SteppedWorker
+    def test_a_stopping_service_refuses_writes_that_come_late(
+        self, stepped: SyncService, steps: SteppedSteps
     ) -> None:
         """While it still finishes what came before."""
-        stepped.startService()
-        worker.finish()
         answer = started(stepped.acquire(ALPHA, ANA))
         stopped = started(stepped.stopService())
-        for ask in self.asks(stepped):
+        for ask in self.writes(stepped):
             assert isinstance(failure_of(ask()), ShuttingDown)
-        worker.finish()
+        steps.finish()
         assert isinstance(result_of(answer), Granted)
         assert result_of(stopped) is None
 
-    @pytest.mark.parametrize("steps", [0, 1, 2])
-    def test_a_recovery_under_way_stops_after_its_project(
-        self, stepped: SyncService, store: BrokenStore, worker: SteppedWorker, steps: int
-    ) -> None:
-        """A large data directory does not keep the server from stopping, and nothing is logged as a failure."""
-        for project in (ALPHA, BETA, ProjectId("gamma")):
-            store.acquire(project, ANA, NOW, TTL)
-        stepped.startService()
-        for _ in range(steps):
-            worker.step()
-        with capturedLogs() as events:
-            stopped = started(stepped.stopService())
-            assert waits(stopped)
-            worker.step()
-            assert result_of(stopped) is None
-        assert len(worker) == 0
-        assert len(store.recovered) == steps
-        assert events == []
-
-    def test_a_service_that_never_started_stops(self, service: SyncService) -> None:
+    def test_a_service_that_never_started_stops(self, clock: Clock, store: BrokenStore) -> None:
         """As when the start of something else failed."""
+        service = SyncService(clock, lane_of(store), lane_of(store), ImmediateWorker(), TTL, KEEP_ALL)
         assert result_of(service.stopService()) is None
-
-
-def test_the_service_knows_stores_by_their_protocol(clock: Clock, tmp_path: Path) -> None:
-    """The same session on either store ends in the same memory."""
-    ends = []
-    stores: list[Store] = [MemoryStore(), DiskStore(tmp_path)]
-    for store in stores:
-        service = SyncService(clock, ImmediateWorker(), store, TTL, KEEP_ALL)
-        service.startService()
-        result_of(service.acquire(ALPHA, ANA))
-        for content in (b"one", b"two", b"two"):
-            result_of(service.upload(ALPHA, Upload(LOG, content, ANA)))
-        result_of(service.stopService())
-        ends.append((store.versions(ALPHA), store.read(ALPHA, LOG, NOW), store.lock(ALPHA, NOW)))
-    assert ends[0] == ends[1]
 
 
 class TestAClockThatIsNotBelieved:
@@ -619,12 +833,15 @@ class TestAClockThatIsNotBelieved:
     ) -> None:
         """And nothing would be, whoever asks."""
         uptime = Clock()
-        service = SyncService(clock, ImmediateWorker(), store, TTL, KEEP_NONE, uptime)
+        steps = SteppedSteps(store, holding=False)
+        steps.holding = True
+        service = running(clock, steps.lane, retention=KEEP_NONE, uptime=uptime)
+        assert result_of(service.prunable(ALPHA)).versions == ()
+        steps.finish()
+        steps.holding = False
         result_of(service.acquire(ALPHA, ANA))
         for content in (b"a", b"b", b"c"):
             result_of(service.upload(ALPHA, Upload(LOG, content, ANA)))
-        assert result_of(service.prunable(ALPHA)).versions == ()
-        service.startService()
         before = result_of(service.prunable(ALPHA)).versions
         assert before
         clock.rightNow += 40 * 86_400.0

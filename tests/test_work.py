@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from mneme.turns import waiting
 from mneme.work import ImmediateWorker, ThreadWorker, Worker
+from tests.inbox import Inbox
 from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedWorker
 
@@ -65,38 +61,6 @@ class TestSteppedWorker:
         assert isinstance(failure_of(answer), Broken)
 
 
-@implementer(IReactorFromThreads)
-class Inbox:
-    """What a reactor is to a worker: a place where threads leave calls, made when the test says so."""
-
-    def __init__(self) -> None:
-        self._calls: list[Callable[[], object]] = []
-        self._arrived = threading.Condition()
-
-    def callFromThread(
-        self,
-        callable: Callable[..., object],  # noqa: A002 - the name that Twisted prescribes
-        *args: object,
-        **kwargs: object,
-    ) -> None:
-        """Take a call from a thread."""
-        with self._arrived:
-            self._calls.append(partial(callable, *args, **kwargs))
-            self._arrived.notify()
-
-    def make_one_call(self) -> None:
-        """Wait for a call, and make it on this thread."""
-        with self._arrived:
-            assert self._arrived.wait_for(lambda: bool(self._calls), timeout=30)
-            call = self._calls.pop(0)
-        call()
-
-    def make_calls_for(self, *answers: Deferred[Any]) -> None:
-        """Make calls until all these answers are there; one call can bring several."""
-        while any(map(waits, answers)):
-            self.make_one_call()
-
-
 @pytest.mark.integration
 class TestThreadWorker:
     """Real threads, with a reactor whose calls the test makes."""
@@ -113,7 +77,7 @@ class TestThreadWorker:
         worker.start()
         yield worker
         worker.stop()
-        assert not [thread for thread in threading.enumerate() if "mneme-disk" in thread.name]
+        assert not [thread for thread in threading.enumerate() if "mneme-worker" in thread.name]
 
     def test_a_job_runs_on_another_thread_and_its_answer_comes_on_this_one(
         self, worker: ThreadWorker, inbox: Inbox
@@ -142,32 +106,6 @@ class TestThreadWorker:
         inbox.make_calls_for(*answers)
         assert sorted(result_of(answer) for answer in answers) == [0, 1]
 
-    def test_while_a_job_waits_another_thread_goes_on(self, worker: ThreadWorker, inbox: Inbox) -> None:
-        """At once, where the job says that it waits."""
-        told = threading.Event()
-
-        def waits_to_be_told() -> bool:
-            with waiting():
-                return told.wait(30)
-
-        waiter, teller = worker.run(waits_to_be_told), worker.run(told.set)
-        inbox.make_calls_for(waiter, teller)
-        assert result_of(waiter) is True
-
-    def test_a_job_that_is_stuck_without_saying_so_holds_up_no_other(
-        self, worker: ThreadWorker, inbox: Inbox
-    ) -> None:
-        """Not even many, one after the other: a disk that was asleep takes seconds."""
-        told = threading.Event()
-        stuck = worker.run(lambda: told.wait(30))
-        for number in range(20):
-            answer = worker.run(partial(int, number))
-            inbox.make_calls_for(answer)
-            assert result_of(answer) == number
-        assert waits(stuck)
-        told.set()
-        inbox.make_calls_for(stuck)
-
     def test_more_stuck_jobs_than_threads_all_come_to_their_end(
         self, worker: ThreadWorker, inbox: Inbox
     ) -> None:
@@ -178,17 +116,18 @@ class TestThreadWorker:
         inbox.make_calls_for(*answers)
         assert [result_of(answer) for answer in answers] == [True] * 5
 
-    def test_a_thousand_jobs_are_each_run_once(self, worker: ThreadWorker, inbox: Inbox) -> None:
-        """Whatever way they are shared out, those that wait and those that don't."""
-        ran: list[int] = []
-
-        def job(number: int) -> None:
-            with waiting() if number % 3 else nullcontext():
-                ran.append(number)
-
-        answers = [worker.run(partial(job, number)) for number in range(1000)]
-        inbox.make_calls_for(*answers)
-        assert sorted(ran) == list(range(1000))
+    def test_a_job_goes_on_when_nobody_waits_for_it_any_more(
+        self, worker: ThreadWorker, inbox: Inbox
+    ) -> None:
+        """Its bytes count until it has ended."""
+        told = threading.Event()
+        gone = worker.run(lambda: told.wait(30), 1000)
+        gone.cancel()
+        assert isinstance(failure_of(gone), CancelledError)
+        assert worker.abandoned_weight == 1000
+        told.set()
+        inbox.make_one_call()
+        assert worker.abandoned_weight == 0
 
     def test_stop_waits_for_the_jobs_under_way(self, inbox: Inbox) -> None:
         """Nothing that was begun is cut off."""

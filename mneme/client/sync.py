@@ -220,7 +220,11 @@ class Sync:
         """
         if seen.base and seen.base.sha256 == head.sha256 and not seen.refused:
             if seen.local is not None:
-                return Did.NOTHING
+                if seen.base.version == head.version:
+                    return Did.NOTHING
+                # A server that was put back to a backup has the content by another number now.
+                renumbered = Kept(head.version, seen.base.content, head.sha256)
+                return await self._received(head.file, renumbered, seen.local.content, seen, Did.NOTHING)
             return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
         if seen.local and digest(seen.local.content) == head.sha256:
             same = Kept(head.version, seen.local.content, head.sha256)

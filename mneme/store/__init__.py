@@ -5,7 +5,7 @@ done first, after which it is run again. `ComputeFirst` has a large computation,
 transaction; `MergeFirst` tells of waiting uploads that `merge_next` merges, one at a time.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 

@@ -1,5 +1,6 @@
 """Every statement of the store, and how its rows become values. Nothing else knows a column."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -39,6 +40,8 @@ _LARGEST = 2**63 - 1
 """The largest number that SQLite has."""
 
 _DAY = 24 * 60 * 60 * 1000
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _VERSION = """
     v.number, v.file, c.sha256, c.size, v.time, v.mtime, v.client, v.kind, v.base, v.parents, v.place,
@@ -329,9 +332,9 @@ class Queries:
         return [_version(row) for row in rows]
 
     def versions_with(self, key: int, file: FileName, digests: Iterable[str]) -> list[Version]:
-        """The versions of a file with one of these contents, newest first."""
+        """The versions of a file with one of these contents, newest first; what can be no digest is passed over."""
         found: list[Version] = []
-        for sha256 in digests:
+        for sha256 in filter(_DIGEST.fullmatch, digests):
             rows = self._run(
                 f"{_VERSIONS} WHERE c.sha256 = ? AND v.project = ? AND v.file = ?",
                 (bytes.fromhex(sha256), key, _NUMBER_OF[file]),

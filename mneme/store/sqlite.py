@@ -78,7 +78,9 @@ class Database:
         """
         if self._opened is None:
             with naming_errors():
-                self._opened = _Opened.of(self._file, writable=self._is_writable, exclusive=self._is_exclusive)
+                self._opened = _Opened.of(
+                    self._file, writable=self._is_writable, exclusive=self._is_exclusive
+                )
 
     def close(self) -> None:
         """Close the database; nothing is under way."""
@@ -259,7 +261,9 @@ class _Opened:
         connection = _connected(path, writable=writable, exclusive=exclusive)
         try:
             if writable:
-                _bring_up_to_date(connection, path)
+                version = check_identity(connection, path)
+                _prepare(connection, version)
+                _bring_up_to_date(connection, path, version)
             return cls(connection, Queries(connection), path.stat().st_ino if path else 0)
         except BaseException:
             connection.close()
@@ -320,36 +324,37 @@ def _connected(path: Path | None, *, writable: bool, exclusive: bool) -> sqlite3
     connection.execute("PRAGMA foreign_keys = ON")
     if exclusive:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    if writable:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            # It counts before there is anything in the database, and needs space, of which there may be none later.
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AFTER}")
-        connection.execute("PRAGMA fullfsync = ON")
-        connection.execute("PRAGMA checkpoint_fullfsync = ON")
     return connection
 
 
 def check_identity(connection: sqlite3.Connection, path: Path | None) -> int:
-    """The version of a database; `StartupError` if another program, or a newer one, wrote it."""
+    """The version of a database, 0 if it is empty; `StartupError` if another program, or a newer one, wrote it."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if (version or tables) and application != _APPLICATION:
+        raise StartupError(
+            f"{path} is a database of another program: choose another directory with --data-dir"
+        )
     if version > SCHEMA_VERSION:
         raise StartupError(
             f"{path} was written by a newer mneme (schema {version}, this one knows {SCHEMA_VERSION}): install that "
             "version again, or restore a backup made before the upgrade"
         )
-    if version and application != _APPLICATION:
-        raise StartupError(
-            f"{path} is a database of another program: choose another directory with --data-dir"
-        )
     return int(version)
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None) -> None:
-    version = check_identity(connection, path)
+def _prepare(connection: sqlite3.Connection, version: int) -> None:
+    if version == 0:
+        # It counts before there is anything in the database, and needs space, of which there may be none later.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AFTER}")
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path | None, version: int) -> None:
     if 0 < version < SCHEMA_VERSION and path:
         _copy(connection, path.with_name(f"{path.stem}.before-{SCHEMA_VERSION}{path.suffix}"))
     for number, entry in enumerate(_SCHEMA[version:], start=version + 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,7 +153,7 @@ class World:
     def backup(self) -> MemoryStore:
         """What the server has, to be put back later."""
         assert isinstance(self.stub.store, MemoryStore)
-        return copy.deepcopy(self.stub.store)
+        return self.stub.store.copied()
 
     def put_back(self, store: MemoryStore) -> None:
         """Have the server start anew on another store: a backup, or an empty one."""

@@ -41,8 +41,9 @@ from tests.client.lines import (
     problem_in,
     times_of,
 )
+from tests.kept import MemoryStore
 from tests.results import failure_of, result_of, started, waits
-from tests.stepped import SteppedWorker
+from tests.stepped import SteppedSteps, SteppedWorker
 from tests.web.stub import NOW, Stub
 
 KEY = "b3d1c0ffee"
@@ -222,8 +223,9 @@ def test_an_attempt_that_is_given_up_says_that_time_ran_out(
 
 def test_a_request_to_a_server_that_hangs_can_be_cancelled(clock: Clock) -> None:
     """Over a connection as Twisted makes it, with the server at work on the answer."""
-    server = SteppedWorker()
-    stub = Stub(worker=server)
+    server = SteppedSteps(MemoryStore(), holding=False)
+    stub = Stub(steps=server)
+    server.holding = True
     line = Line(stub, clock)
     sending = started(exchange_over(line, clock).send(Ask("GET", "/projects/demo/lock")))
     assert waits(sending)
@@ -236,8 +238,9 @@ def test_a_request_to_a_server_that_hangs_can_be_cancelled(clock: Clock) -> None
 
 def test_a_request_to_a_server_that_hangs_runs_out_of_time(clock: Clock) -> None:
     """Over a connection as Twisted makes it."""
-    server = SteppedWorker()
-    stub = Stub(worker=server)
+    server = SteppedSteps(MemoryStore(), holding=False)
+    stub = Stub(steps=server)
+    server.holding = True
     hasty = exchange_over(Line(stub, clock), clock, patience=Patience(1, 1))
     problem = problem_in(clock, hasty.send(Ask("GET", "/projects/demo/lock")))
     assert str(problem).endswith("it did not answer in time")

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from mneme.client import sync
 from mneme.client.errors import ServerTrouble, Unreachable
 from mneme.client.sync import Did, Report
-from mneme.errors import DamagedVersion, DiskFull
+from mneme.errors import DiskFull, FileUnknown
 from mneme.model import FileName, HeldBy, Merging, Millis, ProjectId, Rescued, Upload, digest
 from tests.client.lines import Asked, Killed, in_time
 from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
@@ -992,7 +992,7 @@ def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
 
     def refuse(project: ProjectId, file: FileName, *more: Any, **named: Any) -> object:
         if file is LOG:
-            raise DamagedVersion
+            raise FileUnknown
         return real(project, file, *more, **named)
 
     with doing(world, "download", refuse):

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from mneme.store import Store
 from mneme.web.site import Channel, Site
-from mneme.work import T, Worker
+from mneme.work import Worker
+from tests.kept import DiskStore, MemoryStore
+from tests.stepped import SteppedSteps
 from tests.web.stub import Stub
 
 LIMIT = 1000
@@ -130,35 +130,16 @@ class Server:
         self,
         keys: tuple[str, ...] = (),
         worker: Worker | None = None,
-        store: Store | None = None,
+        store: MemoryStore | DiskStore | None = None,
         helps_stock_push: bool = True,
+        steps: SteppedSteps | None = None,
     ) -> None:
-        self.stub = Stub(keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push)
+        self.stub = Stub(
+            keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push, steps=steps
+        )
         self.site = Site(self.stub.clock, self.stub.clock, self.stub.front, LIMIT)
         self.clock = self.stub.clock
 
     def connect(self, transport: Transport | None = None) -> Connection:
         """Open a connection."""
         return Connection(self.site, transport)
-
-
-class HeldWorker:
-    """A worker whose jobs run when the test lets them, once it holds them back."""
-
-    def __init__(self, holding: bool = True) -> None:
-        self.holding = holding
-        self._held: list[tuple[Callable[[], object], Deferred[object]]] = []
-
-    def run(self, job: Callable[[], T], /) -> Deferred[T]:
-        """See `Worker`."""
-        answer: Deferred[T] = Deferred()
-        self._held.append((job, answer))  # type: ignore[arg-type]  # what comes of a job goes to its own answer
-        if not self.holding:
-            self.let_go()
-        return answer
-
-    def let_go(self) -> None:
-        """Run what is held."""
-        held, self._held = self._held, []
-        for job, answer in held:
-            answer.callback(job())

@@ -21,6 +21,7 @@ from mneme.web.site import Site
 from mneme.work import ImmediateWorker, Worker
 from tests.keeping import KEEP_ALL
 from tests.kept import DiskStore, MemoryStore, lane_of
+from tests.stepped import SteppedSteps
 
 NOW = 1_770_217_200.0
 """2026-02-04T15:00:00.000Z, in seconds."""
@@ -67,14 +68,19 @@ class Stub:
         only_local: bool = False,
         helps_stock_push: bool = True,
         retention: Retention = KEEP_ALL,
+        steps: SteppedSteps | None = None,
     ) -> None:
+        """With `steps`, the store is theirs."""
         self.clock = Clock()
         self.clock.advance(NOW)
+        if steps is not None:
+            store = steps.store
         self.store = MemoryStore() if store is None else store
         worker = ImmediateWorker() if worker is None else worker
-        lane = lane_of(self.store)
+        lane = lane_of(self.store) if steps is None else steps.lane
         self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
         self.exporter = Exporter(self.clock, self.sync)
+        self.exporter.startService()
         self.sync.startService()
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
         self.front = Front(self.clock, worker, self.sync, policy)

@@ -2,18 +2,17 @@
 
 import errno
 import json
-from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, capturedLogs
 
 from mneme.errors import DiskFull, ShuttingDown
 from mneme.model import ProjectId
-from mneme.work import T
+from tests.kept import MemoryStore
+from tests.stepped import SteppedSteps
 from tests.web.stub import FailingStore, Stub
 
 PLACES = {
@@ -157,18 +156,6 @@ def test_a_fault_is_logged_under_an_id_that_the_answer_repeats(failure: BaseExce
     assert b"internal" not in reply.body
 
 
-class NeverWorker:
-    """A worker that never comes to its jobs."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Callable[[], object]] = []
-
-    def run(self, job: Callable[[], T], /) -> "Deferred[T]":
-        """See `Worker`."""
-        self.jobs.append(job)
-        return Deferred()
-
-
 def test_each_request_takes_one_step_off_the_reactor_and_no_more() -> None:
     """At most one hop to a thread."""
     places = [
@@ -185,9 +172,10 @@ def test_each_request_takes_one_step_off_the_reactor_and_no_more() -> None:
         "GET prunable",
     ]
     for method, _, place in (one.partition(" ") for one in [*places, "PUT files/log.jsonl"]):
-        worker = NeverWorker()
-        stub = Stub(worker=worker)
+        steps = SteppedSteps(MemoryStore(), holding=False)
+        stub = Stub(steps=steps)
+        steps.holding = True
         headers = {"X-Client-Id": "laptop"}
         with pytest.raises(AssertionError, match="no answer"):
             stub.ask(method, f"/projects/demo/{place}", headers, json.dumps({"content": "x", "version": 1}))
-        assert len(worker.jobs) == 1
+        assert len(steps) == 1

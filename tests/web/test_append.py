@@ -10,8 +10,7 @@ import pytest
 
 from mneme.merge.bounds import body_size
 from mneme.model import Append, FileName, Merging, Millis, NotLocked, ProjectId, Rescued, digest
-from tests.kept import DiskStore, MemoryStore
-from tests.store.faults import FULL, Faults
+from tests.kept import DiskStore, MemoryStore, full_disk
 from tests.web.connections import LIMIT, Server
 from tests.web.stub import TTL, Reply, Stub, entry
 
@@ -308,12 +307,12 @@ def test_a_refusal_says_nothing_of_rescue_when_there_was_no_space() -> None:
     assert (reply.status, reply.json) == (403, {"error": NO_LOCK})
 
 
-def test_a_full_disk_is_told_to_the_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_to_the_holder() -> None:
     """507, nothing changed; the same append is done when there is space again."""
-    stub = Stub(store=DiskStore(tmp_path))
+    stub = Stub()
     stub.acquire()
     append(stub, A)
-    with Faults(monkeypatch).failing(0, FULL):
+    with full_disk(stub.store):
         assert append(stub, B, key="key").status == 507
     assert content(stub) == A
     assert append(stub, B, key="key").status == 200

@@ -26,9 +26,10 @@ from mneme.web.coding import MIN_CODED, Coding
 from mneme.web.request import Request
 from mneme.work import ImmediateWorker
 from tests import plugin_files
+from tests.kept import MemoryStore
 from tests.results import result_of
-from tests.stepped import SteppedWorker
-from tests.web.connections import LIMIT, Connection, HeldWorker, Server
+from tests.stepped import SteppedSteps, SteppedWorker
+from tests.web.connections import LIMIT, Connection, Server
 from tests.web.stub import MAX_BODY_BYTES, Reply, Stub, entry
 
 LOCK = "/projects/demo/lock"
@@ -224,14 +225,16 @@ def test_a_bomb_takes_no_more_memory_than_the_longest_body(told: int | None, sta
 @pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "identity"}])
 def test_a_body_that_is_not_compressed_takes_one_step_off_the_reactor(headers: dict[str, str]) -> None:
     """The one that stores it; one that is compressed takes another before that."""
-    worker = SteppedWorker()
-    stub = Stub(worker=worker)
-    for body, coding, steps in ((CONTENT.encode(), headers, 1), (gzipped(CONTENT), GZIP, 2)):
+    worker, steps = SteppedWorker(), SteppedSteps(MemoryStore(), holding=False)
+    stub = Stub(worker=worker, steps=steps)
+    steps.holding = True
+    for body, coding, jobs in ((CONTENT.encode(), headers, 0), (gzipped(CONTENT), GZIP, 1)):
         with pytest.raises(AssertionError, match="no answer"):
             put(stub, body, coding)
-        for _ in range(steps):
-            assert len(worker) == 1
-            worker.step()
+        assert len(worker) == jobs
+        worker.finish()
+        assert len(steps) == 1
+        steps.finish()
         assert len(worker) == 0
 
 
@@ -245,15 +248,15 @@ def faults(logged: Sequence[LogEvent]) -> list[LogEvent]:
 
 def test_a_body_counts_inflated_too_until_it_is_answered() -> None:
     """From before it is inflated, by what it says of its length."""
-    worker = HeldWorker()
-    server = Server(worker=worker)
+    worker, steps = SteppedWorker(), SteppedSteps(MemoryStore())
+    server = Server(worker=worker, steps=steps)
     client = server.connect()
     send_gzipped(client, b"x" * LIMIT)
     held = len(gzipped(b"x" * LIMIT)) + LIMIT
     assert server.site.held == held
     worker.let_go()
     assert (server.site.held, client.statuses) == (held, [])
-    worker.let_go()
+    steps.finish()
     assert (server.site.held, client.statuses) == (0, [403])
 
 
@@ -270,14 +273,13 @@ def test_a_body_that_is_an_error_is_let_go(content: bytes, told: int | None) -> 
 def test_a_body_that_would_be_too_much_inflated_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """503 before anything is inflated, and what is held for others is not harmed."""
     monkeypatch.setattr(site_module, "MAX_HELD", 1500)
-    worker = HeldWorker()
+    worker = SteppedWorker()
     server = Server(worker=worker)
     first, second = server.connect(), server.connect()
     send_gzipped(first, b"x" * LIMIT)
     send_gzipped(second, b"x" * LIMIT)
     assert (first.statuses, second.statuses) == ([], [503])
     assert b"retry-after: 5" in second.transport.value().lower()
-    worker.let_go()
     worker.let_go()
     assert (first.statuses, server.site.held) == ([403], 0)
 
@@ -287,7 +289,7 @@ def test_a_client_that_hangs_up_while_its_body_is_inflated_has_sent_nothing(
     content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bytes count until they are let go, and nothing is logged as a fault, whatever was in them."""
-    worker = HeldWorker()
+    worker = SteppedWorker()
     server = Server(worker=worker)
     client = server.connect()
     with capturedLogs() as logged:
@@ -305,7 +307,7 @@ def test_a_client_that_hangs_up_while_its_body_is_inflated_has_sent_nothing(
 def test_what_is_inflated_for_clients_that_are_gone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else they could fill the memory by sending and hanging up."""
     monkeypatch.setattr(site_module, "MAX_HELD", 1500)
-    server = Server(worker=HeldWorker())
+    server = Server(worker=SteppedWorker())
     gone, other = server.connect(), server.connect()
     send_gzipped(gone, b"x" * LIMIT)
     gone.hang_up()
@@ -533,7 +535,6 @@ def test_an_answer_that_is_sent_as_it_is_takes_no_step_off_the_reactor_for_that(
     for headers in ((TAKES_GZIP,), ()):
         client = server.connect()
         client.get("/projects/demo/files", "Host: x", *headers)
-        worker.step()
         assert (client.statuses, len(worker)) == ([200], 0)
 
 
@@ -541,22 +542,21 @@ def test_an_answer_that_is_sent_as_it_is_takes_no_step_off_the_reactor_for_that(
 
 
 @pytest.fixture
-def worker() -> HeldWorker:
+def worker() -> SteppedWorker:
     """A worker that can be held back."""
-    return HeldWorker(holding=False)
+    return SteppedWorker(holding=False)
 
 
-def deflating(server: Server, worker: HeldWorker, *headers: str) -> Connection:
+def deflating(server: Server, worker: SteppedWorker, *headers: str) -> Connection:
     """A connection whose answer is about to be deflated."""
     client = server.connect()
     worker.holding = True
     client.get(FILE, *headers, TAKES_GZIP)
-    worker.let_go()
     assert client.statuses == []
     return client
 
 
-def test_an_answer_counts_while_it_is_deflated(worker: HeldWorker) -> None:
+def test_an_answer_counts_while_it_is_deflated(worker: SteppedWorker) -> None:
     """As long as it is before that."""
     server = with_long_answers(worker=worker)
     length = len(answer(server, FILE, "User-Agent: x").body)
@@ -567,7 +567,7 @@ def test_an_answer_counts_while_it_is_deflated(worker: HeldWorker) -> None:
 
 
 def test_a_client_that_hangs_up_while_its_answer_is_deflated_leaves_nothing_behind(
-    worker: HeldWorker,
+    worker: SteppedWorker,
 ) -> None:
     """The bytes count until they are let go, and nothing is logged as a fault."""
     server = with_long_answers(worker=worker)
@@ -582,7 +582,7 @@ def test_a_client_that_hangs_up_while_its_answer_is_deflated_leaves_nothing_behi
 
 
 def test_an_answer_that_would_be_too_much_is_not_deflated(
-    worker: HeldWorker, monkeypatch: pytest.MonkeyPatch
+    worker: SteppedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 at once, in no coding, as to whoever asks for it as it is."""
     server = with_long_answers(worker=worker)
@@ -618,7 +618,7 @@ NEWER = ""
 """An upload without a trace of the head: all was removed, or nothing."""
 
 
-def for_the_desk(worker: HeldWorker) -> Server:
+def for_the_desk(worker: SteppedWorker) -> Server:
     """A server on which the desk holds the lock, and has yet to download the laptop's long log."""
     server = Server(worker=worker)
     server.stub.acquire("laptop")
@@ -628,7 +628,7 @@ def for_the_desk(worker: HeldWorker) -> Server:
     return server
 
 
-def is_believed(server: Server, worker: HeldWorker) -> bool:
+def is_believed(server: Server, worker: SteppedWorker) -> bool:
     """Whether the desk is believed to have removed what its next upload lacks."""
     worker.holding = False
     worker.let_go()
@@ -649,7 +649,7 @@ def breaks_off(client: Connection) -> None:
     ("go_on", "believed"), [(asks_for_more, True), (Connection.hang_up, True), (breaks_off, False)]
 )
 def test_a_compressed_answer_is_received_when_the_client_goes_on(
-    worker: HeldWorker, go_on: Callable[[Connection], None], believed: bool
+    worker: SteppedWorker, go_on: Callable[[Connection], None], believed: bool
 ) -> None:
     """As any other, and not when it breaks off."""
     server = for_the_desk(worker)
@@ -662,7 +662,7 @@ def test_a_compressed_answer_is_received_when_the_client_goes_on(
 
 @pytest.mark.parametrize("go_on", [Connection.hang_up, breaks_off])
 def test_an_answer_that_was_yet_to_be_deflated_is_not_received(
-    worker: HeldWorker, go_on: Callable[[Connection], None]
+    worker: SteppedWorker, go_on: Callable[[Connection], None]
 ) -> None:
     """However the connection ends."""
     server = for_the_desk(worker)
@@ -671,7 +671,7 @@ def test_an_answer_that_was_yet_to_be_deflated_is_not_received(
 
 
 def test_an_answer_that_is_yet_to_be_deflated_is_not_received_when_the_project_is_asked_for_again(
-    worker: HeldWorker,
+    worker: SteppedWorker,
 ) -> None:
     """By somebody else, over another connection."""
     server = for_the_desk(worker)
@@ -682,7 +682,7 @@ def test_an_answer_that_is_yet_to_be_deflated_is_not_received_when_the_project_i
 
 
 def test_what_a_client_sends_before_its_answer_is_deflated_does_not_say_that_it_was_received(
-    worker: HeldWorker,
+    worker: SteppedWorker,
 ) -> None:
     """It has sent two requests at once, and is gone before the first answer."""
     server = for_the_desk(worker)
@@ -693,7 +693,7 @@ def test_what_a_client_sends_before_its_answer_is_deflated_does_not_say_that_it_
 
 
 def test_an_answer_that_would_be_too_much_to_deflate_is_not_received(
-    worker: HeldWorker, monkeypatch: pytest.MonkeyPatch
+    worker: SteppedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client goes on after its 503."""
     server = for_the_desk(worker)
@@ -706,7 +706,7 @@ def test_an_answer_that_would_be_too_much_to_deflate_is_not_received(
     assert not is_believed(server, worker)
 
 
-def test_head_of_a_compressed_answer_is_no_download(worker: HeldWorker) -> None:
+def test_head_of_a_compressed_answer_is_no_download(worker: SteppedWorker) -> None:
     """The content was deflated, and not sent."""
     server = for_the_desk(worker)
     assert answer(server, FILE, *NAMED[1:], TAKES_GZIP, method="HEAD").is_coded

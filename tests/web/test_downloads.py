@@ -24,7 +24,8 @@ from mneme.web import receipts as receipts_module
 from mneme.web import site as site_module
 from mneme.web.site import IDLE_SECONDS, LINGER_SECONDS
 from tests.kept import DiskStore, MemoryStore
-from tests.web.connections import LIMIT, Choked, Connection, HeldWorker, Server
+from tests.stepped import SteppedSteps
+from tests.web.connections import LIMIT, Choked, Connection, Server
 from tests.web.stub import Stub, entry
 
 NAME = "remembered.json"
@@ -63,15 +64,15 @@ def stub() -> Stub:
 
 
 @pytest.fixture
-def worker() -> HeldWorker:
-    """A worker that can be held back."""
-    return HeldWorker(holding=False)
+def steps() -> SteppedSteps:
+    """Steps that can be held back."""
+    return SteppedSteps(MemoryStore(), holding=False)
 
 
 @pytest.fixture
-def server(worker: HeldWorker) -> Server:
+def server(steps: SteppedSteps) -> Server:
     """The same server at the level of bytes."""
-    server = Server(worker=worker)
+    server = Server(steps=steps)
     prepared(server.stub)
     return server
 
@@ -185,14 +186,29 @@ def test_without_a_download_nothing_was_removed(stub: Stub, letters: str) -> Non
 
 @READERS
 @pytest.mark.parametrize("letters", [WITH_TRACE, WITHOUT])
+def test_a_client_that_hangs_up_before_its_turn_has_nothing(
+    server: Server, steps: SteppedSteps, headers: Sequence[str], letters: str
+) -> None:
+    """Nothing was read for it."""
+    steps.holding = True
+    download(server, headers).hang_up()
+    steps.holding = False
+    steps.let_go()
+    assert head_after(server.stub, letters) == "abc"
+
+
+@READERS
+@pytest.mark.parametrize("letters", [WITH_TRACE, WITHOUT])
 def test_a_client_that_hangs_up_before_the_answer_is_believed_to_have_it_if_its_upload_shows_so(
-    server: Server, worker: HeldWorker, headers: Sequence[str], letters: str
+    server: Server, steps: SteppedSteps, headers: Sequence[str], letters: str
 ) -> None:
     """Where it shows no trace of what was never sent, nothing is taken for removed."""
-    worker.holding = True
-    download(server, headers).hang_up()
-    worker.holding = False
-    worker.let_go()
+    steps.holding = True
+    connection = download(server, headers)
+    deliver = steps.commit()
+    connection.hang_up()
+    deliver()
+    steps.holding = False
     assert head_after(server.stub, letters) == ("bc" if letters == WITH_TRACE else "abc")
 
 
@@ -402,16 +418,16 @@ def test_an_answer_that_has_not_arrived_is_not_taken_whoever_asks_for_the_projec
 
 @READERS
 def test_an_answer_that_is_yet_to_be_sent_is_not_taken_whoever_asks_for_the_project(
-    server: Server, worker: HeldWorker, headers: Sequence[str]
+    server: Server, steps: SteppedSteps, headers: Sequence[str]
 ) -> None:
     """Nothing of the answer could have arrived, though its version is noted as sent."""
-    worker.holding = True
+    steps.holding = True
     waits = server.connect()
     waits.get(FILE, *headers)
     the_project_is_asked_for(server)
     waits.hang_up()
-    worker.holding = False
-    worker.let_go()
+    steps.holding = False
+    steps.let_go()
     assert head_in_store(server) == "abc"
 
 
@@ -606,6 +622,7 @@ def test_a_download_by_another_name_is_not_the_holders_though_it_holds_the_lock(
 def test_what_was_put_there_by_hand_is_sent_as_far_as_it_is_text(tmp_path: Path) -> None:
     """The bytes that are no text are shown as such, and the file stays as it lies."""
     stub = prepared(Stub(store=DiskStore(tmp_path)))
+    stub.clock.advance(1)
     file = tmp_path / "projects" / "demo" / "log.jsonl"
     file.write_bytes(b"a\xffb")
     assert stub.download(client="desk").json["content"] == "a\ufffdb"

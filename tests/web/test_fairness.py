@@ -12,7 +12,9 @@ from mneme.web.limits import RateLimit
 from mneme.web.proxies import TrustedProxies
 from mneme.web.refusals import LINES, SECONDS, Refusals
 from mneme.web.site import REFUSALS_IN_A_ROW, REQUESTS_IN_A_TURN
-from tests.web.connections import Connection, HeldWorker, Server
+from tests.kept import MemoryStore
+from tests.stepped import SteppedSteps
+from tests.web.connections import Connection, Server
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 ODD = b"GET /health HTTP/1.1\r\nX_Odd: x\r\n\r\n"
@@ -47,13 +49,13 @@ def test_so_many_requests_of_a_connection_are_answered_in_a_turn(request_bytes: 
 
 def test_requests_that_wait_for_the_disk_keep_their_order() -> None:
     """Those that came before the break, in it and after it."""
-    worker = HeldWorker()
-    server = Server(worker=worker)
+    steps = SteppedSteps(MemoryStore())
+    server = Server(steps=steps)
     client = server.connect()
     client.send((LOCK + GET) * 30)
     for _ in range(70):
         client.send(GET[:7])
-        worker.let_go()
+        steps.let_go()
         client.send(GET[7:])
         server.clock.advance(0)
     assert client.statuses == [200] * 130
@@ -63,12 +65,12 @@ def test_requests_that_wait_for_the_disk_keep_their_order() -> None:
 
 def test_what_came_before_the_break_comes_before_what_came_in_it() -> None:
     """Also when the request that waits for the disk is answered in it."""
-    worker = HeldWorker()
-    server = Server(worker=worker)
+    steps = SteppedSteps(MemoryStore())
+    server = Server(steps=steps)
     client = server.connect()
     client.send(GET * (REQUESTS_IN_A_TURN - 1) + UPLOAD + GET[:7])
     client.send(GET[7:])
-    worker.let_go()
+    steps.let_go()
     assert client.statuses == [200] * (REQUESTS_IN_A_TURN - 1) + [403]
     server.clock.advance(0)
     assert client.statuses == [200] * (REQUESTS_IN_A_TURN - 1) + [403, 200]

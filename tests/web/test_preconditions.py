@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from mneme.model import Merging, digest
-from tests.kept import DiskStore, MemoryStore
-from tests.store.faults import FULL, Faults
+from tests.kept import MemoryStore, full_disk
 from tests.web.connections import Server
 from tests.web.stub import TTL, Reply, Stub, entry
 
@@ -366,14 +364,12 @@ def test_a_condition_keeps_a_server_that_merges_nothing_from_losing_anything() -
     assert put(stub, A + B, "desk", If_Match=tag(A)).status == 200
 
 
-def test_a_full_disk_is_told_after_a_condition_that_does_not_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_after_a_condition_that_does_not_hold() -> None:
     """It takes no space to say so."""
-    stub = Stub(store=DiskStore(tmp_path))
+    stub = Stub()
     stub.acquire()
     stub.upload(content=A)
-    with Faults(monkeypatch).failing(0, FULL):
+    with full_disk(stub.store):
         assert put(stub, B, If_Match=tag(C)).status == 412
         assert put(stub, B, If_Match=tag(A)).status == 507
     assert stub.download().json["content"] == A

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import pytest
-from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs
 
-from mneme.model import Millis, Overview, ProjectId, digest
+from mneme.model import Millis, digest
 from mneme.retention import Retention
 from tests.kept import DiskStore, MemoryStore
-from tests.results import started
-from tests.web.connections import HeldWorker, Server
+from tests.results import result_of, started
+from tests.stepped import SteppedSteps
+from tests.web.connections import Server
 from tests.web.stub import TTL, Stub, entry
 
 KEY = "alpha-key-0123456789"
@@ -30,28 +30,20 @@ def projects(stub: Stub) -> list[dict[str, Any]]:
 
 
 def tree(directory: Path) -> dict[str, bytes | None]:
-    """All that lies in a directory, with its content."""
-    return {str(path): path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
+    """All that lies in a directory, with its content; but for the memory that the connections of a database share."""
+    return {
+        str(path): path.read_bytes() if path.is_file() else None
+        for path in directory.rglob("*")
+        if not path.name.endswith("-shm")
+    }
 
 
-class PartlyBrokenStore(MemoryStore):
-    """A store in which some projects cannot be read, or none can be looked for."""
+class BrokenStore(MemoryStore):
+    """A store in which no project can be looked for."""
 
-    def __init__(self, *broken: str) -> None:
-        super().__init__()
-        self._broken = broken
-
-    def projects(self) -> Iterator[ProjectId]:
-        """List the projects, or fail."""
-        if not self._broken:
-            raise OSError(5, "Input/output error", "/secret/path")
-        return super().projects()
-
-    def overview(self, project: ProjectId, now: Millis, /) -> Overview | None:
-        """Look at a project, or fail."""
-        if project.value in self._broken:
-            raise OSError(5, "Input/output error", "/secret/path")
-        return super().overview(project, now)
+    def overviews(self, now: Millis) -> NoReturn:
+        """Fail."""
+        raise OSError(5, "Input/output error", "/secret/path")
 
 
 # Every project at a glance
@@ -135,15 +127,17 @@ def test_a_project_that_has_only_a_lock_is_one_without_size_and_mtime() -> None:
     assert project["lock"]["clientId"] == "laptop"
 
 
-def test_an_expired_lock_is_listed_as_none_and_nothing_waits_for_it() -> None:
-    """Nobody has to have noticed before."""
+def test_an_expired_lock_is_listed_as_none() -> None:
+    """Nobody has to have noticed before; whatever waited for it waits until somebody does."""
     stub = Stub()
     stub.acquire()
     stub.upload(client="desk", content=entry("one"))
     stub.clock.advance(TTL / 1000)
     [project] = projects(stub)
-    assert (project["lock"], project["waiting"]) == (None, [])
-    assert [file["name"] for file in project["files"]] == ["log.jsonl"]
+    assert (project["lock"], len(project["waiting"])) == (None, 1)
+    result_of(stub.sync.reap())
+    [project] = projects(stub)
+    assert (project["waiting"], [file["name"] for file in project["files"]]) == ([], ["log.jsonl"])
 
 
 def test_projects_are_listed_in_the_order_of_their_ids() -> None:
@@ -166,33 +160,10 @@ def test_the_id_in_the_list_is_the_true_one(project: str, tmp_path: Path) -> Non
     assert (listed["id"], listed["size"]) == (project, 4)
 
 
-def test_a_project_that_cannot_be_read_does_not_hide_the_others() -> None:
-    """It is left out, and the log says which one and why."""
-    stub = Stub(store=PartlyBrokenStore("b\n"))
-    for one in ("a", "b%0A", "c"):
-        stub.acquire(project=one)
-    with capturedLogs() as logged:
-        assert [project["id"] for project in projects(stub)] == ["a", "c"]
-    [told] = [event for event in logged if event["log_level"] is LogLevel.critical]
-    assert (formatEvent(told) or "").startswith("Could not look at b%0A")
-
-
-def test_a_project_whose_history_is_a_link_does_not_hide_the_others(tmp_path: Path) -> None:
-    """It could lead anywhere, and is not followed."""
-    stub = Stub(store=DiskStore(tmp_path / "data"))
-    for one in ("a", "b"):
-        stub.acquire(project=one)
-    history = tmp_path / "data" / "projects" / "a" / ".history"
-    history.rename(tmp_path / "elsewhere")
-    history.symlink_to(tmp_path / "elsewhere")
-    with capturedLogs():
-        assert [project["id"] for project in projects(stub)] == ["b"]
-
-
 def test_projects_that_cannot_be_looked_for_are_a_fault_in_a_sentence() -> None:
     """An empty list would say that nothing is there."""
     with capturedLogs():
-        reply = Stub(store=PartlyBrokenStore()).ask("GET", "/projects")
+        reply = Stub(store=BrokenStore()).ask("GET", "/projects")
     assert (reply.status, list(reply.json)) == (500, ["error"])
     assert b"secret" not in reply.body
 
@@ -208,18 +179,18 @@ def test_a_server_that_shuts_down_says_so_in_place_of_a_list_with_gaps() -> None
 
 def test_a_client_that_hangs_up_half_way_through_is_no_fault() -> None:
     """It is a day like any other: nothing but the line of the request is logged."""
-    worker = HeldWorker(holding=False)
-    server = Server(worker=worker)
+    steps = SteppedSteps(MemoryStore(), holding=False)
+    server = Server(steps=steps)
     for one in ("a", "b", "c"):
         server.stub.acquire(project=one)
-    worker.holding = True
+    steps.holding = True
     with capturedLogs() as logged:
         client = server.connect()
         client.get("/projects", "Host: x")
-        worker.let_go()
+        steps.let_go()
         client.hang_up()
-        worker.holding = False
-        worker.let_go()
+        steps.holding = False
+        steps.let_go()
     assert [event["log_level"] for event in logged] == [LogLevel.info]
 
 
@@ -265,7 +236,7 @@ def test_nothing_can_be_pruned_of_a_project_that_was_never_written(tmp_path: Pat
 
 
 def test_what_can_be_pruned_is_told_as_versions_with_their_files() -> None:
-    """Oldest first, each as in the list of its file's versions; the size is that of all."""
+    """Oldest first, each as in the list of its file's versions; the size is what they take in the database."""
     stub = Stub(retention=NOTHING_BY_AGE)
     stub.acquire()
     for name in ("log.jsonl", "summary.md"):
@@ -278,7 +249,9 @@ def test_what_can_be_pruned_is_told_as_versions_with_their_files() -> None:
         for version in reversed(versions)
         if version["version"] in (1, 2, 4, 5)
     ]
-    assert stub.ask("GET", "/projects/demo/prunable").json == {"versions": expected, "size": 14}
+    told = stub.ask("GET", "/projects/demo/prunable").json
+    assert told["versions"] == expected
+    assert told["size"] > 14
 
 
 def test_what_could_be_pruned_is_there_as_before(tmp_path: Path) -> None:
@@ -315,4 +288,5 @@ def test_what_can_be_pruned_follows_the_settings_of_now() -> None:
         stub.upload(content=content)
     assert stub.ask("GET", "/projects/demo/prunable").json == {"versions": [], "size": 0}
     stub.sync.retention = NOTHING_BY_AGE
-    assert stub.ask("GET", "/projects/demo/prunable").json["size"] == 2
+    told = stub.ask("GET", "/projects/demo/prunable").json
+    assert [version["version"] for version in told["versions"]] == [1]

@@ -14,7 +14,9 @@ from mneme.web.site import (
     RECEIVE_SECONDS,
     TurnedAway,
 )
-from tests.web.connections import HeldWorker, Server, Transport
+from tests.kept import MemoryStore
+from tests.stepped import SteppedSteps
+from tests.web.connections import Server, Transport
 
 PUT = b"PUT /projects/demo/files/log.jsonl HTTP/1.1\r\nHost: x\r\nX-Client-Id: laptop\r\nContent-Type: text/plain\r\n"
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -218,8 +220,8 @@ def test_uploads_of_clients_that_hung_up_are_counted_until_they_are_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The lane holds them, though no connection does."""
-    worker = HeldWorker()
-    server = Server(worker=worker)
+    steps = SteppedSteps(MemoryStore())
+    server = Server(steps=steps)
     client = server.connect()
     client.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 900)
     client.hang_up()
@@ -228,7 +230,7 @@ def test_uploads_of_clients_that_hung_up_are_counted_until_they_are_stored(
     second = server.connect()
     second.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
     assert second.statuses == [503]
-    worker.let_go()
+    steps.let_go()
     assert server.stub.sync.abandoned_bytes == 0
 
 
@@ -259,7 +261,7 @@ ASK = b"GET /projects/demo/lock HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def test_connections_are_capped_and_freed() -> None:
     """While all are busy the next one is closed at once, until one goes."""
-    server = Server(worker=HeldWorker())
+    server = Server(steps=SteppedSteps(MemoryStore()))
     clients = [server.connect() for _ in range(MAX_CONNECTIONS)]
     for client in clients:
         client.send(ASK)
@@ -273,8 +275,8 @@ def test_connections_are_capped_and_freed() -> None:
 
 def test_the_connection_that_has_been_idle_longest_gives_way() -> None:
     """One that never had an answer first, however it trickles; one with a request or an answer under way never."""
-    worker = HeldWorker()
-    server = Server(worker=worker)
+    steps = SteppedSteps(MemoryStore())
+    server = Server(steps=steps)
     server.site.places.total = 4
     busy, served, half, unread = (server.connect() for _ in range(4))
     busy.send(ASK)
@@ -289,7 +291,7 @@ def test_the_connection_that_has_been_idle_longest_gives_way() -> None:
         server.connect().send(ASK)
         assert gone.transport.disconnecting
     assert isinstance(server.site.buildProtocol(None), TurnedAway)
-    worker.let_go()
+    steps.let_go()
     assert (busy.statuses, busy.transport.disconnecting, unread.transport.disconnecting) == (
         [200],
         False,
@@ -333,15 +335,15 @@ def test_an_address_has_so_many_connections() -> None:
 
 def test_closing_waits_for_the_request_under_way_and_not_for_idle_connections() -> None:
     """The answer comes, its connection closes, and then closing is done."""
-    worker = HeldWorker()
-    server = Server(worker=worker)
+    steps = SteppedSteps(MemoryStore())
+    server = Server(steps=steps)
     idle, busy = server.connect(), server.connect()
     busy.send(b"GET /projects/demo/lock HTTP/1.1\r\nHost: x\r\n\r\n")
     done: list[object] = []
     Deferred.fromCoroutine(server.site.close(8.0)).addCallback(done.append)
     assert (idle.transport.disconnecting, busy.transport.disconnecting) == (True, False)
     assert isinstance(server.site.buildProtocol(None), TurnedAway)
-    worker.let_go()
+    steps.let_go()
     assert (busy.statuses, busy.transport.disconnecting, done) == ([200], True, [])
     idle.hang_up()
     busy.hang_up()
@@ -373,18 +375,18 @@ def test_a_request_that_arrives_whole_while_closing_is_answered_and_its_connecti
 
 def test_a_client_that_hangs_up_cancels_no_write() -> None:
     """The upload was whole: it is stored, though nobody waits for the answer."""
-    worker = HeldWorker()
-    server = Server(worker=worker)
+    steps = SteppedSteps(MemoryStore())
+    server = Server(steps=steps)
     lock = server.connect()
     lock.send(b"POST /projects/demo/lock HTTP/1.1\r\nHost: x\r\nX-Client-Id: laptop\r\n\r\n")
-    worker.let_go()
+    steps.let_go()
     client = server.connect()
     client.send(PUT + b"Content-Length: 5\r\n\r\nwhole")
     client.hang_up()
-    worker.let_go()
+    steps.let_go()
     reader = server.connect()
     reader.send(b"GET /projects/demo/files/log.jsonl HTTP/1.1\r\nHost: x\r\n\r\n")
-    worker.let_go()
+    steps.let_go()
     assert b'"content":"whole"' in reader.transport.value()
 
 

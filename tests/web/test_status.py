@@ -11,7 +11,7 @@ import pytest
 from mneme import __version__
 from mneme.model import Usage
 from tests.kept import DiskStore, MemoryStore
-from tests.stepped import SteppedWorker
+from tests.stepped import SteppedSteps
 from tests.web.stub import Stub
 
 KEY = "alpha-key-0123456789"
@@ -114,6 +114,7 @@ def test_what_is_uploaded_is_in_the_status(tmp_path: Path) -> None:
     before = stub.ask("GET", STATUS).json
     stub.acquire()
     stub.upload(content="x" * 100_000)
+    stub.clock.advance(1)
     after = stub.ask("GET", STATUS).json
     assert after["dataBytes"] - before["dataBytes"] >= 100_000
     assert 0 < after["freeBytes"] <= os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
@@ -121,7 +122,9 @@ def test_what_is_uploaded_is_in_the_status(tmp_path: Path) -> None:
 
 def test_the_status_takes_one_step_off_the_reactor() -> None:
     """However many files there are to look at."""
-    worker = SteppedWorker()
+    steps = SteppedSteps(MemoryStore(), holding=False)
+    stub = Stub(steps=steps)
+    steps.holding = True
     with pytest.raises(AssertionError, match="no answer"):
-        Stub(worker=worker).ask("GET", STATUS)
-    assert len(worker) == 1
+        stub.ask("GET", STATUS)
+    assert len(steps) == 1

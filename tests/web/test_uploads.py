@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mneme.model import Merging, Millis, NotLocked, ProjectId, Rescued, Upload
-from tests.kept import DiskStore, MemoryStore
-from tests.store.faults import FULL, Faults
+from tests.kept import DiskStore, MemoryStore, full_disk
 from tests.web.stub import TTL, Stub, entry
 
 FILE = "/projects/demo/files/log.jsonl"
@@ -114,13 +113,11 @@ def test_a_refusal_says_nothing_of_rescue_when_there_was_no_space() -> None:
     assert (reply.status, reply.json) == (403, {"error": NO_LOCK})
 
 
-def test_a_full_disk_leaves_a_refusal_as_the_contract_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_a_refusal_as_the_contract_has_it() -> None:
     """With the lock that is held, or without one; the holder is told of the disk."""
-    stub = Stub(store=DiskStore(tmp_path))
+    stub = Stub()
     lock = stub.acquire("desk").json["lock"]
-    with Faults(monkeypatch).failing(0, FULL):
+    with full_disk(stub.store):
         assert stub.upload(content=MINE).json == {"error": OTHERS_LOCK, "lock": lock}
         assert stub.upload(content=MINE, project="never-written").json == {"error": NO_LOCK}
         full = stub.upload(client="desk", content=THEIRS)

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from mneme.model import FileName, ProjectId
-from mneme.store import layout
-from tests.kept import DiskStore
-from tests.store.faults import FULL, Faults
+from mneme.model import ProjectId
+from tests.kept import DiskStore, damage, full_disk
 from tests.store.looking import directory_of
 from tests.web.stub import Reply, Stub, entry
 
@@ -45,11 +43,6 @@ def with_three_versions(stub: Stub) -> Stub:
 def directory(root: Path) -> Path:
     """Where the project lies."""
     return directory_of(root, ProjectId("demo"))
-
-
-def version_file(root: Path, number: int) -> Path:
-    """Where a version of the log lies."""
-    return Path(layout.version_path(directory(root) / layout.HISTORY, number, FileName.LOG))
 
 
 def order(stub: Stub, body: bytes | str, **headers: str) -> Reply:
@@ -86,13 +79,14 @@ def test_each_way_in_which_a_version_came_to_be_has_a_name(on_disk: Stub, tmp_pa
     """Newest first; a version that was put there by hand has no client, and a merge or a restore has parents."""
     on_disk.upload(client="desk", content=CONTENTS[0] + entry("d", 3))
     on_disk.release()
+    on_disk.clock.advance(1)
     (directory(tmp_path) / "log.jsonl").write_text(entry("by hand"))
     on_disk.acquire()
     on_disk.restore(2)
     told = [(one["kind"], one["clientId"], one["base"], one["parents"]) for one in on_disk.versions()]
     assert told == [
         ("restored", "laptop", None, [2]),
-        ("found", None, None, []),
+        ("found", None, 5, []),
         ("merged", "desk", None, [3, 4]),
         ("rescued", "desk", None, []),
         ("upload", "laptop", 2, []),
@@ -318,45 +312,28 @@ def test_history_needs_the_key(place: str) -> None:
     assert stub.ask(method, f"{FILE}/{place}", {"Authorization": "Bearer wrong"}).status == 403
 
 
-def test_a_version_that_was_edited_in_place_is_gone_and_the_answer_says_why(
-    on_disk: Stub, tmp_path: Path
-) -> None:
-    """What was accepted cannot be had any more; what lies there instead is not passed off as it."""
-    version_file(tmp_path, 1).write_text("otherwise\n")
-    reply = on_disk.ask("GET", f"{FILE}/versions/1")
-    assert (reply.status, list(reply.json)) == (410, ["error"])
-    assert "no longer holds what was accepted" in reply.json["error"]
-    assert "by hand" in reply.json["error"]
-    assert b"otherwise" not in reply.body
-    assert [one["version"] for one in on_disk.versions()] == [3, 2, 1]
-
-
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_answer_about_a_damaged_version_keeps_the_paths_of_the_server_to_itself(
-    on_disk: Stub, tmp_path: Path, method: str
-) -> None:
-    """Where the data lie is nothing to clients."""
-    version_file(tmp_path, 1).write_text("otherwise\n")
-    reply = on_disk.ask("GET", f"{FILE}/versions/1") if method == "GET" else on_disk.restore(1)
-    assert reply.status == 410
-    assert str(tmp_path) not in reply.json["error"]
-
-
-def test_a_version_whose_file_was_removed_is_none_any_more(on_disk: Stub, tmp_path: Path) -> None:
-    """Neither in the list, nor by its number, nor to be restored."""
-    version_file(tmp_path, 1).unlink()
-    assert [one["version"] for one in on_disk.versions()] == [3, 2]
-    assert on_disk.ask("GET", f"{FILE}/versions/1").json == NO_VERSION
-    assert on_disk.restore(1).json == NO_VERSION
+def test_a_damaged_version_is_told_and_never_passed_off_as_what_was_accepted(stub: Stub, method: str) -> None:
+    """In a sentence that says what to do; it cannot be made the head, either."""
+    before = state(stub)
+    damage(stub.store, CONTENTS[0].encode())
+    reply = stub.ask("GET", f"{FILE}/versions/1") if method == "GET" else stub.restore(1)
+    assert (reply.status, list(reply.json)) == (500, ["error"])
+    assert "mneme verify" in reply.json["error"]
+    assert b"otherwise" not in reply.body
+    assert state(stub) == before
 
 
 def test_a_version_that_is_not_utf8_is_sent_as_far_as_it_is_text(on_disk: Stub, tmp_path: Path) -> None:
     """Somebody put it there by hand: what is no text is shown as such, and history has the bytes."""
+    on_disk.clock.advance(1)
     (directory(tmp_path) / "log.jsonl").write_bytes(b"a\xffb")
     [found, *_] = on_disk.versions()
     assert (found["kind"], found["size"]) == ("found", 3)
     assert on_disk.ask("GET", f"{FILE}/versions/4").json["content"] == "a\ufffdb"
-    assert version_file(tmp_path, 4).read_bytes() == b"a\xffb"
+    kept = on_disk.store.version(ProjectId("demo"), 4)
+    assert kept
+    assert kept.content == b"a\xffb"
 
 
 # Restoring
@@ -563,22 +540,11 @@ def test_a_restore_is_a_post_and_nothing_else(stub: Stub, method: str) -> None:
     assert state(stub) == before
 
 
-def test_a_damaged_version_cannot_be_restored(on_disk: Stub, tmp_path: Path) -> None:
-    """What lies there instead would become everybody's memory."""
-    version_file(tmp_path, 1).write_text("otherwise\n")
-    before = state(on_disk)
-    reply = on_disk.restore(1)
-    assert (reply.status, list(reply.json)) == (410, ["error"])
-    assert state(on_disk) == before
-
-
-def test_a_restore_that_finds_no_space_changes_nothing(
-    on_disk: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restore_that_finds_no_space_changes_nothing(stub: Stub) -> None:
     """It is told, and can be tried again."""
-    before = state(on_disk)
-    with Faults(monkeypatch).failing(0, FULL):
-        reply = on_disk.restore(1)
+    before = state(stub)
+    with full_disk(stub.store):
+        reply = stub.restore(1)
     assert (reply.status, list(reply.json)) == (507, ["error"])
-    assert state(on_disk) == before
-    assert on_disk.restore(1).status == 200
+    assert state(stub) == before
+    assert stub.restore(1).status == 200
