@@ -1,4 +1,4 @@
-"""Computations in a process of their own: they take no turn from the threads that serve, and their memory goes with it.
+"""Computations in a process of their own: they take no turn from the threads that serve, and leave no memory behind.
 
 The process is started when it is first needed, and ends when it has had nothing to do for a while. Jobs and outcomes are
 pickled, each with its length before it; both ends are this program.
@@ -94,7 +94,7 @@ class ProcessWorker:
         if self._is_stopped:
             raise ProcessEnded
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -280,17 +280,17 @@ class SyncService(Service):
         try:
             left = (await self.prunable(project)).versions
             while left and self.running:
-                some, left = Pruned(project, left[:_AT_ONCE]), left[_AT_ONCE:]
-                gone = await self._steps.run(
-                    lambda some=some: self._store.remove(some, self._now()),
-                    durable=False,  # type: ignore[misc]
-                )
-                removed += gone.versions
+                removed += await self._remove(Pruned(project, left[:_AT_ONCE]))
+                left = left[_AT_ONCE:]
         except ShuttingDown:
             pass
         except Exception:  # noqa: BLE001 - the other histories are still to be pruned
             self._log.failure("Could not prune the history of {project}", project=str(project))
         return Pruned(project, removed)
+
+    async def _remove(self, some: Pruned) -> tuple[Version, ...]:
+        gone = await self._steps.run(lambda: self._store.remove(some, self._now()), durable=False)
+        return gone.versions
 
     async def forget_idle(self) -> None:
         """Forget projects in which nothing was ever kept."""

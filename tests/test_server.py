@@ -15,6 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from zope.interface import implementer
 
+from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError
 from mneme.exporter import Exporter
@@ -23,7 +24,7 @@ from mneme.model import Merging, Millis
 from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
-from mneme.server import Parts, Server, policy_of
+from mneme.server import Parts, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
 from mneme.store import Store
 from mneme.store.claim import Claim
@@ -154,6 +155,14 @@ class Rig:
             exporter=Exporter(self.reactor, sync),
             reaper=Reaper(self.reactor, sync),
             pruner=Pruner(self.reactor, sync),
+            backups=Backups(
+                self.reactor,
+                self.reactor,
+                self.reactor,
+                self.worker,
+                home / "data" / NAME,
+                plan_of(self.loaded),
+            ),
             front=front,
             site=Site(self.reactor, self.reactor, front, config.max_body_bytes),
         )

@@ -1,13 +1,15 @@
 """The store: memory by project, in steps of which each is one transaction.
 
-A step checks the lock, applies the rules, writes, and says what came of it. It may fail with `NotYet`: something has to be
-done first, after which it is run again. `ComputeFirst` has a large computation, which is to be done outside of the
+A step checks the lock, applies the rules, writes, and says what came of it. It may fail with `NotYet`: something has to
+be done first, after which it is run again. `ComputeFirst` has a large computation, which is to be done outside of the
 transaction; `MergeFirst` tells of waiting uploads that `merge_next` merges, one at a time.
 """
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+
+from attrs import evolve
 
 from mneme.errors import TooManyProjects
 from mneme.model import (
@@ -60,7 +62,7 @@ _IDLE_FOR = Millis(24 * 60 * 60 * 1000)
 
 
 class Store:
-    """The steps. Any may raise `DiskFull`, `DamagedContent`, `DamagedDatabase` or `OSError`; nothing was changed then."""
+    """The steps. Any may raise `DiskFull`, `DamagedContent`, `DamagedDatabase` or `OSError`, and has changed nothing."""
 
     def __init__(
         self, database: Database, copy: WorkingCopy | None = None, merging: Merging | None = None
@@ -395,7 +397,7 @@ class Store:
                 step = self._made(queries, project, now)
             elif step.row.is_removed:
                 queries.set_removed(step.key, False)
-                step = self._step_of(queries, queries.project(project), now)
+                step = self._step_of(queries, evolve(step.row, is_removed=False), now)
             self._merge_before(step, merges_first=True)
             yield step
             self._note_changed(step)
@@ -421,12 +423,9 @@ class Store:
     def _made(self, queries: Queries, project: ProjectId, now: Millis) -> Step:
         if queries.count_projects() >= MAX_PROJECTS:
             raise TooManyProjects
-        queries.add_project(project, layout.directory_name(project), now)
-        row = queries.project(project)
-        return self._step_of(queries, row, now)
+        return self._step_of(queries, queries.add_project(project, layout.directory_name(project), now), now)
 
-    def _step_of(self, queries: Queries, row: ProjectRow | None, now: Millis) -> Step:
-        assert row
+    def _step_of(self, queries: Queries, row: ProjectRow, now: Millis) -> Step:
         return Step(queries, row, now, self.merging, self._results, self._database.after_commit)
 
     def _merge_before(self, step: Step, merges_first: bool) -> None:

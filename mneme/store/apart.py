@@ -1,7 +1,7 @@
 """Computations that take too long for a transaction, and are done outside of it.
 
-A step that needs one fails with `ComputeFirst`. Whoever runs the step computes that, adds the result to the `Results` of
-the step, and runs it again.
+A step that needs one fails with `ComputeFirst`. Whoever runs the step computes that, adds the outcome to the `Results`
+of the step, and runs it again.
 """
 
 from collections.abc import Callable

@@ -136,12 +136,11 @@ class Queries:
         row = self._run(f"{_PROJECT} WHERE id = ?", (key,)).fetchone()
         return _project(row) if row else None
 
-    def add_project(self, name: ProjectId, directory: str, now: Millis) -> None:
+    def add_project(self, name: ProjectId, directory: str, now: Millis) -> ProjectRow:
         """Begin a project."""
-        self._run(
-            "INSERT INTO projects (name, directory, created_at) VALUES (?, ?, ?)",
-            (name.value, directory, now),
-        )
+        values = name.value, directory, now
+        self._run("INSERT INTO projects (name, directory, created_at) VALUES (?, ?, ?)", values)
+        return _project(self._run(f"{_PROJECT} WHERE name = ?", (name.value,)).fetchone())
 
     def drop_project(self, key: int) -> None:
         """Remove a project that has no versions any more."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from attrs import frozen
 from twisted.python.failure import Failure
@@ -113,8 +113,7 @@ class Database:
 
     def _now_open(self) -> "_Opened":
         self.open()
-        assert self._opened
-        return self._opened
+        return cast(_Opened, self._opened)
 
     def _run(self, statement: str) -> sqlite3.Cursor:
         return self._now_open().connection.execute(statement)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from attrs import frozen
 
 from mneme import times
-from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, Version
-from mneme.store import Store, layout, lockfile
+from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, Version, VersionContent
+from mneme.store import layout, lockfile
 from mneme.store.base import Base
 
 ANA, BEN, EVE = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b"), ClientId("eve-8c9d0e1f")
@@ -19,6 +20,15 @@ NOW = Millis(1_770_217_200_000)
 TTL = Millis(1_800_000)
 ALPHA, ORG = ProjectId("alpha"), ProjectId("org/repo")
 NAMES = tuple(file.value for file in FileName)
+
+
+class Readable(Protocol):
+    """A store, or what stands for one in tests."""
+
+    @property
+    def version(self) -> Callable[[ProjectId, int], VersionContent | None]:
+        """See `Store`."""
+        ...
 
 
 @frozen
@@ -34,9 +44,9 @@ def having(sure: Version | None, *sent: Version) -> Base:
     return Base((sure, *sent), frozenset({sure.number})) if sure else Base(sent)
 
 
-def content_of(store: Store, project: ProjectId, number: int) -> bytes | None:
+def content_of(store: Readable, project: ProjectId, number: int) -> bytes | None:
     """The content of a version, None if there is no such version."""
-    kept = store.version(project, number)
+    kept: VersionContent | None = store.version(project, number)
     return kept.content if kept else None
 
 

@@ -32,7 +32,6 @@ from mneme.model import (
     StaleToken,
     Upload,
 )
-from mneme.store import Store
 from tests.keeping import KEEP_NONE
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, TTL, content_of, directory_of
 from tests.store.store_contract import (
@@ -53,11 +52,11 @@ from tests.store.store_contract import (
     shared_store,
     waiting,
 )
-from tests.store.stores import ANY, STORES, named, opened
+from tests.store.stores import ANY, STORES, Patient, named, opened
 
 
 def add(
-    store: Store,
+    store: Patient,
     client: ClientId,
     lines: bytes,
     key: str | None = None,
@@ -69,20 +68,20 @@ def add(
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Patient:
     """A store, with nothing in it."""
     return opened(request.param, tmp_path / "data")
 
 
 @pytest.fixture
-def held(store: Store) -> Store:
+def held(store: Patient) -> Patient:
     """The store, in which Ana holds the lock and has uploaded a line."""
     store.acquire(ALPHA, ANA, NOW, TTL)
     store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
     return store
 
 
-def hand_over(store: Store, client: ClientId, now: Millis = NOW) -> None:
+def hand_over(store: Patient, client: ClientId, now: Millis = NOW) -> None:
     """Whoever holds the lock releases it, and a client acquires it."""
     lock = store.lock(ALPHA, now)
     if lock:
@@ -93,7 +92,7 @@ def hand_over(store: Store, client: ClientId, now: Millis = NOW) -> None:
 class TestUnderALock:
     """The holder appends."""
 
-    def test_lines_appended_to_nothing_make_the_file(self, store: Store) -> None:
+    def test_lines_appended_to_nothing_make_the_file(self, store: Patient) -> None:
         """Like a first upload."""
         store.acquire(ALPHA, ANA, NOW, TTL)
         assert add(store, ANA, ONE, now=after(5)) == Accepted(head_with(ONE, 1, after(5)))
@@ -114,7 +113,7 @@ class TestUnderALock:
         ],
     )
     def test_each_line_is_on_a_line_of_its_own(
-        self, held: Store, before: bytes, lines: bytes, wanted: bytes
+        self, held: Patient, before: bytes, lines: bytes, wanted: bytes
     ) -> None:
         """Whether what is there ends with a newline or not, and whatever it is; nothing else is changed."""
         held.upload(ALPHA, Upload(LOG, before, ANA), NOW)
@@ -125,14 +124,14 @@ class TestUnderALock:
         assert head.mtime > version.time
 
     @pytest.mark.parametrize("only_if", [None, ANY, named(ONE), named(FOUR, ONE)])
-    def test_one_whose_condition_holds_is_accepted(self, held: Store, only_if: Precondition | None) -> None:
+    def test_one_whose_condition_holds_is_accepted(self, held: Patient, only_if: Precondition | None) -> None:
         """And made from the head."""
         add(held, ANA, TWO, only_if=only_if)
         assert (content(held), held.versions(ALPHA)[-1].base) == (ONE + TWO, 1)
 
     @pytest.mark.parametrize("only_if", [NOT_THERE, named(), named(FOUR), named(b"")])
     def test_one_whose_condition_does_not_hold_changes_nothing(
-        self, held: Store, only_if: Precondition
+        self, held: Patient, only_if: Precondition
     ) -> None:
         """It is told what the head is; its key is as good as new."""
         assert add(held, ANA, TWO, "key", only_if) == Changed(held.heads(ALPHA, NOW)[0])
@@ -142,7 +141,7 @@ class TestUnderALock:
 
     @pytest.mark.parametrize("only_if", [ANY, named(), named(ONE)])
     def test_one_to_nothing_is_refused_if_there_must_be_something(
-        self, store: Store, only_if: Precondition
+        self, store: Patient, only_if: Precondition
     ) -> None:
         """Unlike one that says so."""
         store.acquire(ALPHA, ANA, NOW, TTL)
@@ -150,26 +149,26 @@ class TestUnderALock:
         assert store.versions(ALPHA) == ()
         assert head_of(add(store, ANA, ONE, only_if=NOT_THERE)).version == 1
 
-    def test_one_that_names_an_older_version_is_told_of_the_newer(self, held: Store) -> None:
+    def test_one_that_names_an_older_version_is_told_of_the_newer(self, held: Patient) -> None:
         """Nothing is merged for somebody who asked not to change what he has not seen."""
         add(held, ANA, TWO)
         hand_over(held, BEN)
         assert add(held, BEN, THREE, only_if=named(ONE)) == Changed(held.heads(ALPHA, NOW)[0])
         assert content(held) == ONE + TWO
 
-    def test_a_repetition_without_a_key_is_known_by_what_it_names(self, held: Store) -> None:
+    def test_a_repetition_without_a_key_is_known_by_what_it_names(self, held: Patient) -> None:
         """What it would make is the head already."""
         head = head_of(add(held, ANA, TWO, only_if=named(ONE)))
         assert add(held, ANA, TWO, only_if=named(ONE)) == Accepted(head)
         assert content(held) == ONE + TWO
 
-    def test_without_a_key_or_a_name_the_same_lines_are_more_lines(self, held: Store) -> None:
+    def test_without_a_key_or_a_name_the_same_lines_are_more_lines(self, held: Patient) -> None:
         """Nobody can know better."""
         add(held, ANA, TWO)
         add(held, ANA, TWO)
         assert content(held) == ONE + TWO + TWO
 
-    def test_lines_are_added_to_what_others_added(self, held: Store) -> None:
+    def test_lines_are_added_to_what_others_added(self, held: Patient) -> None:
         """Nothing needs to be downloaded for that."""
         hand_over(held, BEN)
         add(held, BEN, TWO)
@@ -177,7 +176,7 @@ class TestUnderALock:
         add(held, EVE, THREE)
         assert content(held) == ONE + TWO + THREE
 
-    def test_a_file_that_no_stock_client_could_download_is_not_made(self, held: Store) -> None:
+    def test_a_file_that_no_stock_client_could_download_is_not_made(self, held: Patient) -> None:
         """By one byte; the head stays as it is, and the key is as good as new."""
         held.merging = Merging(max_bytes=body_size(ONE + TWO + THREE) - 1)
         with pytest.raises(FileTooLarge, match=r"log\.jsonl"):
@@ -187,7 +186,7 @@ class TestUnderALock:
         add(held, ANA, TWO + THREE, "key")
         assert content(held) == ONE + TWO + THREE
 
-    def test_a_stale_token_is_told_and_nothing_kept(self, held: Store) -> None:
+    def test_a_stale_token_is_told_and_nothing_kept(self, held: Patient) -> None:
         """Though its key was used before, for lines that are waiting."""
         rescued(add(held, BEN, TWO, "key"))
         hand_over(held, BEN)
@@ -197,7 +196,7 @@ class TestUnderALock:
         assert held.append(ALPHA, stale, NOW) == StaleToken(lock)
         assert content(held) == ONE + TWO
 
-    def test_without_merging_lines_are_added_all_the_same(self, held: Store) -> None:
+    def test_without_merging_lines_are_added_all_the_same(self, held: Patient) -> None:
         """An append has never replaced anything."""
         held.merging = Merging(enabled=False)
         hand_over(held, BEN)
@@ -211,7 +210,7 @@ class TestWhatItsClientHas:
     @pytest.mark.parametrize("refused", [False, True])
     @pytest.mark.parametrize("only_if", [None, ANY, named(ONE + TWO, FOUR)])
     def test_what_it_was_added_to_its_client_has_not_for_that(
-        self, held: Store, only_if: Precondition | None, refused: bool
+        self, held: Patient, only_if: Precondition | None, refused: bool
     ) -> None:
         """So that its next upload, which lacks it, removes nothing."""
         add(held, ANA, TWO)
@@ -223,7 +222,7 @@ class TestWhatItsClientHas:
         held.upload(ALPHA, Upload(LOG, THREE + FOUR, BEN), NOW)
         assert content(held) == ONE + TWO + THREE + FOUR
 
-    def test_what_it_was_added_to_is_no_base_of_the_upload_that_takes_its_place(self, held: Store) -> None:
+    def test_what_it_was_added_to_is_no_base_of_the_upload_that_takes_its_place(self, held: Patient) -> None:
         """Both are refused, one after the other."""
         rescued(add(held, BEN, TWO))
         rescued(held.upload(ALPHA, Upload(LOG, TWO + THREE, BEN), NOW))
@@ -233,7 +232,7 @@ class TestWhatItsClientHas:
     @pytest.mark.parametrize("refused", [False, True])
     @pytest.mark.parametrize("fetched", [False, True])
     def test_what_its_client_has_or_names_it_has_with_these_lines(
-        self, held: Store, fetched: bool, refused: bool
+        self, held: Patient, fetched: bool, refused: bool
     ) -> None:
         """So that its next upload removes what it lacks."""
         only_if = None if fetched else named(ONE)
@@ -247,7 +246,7 @@ class TestWhatItsClientHas:
         held.upload(ALPHA, Upload(LOG, TWO + THREE, BEN), NOW)
         assert content(held) == TWO + THREE
 
-    def test_a_row_of_appends_is_as_well_known_as_its_first(self, held: Store) -> None:
+    def test_a_row_of_appends_is_as_well_known_as_its_first(self, held: Patient) -> None:
         """Ana goes on from her own upload, and removes what she has just appended."""
         for lines in (TWO, THREE):
             add(held, ANA, lines)
@@ -260,7 +259,7 @@ class TestRefusedForTheLock:
 
     @pytest.mark.parametrize("only_if", [None, ANY, NOT_THERE, named(ONE), named(FOUR), named()])
     def test_one_is_refused_for_the_lock_first_and_merged_later(
-        self, held: Store, only_if: Precondition | None
+        self, held: Patient, only_if: Precondition | None
     ) -> None:
         """Whatever its condition."""
         lock = lock_of(held.acquire(ALPHA, ANA, NOW, TTL))
@@ -271,12 +270,12 @@ class TestRefusedForTheLock:
         assert content(held) == ONE + TWO + THREE
 
     @pytest.mark.parametrize("only_if", [None, ANY, NOT_THERE, named(ONE)])
-    def test_one_to_nothing_is_kept_too(self, store: Store, only_if: Precondition | None) -> None:
+    def test_one_to_nothing_is_kept_too(self, store: Patient, only_if: Precondition | None) -> None:
         """In a project that nobody has written; there it is merged at once."""
         assert add(store, BEN, ONE, only_if=only_if) == Rescued(NotLocked(), 1)
         assert content(store) == ONE
 
-    def test_one_that_names_an_older_version_has_removed_nothing_since(self, held: Store) -> None:
+    def test_one_that_names_an_older_version_has_removed_nothing_since(self, held: Patient) -> None:
         """Its base is that version, and what others added to it stays."""
         add(held, ANA, TWO)
         number = rescued(add(held, BEN, THREE, only_if=named(ONE)))
@@ -288,7 +287,7 @@ class TestRefusedForTheLock:
         held.release(ALPHA, ANA, NOW)
         assert content(held) == TWO + THREE
 
-    def test_one_that_has_all_lines_again_that_wait_takes_their_place(self, held: Store) -> None:
+    def test_one_that_has_all_lines_again_that_wait_takes_their_place(self, held: Patient) -> None:
         """Its client goes on from what it had, and sends all that is new since: no line is there twice."""
         rescued(add(held, BEN, TWO, only_if=named(ONE)))
         number = rescued(add(held, BEN, TWO + THREE, only_if=named(ONE)))
@@ -308,7 +307,7 @@ class TestRefusedForTheLock:
         store.release(ALPHA, ANA, NOW)
         assert content(store) == ONE + TWO
 
-    def test_one_after_another_are_all_merged(self, held: Store) -> None:
+    def test_one_after_another_are_all_merged(self, held: Patient) -> None:
         """The next takes the place of the one before, and holds its lines."""
         numbers = [rescued(add(held, BEN, lines)) for lines in (TWO, THREE, FOUR)]
         assert [held.versions(ALPHA)[n - 1].parents for n in numbers] == [(), (2,), (3,)]
@@ -318,7 +317,7 @@ class TestRefusedForTheLock:
 
     @pytest.mark.parametrize("only_if", [None, ANY, named(ONE), named(ONE + TWO), named(FOUR)])
     def test_one_after_a_refused_upload_is_added_to_that(
-        self, held: Store, only_if: Precondition | None
+        self, held: Patient, only_if: Precondition | None
     ) -> None:
         """Whatever it names; that the upload removed a line is not undone."""
         add(held, ANA, FOUR)
@@ -328,7 +327,7 @@ class TestRefusedForTheLock:
         held.release(ALPHA, ANA, NOW)
         assert sorted((content(held) or b"").splitlines(keepends=True)) == [TWO, THREE, FOUR]
 
-    def test_one_after_a_download_is_merged_beside_what_waits(self, held: Store) -> None:
+    def test_one_after_a_download_is_merged_beside_what_waits(self, held: Patient) -> None:
         """What its client was sent does not hold what waits."""
         rescued(add(held, BEN, TWO, "two"))
         fetch(held, BEN)
@@ -337,14 +336,14 @@ class TestRefusedForTheLock:
         held.release(ALPHA, ANA, NOW)
         assert content(held) == ONE + TWO + THREE
 
-    def test_those_of_several_clients_are_all_merged(self, held: Store) -> None:
+    def test_those_of_several_clients_are_all_merged(self, held: Patient) -> None:
         """In the order of their times."""
         for number, client in enumerate((EVE, BEN, EVE), start=2):
             rescued(add(held, client, note(number)))
         held.release(ALPHA, ANA, NOW)
         assert content(held) == ONE + TWO + THREE + FOUR
 
-    def test_with_merging_off_one_is_only_kept(self, held: Store) -> None:
+    def test_with_merging_off_one_is_only_kept(self, held: Patient) -> None:
         """In history; the head stays as it is."""
         held.merging = Merging(enabled=False)
         number = rescued(add(held, BEN, TWO))
@@ -353,7 +352,7 @@ class TestRefusedForTheLock:
         assert kept
         assert (content(held), kept.content) == (ONE, ONE + TWO)
 
-    def test_lines_that_are_no_entries_are_kept_and_merged_among_entries(self, held: Store) -> None:
+    def test_lines_that_are_no_entries_are_kept_and_merged_among_entries(self, held: Patient) -> None:
         """They spoil nothing of what waits."""
         rescued(add(held, BEN, b"no entry\n"))
         rescued(add(held, BEN, TWO))
@@ -364,28 +363,28 @@ class TestRefusedForTheLock:
 class TestRepeated:
     """An append with the same key is the first one again."""
 
-    def test_one_at_once_comes_to_the_same(self, held: Store) -> None:
+    def test_one_at_once_comes_to_the_same(self, held: Patient) -> None:
         """The answer was lost."""
         first = add(held, ANA, TWO, "key", now=after(5))
         assert add(held, ANA, TWO, "key", now=after(6)) == first
         assert (content(held), len(held.versions(ALPHA))) == (ONE + TWO, 2)
 
     @pytest.mark.parametrize("again", [TWO, TWO.rstrip()])
-    def test_a_newline_at_the_end_is_no_other_line(self, held: Store, again: bytes) -> None:
+    def test_a_newline_at_the_end_is_no_other_line(self, held: Patient, again: bytes) -> None:
         """It is added anyway."""
         add(held, ANA, TWO.rstrip(), "key")
         add(held, ANA, again, "key")
         assert content(held) == ONE + TWO
 
     @pytest.mark.parametrize("only_if", [named(ONE), named(FOUR), NOT_THERE])
-    def test_one_is_the_same_whatever_its_condition(self, held: Store, only_if: Precondition) -> None:
+    def test_one_is_the_same_whatever_its_condition(self, held: Patient, only_if: Precondition) -> None:
         """It held when it came first."""
         head = head_of(add(held, ANA, TWO, "key", named(ONE)))
         assert add(held, ANA, TWO, "key", only_if) == Accepted(head)
         assert content(held) == ONE + TWO
 
     @pytest.mark.parametrize("holds", [True, False])
-    def test_one_after_an_upload_of_another_client_changes_nothing(self, held: Store, holds: bool) -> None:
+    def test_one_after_an_upload_of_another_client_changes_nothing(self, held: Patient, holds: bool) -> None:
         """Even if that removed the lines; whether its client holds the lock again or not."""
         add(held, ANA, TWO, "key")
         add(held, ANA, THREE)
@@ -412,7 +411,7 @@ class TestRepeated:
         "others", [THREE, TWO + THREE, THREE + TWO, ONE + TWO, b"\n" + TWO, b"", TWO.rstrip(b"}\n")]
     )
     @pytest.mark.parametrize("refused", [False, True])
-    def test_one_with_other_lines_is_a_mistake(self, held: Store, others: bytes, refused: bool) -> None:
+    def test_one_with_other_lines_is_a_mistake(self, held: Patient, others: bytes, refused: bool) -> None:
         """Even if what it made ends with them."""
         client = BEN if refused else ANA
         add(held, client, TWO, "key")
@@ -421,33 +420,33 @@ class TestRepeated:
             add(held, client, others, "key")
         assert held.versions(ALPHA) == before
 
-    def test_one_that_has_only_the_last_of_the_lines_is_a_mistake(self, held: Store) -> None:
+    def test_one_that_has_only_the_last_of_the_lines_is_a_mistake(self, held: Patient) -> None:
         """The others would be missed by nobody until it is too late."""
         add(held, ANA, TWO + THREE, "key")
         with pytest.raises(KeyReused):
             add(held, ANA, THREE, "key")
 
-    def test_one_with_other_lines_is_a_mistake_where_there_is_no_head_either(self, store: Store) -> None:
+    def test_one_with_other_lines_is_a_mistake_where_there_is_no_head_either(self, store: Patient) -> None:
         """What was kept is remembered by its key, too."""
         store.acquire(ALPHA, ANA, NOW, TTL)
         rescued(add(store, BEN, ONE, "key"))
         with pytest.raises(KeyReused):
             add(store, BEN, TWO, "key")
 
-    def test_the_same_key_of_another_client_is_another(self, held: Store) -> None:
+    def test_the_same_key_of_another_client_is_another(self, held: Patient) -> None:
         """Nobody can know which keys the others take."""
         add(held, ANA, TWO, "key")
         hand_over(held, BEN)
         add(held, BEN, THREE, "key")
         assert content(held) == ONE + TWO + THREE
 
-    def test_the_same_key_for_another_file_is_another(self, held: Store) -> None:
+    def test_the_same_key_for_another_file_is_another(self, held: Patient) -> None:
         """Each file has its own lines."""
         add(held, ANA, TWO, "key")
         held.append(ALPHA, Append(FileName.SUMMARY_MD, b"# One\n", ANA, key="key"), NOW)
         assert content(held, FileName.SUMMARY_MD) == b"# One\n"
 
-    def test_the_same_key_in_another_project_is_another(self, held: Store) -> None:
+    def test_the_same_key_in_another_project_is_another(self, held: Patient) -> None:
         """As if it were another server."""
         other = ProjectId("beta")
         add(held, ANA, TWO, "key")
@@ -455,7 +454,7 @@ class TestRepeated:
         held.append(other, Append(LOG, THREE, ANA, key="key"), NOW)
         assert held.read(other, LOG, NOW) is not None
 
-    def test_one_that_waits_is_refused_again_and_waits(self, held: Store) -> None:
+    def test_one_that_waits_is_refused_again_and_waits(self, held: Patient) -> None:
         """As the same version; also when the lock is another's by then."""
         number = rescued(add(held, BEN, TWO, "key"))
         assert rescued(add(held, BEN, TWO, "key")) == number
@@ -466,7 +465,7 @@ class TestRepeated:
         assert content(held) == ONE + TWO
 
     @pytest.mark.parametrize("holder", [None, BEN, EVE])
-    def test_one_that_was_merged_since_is_accepted(self, held: Store, holder: ClientId | None) -> None:
+    def test_one_that_was_merged_since_is_accepted(self, held: Patient, holder: ClientId | None) -> None:
         """Its lines are in the head: that is what it was sent for, whoever holds the lock."""
         rescued(add(held, BEN, TWO, "key"))
         held.release(ALPHA, ANA, NOW)
@@ -475,7 +474,7 @@ class TestRepeated:
         assert add(held, BEN, TWO, "key") == Accepted(held.heads(ALPHA, NOW)[0], merged=True)
         assert content(held) == ONE + TWO
 
-    def test_one_whose_place_another_took_is_what_became_of_that(self, held: Store) -> None:
+    def test_one_whose_place_another_took_is_what_became_of_that(self, held: Patient) -> None:
         """It waits, while that does, and is merged with it."""
         keys = {f"key {number}": note(number) for number in (2, 3, 4)}
         numbers = [rescued(add(held, BEN, lines, key)) for key, lines in keys.items()]
@@ -487,7 +486,7 @@ class TestRepeated:
         assert content(held) == ONE + TWO + THREE + FOUR
 
     @pytest.mark.parametrize("holds", [True, False])
-    def test_one_whose_place_an_upload_took_is_in_that(self, held: Store, holds: bool) -> None:
+    def test_one_whose_place_an_upload_took_is_in_that(self, held: Patient, holds: bool) -> None:
         """Its client has the lines in its file, and uploads it whole."""
         rescued(add(held, BEN, TWO, "key"))
         rescued(held.upload(ALPHA, Upload(LOG, TWO + THREE, BEN), NOW))
@@ -495,7 +494,7 @@ class TestRepeated:
         assert isinstance(add(held, BEN, TWO, "key"), Accepted)
         assert content(held) == ONE + TWO + THREE
 
-    def test_one_that_was_only_kept_is_done_under_the_lock(self, held: Store) -> None:
+    def test_one_that_was_only_kept_is_done_under_the_lock(self, held: Patient) -> None:
         """With merging off nothing else would ever come of it; it is done once."""
         held.merging = Merging(enabled=False)
         number = rescued(add(held, BEN, TWO, "key"))
@@ -505,7 +504,7 @@ class TestRepeated:
         assert add(held, BEN, TWO, "key") == Accepted(head)
         assert content(held) == ONE + TWO
 
-    def test_one_that_nothing_was_made_of_is_done_though_another_was_since(self, held: Store) -> None:
+    def test_one_that_nothing_was_made_of_is_done_though_another_was_since(self, held: Patient) -> None:
         """What waits is given up for an append while merging is off, which does not hold the lines that waited."""
         for lines, key in ((TWO, "two"), (THREE, "three")):
             rescued(add(held, BEN, lines, key))
@@ -515,7 +514,7 @@ class TestRepeated:
             assert isinstance(add(held, BEN, lines, key), Accepted)
         assert content(held) == ONE + TWO + THREE
 
-    def test_one_that_could_not_be_merged_is_done_under_the_lock(self, held: Store) -> None:
+    def test_one_that_could_not_be_merged_is_done_under_the_lock(self, held: Patient) -> None:
         """The head was nothing that lines can be merged into, and lines can be added to that."""
         held.upload(ALPHA, Upload(LOG, b"no log\n", ANA), NOW)
         rescued(add(held, BEN, TWO, "key", named(ONE)))
@@ -526,7 +525,7 @@ class TestRepeated:
             assert content(held) == b"no log\n" + TWO
 
     @pytest.mark.parametrize("key", ["key", "other"])
-    def test_what_waits_of_the_holder_is_merged_first(self, held: Store, key: str) -> None:
+    def test_what_waits_of_the_holder_is_merged_first(self, held: Patient, key: str) -> None:
         """It waits although its client has the lock by now: merging was off when that became free."""
         rescued(add(held, BEN, TWO + THREE, "key"))
         held.merging = Merging(enabled=False)
@@ -537,12 +536,12 @@ class TestRepeated:
         assert isinstance(add(held, BEN, lines, key), Accepted)
         assert (waiting(held), content(held)) == (0, ONE + TWO + THREE + (FOUR if key != "key" else b""))
 
-    def test_one_whose_lock_expired_since_is_accepted(self, held: Store) -> None:
+    def test_one_whose_lock_expired_since_is_accepted(self, held: Patient) -> None:
         """It was in time."""
         head = head_of(add(held, ANA, TWO, "key"))
         assert add(held, ANA, TWO, "key", now=EXPIRY) == Accepted(head)
 
-    def test_one_after_pruning_is_known(self, held: Store) -> None:
+    def test_one_after_pruning_is_known(self, held: Patient) -> None:
         """While its version is there: that of the head is."""
         for number in (2, 3, 4):
             add(held, ANA, note(number), f"key {number}")
@@ -583,7 +582,7 @@ _PROJECTS = count()
 class Machines:
     """Clients that each have a copy of the log, append to it, and tell the server of it."""
 
-    store: Store
+    store: Patient
     project: ProjectId
     copies: dict[ClientId, bytes] = Factory(lambda: dict.fromkeys(CLIENTS, b""))
     told: list[Append] = Factory(list)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mneme.model import Accepted, FileName, Kind, Place, Upload, digest
+from mneme.model import Accepted, FileName, Kind, Place, ProjectId, Upload, digest
 from mneme.store import layout
 from tests.store import stores
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
@@ -108,7 +108,7 @@ def prepared(root: Path, prepare: Callable[[Patient, Path], None]) -> Iterator[P
         store.database.close()
 
 
-def served(store: Patient, project: object = ALPHA) -> dict[FileName, bytes]:
+def served(store: Patient, project: ProjectId = ALPHA) -> dict[FileName, bytes]:
     """What is served of a project."""
     found = {}
     for file in FileName:
@@ -201,8 +201,8 @@ def test_an_upload_is_accepted_although_it_cannot_be_exported(tmp_path: Path, fa
         is_whole(store, tmp_path)
 
 
-SURVIVORS: dict[str, Callable[[Path, bytes], None]] = {
-    "the file before": lambda path, before: replace(path, before),
+SURVIVORS: dict[str, Callable[[Path, bytes], object]] = {
+    "the file before": replace,
     "nothing": lambda path, _: path.unlink(),
     "an empty file": lambda path, _: path.write_bytes(b""),
     "zeros": lambda path, _: path.write_bytes(b"\0" * path.stat().st_size),

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mneme.store import Store
 from tests.store.store_contract import StoreContract
-from tests.store.stores import opened
+from tests.store.stores import Patient, opened
 
 
 class TestInMemory(StoreContract):
     """SQLite in memory, without a working copy."""
 
     @pytest.fixture
-    def store(self) -> Store:
+    def store(self) -> Patient:
         """A new one."""
         return opened("memory", Path())
 
@@ -24,7 +23,7 @@ class TestOnDisk(StoreContract):
     """A database file with a working copy."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Store:
+    def store(self, tmp_path: Path) -> Patient:
         """A new one."""
         return opened("disk", tmp_path)
 
@@ -33,6 +32,6 @@ class TestRestarted(StoreContract):
     """The same, restarted between every two steps."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Store:
+    def store(self, tmp_path: Path) -> Patient:
         """A new one."""
         return opened("restarted disk", tmp_path)
