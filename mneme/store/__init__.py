@@ -419,7 +419,7 @@ class Store:
     def _made(self, queries: Queries, project: ProjectId, now: Millis) -> Step:
         if queries.count_projects() >= MAX_PROJECTS:
             raise TooManyProjects
-        queries.add_project(project, layout.directory_name(project), now)
+        queries.add_project(project, layout.directory_name(project), now, is_changed=self._copy is not None)
         row = queries.project(project)
         return self._step_of(queries, row, now)
 

@@ -130,10 +130,11 @@ class Queries:
         row = self._run(f"{_PROJECT} WHERE id = ?", (key,)).fetchone()
         return _project(row) if row else None
 
-    def add_project(self, name: ProjectId, directory: str, now: Millis) -> None:
-        """Begin a project."""
+    def add_project(self, name: ProjectId, directory: str, now: Millis, *, is_changed: bool) -> None:
+        """Begin a project; its directory is yet to be made if it `is_changed`."""
         self._run(
-            "INSERT INTO projects (name, directory, created_at) VALUES (?, ?, ?)", (name.value, directory, now)
+            "INSERT INTO projects (name, directory, created_at, is_changed) VALUES (?, ?, ?, ?)",
+            (name.value, directory, now, is_changed),
         )
 
     def drop_project(self, key: int) -> None:
