@@ -153,7 +153,7 @@ class ProjectState:
         return self.known[file].content if self.head(file) else None
 
     def base(self, client: ClientId, file: FileName) -> int | None:
-        """What the client last had."""
+        """The version that the client last had."""
         return self.bases.get((client, file))
 
     def has(self, client: ClientId, file: FileName, number: int) -> None:
@@ -322,7 +322,7 @@ class StoreMachine(RuleBasedStateMachine):
         return Patient(None, PLAIN)
 
     def teardown(self) -> None:
-        """Leave nothing open."""
+        """The store is closed."""
         self.store.database.close()
 
     @contextmanager
@@ -342,19 +342,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def all_versions_are_told(self) -> None:
-        """After each step, those of the project that it was about."""
+        """The versions of the project that the last step was about are those of the model."""
         if self.touched:
             assert self.store.versions(self.touched) == tuple(self.model[self.touched].versions)
             self.touched = None
 
     @rule(moved=st.sampled_from([1, 1, 49, 50, 999, 1000, -1, -700]))
     def time_goes_on(self, moved: int) -> None:
-        """Or the clock is put back."""
+        """The clock goes on, or is put back."""
         self.now = Millis(self.now + moved)
 
     @rule(project=projects, client=clients, ttl=times_to_live)
     def acquire(self, project: ProjectId, client: ClientId, ttl: Millis) -> None:
-        """Lock a project."""
+        """A client locks a project, or extends its lock."""
         with self.step(project) as state:
             outcome = self.store.acquire(project, client, self.now, ttl)
             state.exists = True
@@ -378,14 +378,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects, client=clients, uploads=st.lists(st.tuples(files, contents), max_size=4))
     def session(self, project: ProjectId, client: ClientId, uploads: list[tuple[FileName, bytes]]) -> None:
-        """Do what a machine does."""
+        """A machine acquires the lock and uploads some files."""
         self.acquire(project, client, Millis(1000))
         for file, content in uploads:
             self.upload(project, client, file, content, None)
 
     @rule(project=projects, client=clients, ttl=times_to_live)
     def extend(self, project: ProjectId, client: ClientId, ttl: Millis) -> None:
-        """Send a heartbeat."""
+        """A client sends a heartbeat."""
         with self.step(project) as state:
             outcome = self.store.extend(project, client, self.now, ttl)
             held = state.held(self.now)
@@ -400,7 +400,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects, client=clients)
     def release(self, project: ProjectId, client: ClientId) -> None:
-        """Give up a lock."""
+        """A client gives up its lock."""
         with self.step(project) as state:
             outcome = self.store.release(project, client, self.now)
             held = state.held(self.now)
@@ -414,13 +414,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects)
     def lock(self, project: ProjectId) -> None:
-        """Ask who holds a lock."""
+        """Somebody asks who holds the lock."""
         with self.step(project) as state:
             assert self.store.lock(project, self.now) == state.held(self.now)
 
     @rule()
     def reap(self) -> None:
-        """Do a round of the reaper."""
+        """The reaper does a round."""
         expired = self.store.expired(self.now)
         known = {project: state.known_lock for project, state in self.model.items()}
         assert set(expired) == {
@@ -434,7 +434,7 @@ class StoreMachine(RuleBasedStateMachine):
                     state.set_lock(None)
 
     def condition(self, state: ProjectState, file: FileName, name: str | None) -> Precondition | None:
-        """One that holds, or one that does not."""
+        """A condition that holds, or that does not."""
         if name is None:
             return None
         head = state.head(file)
@@ -446,7 +446,7 @@ class StoreMachine(RuleBasedStateMachine):
     def upload_under_a_condition(
         self, project: ProjectId, client: ClientId, file: FileName, content: bytes, name: str | None
     ) -> None:
-        """Upload a file that is only to replace what is there, or what is not."""
+        """A client uploads a file that is only to replace a certain head, or none."""
         with self.step(project, file) as state:
             held, head = state.held(self.now), state.head(file)
             condition = self.condition(state, file, name)
@@ -484,7 +484,7 @@ class StoreMachine(RuleBasedStateMachine):
         key: str | None,
         name: str | None,
     ) -> None:
-        """Append lines, perhaps once more, perhaps others under the same key."""
+        """A client appends lines, perhaps once more, perhaps others under the same key."""
         whole = added if added.endswith(b"\n") else added + b"\n"
         before = self.model[project].keyed(Append(file, added, client, key=key))
         if before and before.appended and before.appended.lines != digest(whole):
@@ -515,7 +515,7 @@ class StoreMachine(RuleBasedStateMachine):
         refusal: HeldBy | NotLocked | None,
         outcome: object,
     ) -> None:
-        """What comes of an append that is done: it is added to the head, or to nothing that is known."""
+        """The lines of an append are added to the head, or to nothing that is known."""
         client, file = append.client, append.file
         head = state.head(file)
         known = append.only_if is None or append.only_if.holds(head)
@@ -550,7 +550,7 @@ class StoreMachine(RuleBasedStateMachine):
     def upload(
         self, project: ProjectId, client: ClientId, file: FileName, content: bytes, older: int | None
     ) -> None:
-        """Upload a file, under the token of the lock, under an older one, or without saying any."""
+        """A client uploads a file, under the token of the lock, under an older one, or without any."""
         with self.step(project, file) as state:
             held = state.held(self.now)
             token = None if older is None else (held.token if held else 1) - older
@@ -577,7 +577,7 @@ class StoreMachine(RuleBasedStateMachine):
     def refused(
         self, state: ProjectState, upload: Upload, refusal: HeldBy | NotLocked, outcome: object
     ) -> None:
-        """What is refused is kept, unless it is what the head says."""
+        """A refused upload is kept, unless the head has the same content."""
         head = state.head(upload.file)
         if head and head.sha256 == upload.sha256:
             number = head.version
@@ -598,7 +598,7 @@ class StoreMachine(RuleBasedStateMachine):
     def restore(
         self, project: ProjectId, client: ClientId, file: FileName, number: int, older: int | None
     ) -> None:
-        """Make an older version the head again."""
+        """A client makes an older version the head again."""
         with self.step(project, file) as state:
             held = state.held(self.now)
             token = None if older is None else (held.token if held else 1) - older
@@ -635,7 +635,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects)
     def stock_list(self, project: ProjectId) -> None:
-        """List the files as the stock client does: once for each acquire it is told the truth."""
+        """A stock client lists the files: once for each acquire it is told the truth."""
         with self.step(project, *FileName) as state:
             heads, held = state.heads(), state.held(self.now)
             acquired_at = held.last_acquired_at if held else None
@@ -655,7 +655,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects, limit=st.integers(1, 4))
     def prune(self, project: ProjectId, limit: int) -> None:
-        """Remove what nobody needs, a removed project's heads included."""
+        """The pruner removes what nobody needs, the heads of a removed project included."""
         with self.step(project) as state:
             assert self.store.lock(project, self.now) == state.held(self.now)
         needed = state.needed()
@@ -666,20 +666,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects)
     def overview(self, project: ProjectId) -> None:
-        """Look at a project."""
+        """Somebody looks at a project."""
         with self.step(project, *FileName) as state:
             wanted = Overview(project, state.heads(), state.held(self.now), ()) if state.exists else None
             assert self.store.overview(project, self.now) == wanted
 
     @rule(project=projects)
     def heads(self, project: ProjectId) -> None:
-        """List the files."""
+        """Somebody lists the files."""
         with self.step(project, *FileName) as state:
             assert self.store.heads(project, self.now) == state.heads()
 
     @rule(project=projects, file=files)
     def read(self, project: ProjectId, file: FileName) -> None:
-        """Download a file."""
+        """Somebody downloads a file."""
         with self.step(project, file) as state:
             head, content = state.head(file), state.content(file)
             document = self.store.read(project, file, self.now)
@@ -687,7 +687,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects)
     def history(self, project: ProjectId) -> None:
-        """Look through the versions; each is as it was accepted, were the project removed."""
+        """Each version is as it was accepted, were the project removed."""
         for file in FILES:
             with self.step(project, file) as state:
                 told = tuple(v for v in reversed(state.versions) if v.file is file)
@@ -700,14 +700,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def all_projects_are_listed(self) -> None:
-        """By their true ids."""
+        """Projects are listed by their true ids."""
         assert set(self.store.projects()) == {
             project for project, state in self.model.items() if state.exists
         }
 
 
 class DiskMachine(StoreMachine):
-    """The same on disk, with restarts, and with people who look into the data directory."""
+    """The store on disk, with restarts, and with people who look into the data directory."""
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="mneme-machine-"))
@@ -721,7 +721,7 @@ class DiskMachine(StoreMachine):
         return Patient(self.root, PLAIN)
 
     def teardown(self) -> None:
-        """Nothing is left over but projects."""
+        """The data directory holds nothing but projects once another server has started."""
         try:
             super().teardown()
             assert left_when_recovered(self.root) == []
@@ -746,7 +746,7 @@ class DiskMachine(StoreMachine):
 
     @rule(in_order=st.booleans())
     def restart(self, in_order: bool) -> None:
-        """Stop the server, in order or without a word, and start another."""
+        """The server ends, in order or by a kill, and another is started."""
         if in_order:
             self.store.close()
         else:
@@ -760,7 +760,7 @@ class DiskMachine(StoreMachine):
     @precondition(some_exist)
     @rule(project=projects, file=files, content=contents, past=st.booleans())
     def edit_in_place(self, project: ProjectId, file: FileName, content: bytes, past: bool) -> None:
-        """With an editor that writes into the file, or with `>`."""
+        """A person writes into a file, with an editor or with `>`."""
         if self.model[project].exists:
             self.path(project, file).write_bytes(content)
             self.put(project, file, content, past)
@@ -768,7 +768,7 @@ class DiskMachine(StoreMachine):
     @precondition(some_exist)
     @rule(project=projects, file=files, content=contents, past=st.booleans())
     def edit_by_rename(self, project: ProjectId, file: FileName, content: bytes, past: bool) -> None:
-        """With an editor that puts a new file in the place of the old one."""
+        """An editor puts a new file in the place of the old one."""
         if self.model[project].exists:
             new = self.path(project, file).with_suffix(".swp")
             new.write_bytes(content)
@@ -778,7 +778,7 @@ class DiskMachine(StoreMachine):
     @precondition(some_exist)
     @rule(project=projects, file=files, past=st.booleans())
     def touch_by_hand(self, project: ProjectId, file: FileName, past: bool) -> None:
-        """Change the mtime and nothing else."""
+        """A person changes the mtime and nothing else."""
         plain = self.model[project].plain.get(file)
         if plain:
             self.put(project, file, plain.content, past)
@@ -786,14 +786,14 @@ class DiskMachine(StoreMachine):
     @precondition(some_exist)
     @rule(project=projects, file=files)
     def delete(self, project: ProjectId, file: FileName) -> None:
-        """Remove a file."""
+        """A person removes a file."""
         if self.model[project].plain.pop(file, None):
             self.path(project, file).unlink()
 
     @precondition(some_exist)
     @rule(project=projects)
     def rm_lock(self, project: ProjectId) -> None:
-        """`rm .lock.json`."""
+        """A person frees the lock: `rm .lock.json`."""
         self.path(project, layout.LOCK).unlink(missing_ok=True)
         self.model[project].lock = None
 
@@ -831,7 +831,7 @@ class DiskMachine(StoreMachine):
     @precondition(some_exist)
     @rule(project=projects, by_step=st.booleans())
     def remove_project(self, project: ProjectId, by_step: bool) -> None:
-        """`rm -r` of a project, which a step notices, or the listing of all projects."""
+        """A person removes a project, which a step notices, or the listing of all projects."""
         if self.model[project].exists:
             shutil.rmtree(directory_of(self.root, project))
             self.model[project].remove()
@@ -843,7 +843,7 @@ class DiskMachine(StoreMachine):
 
     @invariant()
     def the_working_copy_is_what_the_model_says(self) -> None:
-        """Heads with their mtimes, and locks, byte for byte what people or the store wrote last."""
+        """Heads, mtimes and locks are those that people or the store wrote last."""
         for project, state in self.model.items():
             seen = see(directory_of(self.root, project))
             assert seen.heads == {file.value: plain.content for file, plain in state.plain.items()}
@@ -853,6 +853,6 @@ class DiskMachine(StoreMachine):
 
 
 TestMemoryStoreMachine = StoreMachine.TestCase
-TestMemoryStoreMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMemoryStoreMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestDiskStoreMachine = DiskMachine.TestCase
-TestDiskStoreMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDiskStoreMachine.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
