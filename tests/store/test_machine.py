@@ -78,6 +78,8 @@ names = st.sampled_from([None, None, "the head", "another"])
 numbers = st.integers(0, 12)
 PLAIN = Merging(enabled=False)
 times_to_live = st.sampled_from([1, 50, 1000]).map(Millis)
+distances = st.sampled_from([-1_000_000, 10_000, 5_000_000])
+"""Whether an edit has a time that is past, yet to come, or so far ahead that a clock was wrong."""
 
 
 @define
@@ -733,14 +735,14 @@ class DiskMachine(StoreMachine):
         """Where a file lies."""
         return directory_of(self.root, project) / (name.value if isinstance(name, FileName) else name)
 
-    def put(self, project: ProjectId, file: FileName, content: bytes, past: bool) -> None:
+    def put(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
         """Take note of an edit, whose mtime is made unlike any other."""
-        self.model[project].plain[file] = Plain(content, self.edited(project, file, past))
+        self.model[project].plain[file] = Plain(content, self.edited(project, file, ahead))
 
-    def edited(self, project: ProjectId, file: FileName, past: bool) -> Millis:
+    def edited(self, project: ProjectId, file: FileName, ahead: int) -> Millis:
         """The mtime of an edit, unlike any other and not in whole seconds, which is put on the file."""
         self._edits += 1
-        mtime = Millis(NOW + 1 + self._edits * (-1_000_000 if past else 1_000_000))
+        mtime = Millis(NOW + 1 + self._edits * ahead)
         os.utime(self.path(project, file), ns=(0, mtime * 1_000_000 + 654_321))
         return mtime
 
@@ -758,30 +760,30 @@ class DiskMachine(StoreMachine):
         return any(state.exists for state in self.model.values())
 
     @precondition(some_exist)
-    @rule(project=projects, file=files, content=contents, past=st.booleans())
-    def edit_in_place(self, project: ProjectId, file: FileName, content: bytes, past: bool) -> None:
+    @rule(project=projects, file=files, content=contents, ahead=distances)
+    def edit_in_place(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
         """A person writes into a file, with an editor or with `>`."""
         if self.model[project].exists:
             self.path(project, file).write_bytes(content)
-            self.put(project, file, content, past)
+            self.put(project, file, content, ahead)
 
     @precondition(some_exist)
-    @rule(project=projects, file=files, content=contents, past=st.booleans())
-    def edit_by_rename(self, project: ProjectId, file: FileName, content: bytes, past: bool) -> None:
+    @rule(project=projects, file=files, content=contents, ahead=distances)
+    def edit_by_rename(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
         """An editor puts a new file in the place of the old one."""
         if self.model[project].exists:
             new = self.path(project, file).with_suffix(".swp")
             new.write_bytes(content)
             new.rename(self.path(project, file))
-            self.put(project, file, content, past)
+            self.put(project, file, content, ahead)
 
     @precondition(some_exist)
-    @rule(project=projects, file=files, past=st.booleans())
-    def touch_by_hand(self, project: ProjectId, file: FileName, past: bool) -> None:
+    @rule(project=projects, file=files, ahead=distances)
+    def touch_by_hand(self, project: ProjectId, file: FileName, ahead: int) -> None:
         """A person changes the mtime and nothing else."""
         plain = self.model[project].plain.get(file)
         if plain:
-            self.put(project, file, plain.content, past)
+            self.put(project, file, plain.content, ahead)
 
     @precondition(some_exist)
     @rule(project=projects, file=files)
@@ -823,7 +825,7 @@ class DiskMachine(StoreMachine):
         state = self.model[project]
         if not state.exists:
             node_project(directory_of(self.root, project), {FileName.LOG.value: content})
-            self.put(project, FileName.LOG, content, past=True)
+            self.put(project, FileName.LOG, content, -1_000_000)
             state.exists = state.by_node = True
             with self.step(project, FileName.LOG):
                 assert self.store.heads(project, self.now) == state.heads()
@@ -841,6 +843,17 @@ class DiskMachine(StoreMachine):
                     # The step that follows, which merges what waits, adopts what the Node server kept.
                     pass
 
+    def some_are_removed(self) -> bool:
+        """Whether there is a history of a project that is not there."""
+        return any(state.versions and not state.exists for state in self.model.values())
+
+    @precondition(some_are_removed)
+    @rule(project=projects, limit=st.integers(1, 4))
+    def prune_removed(self, project: ProjectId, limit: int) -> None:
+        """The pruner comes to a project that is not there, whose heads need no longer be kept."""
+        if not self.model[project].exists:
+            self.prune(project, limit)
+
     @invariant()
     def the_working_copy_is_what_the_model_says(self) -> None:
         """Heads, mtimes and locks are those that people or the store wrote last."""
@@ -855,4 +868,4 @@ class DiskMachine(StoreMachine):
 TestMemoryStoreMachine = StoreMachine.TestCase
 TestMemoryStoreMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestDiskStoreMachine = DiskMachine.TestCase
-TestDiskStoreMachine.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestDiskStoreMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
