@@ -792,6 +792,30 @@ class DiskMachine(StoreMachine):
         if self.model[project].plain.pop(file, None):
             self.path(project, file).unlink()
 
+    @rule(
+        project=projects,
+        client=clients,
+        file=files,
+        three=st.tuples(contents, contents, contents),
+        ahead=distances,
+    )
+    def sync_edit_sync(
+        self,
+        project: ProjectId,
+        client: ClientId,
+        file: FileName,
+        three: tuple[bytes, bytes, bytes],
+        ahead: int,
+    ) -> None:
+        """A machine uploads a file, a person touches or edits it, and the machine uploads it again."""
+        first, by_hand, second = three
+        self.session(project, client, [(file, first)])
+        if by_hand == first:
+            self.touch_by_hand(project, file, ahead)
+        else:
+            self.edit_in_place(project, file, by_hand, ahead)
+        self.session(project, client, [(file, second)])
+
     @precondition(some_exist)
     @rule(project=projects)
     def rm_lock(self, project: ProjectId) -> None:
