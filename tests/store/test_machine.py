@@ -796,7 +796,8 @@ class DiskMachine(StoreMachine):
         project=projects,
         client=clients,
         file=files,
-        three=st.tuples(contents, contents, contents),
+        uploads=st.tuples(contents, contents),
+        edit=st.none() | contents,
         ahead=distances,
     )
     def sync_edit_sync(
@@ -804,17 +805,17 @@ class DiskMachine(StoreMachine):
         project: ProjectId,
         client: ClientId,
         file: FileName,
-        three: tuple[bytes, bytes, bytes],
+        uploads: tuple[bytes, bytes],
+        edit: bytes | None,
         ahead: int,
     ) -> None:
         """A machine uploads a file, a person touches or edits it, and the machine uploads it again."""
-        first, by_hand, second = three
-        self.session(project, client, [(file, first)])
-        if by_hand == first:
+        self.session(project, client, [(file, uploads[0])])
+        if edit is None:
             self.touch_by_hand(project, file, ahead)
         else:
-            self.edit_in_place(project, file, by_hand, ahead)
-        self.session(project, client, [(file, second)])
+            self.edit_in_place(project, file, edit, ahead)
+        self.session(project, client, [(file, uploads[1])])
 
     @precondition(some_exist)
     @rule(project=projects)
