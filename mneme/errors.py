@@ -127,7 +127,7 @@ class DamagedContent(MnemeError):
 class DamagedDatabase(MnemeError):
     """A database that SQLite cannot read."""
 
-    sentence = "The server's database is damaged: `mneme verify` says more, and `mneme restore-backup` brings a backup back"
+    sentence = "The server's database is damaged: `mneme verify` says more, `mneme restore-backup` brings a backup back"
 
 
 class TooManyProjects(MnemeError):

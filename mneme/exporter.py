@@ -60,5 +60,5 @@ class Exporter(Service):
             whole = False
         self._pause = DELAY if whole else min(LONGEST_PAUSE, 2 * max(1.0, self._pause))
         self._exporting = None
-        if self._sync.has_changes:
+        if not whole or self._sync.has_changes:
             self.note()

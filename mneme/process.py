@@ -1,7 +1,7 @@
-"""Computations in a process of their own: they take no turn from the threads that serve, and leave no memory behind.
+"""Computations in a process of their own: they take no turn from the threads that serve, and no memory for long.
 
-The process is started when it is first needed, and ends when it has had nothing to do for a while. Jobs and outcomes are
-pickled, each with its length before it; both ends are this program.
+The process is started when it is first needed, and ends when it has had nothing to do for a while. Jobs and outcomes
+are pickled, each with its length before it; both ends are this program.
 """
 
 import os

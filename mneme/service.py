@@ -337,7 +337,7 @@ class SyncService(Service):
     @property
     def has_changes(self) -> bool:
         """Whether something is yet to be exported."""
-        return bool(self._store.changed) or not self._has_copy
+        return bool(self._store.changed)
 
     async def reap(self) -> list[Reaped]:
         """Remove the locks that have expired."""
@@ -393,6 +393,7 @@ class SyncService(Service):
             pass
         except Exception:  # noqa: BLE001 - each project is looked at when it is first used, too
             self._log.failure("Could not look through the working copy")
+            self.on_change()
         self._tell_changes()
 
     async def _open_copy(self) -> None:

@@ -10,6 +10,7 @@ from mneme import files
 from mneme.model import Merging, digest
 from mneme.service import Lane
 from mneme.store import Store, layout
+from mneme.store.recent import Recent
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import ImmediateSteps
 from mneme.store.workingcopy import WorkingCopy
@@ -78,3 +79,5 @@ def damage(store: MemoryStore | DiskStore, content: bytes) -> None:
         "UPDATE contents SET zstd = ? WHERE sha256 = ?", (b"otherwise", bytes.fromhex(digest(content)))
     )
     assert changed.rowcount == 1
+    # As after a restart: what was lately used is not read from the disk.
+    store.database._now_open().queries._recent = Recent()

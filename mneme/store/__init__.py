@@ -62,7 +62,7 @@ _IDLE_FOR = Millis(24 * 60 * 60 * 1000)
 
 
 class Store:
-    """The steps. Any may raise `DiskFull`, `DamagedContent`, `DamagedDatabase` or `OSError`, and has changed nothing."""
+    """The steps. Any may raise `DiskFull`, `DamagedContent`, `DamagedDatabase`, `OSError`, and has changed nothing."""
 
     def __init__(
         self, database: Database, copy: WorkingCopy | None = None, merging: Merging | None = None
@@ -423,7 +423,9 @@ class Store:
     def _made(self, queries: Queries, project: ProjectId, now: Millis) -> Step:
         if queries.count_projects() >= MAX_PROJECTS:
             raise TooManyProjects
-        return self._step_of(queries, queries.add_project(project, layout.directory_name(project), now), now)
+        directory = layout.directory_name(project)
+        row = queries.add_project(project, directory, now, is_changed=self._copy is not None)
+        return self._step_of(queries, row, now)
 
     def _step_of(self, queries: Queries, row: ProjectRow, now: Millis) -> Step:
         return Step(queries, row, now, self.merging, self._results, self._database.after_commit)

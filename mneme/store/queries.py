@@ -136,10 +136,12 @@ class Queries:
         row = self._run(f"{_PROJECT} WHERE id = ?", (key,)).fetchone()
         return _project(row) if row else None
 
-    def add_project(self, name: ProjectId, directory: str, now: Millis) -> ProjectRow:
-        """Begin a project."""
-        values = name.value, directory, now
-        self._run("INSERT INTO projects (name, directory, created_at) VALUES (?, ?, ?)", values)
+    def add_project(self, name: ProjectId, directory: str, now: Millis, *, is_changed: bool) -> ProjectRow:
+        """Begin a project; its directory is yet to be made if it `is_changed`."""
+        self._run(
+            "INSERT INTO projects (name, directory, created_at, is_changed) VALUES (?, ?, ?, ?)",
+            (name.value, directory, now, is_changed),
+        )
         return _project(self._run(f"{_PROJECT} WHERE name = ?", (name.value,)).fetchone())
 
     def drop_project(self, key: int) -> None:

@@ -13,6 +13,7 @@ from tests.store.looking import ANA, BEN, NOW, TTL
 
 LOG = FileName.LOG
 FEW, MANY = 10, 1000
+LATER = Millis(NOW + 10_000)
 
 STEPS: dict[str, Callable[[Store, ProjectId], object]] = {
     "lock": lambda store, project: store.lock(project, NOW),
@@ -87,8 +88,7 @@ def test_made_up_clients_make_nobody_else_wait_and_are_bounded() -> None:
             client = type(ANA)(f"made-up-{number}")
             now = Millis(NOW + number)
             store.acquire(ProjectId("alpha"), client, now, Millis(1))
-        later = Millis(NOW + 10_000)
-        costs.append(cost(store, lambda store=store: store.acquire(ProjectId("alpha"), BEN, later, TTL)))  # type: ignore[misc]
+        costs.append(cost(store, lambda store=store: store.acquire(ProjectId("alpha"), BEN, LATER, TTL)))  # type: ignore[misc]
         (known,) = store.database.connection.execute("SELECT count(*) FROM clients").fetchone()
         assert known <= 1000
     # Whoever is one too many has the oldest of the thousand forgotten.

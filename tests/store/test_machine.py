@@ -1,7 +1,10 @@
 """Whole stores against a plain model: any row of steps, hand edits and restarts comes to what the model says.
 
-Merging is off here, so that the model can stay plain: an upload replaces the head, and a refused one is kept beside it.
-What is merged with what is shown by the contract of stores, the stories of two machines and the random schedules.
+Merging is off here, so that the model can stay plain: an upload or an edit replaces the head, and a refused upload is
+kept beside it. Merges are shown by the contract of stores, the stories of two machines and the random schedules.
+
+A step looks first at the lock and at the files that it names. Whatever has changed is exported after it, and an export
+looks at all files of the project.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mneme.errors import DamagedVersion, KeyReused
+from mneme.errors import KeyReused
 from mneme.model import (
     NOT_THERE,
     SLACK,
@@ -27,6 +32,7 @@ from mneme.model import (
     Appended,
     Changed,
     ClientId,
+    Document,
     FileName,
     Granted,
     Head,
@@ -49,21 +55,13 @@ from mneme.model import (
     StaleToken,
     Upload,
     Version,
+    VersionContent,
     digest,
 )
-from mneme.store import Store, layout
+from mneme.store import layout
 from tests.keeping import KEEP_NONE
-from tests.kept import DiskStore, MemoryStore
-from tests.store.looking import (
-    ANA,
-    BEN,
-    NOW,
-    content_of,
-    directory_of,
-    node_lock,
-    node_project,
-)
-from tests.store.stores import left_when_recovered
+from tests.store.looking import ANA, BEN, NOW, directory_of, node_lock, node_project, see
+from tests.store.stores import Patient, left_when_recovered
 
 SHARED = ProjectId("org_repo")
 PROJECTS = [ProjectId("alpha"), ProjectId("org/repo"), SHARED]
@@ -80,54 +78,84 @@ names = st.sampled_from([None, None, "the head", "another"])
 numbers = st.integers(0, 12)
 PLAIN = Merging(enabled=False)
 times_to_live = st.sampled_from([1, 50, 1000]).map(Millis)
+distances = st.sampled_from([-1_000_000, 10_000, 5_000_000])
+"""Whether an edit has a time that is past, yet to come, or so far ahead that a clock was wrong."""
 
 
 @define
-class FileState:
-    """A file as it lies there; `version` is None while nobody has looked at it since it was put there."""
+class Plain:
+    """A file as it lies in the working copy; `is_seen` once the store has looked at it as it is."""
 
     content: bytes
     mtime: Millis
-    version: int | None
-    shares: int | None = None
-    """The version whose own file this is: who writes into it spoils that version."""
+    is_seen: bool = False
+
+
+@define
+class Known:
+    """The newest head of a file, as the store knows it; it `is_there` unless it was found to be removed."""
+
+    newest: int
+    content: bytes
+    mtime: Millis
+    latest: Millis
+    """The mtime of the last head that was no edit, or a later one of an edit since."""
+    is_there: bool = True
 
 
 @define
 class ProjectState:
-    """All there is to know about a project."""
+    """All there is to know about a project; it `exists` unless somebody has removed its directory."""
 
     exists: bool = False
     by_node: bool = False
+    """Whether the Node server made the directory."""
+    is_changed: bool = False
+    """Whether a lock or a head was changed that is yet to be exported."""
     lock: Lock | None = None
+    """The lock that lies in the working copy."""
+    known_lock: Lock | None = None
+    """The lock that was there when the store looked last."""
     last_token: int = 0
-    files: dict[FileName, FileState] = Factory(dict)
+    plain: dict[FileName, Plain] = Factory(dict)
+    known: dict[FileName, Known] = Factory(dict)
     versions: list[Version] = Factory(list)
     last_number: int = 0
     accepted: dict[int, bytes] = Factory(dict)
-    kept: dict[int, bytes] = Factory(dict)
+    """The content of each version."""
     bases: dict[tuple[ClientId, FileName], int] = Factory(dict)
     """The version that each client is known to have had last."""
     doubtful: dict[tuple[ClientId, FileName], int] = Factory(dict)
     """The version before, which each client has again should the last be lost."""
     listed: tuple[int, Millis] | None = None
     """The acquire, by its token and instant, for which the stock client was told the truth."""
-    keyed: dict[tuple[ClientId, FileName, str], int] = Factory(dict)
-    """The version that came of each key last."""
-    latest: dict[FileName, Millis] = Factory(dict)
-    """The mtime of the newest head, or a later one of a file that was put back by hand since."""
 
     def held(self, now: Millis) -> Lock | None:
         """The lock that counts."""
         return self.lock if self.lock and now < self.lock.expires_at else None
 
-    def newest(self, file: FileName) -> Version | None:
-        """The last version of a file that was its head."""
-        heads = [v for v in self.versions if v.file is file and v.place is Place.HEAD]
-        return heads[-1] if heads else None
+    def set_lock(self, lock: Lock | None) -> None:
+        """Change the lock, which is exported then."""
+        self.lock = self.known_lock = lock
+        self.is_changed = True
+
+    def head(self, file: FileName) -> Head | None:
+        """The head of a file."""
+        known = self.known.get(file)
+        if known is None or not known.is_there:
+            return None
+        return Head(file, known.newest, len(known.content), known.mtime, digest(known.content))
+
+    def heads(self) -> tuple[Head, ...]:
+        """The heads of all files."""
+        return tuple(head for file in FileName if (head := self.head(file)))
+
+    def content(self, file: FileName) -> bytes | None:
+        """The content of the head of a file."""
+        return self.known[file].content if self.head(file) else None
 
     def base(self, client: ClientId, file: FileName) -> int | None:
-        """What the client last had."""
+        """The version that the client last had."""
         return self.bases.get((client, file))
 
     def has(self, client: ClientId, file: FileName, number: int) -> None:
@@ -147,9 +175,17 @@ class ProjectState:
         found = [v for v in self.versions if v.file is file and v.place is Place.HEAD]
         return max((v.number for v in found if v.sha256 == digest(content)), default=None)
 
-    def undamaged(self, number: int | None) -> bool:
-        """Whether the content of a version is as it was accepted."""
-        return number in self.kept and self.kept[number] == self.accepted[number]
+    def keyed(self, append: Append) -> Version | None:
+        """The newest version that there still is of the client, the file and the key of an append."""
+        found = [v for v in self.versions if (v.client, v.file) == (append.client, append.file)]
+        return next(
+            (v for v in reversed(found) if append.key and v.appended and v.appended.key == append.key), None
+        )
+
+    def in_its_place(self, version: Version) -> Version:
+        """The head that somebody made of a refused version by restoring it, or the version itself."""
+        restored = (v for v in self.versions if v.parents == (version.number,))
+        return next(restored, version) if version.place is not Place.HEAD else version
 
     def add(
         self,
@@ -186,12 +222,12 @@ class ProjectState:
                 names_base,
             )
         )
-        if by and appended and appended.key:
-            self.keyed[by, file, appended.key] = number
-        self.accepted[number] = self.kept[number] = content
+        self.accepted[number] = content
         if mtime is not None:
-            before = self.latest.get(file, mtime) if kind is Kind.FOUND else mtime
-            self.latest[file] = max(mtime, before)
+            before = self.known.get(file)
+            latest = max(mtime, before.latest) if before and kind is Kind.FOUND else mtime
+            self.known[file] = Known(number, content, mtime, latest)
+            self.is_changed = True
         return number
 
     def become_head(
@@ -199,186 +235,246 @@ class ProjectState:
     ) -> int:
         """Make a version the head: later than the last one, unless that lies in a time to come."""
         assert isinstance(outcome, Accepted)
-        before = self.files.get(file)
-        mtimes = [self.latest.get(file, Millis(now - 1)), *([before.mtime] if before else [])]
+        before = self.known.get(file)
+        mtimes = (before.latest, before.mtime) if before else ()
         assert outcome.head.mtime == max(now, *(mtime + 1 for mtime in mtimes if mtime <= now + SLACK), now)
         number = self.add(file, content, kind, time=now, mtime=outcome.head.mtime, **more)
-        self.files[file] = FileState(content, outcome.head.mtime, number, shares=number)
+        self.plain[file] = Plain(content, outcome.head.mtime, is_seen=True)
         return number
 
-    def look(self, file: FileName, now: Millis) -> Head | None:
-        """A file's head; what is not known yet is taken in."""
-        state = self.files.get(file)
-        if state is None:
-            return None
-        if state.version is None:
-            newest = self.newest(file)
-            if newest and newest.sha256 == digest(state.content):
-                state.version = newest.number
+    def look(self, file: FileName, now: Millis) -> None:
+        """Take in what people did to a file."""
+        plain, known = self.plain.get(file), self.known.get(file)
+        if plain is None:
+            if known:
+                known.is_there = False
+        elif not plain.is_seen:
+            plain.is_seen = True
+            if known and known.content == plain.content:
+                known.is_there, known.mtime = True, told_mtime(plain, known)
             else:
-                state.version = self.add(file, state.content, Kind.FOUND, time=now, mtime=state.mtime)
-        return Head(file, state.version, len(state.content), state.mtime, digest(state.content))
+                base = known.newest if known and known.is_there else None
+                self.add(file, plain.content, Kind.FOUND, time=now, mtime=plain.mtime, base=base)
+
+    def look_at_lock(self) -> None:
+        """Take in what people did to the lock."""
+        if self.lock != self.known_lock:
+            self.set_lock(self.lock)
+
+    def export(self, now: Millis) -> None:
+        """Write what was changed, and look at all files before."""
+        if self.is_changed:
+            for file in FileName:
+                self.look(file, now)
+            self.is_changed = False
+
+    def adopt(self, shared: ProjectState, now: Millis) -> None:
+        """Take in a copy of what the Node server kept in a directory that it shared among projects."""
+        self.exists = True
+        self.set_lock(shared.lock and evolve(shared.lock, token=0, last_acquired_at=None))
+        self.plain = {file: Plain(found.content, found.mtime) for file, found in shared.plain.items()}
+        for file in FileName:
+            self.look(file, now)
+        for file, found in self.plain.items():
+            found.mtime = self.known[file].mtime
+
+    def remove(self) -> None:
+        """Lose the directory, and with it the heads and the lock."""
+        self.exists = self.by_node = False
+        self.lock = self.known_lock = None
+        self.plain.clear()
+        for known in self.known.values():
+            known.is_there = False
+
+    def forget(self, gone: tuple[Version, ...]) -> None:
+        """Lose versions; a head of a removed project goes with its version."""
+        for version in gone:
+            self.versions.remove(version)
+            del self.accepted[version.number]
+        self.known = {file: one for file, one in self.known.items() if one.newest in self.accepted}
+
+    def needed(self) -> set[int]:
+        """The numbers of the versions that are not pruned: bases of clients, and what a project goes on from."""
+        needed = {*self.bases.values(), *self.doubtful.values()}
+        for file, known in self.known.items() if self.exists else ():
+            heads = (v for v in self.versions if v.file is file and v.place is Place.HEAD)
+            needed |= {known.newest, *(v.number for v in heads if v.mtime == known.latest)}
+        return needed
+
+
+def told_mtime(plain: Plain, known: Known) -> Millis:
+    """The mtime that is told of a file; one in whole seconds may be that of the head, rounded by a file system."""
+    is_rounded = plain.mtime % 1000 == 0 and 0 <= known.mtime - plain.mtime < 2000
+    return known.mtime if is_rounded else plain.mtime
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The steps of the `Store` protocol."""
+    """The steps of the `Store`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
         self.model = {project: ProjectState() for project in PROJECTS}
-        self.noted: set[ProjectId] = set()
-        """Projects of whose lock the store must know."""
         self.touched: ProjectId | None = None
         """The project that the last step was about."""
         self.store = self.open()
 
-    def open(self) -> Store:
+    def open(self) -> Patient:
         """The store under test."""
-        return MemoryStore(PLAIN)
+        return Patient(None, PLAIN)
 
-    def touch(self, project: ProjectId) -> ProjectState:
-        """What a step on a project finds; the first one may adopt what the Node server kept."""
-        state, shared = self.model[project], self.model[SHARED]
-        if project.value == "org/repo" and not state.exists and shared.exists and shared.by_node:
-            state.exists = True
-            state.lock = shared.lock and evolve(shared.lock, token=0, last_acquired_at=None)
-            state.files = {
-                file: FileState(found.content, found.mtime, None) for file, found in shared.files.items()
-            }
-        self.noted.add(project)
+    def teardown(self) -> None:
+        """The store is closed."""
+        self.store.database.close()
+
+    @contextmanager
+    def step(self, project: ProjectId, *wanted: FileName) -> Iterator[ProjectState]:
+        """A step as the model has it: a look at the lock and some files before, an export after."""
         self.touched = project
-        return state
+        state, shared = self.model[project], self.model[SHARED]
+        if state.exists:
+            state.look_at_lock()
+            for file in wanted:
+                state.look(file, self.now)
+        elif project.value == "org/repo" and shared.by_node:
+            state.adopt(shared, self.now)
+        yield state
+        if state.exists:
+            state.export(self.now)
 
     @invariant()
     def all_versions_are_told(self) -> None:
-        """After each step, those of the project that it was about."""
+        """The versions of the project that the last step was about are those of the model."""
         if self.touched:
             assert self.store.versions(self.touched) == tuple(self.model[self.touched].versions)
             self.touched = None
 
     @rule(moved=st.sampled_from([1, 1, 49, 50, 999, 1000, -1, -700]))
     def time_goes_on(self, moved: int) -> None:
-        """Or the clock is put back."""
+        """The clock goes on, or is put back."""
         self.now = Millis(self.now + moved)
 
     @rule(project=projects, client=clients, ttl=times_to_live)
     def acquire(self, project: ProjectId, client: ClientId, ttl: Millis) -> None:
-        """Lock a project."""
-        state = self.touch(project)
-        outcome = self.store.acquire(project, client, self.now, ttl)
-        state.exists = True
-        held = state.held(self.now)
-        if held and held.client != client:
-            assert outcome == HeldBy(held)
-            return
-        assert isinstance(outcome, Granted)
-        token, expiry = outcome.lock.token, Millis(self.now + ttl)
-        if held and held.token:
-            last = max(self.now, held.last_acquired_at + 1) if held.last_acquired_at is not None else self.now
-            assert outcome.lock == Lock(client, held.acquired_at, expiry, token, Millis(last))
-        else:
-            assert token > state.last_token
-            start = held.acquired_at if held else self.now
-            assert outcome.lock == Lock(client, start, expiry, token, self.now)
-            state.last_token = token
-        state.lock = outcome.lock
+        """A client locks a project, or extends its lock."""
+        with self.step(project) as state:
+            outcome = self.store.acquire(project, client, self.now, ttl)
+            state.exists = True
+            held = state.held(self.now)
+            if held and held.client != client:
+                assert outcome == HeldBy(held)
+                return
+            assert isinstance(outcome, Granted)
+            token, expiry = outcome.lock.token, Millis(self.now + ttl)
+            if held and held.token:
+                last = self.now
+                if held.last_acquired_at is not None:
+                    last = Millis(max(self.now, held.last_acquired_at + 1))
+                assert outcome.lock == Lock(client, held.acquired_at, expiry, token, last)
+            else:
+                assert token > state.last_token
+                start = held.acquired_at if held else self.now
+                assert outcome.lock == Lock(client, start, expiry, token, self.now)
+                state.last_token = token
+            state.set_lock(outcome.lock)
 
     @rule(project=projects, client=clients, uploads=st.lists(st.tuples(files, contents), max_size=4))
     def session(self, project: ProjectId, client: ClientId, uploads: list[tuple[FileName, bytes]]) -> None:
-        """Do what a machine does."""
+        """A machine acquires the lock and uploads some files."""
         self.acquire(project, client, Millis(1000))
         for file, content in uploads:
             self.upload(project, client, file, content, None)
 
     @rule(project=projects, client=clients, ttl=times_to_live)
     def extend(self, project: ProjectId, client: ClientId, ttl: Millis) -> None:
-        """Send a heartbeat."""
-        state = self.touch(project)
-        outcome = self.store.extend(project, client, self.now, ttl)
-        held = state.held(self.now)
-        if held is None:
-            assert outcome == NotLocked()
-        elif held.client != client:
-            assert outcome == HeldBy(held)
-        else:
-            state.lock = evolve(held, expires_at=Millis(self.now + ttl), extended_at=self.now)
-            assert outcome == Granted(state.lock)
+        """A client sends a heartbeat."""
+        with self.step(project) as state:
+            outcome = self.store.extend(project, client, self.now, ttl)
+            held = state.held(self.now)
+            if held is None:
+                assert outcome == NotLocked()
+            elif held.client != client:
+                assert outcome == HeldBy(held)
+            else:
+                lock = evolve(held, expires_at=Millis(self.now + ttl), extended_at=self.now)
+                assert outcome == Granted(lock)
+                state.set_lock(lock)
 
     @rule(project=projects, client=clients)
     def release(self, project: ProjectId, client: ClientId) -> None:
-        """Give up a lock."""
-        state = self.touch(project)
-        outcome = self.store.release(project, client, self.now)
-        held = state.held(self.now)
-        if held is None:
-            assert outcome == NotLocked()
-        elif held.client != client:
-            assert outcome == HeldBy(held)
-        else:
-            assert outcome == Released(held)
-            state.lock = None
+        """A client gives up its lock."""
+        with self.step(project) as state:
+            outcome = self.store.release(project, client, self.now)
+            held = state.held(self.now)
+            if held is None:
+                assert outcome == NotLocked()
+            elif held.client != client:
+                assert outcome == HeldBy(held)
+            else:
+                assert outcome == Released(held)
+                state.set_lock(None)
 
     @rule(project=projects)
     def lock(self, project: ProjectId) -> None:
-        """Ask who holds a lock."""
-        state = self.touch(project)
-        assert self.store.lock(project, self.now) == state.held(self.now)
+        """Somebody asks who holds the lock."""
+        with self.step(project) as state:
+            assert self.store.lock(project, self.now) == state.held(self.now)
 
     @rule()
     def reap(self) -> None:
-        """Do a round of the reaper."""
+        """The reaper does a round."""
         expired = self.store.expired(self.now)
-        for project in self.noted:
-            lock = self.model[project].lock
-            if lock and not self.model[project].held(self.now):
-                assert project in expired
+        known = {project: state.known_lock for project, state in self.model.items()}
+        assert set(expired) == {
+            project for project, lock in known.items() if lock and self.now >= lock.expires_at
+        }
         for project in expired:
-            state = self.touch(project)
-            gone = None if state.held(self.now) else state.lock
-            assert self.store.reap(project, self.now) == gone
-            state.lock = None if gone else state.lock
+            with self.step(project) as state:
+                gone = None if state.held(self.now) else state.lock
+                assert self.store.reap(project, self.now) == gone
+                if gone:
+                    state.set_lock(None)
 
     def condition(self, state: ProjectState, file: FileName, name: str | None) -> Precondition | None:
-        """One that holds, or one that does not."""
+        """A condition that holds, or that does not."""
         if name is None:
             return None
-        found = state.files.get(file)
+        head = state.head(file)
         if name == "the head":
-            return Precondition(frozenset({digest(found.content)})) if found else NOT_THERE
+            return Precondition(frozenset({head.sha256})) if head else NOT_THERE
         return Precondition(frozenset({digest(b"another")}))
 
     @rule(project=projects, client=clients, file=files, content=contents, name=names)
     def upload_under_a_condition(
         self, project: ProjectId, client: ClientId, file: FileName, content: bytes, name: str | None
     ) -> None:
-        """Upload a file that is only to replace what is there, or what is not."""
-        state = self.touch(project)
-        held, head = state.held(self.now), state.look(file, self.now)
-        condition = self.condition(state, file, name)
-        outcome = self.store.upload(project, Upload(file, content, client, only_if=condition), self.now)
-        state.exists = True
-        names = head is not None and name == "the head"
-        base = head.version if head and names else state.base(client, file)
-        accepted = held and held.client == client
-        is_to_come = head is not None and head.mtime > self.now + SLACK
-        if head and state.files[file].content == content and not (accepted and is_to_come):
-            state.has(client, file, head.version)
-            refusal = HeldBy(held) if held else NotLocked()
-            assert outcome == (Accepted(head) if accepted else Rescued(refusal, head.version))
-        elif held is None or held.client != client:
-            base = None if name == "another" else base
-            number = state.add(
-                file, content, Kind.RESCUED, time=self.now, by=client, base=base, names_base=names
-            )
-            assert outcome == Rescued(HeldBy(held) if held else NotLocked(), number)
-        elif name == "another":
-            assert outcome == Changed(head)
-        else:
-            number = state.become_head(
-                file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base, names_base=names
-            )
-            state.has(client, file, number)
+        """A client uploads a file that is only to replace a certain head, or none."""
+        with self.step(project, file) as state:
+            held, head = state.held(self.now), state.head(file)
+            condition = self.condition(state, file, name)
+            outcome = self.store.upload(project, Upload(file, content, client, only_if=condition), self.now)
+            state.exists = True
+            names = head is not None and name == "the head"
+            base = head.version if head and names else state.base(client, file)
+            accepted = held and held.client == client
+            is_to_come = head is not None and head.mtime > self.now + SLACK
+            if head and state.content(file) == content and not (accepted and is_to_come):
+                state.has(client, file, head.version)
+                refusal = HeldBy(held) if held else NotLocked()
+                assert outcome == (Accepted(head) if accepted else Rescued(refusal, head.version))
+            elif held is None or held.client != client:
+                base = None if name == "another" else base
+                number = state.add(
+                    file, content, Kind.RESCUED, time=self.now, by=client, base=base, names_base=names
+                )
+                assert outcome == Rescued(HeldBy(held) if held else NotLocked(), number)
+            elif name == "another":
+                assert outcome == Changed(head)
+            else:
+                number = state.become_head(
+                    file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base, names_base=names
+                )
+                state.has(client, file, number)
 
     @rule(project=projects, client=clients, file=files, added=lines, key=keys, name=names)
     def append(
@@ -390,30 +486,28 @@ class StoreMachine(RuleBasedStateMachine):
         key: str | None,
         name: str | None,
     ) -> None:
-        """Append lines, perhaps once more, perhaps others under the same key."""
-        state = self.touch(project)
-        held, head = state.held(self.now), state.look(file, self.now)
-        append = Append(file, added, client, None, self.condition(state, file, name), key)
+        """A client appends lines, perhaps once more, perhaps others under the same key."""
         whole = added if added.endswith(b"\n") else added + b"\n"
-        number = state.keyed.get((client, file, key or ""))
-        before = next((v for v in state.versions if v.number == number), None)
-        other = before is not None and before.appended is not None and before.appended.lines != digest(whole)
-        state.exists = True
-        try:
-            outcome = self.store.append(project, append, self.now)
-        except KeyReused:
-            assert other
+        before = self.model[project].keyed(Append(file, added, client, key=key))
+        if before and before.appended and before.appended.lines != digest(whole):
+            with pytest.raises(KeyReused):
+                self.store.append(project, Append(file, added, client, key=key), self.now)
             return
-        assert not other
-        refusal = None if held and held.client == client else HeldBy(held) if held else NotLocked()
-        if before and before.place is Place.HEAD and head:
-            assert outcome == Accepted(head, merged=before.number != head.version)
-        elif before and before.place is not Place.HEAD and refusal and state.undamaged(before.number):
-            assert outcome == Rescued(refusal, before.number)
-        elif name == "another" and not refusal:
-            assert outcome == Changed(head)
-        else:
-            self.add_lines(state, append, whole, refusal, outcome)
+        with self.step(project, file) as state:
+            held, head = state.held(self.now), state.head(file)
+            append = Append(file, added, client, None, self.condition(state, file, name), key)
+            outcome = self.store.append(project, append, self.now)
+            state.exists = True
+            refusal = None if held and held.client == client else HeldBy(held) if held else NotLocked()
+            done = state.in_its_place(before) if before else None
+            if done and done.place is Place.HEAD and head:
+                assert outcome == Accepted(head, merged=done.number != head.version)
+            elif done and done.place is not Place.HEAD and refusal:
+                assert outcome == Rescued(refusal, done.number)
+            elif name == "another" and not refusal:
+                assert outcome == Changed(head)
+            else:
+                self.add_lines(state, append, whole, refusal, outcome)
 
     def add_lines(
         self,
@@ -423,11 +517,11 @@ class StoreMachine(RuleBasedStateMachine):
         refusal: HeldBy | NotLocked | None,
         outcome: object,
     ) -> None:
-        """What comes of an append that is done: it is added to the head, or to nothing that is known."""
+        """The lines of an append are added to the head, or to nothing that is known."""
         client, file = append.client, append.file
-        head = state.look(file, self.now)
-        known = head is not None and (append.only_if is None or append.only_if.holds(head))
-        rest = state.files[file].content if known else b""
+        head = state.head(file)
+        known = append.only_if is None or append.only_if.holds(head)
+        rest = (state.content(file) if known else None) or b""
         content = rest + (b"" if rest.endswith(b"\n") or not rest else b"\n") + added
         has = append.only_if is not None or (head and state.base(client, file) == head.version)
         appended = Appended(append.key, digest(added), blind=bool(rest) and not has)
@@ -437,7 +531,7 @@ class StoreMachine(RuleBasedStateMachine):
             number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, by=client, **more)
             if not appended.blind:
                 state.has(client, file, number)
-        elif head and state.files[file].content == content:
+        elif head and state.content(file) == content:
             state.has(client, file, head.version)
             assert outcome == Rescued(refusal, head.version)
         else:
@@ -458,36 +552,36 @@ class StoreMachine(RuleBasedStateMachine):
     def upload(
         self, project: ProjectId, client: ClientId, file: FileName, content: bytes, older: int | None
     ) -> None:
-        """Upload a file, under the token of the lock, under an older one, or without saying any."""
-        state = self.touch(project)
-        held = state.held(self.now)
-        token = None if older is None else (held.token if held else 1) - older
-        outcome = self.store.upload(project, Upload(file, content, client, token), self.now)
-        state.exists = True
-        if held is None:
-            self.refused(state, Upload(file, content, client), NotLocked(), outcome)
-        elif token is not None and token < held.token:
-            assert outcome == StaleToken(held)
-        elif held.client != client:
-            self.refused(state, Upload(file, content, client), HeldBy(held), outcome)
-        else:
-            head = state.look(file, self.now)
-            if head is None or state.files[file].content != content or head.mtime > self.now + SLACK:
-                base = state.base(client, file)
-                number = state.become_head(
-                    file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base
-                )
+        """A client uploads a file, under the token of the lock, under an older one, or without any."""
+        with self.step(project, file) as state:
+            held = state.held(self.now)
+            token = None if older is None else (held.token if held else 1) - older
+            outcome = self.store.upload(project, Upload(file, content, client, token), self.now)
+            state.exists = True
+            if held is None:
+                self.refused(state, Upload(file, content, client), NotLocked(), outcome)
+            elif token is not None and token < held.token:
+                assert outcome == StaleToken(held)
+            elif held.client != client:
+                self.refused(state, Upload(file, content, client), HeldBy(held), outcome)
             else:
-                number = head.version
-            state.has(client, file, number)
-            assert outcome == Accepted(state.look(file, self.now) or pytest.fail("no head"))
+                head = state.head(file)
+                if head is None or state.content(file) != content or head.mtime > self.now + SLACK:
+                    base = state.base(client, file)
+                    number = state.become_head(
+                        file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base
+                    )
+                else:
+                    number = head.version
+                state.has(client, file, number)
+                assert outcome == Accepted(state.head(file) or pytest.fail("no head"))
 
     def refused(
         self, state: ProjectState, upload: Upload, refusal: HeldBy | NotLocked, outcome: object
     ) -> None:
-        """What is refused is kept, unless it is what the head says."""
-        head = state.look(upload.file, self.now)
-        if head and state.files[upload.file].content == upload.content:
+        """A refused upload is kept, unless the head has the same content."""
+        head = state.head(upload.file)
+        if head and head.sha256 == upload.sha256:
             number = head.version
             state.has(upload.client, upload.file, number)
         else:
@@ -506,62 +600,54 @@ class StoreMachine(RuleBasedStateMachine):
     def restore(
         self, project: ProjectId, client: ClientId, file: FileName, number: int, older: int | None
     ) -> None:
-        """Make an older version the head again."""
-        state = self.touch(project)
-        held = state.held(self.now)
-        token = None if older is None else (held.token if held else 1) - older
-        try:
+        """A client makes an older version the head again."""
+        with self.step(project, file) as state:
+            held = state.held(self.now)
+            token = None if older is None else (held.token if held else 1) - older
             outcome = self.store.restore(project, Restore(file, number, client, token), self.now)
-        except DamagedVersion:
-            assert held
-            assert held.client == client
-            assert not state.undamaged(number)
-            return
-        if held is None:
-            assert outcome == NotLocked()
-        elif token is not None and token < held.token:
-            assert outcome == StaleToken(held)
-        elif held.client != client:
-            assert outcome == HeldBy(held)
-        elif not [v for v in state.versions if v.number == number and v.file is file]:
-            assert outcome is None
-        else:
-            assert state.undamaged(number)
-            content, head = state.accepted[number], state.look(file, self.now)
-            if head is None or state.files[file].content != content:
-                state.become_head(
-                    file, content, Kind.RESTORED, outcome, self.now, by=client, parents=(number,)
-                )
-            assert outcome == Accepted(state.look(file, self.now) or pytest.fail("no head"))
+            if held is None:
+                assert outcome == NotLocked()
+            elif token is not None and token < held.token:
+                assert outcome == StaleToken(held)
+            elif held.client != client:
+                assert outcome == HeldBy(held)
+            elif not [v for v in state.versions if v.number == number and v.file is file]:
+                assert outcome is None
+            else:
+                content = state.accepted[number]
+                if state.content(file) != content:
+                    state.become_head(
+                        file, content, Kind.RESTORED, outcome, self.now, by=client, parents=(number,)
+                    )
+                assert outcome == Accepted(state.head(file) or pytest.fail("no head"))
 
     @rule(project=projects, client=clients, file=files)
     def fetch(self, project: ProjectId, client: ClientId, file: FileName) -> None:
         """A client that says who it is downloads a file, and receives it."""
-        state = self.touch(project)
-        head = state.look(file, self.now)
-        served = self.store.download(project, file, client, self.now)
+        with self.step(project, file) as state:
+            head, content = state.head(file), state.content(file)
+            served = self.store.download(project, file, client, self.now)
         if head is None:
             assert served is None
             return
         assert isinstance(served, Served)
-        assert (served.document.head, served.document.content) == (head, state.files[file].content)
+        assert (served.document.head, served.document.content) == (head, content)
         self.store.confirm(project, Receipt(client, file, head.version), self.now)
         state.received(client, file, head.version)
 
     @rule(project=projects)
     def stock_list(self, project: ProjectId) -> None:
-        """List the files as the stock client does: once for each acquire it is told the truth."""
-        state = self.touch(project)
-        heads = tuple(head for file in FileName if (head := state.look(file, self.now)))
-        held = state.held(self.now)
-        acquired_at = held.last_acquired_at if held else None
-        told = (held.token, acquired_at) if held and acquired_at is not None else None
-        if told is None or told == state.listed or self.now - told[1] > 60_000:
-            heads = tuple(evolve(head, mtime=Millis(0)) for head in heads)
-        elif held:
-            state.listed = told
-            heads = tuple(self.as_pulled(state, held.client, head) for head in heads)
-        assert self.store.stock_heads(project, self.now) == heads
+        """A stock client lists the files: once for each acquire it is told the truth."""
+        with self.step(project, *FileName) as state:
+            heads, held = state.heads(), state.held(self.now)
+            acquired_at = held.last_acquired_at if held else None
+            told = (held.token, acquired_at) if held and acquired_at is not None else None
+            if told is None or told == state.listed or self.now - told[1] > 60_000:
+                heads = tuple(evolve(head, mtime=Millis(0)) for head in heads)
+            elif held:
+                state.listed = told
+                heads = tuple(self.as_pulled(state, held.client, head) for head in heads)
+            assert self.store.stock_heads(project, self.now) == heads
 
     def as_pulled(self, state: ProjectState, client: ClientId, head: Head) -> Head:
         """The head as a pull is told of it: it need not fetch what it has, when that tells a time to come."""
@@ -571,170 +657,171 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(project=projects, limit=st.integers(1, 4))
     def prune(self, project: ProjectId, limit: int) -> None:
-        """Remove what nobody needs."""
-        state = self.touch(project)
-        needed = {state.last_number, *state.bases.values(), *state.doubtful.values()}
-        needed |= {newest.number for file in FILES if (newest := state.newest(file))}
-        needed |= {
-            v.number for v in state.versions if v.mtime == state.latest.get(v.file) and v.place is Place.HEAD
-        }
+        """The pruner removes what nobody needs, the heads of a removed project included."""
+        with self.step(project) as state:
+            assert self.store.lock(project, self.now) == state.held(self.now)
+        needed = state.needed()
         going = tuple(v for v in state.versions if v.number not in needed and v.time <= self.now)
         assert self.store.prunable(project, KEEP_NONE, self.now) == Pruned(project, going)
         assert self.store.prune(project, KEEP_NONE, self.now, limit) == Pruned(project, going[:limit])
-        for version in going[:limit]:
-            state.versions.remove(version)
-            del state.accepted[version.number], state.kept[version.number]
-            for found in state.files.values():
-                found.shares = None if found.shares == version.number else found.shares
+        state.forget(going[:limit])
 
     @rule(project=projects)
     def overview(self, project: ProjectId) -> None:
-        """Look at a project."""
-        state = self.touch(project)
-        heads = tuple(head for file in FileName if (head := state.look(file, self.now)))
-        wanted = Overview(project, heads, state.held(self.now), ()) if state.exists else None
-        assert self.store.overview(project, self.now) == wanted
+        """Somebody looks at a project."""
+        with self.step(project, *FileName) as state:
+            wanted = Overview(project, state.heads(), state.held(self.now), ()) if state.exists else None
+            assert self.store.overview(project, self.now) == wanted
 
     @rule(project=projects)
     def heads(self, project: ProjectId) -> None:
-        """List the files."""
-        state = self.touch(project)
-        heads = [state.look(file, self.now) for file in FileName]
-        assert self.store.heads(project, self.now) == tuple(head for head in heads if head)
+        """Somebody lists the files."""
+        with self.step(project, *FileName) as state:
+            assert self.store.heads(project, self.now) == state.heads()
 
     @rule(project=projects, file=files)
     def read(self, project: ProjectId, file: FileName) -> None:
-        """Download a file."""
-        state = self.touch(project)
-        head = state.look(file, self.now)
-        document = self.store.read(project, file, self.now)
-        if head is None:
-            assert document is None
-        else:
-            assert document
-            assert (document.head, document.content) == (head, state.files[file].content)
+        """Somebody downloads a file."""
+        with self.step(project, file) as state:
+            head, content = state.head(file), state.content(file)
+            document = self.store.read(project, file, self.now)
+            assert document == (None if head is None or content is None else Document(head, content))
 
     @rule(project=projects)
     def history(self, project: ProjectId) -> None:
-        """Look through the versions; each is as it was accepted, or is told to be damaged."""
-        state = self.touch(project)
-        assert self.store.versions(project) == tuple(state.versions)
+        """Each version is as it was accepted, were the project removed."""
         for file in FILES:
-            state.look(file, self.now)
-            told = tuple(v for v in reversed(state.versions) if v.file is file)
-            assert self.store.history(project, file, self.now) == told
-        for number, content in state.accepted.items():
-            if state.kept[number] == content:
-                assert content_of(self.store, project, number) == content
-            else:
-                with pytest.raises(DamagedVersion):
-                    content_of(self.store, project, number)
-        assert content_of(self.store, project, state.last_number + 1) is None
-
-    @rule(project=projects)
-    def recover(self, project: ProjectId) -> None:
-        """Which changes nothing."""
-        self.touch(project)
-        self.store.recover(project)
+            with self.step(project, file) as state:
+                told = tuple(v for v in reversed(state.versions) if v.file is file)
+                assert self.store.history(project, file, self.now) == told
+        state = self.model[project]
+        for version in state.versions:
+            content = state.accepted[version.number]
+            assert self.store.version(project, version.number) == VersionContent(version, content)
+        assert self.store.version(project, state.last_number + 1) is None
 
     @invariant()
     def all_projects_are_listed(self) -> None:
-        """By their true ids."""
+        """Projects are listed by their true ids."""
         assert set(self.store.projects()) == {
             project for project, state in self.model.items() if state.exists
         }
 
 
 class DiskMachine(StoreMachine):
-    """The same on disk, with restarts, and with people who look into the data directory."""
+    """The store on disk, with restarts, and with people who look into the data directory."""
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="mneme-machine-"))
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(os, "fsync", lambda descriptor: None)
-        self._patch.setattr(os, "fdatasync", lambda descriptor: None)
         self._edits = 0
         super().__init__()
 
-    def open(self) -> Store:
+    def open(self) -> Patient:
         """The store under test."""
-        return DiskStore(self.root, PLAIN)
+        return Patient(self.root, PLAIN)
 
     def teardown(self) -> None:
-        """Nothing is left over but projects."""
+        """The data directory holds nothing but projects once another server has started."""
         try:
+            super().teardown()
             assert left_when_recovered(self.root) == []
         finally:
             self._patch.undo()
             shutil.rmtree(self.root)
 
-    def path(self, project: ProjectId, file: FileName) -> Path:
+    def path(self, project: ProjectId, name: FileName | str) -> Path:
         """Where a file lies."""
-        return directory_of(self.root, project) / file.value
+        return directory_of(self.root, project) / (name.value if isinstance(name, FileName) else name)
 
-    def edited(self, project: ProjectId, file: FileName, past: bool) -> Millis:
-        """The mtime of an edit, unlike any other, which is put on the file."""
+    def put(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
+        """Take note of an edit, whose mtime is made unlike any other."""
+        self.model[project].plain[file] = Plain(content, self.edited(project, file, ahead))
+
+    def edited(self, project: ProjectId, file: FileName, ahead: int) -> Millis:
+        """The mtime of an edit, unlike any other and not in whole seconds, which is put on the file."""
         self._edits += 1
-        mtime = Millis(NOW + self._edits * (-1_000_000 if past else 1_000_000))
+        mtime = Millis(NOW + 1 + self._edits * ahead)
         os.utime(self.path(project, file), ns=(0, mtime * 1_000_000 + 654_321))
         return mtime
 
-    @rule()
-    def restart(self) -> None:
-        """Stop the server without a word, and start another."""
+    @rule(in_order=st.booleans())
+    def restart(self, in_order: bool) -> None:
+        """The server ends, in order or by a kill, and another is started."""
+        if in_order:
+            self.store.close()
+        else:
+            self.store.database.close()
         self.store = self.open()
-        self.noted.clear()
 
     def some_exist(self) -> bool:
         """Whether there is anything to edit."""
         return any(state.exists for state in self.model.values())
 
     @precondition(some_exist)
-    @rule(project=projects, file=files, content=contents, past=st.booleans())
-    def edit_in_place(self, project: ProjectId, file: FileName, content: bytes, past: bool) -> None:
-        """With an editor that writes into the file, or with `>`."""
-        state = self.model[project]
-        if not state.exists:
-            return
-        self.path(project, file).write_bytes(content)
-        before = state.files.get(file)
-        shares = before.shares if before else None
-        state.files[file] = FileState(content, self.edited(project, file, past), None, shares)
-        if shares:
-            state.kept[shares] = content
+    @rule(project=projects, file=files, content=contents, ahead=distances)
+    def edit_in_place(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
+        """A person writes into a file, with an editor or with `>`."""
+        if self.model[project].exists:
+            self.path(project, file).write_bytes(content)
+            self.put(project, file, content, ahead)
 
     @precondition(some_exist)
-    @rule(project=projects, file=files, content=contents, past=st.booleans())
-    def edit_by_rename(self, project: ProjectId, file: FileName, content: bytes, past: bool) -> None:
-        """With an editor that puts a new file in the place of the old one."""
-        state = self.model[project]
-        if not state.exists:
-            return
-        new = self.path(project, file).with_suffix(".swp")
-        new.write_bytes(content)
-        new.rename(self.path(project, file))
-        state.files[file] = FileState(content, self.edited(project, file, past), None)
+    @rule(project=projects, file=files, content=contents, ahead=distances)
+    def edit_by_rename(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
+        """An editor puts a new file in the place of the old one."""
+        if self.model[project].exists:
+            new = self.path(project, file).with_suffix(".swp")
+            new.write_bytes(content)
+            new.rename(self.path(project, file))
+            self.put(project, file, content, ahead)
 
     @precondition(some_exist)
-    @rule(project=projects, file=files, past=st.booleans())
-    def touch_by_hand(self, project: ProjectId, file: FileName, past: bool) -> None:
-        """Change the mtime and nothing else."""
-        state = self.model[project].files.get(file)
-        if state:
-            state.mtime = self.edited(project, file, past)
+    @rule(project=projects, file=files, ahead=distances)
+    def touch_by_hand(self, project: ProjectId, file: FileName, ahead: int) -> None:
+        """A person changes the mtime and nothing else."""
+        plain = self.model[project].plain.get(file)
+        if plain:
+            self.put(project, file, plain.content, ahead)
 
     @precondition(some_exist)
     @rule(project=projects, file=files)
     def delete(self, project: ProjectId, file: FileName) -> None:
-        """Remove a file."""
-        if self.model[project].files.pop(file, None):
+        """A person removes a file."""
+        if self.model[project].plain.pop(file, None):
             self.path(project, file).unlink()
+
+    @rule(
+        project=projects,
+        client=clients,
+        file=files,
+        uploads=st.tuples(contents, contents),
+        edit=st.none() | contents,
+        ahead=distances,
+    )
+    def sync_edit_sync(
+        self,
+        project: ProjectId,
+        client: ClientId,
+        file: FileName,
+        uploads: tuple[bytes, bytes],
+        edit: bytes | None,
+        ahead: int,
+    ) -> None:
+        """A machine uploads a file, a person touches or edits it, and the machine uploads it again."""
+        self.session(project, client, [(file, uploads[0])])
+        if edit is None:
+            self.touch_by_hand(project, file, ahead)
+        else:
+            self.edit_in_place(project, file, edit, ahead)
+        self.session(project, client, [(file, uploads[1])])
 
     @precondition(some_exist)
     @rule(project=projects)
     def rm_lock(self, project: ProjectId) -> None:
-        """`rm .lock.json`."""
-        (directory_of(self.root, project) / layout.LOCK).unlink(missing_ok=True)
+        """A person frees the lock: `rm .lock.json`."""
+        self.path(project, layout.LOCK).unlink(missing_ok=True)
         self.model[project].lock = None
 
     @precondition(some_exist)
@@ -744,9 +831,8 @@ class DiskMachine(StoreMachine):
         state = self.model[project]
         if state.exists:
             state.lock = Lock(client, self.now, Millis(self.now + ttl), 0)
-            (directory_of(self.root, project) / layout.LOCK).unlink(missing_ok=True)
+            self.path(project, layout.LOCK).unlink(missing_ok=True)
             node_lock(directory_of(self.root, project), state.lock)
-            self.noted.discard(project)
 
     @precondition(some_exist)
     @rule(project=projects, damage=st.sampled_from([b"", b"{", b"[]", b"\xff", b'{"clientId":"ana"}']))
@@ -754,34 +840,57 @@ class DiskMachine(StoreMachine):
         """A lock file that holds no lock, as a crash of the Node server leaves it."""
         state = self.model[project]
         if state.exists:
-            path = directory_of(self.root, project) / layout.LOCK
-            path.unlink(missing_ok=True)
-            path.write_bytes(damage)
+            self.path(project, layout.LOCK).unlink(missing_ok=True)
+            self.path(project, layout.LOCK).write_bytes(damage)
             state.lock = None
 
     @rule(project=st.sampled_from([PROJECTS[0], SHARED]), content=contents)
     def node_project_appears(self, project: ProjectId, content: bytes) -> None:
-        """Somebody copies a project of the Node server into the data directory."""
+        """Somebody copies a project of the Node server into the data directory, and it is asked for."""
         state = self.model[project]
-        if state.exists:
-            return
-        node_project(directory_of(self.root, project), {FileName.LOG.value: content})
-        state.exists = state.by_node = True
-        state.files[FileName.LOG] = FileState(content, self.edited(project, FileName.LOG, past=True), None)
-        self.noted.discard(project)
+        if not state.exists:
+            node_project(directory_of(self.root, project), {FileName.LOG.value: content})
+            self.put(project, FileName.LOG, content, -1_000_000)
+            state.exists = state.by_node = True
+            with self.step(project, FileName.LOG):
+                assert self.store.heads(project, self.now) == state.heads()
 
     @precondition(some_exist)
-    @rule(project=projects)
-    def remove_project(self, project: ProjectId) -> None:
-        """`rm -r` of a project; a client asks for it before anything else is put there."""
+    @rule(project=projects, by_step=st.booleans())
+    def remove_project(self, project: ProjectId, by_step: bool) -> None:
+        """A person removes a project, which a step notices, or the listing of all projects."""
         if self.model[project].exists:
             shutil.rmtree(directory_of(self.root, project))
-            self.model[project] = ProjectState()
-            state = self.touch(project)
-            assert self.store.lock(project, self.now) == state.held(self.now)
+            self.model[project].remove()
+            if by_step:
+                assert self.store.heads(project, self.now) == ()
+                with self.step(project):
+                    # The step that follows, which merges what waits, adopts what the Node server kept.
+                    pass
+
+    def some_are_removed(self) -> bool:
+        """Whether there is a history of a project that is not there."""
+        return any(state.versions and not state.exists for state in self.model.values())
+
+    @precondition(some_are_removed)
+    @rule(project=projects, limit=st.integers(1, 4))
+    def prune_removed(self, project: ProjectId, limit: int) -> None:
+        """The pruner comes to a project that is not there, whose heads need no longer be kept."""
+        if not self.model[project].exists:
+            self.prune(project, limit)
+
+    @invariant()
+    def the_working_copy_is_what_the_model_says(self) -> None:
+        """Heads, mtimes and locks are those that people or the store wrote last."""
+        for project, state in self.model.items():
+            seen = see(directory_of(self.root, project))
+            assert seen.heads == {file.value: plain.content for file, plain in state.plain.items()}
+            assert seen.lock == state.lock
+            for file, plain in state.plain.items():
+                assert self.path(project, file).stat().st_mtime_ns // 1_000_000 == plain.mtime
 
 
 TestMemoryStoreMachine = StoreMachine.TestCase
-TestMemoryStoreMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestMemoryStoreMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestDiskStoreMachine = DiskMachine.TestCase
-TestDiskStoreMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDiskStoreMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

@@ -21,7 +21,9 @@ from mneme.model import (
     HeldBy,
     Kind,
     Lock,
+    Merging,
     Millis,
+    NotLocked,
     ProjectId,
     Receipt,
     Rescued,
@@ -505,6 +507,15 @@ class TestHandEdits:
         (alpha / "entities.json").write_bytes(b"{}")
         assert [head.file for head in store.heads(ALPHA, NOW)] == [LOG, FileName.ENTITIES]
         assert store.versions(ALPHA)[-1].kind is Kind.FOUND
+
+    def test_a_file_put_where_an_upload_was_refused_is_served(self, root: Path, store: Patient) -> None:
+        """A project has a directory from its first version on, were that kept beside the head that it lacks."""
+        store.merging = Merging(enabled=False)
+        assert store.upload(ORG, Upload(LOG, ONE, ANA), NOW) == Rescued(NotLocked(), 1)
+        (directory_of(root, ORG) / "log.jsonl").write_bytes(TWO)
+        document = store.read(ORG, LOG, NOW)
+        assert document
+        assert document.content == TWO
 
     def test_a_file_put_back_is_no_new_version(self, store: Patient, alpha: Path) -> None:
         """What was moved away and back again is what it was."""
