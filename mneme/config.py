@@ -178,6 +178,8 @@ class Config:
     """Whether uploads that do not know the head are merged with it."""
     stock_push_help: bool = field(default=True, metadata=_key("stockPushHelp", bool, "true or false"))
     """Whether the stock client's push, which loses what others have uploaded, is helped not to."""
+    working_copy: bool = field(default=True, metadata=_key("workingCopy", bool, "true or false"))
+    """Whether heads and locks lie as plain files in the data directory, too."""
     history_keep_all_hours: float = field(
         default=48.0,
         metadata=_key("keepAllHours", _Hours, "a number from 0 to 876000 (100 years)", section=_HISTORY),
@@ -246,7 +248,7 @@ _SECTIONS = {
 }
 _JSON_LIST = re.compile(r"""\A\[\s*["'].*["']\s*\]\Z""", re.DOTALL)
 _HOST, _API_KEYS = _IN_FILE["host"], _IN_FILE["apiKeys"]
-_FIXED = tuple(_IN_FILE[name] for name in ("port", "host", "listen", "dataDir"))
+_FIXED = tuple(_IN_FILE[name] for name in ("port", "host", "listen", "dataDir", "workingCopy"))
 _CONFIG = _Key(field="config", name="config", schema=_PathText, expected=_PATH_WANTED)
 _IN_ENVIRONMENT = {key.variable: key for key in (*_KEYS, _CONFIG)}
 # API keys are no option, because `ps` shows the options of every process to everybody.

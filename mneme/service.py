@@ -126,6 +126,8 @@ class SyncService(Service):
         self._watch = ClockWatch(clock, uptime, lambda: self._days or ()) if uptime else None
         self._listed = ""
         self._has_copy = False
+        self._failing: set[int] = set()
+        """Projects whose export failed; the log has told of each."""
         self._epoch_began = self._uptime.seconds()
         self._started_at = self._now()
 
@@ -337,7 +339,7 @@ class SyncService(Service):
     @property
     def has_changes(self) -> bool:
         """Whether something is yet to be exported."""
-        return bool(self._store.changed)
+        return self._store.has_changes
 
     async def reap(self) -> list[Reaped]:
         """Remove the locks that have expired."""
@@ -366,7 +368,8 @@ class SyncService(Service):
         if self._uptime.seconds() - self._epoch_began > _EPOCH_SECONDS:
             self._epoch_began = self._uptime.seconds()
             await self._steps.run(self._store.begin_epoch, durable=False)
-        changed = sorted(self._store.changed)
+        self._store.has_changes = False
+        changed = await self._steps.run(self._store.changed_projects, durable=False)
         for start in range(0, len(changed), _EXPORTS_AT_ONCE):
             await gatherResults(
                 [
@@ -374,15 +377,19 @@ class SyncService(Service):
                     for key in changed[start : start + _EXPORTS_AT_ONCE]
                 ]
             )
-        return not self._store.changed.intersection(changed)
+        self._failing.intersection_update(changed)
+        return not self._failing
 
     async def _export_one(self, key: int) -> None:
         try:
             await self._attempts(lambda now: self._store.export(key, now), durable=False)
+            self._failing.discard(key)
         except ShuttingDown:
             pass
         except Exception:  # noqa: BLE001 - the others are still to be exported, and this one is tried again
-            self._log.failure("Could not write the plain files of a project; trying again later")
+            if key not in self._failing:
+                self._log.failure("Could not write the plain files of a project; trying again until it works")
+            self._failing.add(key)
 
     async def _begin(self) -> None:
         try:
@@ -555,6 +562,12 @@ class SyncService(Service):
         except ComputeFirst:
             # What it was to compute is not kept meanwhile: a large computation holds tens of megabytes.
             pass
+        return await self._shield.over(
+            Deferred.fromCoroutine(self._large_attempts(step, results, durable=durable))
+        )
+
+    async def _large_attempts(self, step: Callable[[], T], results: Results, *, durable: bool) -> T:
+        """The same, with what is to be computed; one at a time, whoever gives up waiting."""
         await self._large.acquire()
         try:
             while True:

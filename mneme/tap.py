@@ -149,7 +149,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     path = data_directory / NAME
-    copy = WorkingCopy(data_directory / layout.PROJECTS)
+    copy = WorkingCopy(data_directory / layout.PROJECTS) if chosen.working_copy else None
     has_room = _check_data(path, chosen.backups.absolute(), copy)
     worker = ThreadWorker(reactor, THREADS)
     process = ProcessWorker(reactor, worker)
@@ -218,7 +218,7 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _check_data(path: Path, backups: Path, copy: WorkingCopy) -> bool:
+def _check_data(path: Path, backups: Path, copy: WorkingCopy | None) -> bool:
     """See that the data can be used, before the process detaches; whether the disk has room for more connections.
 
     The database is opened anew after that.
@@ -226,7 +226,8 @@ def _check_data(path: Path, backups: Path, copy: WorkingCopy) -> bool:
     has_room = True
     database = Database(path)
     try:
-        copy.make_root()
+        if copy:
+            copy.make_root()
         try:
             database.open()
         except DiskFull:

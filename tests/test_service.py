@@ -552,7 +552,6 @@ class TestWorkingCopy:
         with capturedLogs() as events:
             assert not result_of(service.export())
         assert ["Could not write the plain files" in str(formatEvent(event)) for event in events] == [True]
-        assert service.has_changes
         assert (tmp_path / "projects" / "beta" / "log.jsonl").read_bytes() == line(1)
         alpha.unlink()
         assert result_of(service.export())

@@ -70,8 +70,8 @@ class Store:
         """`copy` is where the plain files lie; without one there are none."""
         self.merging = merging or Merging()
         """May be exchanged at any time; counts from the next step."""
-        self.changed: set[int] = set()
-        """The numbers of the projects with something to be exported; `export` takes them out."""
+        self.has_changes = False
+        """Whether something may be yet to be exported; for whoever exports to reset."""
         self._database = database
         self._copy = copy
         self._results = Results()
@@ -323,7 +323,7 @@ class Store:
         with self._database.step() as queries:
             if self._copy:
                 self._copy.open(queries, boot)
-                self.changed.update(queries.changed_projects())
+                self.has_changes = bool(queries.changed_projects())
 
     def close_copy(self) -> None:
         """Make the working copy durable; all was exported."""
@@ -357,6 +357,11 @@ class Store:
                 self._copy.look(step, FILES)
                 self._note_changed(step)
 
+    def changed_projects(self) -> list[int]:
+        """The numbers of the projects with something yet to be exported."""
+        with self._database.step() as queries:
+            return queries.changed_projects() if self._copy else []
+
     def export(self, key: int, now: Millis) -> None:
         """Export what has changed in a project, by its number."""
         with self._database.step() as queries:
@@ -365,7 +370,6 @@ class Store:
                 step = self._step_of(queries, row, now)
                 if self._copy.look(step, ()) and step.row.is_changed:
                     self._copy.export(step)
-            self._database.after_commit(lambda: self.changed.discard(key))
 
     # How a step is begun
 
@@ -436,5 +440,7 @@ class Store:
 
     def _note_changed(self, step: Step) -> None:
         if self._copy and step.row.is_changed:
-            key = step.key
-            self._database.after_commit(lambda: self.changed.add(key))
+            self._database.after_commit(self._tell_changes)
+
+    def _tell_changes(self) -> None:
+        self.has_changes = True

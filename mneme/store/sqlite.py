@@ -35,6 +35,8 @@ _SCHEMA = sorted(
 SCHEMA_VERSION = len(_SCHEMA)
 """The version of a database that this program writes: how many schema files were applied to it."""
 
+_OLDEST = (3, 35)
+
 _APPLICATION = 0x6D6E656D
 """What tells a database of ours from any other: "mnem"."""
 
@@ -77,6 +79,10 @@ class Database:
         `StartupError` if it is newer than this program, `DamagedDatabase` if it is none.
         """
         if self._opened is None:
+            if sqlite3.sqlite_version_info < _OLDEST:
+                raise StartupError(
+                    f"Python has SQLite {sqlite3.sqlite_version} here, and 3.35 or newer is needed: take a newer Python"
+                )
             with naming_errors():
                 self._opened = _Opened.of(
                     self._file, writable=self._is_writable, exclusive=self._is_exclusive

@@ -116,6 +116,8 @@ def answer_to(failure: Failure) -> Answer:
     error = failure.value
     status = _STATUS.get(type(error))
     if status is not None:
+        if status == 500:
+            _log.error("{problem}", problem=_sentence(error))
         return problem(status, _sentence(error), headers=_headers(error))
     fault = secrets.token_hex(4)
     _log.failure("Fault {fault}", failure=failure, fault=fault)

@@ -83,7 +83,7 @@ class Patient:
 
     def export(self) -> None:
         """Write the working copy, as is done within a second."""
-        for key in tuple(self.store.changed):
+        for key in self.store.changed_projects():
             self._done(ProjectId("any"), lambda key=key: self.store.export(key, self.last_now))  # type: ignore[misc]
 
     def find_all(self) -> None:

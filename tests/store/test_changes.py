@@ -1,36 +1,65 @@
-"""The projects that the store says are to be exported."""
+"""The store says when something is to be exported, whatever it was that changed."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mneme.model import ClientId, FileName, Millis, ProjectId, Upload
+from mneme.model import FileName, Millis, Upload
 from tests.kept import DiskStore
+from tests.store.looking import ALPHA, ANA, NOW, TTL, directory_of
+from tests.store.store_contract import ONE
 
-PROJECT, CLIENT = ProjectId("alpha"), ClientId("laptop-0a1b2c3d")
-NOW, TTL = Millis(1_770_217_200_000), Millis(1_800_000)
-CONTENT = b'{"ts":"2026-02-04T15:00:00.000Z"}\n'
+LATER = Millis(NOW + 1)
+
+CHANGES: dict[str, Callable[[DiskStore], object]] = {
+    "an upload": lambda store: store.upload(ALPHA, Upload(FileName.LOG, ONE, ANA), LATER),
+    "a release": lambda store: store.release(ALPHA, ANA, LATER),
+    "a heartbeat": lambda store: store.extend(ALPHA, ANA, LATER, TTL),
+}
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> DiskStore:
     """A store whose client holds the lock, and whose working copy is up to date."""
-    store = DiskStore(tmp_path / "data")
+    store = DiskStore(tmp_path)
     store.open_copy("boot")
-    store.acquire(PROJECT, CLIENT, NOW, TTL)
-    exported(store)
+    store.acquire(ALPHA, ANA, NOW, TTL)
+    export(store)
     return store
 
 
-def exported(store: DiskStore) -> None:
+def export(store: DiskStore) -> None:
     """Export all that is to be exported."""
-    for key in tuple(store.changed):
+    store.has_changes = False
+    for key in store.changed_projects():
         store.export(key, NOW)
-    assert store.changed == set()
+    assert store.changed_projects() == []
 
 
-def test_an_upload_after_an_export_is_to_be_exported(store: DiskStore, tmp_path: Path) -> None:
-    """The upload may be the last that the server hears of the project."""
-    store.upload(PROJECT, Upload(FileName.LOG, CONTENT, CLIENT), Millis(NOW + 1))
-    exported(store)
-    assert (tmp_path / "data" / "projects" / "alpha" / "log.jsonl").read_bytes() == CONTENT
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_changes_a_head_or_a_lock_is_to_be_exported(store: DiskStore, change: str) -> None:
+    """The change may be the last that the server hears of the project."""
+    CHANGES[change](store)
+    assert store.has_changes
+    assert len(store.changed_projects()) == 1
+
+
+def test_what_changes_nothing_is_not(store: DiskStore) -> None:
+    """A list, a download, and an upload of what is the head."""
+    store.upload(ALPHA, Upload(FileName.LOG, ONE, ANA), NOW)
+    export(store)
+    store.heads(ALPHA, LATER)
+    store.download(ALPHA, FileName.LOG, ANA, LATER)
+    store.upload(ALPHA, Upload(FileName.LOG, ONE, ANA), LATER)
+    assert not store.has_changes
+    assert store.changed_projects() == []
+
+
+def test_an_edit_by_hand_is_noted_as_exported(store: DiskStore, tmp_path: Path) -> None:
+    """It is a head like any other."""
+    (directory_of(tmp_path, ALPHA) / "log.jsonl").write_bytes(ONE)
+    store.heads(ALPHA, LATER)
+    assert store.has_changes
