@@ -41,6 +41,7 @@ class ProcessWorker:
         self._worker = worker
         self._process: subprocess.Popen[bytes] | None = None
         self._ending: IDelayedCall | None = None
+        self._is_busy = False
         self._is_stopped = False
 
     @property
@@ -61,8 +62,10 @@ class ProcessWorker:
         if self._ending:
             self._ending.cancel()
             self._ending = None
-        if self._process:
+        if self._is_busy and self._process:
             self._process.kill()
+        else:
+            self._discard()
 
     def _rest(self, result: T) -> T:
         if not self._is_stopped:
@@ -71,21 +74,28 @@ class ProcessWorker:
 
     def _end(self) -> None:
         self._ending = None
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        self._discard()
+
+    def _discard(self) -> None:
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()
+            with suppress(OSError):
+                cast(BinaryIO, process.stdin).close()
+            cast(BinaryIO, process.stdout).close()
 
     def _outcome(self, job: Callable[[], T]) -> T:
         process = self._process or self._started()
+        self._is_busy = True
         try:
             _send(cast(BinaryIO, process.stdin), job)
             succeeded, outcome = _received(cast(BinaryIO, process.stdout))
         except (EOFError, OSError) as error:
-            process.kill()
-            process.wait()
-            self._process = None
+            self._discard()
             raise ProcessEnded from error
+        finally:
+            self._is_busy = False
         if not succeeded:
             raise cast(Exception, outcome)
         return cast(T, outcome)

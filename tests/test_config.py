@@ -93,6 +93,7 @@ def test_file_sets_every_key(house: House) -> None:
             "maxBodyBytes": 1,
             "merge": False,
             "stockPushHelp": False,
+            "workingCopy": False,
             "history": {
                 "keepAllHours": 0,
                 "keepDailyDays": 0.5,
@@ -117,6 +118,7 @@ def test_file_sets_every_key(house: House) -> None:
         max_body_bytes=1,
         merge=False,
         stock_push_help=False,
+        working_copy=False,
         history_keep_all_hours=0,
         history_keep_daily_days=0.5,
         history_keep_weekly_days=36500,
@@ -166,6 +168,7 @@ def test_environment_sets_every_key(house: House) -> None:
         max_body_bytes=1024**3,
         merge=False,
         stock_push_help=False,
+        working_copy=False,
         history_keep_all_hours=1.5,
         history_keep_daily_days=0,
         history_keep_weekly_days=7,
