@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -25,8 +25,8 @@ from mneme.model import (
     Version,
     digest,
 )
-from mneme.store import compression
 from mneme.store.base import Base, still_known
+from mneme.store.compression import Compression
 from mneme.store.recent import Recent
 
 FILES = tuple(FileName)
@@ -123,6 +123,7 @@ class Queries:
         self._run = connection.execute
         self._run_many = connection.executemany
         self._recent = Recent()
+        self._compression = Compression()
 
     # Projects
 
@@ -305,10 +306,12 @@ class Queries:
         sha256 = bytes.fromhex(version.sha256)
         kept = self._run("SELECT id, zstd FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
         if kept is None:
-            values = sha256, len(content), compression.compressed(content)
+            values = sha256, len(content), self._compression.compressed(content)
             return self._run("INSERT INTO contents (sha256, size, zstd) VALUES (?, ?, ?)", values).lastrowid
-        if compression.decompressed(kept[1], version.size) != content:
-            self._run("UPDATE contents SET zstd = ? WHERE id = ?", (compression.compressed(content), kept[0]))
+        if self._compression.decompressed(kept[1], version.size) != content:
+            self._run(
+                "UPDATE contents SET zstd = ? WHERE id = ?", (self._compression.compressed(content), kept[0])
+            )
         return int(kept[0])
 
     def version(self, key: int, number: int) -> Version | None:
@@ -407,7 +410,7 @@ class Queries:
         row = self._run(
             "SELECT zstd FROM contents WHERE sha256 = ?", (bytes.fromhex(version.sha256),)
         ).fetchone()
-        content = compression.decompressed(row[0], version.size) if row else None
+        content = self._compression.decompressed(row[0], version.size) if row else None
         if content is None or digest(content) != version.sha256:
             raise DamagedContent(version.number, version.file.value)
         self._recent.keep(version.sha256, content)
@@ -470,20 +473,17 @@ class Queries:
         ).fetchone()
         return _client(row) if row else None
 
-    def see(self, key: int, client: ClientId, now: Millis) -> ClientRow | None:
-        """Take note that a client is there; what is known of it, None if it is a new one."""
-        row = self._run(
-            f"""
-            UPDATE clients SET last_seen = max(last_seen, ?) WHERE project = ? AND client = ? RETURNING {_CLIENT}
-            """,  # noqa: S608 - no values in it
-            (now, key, client.value),
-        ).fetchone()
-        if row:
-            return _client(row)
+    def add_client(self, key: int, client: ClientId, now: Millis) -> None:
+        """Take note of a client that is new."""
         self._run(
             "INSERT INTO clients (project, client, last_seen) VALUES (?, ?, ?)", (key, client.value, now)
         )
-        return None
+
+    def see(self, key: int, client: ClientId, now: Millis) -> None:
+        """Take note that a client is there."""
+        self._run(
+            "UPDATE clients SET last_seen = ? WHERE project = ? AND client = ?", (now, key, client.value)
+        )
 
     def bound_clients(self, key: int, most: int) -> None:
         """Forget those clients, beyond so many, that were not seen for the longest time."""
@@ -526,22 +526,29 @@ class Queries:
 
     # Bases
 
-    def base(self, key: int, client: ClientId, file: FileName, newest: Version | None) -> Base:
-        """The base of a client; `newest` is the newest version of the file, which it mostly is."""
-        row = self._run(
-            "SELECT known, received, lacking FROM bases WHERE project = ? AND client = ? AND file = ?",
-            (key, client.value, _NUMBER_OF[file]),
-        ).fetchone()
-        if row is None:
-            return Base()
-        known, received = _numbers(row[0]), frozenset(_numbers(row[1]))
+    def bases(self, key: int, client: ClientId, newest: Mapping[FileName, Version]) -> dict[FileName, Base]:
+        """The bases of a client; `newest` are the newest versions of the files, which they mostly are."""
+        rows = self._run(
+            "SELECT file, known, received, lacking FROM bases WHERE project = ? AND client = ?",
+            (key, client.value),
+        )
+        return {
+            FILES[file]: self._base(
+                key, newest.get(FILES[file]), _numbers(known), _numbers(received), lacking
+            )
+            for file, known, received, lacking in rows.fetchall()
+        }
+
+    def _base(
+        self, key: int, newest: Version | None, known: list[int], received: list[int], lacking: Millis | None
+    ) -> Base:
         there = {newest.number: newest} if newest else {}
         for number in known:
             version = there.get(number) or self.version(key, number)
             if version:
                 there[number] = version
         left = still_known(known, received, there)
-        return Base(tuple(there[number] for number in left), received.intersection(left), row[2])
+        return Base(tuple(there[number] for number in left), frozenset(received).intersection(left), lacking)
 
     def set_base(self, key: int, client: ClientId, file: FileName, base: Base) -> None:
         """Take note of the base of a client."""
@@ -692,7 +699,7 @@ class Queries:
         row = self._run("SELECT sha256, size, zstd FROM contents WHERE id = ?", (content,)).fetchone()
         if row is None:
             return False
-        found = compression.decompressed(row[2], row[1])
+        found = self._compression.decompressed(row[2], row[1])
         same = self._run("SELECT id FROM contents WHERE sha256 = ?", (row[0],)).fetchone()
         return found is not None and digest(found) == row[0].hex() and same == (content,)
 

@@ -33,6 +33,12 @@ MAX_CLIENTS = 1000
 ONE_PUSH = Millis(60 * 1000)
 """Within how much time the uploads of one push come."""
 
+_AT_ONCE = Millis(1000)
+"""Within how much time the files of a push come, as a rule: the first of them is noted for all."""
+
+_SEEN_WITHIN = Millis(60 * 1000)
+"""How exactly it is noted when a client was last there."""
+
 _SEEN_EVERY = Millis(24 * 60 * 60 * 1000)
 """How often at least it is noted that a client is still there."""
 
@@ -62,7 +68,7 @@ class Step:
         self.results = results
         self.after_commit = after_commit
         self._heads: dict[FileName, HeadRow] | None = None
-        self._bases: dict[tuple[ClientId, FileName], Base] = {}
+        self._bases: dict[ClientId, dict[FileName, Base]] = {}
 
     @property
     def name(self) -> ProjectId:
@@ -199,32 +205,38 @@ class Step:
     # Clients
 
     def see(self, client: ClientId) -> ClientRow | None:
-        """Take note that a client is there; what is known of it, None if it is a new one."""
-        known = self.queries.see(self.key, client, self.now)
+        """Take note that a client is there, to the minute; what is known of it, None if it is a new one."""
+        known = self.queries.client(self.key, client)
         if known is None:
+            self.queries.add_client(self.key, client, self.now)
             self.queries.bound_clients(self.key, MAX_CLIENTS)
+        elif self.now - known.last_seen > _SEEN_WITHIN:
+            self.queries.see(self.key, client, self.now)
         return known
 
     def base(self, client: ClientId, file: FileName) -> Base:
         """The base of a client."""
-        known = self._bases.get((client, file))
-        if known is None:
-            known = self._bases[client, file] = self.queries.base(self.key, client, file, self.newest(file))
-        return known
+        if client not in self._bases:
+            newest = {one: row.newest for one, row in self.heads.items()}
+            self._bases[client] = self.queries.bases(self.key, client, newest)
+        return self._bases[client].get(file, Base())
 
     def note_base(self, client: ClientId, file: FileName, base: Base) -> None:
         """Take note of a base that is another now, or is so again; and at times that its client is still there."""
-        known = self.queries.client(self.key, client)
-        unseen = self.now - (known.last_seen if known else 0)
         waits = self.row.has_waiting and self.queries.replaceable(self.key, client, file) is not None
-        if waits or unseen > _SEEN_EVERY or base != self.base(client, file):
+        if not waits and base == self.base(client, file):
+            known = self.queries.client(self.key, client)
+            if known and self.now - known.last_seen <= _SEEN_EVERY:
+                return
+        if waits:
             self.queries.overtake(self.key, client, file)
-            self.see(client)
-            self._write_base(client, file, base)
+        self.see(client)
+        self._write_base(client, file, base)
 
     def _write_base(self, client: ClientId, file: FileName, base: Base) -> None:
         self.queries.set_base(self.key, client, file, base)
-        self._bases[client, file] = base
+        if client in self._bases:
+            self._bases[client][file] = base
 
     def _note_stranger(self, version: Version, client: ClientId, known: ClientRow | None) -> None:
         """Take note of an upload that shares nothing, unless another of its push does share.
@@ -239,7 +251,8 @@ class Step:
             if known.familiar_at is None or abs(version.time - known.familiar_at) >= ONE_PUSH:
                 self.queries.set_stranger(self.key, client, version.file, version.time)
             return
-        self.queries.set_familiar(self.key, client, version.time)
+        if known.familiar_at is None or abs(version.time - known.familiar_at) > _AT_ONCE:
+            self.queries.set_familiar(self.key, client, version.time)
         stranger_at, stranger_file = known.stranger_at, known.stranger_file
         if (
             stranger_at is not None

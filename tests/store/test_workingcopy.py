@@ -825,6 +825,16 @@ class TestProjectsThatGo:
         store.acquire(ALPHA, BEN, NOW, TTL)
         assert head_of(store.upload(ALPHA, Upload(LOG, b"new", BEN), NOW)).version == 2
 
+    def test_a_removed_project_is_brought_back_from_its_history(self, store: Patient, alpha: Path) -> None:
+        """As `mneme restore` does: lock, restore, release."""
+        shutil.rmtree(alpha)
+        assert store.heads(ALPHA, NOW) == ()
+        store.acquire(ALPHA, BEN, NOW, TTL)
+        head_of(store.restore(ALPHA, Restore(LOG, 1, BEN), NOW))
+        store.release(ALPHA, BEN, NOW)
+        assert (alpha / "log.jsonl").read_bytes() == b"one\n"
+        assert store.projects() == [ALPHA]
+
     def test_a_restored_copy_is_served(self, root: Path, store: Patient, alpha: Path, tmp_path: Path) -> None:
         """Like any edit by hand; what was there before is still in history."""
         shutil.copytree(alpha, tmp_path / "backup")
