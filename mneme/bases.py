@@ -175,7 +175,7 @@ def _share_at_a_glance(file: FileName, one: bytes, other: bytes) -> bool:
     """
     if not is_document(file):
         _, _, last = one.rstrip().rpartition(b"\n")
-        return bool(last) and last in other and last in lines(other)
+        return bool(last) and b"\n%b\n" % last in b"\n%b\n" % other
     with suppress(ValueError, RecursionError):
         ours, theirs = (msgspec.json.decode(content[:MAX_DOCUMENT]) for content in (one, other))
         if isinstance(ours, dict) and isinstance(theirs, dict):

@@ -304,10 +304,11 @@ class Queries:
     def _keep_content(self, version: Version, content: bytes) -> int | None:
         """The number of a content, which is kept now; a damaged one is mended by this."""
         sha256 = bytes.fromhex(version.sha256)
+        values = sha256, len(content), self._compression.compressed(content)
+        added = self._run("INSERT OR IGNORE INTO contents (sha256, size, zstd) VALUES (?, ?, ?)", values)
+        if added.rowcount:
+            return added.lastrowid
         kept = self._run("SELECT id, zstd FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
-        if kept is None:
-            values = sha256, len(content), self._compression.compressed(content)
-            return self._run("INSERT INTO contents (sha256, size, zstd) VALUES (?, ?, ?)", values).lastrowid
         if self._compression.decompressed(kept[1], version.size) != content:
             self._run(
                 "UPDATE contents SET zstd = ? WHERE id = ?", (self._compression.compressed(content), kept[0])

@@ -161,7 +161,8 @@ class Database:
     def run(self, steps: Sequence[Callable[[], object]], *, durable: bool = True) -> list[object]:
         """Run steps in order and commit them together; each comes to what it returned, or to a `Failure`.
 
-        One that fails takes nothing from the others. Without `durable` a power cut may take them all back.
+        One that fails takes nothing from the others: they are run again then, each in a transaction of its own. Without
+        `durable` a power cut may take them all back.
         """
         try:
             return self._run_together(steps, durable)
@@ -172,46 +173,15 @@ class Database:
         return [result for step in steps for result in self.run([step], durable=durable)]
 
     def _run_together(self, steps: Sequence[Callable[[], object]], durable: bool) -> list[object]:
-        alone = len(steps) == 1
         try:
             self._begin(durable)
-        except (sqlite3.Error, DatabaseGone) as error:
-            raise _Broken(error) from error
-        results = [self._run_one(step, alone) for step in steps]
-        try:
+            with self._one_step():
+                results = [step() for step in steps]
             self._commit()
-        except sqlite3.Error as error:
+        except BaseException as error:
             raise _Broken(error) from error
         self._call_after()
         return results
-
-    def _run_one(self, step: Callable[[], object], alone: bool) -> object:
-        """Run a step, in a savepoint unless it is `alone`; `_Broken` if all others are undone with it."""
-        before = len(self._after)
-        try:
-            if not alone:
-                self._run("SAVEPOINT step")
-            with self._one_step():
-                result = step()
-            if not alone:
-                self._run("RELEASE step")
-        except BaseException as error:
-            if alone or not self._undo_one():
-                raise _Broken(error) from error
-            del self._after[before:]
-            return _failure_of(error)
-        return result
-
-    def _undo_one(self) -> bool:
-        """Roll back to the savepoint; whether the transaction is still there."""
-        if not self._now_open().connection.in_transaction:
-            return False
-        try:
-            self._run("ROLLBACK TO step")
-            self._run("RELEASE step")
-        except sqlite3.Error:
-            return False
-        return True
 
     @contextmanager
     def _one_step(self) -> Iterator[None]:

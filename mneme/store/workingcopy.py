@@ -9,7 +9,7 @@ differs from all that is known is kept as a version, never as the head.
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -179,14 +179,31 @@ class WorkingCopy:
             # What lies there says nothing before it is exported.
             return True
         directory = f"{self._root}/{row.directory}"
+        paths = {file: f"{directory}/{file.value}" for file in wanted}
+        if self._is_as_exported(step, directory, paths):
+            return True
         try:
             check_directory(directory)
         except FileNotFoundError:
             return self._look_for_all(step)
         self._look_at_lock(step, f"{directory}/{layout.LOCK}")
-        for file in wanted:
-            self._look_at(step, file, f"{directory}/{file.value}")
+        for file, path in paths.items():
+            self._look_at(step, file, path)
         return True
+
+    def _is_as_exported(self, step: Step, directory: str, paths: Mapping[FileName, str]) -> bool:
+        """Whether the lock and some files lie there as they were exported, and so nobody has done anything."""
+        known = [(f"{directory}/{layout.LOCK}", step.row.lock_mark)]
+        known += [(path, row.mark if (row := step.heads.get(file)) else None) for file, path in paths.items()]
+        is_there = False
+        for path, mark in known:
+            state = _state(path)
+            if (_mark(state) if state and stat.S_ISREG(state.st_mode) else None) != mark:
+                return False
+            if state and mark is None:
+                return False
+            is_there = is_there or state is not None
+        return is_there or _is_directory(directory)
 
     def _look_for_all(self, step: Step) -> bool:
         """Find out whether a project was removed, or the whole working copy is missing; whether it is still there."""
@@ -344,11 +361,11 @@ class WorkingCopy:
         step.row = evolve(step.row, is_changed=False, is_exported=True)
 
     def _make_directory(self, step: Step, directory: str) -> None:
-        if step.row.is_exported and files.exists(directory):
-            return
         if not files.exists(directory):
             os.mkdir(directory, files.DIRECTORY_MODE)
         check_directory(directory)
+        if step.row.is_exported:
+            return
         identity = f"{directory}/{layout.IDENTITY}"
         if not files.exists(identity):
             content = msgspec.json.encode(layout.Identity(step.name.value)) + b"\n"
@@ -463,10 +480,15 @@ def check_directory(directory: files.StrPath) -> None:
 
 
 def _is_directory(path: str) -> bool:
+    state = _state(path)
+    return state is not None and stat.S_ISDIR(state.st_mode)
+
+
+def _state(path: str) -> os.stat_result | None:
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
 
 
 def _read(path: str) -> tuple[bytes, os.stat_result] | None:

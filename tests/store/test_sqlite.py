@@ -186,7 +186,7 @@ class TestSteps:
         def step(word: str, fails: bool = False) -> None:
             note(database, word)
             database.after_commit(lambda: made.append((word, database.connection.in_transaction)))
-            assert made == []
+            assert word not in dict(made)
             if fails:
                 raise ValueError
 

@@ -756,15 +756,27 @@ class TestUnsafePlaces:
                 step()
 
     @pytest.mark.parametrize("restarted", [False, True])
-    def test_a_project_that_is_a_link_is_refused(
+    def test_a_project_that_is_a_link_is_served_from_the_database_and_never_written(
         self, root: Path, store: Patient, alpha: Path, tmp_path: Path, restarted: bool
     ) -> None:
         """Whether or not the server knew the project before."""
         alpha.rename(tmp_path / "elsewhere")
         alpha.symlink_to(tmp_path / "elsewhere")
         before = everything(tmp_path / "elsewhere")
-        self.refused(opened("disk", root) if restarted else store)
+        store = opened("disk", root) if restarted else store
+        assert head_content(store) == b"one\n"
+        with pytest.raises(UnsafePath, match="symbolic link"):
+            store.upload(ALPHA, Upload(LOG, b"two\n", ANA), NOW)
+        assert head_content(store.store) == b"two\n"
         assert everything(tmp_path / "elsewhere") == before
+
+    def test_an_edit_behind_a_link_is_not_taken_in(self, store: Patient, alpha: Path, tmp_path: Path) -> None:
+        """The link could lead to anything."""
+        alpha.rename(tmp_path / "elsewhere")
+        alpha.symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere" / "log.jsonl").write_bytes(b"secret\n")
+        (tmp_path / "elsewhere" / layout.LOCK).unlink()
+        self.refused(store)
 
     def test_a_project_that_is_a_file_is_refused(self, store: Patient, alpha: Path) -> None:
         """And is as it was."""
