@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 MAX_KEPT = 1024 * 1024
 """Bytes of the largest content that is kept: a larger one would leave no room for others."""
 

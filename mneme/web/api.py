@@ -177,7 +177,9 @@ class Api:
             if isinstance(outcome, Unmodified):
                 return _unmodified(outcome.head)
             head = outcome.document.head
-            body = await self._encoding.download(outcome.document.content, head.mtime, head.version)
+            body = await self._encoding.download(
+                outcome.document.content, head.sha256, head.mtime, head.version
+            )
         self.receipts.expect(project, file, outcome.receipt, request.channel, by_pull=is_stock(request))
         return await self._reply(request, body, etag(head))
 
@@ -246,7 +248,7 @@ class Api:
             known = unless(request)
             if known and known.admits(version.sha256):
                 return _unmodified(version)
-            body = await self._encoding.download(found.content, version.mtime, version.number)
+            body = await self._encoding.download(found.content, version.sha256, version.mtime, version.number)
         return await self._reply(request, body, etag(version))
 
     @_route("POST", "/projects/<project:project>/files/<segment:name>/restore")

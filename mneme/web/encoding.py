@@ -8,6 +8,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from mneme import times
 from mneme.model import Millis
+from mneme.store.recent import Recent
 from mneme.wire import EncodedDownload
 from mneme.work import Worker
 
@@ -24,18 +25,24 @@ class Encoding:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._semaphore = DeferredSemaphore(_AT_ONCE)
+        self._recent = Recent()
 
     def room(self) -> AbstractAsyncContextManager[None]:
         """Room for a download, from before its content is read until it is encoded."""
         return _held(self._semaphore)
 
-    async def download(self, content: bytes, mtime: Millis, version: int) -> EncodedDownload:
+    async def download(self, content: bytes, sha256: str, mtime: Millis, version: int) -> EncodedDownload:
         """The answer with a content; what was put there by hand need not be UTF-8, and history keeps it as it is."""
-        if len(content) < _LARGE:
-            encoded = msgspec.json.encode(content.decode(errors="replace"))
-        else:
-            encoded = await self._worker.run(lambda: _in_pieces(content), len(content))
+        encoded = self._recent.get(sha256)
+        if encoded is None:
+            encoded = await self._encoded(content)
+            self._recent.keep(sha256, encoded)
         return EncodedDownload(msgspec.Raw(encoded), times.to_text(mtime), version)
+
+    async def _encoded(self, content: bytes) -> bytes:
+        if len(content) < _LARGE:
+            return msgspec.json.encode(content.decode(errors="replace"))
+        return await self._worker.run(lambda: _in_pieces(content), len(content))
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.model import Millis
+from mneme.model import Millis, digest
 from mneme.web import encoding as encoding_module
 from mneme.web.encoding import Encoding
 from mneme.work import ImmediateWorker
@@ -25,7 +25,7 @@ def encoded(content: bytes) -> bytes:
 
 
 async def _encoded(encoding: Encoding, content: bytes) -> bytes:
-    return bytes((await encoding.download(content, Millis(0), 1)).content)
+    return bytes((await encoding.download(content, digest(content), Millis(0), 1)).content)
 
 
 @given(
