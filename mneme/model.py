@@ -400,7 +400,7 @@ class Pruned:
 
 @frozen
 class Usage:
-    """The bytes that all that is kept takes, and those that are free for more of it."""
+    """The bytes that the database takes, and those that are free for more of it."""
 
     data_bytes: int
     free_bytes: int

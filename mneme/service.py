@@ -382,7 +382,7 @@ class SyncService(Service):
 
     async def _export_one(self, key: int) -> None:
         try:
-            await self._attempts(lambda now: self._store.export(key, now), durable=False)
+            await self._attempts(lambda now: self._store.export(key, now), durable=False, alone=True)
             self._failing.discard(key)
         except ShuttingDown:
             pass
@@ -490,6 +490,8 @@ class SyncService(Service):
             try:
                 outcome = await self._attempts(attempt, durable=durable, merges_first=merges_first)
             except MergeFirst:
+                if not self.running:
+                    raise ShuttingDown from None
                 merges_first = await self._merges(project, strict)
                 continue
             self._tell_changes()
@@ -548,6 +550,7 @@ class SyncService(Service):
         attempt: Callable[[Millis], T],
         *,
         durable: bool = True,
+        alone: bool = False,
         merges_first: bool = True,
     ) -> T:
         """Run a step again and again, until all that is to be computed for it has been."""
@@ -558,21 +561,23 @@ class SyncService(Service):
                 return attempt(self._now())
 
         try:
-            return await self._steps.run(step, durable=durable)
+            return await self._steps.run(step, durable=durable, alone=alone)
         except ComputeFirst:
             # What it was to compute is not kept meanwhile: a large computation holds tens of megabytes.
             pass
         return await self._shield.over(
-            Deferred.fromCoroutine(self._large_attempts(step, results, durable=durable))
+            Deferred.fromCoroutine(self._large_attempts(step, results, durable=durable, alone=alone))
         )
 
-    async def _large_attempts(self, step: Callable[[], T], results: Results, *, durable: bool) -> T:
+    async def _large_attempts(
+        self, step: Callable[[], T], results: Results, *, durable: bool, alone: bool
+    ) -> T:
         """The same, with what is to be computed; one at a time, whoever gives up waiting."""
         await self._large.acquire()
         try:
             while True:
                 try:
-                    return await self._steps.run(step, durable=durable)
+                    return await self._steps.run(step, durable=durable, alone=alone)
                 except ComputeFirst as first:
                     call = first.call
                 if not self.running:

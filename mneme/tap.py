@@ -44,7 +44,7 @@ THREADS = 2
 _COLLECT_AFTER = 20_000
 """Objects; with the 700 that are usual, one twentieth of the time went into looking for cycles."""
 
-_CHECK_SECONDS = 0.2
+_CHECK_SECONDS = 0.1
 """Seconds that the check of the database may hold the start up."""
 
 _FROM_OPTION = {"port": "port", "host": "host", "data-dir": "dataDir", "config": "config", "listen": "listen"}

@@ -43,7 +43,7 @@ class WireTwoPlaces(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """`GET /status`: `data_bytes` is what all that is kept takes on disk, `free_bytes` what the disk has left.
+    """`GET /status`: `data_bytes` is what the database takes on disk, `free_bytes` what the disk has left.
 
     `uptime_seconds` go by a clock that nobody sets, unlike that which tells `started_at` and `now`. `in_two_places` are
     the ids that seemed to be used in two places in the last seven days, the newest last.

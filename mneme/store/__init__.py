@@ -282,11 +282,14 @@ class Store:
     def forget_idle(self, now: Millis) -> int:
         """Forget some projects that have had neither a version nor a lock for a day; how many."""
         with self._database.step() as queries:
-            idle = queries.idle_projects(Millis(now - _IDLE_FOR))
-            for key, directory in idle:
+            dropped = 0
+            for key, directory in queries.idle_projects(Millis(now - _IDLE_FOR)):
                 if self._copy is None or self._copy.remove_empty(directory):
                     queries.drop_project(key)
-            return len(idle)
+                    dropped += 1
+                else:
+                    queries.postpone_idle(key, now)
+            return dropped
 
     # Overviews
 
@@ -301,10 +304,9 @@ class Store:
             return list(queries.project_names())
 
     def usage(self) -> Usage:
-        """The space that all there is takes now, history and bookkeeping included."""
-        with self._database.step() as queries:
-            taken, free = self._database.space()
-            return Usage(taken + (queries.working_copy_bytes() if self._copy else 0), free)
+        """The space that the database takes now, and what is left."""
+        with self._database.step():
+            return Usage(*self._database.space())
 
     def in_two_places(self) -> list[TwoPlaces]:
         """The ids that seem to be used in two places, in no order."""
@@ -411,7 +413,7 @@ class Store:
     ) -> Step | None:
         row = queries.project(project)
         if (row is None or row.is_removed) and self._copy:
-            directory = self._copy.finds(project)
+            directory = self._copy.finds(project, is_new=row is None)
             if directory:
                 step = self._step_of(queries, row, now) if row else self._made(queries, project, now)
                 self._copy.adopt(step, directory)

@@ -34,7 +34,7 @@ _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
 ROW_BYTES = 256
 """Bytes that a version takes in the database beside its content, its entries in indexes included."""
 
-_GIVEN_BACK_AT_ONCE = 4000
+_GIVEN_BACK_AT_ONCE = 500
 
 _LARGEST = 2**63 - 1
 """The largest number that SQLite has."""
@@ -48,6 +48,12 @@ _VERSION = """
     v.append_key, v.append_lines, v.is_blind, v.names_base, v.is_unrelated, length(c.zstd)
 """
 _VERSIONS = f"SELECT {_VERSION} FROM versions v JOIN contents c ON c.id = v.content"  # noqa: S608 - no values in it
+_WAITING = f"""
+    SELECT {_VERSION} FROM versions v INDEXED BY waiting_versions JOIN contents c ON c.id = v.content
+    WHERE v.project = ? AND v.is_waiting
+"""  # noqa: S608 - no values in it
+"""SQLite knows no numbers of rows, and would rather look through the history of a file."""
+
 _LOCK = "lock_client, lock_acquired_at, lock_expires_at, lock_token, lock_last_acquired_at, lock_extended_at"
 _CLIENT = "last_seen, familiar_at, stranger_at, stranger_file"
 _PROJECT = f"""
@@ -165,22 +171,22 @@ class Queries:
             (key, directory)
             for key, directory in self._run(
                 """
-                SELECT id, directory FROM projects p WHERE lock_client IS NULL AND created_at < ? AND NOT is_changed
+                SELECT id, directory FROM projects p WHERE lock_client IS NULL AND created_at < ?
                 AND NOT EXISTS (SELECT 1 FROM versions WHERE project = p.id) LIMIT 100
                 """,
                 (before,),
             )
         ]
 
+    def postpone_idle(self, key: int, now: Millis) -> None:
+        """Leave a project for a day: something of somebody's lies in its directory."""
+        self._run("UPDATE projects SET created_at = ? WHERE id = ?", (now, key))
+
     def directories(self) -> dict[str, int]:
         """The directories of projects that were exported and not removed, with the projects' numbers."""
         return dict(
             self._run("SELECT directory, id FROM projects WHERE is_exported AND NOT is_removed").fetchall()
         )
-
-    def has_directory(self, directory: str) -> bool:
-        """Whether a directory is that of a project, be it removed."""
-        return self._run("SELECT 1 FROM projects WHERE directory = ?", (directory,)).fetchone() is not None
 
     def set_removed(self, key: int, removed: bool) -> None:
         """Take note that the project's directory was removed, or that the project is there again."""
@@ -310,9 +316,7 @@ class Queries:
             return added.lastrowid
         kept = self._run("SELECT id, zstd FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
         if self._compression.decompressed(kept[1], version.size) != content:
-            self._run(
-                "UPDATE contents SET zstd = ? WHERE id = ?", (self._compression.compressed(content), kept[0])
-            )
+            self._run("UPDATE contents SET zstd = ? WHERE id = ?", (values[2], kept[0]))
         return int(kept[0])
 
     def version(self, key: int, number: int) -> Version | None:
@@ -341,7 +345,7 @@ class Queries:
         found: list[Version] = []
         for sha256 in filter(_DIGEST.fullmatch, digests):
             rows = self._run(
-                f"{_VERSIONS} WHERE c.sha256 = ? AND v.project = ? AND v.file = ?",
+                f"{_VERSIONS} WHERE c.sha256 = ? AND +v.project = ? AND +v.file = ?",
                 (bytes.fromhex(sha256), key, _NUMBER_OF[file]),
             )
             found += map(_version, rows)
@@ -397,7 +401,7 @@ class Queries:
             )
 
     def give_back(self) -> None:
-        """Give the file system pages back that hold nothing any more, some thousands at most."""
+        """Give the file system pages back that hold nothing any more, some hundreds at most."""
         (free,) = self._run("PRAGMA freelist_count").fetchone()
         for _ in range(min(free, _GIVEN_BACK_AT_ONCE)):
             # Each call frees a single page: the module stops a statement that returns no rows after its first step.
@@ -421,14 +425,14 @@ class Queries:
 
     def waiting(self, key: int) -> list[Version]:
         """The uploads that wait, in the order in which they came."""
-        rows = self._run(f"{_VERSIONS} WHERE v.project = ? AND v.is_waiting ORDER BY v.number", (key,))
+        rows = self._run(f"{_WAITING} ORDER BY v.number", (key,))
         return [_version(row) for row in rows]
 
     def replaceable(self, key: int, client: ClientId, file: FileName) -> Version | None:
         """The newest waiting upload of a client, whose place its next one may take."""
         row = self._run(
             f"""
-            {_VERSIONS} WHERE v.project = ? AND v.is_waiting AND NOT v.is_overtaken AND v.client = ? AND v.file = ?
+            {_WAITING} AND NOT v.is_overtaken AND v.client = ? AND v.file = ?
             ORDER BY v.number DESC LIMIT 1
             """,
             (key, client.value, _NUMBER_OF[file]),
@@ -438,7 +442,7 @@ class Queries:
     def overtake(self, key: int, client: ClientId, file: FileName) -> None:
         """Take note that a client was sent something after what waits of it."""
         self._run(
-            "UPDATE versions SET is_overtaken = 1 WHERE project = ? AND is_waiting AND client = ? AND file = ?",
+            "UPDATE versions SET is_overtaken = 1 WHERE project = ? AND is_waiting AND client = ? AND +file = ?",
             (key, client.value, _NUMBER_OF[file]),
         )
 
@@ -452,6 +456,10 @@ class Queries:
             (merged, key, number),
         ).fetchone()
         return bool(overtaken)
+
+    def give_up_waiting(self, key: int) -> None:
+        """Have no upload of a project wait any longer; each stays in history."""
+        self._run("UPDATE versions SET is_waiting = 0 WHERE project = ? AND is_waiting", (key,))
 
     def bound_waiting(self, key: int, most: int) -> None:
         """Have the oldest refused upload wait no longer if there are more than so many."""
@@ -591,33 +599,24 @@ class Queries:
         return [key for (key,) in self._run("SELECT id FROM projects WHERE is_changed AND NOT is_removed")]
 
     def doubt_exports_since(self, epoch: int) -> None:
-        """Have all that was exported since an epoch exported anew."""
+        """Take note that nobody knows what lies there of what was exported since an epoch; export it anew."""
         self._run("UPDATE projects SET is_changed = 1 WHERE epoch >= ?", (epoch,))
-
-    def exported_since(self, epoch: int) -> dict[str, list[str]]:
-        """The files of each directory in which something was exported since an epoch."""
-        rows = self._run(
-            """
-            SELECT p.directory, h.file FROM projects p JOIN heads h ON h.project = p.id
-            WHERE p.epoch >= ? AND h.exported IS NOT NULL
-            """,
-            (epoch,),
+        self._run(
+            "UPDATE heads SET exported = NULL, mark = NULL WHERE project IN (SELECT id FROM projects WHERE is_changed)"
         )
-        found: dict[str, list[str]] = {}
-        for directory, file in rows:
-            found.setdefault(directory, []).append(FILES[file].value)
-        return found
+
+    def has_exports_since(self, epoch: int) -> bool:
+        """Whether anything was exported since an epoch."""
+        return self._run("SELECT 1 FROM projects WHERE epoch >= ? LIMIT 1", (epoch,)).fetchone() is not None
 
     def forget_exports(self) -> None:
         """Take note that there is no working copy."""
         self._run("UPDATE heads SET exported = NULL, mark = NULL")
         self._run("UPDATE projects SET is_exported = 0, lock_mark = NULL, is_changed = NOT is_removed")
 
-    def server(self) -> tuple[str, int, str, str]:
-        """The boot of the last server, the epoch, the mark of the working copy and the state of its directory."""
-        row: tuple[str, int, str, str] = self._run(
-            "SELECT boot, epoch, working_copy, listing FROM server"
-        ).fetchone()
+    def server(self) -> tuple[str, int, str]:
+        """The boot of the last server, the epoch, and the mark of the working copy."""
+        row: tuple[str, int, str] = self._run("SELECT boot, epoch, working_copy FROM server").fetchone()
         return row
 
     def set_server(self, **values: str | int) -> None:
@@ -655,16 +654,6 @@ class Queries:
             )
             for key, name, *lock in projects
         ]
-
-    def working_copy_bytes(self) -> int:
-        """The bytes of all heads."""
-        row = self._run(
-            """
-            SELECT sum(c.size) FROM heads h JOIN versions v ON v.project = h.project AND v.number = h.version
-            JOIN contents c ON c.id = v.content WHERE h.exported IS NOT NULL
-            """
-        ).fetchone()
-        return row[0] or 0
 
     def days(self) -> AbstractSet[int]:
         """The latest days, since 1970, on which a version was kept."""

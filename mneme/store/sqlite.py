@@ -161,8 +161,8 @@ class Database:
     def run(self, steps: Sequence[Callable[[], object]], *, durable: bool = True) -> list[object]:
         """Run steps in order and commit them together; each comes to what it returned, or to a `Failure`.
 
-        One that fails takes nothing from the others: they are run again then, each in a transaction of its own. Without
-        `durable` a power cut may take them all back.
+        One that fails takes nothing from the others: those before it and those after it are run again then, and it
+        alone. Without `durable` a power cut may take them all back.
         """
         try:
             return self._run_together(steps, durable)
@@ -170,16 +170,24 @@ class Database:
             self._roll_back()
             if len(steps) == 1:
                 return [broken.failure]
-        return [result for step in steps for result in self.run([step], durable=durable)]
+            at = broken.at
+        if at is None:
+            return [result for step in steps for result in self.run([step], durable=durable)]
+        parts = steps[:at], steps[at : at + 1], steps[at + 1 :]
+        return [result for part in parts if part for result in self.run(part, durable=durable)]
 
     def _run_together(self, steps: Sequence[Callable[[], object]], durable: bool) -> list[object]:
+        results: list[object] = []
+        at: int | None = None
         try:
             self._begin(durable)
             with self._one_step():
-                results = [step() for step in steps]
+                for at, step in enumerate(steps):  # noqa: B007 - the one that fails is told
+                    results.append(step())
+            at = None
             self._commit()
         except BaseException as error:
-            raise _Broken(error) from error
+            raise _Broken(error, at) from error
         self._call_after()
         return results
 
@@ -248,8 +256,10 @@ class _Opened:
 class _Broken(Exception):
     """A step, or a commit, whose failure undoes the whole transaction."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, at: int | None) -> None:
+        """`at` is the place of the step that failed, None if it was the commit."""
         super().__init__()
+        self.at = at
         self.failure = _failure_of(error)
 
 

@@ -156,7 +156,7 @@ class Step:
     def keep(self, version: Version, content: bytes) -> None:
         """Keep a version beside the head."""
         waits = version.place is Place.WAITING
-        self._add(version, content, waits=waits, unmerged=waits or version.kind is Kind.RESCUED)
+        self._add(version, content, waits=waits, unmerged=True)
         if waits:
             self.row = evolve(self.row, has_waiting=True)
             self.queries.bound_waiting(self.key, MAX_WAITING)

@@ -22,11 +22,12 @@ MOST_TOGETHER = 64
 class Steps(Protocol):
     """Runs the steps of a store, one after the other."""
 
-    def run(self, step: Callable[[], T], /, *, durable: bool = True) -> "Deferred[T]":
+    def run(self, step: Callable[[], T], /, *, durable: bool = True, alone: bool = False) -> "Deferred[T]":
         """Run `step` in a transaction; the Deferred fires on the reactor thread, once that is committed.
 
         A `durable` step survives a power cut from then on, and runs to its end whoever waits for it. Any other is
-        dropped if it is cancelled before its turn. Fails with `ShuttingDown` once closed.
+        dropped if it is cancelled before its turn. One that writes files runs `alone`: what it writes must have been
+        committed before. Fails with `ShuttingDown` once closed.
         """
         ...
 
@@ -39,6 +40,7 @@ class Steps(Protocol):
 class _Waiting:
     step: Callable[[], object]
     durable: bool
+    alone: bool
     answer: "Deferred[object]"
     is_abandoned: bool = False
 
@@ -53,11 +55,11 @@ class StepQueue:
         self._is_closed = False
         self._drained: list[Deferred[None]] = []
 
-    def run(self, step: Callable[[], T], /, *, durable: bool = True) -> "Deferred[T]":
+    def run(self, step: Callable[[], T], /, *, durable: bool = True, alone: bool = False) -> "Deferred[T]":
         """See `Steps`."""
         if self._is_closed:
             return fail(ShuttingDown())
-        waiting = _Waiting(step, durable, Deferred(lambda _: self._abandon(waiting)))
+        waiting = _Waiting(step, durable, alone, Deferred(lambda _: self._abandon(waiting)))
         self._under_way += 1
         self._waiting.append(waiting)
         self._wake()
@@ -80,9 +82,11 @@ class StepQueue:
         raise NotImplementedError
 
     def _take(self) -> list[_Waiting]:
-        """The steps that are next to share a commit, without those that nobody needs any more."""
+        """The steps that are next to share a commit."""
         taken: list[_Waiting] = []
         while self._waiting and len(taken) < MOST_TOGETHER:
+            if taken and (self._waiting[0].alone or taken[-1].alone):
+                break
             taken.append(self._waiting.popleft())
         return taken
 

@@ -7,6 +7,7 @@ differs from all that is known is kept as a version, never as the head.
 """
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ from mneme.store import layout, lockfile, merging
 from mneme.store.queries import FILES, HeadRow, Queries
 from mneme.store.step import Step
 
+_TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
+
 _COARSE_MS = 2000
 """The coarsest mtimes of a file system in use, in milliseconds."""
 
@@ -39,42 +42,36 @@ class WorkingCopy:
         self._epoch = 1
         self._unsure: set[int] = set()
         """Projects whose files may not be what was exported, after an unclean end."""
-        self._is_sure_of_records = True
-        """Whether what the database says was exported is there, since only the server and not the machine ended."""
 
     # The whole of it
 
     def open(self, queries: Queries, boot: str) -> None:
         """Look at what lies there when the server starts."""
         self.make_root()
-        last_boot, epoch, mark, _ = queries.server()
-        if mark and self._mark_of_root() == mark:
-            if last_boot:
-                self._is_sure_of_records = last_boot == boot
-                if not self._is_sure_of_records:
-                    # By then the system has written to the disk what was exported in earlier epochs.
-                    queries.doubt_exports_since(epoch - 1)
-                self._unsure = set(queries.changed_projects())
-        else:
+        last_boot, epoch, mark = queries.server()
+        if not mark or self._mark_of_root() != mark:
             queries.forget_exports()
             queries.set_server(working_copy=self._mark_root())
-        self._boot = boot
-        self.begin_epoch(queries)
+        elif last_boot:
+            if last_boot != boot:
+                # By then the system has written to the disk what was exported in earlier epochs.
+                queries.doubt_exports_since(epoch - 1)
+            self._unsure = set(queries.changed_projects())
+        self._boot, self._epoch = boot, epoch
+        if last_boot == boot:
+            queries.set_server(boot=boot)
+        else:
+            self.begin_epoch(queries)
 
     def begin_epoch(self, queries: Queries) -> None:
         """Begin another stretch of exports; to be called every few minutes, so that few are ever in doubt."""
-        _, epoch, _, _ = queries.server()
-        self._epoch = epoch + 1
+        self._epoch += 1
         queries.set_server(boot=self._boot, epoch=self._epoch)
 
     def close(self, queries: Queries) -> None:
         """Make what was lately exported durable, and take note that all of it is as the database says."""
-        for directory, names in queries.exported_since(self._epoch - 1).items():
-            for name in names:
-                with suppress(OSError):
-                    files.sync(f"{self._root}/{directory}/{name}")
-            with suppress(OSError):
-                files.sync_directory(f"{self._root}/{directory}")
+        if queries.has_exports_since(self._epoch - 1):
+            os.sync()
         if not queries.changed_projects():
             queries.set_server(boot="")
 
@@ -120,7 +117,7 @@ class WorkingCopy:
 
     # Projects that lie here
 
-    def finds(self, project: ProjectId) -> str | None:
+    def finds(self, project: ProjectId, *, is_new: bool) -> str | None:
         """The directory in which the files of a project lie that the database does not have; None if nowhere.
 
         The Node server maps several ids to one directory, so that what it kept may be anybody's: each gets a copy.
@@ -129,6 +126,8 @@ class WorkingCopy:
         if files.exists(own):
             check_directory(own)
             return own
+        if not is_new:
+            return None
         name = layout.node_name(project)
         shared = f"{self._root}/{name}"
         if shared == own or len(name) > layout.MAX_NAME or not _is_directory(shared):
@@ -207,7 +206,7 @@ class WorkingCopy:
 
     def _look_for_all(self, step: Step) -> bool:
         """Find out whether a project was removed, or the whole working copy is missing; whether it is still there."""
-        _, _, mark, _ = step.queries.server()
+        _, _, mark = step.queries.server()
         if self._mark_of_root() == mark:
             self._note_project_removed(step)
             return False
@@ -225,6 +224,8 @@ class WorkingCopy:
             step.queries.set_mark(step.key, row.newest.file, None, None)
         step.forget_heads()
         step.set_lock(None)
+        # What waits would come back with the next upload.
+        step.queries.give_up_waiting(step.key)
         step.queries.set_removed(step.key, True)
         step.row = evolve(step.row, is_removed=True, is_exported=False, lock_mark=None)
         step.tell("{project} was removed by hand; its history stays until it is pruned")
@@ -242,6 +243,9 @@ class WorkingCopy:
                 step.set_lock(None)
             return
         found = files.read(path)
+        if found and row.lock_mark and found[0].decode(errors="replace") == row.lock_exported:
+            self._set_lock_mark(step, _mark(found[1]), row.lock_exported)
+            return
         lock = lockfile.decode(found[0]) if found else None
         if found is None or lock is None:
             self._set_aside(path)
@@ -251,14 +255,14 @@ class WorkingCopy:
             return
         if lock != row.lock:
             step.set_lock(lock)
-        self._set_lock_mark(step, _mark(found[1]), found[0].decode())
+        self._set_lock_mark(step, _mark(found[1]), found[0].decode(errors="replace"))
 
     def _note_lock(self, step: Step) -> None:
         """Take the lock file that lies there as what was exported."""
         path = f"{self._root}/{step.row.directory}/{layout.LOCK}"
         found = files.read(path)
         if found and lockfile.decode(found[0]):
-            self._set_lock_mark(step, _mark(found[1]), found[0].decode())
+            self._set_lock_mark(step, _mark(found[1]), found[0].decode(errors="replace"))
         elif files.exists(path):
             self._set_aside(path)
 
@@ -298,12 +302,12 @@ class WorkingCopy:
                 step.queries.set_there(step.key, file, True, mtime)
             self._set_mark(step, file, newest.number, state)
             return True
-        if not row.is_there or row.exported is None:
+        if not row.is_there or row.exported == newest.number:
             return False
-        exported = step.version(row.exported)
         since = step.queries.versions_with(step.key, file, [sha256])
-        number = next((one.number for one in since if row.exported <= one.number <= newest.number), None)
-        if number is None or (exported and exported.number == newest.number):
+        first = row.exported or 0
+        number = next((one.number for one in since if first <= one.number <= newest.number), None)
+        if number is None:
             return False
         # It is what was exported, touched; or an export whose record was lost.
         self._set_mark(step, file, number, state)
@@ -353,7 +357,10 @@ class WorkingCopy:
                 self._look_at(step, file, f"{directory}/{file.value}")
         for file, row in step.heads.items():
             if row.is_there and (row.exported != row.newest.number or row.mark is None):
-                state = self._write(f"{directory}/{file.value}", step.queries.content(row.newest), row.mtime)
+                content = step.content(row.newest)
+                if content is None:
+                    continue
+                state = self._write(f"{directory}/{file.value}", content, row.mtime)
                 step.queries.set_mark(step.key, file, row.newest.number, _mark(state))
         step.forget_heads()
         self._export_lock(step, f"{directory}/{layout.LOCK}")
@@ -372,14 +379,17 @@ class WorkingCopy:
             self._write(identity, content, step.now)
 
     def _keep_what_differs(self, step: Step, directory: str) -> None:
-        """After an unclean end, keep what is neither the head nor known; a sure record tells an edit from that."""
-        for name in os.listdir(directory):
-            if name.endswith(files.TEMPORARY):
+        """After an unclean end, keep what is neither the head nor known.
+
+        Where the record of an export is sure, a file that differs is an edit like any other.
+        """
+        for name in filter(_TEMPORARY.fullmatch, os.listdir(directory)):
+            with suppress(OSError):
                 os.unlink(f"{directory}/{name}")
         for file in FILES:
             path = f"{directory}/{file.value}"
             row = step.heads.get(file)
-            if row and self._is_sure_of_records and row.exported == row.newest.number:
+            if row and row.exported == row.newest.number:
                 self._look_at(step, file, path)
                 continue
             found = _read(path)
@@ -437,8 +447,9 @@ class WorkingCopy:
         """Remove a directory that holds no memory; whether it is gone."""
         path = f"{self._root}/{directory}"
         try:
-            if set(os.listdir(path)) <= {layout.IDENTITY}:
-                files.clear(Path(path))
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}/{layout.IDENTITY}")
+            os.rmdir(path)
         except FileNotFoundError:
             return True
         except OSError:
@@ -447,7 +458,7 @@ class WorkingCopy:
 
     def is_of(self, queries: Queries) -> bool:
         """Whether what lies here was exported from this database."""
-        _, _, mark, _ = queries.server()
+        _, _, mark = queries.server()
         return bool(mark) and self._mark_of_root() == mark
 
     def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:

@@ -16,6 +16,7 @@ import pytest
 
 from mneme.model import Accepted, FileName, Kind, Place, ProjectId, Upload, digest
 from mneme.store import layout
+from tests.kept import DiskStore
 from tests.store import stores
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
 from tests.store.looking import (
@@ -240,6 +241,39 @@ def test_a_power_cut_leaves_what_the_database_has(
         assert all(one.place is Place.BESIDE for one in strange)
         is_strange = survivor in ("an empty file", "zeros", "a part of it") and not in_order
         assert len(strange) == int(is_strange)
+
+
+@pytest.mark.parametrize("survivor", ["an empty file", "zeros", "a part of it"])
+def test_what_a_power_cut_left_in_doubt_stays_so_until_it_is_exported(
+    survivor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the server that found it ends before it could, as on a full disk."""
+    with prepared(tmp_path, held):
+        pass
+    SURVIVORS[survivor](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
+    for _ in range(2):
+        store = DiskStore(tmp_path)
+        store.open_copy(ANOTHER_BOOT)
+        store.database.close()
+    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store_again:
+        assert served(store_again) == {LOG: ONE}
+        is_whole(store_again, tmp_path)
+
+
+def test_a_persons_temporary_file_is_left_alone_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what the server calls so is its own to remove."""
+    with prepared(tmp_path, held) as store:
+        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+    directory = directory_of(tmp_path, ALPHA)
+    (directory / "notes.tmp").write_text("mine")
+    (directory / "log.jsonl.0123456789abcdef.tmp").write_text("half")
+    (directory / "log.jsonl.0123456789abcdee.tmp").mkdir()
+    with reopened(tmp_path, monkeypatch) as store:
+        assert served(store) == {LOG: ONE + TWO}
+    assert (directory / "notes.tmp").read_text() == "mine"
+    assert not (directory / "log.jsonl.0123456789abcdef.tmp").exists()
 
 
 def test_an_edit_made_while_a_killed_server_was_down_is_what_is_served(

@@ -119,6 +119,22 @@ class TestStepQueue:
         assert isinstance(failure_of(broken), ValueError)
         assert database.words == ["a", "c"]
 
+    def test_a_step_that_writes_files_shares_its_commit_with_no_other(
+        self, steps: HeldSteps, database: CountingDatabase
+    ) -> None:
+        """What it writes must be there for good before, and no other step may take it back."""
+        for word in "ab":
+            steps.run(partial(database.note, word))
+        steps.run(partial(database.note, "c"), alone=True)
+        for word in "de":
+            steps.run(partial(database.note, word))
+        sizes = []
+        while taken := steps._take():
+            sizes.append(len(taken))
+            steps._deliver(taken, steps._run_all(taken))
+        assert sizes == [2, 1, 2]
+        assert database.words == list("abcde")
+
     def test_a_statement_that_fails_takes_nothing_from_the_others(
         self, steps: HeldSteps, database: CountingDatabase
     ) -> None:

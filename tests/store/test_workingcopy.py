@@ -55,6 +55,7 @@ from tests.store.store_contract import (
     TWO,
     head_of,
     lock_of,
+    waiting,
 )
 from tests.store.stores import Patient, opened
 
@@ -687,6 +688,14 @@ class TestLockFiles:
         assert store.lock(ALPHA, NOW) is None
         assert lock_of(store.acquire(ALPHA, BEN, NOW, TTL)).token > before.token
 
+    def test_a_touched_lock_file_says_nothing_of_a_newer_lock(self, store: Patient, alpha: Path) -> None:
+        """A backup tool may change its times while a release, and the next acquire, are yet to be exported."""
+        store.store.release(ALPHA, ANA, NOW)
+        lock = lock_of(store.store.acquire(ALPHA, BEN, NOW, TTL))
+        os.link(alpha / layout.LOCK, alpha.parent / ".backup")
+        assert store.lock(ALPHA, NOW) == lock
+        (alpha.parent / ".backup").unlink()
+
     def test_after_rm_nothing_is_left_to_reap(self, store: Patient, alpha: Path) -> None:
         """A project that was named as one to reap may have no lock any more."""
         (alpha / layout.LOCK).unlink()
@@ -842,6 +851,38 @@ class TestProjectsThatGo:
         shutil.rmtree(alpha)
         store.acquire(ALPHA, BEN, NOW, TTL)
         assert head_of(store.upload(ALPHA, Upload(LOG, b"new", BEN), NOW)).version == 2
+
+    def test_what_waited_in_a_removed_project_waits_no_longer(self, store: Patient, alpha: Path) -> None:
+        """It would come back with the next upload, or keep that waiting for ever."""
+        store.upload(ALPHA, Upload(LOG, ONE, BEN), NOW)
+        shutil.rmtree(alpha)
+        assert store.heads(ALPHA, NOW) == ()
+        store.acquire(ALPHA, ANA, NOW, TTL)
+        assert waiting(store) == 0
+        assert store.heads(ALPHA, NOW) == ()
+
+    def test_a_removed_project_does_not_come_back_from_the_node_servers_directory(self, root: Path) -> None:
+        """What lies there was copied once, when the id was first used."""
+        node_project(root / layout.PROJECTS / "org_repo", {"log.jsonl": ONE})
+        store = opened("disk", root)
+        assert len(store.heads(ORG, NOW)) == 1
+        shutil.rmtree(directory_of(root, ORG))
+        assert store.heads(ORG, NOW) == ()
+        assert store.heads(ORG, NOW) == ()
+
+    def test_a_project_in_which_nothing_was_kept_is_forgotten_after_a_day(
+        self, root: Path, store: Patient
+    ) -> None:
+        """With its directory, unless something of somebody's lies in it; that one is looked at a day later."""
+        for project in (ALPHA, ORG):
+            store.acquire(project, ANA, NOW, TTL)
+            store.release(project, ANA, NOW)
+        (directory_of(root, ORG) / "notes.txt").write_text("mine")
+        later = Millis(NOW + 25 * 60 * 60 * 1000)
+        assert [store.store.forget_idle(later) for _ in range(2)] == [1, 0]
+        assert store.projects() == [ORG]
+        assert (directory_of(root, ORG) / "notes.txt").read_text() == "mine"
+        assert not directory_of(root, ALPHA).exists()
 
     def test_a_removed_project_is_brought_back_from_its_history(self, store: Patient, alpha: Path) -> None:
         """As `mneme restore` does: lock, restore, release."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from random import Random
 from urllib.parse import unquote
 
 import pytest
@@ -109,11 +110,11 @@ def test_head_answers_as_get_does() -> None:
 
 
 def test_what_is_uploaded_is_in_the_status(tmp_path: Path) -> None:
-    """As it lies on disk."""
+    """As it lies in the database."""
     stub = Stub(store=DiskStore(tmp_path))
     before = stub.ask("GET", STATUS).json
     stub.acquire()
-    stub.upload(content="x" * 100_000)
+    stub.upload(content=Random(1).randbytes(100_000).hex())
     stub.clock.advance(1)
     after = stub.ask("GET", STATUS).json
     assert after["dataBytes"] - before["dataBytes"] >= 100_000

@@ -4,8 +4,7 @@ CREATE TABLE server (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     boot TEXT NOT NULL DEFAULT '',          -- the boot of the machine in which the last server ran; '' once it ended well
     epoch INTEGER NOT NULL DEFAULT 1,       -- a stretch of some minutes of exports; it only grows
-    working_copy TEXT NOT NULL DEFAULT '',  -- the mark of the directory that holds the working copy
-    listing TEXT NOT NULL DEFAULT ''        -- the state of that directory when its projects were last listed
+    working_copy TEXT NOT NULL DEFAULT ''   -- the mark of the directory that holds the working copy
 );
 INSERT INTO server (only) VALUES (1);
 
@@ -33,7 +32,7 @@ CREATE TABLE projects (
     lock_exported TEXT,                     -- and what it holds
     epoch INTEGER NOT NULL DEFAULT 0        -- that of the last export
 );
-CREATE INDEX projects_by_expiry ON projects (lock_expires_at) WHERE lock_client IS NOT NULL;
+CREATE INDEX locked_projects ON projects (id) WHERE lock_client IS NOT NULL;
 CREATE INDEX changed_projects ON projects (id) WHERE is_changed;
 CREATE INDEX projects_by_epoch ON projects (epoch);
 
@@ -93,7 +92,6 @@ CREATE TABLE clients (
     stranger_file INTEGER,
     PRIMARY KEY (project, client)
 ) WITHOUT ROWID;
-CREATE INDEX clients_by_time ON clients (project, last_seen);
 CREATE INDEX strangers ON clients (stranger_at) WHERE stranger_at IS NOT NULL;
 
 CREATE TABLE bases (
