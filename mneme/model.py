@@ -184,10 +184,7 @@ class VersionContent:
 
 @frozen
 class Head:
-    """The newest accepted version of a file as it is listed; `size` in bytes, `sha256` of its content, in hex.
-
-    `version` is 0 for content put there by hand while there is no space to take it in as a version.
-    """
+    """The newest accepted version of a file as it is listed; `size` in bytes, `sha256` of its content, in hex."""
 
     file: FileName
     version: int

@@ -519,6 +519,11 @@ class SyncService(Service):
                 "What waits in {project} could not be merged now", failure, project=str(project)
             )
 
+    async def merged(self, project: ProjectId) -> None:
+        """Wait for the merges of a project that are under way; whoever holds something that others need does so."""
+        if project in self._merging:
+            await self._merges(project, strict=False)
+
     def _merge_waiting(self, project: ProjectId) -> "Deferred[None]":
         """Merge what waits, once for all who wait for that."""
         waiter: Deferred[None] = Deferred()

@@ -140,20 +140,7 @@ class FileList(msgspec.Struct, frozen=True):
 
 
 class Download(msgspec.Struct, frozen=True):
-    """`GET …/files/:name`."""
-
-    content: str
-    mtime: str
-    version: int
-
-    @classmethod
-    def of(cls, content: bytes, mtime: Millis, version: int) -> "Download":
-        """The content as text; what was put there by hand need not be UTF-8, and history keeps it as it is."""
-        return cls(content.decode(errors="replace"), times.to_text(mtime), version)
-
-
-class EncodedDownload(msgspec.Struct, frozen=True):
-    """A `Download` whose content is JSON already."""
+    """`GET …/files/:name`, its content JSON already."""
 
     content: msgspec.Raw
     mtime: str

@@ -140,10 +140,6 @@ class Daemon(AbstractContextManager["Daemon"]):
         """All that the server has written to its standard streams, over all its runs."""
         return self._log_file.read_text(encoding="utf-8", errors="replace")
 
-    def rss_bytes(self) -> int:
-        """The memory that the server occupies now."""
-        return self._memory("VmRSS")
-
     def peak_rss_bytes(self) -> int:
         """The most memory that the server ever occupied since its start."""
         return self._memory("VmHWM")

@@ -7,8 +7,6 @@ from http import HTTPStatus
 import msgspec
 from attrs import field, frozen
 
-Header = tuple[bytes, bytes]
-
 _WITHOUT_BODY = (204, 304)
 
 

@@ -170,6 +170,7 @@ class Api:
     async def download(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Send a file, unless its client has it already."""
         file = _file(name, FileNotAllowed)
+        await self._sync.merged(project)
         async with self._encoding.room():
             outcome = await self._served(request, project, file)
             if outcome is None:

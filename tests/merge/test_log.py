@@ -7,6 +7,7 @@ import itertools
 import msgspec
 import pytest
 
+from mneme import times
 from mneme.merge import is_well_formed, merge
 from mneme.merge.bounds import MAX_LINES, body_size
 from mneme.model import FileName, Millis
@@ -175,7 +176,13 @@ def test_what_is_left_of_a_log_fits_into_the_answer_to_a_download() -> None:
     for max_bytes in range(len(whole) // 2, len(whole) // 2 + 200):
         kept = merged(LOG, None, head, upload, max_bytes=max_bytes)
         assert whole.endswith(kept)
-        answer = msgspec.json.encode(Download.of(kept, Millis(253_402_300_799_999), 99_999_999))
+        answer = msgspec.json.encode(
+            Download(
+                msgspec.Raw(msgspec.json.encode(kept.decode())),
+                times.to_text(Millis(253_402_300_799_999)),
+                99_999_999,
+            )
+        )
         assert max_bytes - 2 * len(NOON) < len(answer) <= max_bytes
 
 

@@ -118,14 +118,6 @@ class Run:
             self.struck_at = len(self.steps) - 1
             raise self.fault.error()
 
-    def commits(self, until: int | None = None) -> int:
-        """How many lines have become durable in a journal before step `until`."""
-        return sum(step.call == "fdatasync" for step in self.steps[:until])
-
-    def last(self, call: str) -> int:
-        """The number of the last step of this name."""
-        return max(number for number, step in enumerate(self.steps) if step.call == call)
-
 
 class Faults:
     """Stands between this process and its disk while a test says so.
