@@ -140,7 +140,15 @@ class FileList(msgspec.Struct, frozen=True):
 
 
 class Download(msgspec.Struct, frozen=True):
-    """`GET …/files/:name`, its content JSON already."""
+    """`GET …/files/:name`."""
+
+    content: str
+    mtime: str
+    version: int
+
+
+class EncodedDownload(msgspec.Struct, frozen=True):
+    """A `Download` whose content is JSON already."""
 
     content: msgspec.Raw
     mtime: str

@@ -9,7 +9,7 @@ from twisted.internet.defer import DeferredSemaphore
 from mneme import times
 from mneme.model import Millis
 from mneme.store.recent import Recent
-from mneme.wire import Download
+from mneme.wire import EncodedDownload
 from mneme.work import Worker
 
 _LARGE = 256 * 1024
@@ -31,13 +31,13 @@ class Encoding:
         """Room for a download, from before its content is read until it is encoded."""
         return _held(self._semaphore)
 
-    async def download(self, content: bytes, sha256: str, mtime: Millis, version: int) -> Download:
+    async def download(self, content: bytes, sha256: str, mtime: Millis, version: int) -> EncodedDownload:
         """The answer with a content; what was put there by hand need not be UTF-8, and history keeps it as it is."""
         encoded = self._recent.get(sha256)
         if encoded is None:
             encoded = await self._encoded(content)
             self._recent.keep(sha256, encoded)
-        return Download(msgspec.Raw(encoded), times.to_text(mtime), version)
+        return EncodedDownload(msgspec.Raw(encoded), times.to_text(mtime), version)
 
     async def _encoded(self, content: bytes) -> bytes:
         if len(content) < _LARGE:

@@ -178,7 +178,7 @@ def test_what_is_left_of_a_log_fits_into_the_answer_to_a_download() -> None:
         assert whole.endswith(kept)
         answer = msgspec.json.encode(
             Download(
-                msgspec.Raw(msgspec.json.encode(kept.decode())),
+                kept.decode(),
                 times.to_text(Millis(253_402_300_799_999)),
                 99_999_999,
             )
