@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ from mneme.store.queries import FILES, HeadRow, Queries
 from mneme.store.step import Step
 
 _TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
+
+_SYNC_SECONDS = 4.0
 
 _COARSE_MS = 2000
 """The coarsest mtimes of a file system in use, in milliseconds."""
@@ -70,9 +73,8 @@ class WorkingCopy:
 
     def close(self, queries: Queries) -> None:
         """Make what was lately exported durable, and take note that all of it is as the database says."""
-        if queries.has_exports_since(self._epoch - 1):
-            os.sync()
-        if not queries.changed_projects():
+        is_durable = not queries.has_exports_since(self._epoch - 1) or _synced()
+        if is_durable and not queries.changed_projects():
             queries.set_server(boot="")
 
     def make_root(self) -> None:
@@ -476,6 +478,14 @@ class WorkingCopy:
         self._log.warn(
             "{path} is in the way, holding nothing to be read: moved to {aside}", path=path, aside=aside
         )
+
+
+def _synced() -> bool:
+    """Have the system write all that it holds; whether that took no longer than a server may take to stop."""
+    syncing = threading.Thread(target=os.sync, daemon=True)
+    syncing.start()
+    syncing.join(_SYNC_SECONDS)
+    return not syncing.is_alive()
 
 
 def check_directory(directory: files.StrPath) -> None:
