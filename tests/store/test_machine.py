@@ -110,6 +110,8 @@ class ProjectState:
     exists: bool = False
     by_node: bool = False
     """Whether the Node server made the directory."""
+    was_removed: bool = False
+    """Whether somebody has ever removed the directory: nothing is adopted then."""
     is_changed: bool = False
     """Whether a lock or a head was changed that is yet to be exported."""
     lock: Lock | None = None
@@ -281,6 +283,7 @@ class ProjectState:
     def remove(self) -> None:
         """Lose the directory, and with it the heads and the lock."""
         self.exists = self.by_node = False
+        self.was_removed = True
         self.lock = self.known_lock = None
         self.plain.clear()
         for known in self.known.values():
@@ -336,7 +339,7 @@ class StoreMachine(RuleBasedStateMachine):
             state.look_at_lock()
             for file in wanted:
                 state.look(file, self.now)
-        elif project.value == "org/repo" and shared.by_node:
+        elif project.value == "org/repo" and shared.by_node and not state.was_removed:
             state.adopt(shared, self.now)
         yield state
         if state.exists:
@@ -865,7 +868,6 @@ class DiskMachine(StoreMachine):
             if by_step:
                 assert self.store.heads(project, self.now) == ()
                 with self.step(project):
-                    # The step that follows, which merges what waits, adopts what the Node server kept.
                     pass
 
     def some_are_removed(self) -> bool:
