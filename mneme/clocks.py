@@ -37,7 +37,7 @@ def monotonic() -> float:
 
 
 def boot() -> str:
-    """What tells this run of the machine from any other; where nothing does, each process is one of its own."""
+    """The name of this boot of the machine; a new one for each process where none is known."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

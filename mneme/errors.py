@@ -111,7 +111,7 @@ class BackupError(MnemeError):
 
 
 class NotYet(Exception):
-    """A step of the store for which something has to be done first, and which is run again after that."""
+    """A step of the store that has to wait for other work, and is run again."""
 
 
 class DamagedContent(MnemeError):

@@ -184,7 +184,7 @@ class VersionContent:
 
 @frozen
 class Head:
-    """The newest accepted version of a file as it is listed; `size` in bytes, `sha256` of its content, in hex."""
+    """The newest accepted version of a file; `size` in bytes, `sha256` in hex."""
 
     file: FileName
     version: int

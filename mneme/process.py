@@ -1,4 +1,4 @@
-"""Computations in a process of their own: they take no turn from the threads that serve, and no memory for long.
+"""Computations in a process of their own, which takes its memory with it.
 
 The process is started when it is first needed, and ends when it has had nothing to do for a while. Jobs and outcomes
 are pickled, each with its length before it; both ends are this program.
@@ -34,7 +34,7 @@ class ProcessEnded(MnemeError):
 
 
 class ProcessWorker:
-    """Runs jobs that can be pickled in a process of its own, one at a time; the thread that waits is the worker's."""
+    """A worker whose jobs run in another process, one at a time; jobs can be pickled."""
 
     def __init__(self, clock: IReactorTime, worker: Worker) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What the server does for its clients: the use cases, each one step of the store, or a few."""
+"""The use cases of the server, each one step of the store, or a few."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -58,7 +58,7 @@ _TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
 """The time for which an id in two places is told of; whoever has mended it hears no more then."""
 
 _AT_ONCE = 32
-"""Steps of house-keeping that are asked for at a time: they share a commit, and clients come in between."""
+"""Steps of house-keeping that share a commit; clients come in between."""
 
 _EXPORTS_AT_ONCE = 4
 """Exports that are asked for at a time: each writes some files, and clients come in between."""
@@ -237,7 +237,7 @@ class SyncService(Service):
         attempt: Callable[[Millis], Accepted | Rescued | StaleToken | Changed],
         content: bytes,
     ) -> Accepted | Rescued | StaleToken | Changed:
-        """Run a step that writes or, without the lock, keeps; where there is no space to keep, it is only refused."""
+        """The outcome of an upload or append; without space, a refused one is not kept."""
         try:
             return await self._write(project, attempt, len(content))
         except DiskFull:
@@ -277,7 +277,7 @@ class SyncService(Service):
         return await self._look_up(lambda: self._reader.store.prunable(project, self.retention, self._now()))
 
     async def prune(self, project: ProjectId) -> Pruned:
-        """Remove the versions that need not be kept; those that were removed, none while the clock is not believed."""
+        """The versions that pruning has removed; none while the clock is not believed."""
         removed: tuple[Version, ...] = ()
         try:
             left = (await self.prunable(project)).versions
@@ -462,7 +462,7 @@ class SyncService(Service):
         attempt: Callable[[Millis], T],
         plainly: Callable[[ProjectId, Millis], T],
     ) -> T:
-        """Run a step that reads, and notes what it tells; where that cannot be written, it reads all the same."""
+        """The outcome of a step that reads; a full disk costs its notes, not its answer."""
         try:
             return await self._in_project(project, attempt, durable=False)
         except DiskFull:
