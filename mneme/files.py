@@ -56,6 +56,14 @@ def means_no_space(error: OSError) -> bool:
     return error.errno in _NO_SPACE
 
 
+def is_read_only(path: StrPath) -> bool:
+    """Whether the file system that holds `path` is mounted read-only; False if nothing is there."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except FileNotFoundError:
+        return False
+
+
 def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> None:
     """Create `path` with `content`, durable once its directory is synced too.
 

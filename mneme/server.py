@@ -171,6 +171,10 @@ class Server(Service):
         # By itself twistd ends by the very signal that it got, which is no exit status of 0. The reactor sets its own
         # handlers when it starts to run.
         self._parts.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
+        if self._parts.claim.is_read_only:
+            self._log.warn(
+                "The disk is read-only: files are served as they are, and whatever would change one is refused (507)"
+            )
         self._explain_room()
         for warning in self._loaded.warnings:
             self._log.warn("{warning}", warning=warning)

@@ -284,7 +284,7 @@ class SyncService(Service):
             while left and self.running:
                 removed += await self._remove(Pruned(project, left[:_AT_ONCE]))
                 left = left[_AT_ONCE:]
-        except ShuttingDown:
+        except (ShuttingDown, DiskFull):
             pass
         except Exception:  # noqa: BLE001 - the other histories are still to be pruned
             self._log.failure("Could not prune the history of {project}", project=str(project))
@@ -355,7 +355,7 @@ class SyncService(Service):
         try:
             reaped = await self._write(project, step)
             await self._merge_waiting(project)
-        except ShuttingDown:
+        except (ShuttingDown, DiskFull):
             return None
         except Exception:  # noqa: BLE001 - the other locks are still to be reaped
             self._log.failure("Could not reap the lock of {project}", project=str(project))

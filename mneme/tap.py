@@ -30,7 +30,7 @@ from mneme.server import Parts, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
 from mneme.store import Store, backup, layout
 from mneme.store.claim import Claim
-from mneme.store.sqlite import NAME, Database
+from mneme.store.sqlite import NAME, SCHEMA_VERSION, Database, check_identity
 from mneme.store.thread import DatabaseThread
 from mneme.store.workingcopy import WorkingCopy
 from mneme.web.front import Front
@@ -149,11 +149,13 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     claim = Claim.take(data_directory)
     endpoints = [_endpoint(reactor, text) for text in chosen.listen]
     path = data_directory / NAME
-    copy = WorkingCopy(data_directory / layout.PROJECTS) if chosen.working_copy else None
-    has_room = _check_data(path, chosen.backups.absolute(), copy)
+    can_write = not claim.is_read_only
+    copy = WorkingCopy(data_directory / layout.PROJECTS) if chosen.working_copy and can_write else None
+    has_room = _check_data(path, chosen.backups.absolute(), copy, can_write)
     worker = ThreadWorker(reactor, THREADS)
     process = ProcessWorker(reactor, worker)
-    writing, reading = Database(path, exclusive=not has_room), Database(path, writable=False)
+    writing = Database(path, writable=can_write, exclusive=not has_room)
+    reading = Database(path, writable=False)
     threads = [DatabaseThread(reactor, writing), DatabaseThread(reactor, reading)]
     writer = Lane(Store(writing, copy, chosen.merging), threads[0])
     reader = Lane(Store(reading), threads[1]) if has_room else Lane(Store(writing), threads[0])
@@ -218,13 +220,13 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
         ) from None
 
 
-def _check_data(path: Path, backups: Path, copy: WorkingCopy | None) -> bool:
+def _check_data(path: Path, backups: Path, copy: WorkingCopy | None, can_write: bool) -> bool:
     """See that the data can be used, before the process detaches; whether the disk has room for more connections.
 
     The database is opened anew after that.
     """
     has_room = True
-    database = Database(path)
+    database = Database(path, writable=can_write)
     try:
         if copy:
             copy.make_root()
@@ -234,6 +236,11 @@ def _check_data(path: Path, backups: Path, copy: WorkingCopy | None) -> bool:
             has_room = False
             database = Database(path, exclusive=True)
             database.open()
+        if not can_write and check_identity(database.connection, path) < SCHEMA_VERSION:
+            raise StartupError(
+                f"The disk of {path} is read-only, and the database is still to be brought up to date: "
+                "start the server once where it can write"
+            )
         database.check(_CHECK_SECONDS)
     except DamagedDatabase:
         raise StartupError(f"The database {path} is damaged. {backup.way_back(path, backups)}") from None

@@ -17,24 +17,27 @@ class Claim:
     """A data directory that is this server's alone, until it is released or the process dies, however it dies.
 
     It outlives a fork: the child of a daemonizing server holds it on. The file that it locks can be removed, so the
-    database itself is locked, too, in a way that SQLite does not see.
+    database itself is locked, too, in a way that SQLite does not see. On a read-only disk both have to be there.
     """
 
-    def __init__(self, descriptor: int, database: int) -> None:
+    def __init__(self, descriptor: int, database: int, is_read_only: bool) -> None:
         self._descriptor = descriptor
         self._database = database
+        self.is_read_only = is_read_only
+        """Whether the directory is on a read-only disk, so that nothing in it can change."""
 
     @classmethod
     def take(cls, data_directory: Path) -> Self:
         """Make the directory if need be, close it to other users, and claim it; raises `StartupError`."""
         try:
-            files.make_directory(data_directory)
-            if stat.S_IMODE(data_directory.stat().st_mode) != files.DIRECTORY_MODE:
-                data_directory.chmod(files.DIRECTORY_MODE)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            is_read_only = files.is_read_only(data_directory)
+            if not is_read_only:
+                _make_private(data_directory)
+            flags = os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_RDONLY if is_read_only else os.O_RDWR | os.O_CREAT)
             claim = cls(
                 os.open(data_directory / LOCK_NAME, flags, files.FILE_MODE),
                 os.open(data_directory / NAME, flags, files.FILE_MODE),
+                is_read_only,
             )
             claim._lock(data_directory)
             claim.write_pid()
@@ -60,12 +63,21 @@ class Claim:
 
     def write_pid(self) -> None:
         """Say which process holds the claim; to be said again after a fork."""
+        if self.is_read_only:
+            return
         pid = b"%d\n" % os.getpid()
         os.pwrite(self._descriptor, pid, 0)
         os.ftruncate(self._descriptor, len(pid))
 
     def release(self) -> None:
         """Let another server have the directory, and leave no pid that another process may get."""
-        os.ftruncate(self._descriptor, 0)
+        if not self.is_read_only:
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
         os.close(self._database)
+
+
+def _make_private(directory: Path) -> None:
+    files.make_directory(directory)
+    if stat.S_IMODE(directory.stat().st_mode) != files.DIRECTORY_MODE:
+        directory.chmod(files.DIRECTORY_MODE)

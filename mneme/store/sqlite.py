@@ -297,9 +297,8 @@ def _connected(path: Path | None, *, writable: bool, exclusive: bool) -> sqlite3
     if path is None:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     else:
-        mode = "rwc" if writable else "ro"
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            f"{path.absolute().as_uri()}?{'mode=rwc' if writable else _mode_of_reader(path)}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
@@ -310,6 +309,25 @@ def _connected(path: Path | None, *, writable: bool, exclusive: bool) -> sqlite3
     if exclusive:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     return connection
+
+
+def _mode_of_reader(path: Path) -> str:
+    """How SQLite is to open a database for reading.
+
+    A reader, too, makes files beside the database, which a read-only disk refuses. Where none were left, nobody has
+    the database open, and all is in it. See https://www.sqlite.org/wal.html#readonly.
+    """
+    if not files.is_read_only(path):
+        return "mode=ro"
+    log = files.look(f"{path}-wal")
+    if log is None or log.st_size == 0:
+        return "mode=ro&immutable=1"
+    if not files.look(f"{path}-shm"):
+        raise StartupError(
+            f"The disk is read-only, and {path}-wal has changes that cannot be read without {path.name}-shm: "
+            "start the server once where it can write"
+        )
+    return "mode=ro"
 
 
 def check_identity(connection: sqlite3.Connection, path: Path | None) -> int:

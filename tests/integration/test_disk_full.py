@@ -6,13 +6,13 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, DidNotStart
 from tests.integration import wire
 from tests.integration.wire import NAME, NEW, NO_RATE_LIMIT, OLD, PROJECT
 from tests.plugin_files import log
@@ -73,6 +73,50 @@ def test_a_server_can_be_restarted_on_a_full_disk(tmp_path: Path) -> None:
         wire.assert_serves(daemon, NEW)
 
 
+@pytest.mark.parametrize("end", [Daemon.terminate, Daemon.kill], ids=["stopped", "killed"])
+def test_a_read_only_disk_is_read_and_writes_are_507(tmp_path: Path, end: Callable[[Daemon], object]) -> None:
+    """A failing disk that the system mounts read-only still gives its memory to every machine."""
+    with (
+        _small_disk(tmp_path / "disk", 2_000_000) as disk,
+        Daemon(tmp_path / "server", NO_RATE_LIMIT, data_dir=disk / "data") as daemon,
+        wire.client(daemon) as client,
+    ):
+        client.acquire(PROJECT)
+        assert client.upload(PROJECT, NAME, OLD).status == 200
+        end(daemon)
+        with _read_only(disk):
+            daemon.start()
+            wire.assert_serves(daemon, OLD, exported=False)
+            wire.assert_locked(daemon)
+            wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)
+            wire.assert_error(client.acquire("another"), 507)
+            wire.assert_serves(daemon, OLD, exported=False)
+            assert "The disk is read-only" in daemon.log()
+            assert daemon.terminate() == 0
+        daemon.start()
+        assert client.upload(PROJECT, NAME, NEW).status == 200
+        wire.assert_serves(daemon, NEW)
+    assert "Traceback" not in daemon.log()
+
+
+def test_a_read_only_disk_without_the_files_that_reading_takes_is_refused_in_a_sentence(
+    tmp_path: Path,
+) -> None:
+    """A copy without mneme.db-shm, or a directory that no server has used, says what to do."""
+    with (
+        _small_disk(tmp_path / "disk", 2_000_000) as disk,
+        Daemon(tmp_path / "server", NO_RATE_LIMIT, data_dir=disk / "data") as daemon,
+    ):
+        daemon.kill()
+        (daemon.data_dir / "mneme.db-shm").unlink()
+        with _read_only(disk), pytest.raises(DidNotStart, match="start the server once where it can write"):
+            daemon.start()
+        shutil.rmtree(daemon.data_dir)
+        daemon.data_dir.mkdir()
+        with _read_only(disk), pytest.raises(DidNotStart, match="cannot be used: No such file or directory"):
+            daemon.start()
+
+
 def test_a_file_size_limit_is_507_and_the_old_content_stays(tmp_path: Path) -> None:
     """A file that the system refuses to let grow is a full disk too, with no mount needed to show it."""
     with Daemon(tmp_path, NO_RATE_LIMIT) as daemon, wire.client(daemon) as client:
@@ -107,6 +151,16 @@ def _small_disk(at: Path, size: int) -> Iterator[Path]:
         yield at
     finally:
         subprocess.run(["umount", "--lazy", str(at)], check=True)
+
+
+@contextmanager
+def _read_only(disk: Path) -> Iterator[None]:
+    """A file system that is mounted read-only for a while."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
 
 def _fill(filler: Path, *, leave: int) -> None:
