@@ -86,9 +86,12 @@ class ProcessWorker:
             cast(BinaryIO, process.stdout).close()
 
     def _outcome(self, job: Callable[[], T]) -> T:
-        process = self._process or self._started()
         self._is_busy = True
         try:
+            process = self._process or self._started()
+            if self._is_stopped:
+                # Perhaps while it was being started.
+                process.kill()
             _send(cast(BinaryIO, process.stdin), job)
             succeeded, outcome = _received(cast(BinaryIO, process.stdout))
         except (EOFError, OSError) as error:
@@ -101,8 +104,6 @@ class ProcessWorker:
         return cast(T, outcome)
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._is_stopped:
-            raise ProcessEnded
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", __name__],

@@ -60,6 +60,4 @@ class Rounds(Service):
         try:
             await self._make_round()
         except Exception:  # noqa: BLE001 - LoopingCall stops for good after its first exception
-            self._log.failure(
-                "Could not {what}; trying again in {seconds} s", what=self._what, seconds=self._interval
-            )
+            self._log.failure("Could not {what}; trying again later", what=self._what)

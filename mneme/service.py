@@ -1,7 +1,7 @@
 """The use cases of the server, each one step of the store, or a few."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -49,7 +49,7 @@ from mneme.retention import Retention
 from mneme.shield import Shield
 from mneme.store import ComputeFirst, MergeFirst, Results, Store
 from mneme.store.apart import Call
-from mneme.store.thread import Steps
+from mneme.store.thread import StepQueue
 from mneme.work import Worker
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Lane:
     """A store with what runs its steps."""
 
     store: Store
-    steps: Steps
+    steps: StepQueue
 
 
 @frozen
@@ -110,8 +110,6 @@ class SyncService(Service):
         """
         self.lock_ttl = lock_ttl
         self.retention = retention
-        self.on_change: Callable[[], object] = lambda: None
-        """Called when something is to be exported."""
         self._clock = clock
         self._uptime = uptime or clock
         self._store = writer.store
@@ -339,7 +337,7 @@ class SyncService(Service):
     @property
     def has_changes(self) -> bool:
         """Whether something is yet to be exported."""
-        return self._store.has_changes
+        return self._store.has_changes or bool(self._failing) or not self._has_copy
 
     async def reap(self) -> list[Reaped]:
         """Remove the locks that have expired."""
@@ -370,17 +368,11 @@ class SyncService(Service):
             await self._steps.run(self._store.begin_epoch, durable=False)
         self._store.has_changes = False
         changed = await self._steps.run(self._store.changed_projects, durable=False)
-        for start in range(0, len(changed), _EXPORTS_AT_ONCE):
-            await gatherResults(
-                [
-                    Deferred.fromCoroutine(self._export_one(key))
-                    for key in changed[start : start + _EXPORTS_AT_ONCE]
-                ]
-            )
+        await _in_groups([self._export_one(key, name) for key, name in changed.items()], _EXPORTS_AT_ONCE)
         self._failing.intersection_update(changed)
         return not self._failing
 
-    async def _export_one(self, key: int) -> None:
+    async def _export_one(self, key: int, name: str) -> None:
         try:
             await self._attempts(lambda now: self._store.export(key, now), durable=False, alone=True)
             self._failing.discard(key)
@@ -388,7 +380,9 @@ class SyncService(Service):
             pass
         except Exception:  # noqa: BLE001 - the others are still to be exported, and this one is tried again
             if key not in self._failing:
-                self._log.failure("Could not write the plain files of a project; trying again until it works")
+                self._log.failure(
+                    "Could not write the plain files of {project}; trying again until it works", project=name
+                )
             self._failing.add(key)
 
     async def _begin(self) -> None:
@@ -400,8 +394,6 @@ class SyncService(Service):
             pass
         except Exception:  # noqa: BLE001 - each project is looked at when it is first used, too
             self._log.failure("Could not look through the working copy")
-            self.on_change()
-        self._tell_changes()
 
     async def _open_copy(self) -> None:
         """Look at what the last server left; again before an export, if the disk was full."""
@@ -418,10 +410,7 @@ class SyncService(Service):
             *(lambda now, project=project: self._store.heads(project, now) for project in found),
             *(lambda now, key=key: self._store.look(key, now) for key in missing),
         ]
-        for start in range(0, len(steps), _AT_ONCE):
-            await gatherResults(
-                [Deferred.fromCoroutine(self._take_in(step)) for step in steps[start : start + _AT_ONCE]]
-            )
+        await _in_groups([self._take_in(step) for step in steps], _AT_ONCE)
 
     async def _take_in(self, step: Callable[[Millis], object]) -> None:
         try:
@@ -494,7 +483,6 @@ class SyncService(Service):
                     raise ShuttingDown from None
                 merges_first = await self._merges(project, strict)
                 continue
-            self._tell_changes()
             return outcome
 
     async def _merges(self, project: ProjectId, strict: bool) -> bool:
@@ -548,7 +536,6 @@ class SyncService(Service):
         while await self._attempts(lambda now: self._store.merge_next(project, now)):
             if not self.running:
                 raise ShuttingDown
-        self._tell_changes()
 
     async def _attempts(
         self,
@@ -599,9 +586,11 @@ class SyncService(Service):
                 raise
             raise ShuttingDown from None
 
-    def _tell_changes(self) -> None:
-        if self.has_changes:
-            self.on_change()
-
     def _now(self) -> Millis:
         return Millis(int(self._clock.seconds() * 1000))
+
+
+async def _in_groups(jobs: Sequence[Coroutine["Deferred[Any]", Any, None]], size: int) -> None:
+    """Run jobs, so many at a time; none of them raises."""
+    for start in range(0, len(jobs), size):
+        await gatherResults([Deferred.fromCoroutine(job) for job in jobs[start : start + size]])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -27,16 +27,6 @@ class Worker(Protocol):
         Cancelling that gives up the answer, never the job.
         """
         ...
-
-
-class ImmediateWorker:
-    """Runs each job at once, where it was asked for: for tests, and where nothing blocks."""
-
-    abandoned_weight = 0
-
-    def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
-        """See `Worker`."""
-        return execute(job)
 
 
 class ThreadWorker:

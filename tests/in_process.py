@@ -34,7 +34,7 @@ from mneme.service import SyncService
 from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.site import Site
-from mneme.work import ImmediateWorker
+from tests.immediate import ImmediateWorker
 from tests.keeping import KEEP_ALL
 from tests.kept import DiskStore, lane_of
 

@@ -12,8 +12,8 @@ from mneme.service import Lane
 from mneme.store import Store, layout
 from mneme.store.recent import Recent
 from mneme.store.sqlite import NAME, Database
-from mneme.store.thread import ImmediateSteps
 from mneme.store.workingcopy import WorkingCopy
+from tests.immediate import ImmediateSteps
 
 
 class FillableDatabase(Database):

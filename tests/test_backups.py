@@ -14,7 +14,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from mneme.backups import FIRST, INTERVAL, Backups, Plan
 from mneme.model import Millis
 from mneme.store import backup
-from mneme.work import ImmediateWorker
+from tests.immediate import ImmediateWorker
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 from tests.store.filled import PROJECTS, database_of, filled, put

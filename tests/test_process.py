@@ -15,7 +15,7 @@ from mneme.merge import merge
 from mneme.model import FileName
 from mneme.process import IDLE_SECONDS, ProcessEnded, ProcessWorker
 from mneme.store.apart import ComputeFirst, Results
-from mneme.work import ImmediateWorker
+from tests.immediate import ImmediateWorker
 from tests.results import failure_of, result_of
 from tests.store.store_contract import ONE, THREE, TWO
 

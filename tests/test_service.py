@@ -44,8 +44,8 @@ from mneme.retention import Retention
 from mneme.service import Lane, Reaped, SyncService
 from mneme.store import Store
 from mneme.store.sqlite import NAME, Database
-from mneme.store.thread import ImmediateSteps
-from mneme.work import ImmediateWorker, Worker
+from mneme.work import Worker
+from tests.immediate import ImmediateSteps, ImmediateWorker
 from tests.keeping import KEEP_ALL, KEEP_NONE
 from tests.kept import DiskStore, MemoryStore, full_disk, lane_of
 from tests.results import failure_of, result_of, started, waits

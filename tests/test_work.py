@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from mneme.work import ImmediateWorker, ThreadWorker, Worker
+from mneme.work import ThreadWorker
 from tests.inbox import Inbox
 from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedWorker
@@ -23,19 +23,6 @@ class Broken(Exception):
 def broken() -> int:
     """A job that comes to nothing."""
     raise Broken
-
-
-class TestImmediateWorker:
-    """Jobs run where they were asked for."""
-
-    def test_a_job_runs_at_once(self) -> None:
-        """The answer is there when `run` returns."""
-        worker: Worker = ImmediateWorker()
-        assert result_of(worker.run(threading.get_ident)) == threading.get_ident()
-
-    def test_what_a_job_raises_is_its_failure(self) -> None:
-        """Nothing is raised where the job was asked for."""
-        assert isinstance(failure_of(ImmediateWorker().run(broken)), Broken)
 
 
 class TestSteppedWorker:

@@ -359,10 +359,10 @@ class Store:
                 self._copy.look(step, FILES)
                 self._note_changed(step)
 
-    def changed_projects(self) -> list[int]:
-        """The numbers of the projects with something yet to be exported."""
+    def changed_projects(self) -> dict[int, str]:
+        """Names, by number, of the projects with something yet to be exported."""
         with self._database.step() as queries:
-            return queries.changed_projects() if self._copy else []
+            return queries.changed_projects() if self._copy else {}
 
     def export(self, key: int, now: Millis) -> None:
         """Export what has changed in a project, by its number."""

@@ -7,7 +7,6 @@ configuration file. That is one file to carry, which SQLite checks and any of it
 import fcntl
 import os
 import re
-import secrets
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -35,7 +34,6 @@ _PAGES = 256
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _NAME = "mneme-%Y%m%dT%H%M%SZ.db"
 _OUR_NAME = re.compile(r"mneme-\d{8}T\d{6}Z\.db")
-_LEFTOVER = re.compile(rf"((.+)\.[0-9a-f]{{16}}{re.escape(files.TEMPORARY)})({'|'.join(_SIDE_FILES)})?")
 
 
 def _to_nobody(_done: int, _all: int) -> None:
@@ -202,50 +200,42 @@ def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
     """A new file, and its descriptor; the file takes its name when the block ends."""
     if not target.parent.is_dir():
         raise BackupError(f"{target.parent}: there is no such directory")
-    _clear_leftovers(target)
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, files.FILE_MODE)
+    temporary = target.with_name(f".mneme-backup{files.TEMPORARY}")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, files.FILE_MODE)
     try:
-        # Locked as long as somebody writes it: what is not is a leftover.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield temporary, descriptor
-        os.fsync(descriptor)
-        os.rename(temporary, target)
-        files.sync_directory(target.parent)
-    except BaseException:
-        for path in (str(temporary), *(f"{temporary}{end}" for end in _SIDE_FILES)):
-            with suppress(OSError):
-                os.unlink(path)
-        raise
+        _take_over(temporary, descriptor)
+        try:
+            yield temporary, descriptor
+            os.fsync(descriptor)
+            os.rename(temporary, target)
+            files.sync_directory(target.parent)
+        except BaseException:
+            _remove(temporary, "", *_SIDE_FILES)
+            raise
     finally:
         os.close(descriptor)
 
 
-def _clear_leftovers(target: Path) -> None:
-    """Remove halves of the target, and of other backups there, whose processes were killed."""
-    for path in target.parent.iterdir():
-        found = _LEFTOVER.fullmatch(path.name)
-        if (
-            found
-            and (found[2] == target.name or _OUR_NAME.fullmatch(found[2]))
-            and not _is_locked(path.with_name(found[1]))
-        ):
-            path.unlink(missing_ok=True)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
+def _take_over(temporary: Path, descriptor: int) -> None:
+    """Make a leftover of a killed process an empty file; `BackupError` if its process is still at work."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        # Between opening and locking it, another process may have completed it, and given it its name.
+        is_ours = os.fstat(descriptor).st_ino == os.stat(temporary).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        is_ours = False
+    if not is_ours:
+        raise BackupError(
+            f"Another backup is just being written into {temporary.parent}: try again in a moment"
+        )
+    os.ftruncate(descriptor, 0)
+    _remove(temporary, *_SIDE_FILES)
+
+
+def _remove(temporary: Path, *ends: str) -> None:
+    for end in ends:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{temporary}{end}")
 
 
 def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told) -> sqlite3.Connection:

@@ -594,9 +594,9 @@ class Queries:
         """Take note that all was exported."""
         self._run("UPDATE projects SET is_changed = 0, is_exported = 1, epoch = ? WHERE id = ?", (epoch, key))
 
-    def changed_projects(self) -> list[int]:
-        """The numbers of the projects with something yet to be exported."""
-        return [key for (key,) in self._run("SELECT id FROM projects WHERE is_changed AND NOT is_removed")]
+    def changed_projects(self) -> dict[int, str]:
+        """Names, by number, of the projects with something yet to be exported."""
+        return dict(self._run("SELECT id, name FROM projects WHERE is_changed AND NOT is_removed").fetchall())
 
     def doubt_exports_since(self, epoch: int) -> None:
         """Take note that nobody knows what lies there of what was exported since an epoch; export it anew."""

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 from attrs import define
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -17,23 +17,6 @@ T = TypeVar("T")
 
 MOST_TOGETHER = 64
 """Steps that share a commit at most."""
-
-
-class Steps(Protocol):
-    """Runs the steps of a store, one after the other."""
-
-    def run(self, step: Callable[[], T], /, *, durable: bool = True, alone: bool = False) -> "Deferred[T]":
-        """Run `step` in a transaction; the Deferred fires on the reactor thread, once that is committed.
-
-        A `durable` step survives a power cut from then on, and runs to its end whoever waits for it. Any other is
-        dropped if it is cancelled before its turn. One that writes files runs `alone`: what it writes must have been
-        committed before. Fails with `ShuttingDown` once closed.
-        """
-        ...
-
-    def close(self) -> "Deferred[None]":
-        """Take no more steps; fires when all that were taken have ended."""
-        ...
 
 
 @define(eq=False)
@@ -56,7 +39,12 @@ class StepQueue:
         self._drained: list[Deferred[None]] = []
 
     def run(self, step: Callable[[], T], /, *, durable: bool = True, alone: bool = False) -> "Deferred[T]":
-        """See `Steps`."""
+        """Run `step` in a transaction; the Deferred fires on the reactor thread, once that is committed.
+
+        A `durable` step survives a power cut from then on, and runs to its end whoever waits for it. Any other is
+        dropped if it is cancelled before its turn. One that writes files runs `alone`: what it writes must have been
+        committed before. Fails with `ShuttingDown` once closed.
+        """
         if self._is_closed:
             return fail(ShuttingDown())
         waiting = _Waiting(step, durable, alone, Deferred(lambda _: self._abandon(waiting)))
@@ -66,7 +54,7 @@ class StepQueue:
         return cast("Deferred[T]", waiting.answer)
 
     def close(self) -> "Deferred[None]":
-        """See `Steps`."""
+        """Take no more steps; fires when all that were taken have ended."""
         self._is_closed = True
         if not self._under_way:
             return succeed(None)
@@ -106,14 +94,6 @@ class StepQueue:
             drained, self._drained = self._drained, []
             for waiter in drained:
                 waiter.callback(None)
-
-
-class ImmediateSteps(StepQueue):
-    """Runs each step at once, where it was asked for: for tests, and where nothing blocks."""
-
-    def _wake(self) -> None:
-        taken = self._take()
-        self._deliver(taken, self._run_all(taken))
 
 
 class DatabaseThread(StepQueue):

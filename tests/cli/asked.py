@@ -15,7 +15,7 @@ from twisted.web.http_headers import Headers
 from mneme.cli.asking import VISITOR
 from mneme.client import Address, Client, Exchange, Patience
 from mneme.model import ProjectId
-from mneme.work import ImmediateWorker
+from tests.immediate import ImmediateWorker
 from tests.web.stub import Stub
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from mneme.client import Address, Client, Exchange, Patience
 from mneme.client.doctor import Connect
 from mneme.client.exchange import Http, Response
 from mneme.model import ClientId
-from mneme.work import ImmediateWorker
 from tests.client.lines import Asked, Scripted, answer, asked_of
+from tests.immediate import ImmediateWorker
 from tests.web.stub import Stub
 
 T = TypeVar("T")

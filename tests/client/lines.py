@@ -21,7 +21,8 @@ from twisted.web.http_headers import Headers
 
 from mneme.client.exchange import Address, Exchange, Http, Patience, Response
 from mneme.clocks import WallClock
-from mneme.work import ImmediateWorker, Worker
+from mneme.work import Worker
+from tests.immediate import ImmediateWorker
 from tests.in_process import InProcess
 from tests.results import result_of, started, waits
 from tests.web.stub import Stub

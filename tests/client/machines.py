@@ -15,8 +15,8 @@ from mneme.client.folder import Folder, Snapshot
 from mneme.client.sync import Report, Sync
 from mneme.clocks import WallClock
 from mneme.model import ClientId, FileName, Millis, ProjectId
-from mneme.work import ImmediateWorker
 from tests.client.lines import URL, Killed, Line
+from tests.immediate import ImmediateWorker
 from tests.kept import MemoryStore
 from tests.results import result_of
 from tests.web.stub import TTL, Stub

@@ -10,8 +10,8 @@ from twisted.web.client import HTTPConnectionPool
 from mneme.client.connection import connected
 from mneme.client.exchange import Address, Patience
 from mneme.model import ClientId
-from mneme.work import ImmediateWorker
 from tests.client.lines import URL
+from tests.immediate import ImmediateWorker
 from tests.results import failure_of, result_of, started, waits
 
 LAPTOP = ClientId("laptop-0a1b2c3d")

@@ -18,9 +18,9 @@ from mneme.client.folder import Folder, Kept
 from mneme.client.hooks import Program, install, settings_path
 from mneme.client.settings import client_id, config_path
 from mneme.model import FileName, ProjectId, digest
-from mneme.work import ImmediateWorker
 from tests.client.asking import Canning, Network, canned, come_to, connecting
 from tests.client.lines import Scripted
+from tests.immediate import ImmediateWorker
 from tests.store.faults import FULL, Faults
 from tests.web.stub import Stub, entry
 

@@ -29,7 +29,6 @@ from mneme.client import exchange
 from mneme.client.errors import KeyRefused, ServerTrouble, StrangeAnswer, Unreachable
 from mneme.client.exchange import SLOWEST, Address, Ask, Exchange, Patience, Reply
 from mneme.web.limits import SESSION
-from mneme.work import ImmediateWorker
 from tests.client.lines import (
     URL,
     Line,
@@ -41,6 +40,7 @@ from tests.client.lines import (
     problem_in,
     times_of,
 )
+from tests.immediate import ImmediateWorker
 from tests.kept import MemoryStore
 from tests.results import failure_of, result_of, started, waits
 from tests.stepped import SteppedSteps, SteppedWorker

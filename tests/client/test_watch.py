@@ -17,9 +17,9 @@ from mneme.client.sync import Report, Sync
 from mneme.client.watch import LONGEST_PAUSE, SEND_AFTER, Event, Happened, Watch
 from mneme.errors import DiskFull
 from mneme.model import HeldBy, Lock, Merging, Millis, Rescued, Upload
-from mneme.work import ImmediateWorker
 from tests.client.lines import URL, Asked
 from tests.client.machines import DEMO, LOG, SUMMARY, Machine, World, did
+from tests.immediate import ImmediateWorker
 from tests.results import failure_of, result_of, started, waits
 from tests.web.stub import TTL, entry
 

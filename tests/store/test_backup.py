@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import sqlite3
 import stat
@@ -162,18 +160,30 @@ def test_a_clock_that_jumps_removes_no_newer_backup(root: Path, tmp_path: Path, 
 
 
 def test_leftovers_of_a_kill_go_with_the_next_backup(root: Path, tmp_path: Path) -> None:
-    """A backup that somebody is writing just now does not."""
+    """A file half written, and what SQLite had beside it."""
     filled(root)
     out = tmp_path / "out"
     out.mkdir()
-    left, written = (out / f"mneme-20260101T000000Z.db.{digit * 16}.tmp" for digit in "ab")
-    for path in (left, written, out / f"{left.name}-journal"):
-        path.write_bytes(b"half")
-    descriptor = os.open(written, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    (out / ".mneme-backup.tmp").write_bytes(b"half")
+    (out / ".mneme-backup.tmp-journal").write_bytes(b"half")
     made = backup.make_in(out, 7, database_of(root), NOW, None)
-    os.close(descriptor)
-    assert names(out) == sorted([written.name, made.name])
+    assert names(out) == [made.name]
+
+
+def test_two_backups_into_one_directory_at_once_do_not_meet(root: Path, tmp_path: Path) -> None:
+    """The second one is refused in a sentence, and the first one comes to its end."""
+    filled(root)
+    refusals: list[str] = []
+
+    def make_another(_done: int, _all: int) -> None:
+        with pytest.raises(BackupError, match="Another backup is just being written into") as caught:
+            backup.make(database_of(root), tmp_path / "second.db", NOW, None)
+        refusals.append(str(caught.value))
+
+    backup.make(database_of(root), tmp_path / "first.db", NOW, None, make_another)
+    assert refusals
+    assert names(tmp_path) == ["data", "first.db"]
+    assert backup.read(tmp_path / "first.db").made_at == NOW
 
 
 def test_a_backup_goes_nowhere_where_a_server_runs(root: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def export(store: DiskStore) -> None:
     store.has_changes = False
     for key in store.changed_projects():
         store.export(key, NOW)
-    assert store.changed_projects() == []
+    assert store.changed_projects() == {}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -55,7 +55,7 @@ def test_what_changes_nothing_is_not(store: DiskStore) -> None:
     store.download(ALPHA, FileName.LOG, ANA, LATER)
     store.upload(ALPHA, Upload(FileName.LOG, ONE, ANA), LATER)
     assert not store.has_changes
-    assert store.changed_projects() == []
+    assert store.changed_projects() == {}
 
 
 def test_an_edit_by_hand_is_noted_as_exported(store: DiskStore, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError
 
 from mneme.errors import DiskFull, ShuttingDown
 from mneme.store.sqlite import NAME, Database
-from mneme.store.thread import MOST_TOGETHER, DatabaseThread, ImmediateSteps, StepQueue
+from mneme.store.thread import MOST_TOGETHER, DatabaseThread, StepQueue
 from tests.inbox import Inbox
 from tests.results import failure_of, result_of, started, waits
 
@@ -204,22 +204,6 @@ class TestStepQueue:
     def test_close_of_an_idle_queue_is_done_at_once(self, steps: HeldSteps) -> None:
         """There is nothing to wait for."""
         assert result_of(steps.close()) is None
-
-
-class TestImmediateSteps:
-    """Steps that run where they were asked for."""
-
-    def test_a_step_is_committed_when_run_returns(self, database: CountingDatabase) -> None:
-        """On the same thread."""
-        steps = ImmediateSteps(database)
-        answer = steps.run(partial(database.note, "a"))
-        assert (result_of(answer), database.commits) == ("a", [True])
-
-    def test_what_a_step_raises_is_its_failure(self, database: CountingDatabase) -> None:
-        """Nothing is raised where it was asked for, and nothing is written."""
-        steps = ImmediateSteps(database)
-        assert isinstance(failure_of(steps.run(partial(database.note_and_fail, "a"))), ValueError)
-        assert database.words == []
 
 
 @frozen

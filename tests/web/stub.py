@@ -18,7 +18,8 @@ from mneme.web.auth import Keys
 from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
 from mneme.web.site import Site
-from mneme.work import ImmediateWorker, Worker
+from mneme.work import Worker
+from tests.immediate import ImmediateWorker
 from tests.keeping import KEEP_ALL
 from tests.kept import DiskStore, MemoryStore, lane_of
 from tests.stepped import SteppedSteps

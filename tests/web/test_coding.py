@@ -24,8 +24,8 @@ from mneme.web import site as site_module
 from mneme.web.answers import Answer
 from mneme.web.coding import MIN_CODED, Coding
 from mneme.web.request import Request
-from mneme.work import ImmediateWorker
 from tests import plugin_files
+from tests.immediate import ImmediateWorker
 from tests.kept import MemoryStore
 from tests.results import result_of
 from tests.stepped import SteppedSteps, SteppedWorker

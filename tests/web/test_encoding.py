@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mneme.model import Millis, digest
 from mneme.web import encoding as encoding_module
 from mneme.web.encoding import Encoding
-from mneme.work import ImmediateWorker
+from tests.immediate import ImmediateWorker
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 
