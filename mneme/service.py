@@ -1,6 +1,7 @@
 """The use cases of the server, each one step of the store, or a few."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -62,6 +63,9 @@ _AT_ONCE = 32
 
 _EXPORTS_AT_ONCE = 4
 """Exports that are asked for at a time: each writes some files, and clients come in between."""
+
+_EXPORT_SECONDS = 1.0
+"""Seconds after which an export begins no more projects: with thousands of them, a stop waits no longer than that."""
 
 _EPOCH_SECONDS = 600.0
 """How long an epoch of exports lasts."""
@@ -361,14 +365,17 @@ class SyncService(Service):
         return reaped
 
     async def export(self) -> bool:
-        """Write to the working copy what has changed; whether all of it could be written."""
+        """Write to the working copy what has changed, or a part of that; False if something cannot be written."""
         await self._open_copy()
         if self._uptime.seconds() - self._epoch_began > _EPOCH_SECONDS:
             self._epoch_began = self._uptime.seconds()
             await self._steps.run(self._store.begin_epoch, durable=False)
         self._store.has_changes = False
         changed = await self._steps.run(self._store.changed_projects, durable=False)
-        await _in_groups([self._export_one(key, name) for key, name in changed.items()], _EXPORTS_AT_ONCE)
+        until = self._uptime.seconds() + _EXPORT_SECONDS
+        exports = [partial(self._export_one, key, name) for key, name in changed.items()]
+        if not await _in_groups(exports, _EXPORTS_AT_ONCE, lambda: self._uptime.seconds() < until):
+            self._store.has_changes = True
         self._failing.intersection_update(changed)
         return not self._failing
 
@@ -410,7 +417,9 @@ class SyncService(Service):
             *(lambda now, project=project: self._store.heads(project, now) for project in found),
             *(lambda now, key=key: self._store.look(key, now) for key in missing),
         ]
-        await _in_groups([self._take_in(step) for step in steps], _AT_ONCE)
+        await _in_groups(
+            [partial(self._take_in, step) for step in steps], _AT_ONCE, lambda: bool(self.running)
+        )
 
     async def _take_in(self, step: Callable[[Millis], object]) -> None:
         try:
@@ -590,7 +599,14 @@ class SyncService(Service):
         return Millis(int(self._clock.seconds() * 1000))
 
 
-async def _in_groups(jobs: Sequence[Coroutine["Deferred[Any]", Any, None]], size: int) -> None:
-    """Run jobs, so many at a time; none of them raises."""
+async def _in_groups(
+    jobs: Sequence[Callable[[], Coroutine["Deferred[Any]", Any, None]]],
+    size: int,
+    goes_on: Callable[[], bool],
+) -> bool:
+    """Run jobs, so many at a time, while it `goes_on`; whether all were run. None of them raises."""
     for start in range(0, len(jobs), size):
-        await gatherResults([Deferred.fromCoroutine(job) for job in jobs[start : start + size]])
+        if not goes_on():
+            return False
+        await gatherResults([Deferred.fromCoroutine(job()) for job in jobs[start : start + size]])
+    return True

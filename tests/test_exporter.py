@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from mneme.model import ClientId, FileName, Millis, ProjectId, Upload
 from mneme.service import SyncService
 from tests.immediate import ImmediateWorker
 from tests.keeping import KEEP_ALL
-from tests.kept import DiskStore
+from tests.kept import DiskStore, lane_of
 from tests.results import result_of, started, waits
 from tests.stepped import SteppedSteps
 
@@ -30,10 +30,12 @@ class Store(DiskStore):
         super().__init__(root)
         self.exports = 0
         self.is_broken = False
+        self.on_export: Callable[[], object] = lambda: None
 
     def export(self, key: int, now: Millis) -> None:
         """Export, or fail."""
         self.exports += 1
+        self.on_export()
         if self.is_broken:
             raise OSError(5, "Input/output error")
         super().export(key, now)
@@ -109,6 +111,27 @@ def test_a_change_during_an_export_is_exported_after_it(rig: Rig) -> None:
     result_of(upload)
     rig.clock.advance(INTERVAL)
     assert rig.log.read_bytes() == b"two\n"
+
+
+def test_an_export_of_many_projects_is_no_reason_to_stop_late(rig: Rig) -> None:
+    """A part of them is exported in each round, and all in the end."""
+
+    def take_a_second() -> None:
+        rig.clock.rightNow += 1
+
+    projects = [ProjectId(f"project-{number}") for number in range(20)]
+    for project in projects:
+        result_of(rig.sync.acquire(project, ANA))
+    rig.store.on_export = take_a_second
+    began = rig.clock.seconds()
+    result_of(rig.exporter.stopService())
+    result_of(rig.sync.stopService())
+    assert rig.clock.seconds() - began <= 5
+    sync = SyncService(rig.clock, lane_of(rig.store), lane_of(rig.store), ImmediateWorker(), TTL, KEEP_ALL)
+    sync.startService()
+    while sync.has_changes:
+        result_of(sync.export())
+    assert all((rig.log.parent.parent / str(project) / ".lock.json").exists() for project in projects)
 
 
 def test_a_failed_export_is_tried_again_after_a_pause(rig: Rig) -> None:

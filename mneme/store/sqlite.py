@@ -93,6 +93,7 @@ class Database:
         if self._opened:
             self._opened.connection.close()
             self._opened = None
+            self._is_durable = None
 
     def check(self, seconds: float) -> None:
         """Look whether the database is damaged, for so long at most; raises `DamagedDatabase`."""

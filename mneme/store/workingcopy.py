@@ -326,6 +326,13 @@ class WorkingCopy:
         )
         merged = self._merged(step, version, content, row)
         if merged is None or merged == content:
+            if merged is None and row and row.is_there and version.base != row.newest.number:
+                step.tell(
+                    "An edit of {file} by hand replaced version {n} of {project}, which it could not be merged with",
+                    warn=True,
+                    file=file.value,
+                    n=row.newest.number,
+                )
             step.advance(version, content)
         else:
             kept = evolve(version, place=Place.WAITING)

@@ -570,6 +570,17 @@ class TestHandEdits:
         assert (content, newest.kind) == (ONE + TWO + THREE, Kind.MERGED)
         assert [content_of(store, ALPHA, one) for one in newest.parents] == [ONE + THREE, ONE + TWO]
 
+    def test_an_edit_that_replaces_an_upload_is_logged(self, store: Patient, alpha: Path) -> None:
+        """Without merging the edit is the head, and whoever misses the upload reads where it is."""
+        store.merging = Merging(enabled=False)
+        store.store.upload(ALPHA, Upload(LOG, TWO, ANA), NOW)
+        (alpha / "log.jsonl").write_bytes(THREE)
+        with capturedLogs() as events:
+            assert self.edited(store)[0] == THREE
+        assert [str(formatEvent(event)) for event in events] == [
+            "An edit of log.jsonl by hand replaced version 2 of alpha, which it could not be merged with"
+        ]
+
     def test_a_head_removed_while_an_upload_waited_is_that_upload(
         self, root: Path, store: Patient, alpha: Path
     ) -> None:
