@@ -227,7 +227,7 @@ class Queries:
         rows = self._run(
             f"SELECT name, {_LOCK} FROM projects WHERE lock_client IS NOT NULL",  # noqa: S608 - no values in it
         )
-        return [ProjectId(name) for name, *lock in rows if not _counts(_lock(lock), now)]
+        return [ProjectId(name) for name, *lock in rows if not leases.current(_lock(lock), now)]
 
     # Heads
 
@@ -649,7 +649,7 @@ class Queries:
             Overview(
                 ProjectId(name),
                 tuple(heads.get(key, ())),
-                _counts(_lock(lock), now),
+                leases.current(_lock(lock), now),
                 tuple(waiting.get(key, ())),
             )
             for key, name, *lock in projects
@@ -730,10 +730,6 @@ def _file_named(number: int) -> str:
 
 def _numbers(text: str) -> list[int]:
     return list(map(int, text.split()))
-
-
-def _counts(lock: Lock | None, now: Millis) -> Lock | None:
-    return leases.current(lock, now)
 
 
 def _lock(row: Sequence[Any]) -> Lock | None:
