@@ -1,0 +1,97 @@
+"""`twistd`, killed at a step of a client's write, if the file `kill-at` names the steps up to there.
+
+The steps are counted from the moment a write is asked for. Without that file the server is like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.scripts.twistd import run
+
+from mneme.service import SyncService
+from mneme.store import layout
+from mneme.store.queries import FILES
+from mneme.store.workingcopy import WorkingCopy
+
+ORDER = "kill-at"
+"""The name of the file, in the working directory of the server."""
+
+_EXPORTED = {layout.IDENTITY, layout.LOCK, *(file.value for file in FILES)}
+_left: list[str] = []
+"""The steps that are yet to come before the kill."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that tells of each commit of a change: `COMMIT` before it, `committed` after it."""
+
+    before = 0
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        """See `sqlite3.Connection`."""
+        if sql.startswith("BEGIN"):
+            self.before = self.total_changes
+        if sql != "COMMIT" or self.total_changes == self.before:
+            return super().execute(sql, *parameters)
+        _take("COMMIT")
+        cursor = super().execute(sql)
+        _take("committed")
+        return cursor
+
+
+def _take(step: str) -> None:
+    if not _left:
+        return
+    if (expected := _left.pop(0)) != step:
+        print(f"{step} came where {expected} was to come", file=sys.__stderr__, flush=True)
+        os._exit(1)
+    if not _left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _asked(call: Callable[..., Any]) -> Callable[..., Any]:
+    def asked(*arguments: Any) -> Any:
+        if Path(ORDER).exists():
+            _left[:] = Path(ORDER).read_text(encoding="ascii").split()
+        _take("asked")
+        return call(*arguments)
+
+    return asked
+
+
+def _before_export(call: Callable[..., Any]) -> Callable[..., Any]:
+    def export(*arguments: Any) -> Any:
+        _take("export")
+        return call(*arguments)
+
+    return export
+
+
+def _after_file(call: Callable[..., Any]) -> Callable[..., Any]:
+    def changed(*paths: Any, **options: Any) -> Any:
+        call(*paths, **options)
+        name = Path(paths[-1]).name
+        if name in _EXPORTED:
+            _take(name)
+
+    return changed
+
+
+if __name__ == "__main__":
+    sqlite3.connect = partial(sqlite3.connect, factory=_Connection)  # type: ignore[assignment]  # it has overloads
+    for method in ("acquire", "upload", "append", "release"):
+        setattr(SyncService, method, _asked(getattr(SyncService, method)))
+    for owner, name, told in (
+        (WorkingCopy, "export", _before_export),
+        (os, "rename", _after_file),
+        (os, "unlink", _after_file),
+    ):
+        setattr(owner, name, told(getattr(owner, name)))
+    run()

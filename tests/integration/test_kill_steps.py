@@ -1,0 +1,203 @@
+"""kill -9 at each step of a write, from the request to the mark of the last plain file: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from attrs import frozen
+
+from mneme.model import ProjectId, digest
+from mneme.wire import WireLock
+from tests.daemon import Daemon, wait_until
+from tests.integration import dying
+from tests.store.looking import directory_of, leftovers, see
+
+pytestmark = pytest.mark.integration
+
+CONFIG = {"rateLimitPerMinute": 0, "lockTTLMinutes": 600}
+ANA, BEN = "ana-laptop-0badcafe", "ben-desktop-1c2d3e4f"
+LOG = "files/log.jsonl"
+FORGOTTEN, KEPT, NEW = (
+    json.dumps({"ts": f"2026-02-04T15:0{minute}:00.000Z", "type": "note", "content": word}) + "\n"
+    for minute, word in enumerate(("forgotten", "kept", "new"))
+)
+
+
+class DyingDaemon(Daemon):
+    """A server that can be told at which step of the next write it is to die."""
+
+    def die_at(self, steps: list[str]) -> None:
+        """Name the steps of the next write; the server dies right after the last of them."""
+        (self.home / dying.ORDER).write_text(" ".join(steps), encoding="ascii")
+
+    def rise(self) -> None:
+        """Wait until the server has died, and start it again, with no step to die at."""
+        assert self._running().wait(10) == -signal.SIGKILL, self.log()
+        (self.home / dying.ORDER).unlink()
+        self.kill_and_restart()
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-P", dying.__file__, *super()._command()[1:]]
+
+
+@frozen
+class Seen:
+    """A project as the server tells of it."""
+
+    holder: str | None
+    token: int | None
+    content: str | None
+    versions: int
+
+
+@frozen
+class Project:
+    """A project on a server, with the requests of its clients."""
+
+    daemon: Daemon
+    name: str
+
+    def ask(
+        self, method: str, place: str, client: str = "", body: str = "", **headers: str
+    ) -> tuple[int, Any]:
+        """Send a request; the names of headers have `_` for `-`."""
+        named = {"X-Client-Id": client, "Content-Type": "application/x-ndjson"} if client else {}
+        named |= {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = body.encode() if client else None
+        return self.daemon.ask(
+            method,
+            f"/projects/{self.name}/{place}",
+            headers={"User-Agent": "curl/8.14.1", **named},
+            body=sent,
+        )
+
+    def see(self) -> Seen:
+        """Look at the project as no client in particular."""
+        content = self.ask("GET", LOG)[1].get("content")
+        versions = self.ask("GET", f"{LOG}/versions")[1].get("versions", [])
+        lock = self.ask("GET", "lock")[1]["lock"] or {}
+        return Seen(lock.get("clientId"), lock.get("token"), content, len(versions))
+
+    def wait_for_files(self) -> None:
+        """Wait until the plain files are what the server tells."""
+        content, lock = self.ask("GET", LOG)[1].get("content"), self.ask("GET", "lock")[1]["lock"]
+        directory = directory_of(self.daemon.data_dir, ProjectId(self.name))
+
+        def are_exported() -> bool:
+            there = see(directory)
+            lies = msgspec.to_builtins(WireLock.of(there.lock)) if there.lock else None
+            return (there.heads, lies) == ({"log.jsonl": content.encode()} if content else {}, lock)
+
+        wait_until(are_exported, within=5)
+        assert leftovers(self.daemon.data_dir) == []
+
+    def settle(self) -> None:
+        """Wait until nothing is yet to be exported, by a last change of the lock."""
+        assert self.ask("POST", "lock", ANA)[0] == 200
+        self.wait_for_files()
+
+
+@frozen
+class Write:
+    """A kind of write: its request, what there is before, and the steps that it takes."""
+
+    ask: Callable[[Project], tuple[int, Any]]
+    prepare: Callable[[Project], object]
+    steps: str
+    """The answer is sent after the first `committed`, and before `export`."""
+    after: Seen
+
+
+def with_a_file(project: Project) -> None:
+    """Ana holds the lock, and has removed a line from the log."""
+    assert project.ask("POST", "lock", ANA)[0] == 200
+    assert project.ask("PUT", LOG, ANA, FORGOTTEN + KEPT)[0] == 200
+    assert project.ask("PUT", LOG, ANA, KEPT, If_Match=digest((FORGOTTEN + KEPT).encode()))[0] == 200
+
+
+def with_a_waiting_upload(project: Project) -> None:
+    """An upload of Ben's waits, too, who still has the line that Ana removed."""
+    with_a_file(project)
+    base = digest((FORGOTTEN + KEPT).encode())
+    assert project.ask("PUT", LOG, BEN, FORGOTTEN + KEPT + NEW, If_Match=base)[1]["rescued"]
+
+
+WRITES = {
+    "acquire": Write(
+        lambda project: project.ask("POST", "lock", ANA),
+        lambda project: None,
+        "asked COMMIT committed export .project.json .lock.json COMMIT committed",
+        Seen(ANA, 1, None, 0),
+    ),
+    "upload": Write(
+        lambda project: project.ask("PUT", LOG, ANA, KEPT + NEW),
+        with_a_file,
+        "asked COMMIT committed export log.jsonl COMMIT committed",
+        Seen(ANA, 1, KEPT + NEW, 3),
+    ),
+    "append": Write(
+        lambda project: project.ask("POST", f"{LOG}/append", ANA, NEW, Idempotency_Key="one"),
+        with_a_file,
+        "asked COMMIT committed export log.jsonl COMMIT committed",
+        Seen(ANA, 1, KEPT + NEW, 3),
+    ),
+    "release": Write(
+        lambda project: project.ask("DELETE", "lock", ANA),
+        with_a_waiting_upload,
+        "asked COMMIT committed COMMIT committed export log.jsonl .lock.json COMMIT committed",
+        Seen(None, None, KEPT + NEW, 4),
+    ),
+}
+
+
+def test_a_kill_at_any_step_of_a_write_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """A write is whole or absent, there if it was answered, and there once when asked for again."""
+    with ThreadPoolExecutor(len(WRITES)) as pool:
+        for checked in [pool.submit(check, tmp_path / kind, kind) for kind in WRITES]:
+            checked.result()
+
+
+def check(home: Path, kind: str) -> None:
+    """Kill a server at each step of a kind of write, each in a project of its own."""
+    write = WRITES[kind]
+    steps = write.steps.split()
+    with DyingDaemon(home, CONFIG) as daemon:
+        projects = [Project(daemon, f"{kind}-{number}") for number in range(len(steps))]
+        for project in projects:
+            write.prepare(project)
+        before = projects[0].see()
+        assert daemon.restart() == 0, daemon.log()
+        for number, project in enumerate(projects):
+            taken = steps[: number + 1]
+            daemon.die_at(taken)
+            answered = is_answered(write, project)
+            daemon.rise()
+            is_there = "committed" in taken
+            where = f"{kind} killed after {' '.join(taken)}, answered: {answered}"
+            assert is_there if answered else "export" not in taken, where
+            assert project.see() == (write.after if is_there else before), where
+            assert is_answered(write, project), where
+            assert project.see() == write.after, where
+            project.wait_for_files()
+            assert project.see() == write.after, where
+            project.settle()
+        assert "Traceback" not in daemon.log(), daemon.log()
+
+
+def is_answered(write: Write, project: Project) -> bool:
+    """Ask for a write; whether an answer comes, which must be 200 then."""
+    try:
+        status, body = write.ask(project)
+    except (OSError, http.client.HTTPException):
+        return False
+    assert status == 200, body
+    return True
