@@ -15,15 +15,19 @@ import msgspec
 import pytest
 from attrs import frozen
 
-from mneme.model import ProjectId, digest
+from mneme.model import Lock, ProjectId, digest
 from mneme.wire import WireLock
 from tests.daemon import Daemon, wait_until
 from tests.integration import dying
-from tests.store.looking import directory_of, leftovers, see
+from tests.store.looking import Seen as Files
+from tests.store.looking import directory_of, leftovers
+from tests.store.looking import see as look_at
 
 pytestmark = pytest.mark.integration
 
 CONFIG = {"rateLimitPerMinute": 0, "lockTTLMinutes": 600}
+DAEMONS = 2
+"""The servers that share the steps of a kind of write."""
 ANA, BEN = "ana-laptop-0badcafe", "ben-desktop-1c2d3e4f"
 LOG = "files/log.jsonl"
 FORGOTTEN, KEPT, NEW = (
@@ -87,23 +91,33 @@ class Project:
         lock = self.ask("GET", "lock")[1]["lock"] or {}
         return Seen(lock.get("clientId"), lock.get("token"), content, len(versions))
 
-    def wait_for_files(self) -> None:
-        """Wait until the plain files are what the server tells."""
-        content, lock = self.ask("GET", LOG)[1].get("content"), self.ask("GET", "lock")[1]["lock"]
-        directory = directory_of(self.daemon.data_dir, ProjectId(self.name))
+    def wait_for_files(self, seen: Seen) -> None:
+        """Wait until the plain files are such, without a request that could have them written."""
+        wanted = ({"log.jsonl": seen.content.encode()} if seen.content else {}, seen.holder)
 
         def are_exported() -> bool:
-            there = see(directory)
-            lies = msgspec.to_builtins(WireLock.of(there.lock)) if there.lock else None
-            return (there.heads, lies) == ({"log.jsonl": content.encode()} if content else {}, lock)
+            there = self.files
+            return (there.heads, there.lock.client.value if there.lock else None) == wanted
 
         wait_until(are_exported, within=5)
         assert leftovers(self.daemon.data_dir) == []
 
     def settle(self) -> None:
         """Wait until nothing is yet to be exported, by a last change of the lock."""
-        assert self.ask("POST", "lock", ANA)[0] == 200
-        self.wait_for_files()
+        lock = self.ask("POST", "lock", ANA)[1]["lock"]
+        wait_until(lambda: wire_form(self.files.lock) == lock, within=5)
+        # A look comes after the step of the export.
+        self.see()
+
+    @property
+    def files(self) -> Files:
+        """The plain files."""
+        return look_at(directory_of(self.daemon.data_dir, ProjectId(self.name)))
+
+
+def wire_form(lock: Lock | None) -> Any:
+    """A lock as answers have it."""
+    return msgspec.to_builtins(WireLock.of(lock)) if lock else None
 
 
 @frozen
@@ -161,22 +175,26 @@ WRITES = {
 
 def test_a_kill_at_any_step_of_a_write_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """A write is whole or absent, there if it was answered, and there once when asked for again."""
-    with ThreadPoolExecutor(len(WRITES)) as pool:
-        for checked in [pool.submit(check, tmp_path / kind, kind) for kind in WRITES]:
+    parts = [(kind, first) for kind in WRITES for first in range(DAEMONS)]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        for checked in [
+            pool.submit(check, tmp_path / f"{kind}-{first}", kind, first) for kind, first in parts
+        ]:
             checked.result()
 
 
-def check(home: Path, kind: str) -> None:
-    """Kill a server at each step of a kind of write, each in a project of its own."""
+def check(home: Path, kind: str, first: int) -> None:
+    """Kill a server at some steps of a kind of write, each in a project of its own."""
     write = WRITES[kind]
     steps = write.steps.split()
     with DyingDaemon(home, CONFIG) as daemon:
-        projects = [Project(daemon, f"{kind}-{number}") for number in range(len(steps))]
-        for project in projects:
+        projects = {number: Project(daemon, f"at-{number}") for number in range(first, len(steps), DAEMONS)}
+        for project in projects.values():
             write.prepare(project)
-        before = projects[0].see()
+        before = projects[first].see()
         assert daemon.restart() == 0, daemon.log()
-        for number, project in enumerate(projects):
+        for number, project in projects.items():
+            assert project.see() == before
             taken = steps[: number + 1]
             daemon.die_at(taken)
             answered = is_answered(write, project)
@@ -184,10 +202,12 @@ def check(home: Path, kind: str) -> None:
             is_there = "committed" in taken
             where = f"{kind} killed after {' '.join(taken)}, answered: {answered}"
             assert is_there if answered else "export" not in taken, where
+            if "export" in taken:
+                project.wait_for_files(write.after)
             assert project.see() == (write.after if is_there else before), where
             assert is_answered(write, project), where
             assert project.see() == write.after, where
-            project.wait_for_files()
+            project.wait_for_files(write.after)
             assert project.see() == write.after, where
             project.settle()
         assert "Traceback" not in daemon.log(), daemon.log()
