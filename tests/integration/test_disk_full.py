@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, DidNotStart
+from tests.daemon import Daemon, DidNotStart, wait_until
 from tests.integration import wire
 from tests.integration.wire import NAME, NEW, NO_RATE_LIMIT, OLD, PROJECT
 from tests.plugin_files import log
@@ -117,8 +117,30 @@ def test_a_read_only_disk_without_the_files_that_reading_takes_is_refused_in_a_s
             daemon.start()
 
 
+def test_uploads_go_on_while_only_the_plain_files_find_no_space(tmp_path: Path) -> None:
+    """The database keeps them through kill and stop; plain files follow when there is space."""
+    with (
+        _small_disk(tmp_path / "data" / "projects", 500_000) as disk,
+        Daemon(tmp_path, NO_RATE_LIMIT) as daemon,
+        wire.client(daemon) as client,
+    ):
+        client.acquire(PROJECT)
+        assert client.upload(PROJECT, NAME, OLD).status == 200
+        wire.assert_serves(daemon, OLD)
+        _fill(disk / "filler", leave=0)
+        assert client.upload(PROJECT, NAME, NEW).status == 200
+        wait_until(lambda: "Could not write the plain files" in daemon.log(), within=10)
+        assert client.upload(PROJECT, "summary.json", "{}").status == 200
+        for again in (daemon.kill_and_restart, daemon.restart):
+            wire.assert_serves(daemon, NEW, exported=False)
+            assert _plain(disk) == [OLD]
+            again()
+        (disk / "filler").unlink()
+        wire.assert_serves(daemon, NEW)
+
+
 def test_a_file_size_limit_is_507_and_the_old_content_stays(tmp_path: Path) -> None:
-    """A file that the system refuses to let grow is a full disk too, with no mount needed to show it."""
+    """A log of changes that may not grow is a full disk for large uploads."""
     with Daemon(tmp_path, NO_RATE_LIMIT) as daemon, wire.client(daemon) as client:
         client.acquire(PROJECT)
         assert client.upload(PROJECT, NAME, OLD).status == 200
@@ -138,7 +160,7 @@ def test_a_file_size_limit_is_507_and_the_old_content_stays(tmp_path: Path) -> N
 @contextmanager
 def _small_disk(at: Path, size: int) -> Iterator[Path]:
     """A file system of its own; the test is skipped where none can be mounted."""
-    at.mkdir()
+    at.mkdir(parents=True)
     mount = shutil.which("mount")
     if mount is None or os.geteuid() != 0:
         pytest.skip("only root can mount a file system")
@@ -161,6 +183,10 @@ def _read_only(disk: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+
+
+def _plain(projects: Path) -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in projects.glob(f"*/{NAME}")]
 
 
 def _fill(filler: Path, *, leave: int) -> None:

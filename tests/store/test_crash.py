@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mneme.model import Accepted, FileName, Kind, Place, ProjectId, Upload, digest
+from mneme.model import FileName, Kind, Place, ProjectId, Upload, digest
 from mneme.store import layout
 from tests.kept import DiskStore
 from tests.store import stores
@@ -188,18 +188,6 @@ def test_a_step_fails_and_the_server_goes_on(
             is_whole(store, root)
         with reopened(root, monkeypatch) as store:
             assert served(store) == wanted
-
-
-def test_an_upload_is_accepted_although_it_cannot_be_exported(tmp_path: Path, faults: Faults) -> None:
-    """The disk of the plain files is full: 200 all the same, for the database has it."""
-    with prepared(tmp_path, held) as store:
-        with faults.failing(0, FULL):
-            assert isinstance(store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW), Accepted)
-            with pytest.raises(OSError, match="No space"):
-                store.export()
-        assert served(store) == {LOG: ONE + TWO}
-        store.export()
-        is_whole(store, tmp_path)
 
 
 SURVIVORS: dict[str, Callable[[Path, bytes], object]] = {

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from mneme.errors import DamagedDatabase, DatabaseGone, DiskFull, StartupError
 from mneme.store import sqlite
 from mneme.store.sqlite import NAME, SCHEMA_VERSION, Database, naming_errors
+from tests.store.space import FULL, file_of, files_of_at_most, log_of
 
 OURS = 0x6D6E656D
 
@@ -216,16 +217,39 @@ class TestSteps:
 class TestFaults:
     """What SQLite says, in the words of the house."""
 
-    def test_a_full_disk_is_told_and_takes_nothing_from_the_others(self, database: Database) -> None:
-        """Of those that share a commit, the one that finds no space."""
-        (pages,) = database.connection.execute("PRAGMA page_count").fetchone()
-        database.connection.execute(f"PRAGMA max_page_count = {pages}")
-        results = database.run([partial(note, database, word) for word in ("a", "b" * 1_000_000, "c")])
-        assert isinstance(results[1], Failure)
-        assert results[1].check(DiskFull)
-        assert (results[0], results[2], words(database)) == ("a", "c", ["a", "c"])
-        with pytest.raises(DiskFull), database.step():
-            note(database, "b" * 1_000_000)
+    @pytest.mark.parametrize("full", FULL)
+    def test_a_full_disk_is_told_and_takes_nothing_from_the_others(
+        self, database: Database, full: str
+    ) -> None:
+        """Steps that share a commit with the one that finds no space; with space again, that succeeds, too."""
+        large = "b" * 1_000_000
+        with FULL[full](database, 100_000):
+            results = database.run([partial(note, database, word) for word in ("a", large, "c")])
+            assert isinstance(results[1], Failure)
+            assert results[1].check(DiskFull)
+            assert (results[0], results[2], words(database)) == ("a", "c", ["a", "c"])
+            with pytest.raises(DiskFull), database.step():
+                note(database, large)
+            assert words(database) == ["a", "c"]
+        assert database.run([partial(note, database, large)]) == [large]
+        assert words(database) == ["a", "c", large]
+
+    def test_a_checkpoint_that_finds_no_space_costs_no_write(self, database: Database) -> None:
+        """Changes stay in their log, from which they are read, until the database has room for them."""
+        with database.step():
+            note(database, "a" * 1_000_000)
+        database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        database.connection.execute("PRAGMA wal_autocheckpoint = 1")
+        file, log = file_of(database), log_of(database)
+        size = file.stat().st_size
+        with files_of_at_most(size):
+            for word in "bc":
+                assert database.run([partial(note, database, word * 200_000)]) == [word * 200_000]
+            assert [word[0] for word in words(database)] == ["a", "b", "c"]
+            assert (file.stat().st_size, log.stat().st_size > 400_000) == (size, True)
+        assert database.run([partial(note, database, "d")]) == ["d"]
+        assert file.stat().st_size > size + 400_000
+        assert [word[0] for word in words(database)] == ["a", "b", "c", "d"]
 
     @pytest.mark.parametrize(
         ("code", "told"),
