@@ -43,7 +43,7 @@ CASES = [("database", write) for write in LARGE_WRITES] + [("log of changes", wr
 
 @pytest.fixture
 def stub(tmp_path: Path) -> Iterator[Stub]:
-    """A server on disk with one file of two versions, all of it exported; the laptop holds the lock."""
+    """A server on disk: a file of two versions, exported, and a lock of the laptop's."""
     store = DiskStore(tmp_path)
     stub = Stub(store=store)
     stub.acquire()
@@ -54,10 +54,10 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
     store.database.close()
 
 
-def told(stub: Stub) -> list[Any]:
-    """All that is told of the project."""
+def told(stub: Stub, reader: str = "desk") -> list[Any]:
+    """All that a reader is told of the project."""
     places = ("lock", "files", "files/log.jsonl", "files/log.jsonl/versions", "files/log.jsonl/versions/1")
-    replies = [stub.ask("GET", f"{PLACE}/{place}", {"X-Client-Id": "desk"}) for place in places]
+    replies = [stub.ask("GET", f"{PLACE}/{place}", {"X-Client-Id": reader}) for place in places]
     assert [reply.status for reply in replies] == [200] * len(places)
     return [reply.json for reply in replies]
 
@@ -71,13 +71,13 @@ def plain(root: Path, project: str = "demo") -> str:
 def test_a_write_that_finds_no_space_is_507_and_changes_nothing(
     stub: Stub, full: str, write: str, tmp_path: Path
 ) -> None:
-    """The client is told why, reads go on, and the write succeeds when there is space again."""
+    """The client is told why, reads go on, and the write succeeds with space again."""
     before = told(stub)
     with FULL[full](stub.store.database, 0):
-        for _ in range(2):
+        for reader in ("desk", "phone"):
             reply = WRITES[write](stub)
             assert (reply.status, reply.json) == (507, {"error": DiskFull.sentence})
-            assert told(stub) == before
+            assert told(stub, reader) == before
         stub.clock.advance(1)
         assert plain(tmp_path) == OLD
     assert WRITES[write](stub).status == 200
@@ -88,7 +88,7 @@ def test_a_write_that_finds_no_space_is_507_and_changes_nothing(
 def test_uploads_go_on_while_the_plain_files_find_no_space(
     stub: Stub, tmp_path: Path, faults: Faults
 ) -> None:
-    """The database has them; the plain files stay whole as they were, and follow when there is space again."""
+    """The database has them; the plain files stay whole, and follow when there is space."""
     with faults.failing(0, FULL_DISK), capturedLogs() as events:
         for content in (OLD + LARGE, OLD + LARGE + NEW):
             assert stub.upload(content=content).status == 200

@@ -40,11 +40,11 @@ class DyingDaemon(Daemon):
     """A server that can be told at which step of the next write it is to die."""
 
     def die_at(self, steps: list[str]) -> None:
-        """Name the steps of the next write; the server dies right after the last of them."""
+        """Name the steps of the next write, after which the server dies."""
         (self.home / dying.ORDER).write_text(" ".join(steps), encoding="ascii")
 
     def rise(self) -> None:
-        """Wait until the server has died, and start it again, with no step to die at."""
+        """Wait for the server's end, and start it again, with no step to die at."""
         assert self._running().wait(10) == -signal.SIGKILL, self.log()
         (self.home / dying.ORDER).unlink()
         self.kill_and_restart()
@@ -174,7 +174,7 @@ WRITES = {
 
 
 def test_a_kill_at_any_step_of_a_write_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """A write is whole or absent, there if it was answered, and there once when asked for again."""
+    """A write is whole or absent, there if answered, and there once when asked again."""
     parts = [(kind, first) for kind in WRITES for first in range(DAEMONS)]
     with ThreadPoolExecutor(len(parts)) as pool:
         for checked in [

@@ -16,7 +16,7 @@ Full: TypeAlias = Callable[[Database, int], AbstractContextManager[None]]
 
 @contextmanager
 def full_file(database: Database, room: int) -> Iterator[None]:
-    """While this lasts, the database itself cannot grow by more."""
+    """A database that cannot grow by more than `room`, while this lasts; its log can."""
     (pages,) = database.connection.execute("PRAGMA page_count").fetchone()
     (size,) = database.connection.execute("PRAGMA page_size").fetchone()
     (before,) = database.connection.execute("PRAGMA max_page_count").fetchone()
@@ -29,7 +29,7 @@ def full_file(database: Database, room: int) -> Iterator[None]:
 
 @contextmanager
 def full_log(database: Database, room: int) -> Iterator[None]:
-    """While this lasts, the log of changes cannot grow by more; the database is not written to meanwhile."""
+    """A log of changes that cannot grow by more than `room`, while this lasts."""
     with files_of_at_most(log_of(database).stat().st_size + room):
         yield
 
@@ -50,7 +50,7 @@ def log_of(database: Database) -> Path:
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """While this lasts, the system refuses this process any file that would be larger."""
+    """A limit on the size of any file that this process writes, while this lasts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -221,7 +221,7 @@ class TestFaults:
     def test_a_full_disk_is_told_and_takes_nothing_from_the_others(
         self, database: Database, full: str
     ) -> None:
-        """Steps that share a commit with the one that finds no space; with space again, that succeeds, too."""
+        """Steps that share its commit succeed, and so does that one when there is space."""
         large = "b" * 1_000_000
         with FULL[full](database, 100_000):
             results = database.run([partial(note, database, word) for word in ("a", large, "c")])
@@ -235,7 +235,7 @@ class TestFaults:
         assert words(database) == ["a", "c", large]
 
     def test_a_checkpoint_that_finds_no_space_costs_no_write(self, database: Database) -> None:
-        """Changes stay in their log, from which they are read, until the database has room for them."""
+        """Changes stay in their log, and are read there, until the database has room."""
         with database.step():
             note(database, "a" * 1_000_000)
         database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
