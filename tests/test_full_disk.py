@@ -12,7 +12,7 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.errors import DiskFull
-from mneme.exporter import LONGEST_PAUSE
+from mneme.exporter import PAUSE
 from tests.kept import DiskStore
 from tests.store.faults import FULL as FULL_DISK
 from tests.store.faults import Faults
@@ -92,15 +92,18 @@ def test_uploads_go_on_while_the_plain_files_find_no_space(
     with faults.failing(0, FULL_DISK), capturedLogs() as events:
         for content in (OLD + LARGE, OLD + LARGE + NEW):
             assert stub.upload(content=content).status == 200
-            stub.clock.advance(LONGEST_PAUSE)
+            stub.clock.advance(PAUSE)
             assert stub.download().json["content"] == content
         assert stub.acquire(project="another").status == 200
         assert stub.upload(content=OLD, project="another").status == 200
-        stub.clock.advance(LONGEST_PAUSE)
+        stub.clock.advance(PAUSE)
         assert stub.download(project="another").json["content"] == OLD
     assert plain(tmp_path) == OLD
     assert leftovers(tmp_path) == []
     failures = [formatEvent(event) for event in events if "log_failure" in event]
-    assert failures == ["Could not write the plain files of a project; trying again until it works"] * 2
-    stub.clock.advance(LONGEST_PAUSE)
+    assert failures == [
+        f"Could not write the plain files of {project}; trying again until it works"
+        for project in ("demo", "another")
+    ]
+    stub.clock.advance(PAUSE)
     assert (plain(tmp_path), plain(tmp_path, "another")) == (content, OLD)

@@ -1,6 +1,7 @@
 """`twistd`, killed at a step of a client's write, if the file `kill-at` names the steps up to there.
 
-The steps are counted from the moment a write is asked for. Without that file the server is like any other.
+The steps are counted from the moment a write is asked for; exports wait then for the file `export`. Without these files
+the server is like any other.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from mneme.store import layout
 from mneme.store.queries import FILES
 from mneme.store.workingcopy import WorkingCopy
 
-ORDER = "kill-at"
-"""The name of the file, in the working directory of the server."""
+ORDER, EXPORT = "kill-at", "export"
+"""The names of the files, in the working directory of the server."""
 
 _EXPORTED = {layout.IDENTITY, layout.LOCK, *(file.value for file in FILES)}
 _left: list[str] = []
@@ -66,6 +67,10 @@ def _asked(call: Callable[..., Any]) -> Callable[..., Any]:
     return asked
 
 
+def _when_let(has_changes: property) -> property:
+    return property(lambda sync: (not _left or Path(EXPORT).exists()) and has_changes.__get__(sync))
+
+
 def _before_export(call: Callable[..., Any]) -> Callable[..., Any]:
     def export(*arguments: Any) -> Any:
         _take("export")
@@ -89,6 +94,7 @@ if __name__ == "__main__":
     for method in ("acquire", "upload", "append", "release"):
         setattr(SyncService, method, _asked(getattr(SyncService, method)))
     for owner, name, told in (
+        (SyncService, "has_changes", _when_let),
         (WorkingCopy, "export", _before_export),
         (os, "rename", _after_file),
         (os, "unlink", _after_file),

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,15 @@ class DyingDaemon(Daemon):
         """Name the steps of the next write, after which the server dies."""
         (self.home / dying.ORDER).write_text(" ".join(steps), encoding="ascii")
 
+    def let_export(self) -> None:
+        """Let the server export, which it does not do by itself until it has died."""
+        (self.home / dying.EXPORT).touch()
+
     def rise(self) -> None:
         """Wait for the server's end, and start it again, with no step to die at."""
         assert self._running().wait(10) == -signal.SIGKILL, self.log()
-        (self.home / dying.ORDER).unlink()
+        for name in (dying.ORDER, dying.EXPORT):
+            (self.home / name).unlink(missing_ok=True)
         self.kill_and_restart()
 
     def _command(self) -> list[str]:
@@ -198,6 +204,10 @@ def check(home: Path, kind: str, first: int) -> None:
             taken = steps[: number + 1]
             daemon.die_at(taken)
             answered = is_answered(write, project)
+            with suppress(OSError, http.client.HTTPException):
+                # An answer to this comes after what waits was merged.
+                project.see()
+            daemon.let_export()
             daemon.rise()
             is_there = "committed" in taken
             where = f"{kind} killed after {' '.join(taken)}, answered: {answered}"
