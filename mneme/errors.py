@@ -136,8 +136,17 @@ class TooManyProjects(MnemeError):
     sentence = "This server has 100000 projects, the most that it takes: remove directories of old ones first"
 
 
+class DatabaseBusy(MnemeError):
+    """A database that another program has locked for longer than anybody waits."""
+
+    sentence = (
+        "Another program has the server's database locked, nothing was changed: try again in a few seconds, and if "
+        "that does not help, look which program has mneme.db open"
+    )
+
+
 class DatabaseGone(MnemeError):
-    """A database whose file is not the one that was opened."""
+    """A database whose files are not those that were opened."""
 
     sentence = (
         "The server's database was removed or exchanged while it ran, and nothing can be kept: put it back, and start "

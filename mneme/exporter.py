@@ -11,7 +11,7 @@ from mneme.service import SyncService
 INTERVAL = 0.5
 """Seconds between two rounds: what changes again meanwhile is written once."""
 PAUSE = 10.0
-"""Seconds that are waited after a round that could not write everything."""
+"""Seconds that are waited after a round in which nothing could be written."""
 
 
 class Exporter(Rounds):
@@ -27,5 +27,5 @@ class Exporter(Rounds):
             return
         self._not_before = self._clock.seconds() + PAUSE
         with suppress(DiskFull):
-            if await self._sync.export():
-                self._not_before = 0.0
+            await self._sync.export()
+            self._not_before = 0.0

@@ -91,21 +91,51 @@ def replace(path: StrPath, content: bytes) -> None:
     sync_directory(os.path.dirname(path))
 
 
-def exchange(path: StrPath, content: bytes, mtime_ns: int) -> os.stat_result:
-    """Put `content` at `path`, whole at any instant, though not durably; the state of what was put there."""
-    temporary = f"{path}.{secrets.token_hex(8)}{TEMPORARY}"
+def exchange(path: StrPath, content: bytes, mtime_ns: int, expected: Mark | None) -> os.stat_result | None:
+    """Put `content` at `path`, whole at any instant, though not durably; its state there.
+
+    None, and nothing is changed, if the regular file at `path` is not the `expected` one: somebody has just written,
+    made or removed it. On file systems without hard links such an edit can go unseen.
+    """
+    temporary, aside = (f"{path}.{secrets.token_hex(8)}{TEMPORARY}" for _ in range(2))
     descriptor = os.open(temporary, _NEW, FILE_MODE)
     try:
         _write_all(descriptor, content)
         os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-        os.rename(temporary, path)
-        return os.fstat(descriptor)
-    except BaseException:
-        with suppress(OSError):
+        written = os.fstat(descriptor)
+        if not _keeps_at(path, aside) and expected:
             os.unlink(temporary)
+            return None
+        os.rename(temporary, path)
+        before = look(aside)
+        # The second name has changed its ctime.
+        if before and (expected is None or mark(before)[:3] != expected[:3]):
+            os.rename(aside, path)
+            return None
+        with suppress(FileNotFoundError):
+            os.unlink(aside)
+        renamed = os.fstat(descriptor)
+        # Who has edited it meanwhile must find it with another mark than this.
+        return renamed if mark(renamed)[:3] == mark(written)[:3] else written
+    except BaseException:
+        for name in (temporary, aside):
+            with suppress(OSError):
+                os.unlink(name)
         raise
     finally:
         os.close(descriptor)
+
+
+def _keeps_at(path: StrPath, aside: str) -> bool:
+    """Give a file a second name, where there are hard links; False if there is no such file."""
+    try:
+        os.link(path, aside, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+    return True
 
 
 def sync(path: StrPath) -> None:

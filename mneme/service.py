@@ -64,6 +64,9 @@ _AT_ONCE = 32
 _EXPORTS_AT_ONCE = 4
 """Exports that are asked for at a time: each writes some files, and clients come in between."""
 
+_TRY_AGAIN_SECONDS = 10.0
+"""Seconds until a project is exported again that could not be."""
+
 _EXPORT_SECONDS = 1.0
 """Seconds after which an export begins no more projects: with thousands of them, a stop waits no longer than that."""
 
@@ -128,8 +131,8 @@ class SyncService(Service):
         self._watch = ClockWatch(clock, uptime, lambda: self._days or ()) if uptime else None
         self._listed = ""
         self._has_copy = False
-        self._failing: set[int] = set()
-        """Projects whose export failed; the log has told of each."""
+        self._failing: dict[int, float] = {}
+        """Projects whose export failed, and when each is to be tried again; the log has told of each."""
         self._epoch_began = self._uptime.seconds()
         self._started_at = self._now()
 
@@ -340,8 +343,10 @@ class SyncService(Service):
 
     @property
     def has_changes(self) -> bool:
-        """Whether something is yet to be exported."""
-        return self._store.has_changes or bool(self._failing) or not self._has_copy
+        """Whether something is to be exported now."""
+        now = self._uptime.seconds()
+        is_due = any(due <= now for due in self._failing.values())
+        return self._store.has_changes or is_due or not self._has_copy
 
     async def reap(self) -> list[Reaped]:
         """Remove the locks that have expired."""
@@ -364,25 +369,32 @@ class SyncService(Service):
             return None
         return reaped
 
-    async def export(self) -> bool:
-        """Write to the working copy what has changed, or a part of that; False if something cannot be written."""
+    async def export(self) -> None:
+        """Write to the working copy what has changed, or a part of that."""
         await self._open_copy()
         if self._uptime.seconds() - self._epoch_began > _EPOCH_SECONDS:
             self._epoch_began = self._uptime.seconds()
             await self._steps.run(self._store.begin_epoch, durable=False)
         self._store.has_changes = False
         changed = await self._steps.run(self._store.changed_projects, durable=False)
-        until = self._uptime.seconds() + _EXPORT_SECONDS
-        exports = [partial(self._export_one, key, name) for key, name in changed.items()]
-        if not await _in_groups(exports, _EXPORTS_AT_ONCE, lambda: self._uptime.seconds() < until):
+        now = self._uptime.seconds()
+        self._failing = {key: due for key, due in self._failing.items() if key in changed}
+        exports = [
+            partial(self._export_one, key, name)
+            for key, name in changed.items()
+            if self._failing.get(key, now) <= now
+        ]
+        is_in_time = partial(self._is_before, now + _EXPORT_SECONDS)
+        if not await _in_groups(exports, _EXPORTS_AT_ONCE, is_in_time):
             self._store.has_changes = True
-        self._failing.intersection_update(changed)
-        return not self._failing
+
+    def _is_before(self, instant: float) -> bool:
+        return self._uptime.seconds() < instant
 
     async def _export_one(self, key: int, name: str) -> None:
         try:
             await self._attempts(lambda now: self._store.export(key, now), durable=False, alone=True)
-            self._failing.discard(key)
+            self._failing.pop(key, None)
         except ShuttingDown:
             pass
         except Exception:  # noqa: BLE001 - the others are still to be exported, and this one is tried again
@@ -390,7 +402,7 @@ class SyncService(Service):
                 self._log.failure(
                     "Could not write the plain files of {project}; trying again until it works", project=name
                 )
-            self._failing.add(key)
+            self._failing[key] = self._uptime.seconds() + _TRY_AGAIN_SECONDS
 
     async def _begin(self) -> None:
         try:

@@ -9,6 +9,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,70 @@ class TestReplace:
         assert seen <= {b"old", b"new"}
         assert b"old" in seen
 
+    @pytest.mark.parametrize("moment", ["link", "rename"])
+    def test_an_edit_at_the_last_moment_stays_where_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    ) -> None:
+        """Whether somebody writes the file just before it gets its second name, or just before it is replaced."""
+        path = tmp_path / "file"
+        path.write_bytes(b"old")
+        before = _mark_of(path)
+        step = getattr(os, moment)
+
+        def edit_first(*arguments: Any, **options: Any) -> None:
+            with path.open("ab") as file:
+                file.write(b" and edited")
+            monkeypatch.undo()
+            step(*arguments, **options)
+
+        monkeypatch.setattr(os, moment, edit_first)
+        assert files.exchange(path, b"new", 5, before) is None
+        assert path.read_bytes() == b"old and edited"
+        assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
+
+    def test_an_edit_just_after_the_exchange_is_told_from_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The state that comes back is not that of the edited file."""
+        path, rename = tmp_path / "file", os.rename
+
+        def rename_and_edit(*arguments: Any) -> None:
+            rename(*arguments)
+            path.write_bytes(b"edited")
+
+        monkeypatch.setattr(os, "rename", rename_and_edit)
+        state = files.exchange(path, b"new", 5, None)
+        assert state
+        assert files.mark(state) != _mark_of(path)
+
+    @pytest.mark.parametrize("there", [True, False], ids=["removed", "made"])
+    def test_a_file_that_comes_or_goes_at_the_last_moment_is_left_so(
+        self, tmp_path: Path, there: bool
+    ) -> None:
+        """Nobody's file is written over, and none that somebody removed is back."""
+        path = tmp_path / "file"
+        path.write_bytes(b"somebody's")
+        expected = _mark_of(path) if there else None
+        if there:
+            path.unlink()
+        assert files.exchange(path, b"new", 5, expected) is None
+        assert not (there and path.exists())
+        assert there or path.read_bytes() == b"somebody's"
+
+    def test_without_hard_links_the_content_is_exchanged_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A memory card or a network disk has none."""
+
+        def refuse(*_arguments: Any, **_options: Any) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        path = tmp_path / "file"
+        path.write_bytes(b"old")
+        assert files.exchange(path, b"new", 5, _mark_of(path))
+        assert path.read_bytes() == b"new"
+
     def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
         """What it leads to is as it was."""
         (tmp_path / "other").write_bytes(b"other")
@@ -120,14 +185,14 @@ class TestExchange:
         """Whichever step fails; nothing else is left by what is no kill."""
         path = tmp_path / "file"
         with faults.failing() as clean:
-            files.exchange(path, b"old", 5)
+            files.exchange(path, b"old", 5, _mark_of(path))
         seen = set()
         for at in fault.places(clean):
             with faults.failing(at, fault), pytest.raises((OSError, Killed)):
-                files.exchange(path, b"new", 6)
+                files.exchange(path, b"new", 6, _mark_of(path))
             seen.add(path.read_bytes())
             assert fault is KILL or os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
-            files.exchange(path, b"old", 5)
+            files.exchange(path, b"old", 5, _mark_of(path))
         assert seen <= {b"old", b"new"}
         assert b"old" in seen
 
@@ -135,16 +200,81 @@ class TestExchange:
         """With the mtime that was asked for, so that anybody's change is told from it."""
         path = tmp_path / "file"
         path.write_bytes(b"old")
-        state = files.exchange(path, b"new", 1_234_567_890_123_456_789)
+        state = files.exchange(path, b"new", 1_234_567_890_123_456_789, _mark_of(path))
+        assert state
         assert files.mark(state) == files.mark(path.stat())
         assert (path.read_bytes(), state.st_mtime_ns) == (b"new", 1_234_567_890_123_456_789)
         assert stat.S_IMODE(state.st_mode) == 0o600
+
+    @pytest.mark.parametrize("moment", ["link", "rename"])
+    def test_an_edit_at_the_last_moment_stays_where_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    ) -> None:
+        """Whether somebody writes the file just before it gets its second name, or just before it is replaced."""
+        path = tmp_path / "file"
+        path.write_bytes(b"old")
+        before = _mark_of(path)
+        step = getattr(os, moment)
+
+        def edit_first(*arguments: Any, **options: Any) -> None:
+            with path.open("ab") as file:
+                file.write(b" and edited")
+            monkeypatch.undo()
+            step(*arguments, **options)
+
+        monkeypatch.setattr(os, moment, edit_first)
+        assert files.exchange(path, b"new", 5, before) is None
+        assert path.read_bytes() == b"old and edited"
+        assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
+
+    def test_an_edit_just_after_the_exchange_is_told_from_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The state that comes back is not that of the edited file."""
+        path, rename = tmp_path / "file", os.rename
+
+        def rename_and_edit(*arguments: Any) -> None:
+            rename(*arguments)
+            path.write_bytes(b"edited")
+
+        monkeypatch.setattr(os, "rename", rename_and_edit)
+        state = files.exchange(path, b"new", 5, None)
+        assert state
+        assert files.mark(state) != _mark_of(path)
+
+    @pytest.mark.parametrize("there", [True, False], ids=["removed", "made"])
+    def test_a_file_that_comes_or_goes_at_the_last_moment_is_left_so(
+        self, tmp_path: Path, there: bool
+    ) -> None:
+        """Nobody's file is written over, and none that somebody removed is back."""
+        path = tmp_path / "file"
+        path.write_bytes(b"somebody's")
+        expected = _mark_of(path) if there else None
+        if there:
+            path.unlink()
+        assert files.exchange(path, b"new", 5, expected) is None
+        assert not (there and path.exists())
+        assert there or path.read_bytes() == b"somebody's"
+
+    def test_without_hard_links_the_content_is_exchanged_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A memory card or a network disk has none."""
+
+        def refuse(*_arguments: Any, **_options: Any) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        path = tmp_path / "file"
+        path.write_bytes(b"old")
+        assert files.exchange(path, b"new", 5, _mark_of(path))
+        assert path.read_bytes() == b"new"
 
     def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
         """The file that it leads to is as it was."""
         (tmp_path / "other").write_bytes(b"other")
         (tmp_path / "file").symlink_to(tmp_path / "other")
-        files.exchange(tmp_path / "file", b"new", 5)
+        files.exchange(tmp_path / "file", b"new", 5, None)
         assert (tmp_path / "other").read_bytes() == b"other"
         assert not (tmp_path / "file").is_symlink()
 
@@ -335,3 +465,8 @@ class TestHome:
         """The list of users says where."""
         monkeypatch.setattr(os, "getuid", lambda: 0)
         assert files.home() == Path(pwd.getpwuid(0).pw_dir)
+
+
+def _mark_of(path: Path) -> files.Mark | None:
+    state = files.look(path)
+    return files.mark(state) if state else None

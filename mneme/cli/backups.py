@@ -106,13 +106,18 @@ def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) ->
 
 @contextmanager
 def _copying() -> Iterator[Callable[[int, int], None]]:
-    """Show how far the copying is; a signal breaks it off."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
+    """Show how far the copying is; a signal breaks it off between two steps, and nothing that comes after it."""
+    signals: list[int] = []
+    before = {number: signal.signal(number, lambda *_: signals.append(1)) for number in _ENDING}
     try:
         with output.progress() as show:
-            yield lambda done, pages: show(f"Copying, {100 * done // max(1, pages)} %")
-    except KeyboardInterrupt:
-        raise MnemeError("Broken off: nothing was written") from None
+
+            def told(done: int, pages: int) -> None:
+                if signals:
+                    raise MnemeError("Broken off: nothing was written")
+                show(f"Copying, {100 * done // max(1, pages)} %")
+
+            yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

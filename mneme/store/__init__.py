@@ -325,6 +325,7 @@ class Store:
         with self._database.step() as queries:
             if self._copy:
                 self._copy.open(queries, boot)
+                self._database.after_commit(self._copy.begin)
                 self.has_changes = bool(queries.changed_projects())
 
     def close_copy(self) -> None:
@@ -372,6 +373,7 @@ class Store:
                 step = self._step_of(queries, row, now)
                 if self._copy.look(step, ()) and step.row.is_changed:
                     self._copy.export(step)
+                self._note_changed(step)
 
     # How a step is begun
 

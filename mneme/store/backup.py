@@ -139,6 +139,7 @@ def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: To
                 _drop_table(copy)
                 # A server that had ended well takes what differs in the working copy for a hand's, and so for memory.
                 Queries(copy).set_server(boot="")
+                Queries(copy).take_heads_for_exported()
                 _check(copy)
             os.fsync(descriptor)
             moved = _move_aside(database, now)

@@ -12,9 +12,8 @@ def merge_next(step: Step) -> bool:
     """Merge the first upload that waits, if nobody holds the lock; whether there is another."""
     if not has_work(step):
         return False
-    waiting = step.queries.waiting(step.key)
-    settle(step, waiting[0])
-    return len(waiting) > 1
+    settle(step, step.queries.waiting(step.key)[0])
+    return step.row.has_waiting
 
 
 def has_work(step: Step) -> bool:

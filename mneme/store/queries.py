@@ -457,6 +457,11 @@ class Queries:
         ).fetchone()
         return bool(overtaken)
 
+    def has_waiting(self, key: int) -> bool:
+        """Whether uploads of a project wait."""
+        row = self._run("SELECT 1 FROM versions WHERE project = ? AND is_waiting LIMIT 1", (key,)).fetchone()
+        return row is not None
+
     def give_up_waiting(self, key: int) -> None:
         """Have no upload of a project wait any longer; each stays in history."""
         self._run("UPDATE versions SET is_waiting = 0 WHERE project = ? AND is_waiting", (key,))
@@ -614,6 +619,13 @@ class Queries:
         self._run("UPDATE heads SET exported = NULL, mark = NULL")
         self._run("UPDATE projects SET is_exported = 0, lock_mark = NULL, is_changed = NOT is_removed")
 
+    def take_heads_for_exported(self) -> None:
+        """Take what is yet to be exported for exported, so that the files of a working copy are edits of that."""
+        self._run(
+            "UPDATE heads SET exported = version, mark = NULL "
+            "WHERE project IN (SELECT id FROM projects WHERE is_changed)"
+        )
+
     def server(self) -> tuple[str, int, str]:
         """The boot of the last server, the epoch, and the mark of the working copy."""
         row: tuple[str, int, str] = self._run("SELECT boot, epoch, working_copy FROM server").fetchone()
@@ -659,17 +671,15 @@ class Queries:
         """The latest days, since 1970, on which a version was kept."""
         return {day for (day,) in self._run("SELECT day FROM days ORDER BY day DESC LIMIT 32")}
 
-    def newest_version(self) -> int:
-        """The number of the newest version of all projects; it grows with every version."""
-        return int(self._run("SELECT coalesce(max(id), 0) FROM versions").fetchone()[0])
-
     # Checks and backups
 
     def signs(self) -> tuple[int, ...]:
         """Numbers of which one differs once there is something new that a backup should have."""
         (projects,) = self._run("SELECT count(*) FROM projects WHERE NOT is_removed").fetchone()
         (heads,) = self._run("SELECT count(*) FROM heads WHERE is_there").fetchone()
-        return self.newest_version(), projects, heads
+        # SQLite may give the number of a row that was pruned again; those of a project only grow.
+        (versions,) = self._run("SELECT coalesce(sum(last_number), 0) FROM projects").fetchone()
+        return versions, projects, heads
 
     def is_sound(self) -> bool:
         """Whether the pages of the database hang together; this reads all of them."""

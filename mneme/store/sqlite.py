@@ -17,7 +17,7 @@ from attrs import frozen
 from twisted.python.failure import Failure
 
 from mneme import files
-from mneme.errors import DamagedDatabase, DatabaseGone, DiskFull, NotYet, StartupError
+from mneme.errors import DamagedDatabase, DatabaseBusy, DatabaseGone, DiskFull, NotYet, StartupError
 from mneme.store.queries import Queries
 
 T = TypeVar("T")
@@ -166,7 +166,12 @@ class Database:
         alone. Without `durable` a power cut may take them all back.
         """
         try:
-            return self._run_together(steps, durable)
+            self._begin(durable)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no step can be run, and none is tried alone
+            self._roll_back()
+            return [_failure_of(error)] * len(steps)
+        try:
+            return self._run_together(steps)
         except _Broken as broken:
             self._roll_back()
             if len(steps) == 1:
@@ -177,11 +182,10 @@ class Database:
         parts = steps[:at], steps[at : at + 1], steps[at + 1 :]
         return [result for part in parts if part for result in self.run(part, durable=durable)]
 
-    def _run_together(self, steps: Sequence[Callable[[], object]], durable: bool) -> list[object]:
+    def _run_together(self, steps: Sequence[Callable[[], object]]) -> list[object]:
         results: list[object] = []
         at: int | None = None
         try:
-            self._begin(durable)
             with self._one_step():
                 for at, step in enumerate(steps):  # noqa: B007 - the one that fails is told
                     results.append(step())
@@ -210,12 +214,8 @@ class Database:
 
     def _check_file(self) -> None:
         """See that what is committed is still there for others: who removes an open file leaves it to nobody."""
-        if self._file is None:
-            return
-        with suppress(FileNotFoundError):
-            if os.stat(self._file).st_ino == self._now_open().inode:
-                return
-        raise DatabaseGone
+        if self._file and _inodes(self._file) != self._now_open().inodes:
+            raise DatabaseGone
 
     def _commit(self) -> None:
         self._run("COMMIT")
@@ -234,11 +234,11 @@ class Database:
 
 @frozen(eq=False)
 class _Opened:
-    """A connection with the statements on it, and the inode of the file that it has open."""
+    """A connection with the statements on it, and the inodes of the files that it has open."""
 
     connection: sqlite3.Connection
     queries: Queries
-    inode: int
+    inodes: tuple[int, ...]
 
     @classmethod
     def of(cls, path: Path | None, *, writable: bool, exclusive: bool) -> "_Opened":
@@ -248,7 +248,9 @@ class _Opened:
                 version = check_identity(connection, path)
                 _prepare(connection, version)
                 _bring_up_to_date(connection, path, version)
-            return cls(connection, Queries(connection), path.stat().st_ino if path else 0)
+            # By reading, SQLite opens the log of changes, too.
+            connection.execute("PRAGMA user_version").fetchone()
+            return cls(connection, Queries(connection), _inodes(path) if path else ())
         except BaseException:
             connection.close()
             raise
@@ -273,6 +275,11 @@ def naming_errors() -> Iterator[None]:
         raise _named(error) from error
 
 
+def _inodes(path: Path) -> tuple[int, ...]:
+    """The inodes of a database and its log of changes, 0 for what is not there."""
+    return tuple(state.st_ino if (state := files.look(name)) else 0 for name in (path, f"{path}-wal"))
+
+
 def _failure_of(error: BaseException) -> Failure:
     """A failure; what is only to be done later has no trace, which would hold all contents that the step had read."""
     if isinstance(error, NotYet):
@@ -288,6 +295,8 @@ def _named(error: sqlite3.Error) -> Exception:
         return error
     if code in _NO_SPACE or code & 0xFF in _NO_SPACE:
         return DiskFull()
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return DatabaseBusy()
     return DamagedDatabase() if code & 0xFF in _DAMAGED else error
 
 

@@ -194,6 +194,7 @@ class Step:
     def settle(self, waiting: Version, *, merged: bool) -> None:
         """Have an upload wait no longer: it has been merged, or it never will be, and stays in history."""
         overtaken = self.queries.settle(self.key, waiting.number, merged=merged)
+        self.row = evolve(self.row, has_waiting=self.queries.has_waiting(self.key))
         if not merged or waiting.is_blind or waiting.client is None or waiting.kind is Kind.FOUND:
             return
         base = self.base(waiting.client, waiting.file)

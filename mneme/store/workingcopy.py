@@ -14,9 +14,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import msgspec
-from attrs import evolve
+from attrs import Factory, define, evolve
 from twisted.logger import Logger
 
 from mneme import files
@@ -34,6 +35,14 @@ _COARSE_MS = 2000
 """The coarsest mtimes of a file system in use, in milliseconds."""
 
 
+@define
+class _Written:
+    """Heads, each with its number and mark, and the mark and content of the lock, as an export has written them."""
+
+    heads: dict[FileName, tuple[int, str | None]] = Factory(dict)
+    lock: tuple[str | None, str | None] | None = None
+
+
 class WorkingCopy:
     """The directories of projects under `root`."""
 
@@ -43,33 +52,49 @@ class WorkingCopy:
         self._root = str(root)
         self._boot = ""
         self._epoch = 1
+        self._is_open = False
+        self._lost_power = False
+        """Whether the machine was started anew after an unclean end, so that files may be missing or torn."""
         self._unsure: set[int] = set()
         """Projects whose files may not be what was exported, after an unclean end."""
+        self._unrecorded: dict[int, _Written] = {}
+        """What was written of projects by exports that were not committed then."""
 
     # The whole of it
 
     def open(self, queries: Queries, boot: str) -> None:
-        """Look at what lies there when the server starts."""
+        """Look at what lies there when the server starts; once that is committed, `begin` is to be called."""
         self.make_root()
         last_boot, epoch, mark = queries.server()
-        if not mark or self._mark_of_root() != mark:
-            queries.forget_exports()
-            queries.set_server(working_copy=self._mark_root())
-        elif last_boot:
-            if last_boot != boot:
-                # By then the system has written to the disk what was exported in earlier epochs.
-                queries.doubt_exports_since(epoch - 1)
-            self._unsure = set(queries.changed_projects())
+        self._lost_power = last_boot not in ("", boot)
+        is_own = self._is_exported_from(mark)
+        if not is_own:
+            self._forget_exports(queries)
+        elif self._lost_power:
+            # By then the system has written to the disk what was exported in earlier epochs.
+            queries.doubt_exports_since(epoch - 1)
+        is_in_doubt = self._lost_power or (is_own and last_boot)
+        self._unsure = set(queries.changed_projects()) if is_in_doubt else set()
         self._boot, self._epoch = boot, epoch
         if last_boot == boot:
             queries.set_server(boot=boot)
         else:
             self.begin_epoch(queries)
 
+    def begin(self) -> None:
+        """Believe from now on what lies there: `open` has been committed."""
+        self._is_open = True
+
     def begin_epoch(self, queries: Queries) -> None:
         """Begin another stretch of exports; to be called every few minutes, so that few are ever in doubt."""
-        self._epoch += 1
+        _, epoch, _ = queries.server()
+        self._epoch = epoch + 1
         queries.set_server(boot=self._boot, epoch=self._epoch)
+
+    def _forget_exports(self, queries: Queries) -> None:
+        """Take note that what lies there was not exported from this database."""
+        queries.forget_exports()
+        queries.set_server(working_copy=self._mark_root())
 
     def close(self, queries: Queries) -> None:
         """Make what was lately exported durable, and take note that all of it is as the database says."""
@@ -82,9 +107,10 @@ class WorkingCopy:
         files.make_directory(self._root)
         check_directory(self._root)
 
-    def _mark_of_root(self) -> str | None:
-        found = files.read(f"{self._root}/{layout.MARK}")
-        return found[0].decode("ascii", "replace").strip() if found else None
+    def _is_exported_from(self, mark: str) -> bool:
+        """Whether what lies here was exported from the database that knows the working copy by `mark`."""
+        found = files.read(f"{self._root}/{layout.MARK}") if mark else None
+        return found is not None and found[0].decode("ascii", "replace").strip() == mark
 
     def _mark_root(self) -> str:
         mark = secrets.token_hex(8)
@@ -176,17 +202,24 @@ class WorkingCopy:
     def look(self, step: Step, wanted: Iterable[FileName]) -> bool:
         """Take in what people did to the lock and to some files of a project; False if they removed the project."""
         row = step.row
-        if row.key in self._unsure or not row.is_exported:
+        if not (self._is_open and row.is_exported):
             # What lies there says nothing before it is exported.
             return True
+        self._record(step)
         directory = f"{self._root}/{row.directory}"
         paths = {file: f"{directory}/{file.value}" for file in wanted}
-        if self._is_as_exported(step, directory, paths):
+        is_unsure = row.key in self._unsure
+        if is_unsure and (self._lost_power or files.exists(directory)):
+            return True
+        if not is_unsure and self._is_as_exported(step, directory, paths):
+            return True
+        if not self._is_own(step):
             return True
         try:
             check_directory(directory)
         except FileNotFoundError:
-            return self._look_for_all(step)
+            self._note_project_removed(step)
+            return False
         self._look_at_lock(step, f"{directory}/{layout.LOCK}")
         for file, path in paths.items():
             self._look_at(step, file, path)
@@ -206,18 +239,16 @@ class WorkingCopy:
             is_there = is_there or state is not None
         return is_there or _is_directory(directory)
 
-    def _look_for_all(self, step: Step) -> bool:
-        """Find out whether a project was removed, or the whole working copy is missing; whether it is still there."""
+    def _is_own(self, step: Step) -> bool:
+        """Whether the working copy is this database's; if it is missing, or another's, all is exported anew."""
         _, _, mark = step.queries.server()
-        if self._mark_of_root() == mark:
-            self._note_project_removed(step)
-            return False
+        if self._is_exported_from(mark):
+            return True
         self.make_root()
-        step.queries.forget_exports()
-        step.queries.set_server(working_copy=self._mark_root())
+        self._forget_exports(step.queries)
         step.row = evolve(step.row, is_exported=False, is_changed=True, lock_mark=None)
         step.forget_heads()
-        return True
+        return False
 
     def _note_project_removed(self, step: Step) -> None:
         for row in step.heads.values():
@@ -306,12 +337,12 @@ class WorkingCopy:
             return True
         if not row.is_there or row.exported == newest.number:
             return False
-        since = step.queries.versions_with(step.key, file, [sha256])
-        first = row.exported or 0
-        number = next((one.number for one in since if first <= one.number <= newest.number), None)
+        # It may be what was exported, touched; or if nobody knows what that was, any version.
+        exported = step.version(row.exported)
+        known = [exported] if step.row.is_exported else step.queries.versions_with(step.key, file, [sha256])
+        number = next((one.number for one in known if one and one.sha256 == sha256), None)
         if number is None:
             return False
-        # It is what was exported, touched; or an export whose record was lost.
         self._set_mark(step, file, number, state)
         return True
 
@@ -357,35 +388,74 @@ class WorkingCopy:
     def export(self, step: Step) -> None:
         """Write what has changed; what people did meanwhile is taken in before."""
         directory = f"{self._root}/{step.row.directory}"
-        self._make_directory(step, directory)
-        if step.row.key in self._unsure:
+        if not self._make_directory(step, directory):
+            return
+        self._record(step)
+        lock_path = f"{directory}/{layout.LOCK}"
+        if step.key in self._unsure or not step.row.is_exported:
+            self._look_at_doubtful_lock(step, lock_path)
+        if step.key in self._unsure:
             self._keep_what_differs(step, directory)
-            step.after_commit(lambda: self._unsure.discard(step.key))
         else:
             for file in FILES:
                 self._look_at(step, file, f"{directory}/{file.value}")
-        for file, row in step.heads.items():
-            if row.is_there and (row.exported != row.newest.number or row.mark is None):
-                content = step.content(row.newest)
-                if content is None:
-                    continue
-                state = self._write(f"{directory}/{file.value}", content, row.mtime)
-                step.queries.set_mark(step.key, file, row.newest.number, _mark(state))
+        self._unrecorded.setdefault(step.key, _Written())
+        step.after_commit(lambda: self._settle(step.key))
+        is_whole = all(
+            self._export_head(step, directory, row) for row in step.heads.values()
+        ) and self._export_lock(step, lock_path)
         step.forget_heads()
-        self._export_lock(step, f"{directory}/{layout.LOCK}")
         step.queries.set_exported(step.key, self._epoch)
         step.row = evolve(step.row, is_changed=False, is_exported=True)
+        if not is_whole:
+            step.note_change()
 
-    def _make_directory(self, step: Step, directory: str) -> None:
+    def _settle(self, key: int) -> None:
+        """Take note that an export was committed."""
+        self._unsure.discard(key)
+        self._unrecorded.pop(key, None)
+
+    def _record(self, step: Step) -> None:
+        """Record what an export has written that was not committed."""
+        written = self._unrecorded.get(step.key)
+        if written is None:
+            return
+        for file, (number, mark) in written.heads.items():
+            step.queries.set_mark(step.key, file, number, mark)
+        step.forget_heads()
+        if written.lock:
+            self._set_lock_mark(step, *written.lock)
+        step.after_commit(lambda: self._unrecorded.pop(step.key, None))
+
+    def _export_head(self, step: Step, directory: str, row: HeadRow) -> bool:
+        """Write a head, if that is news; False if somebody has just edited the file, which comes first then."""
+        if not row.is_there or (row.exported == row.newest.number and row.mark is not None):
+            return True
+        content = step.content(row.newest)
+        if content is None:
+            return True
+        file = row.newest.file
+        state = self._write(f"{directory}/{file.value}", content, row.mtime, row.mark)
+        if state:
+            exported = row.newest.number, _mark(state)
+            self._unrecorded[step.key].heads[file] = exported
+            step.queries.set_mark(step.key, file, *exported)
+        return state is not None
+
+    def _make_directory(self, step: Step, directory: str) -> bool:
+        """Make the directory of a project; False if somebody has just removed it."""
         if not files.exists(directory):
+            if step.row.is_exported and step.key not in self._unsure:
+                return False
             os.mkdir(directory, files.DIRECTORY_MODE)
         check_directory(directory)
         if step.row.is_exported:
-            return
+            return True
         identity = f"{directory}/{layout.IDENTITY}"
         if not files.exists(identity):
             content = msgspec.json.encode(layout.Identity(step.name.value)) + b"\n"
-            self._write(identity, content, step.now)
+            self._write(identity, content, step.now, None)
+        return True
 
     def _keep_what_differs(self, step: Step, directory: str) -> None:
         """After an unclean end, keep what is neither the head nor known.
@@ -425,37 +495,60 @@ class WorkingCopy:
                     file=file.value,
                     n=version.number,
                 )
-            step.queries.set_mark(step.key, file, None, None)
+            step.queries.set_mark(step.key, file, None, _mark(state))
         step.forget_heads()
-        self._set_lock_mark(step, None, None)
 
-    def _export_lock(self, step: Step, path: str) -> None:
+    def _look_at_doubtful_lock(self, step: Step, path: str) -> None:
+        """Have the lock written anew, whatever lies there, unless somebody has removed the very lock that is held."""
+        state, row = files.look(path), step.row
+        was_there = row.is_exported and not self._lost_power
+        if (
+            was_there
+            and state is None
+            and row.lock
+            and lockfile.encode(row.lock).decode() == row.lock_exported
+        ):
+            step.set_lock(None)
+        self._set_lock_mark(step, _mark(state), None)
+
+    def _export_lock(self, step: Step, path: str) -> bool:
+        """Write the lock, if that is news; False if somebody has just edited the file, which comes first then."""
         row = step.row
         if row.lock is None:
             if files.look(path):
                 os.unlink(path)
+                self._unrecorded[step.key].lock = None, None
             if row.lock_mark is not None:
                 self._set_lock_mark(step, None, None)
-            return
+            return True
         content = lockfile.encode(row.lock)
         if row.lock_mark is not None and row.lock_exported == content.decode():
-            return
-        state = self._write(path, content, step.now)
-        self._set_lock_mark(step, _mark(state), content.decode())
+            return True
+        state = self._write(path, content, step.now, row.lock_mark)
+        if state:
+            exported = _mark(state), content.decode()
+            self._unrecorded[step.key].lock = exported
+            self._set_lock_mark(step, *exported)
+        return state is not None
 
-    def _write(self, path: str, content: bytes, mtime: Millis) -> os.stat_result:
-        """Put a content at a path, whole at any instant; what is no file there is moved out of the way."""
+    def _write(self, path: str, content: bytes, mtime: Millis, mark: str | None) -> os.stat_result | None:
+        """Put a content at a path, in place of the file with a mark: see `files.exchange`.
+
+        A directory there is moved out of the way.
+        """
         mtime_ns = mtime * 1_000_000
         try:
-            return files.exchange(path, content, mtime_ns)
+            return files.exchange(path, content, mtime_ns, _numbers(mark))
         except IsADirectoryError:
             self._set_aside(path)
-            return files.exchange(path, content, mtime_ns)
+            return files.exchange(path, content, mtime_ns, None)
 
     def remove_empty(self, directory: str) -> bool:
-        """Remove a directory that holds no memory; whether it is gone."""
+        """Remove a directory that holds nothing; whether it is gone."""
         path = f"{self._root}/{directory}"
         try:
+            if set(os.listdir(path)) - {layout.IDENTITY}:
+                return False
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}/{layout.IDENTITY}")
             os.rmdir(path)
@@ -463,12 +556,12 @@ class WorkingCopy:
             return True
         except OSError:
             return False
-        return not files.exists(path)
+        return True
 
     def is_of(self, queries: Queries) -> bool:
         """Whether what lies here was exported from this database."""
         _, _, mark = queries.server()
-        return bool(mark) and self._mark_of_root() == mark
+        return self._is_exported_from(mark)
 
     def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
         """The mark and the content of a file as it lies there, if any."""
@@ -530,6 +623,10 @@ def _read(path: str) -> tuple[bytes, os.stat_result] | None:
 def _mark(state: os.stat_result | None) -> str | None:
     """A word for a file as it is: another once anybody writes it, or puts another in its place."""
     return ":".join(map(str, files.mark(state))) if state else None
+
+
+def _numbers(mark: str | None) -> files.Mark | None:
+    return cast(files.Mark, tuple(map(int, mark.split(":")))) if mark else None
 
 
 def _told_mtime(row: HeadRow, state: os.stat_result) -> Millis:

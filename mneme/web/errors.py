@@ -89,6 +89,7 @@ _STATUS: dict[type[object], int] = {
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
+    errors.DatabaseBusy: 503,
     errors.DatabaseGone: 503,
     errors.TooManyProjects: 507,
     errors.DiskFull: 507,
@@ -146,7 +147,7 @@ def _headers(error: BaseException | None) -> Mapping[bytes, bytes]:
             return {b"Accept-Encoding": b"gzip"}
         case TooManyRequests():
             return {b"Retry-After": b"%d" % error.retry_after}
-        case errors.ShuttingDown() | Busy():
+        case errors.ShuttingDown() | errors.DatabaseBusy() | Busy():
             return {b"Retry-After": b"5"}
         case _:
             return {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
-from mneme.errors import DamagedDatabase, DatabaseGone, DiskFull, StartupError
+from mneme.errors import DamagedDatabase, DatabaseBusy, DatabaseGone, DiskFull, StartupError
 from mneme.store import sqlite
 from mneme.store.sqlite import NAME, SCHEMA_VERSION, Database, naming_errors
 from tests.store.space import FULL, file_of, files_of_at_most, log_of
@@ -260,7 +260,7 @@ class TestFaults:
             (sqlite3.SQLITE_CORRUPT, DamagedDatabase),
             (sqlite3.SQLITE_NOTADB, DamagedDatabase),
             (sqlite3.SQLITE_IOERR_READ, sqlite3.OperationalError),
-            (sqlite3.SQLITE_BUSY, sqlite3.OperationalError),
+            (sqlite3.SQLITE_BUSY, DatabaseBusy),
         ],
     )
     def test_each_error_has_its_name(self, code: int, told: type[Exception]) -> None:
@@ -269,6 +269,29 @@ class TestFaults:
         error.sqlite_errorcode = code
         with pytest.raises(told), naming_errors():
             raise error
+
+    def test_a_database_that_another_program_has_locked_fails_all_steps_at_once(
+        self, database: Database, path: Path
+    ) -> None:
+        """None is tried on its own, each with another wait; once it is free again all goes on."""
+        database.connection.execute("PRAGMA busy_timeout = 0")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        ran: list[str] = []
+        results = database.run([partial(ran.append, "a"), partial(ran.append, "b")])
+        assert [isinstance(one, Failure) and one.check(DatabaseBusy) for one in results] == [DatabaseBusy] * 2
+        assert ran == []
+        other.close()
+        assert database.run([partial(note, database, "a")]) == ["a"]
+
+    def test_a_database_whose_log_of_changes_is_gone_takes_nothing_more(
+        self, database: Database, path: Path
+    ) -> None:
+        """What would be committed to a log without a name is lost with the process."""
+        path.with_name(f"{path.name}-wal").unlink()
+        [result] = database.run([partial(note, database, "a")])
+        assert isinstance(result, Failure)
+        assert result.check(DatabaseGone)
 
     @pytest.mark.parametrize("exchanged", [False, True])
     def test_a_database_whose_file_is_gone_takes_nothing_more(
