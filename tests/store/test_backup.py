@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import stat
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from mneme.errors import BackupError, StartupError
-from mneme.model import FileName, Millis
+from mneme.model import FileName, Merging, Millis, Upload
 from mneme.store import backup
 from mneme.store.claim import Claim
+from tests.keeping import KEEP_NONE
 from tests.store.filled import PROJECTS, contents, database_of, filled, put, text
 from tests.store.looking import ANA, NOW, TTL
 from tests.store.stores import Patient
@@ -339,3 +341,38 @@ def test_the_way_back_is_a_command(root: Path, tmp_path: Path) -> None:
     assert backup.way_back(database_of(root), tmp_path / "out") == (
         f"`mneme restore-backup --replace {newest} {root}` brings the newest backup back"
     )
+
+
+def test_a_fact_forgotten_after_a_backup_stays_forgotten_though_an_export_was_due(
+    root: Path, tmp_path: Path
+) -> None:
+    """The plain files were made from the heads in the backup, whatever it says was exported."""
+    store = filled(root)
+    store.acquire(ALPHA, ANA, NOW, TTL)
+    put(store, ALPHA, facts("a", "b"), FileName.REMEMBERED)
+    store.store.upload(ALPHA, Upload(FileName.REMEMBERED, facts("a", "b", "c"), ANA), NOW)
+    backup.make(database_of(root), tmp_path / "b.db", NOW, None)
+    store.export()
+    put(store, ALPHA, facts("a", "b"), FileName.REMEMBERED)
+    store.close()
+    restored(tmp_path / "b.db", root, replace=True)
+    again = Patient(root)
+    assert again.read(ALPHA, FileName.REMEMBERED, NOW).content == facts("a", "b")
+    again.close()
+
+
+def facts(*contents: str) -> bytes:
+    """What the plugin remembers."""
+    return json.dumps([{"content": content} for content in contents]).encode()
+
+
+def test_an_upload_is_news_though_the_newest_version_was_pruned_before(root: Path) -> None:
+    """SQLite may give the new row the number of the one that is gone."""
+    store = filled(root)
+    store.merging = Merging(enabled=False)
+    store.upload(ALPHA, Upload(FileName.SUMMARY_MD, b"refused", ANA), NOW)
+    before = backup.read(database_of(root)).signs
+    assert len(store.prune(ALPHA, KEEP_NONE, Millis(NOW + 400 * DAY), 99).versions) > 1
+    put_more(store)
+    store.close()
+    assert backup.read(database_of(root)).signs != before

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from mneme.errors import DiskFull
 from mneme.model import FileName, Kind, Place, ProjectId, Upload, digest
 from mneme.store import layout
-from tests.kept import DiskStore
+from tests.kept import DiskStore, full_disk
 from tests.store import stores
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
 from tests.store.looking import (
@@ -248,6 +249,93 @@ def test_what_a_power_cut_left_in_doubt_stays_so_until_it_is_exported(
         is_whole(store_again, tmp_path)
 
 
+@pytest.mark.parametrize("survivor", ["an empty file", "zeros", "a part of it"])
+def test_a_power_cut_that_also_took_the_mark_of_the_working_copy_leaves_what_the_database_has(
+    survivor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there is no edit: the directory may have been made anew a moment before."""
+    with prepared(tmp_path, held):
+        pass
+    SURVIVORS[survivor](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
+    (tmp_path / layout.PROJECTS / layout.MARK).unlink()
+    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store:
+        assert served(store) == {LOG: ONE}
+        is_whole(store, tmp_path)
+
+
+def test_exports_of_an_epoch_whose_beginning_is_run_twice_are_in_doubt_after_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that share a commit are run again when another one fails."""
+    with prepared(tmp_path, held) as store:
+
+        def fail() -> None:
+            raise ValueError
+
+        store.database.run([store.store.begin_epoch, fail])
+    SURVIVORS["an empty file"](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
+    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store:
+        assert served(store) == {LOG: ONE}
+
+
+def test_nothing_is_believed_before_the_doubt_after_a_power_cut_is_noted(tmp_path: Path) -> None:
+    """A full disk can keep the server from that, while clients ask already."""
+    with prepared(tmp_path, held):
+        pass
+    SURVIVORS["an empty file"](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
+    store = DiskStore(tmp_path)
+    with pytest.raises(DiskFull), full_disk(store):
+        store.open_copy(ANOTHER_BOOT)
+    document = store.read(ALPHA, LOG, NOW)
+    store.database.close()
+    assert document
+    assert document.content == ONE
+
+
+def test_a_project_or_lock_removed_while_a_killed_server_was_down_stays_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although an export of it was due when the server was killed."""
+    with prepared(tmp_path, held) as store:
+        held_by_ben = store.acquire(ORG, BEN, NOW, TTL)
+        assert held_by_ben
+        for project, client in ((ALPHA, ANA), (ORG, BEN)):
+            store.store.upload(project, Upload(LOG, ONE + TWO, client), NOW)
+    shutil.rmtree(directory_of(tmp_path, ALPHA))
+    (directory_of(tmp_path, ORG) / layout.LOCK).unlink()
+    with reopened(tmp_path, monkeypatch) as store:
+        assert served(store) == {}
+        assert store.lock(ORG, NOW) is None
+        assert served(store, ORG) == {LOG: ONE + TWO}
+        is_whole(store, tmp_path)
+
+
+@pytest.mark.parametrize("deed", ["removed", "edited", "left alone"])
+def test_what_an_export_wrote_that_could_not_be_committed_is_known(deed: str, tmp_path: Path) -> None:
+    """A person's next deed is told from it, and another export comes."""
+    with prepared(tmp_path, held) as store:
+        log = directory_of(tmp_path, ALPHA) / "log.jsonl"
+        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+
+        def export_without_commit() -> None:
+            with store.database.step():
+                store.export()
+                raise ValueError("no commit")
+
+        with pytest.raises(ValueError, match="no commit"):
+            export_without_commit()
+        assert log.read_bytes() == ONE + TWO
+        match deed:
+            case "removed":
+                log.unlink()
+            case "edited":
+                replace(log, TWO)
+        store.export()
+        expected = {"removed": {}, "edited": {LOG: TWO}, "left alone": {LOG: ONE + TWO}}
+        assert served(store) == expected[deed]
+        is_whole(store, tmp_path)
+
+
 def test_a_persons_temporary_file_is_left_alone_after_a_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +458,22 @@ class TestTheWholeOfIt:
             assert served(store) == {LOG: ONE}
             store.find_all()
             assert store.projects() == [ALPHA, ORG]
+            is_whole(store, tmp_path)
+
+    def test_an_older_copy_that_comes_back_while_the_server_runs_changes_nothing(
+        self, tmp_path: Path
+    ) -> None:
+        """A disk may be mounted late, or be away for a while; what it has is older than the database."""
+        projects = tmp_path / layout.PROJECTS
+        with prepared(tmp_path, held) as store:
+            projects.rename(tmp_path / "away")
+            store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+            store.release(ALPHA, ANA, NOW)
+            assert served(store) == {LOG: ONE + TWO}
+            shutil.rmtree(projects)
+            (tmp_path / "away").rename(projects)
+            assert served(store) == {LOG: ONE + TWO}
+            assert store.lock(ALPHA, NOW) is None
             is_whole(store, tmp_path)
 
     def test_files_without_a_database_are_taken_in(

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs, formatEvent
@@ -570,6 +571,51 @@ class TestHandEdits:
         assert (content, newest.kind) == (ONE + TWO + THREE, Kind.MERGED)
         assert [content_of(store, ALPHA, one) for one in newest.parents] == [ONE + THREE, ONE + TWO]
 
+    def test_an_edit_that_says_what_an_upload_said_that_was_never_exported_is_an_edit(
+        self, store: Patient, alpha: Path
+    ) -> None:
+        """Whoever takes out by hand what has just come in means it."""
+        for content in (ONE + TWO, ONE + TWO + THREE):
+            store.store.upload(ALPHA, Upload(LOG, content, ANA), NOW)
+        (alpha / "log.jsonl").write_bytes(ONE + TWO)
+        assert self.edited(store)[1].kind is Kind.MERGED
+        assert [one.kind for one in store.versions(ALPHA)][-2:] == [Kind.FOUND, Kind.MERGED]
+
+    @pytest.mark.parametrize("moment", ["link", "rename"])
+    def test_an_edit_at_the_last_moment_of_an_export_is_taken_in(
+        self, store: Patient, alpha: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    ) -> None:
+        """The next export has both."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        step = getattr(os, moment)
+
+        def edit_first(*arguments: Any, **options: Any) -> None:
+            monkeypatch.undo()
+            with (alpha / "log.jsonl").open("ab") as file:
+                file.write(THREE)
+            step(*arguments, **options)
+
+        monkeypatch.setattr(os, moment, edit_first)
+        store.export()
+        assert store.store.has_changes
+        store.export()
+        assert (alpha / "log.jsonl").read_bytes() == ONE + TWO + THREE
+        assert self.edited(store)[0] == ONE + TWO + THREE
+
+    def test_an_edit_of_a_project_that_nobody_holds_leaves_nothing_to_merge(
+        self, store: Patient, alpha: Path
+    ) -> None:
+        """It is merged with an upload that is yet to be exported in the step that finds it."""
+        store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        store.store.release(ALPHA, ANA, NOW)
+        (alpha / "log.jsonl").write_bytes(ONE + THREE)
+        document = store.store.read(ALPHA, LOG, NOW)
+        assert document
+        assert document.content == ONE + TWO + THREE
+        assert not store.store.merge_next(ALPHA, NOW)
+
     def test_an_edit_that_replaces_an_upload_is_logged(self, store: Patient, alpha: Path) -> None:
         """Without merging the edit is the head, and whoever misses the upload reads where it is."""
         store.merging = Merging(enabled=False)
@@ -892,7 +938,7 @@ class TestProjectsThatGo:
         later = Millis(NOW + 25 * 60 * 60 * 1000)
         assert [store.store.forget_idle(later) for _ in range(2)] == [1, 0]
         assert store.projects() == [ORG]
-        assert (directory_of(root, ORG) / "notes.txt").read_text() == "mine"
+        assert {path.name for path in directory_of(root, ORG).iterdir()} == {"notes.txt", layout.IDENTITY}
         assert not directory_of(root, ALPHA).exists()
 
     def test_a_removed_project_is_brought_back_from_its_history(self, store: Patient, alpha: Path) -> None:
