@@ -84,6 +84,8 @@ class FileName(enum.Enum):
     REMEMBERED = "remembered.json"
     ENTITIES = "entities.json"
 
+    __hash__ = object.__hash__  # Each is a key at every step, and that of `enum` is written in Python.
+
 
 class Kind(enum.Enum):
     """How a version came to be."""

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -31,6 +31,8 @@ from mneme.store.recent import Recent
 
 FILES = tuple(FileName)
 _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
+_KINDS = {kind.value: kind for kind in Kind}
+_PLACES = {place.value: place for place in Place}
 ROW_BYTES = 256
 """Bytes that a version takes in the database beside its content, its entries in indexes included."""
 
@@ -540,22 +542,15 @@ class Queries:
 
     # Bases
 
-    def bases(self, key: int, client: ClientId, newest: Mapping[FileName, Version]) -> dict[FileName, Base]:
-        """The bases of a client; `newest` are the newest versions of the files, which they mostly are."""
-        rows = self._run(
-            "SELECT file, known, received, lacking FROM bases WHERE project = ? AND client = ?",
-            (key, client.value),
-        )
-        return {
-            FILES[file]: self._base(
-                key, newest.get(FILES[file]), _numbers(known), _numbers(received), lacking
-            )
-            for file, known, received, lacking in rows.fetchall()
-        }
-
-    def _base(
-        self, key: int, newest: Version | None, known: list[int], received: list[int], lacking: Millis | None
-    ) -> Base:
+    def base(self, key: int, client: ClientId, file: FileName, newest: Version | None) -> Base:
+        """The base of a client; `newest` is the newest version of the file, which it mostly is."""
+        row = self._run(
+            "SELECT known, received, lacking FROM bases WHERE project = ? AND client = ? AND file = ?",
+            (key, client.value, _NUMBER_OF[file]),
+        ).fetchone()
+        if row is None:
+            return Base()
+        known, received, lacking = _numbers(row[0]), _numbers(row[1]), row[2]
         there = {newest.number: newest} if newest else {}
         for number in known:
             version = there.get(number) or self.version(key, number)
@@ -822,10 +817,10 @@ def _version(row: Sequence[Any]) -> Version:
         time=time,
         mtime=mtime,
         client=None if client is None else ClientId(client),
-        kind=Kind(kind),
+        kind=_KINDS[kind],
         base=base,
         parents=tuple(_numbers(parents)),
-        place=Place(place),
+        place=_PLACES[place],
         appended=None if lines is None else Appended(key, lines, bool(blind)),
         names_base=bool(names),
         is_unrelated=bool(unrelated),

@@ -68,7 +68,7 @@ class Step:
         self.results = results
         self.after_commit = after_commit
         self._heads: dict[FileName, HeadRow] | None = None
-        self._bases: dict[ClientId, dict[FileName, Base]] = {}
+        self._bases: dict[tuple[ClientId, FileName], Base] = {}
 
     @property
     def name(self) -> ProjectId:
@@ -217,10 +217,9 @@ class Step:
 
     def base(self, client: ClientId, file: FileName) -> Base:
         """The base of a client."""
-        if client not in self._bases:
-            newest = {one: row.newest for one, row in self.heads.items()}
-            self._bases[client] = self.queries.bases(self.key, client, newest)
-        return self._bases[client].get(file, Base())
+        if (client, file) not in self._bases:
+            self._bases[client, file] = self.queries.base(self.key, client, file, self.newest(file))
+        return self._bases[client, file]
 
     def note_base(self, client: ClientId, file: FileName, base: Base) -> None:
         """Take note of a base that is another now, or is so again; and at times that its client is still there."""
@@ -236,8 +235,7 @@ class Step:
 
     def _write_base(self, client: ClientId, file: FileName, base: Base) -> None:
         self.queries.set_base(self.key, client, file, base)
-        if client in self._bases:
-            self._bases[client][file] = base
+        self._bases[client, file] = base
 
     def _note_stranger(self, version: Version, client: ClientId, known: ClientRow | None) -> None:
         """Take note of an upload that shares nothing, unless another of its push does share.
