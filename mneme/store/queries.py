@@ -31,8 +31,6 @@ from mneme.store.recent import Recent
 
 FILES = tuple(FileName)
 _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
-_KINDS = {kind.value: kind for kind in Kind}
-_PLACES = {place.value: place for place in Place}
 ROW_BYTES = 256
 """Bytes that a version takes in the database beside its content, its entries in indexes included."""
 
@@ -817,10 +815,10 @@ def _version(row: Sequence[Any]) -> Version:
         time=time,
         mtime=mtime,
         client=None if client is None else ClientId(client),
-        kind=_KINDS[kind],
+        kind=Kind(kind),
         base=base,
         parents=tuple(_numbers(parents)),
-        place=_PLACES[place],
+        place=Place(place),
         appended=None if lines is None else Appended(key, lines, bool(blind)),
         names_base=bool(names),
         is_unrelated=bool(unrelated),
