@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mneme.merge import is_well_formed, merge
@@ -19,7 +19,6 @@ every_file_of_items = pytest.mark.parametrize(
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_an_upload_that_changed_nothing_leaves_the_head(
     file: FileName, data: st.DataObject, later: bool
@@ -30,7 +29,6 @@ def test_an_upload_that_changed_nothing_leaves_the_head(
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_a_head_that_is_the_base_becomes_the_upload(file: FileName, data: st.DataObject, later: bool) -> None:
     """Byte for byte, be it of the form of its file or not."""
@@ -39,7 +37,6 @@ def test_a_head_that_is_the_base_becomes_the_upload(file: FileName, data: st.Dat
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_two_equal_sides_are_the_result(file: FileName, data: st.DataObject, later: bool) -> None:
     """Whatever the base is."""
@@ -48,7 +45,6 @@ def test_two_equal_sides_are_the_result(file: FileName, data: st.DataObject, lat
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, later: bool) -> None:
     """What is not of the form of its file is not merged, and what comes out can be merged again."""
@@ -66,7 +62,6 @@ def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, 
 
 
 @every_file_of_items
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -> None:
     """What the base has not and a side has, the result has, no less often than either side."""
@@ -82,7 +77,6 @@ def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -
 
 
 @every_file_of_items
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool) -> None:
     """What the base has and no side has is gone, and so is what one side removed and the other left alone."""
@@ -98,7 +92,6 @@ def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool)
 
 
 @every_file_of_items
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) -> None:
     """What no side has is not in the result."""
@@ -112,7 +105,6 @@ def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) ->
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later: bool) -> None:
     """It does not matter which side came first, but for the order of items."""
@@ -127,7 +119,6 @@ def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later:
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, later: bool) -> None:
     """Neither with the upload, nor with the head, nor when the upload has become the base."""
@@ -147,7 +138,6 @@ def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, late
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans(), max_bytes=st.integers(0, 400))
 def test_what_is_merged_fits(file: FileName, data: st.DataObject, later: bool, max_bytes: int) -> None:
     """Stock clients can upload it; a side that is the result as it is was accepted before."""
