@@ -47,6 +47,20 @@ on() {
     export HOME="$BASE/$1"
     cd "$HOME/mneme"
 }
+# What the pages before have set up.
+serve() {
+    start_server "scripts/serve" "http://localhost:$MNEME_PORT/health"
+}
+settings() {
+    printf '{"sync": {"enabled": false, "serverUrl": "http://localhost:%s", "projectId": "%s"}}\n' \
+        "$MNEME_PORT" "$(laptop_id)" >"$BASE/$1/.claude-mneme/config.json"
+}
+laptop_id() {
+    echo "$BASE/laptop/src/app" | tr / -
+}
+laptop_project() {
+    echo "http://localhost:$MNEME_PORT/projects/$(laptop_id)"
+}
 # What the plugin does when somebody says something on a machine.
 note() {
     local folder="$BASE/$1/.claude-mneme/projects/$(echo "$BASE/$1/src/app" | tr / -)"
@@ -152,7 +166,7 @@ class Person:
 
     def _lines(self, blocks: Sequence[Block]) -> Iterator[str]:
         for number, block in enumerate(blocks):
-            commands = self._commands(block)
+            commands = self._commands(block, number)
             if commands is None:
                 continue
             machine = block.directives.get("on")
@@ -166,7 +180,7 @@ class Person:
             if machine:
                 yield 'export HOME=$ME_HOME; cd "$ME_PLACE"'
 
-    def _commands(self, block: Block) -> Sequence[str] | None:
+    def _commands(self, block: Block, number: int) -> Sequence[str] | None:
         """What the shell runs for a block; None for what is no command."""
         text = self.here(block.text)
         if "not run" in block.directives or "proxy" in block.directives:
@@ -196,17 +210,20 @@ class Person:
                 *before,
                 f"start_server {shlex.quote(last)} {scheme}://localhost:{port}/health",
             ]
-        if seconds := block.directives.get("interrupted"):
-            return [f"timeout -s INT --preserve-status {seconds} {text}"]
+        if lines := block.directives.get("interrupted"):
+            return [
+                f"{text} &",
+                f'until [ "$(wc -l <"$BASE/out/{number}")" -ge {lines} ]; do kill -0 $!; sleep 0.05; done',
+                "kill -INT $!",
+                "wait $!",
+            ]
         return [text]
 
     def here(self, text: str) -> str:
         """A page's text, with the names that it gives to things replaced by those of this machine."""
         for name, port in self.ports.items():
             text = text.replace(name, str(port))
-        text = text.replace("homeserver", "localhost").replace(
-            "the key", "$KEY" if "Bearer the key" in text else "the key"
-        )
+        text = text.replace("homeserver", "localhost").replace("Bearer the key", "Bearer '\"$KEY\"'")
         for place in ("/tmp/", "/mnt/", "/srv/"):
             text = text.replace(place, f"{self.base}{place}")
         ids = str(self.base / "laptop").replace("/", "-")
