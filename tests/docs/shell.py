@@ -24,6 +24,7 @@ ENDS_WITHIN = 120.0
 PROGRAMS = Path(sys.executable).parent
 MAIN = "server"
 """The machine on which a block runs unless its page says `on`."""
+MACHINES = (MAIN, "laptop", "desktop")
 
 _PRELUDE = r"""
 set -e -o pipefail
@@ -97,8 +98,7 @@ class Person:
 
     def follow(self, blocks: Sequence[Block]) -> None:
         """Run all blocks; raises `Failed` with the first that does otherwise than it says."""
-        machines = {block.directives["on"] for block in blocks if "on" in block.directives} | {MAIN}
-        for machine in machines:
+        for machine in MACHINES:
             self._set_up(machine)
         (self.base / "tmp").mkdir(exist_ok=True)
         (self.base / "out").mkdir()
@@ -258,7 +258,7 @@ class Person:
     def _plain(self, line: str) -> str:
         for name, port in self.ports.items():
             line = line.replace(str(port), name)
-        for machine in (MAIN, "laptop", "desktop"):
+        for machine in MACHINES:
             home = str(self.base / machine)
             line = line.replace(home, "/home/ana").replace(home.replace("/", "-"), "-home-ana")
         line = line.replace(str(self.base), "")
