@@ -48,6 +48,30 @@ on() {
     export HOME="$BASE/$1"
     cd "$HOME/mneme"
 }
+wait_for() {
+    for _ in $(seq 400); do curl -sk -o /dev/null "$1" && return 0; sleep 0.05; done
+    return 1
+}
+wait_until_gone() {
+    for _ in $(seq 400); do [ -s ~/.mneme-server/server.lock ] || return 0; sleep 0.05; done
+    return 1
+}
+# An upload to a project, and the working copy of it.
+put() {
+    local place="http://localhost:$MNEME_PORT/projects/$1"
+    local asking=(curl -sf -o /dev/null -H "X-Client-Id: laptop-1a2b3c4d" -H "Authorization: Bearer $(server_key)")
+    "${asking[@]}" -X POST "$place/lock"
+    "${asking[@]}" -X PUT -H 'Content-Type: text/plain' -d "$2" "$place/files/summary.md"
+    "${asking[@]}" -X DELETE "$place/lock"
+    for _ in $(seq 400); do
+        [ -e ~/.mneme-server/projects/"$1"/summary.md ] && [ ! -e ~/.mneme-server/projects/"$1"/.lock.json ] && return 0
+        sleep 0.05
+    done
+    return 1
+}
+server_key() {
+    jq -r '.apiKeys[0] // empty' "$BASE/server/.mneme-server/config.json" 2>/dev/null
+}
 # What the pages before have set up.
 serve() {
     start_server "scripts/serve" "http://localhost:$MNEME_PORT/health"
@@ -188,7 +212,7 @@ class Person:
         if path := block.directives.get("file"):
             written = text.replace("the key from the server's config.json", "$KEY")
             path = self.here(path).replace("~", "$HOME")
-            key = 'KEY=$(jq -r ".apiKeys[0] // empty" "$BASE"/*/.mneme-server/config.json 2>/dev/null | head -1)'
+            key = "KEY=$(server_key)"
             return [key, f'mkdir -p "$(dirname "{path}")"', f'cat >"{path}" <<END\n{written}\nEND']
         if block.language == "console":
             status = "|| true" if "status" in block.directives else ""
