@@ -22,8 +22,8 @@ _HEADING = re.compile(r"^#+ (.+)$")
 class Block:
     """A fenced block of a page.
 
-    `directives` are the HTML comments just above it. `follows` is whether nothing but empty lines lies between the block
-    before and this one.
+    `directives` are the HTML comments just above it. `follows` is whether only empty lines lie between the
+    block before and this one.
     """
 
     page: Path

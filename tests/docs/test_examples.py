@@ -13,16 +13,13 @@ _RUN = frozenset({"sh", "console", "python"})
 _SHOWN = frozenset({"text", "json"})
 
 
+def _runs(page: Path) -> bool:
+    """Whether something of a page runs."""
+    return any(block.language in _RUN and "not run" not in block.directives for block in blocks_of(page))
+
+
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "page",
-    [
-        page
-        for page in PAGES
-        if any(map(lambda b: b.language in _RUN and "not run" not in b.directives, blocks_of(page)))
-    ],
-    ids=name_of,
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if _runs(page)], ids=name_of)
 def test_the_examples_of_a_page_do_what_it_says(tmp_path: Path, page: Path) -> None:
     """They run on a new machine, and print what the page shows."""
     Person(tmp_path).follow(blocks_of(page))

@@ -51,7 +51,8 @@ def nginx(directory: Path, port: int, daemon: Daemon) -> Sequence[str]:
     user = "user root root;" if os.geteuid() == 0 else ""
     conf = directory / "nginx.conf"
     conf.write_text(
-        f"daemon off; {user} pid {directory}/pid; error_log stderr; events {{}} http {{ access_log off; {paths}\n{server}\n}}"
+        f"daemon off; {user} events {{}} pid {directory}/pid; error_log stderr;\n"
+        f"http {{ access_log off; {paths}\n{server}\n}}"
     )
     return ["-p", str(directory), "-e", "stderr", "-c", str(conf)]
 
@@ -117,7 +118,10 @@ def test_the_snippet_of_a_proxy_works(tmp_path: Path, proxy: Arguments) -> None:
             return False
 
     config = {"apiKeys": [KEY], "host": "127.0.0.1", "trustedProxies": ["127.0.0.1", "::1"]}
-    with Daemon(tmp_path / "server", config) as daemon, running([program, *proxy(tmp_path, port, daemon)], tmp_path):
+    with (
+        Daemon(tmp_path / "server", config) as daemon,
+        running([program, *proxy(tmp_path, port, daemon)], tmp_path),
+    ):
         wait_until(answers, within=20, every=0.1, clock=time.monotonic)
         assert ask("POST", f"{PLACE}/lock") == 200
         assert ask("PUT", f"{PLACE}/files/log.jsonl", LARGE) == 200
