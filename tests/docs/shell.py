@@ -39,7 +39,7 @@ start_server() {
     for _ in $(seq 400); do
         kill -0 "$SERVER" 2>/dev/null || { cat "$BASE/server.log"; return 1; }
         if curl -sk -o /dev/null "$2"; then return 0; fi
-        sleep 0.05
+        sleep 0.1
     done
     cat "$BASE/server.log"
     return 1
@@ -49,11 +49,11 @@ on() {
     cd "$HOME/mneme"
 }
 wait_for() {
-    for _ in $(seq 400); do curl -sk -o /dev/null "$1" && return 0; sleep 0.05; done
+    for _ in $(seq 400); do curl -sk -o /dev/null "$1" && return 0; sleep 0.1; done
     return 1
 }
 wait_until_gone() {
-    for _ in $(seq 400); do [ -s ~/.mneme-server/server.lock ] || return 0; sleep 0.05; done
+    for _ in $(seq 400); do [ -s ~/.mneme-server/server.lock ] || return 0; sleep 0.1; done
     return 1
 }
 # An upload to a project, and the working copy of it.
@@ -65,7 +65,7 @@ put() {
     "${asking[@]}" -X DELETE "$place/lock"
     for _ in $(seq 400); do
         [ -e ~/.mneme-server/projects/"$1"/summary.md ] && [ ! -e ~/.mneme-server/projects/"$1"/.lock.json ] && return 0
-        sleep 0.05
+        sleep 0.1
     done
     return 1
 }
@@ -237,7 +237,7 @@ class Person:
         if lines := block.directives.get("interrupted"):
             return [
                 f"{text} &",
-                f'until [ "$(wc -l <"$BASE/out/{number}")" -ge {lines} ]; do kill -0 $!; sleep 0.05; done',
+                f'until [ "$(wc -l <"$BASE/out/{number}")" -ge {lines} ]; do kill -0 $!; sleep 0.1; done',
                 "kill -INT $!",
                 "wait $!",
             ]
