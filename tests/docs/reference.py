@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import click
+from click.testing import CliRunner
 
-from mneme.cli.commands import mneme as main
+from mneme.cli.commands import mneme
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "docs" / "machines.md"
@@ -22,13 +22,13 @@ def with_reference(text: str) -> str:
 
 
 def _sections() -> Iterator[str]:
-    with click.Context(main, info_name="mneme", max_content_width=_WIDTH, terminal_width=_WIDTH) as context:
-        for name in main.list_commands(context):
-            command = main.get_command(context, name)
-            assert command is not None
-            inner = click.Context(command, parent=context, info_name=name)
-            yield f"### mneme {name}\n"
-            yield f"<!-- not run: the reference -->\n```text\n{command.get_help(inner)}\n```\n"
+    for name in mneme.commands:
+        asked = CliRunner().invoke(
+            mneme, [name, "--help"], prog_name="mneme", terminal_width=_WIDTH, max_content_width=_WIDTH
+        )
+        assert asked.exit_code == 0, asked.output
+        yield f"### mneme {name}\n"
+        yield f"<!-- not run: the reference -->\n```text\n{asked.output}```\n"
 
 
 if __name__ == "__main__":
