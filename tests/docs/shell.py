@@ -24,6 +24,8 @@ ENDS_WITHIN = 120.0
 PROGRAMS = Path(sys.executable).parent
 MAIN = "server"
 """The machine on which a block runs unless its page says `on`."""
+_PLACES = ("/tmp/", "/mnt/", "/srv/")
+"""Directories of the pages that are in the person's own directory here."""
 MACHINES = (MAIN, "laptop", "desktop")
 
 _PRELUDE = r"""
@@ -124,7 +126,8 @@ class Person:
         """Run all blocks; raises `Failed` with the first that does otherwise than it says."""
         for machine in MACHINES:
             self._set_up(machine)
-        (self.base / "tmp").mkdir(exist_ok=True)
+        for place in _PLACES:
+            (self.base / place.strip("/")).mkdir()
         (self.base / "out").mkdir()
         script = self.base / "page.sh"
         script.write_text("\n".join([_PRELUDE, f"on {MAIN}", *self._lines(blocks), "stop_server\n"]))
@@ -248,7 +251,7 @@ class Person:
         for name, port in self.ports.items():
             text = text.replace(name, str(port))
         text = text.replace("homeserver", "localhost").replace("Bearer the key", "Bearer '\"$KEY\"'")
-        for place in ("/tmp/", "/mnt/", "/srv/"):
+        for place in _PLACES:
             text = text.replace(place, f"{self.base}{place}")
         ids = str(self.base / "laptop").replace("/", "-")
         return text.replace("/home/ana/", f"{self.base / MAIN}/").replace("-home-ana-", f"{ids}-")
