@@ -1,8 +1,8 @@
-"""The store: memory by project, in steps of which each is one transaction.
+"""The store: the memory of each project. Each step is one transaction.
 
-A step checks the lock, applies the rules, writes, and says what came of it. It may fail with `NotYet`: something has to
-be done first, after which it is run again. `ComputeFirst` has a large computation, which is to be done outside of the
-transaction; `MergeFirst` tells of waiting uploads that `merge_next` merges, one at a time.
+A step checks the lock, applies the rules, writes, and returns the outcome. A step may raise `NotYet`: other work must be
+done first, then the step is run again. `ComputeFirst` carries a large computation, to be done outside the transaction.
+`MergeFirst` means that uploads are waiting: `merge_next` merges them, one at a time.
 """
 
 from collections.abc import Iterator
@@ -55,23 +55,26 @@ from mneme.store.workingcopy import WorkingCopy
 __all__ = ["ComputeFirst", "MergeFirst", "Results", "Store"]
 
 MAX_PROJECTS = 100_000
-"""The projects that a server takes, removed ones with a history included."""
+"""Largest number of projects on a server. Removed projects that still have a history count."""
 
 _IDLE_FOR = Millis(24 * 60 * 60 * 1000)
-"""The time for which a project may be without a version before it is forgotten."""
+"""Age, in milliseconds, from which a project without any version is forgotten."""
 
 
 class Store:
-    """The steps. Any may raise `DiskFull`, `DamagedContent`, `DamagedDatabase`, `OSError`, and has changed nothing."""
+    """The steps of the store.
+
+    Any step may raise `DiskFull`, `DamagedContent`, `DamagedDatabase` or `OSError`. Then nothing was changed.
+    """
 
     def __init__(
         self, database: Database, copy: WorkingCopy | None = None, merging: Merging | None = None
     ) -> None:
-        """`copy` is where the plain files lie; without one there are none."""
+        """Create a store; without a `copy`, the server has no working copy."""
         self.merging = merging or Merging()
-        """May be exchanged at any time; counts from the next step."""
+        """Settings for merges. They may be replaced at any time, and apply from the next step on."""
         self.has_changes = False
-        """Whether something may be yet to be exported; for whoever exports to reset."""
+        """Whether there may be something to export. The exporter sets this back to False."""
         self._database = database
         self._copy = copy
         self._results = Results()
@@ -79,7 +82,10 @@ class Store:
 
     @contextmanager
     def attempt(self, results: Results, *, merges_first: bool = True) -> Iterator[None]:
-        """Run a step with what was computed for it; without `merges_first`, whatever waits to be merged."""
+        """Run a step with the results computed for it.
+
+        With `merges_first`, the step raises `MergeFirst` where waiting uploads must be merged before it.
+        """
         self._results, self._merges_first = results, merges_first
         try:
             yield
@@ -89,14 +95,14 @@ class Store:
     # Locks
 
     def lock(self, project: ProjectId, now: Millis) -> Lock | None:
-        """The lock held at `now`. An expired one is none, whether or not anything has reaped it yet."""
+        """The lock held at `now`. An expired lock does not count, even before the reaper removes it."""
         with self._step(project, now) as step:
             return step.lock if step else None
 
     def acquire(self, project: ProjectId, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy:
         """Lock the project for `client` until `now + ttl`, or extend its own lock.
 
-        Whoever gets a new lock gets it with all waiting uploads merged.
+        Before a client gets a new lock, all waiting uploads are merged.
         """
         with self._making(project, now) as step:
             return locks.acquire(step, client, ttl)
@@ -114,36 +120,37 @@ class Store:
             return locks.release(step, client) if step else NotLocked()
 
     def expired(self, now: Millis) -> list[ProjectId]:
-        """The projects that have an expired lock to reap; costs by the number of locks, not of projects."""
+        """The projects with an expired lock. The cost depends on the number of locks, not of projects."""
         with self._database.step() as queries:
             return queries.expired(now)
 
     def reap(self, project: ProjectId, now: Millis) -> Lock | None:
-        """Remove the project's lock if it has expired, and return it then."""
+        """Remove the project's lock if it has expired. Return the removed lock, else None."""
         with self._step(project, now) as step:
             return locks.reap(step) if step else None
 
     # Reading
 
     def heads(self, project: ProjectId, now: Millis) -> tuple[Head, ...]:
-        """The files that the project has, in the order of `FileName`. A project never written has none."""
+        """The heads of the project, in the order of `FileName`; none for a project never written."""
         with self._step(project, now, *FILES) as step:
             return downloads.heads(step) if step else ()
 
     def stock_heads(self, project: ProjectId, now: Millis, *, again: bool = False) -> tuple[Head, ...]:
-        """The heads for a list of the stock client.
+        """The list of heads for the stock client, which asks for it in each pull and each push.
 
-        The first one after an acquire is that of a pull, and true. Any other is that of a push, which uploads only what
-        is newer than the mtimes listed: all of these are 0 then, so that the machine uploads what it has. A list that
-        is asked for `again`, because its answer was lost, is what the last one was.
+        The first list after an acquire belongs to a pull: its mtimes are the real ones. Any other list belongs to a
+        push. A push uploads only files that are newer than the mtimes in the list. So these are all 0, and the machine
+        uploads every file that it has. `again` repeats the last list, because its answer was lost.
 
-        A pull of a client that lacks the head, and pushes its base all the same, is told a later mtime: see `Base`.
+        One exception: a client that lacks the head, and keeps pushing its base, gets a later mtime in its pull. See
+        `Base.lacking`.
         """
         with self._step(project, now, *FILES) as step:
             return downloads.stock_heads(step, again=again) if step else ()
 
     def read(self, project: ProjectId, file: FileName, now: Millis) -> Document | None:
-        """The head of `file` with its content, whole."""
+        """The head of `file` with its content; None without a head."""
         with self._step(project, now, file) as step:
             return downloads.read(step, file) if step else None
 
@@ -158,23 +165,24 @@ class Store:
     ) -> Served | Unmodified | None:
         """The head of `file` with its content, for a reader that may make its next upload from it.
 
-        Where the head is such that `unless` holds, the reader has it already, and is told so. If it says who it is, and
-        names that content, it is its base; named with others, it is a candidate.
+        If `unless` holds for the head, the reader has it already: the outcome is `Unmodified`. If the reader gives its
+        client id and `unless` names only this content, the head becomes its base. If `unless` names several contents,
+        the head becomes a candidate for its base.
 
-        From now on the version is one that the reader was sent: the client that names itself, or for the stock client
-        the one that has just acquired the lock. The receipt is for `confirm` and `doubt`.
+        Otherwise the version is recorded as sent to the reader. The reader is the client that gives its id, or for a
+        stock download, the client that has just acquired the lock. Pass the receipt to `confirm` or `doubt`.
         """
         with self._step(project, now, file) as step:
             return downloads.download(step, file, reader, unless) if step else None
 
     def confirm(self, project: ProjectId, receipt: Receipt, now: Millis) -> None:
-        """Take note that the client has taken the whole answer: it has this version, and none older."""
+        """Record that the client received the whole answer: it has this version, and no older one."""
         with self._step(project, now, merges_first=False) as step:
             if step:
                 downloads.confirm(step, receipt)
 
     def doubt(self, project: ProjectId, receipt: Receipt, now: Millis) -> None:
-        """Take note that the client has perhaps not received what it was sent."""
+        """Record that the client may not have received the version that it was sent."""
         with self._step(project, now, merges_first=False) as step:
             if step:
                 downloads.doubt(step, receipt)
@@ -184,26 +192,28 @@ class Store:
     def permit(
         self, project: ProjectId, client: ClientId, token: int | None, now: Millis
     ) -> Granted | HeldBy | NotLocked | StaleToken:
-        """Whether a client may write now."""
+        """Say whether a client may write now."""
         with self._step(project, now, merges_first=False) as step:
             return locks.permit(step, client, token) if step else NotLocked()
 
     def upload(
         self, project: ProjectId, upload: Upload, now: Millis
     ) -> Accepted | Rescued | StaleToken | Changed:
-        """Make the upload the head of its file, or part of it, if its client holds the lock; else keep it.
+        """Make the upload the head, or merge it into the head. Without the lock, keep it as rescued.
 
-        An upload whose base is the head becomes the head, byte for byte, unless it is a log that lacks lines which its
-        client never had. One with another base, or none that is known, is merged with the head; where that cannot be
-        done, and where merging is off, it replaces the head. Which version is the base, `mneme.bases` says. A new
-        head's mtime is `now`, or one millisecond past the file's last one if that is later, and not to come. Content
-        identical to the head, or to its base while merging is on, makes no version and changes nothing.
+        `mneme.bases` finds the base. If the base is the head, the upload becomes the head, byte for byte. (Exception: a
+        log that lacks lines which its client never had.) If the base is another version, or is not known, the upload is
+        merged with the head. If that is impossible, or merging is off, the upload replaces the head.
 
-        An upload with a precondition that names the head's content has the head as its base. One whose precondition
-        does not hold is `Changed` and makes no version, unless it is a repetition as above, or refused for its lock:
-        its base is then the version that it names.
+        The mtime of a new head is `now`. If the file's last mtime is later, it is one millisecond after that, unless a
+        wrong clock set that one in the future. A content equal to the head makes no version. With merging on, neither
+        does a content equal to its own base.
 
-        A refused upload is kept beside the head and waits to be merged, the newest of each client and file.
+        If a precondition names the content of the head, the base is the head. If the precondition does not hold, the
+        outcome is `Changed`, and no version is made. (Exceptions: the upload is a repetition as above, or its client
+        does not hold the lock. Then its base is the version that the precondition names.)
+
+        A rescued upload waits to be merged: the newest of each client and file.
         """
         with self._making(project, now, upload.file) as step:
             return uploads.upload(step, upload)
@@ -211,21 +221,23 @@ class Store:
     def append(
         self, project: ProjectId, append: Append, now: Millis
     ) -> Accepted | Rescued | StaleToken | Changed:
-        """Make the head with these lines at its end the head, as `upload` does; a file that is not there is made.
+        """Add lines at the end of the head, like an upload of the whole file; make a missing file.
 
-        Under a precondition that names an older version it is that version with these lines, which is news only if the
-        append is refused for its lock, and then kept; so are the lines alone where what it names is not known. If an
-        upload of its client waits already, the lines are added to that. What comes of it is the base of its client only
-        if that is known to have all of it: it had the head, or names it.
+        A client that does not hold the lock has its append rescued. If the precondition names an older version, that
+        version with the lines is kept. If the named version is not known, the lines alone are kept. If an upload of the
+        client is waiting already, the lines are added to that one.
 
-        A repetition by the key of an append changes nothing and comes to the same; `KeyReused` if it has other lines.
-        `FileTooLarge` if no stock client could download the outcome.
+        The outcome becomes the client's base only if the client is known to have all of it: the client had the head, or
+        names it.
+
+        An append with the same key and lines again changes nothing, and has the same outcome. `KeyReused` if the lines
+        differ. `FileTooLarge` if no stock client could download the outcome.
         """
         with self._making(project, now, append.file) as step:
             return uploads.append(step, append)
 
     def merge_next(self, project: ProjectId, now: Millis) -> bool:
-        """Merge the first upload that waits, if nobody holds the lock; whether another waits."""
+        """Merge the first waiting upload, if nobody holds the lock. Return whether another is waiting."""
         with self._step(project, now, *FILES, merges_first=False) as step:
             return merging.merge_next(step) if step else False
 
@@ -234,18 +246,18 @@ class Store:
     def history(
         self, project: ProjectId, file: FileName, now: Millis, limit: int | None = None
     ) -> tuple[Version, ...]:
-        """The versions of a file that there still are, newest first, were the project removed; at most `limit`."""
+        """The versions of a file, newest first, at most `limit`; also those of a removed project."""
         with self._step(project, now, file, removed=True) as step:
             return tuple(step.queries.history(step.key, file, limit)) if step else ()
 
     def versions(self, project: ProjectId) -> tuple[Version, ...]:
-        """Every version of the project that there still is, oldest first."""
+        """Every version of the project, oldest first."""
         with self._database.step() as queries:
             row = queries.project(project)
             return tuple(queries.versions(row.key)) if row else ()
 
     def version(self, project: ProjectId, number: int) -> VersionContent | None:
-        """A version with its content; None if there is none."""
+        """A version with its content; None without such a version."""
         with self._database.step() as queries:
             row = queries.project(project)
             return history.version(self._step_of(queries, row, Millis(0)), number) if row else None
@@ -261,9 +273,9 @@ class Store:
             return history.restore(step, restore) if step else NotLocked()
 
     def prunable(self, project: ProjectId, retention: Retention, now: Millis) -> Pruned:
-        """The versions that need not be kept, oldest first.
+        """The versions that the pruner may remove, oldest first.
 
-        These are never a head, nor a waiting upload, nor what may be the base of a client seen in the last 30 days.
+        Heads, waiting uploads, and possible bases of clients seen in the last 30 days are never among them.
         """
         with self._database.step() as queries:
             row = queries.project(project)
@@ -271,7 +283,7 @@ class Store:
             return Pruned(project, found)
 
     def remove(self, pruned: Pruned, now: Millis) -> Pruned:
-        """Remove versions, those excepted that somebody needs by now; which were removed."""
+        """Remove versions, except those needed by now. Return the removed ones."""
         with self._database.step() as queries:
             row = queries.project(pruned.project)
             gone = history.remove(self._step_of(queries, row, now), pruned.versions) if row else ()
@@ -280,7 +292,7 @@ class Store:
             return Pruned(pruned.project, gone)
 
     def forget_idle(self, now: Millis) -> int:
-        """Forget some projects that have had neither a version nor a lock for a day; how many."""
+        """Forget some projects without a version or a lock for a day. Return their number."""
         with self._database.step() as queries:
             dropped = 0
             for key, directory in queries.idle_projects(Millis(now - _IDLE_FOR)):
@@ -294,34 +306,34 @@ class Store:
     # Overviews
 
     def overviews(self, now: Millis) -> list[Overview]:
-        """Every project at a glance, in the order of their ids."""
+        """An overview of every project, in the order of their ids."""
         with self._database.step() as queries:
             return queries.overviews(now)
 
     def projects(self) -> list[ProjectId]:
-        """Every project that there is, or whose history is."""
+        """Every project. Removed projects that still have a history are included."""
         with self._database.step() as queries:
             return list(queries.project_names())
 
     def usage(self) -> Usage:
-        """The space that the database takes now, and what is left."""
+        """The bytes that the database takes, and the free bytes of its disk."""
         with self._database.step():
             return Usage(*self._database.space())
 
     def in_two_places(self) -> list[TwoPlaces]:
-        """The ids that seem to be used in two places, in no order."""
+        """The project ids that a client seems to use in two places, in no order."""
         with self._database.step() as queries:
             return queries.in_two_places()
 
     def days(self) -> AbstractSet[int]:
-        """The latest days, since 1970, on which a version was kept."""
+        """The latest days on which a version was kept, as days since 1970."""
         with self._database.step() as queries:
             return queries.days()
 
     # The working copy
 
     def open_copy(self, boot: str) -> None:
-        """Look at the working copy when the server starts; `boot` names the boot of the machine."""
+        """Check the working copy when the server starts; `boot` names the boot of the machine."""
         with self._database.step() as queries:
             if self._copy:
                 self._copy.open(queries, boot)
@@ -329,7 +341,7 @@ class Store:
                 self.has_changes = bool(queries.changed_projects())
 
     def close_copy(self) -> None:
-        """Make the working copy durable; all was exported."""
+        """Make the working copy durable, after the last export."""
         with self._database.step() as queries:
             if self._copy:
                 self._copy.close(queries)
@@ -341,9 +353,10 @@ class Store:
                 self._copy.begin_epoch(queries)
 
     def listing(self, before: str) -> tuple[list[ProjectId], list[int], str]:
-        """The projects that lie in the working copy alone, and the numbers of those that are not there any more.
+        """The differences between the working copy and the database: new projects and missing ones.
 
-        The third is the state of the working copy; where it is as `before`, nothing is looked for.
+        Returns the ids of projects that only the working copy has, the numbers of projects missing there, and the state
+        of the working copy. If the state is the one `before`, nothing is compared.
         """
         with self._database.step() as queries:
             state = self._copy.state() if self._copy else ""
@@ -352,7 +365,7 @@ class Store:
             return (*self._copy.new_projects(queries), state)
 
     def look(self, key: int, now: Millis) -> None:
-        """Take in what people did to a project, by its number."""
+        """Store the edits by hand in a project, given by its number."""
         with self._database.step() as queries:
             row = queries.project_by_key(key)
             if row and self._copy:
@@ -361,12 +374,12 @@ class Store:
                 self._note_changed(step)
 
     def changed_projects(self) -> dict[int, str]:
-        """Names, by number, of the projects with something yet to be exported."""
+        """The projects to export: names by number."""
         with self._database.step() as queries:
             return queries.changed_projects() if self._copy else {}
 
     def export(self, key: int, now: Millis) -> None:
-        """Export what has changed in a project, by its number."""
+        """Export the changes in a project, given by its number."""
         with self._database.step() as queries:
             row = queries.project_by_key(key)
             if row and self._copy and row.is_changed and not row.is_removed:
@@ -375,7 +388,7 @@ class Store:
                     self._copy.export(step)
                 self._note_changed(step)
 
-    # How a step is begun
+    # Beginning a step
 
     @contextmanager
     def _step(
@@ -386,7 +399,10 @@ class Store:
         merges_first: bool = True,
         removed: bool = False,
     ) -> Iterator[Step | None]:
-        """A step in a project, None if there is no such project; what people did to the `wanted` files is taken in."""
+        """A step in a project; None without such a project.
+
+        Edits by hand of the `wanted` files are stored first.
+        """
         with self._database.step() as queries:
             step = self._opened(queries, project, now, wanted)
             if step is None or (step.row.is_removed and not removed):
@@ -398,7 +414,7 @@ class Store:
 
     @contextmanager
     def _making(self, project: ProjectId, now: Millis, *wanted: FileName) -> Iterator[Step]:
-        """A step in a project, which is made if need be."""
+        """A step in a project. A missing project is made."""
         with self._database.step() as queries:
             step = self._opened(queries, project, now, wanted)
             if step is None:

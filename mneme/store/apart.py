@@ -1,7 +1,7 @@
-"""Computations that take too long for a transaction, and are done outside of it.
+"""Large computations, which are done outside the transaction because they take too long for it.
 
-A step that needs one fails with `ComputeFirst`. Whoever runs the step computes that, adds the outcome to the `Results`
-of the step, and runs it again.
+A step that needs a large computation raises `ComputeFirst`. The caller computes it, adds the outcome to the `Results`
+of the step, and runs the step again.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from mneme.model import digest
 T = TypeVar("T")
 
 LARGE = 1024 * 1024
-"""Bytes of contents from which on a computation is done apart; with less it takes some 15 ms."""
+"""Bytes of arguments from which a computation counts as large. Below that it takes at most about 15 ms."""
 
 
 @frozen(eq=False)
 class Call:
-    """A pure function with its arguments, and a key that is the same for the same call."""
+    """A pure function with its arguments. Equal calls have equal keys."""
 
     function: Callable[..., object]
     arguments: tuple[object, ...]
@@ -28,12 +28,12 @@ class Call:
     key: tuple[object, ...]
 
     def result(self) -> object:
-        """The outcome."""
+        """Compute and return the outcome."""
         return self.function(*self.arguments, **self.options)
 
 
 class ComputeFirst(NotYet):
-    """A step that waits for the outcome of a call."""
+    """A step that needs the outcome of a large computation first."""
 
     def __init__(self, call: Call) -> None:
         super().__init__()
@@ -47,11 +47,14 @@ class Results:
         self._known: dict[tuple[object, ...], object] = {}
 
     def add(self, call: Call, result: object) -> None:
-        """Take note of an outcome."""
+        """Record an outcome."""
         self._known[call.key] = result
 
     def of(self, function: Callable[..., T], *arguments: object, **options: object) -> T:
-        """The outcome of a pure function: computed here, unless it is large; raises `ComputeFirst`."""
+        """The outcome of a pure function.
+
+        A small computation is done here. A large one raises `ComputeFirst`, unless its outcome was added.
+        """
         if sum(map(_size, arguments)) < LARGE:
             return function(*arguments, **options)
         key = (function, *map(_key, arguments), *sorted(options.items()))

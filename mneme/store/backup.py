@@ -1,7 +1,8 @@
-"""Backups: the database as it was at one instant, in a file of its own.
+"""Backups: copies of the database as it was at one instant, each in one file.
 
-A backup is a plain database without a log of changes beside it, and has one table more: when it was made, and the
-configuration file. That is one file to carry, which SQLite checks and any of its tools opens: no archive to unpack.
+A backup is a plain database with one more table, which holds the time of the backup and the configuration file. There
+is no write-ahead log beside it. So a backup is one file to carry. Any SQLite tool can check and open it, and there is no
+archive to unpack.
 """
 
 import fcntl
@@ -26,10 +27,10 @@ from mneme.store.sqlite import NAME, Database, check_identity, naming_errors
 CONFIG = "config.json"
 
 Told = Callable[[int, int], object]
-"""Called with the pages copied so far and the number of all; what it raises breaks the copying off."""
+"""A callback for progress: pages copied, and pages in all. An exception that it raises ends the copying."""
 
 _PAGES = 256
-"""Pages that are copied and synced in one step: with a megabyte, no commit of the server waits 20 ms for that."""
+"""Pages that are copied and synced at a time. With this megabyte, no commit of the server waits 20 ms."""
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _NAME = "mneme-%Y%m%dT%H%M%SZ.db"
@@ -42,7 +43,7 @@ def _to_nobody(_done: int, _all: int) -> None:
 
 @frozen
 class Backup:
-    """A backup as it lies in its file; `signs` are those of `Queries.signs`."""
+    """Facts about a backup file; `signs` come from `Queries.signs`."""
 
     made_at: Millis | None
     config: bytes | None
@@ -51,7 +52,7 @@ class Backup:
 
 @frozen
 class Restored:
-    """New name of the database that was moved aside, and the configuration file, if any."""
+    """Outcome of a restore: new path of the database moved aside, and the configuration file, if any."""
 
     moved: Path | None
     config: Path | None
@@ -60,7 +61,7 @@ class Restored:
 def make(database: Path, target: Path, now: Millis, config: bytes | None, told: Told = _to_nobody) -> None:
     """Back a database up into a file, which appears once it is whole and durable.
 
-    Every commit from before the start is in it. `BackupError` if the database cannot be backed up.
+    The backup has every commit made before the start. `BackupError` if the database cannot be backed up.
     """
     if files.exists(target) and (target.samefile(database) or not _is_backup(target)):
         raise BackupError(f"{target} is there already and is no backup: give another name")
@@ -84,7 +85,7 @@ def make_in(
     config: bytes | None,
     told: Told = _to_nobody,
 ) -> Path:
-    """Add a backup to a directory, in which the newest `keep` stay; the new file."""
+    """Add a backup to a directory, and keep the newest `keep` there. Return the new file."""
     files.make_directory(directory)
     if not directory.is_dir():
         raise BackupError(f"{directory} is no directory")
@@ -96,19 +97,19 @@ def make_in(
 
 
 def kept_in(directory: Path) -> list[Path]:
-    """The backups in a directory of them, the oldest first."""
+    """The backups in a backup directory, the oldest first."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return sorted(path for path in directory.iterdir() if _OUR_NAME.fullmatch(path.name))
     return []
 
 
 def time_of(backup: Path) -> Millis:
-    """The time in the name of a backup in a directory of them."""
+    """The time in the name of a backup in a backup directory."""
     return times.from_datetime(datetime.strptime(backup.name, _NAME).replace(tzinfo=UTC))
 
 
 def read(file: Path) -> Backup:
-    """Look into a backup, or a copy of a database; `BackupError` if it is neither."""
+    """Read the facts about a backup, or about a copy of a database; `BackupError` for other files."""
     with _faults_of(file), _reading(file) as connection:
         check_identity(connection, file)
         found = (
@@ -121,10 +122,10 @@ def read(file: Path) -> Backup:
 
 
 def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: Told = _to_nobody) -> Restored:
-    """Put a backup into a data directory, durably; a configuration file that lies there stays.
+    """Put a backup into a data directory, durably. A configuration file in the directory stays.
 
-    A database that lies there is moved aside if it is to be `replaced`, else it is in the way. `StartupError` if a
-    server runs there, `BackupError` if the file is no backup or is damaged.
+    With `replace`, a database in the directory is moved aside; without it, that is a `BackupError`. `StartupError` if a
+    server runs there. `BackupError` if the file is no backup, or is damaged.
     """
     backup = read(file)
     database = directory / NAME
@@ -137,7 +138,8 @@ def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: To
         with _faults_of(file), _reading(file) as source, _in_place_of(database) as (temporary, descriptor):
             with closing(_copied(source, temporary, descriptor, told)) as copy:
                 _drop_table(copy)
-                # A server that had ended well takes what differs in the working copy for a hand's, and so for memory.
+                # If this said that the last server ended well, the new server would take every file that differs in
+                # the working copy for an edit by hand.
                 Queries(copy).set_server(boot="")
                 Queries(copy).take_heads_for_exported()
                 _check(copy)
@@ -152,7 +154,7 @@ def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: To
 
 
 def way_back(database: Path, directory: Path) -> str:
-    """Advice for a damaged database: the command that brings the newest backup back."""
+    """Advice for a damaged database: the command that restores the newest backup."""
     with suppress(OSError):
         for newest in kept_in(directory)[-1:]:
             command = shlex.join(["mneme", "restore-backup", "--replace", str(newest), str(database.parent)])
@@ -164,7 +166,7 @@ def way_back(database: Path, directory: Path) -> str:
 
 
 def _next_name(directory: Path, now: Millis) -> str:
-    """A name that comes after all others there, though the clock be behind."""
+    """A file name later than all in the directory, even if the clock is behind."""
     latest = max((time_of(path) + 1000 for path in kept_in(directory)[-1:]), default=now)
     return times.to_datetime(Millis(max(now, latest))).strftime(_NAME)
 
@@ -182,7 +184,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _faults_of(path: Path) -> Iterator[None]:
-    """Say in a sentence what is wrong with a database."""
+    """Raise `BackupError` with a sentence about the fault instead of a database's own errors."""
     try:
         with naming_errors(), files.naming_disk_full():
             yield
@@ -198,7 +200,7 @@ def _faults_of(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new file, and its descriptor; the file takes its name when the block ends."""
+    """A new temporary file and its descriptor. The file is renamed to `target` when the block ends."""
     if not target.parent.is_dir():
         raise BackupError(f"{target.parent}: there is no such directory")
     temporary = target.with_name(f".mneme-backup{files.TEMPORARY}")
@@ -218,10 +220,10 @@ def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _take_over(temporary: Path, descriptor: int) -> None:
-    """Make a leftover of a killed process an empty file; `BackupError` if its process is still at work."""
+    """Empty the temporary file of a killed process; `BackupError` if that process is still running."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between opening and locking it, another process may have completed it, and given it its name.
+        # Between our opening and our locking the file, another process may have finished and renamed it.
         is_ours = os.fstat(descriptor).st_ino == os.stat(temporary).st_ino
     except (BlockingIOError, FileNotFoundError):
         is_ours = False
@@ -240,17 +242,17 @@ def _remove(temporary: Path, *ends: str) -> None:
 
 
 def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told) -> sqlite3.Connection:
-    """A copy of a database as it is at this instant, in a single file."""
+    """A copy of a database as it is now, in a single file."""
     copy = sqlite3.connect(path, isolation_level=None)
 
     def go_on(_status: int, left: int, pages: int) -> None:
-        # Little by little: after one large sync at the end, commits wait for a third of a second.
+        # Many small syncs: one large sync at the end would hold up commits for a third of a second.
         os.fsync(descriptor)
         told(pages - left, pages)
 
     try:
         copy.execute("PRAGMA synchronous = OFF")
-        # What others commit meanwhile neither counts, nor has the copying begin anew.
+        # Inside a transaction, commits by others are not copied, and do not restart the copying.
         source.execute("BEGIN")
         try:
             source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -265,7 +267,7 @@ def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told)
 
 
 def _drop_table(copy: sqlite3.Connection) -> None:
-    """Take the configuration out of a backup, and its keys out of free pages, too."""
+    """Remove the configuration from a backup. Free pages are overwritten, since they may hold API keys."""
     copy.execute("PRAGMA secure_delete = ON")
     copy.execute("DROP TABLE IF EXISTS backup")
 
@@ -286,13 +288,16 @@ def _is_marked(connection: sqlite3.Connection) -> bool:
 
 
 def _holds_something(database: Path) -> bool:
-    """Whether there is a database; an empty file is what a claim has made."""
+    """Whether there is a database. An empty file does not count: `Claim` makes one."""
     state = files.look(database)
     return files.exists(database) if state is None else state.st_size > 0
 
 
 def _move_aside(database: Path, now: Millis) -> Path | None:
-    """Move a database aside, with its log of changes, which would be taken for another's."""
+    """Move a database aside, with its write-ahead log.
+
+    SQLite would take a log left behind for that of the new database.
+    """
     aside = database.with_name(times.to_datetime(now).strftime(f"{database.stem}.replaced-%Y%m%dT%H%M%SZ.db"))
     holds_something = _holds_something(database)
     for end in ("", *_SIDE_FILES):

@@ -1,4 +1,4 @@
-"""The version that an upload was made from, looked for among what is known of its client."""
+"""The base of an upload, found among the versions that its client may have."""
 
 from collections.abc import Iterator
 
@@ -13,10 +13,11 @@ from mneme.store.step import Step
 
 @frozen
 class Basis:
-    """The version that an upload was made from, with its content, and what else is known of it.
+    """The base of an upload with its content, and how it was found.
 
-    None where it is not known. `names_base` is whether the client itself said so, `replaces` the waiting upload whose
-    place the upload takes, `is_unrelated` whether it shares nothing with what its client had.
+    `version` and `content` are None if the base is not known. `names_base` is whether the client itself named the base.
+    `replaces` is the waiting upload that the new upload replaces. `is_unrelated` is whether the upload shares nothing
+    with the versions that its client had.
     """
 
     version: Version | None = None
@@ -26,16 +27,16 @@ class Basis:
     is_unrelated: bool = False
 
     def removable(self, file: FileName, upload: bytes, results: Results) -> bytes | None:
-        """The part of the content from which the upload can have removed what it lacks."""
+        """The part of the base from which the upload can have removed items. See `bases.removable`."""
         if self.content is None or self.names_base:
             return self.content
         return results.of(bases.removable, file, self.content, upload)
 
 
 def basis_of(step: Step, upload: Upload) -> Basis:
-    """The version that an upload was made from, as far as can be known.
+    """The base of an upload, as far as it can be known.
 
-    An upload that takes the place of a waiting one has the base of that one: what has never been merged is no base.
+    An upload that replaces a waiting one has the same base as that one: a version that was never merged is no base.
     """
     if not step.merging.enabled:
         return _named(step, upload) or Basis(step.base(upload.client, upload.file).sure)
@@ -47,7 +48,7 @@ def basis_of(step: Step, upload: Upload) -> Basis:
 
 
 def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:
-    """The waiting upload whose place this one takes, or whether it shares nothing with one."""
+    """The waiting upload that this one replaces, and whether it shares nothing with the waiting one."""
     waiting = waiting_of(step, upload)
     if waiting is None:
         return None, False
@@ -58,14 +59,14 @@ def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:
 
 
 def waiting_of(step: Step, upload: Upload) -> Version | None:
-    """The newest waiting upload of the same client and file, whose place this one may take."""
+    """The newest waiting upload of the same client and file, which this one may replace."""
     if not (step.merging.enabled and step.row.has_waiting):
         return None
     return step.queries.replaceable(step.key, upload.client, upload.file)
 
 
 def versions_named(step: Step, file: FileName, only_if: Precondition) -> Iterator[Version]:
-    """The versions of a file with a content that a precondition names, the newest first."""
+    """The versions of a file whose content a precondition names, the newest first."""
     newest = step.newest(file)
     if newest and only_if.names(newest.sha256):
         yield newest
@@ -73,30 +74,31 @@ def versions_named(step: Step, file: FileName, only_if: Precondition) -> Iterato
 
 
 def names_base(upload: Upload) -> bool:
-    """Whether an upload says which content it was made from."""
+    """Whether an upload names its base: exactly one content, in its precondition."""
     return (
         upload.only_if is not None and upload.only_if.digests is not None and len(upload.only_if.digests) == 1
     )
 
 
 def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> bool:
-    """Whether an upload was made from a waiting one: it looks so, or both name their bases."""
+    """Whether an upload was made from a waiting one, by their contents, or because both name their bases."""
     if not step.results.of(bases.share_nothing, upload.file, kept, upload.content):
         return step.results.of(bases.continues, upload.file, kept, upload.content)
     return waiting.names_base and names_base(upload)
 
 
 def _in_place_of(step: Step, waiting: Version, upload: Upload) -> Basis:
-    """The base of the upload that waits, which this one takes the place of."""
+    """The base of an upload that replaces a waiting one: the base of the waiting one."""
     if waiting.is_blind and not upload.appended:
-        # A blind append was made from what its client may not have, which says nothing of another upload.
+        # The client of a blind append may not have the content that was added to. So its base says nothing about the
+        # new upload.
         return evolve(_own(step, upload), replaces=waiting)
     version = step.version(waiting.base)
     return Basis(version, step.content(version), names_base=waiting.names_base, replaces=waiting)
 
 
 def _own(step: Step, upload: Upload) -> Basis:
-    """The version that an upload was made from, whatever waits."""
+    """The base of an upload, without regard to waiting uploads."""
     named = _named(step, upload)
     if named:
         return named
@@ -105,7 +107,7 @@ def _own(step: Step, upload: Upload) -> Basis:
     for version in base.left:
         content = step.content(version)
         if content is None:
-            # What is newer could be taken for the base by what this one had in it.
+            # A newer version shares lines with this one, and could be taken for the base by mistake.
             break
         received = version.number in base.received
         candidates.append(Candidate(content, Evidence.RECEIVED if received else Evidence.SENT))
@@ -116,7 +118,7 @@ def _own(step: Step, upload: Upload) -> Basis:
 
 
 def _named(step: Step, upload: Upload) -> Basis | None:
-    """The version that an upload names as its base; None if it names none, or several."""
+    """The base that an upload names; None if the upload names none, or several."""
     if upload.only_if is None or not names_base(upload):
         return None
     named = versions_named(step, upload.file, upload.only_if)

@@ -1,4 +1,4 @@
-"""One server per data directory."""
+"""The claim on a data directory: only one server at a time may use the directory."""
 
 import fcntl
 import os
@@ -14,10 +14,11 @@ LOCK_NAME = "server.lock"
 
 
 class Claim:
-    """A data directory that is this server's alone, until it is released or the process dies, however it dies.
+    """A claim on a data directory, until it is released or the process ends in any way.
 
-    It outlives a fork: the child of a daemonizing server holds it on. The file that it locks can be removed, so the
-    database itself is locked, too, in a way that SQLite does not see. On a read-only disk both have to be there.
+    The claim survives a fork: the child of a server that becomes a daemon keeps it. Somebody may remove the file
+    `server.lock`, so the database file is locked, too, in a way that SQLite does not notice. On a read-only disk both
+    files must exist.
     """
 
     def __init__(self, descriptor: int, database: int, is_read_only: bool) -> None:
@@ -28,7 +29,7 @@ class Claim:
 
     @classmethod
     def take(cls, data_directory: Path) -> Self:
-        """Make the directory if need be, close it to other users, and claim it; raises `StartupError`."""
+        """Make the directory if missing, close it to other users, claim it; raises `StartupError`."""
         try:
             is_read_only = files.is_read_only(data_directory)
             if not is_read_only:
@@ -62,7 +63,7 @@ class Claim:
             ) from None
 
     def write_pid(self) -> None:
-        """Say which process holds the claim; to be said again after a fork."""
+        """Write the id of this process into the file. Call this again after a fork."""
         if self.is_read_only:
             return
         pid = b"%d\n" % os.getpid()
@@ -70,7 +71,7 @@ class Claim:
         os.ftruncate(self._descriptor, len(pid))
 
     def release(self) -> None:
-        """Let another server have the directory, and leave no pid that another process may get."""
+        """Release the directory. The pid is erased, since another process may get the same one later."""
         if not self.is_read_only:
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""The steps of lists and downloads, and what they tell of the bases of clients."""
+"""The steps of lists and downloads, which also record the bases of clients."""
 
 from attrs import evolve
 
@@ -20,8 +20,10 @@ from mneme.store.base import Base
 from mneme.store.step import Step, is_to_come
 
 _PULL_WITHIN = Millis(60 * 1000)
-"""How long after its acquire a pull asks for its list at most: the stock client gives up a request after 43.5 s. What
-comes later is another's, or the pull's process has died."""
+"""Longest time from an acquire to the list of the same pull.
+
+The stock client gives up a request after 43.5 s. A later list comes from somebody else.
+"""
 
 
 def heads(step: Step) -> tuple[Head, ...]:
@@ -39,11 +41,13 @@ def stock_heads(step: Step, *, again: bool) -> tuple[Head, ...]:
 
 
 def _pull_expected(step: Step, again: bool) -> ClientId | None:
-    """The client that has just acquired the lock, and whose pull has yet to ask for its list."""
+    """The client that has just acquired the lock, and has not asked for the list of its pull yet.
+
+    With `again`, its pull has had the list, and asks for it a second time.
+    """
     lock = step.lock
     if lock is None or lock.last_acquired_at is None or step.now - lock.last_acquired_at > _PULL_WITHIN:
         return None
-    # Asked for again, it is that of the pull which has had it already.
     is_listed = step.row.listed == (lock.token, lock.last_acquired_at)
     if is_listed != again:
         return None
@@ -53,11 +57,13 @@ def _pull_expected(step: Step, again: bool) -> ClientId | None:
 
 
 def _as_told_to(step: Step, client: ClientId, head: Head) -> Head:
-    """The head as a pull of the client is told of it.
+    """The head with the mtime that a pull of this client is given.
 
-    A client that pushes its own base while the head is another is told a later time: the clock of its machine is ahead,
-    and its files are newer than the true mtime. Where the clock of the server was ahead, a client that has the head
-    already is told an earlier time, lest it fetch that and lose what is newer.
+    A client that pushed its own base while the head was another version gets a later mtime. The clock of its machine is
+    ahead, so its files look newer than the head, and it would not download the head.
+
+    If the clock of the server was ahead, the head has an mtime in the future. A client that has this head already gets
+    mtime 0. Else it would download the head again, and overwrite its own newer lines.
     """
     base = step.base(client, head.file)
     if base.lacking is not None and not is_to_come(base.lacking, step.now):
@@ -89,7 +95,7 @@ def download(
 
 
 def _named_by(step: Step, reader: Reader) -> ClientId | None:
-    """The client that reads; of a stock download, whoever has just acquired the lock."""
+    """The client that reads. For a stock download this is the client that has just acquired the lock."""
     if reader is not Unnamed.STOCK:
         return reader if isinstance(reader, ClientId) else None
     if step.lock:
@@ -97,19 +103,22 @@ def _named_by(step: Step, reader: Reader) -> ClientId | None:
     if step.row.granted is None:
         return None
     client, granted_at = step.row.granted
-    # Another session of the same machine has given the lock away meanwhile.
+    # Another session of the same machine may have released the lock meanwhile.
     return client if 0 <= step.now - granted_at <= _PULL_WITHIN else None
 
 
 def _note_sent(step: Step, client: ClientId, version: Version) -> Receipt | None:
-    """Take note that a client is about to be sent a version; the receipt, if that is news."""
+    """Record that a version is sent to a client. Return a receipt, unless the client surely has it."""
     before = step.base(client, version.file)
     step.note_base(client, version.file, before.with_sent(version))
     return None if before.has(version.number) else Receipt(client, version.file, version.number)
 
 
 def _note_shown(step: Step, client: ClientId, newest: Version, unless: Precondition) -> None:
-    """Take note of what a client says that it has; of several contents, any may be the one it works on."""
+    """Record a version that a client says it has.
+
+    If the client names several contents, it may be working on any of them, so the version is only a candidate.
+    """
     if unless.names_only(newest.sha256):
         step.note_base(client, newest.file, Base.of(newest))
     elif unless.names(newest.sha256):

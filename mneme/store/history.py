@@ -1,4 +1,4 @@
-"""The steps of history: what is kept, what goes, and what becomes the head again."""
+"""The steps of history: reading, restoring and pruning versions."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,7 +23,7 @@ from mneme.retention import prunable as chosen
 from mneme.store.step import Step
 
 _BASE_KEPT_FOR = Millis(30 * 24 * 60 * 60 * 1000)
-"""For how long a client that was not seen again is expected back, with the base that it had."""
+"""Time for which the base of a client is kept after the client was last seen."""
 
 
 def version(step: Step, number: int) -> VersionContent | None:
@@ -65,7 +65,7 @@ def prunable(step: Step, retention: Retention) -> tuple[Version, ...]:
 
 
 def remove(step: Step, versions: Sequence[Version]) -> tuple[Version, ...]:
-    """Remove those of some versions that nobody needs; those that are gone."""
+    """Remove the versions that nobody needs. Return the removed ones."""
     protected = _protected(step, versions)
     gone = tuple(
         one for one in versions if one.number not in protected and step.queries.version(step.key, one.number)
@@ -75,9 +75,9 @@ def remove(step: Step, versions: Sequence[Version]) -> tuple[Version, ...]:
 
 
 def _protected(step: Step, versions: Iterable[Version]) -> set[int]:
-    """The numbers of the versions that somebody still needs.
+    """The numbers of the versions that are still needed.
 
-    A new head has to be later than every one before it, so the latest stays, too.
+    The head with the latest mtime stays, too: a new head must be later than every head before it.
     """
     if step.row.is_removed:
         return step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST)

@@ -1,12 +1,12 @@
-"""How a project id becomes a directory, and what lies in there.
+"""The layout of the data directory, and the names of project directories.
 
 ```
 mneme.db                  everything, history included
-projects/.working-copy    the mark by which a restored or exchanged working copy is told
+projects/.working-copy    a mark; another one shows that the working copy was restored or exchanged
 projects/<directory>/
   log.jsonl …             the heads, plain files
   .lock.json              the lock, if there is one
-  .project.json           the project's true id; the Node server made the directory if it is missing
+  .project.json           the project's full id; missing if the Node server made the directory
 ```
 """
 
@@ -24,7 +24,7 @@ IDENTITY = ".project.json"
 MARK = ".working-copy"
 
 MAX_NAME = 255
-"""Bytes in the name of a directory, on any file system worth using."""
+"""Longest name of a directory in bytes, on all usual file systems."""
 
 _OWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _OTHER_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
@@ -33,15 +33,16 @@ _DIGEST_LENGTH = 16
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What `.project.json` holds."""
+    """The content of `.project.json`."""
 
     id: str
 
 
 def directory_name(project: ProjectId) -> str:
-    """The project's own directory: its id where that can be one, else a readable prefix plus a digest of the id.
+    """The name of the project's own directory.
 
-    The dot before the digest keeps the two kinds apart: no id that is its own directory holds one.
+    This is the id itself, if it has only safe characters. Else it is a readable prefix, a dot, and a digest of the id.
+    The two kinds cannot be confused, because an id with a dot is never a name itself.
     """
     if _OWN_NAME.fullmatch(project.value):
         return project.value
@@ -50,12 +51,18 @@ def directory_name(project: ProjectId) -> str:
 
 
 def node_name(project: ProjectId) -> str:
-    """The directory that the Node server uses: JavaScript replaces each UTF-16 unit, so an emoji becomes two `_`."""
+    """The name of the directory that the Node server uses.
+
+    JavaScript replaces each UTF-16 unit, so an emoji becomes two `_`.
+    """
     return _OTHER_CHARACTER.sub(lambda c: "__" if ord(c[0]) > 0xFFFF else "_", project.value)
 
 
 def recorded_id(directory: Path, recorded: bytes | None) -> ProjectId | None:
-    """The id of the project in `directory`, given what its `.project.json` holds; None if it cannot be known."""
+    """The id of the project in `directory`; None if it cannot be known.
+
+    `recorded` is the content of its `.project.json`, None without that file.
+    """
     if recorded is not None:
         try:
             return ProjectId(msgspec.json.decode(recorded, type=Identity).id)

@@ -1,4 +1,7 @@
-"""`.lock.json` as the Node server writes it, plus `token`, `lastAcquiredAt` and `extendedAt`."""
+"""The file `.lock.json`, as the Node server writes it, with three more fields.
+
+The fields are `token`, `lastAcquiredAt` and `extendedAt`.
+"""
 
 from datetime import datetime
 from typing import Annotated
@@ -34,7 +37,7 @@ def encode(lock: Lock) -> bytes:
 
 
 def decode(content: bytes) -> Lock | None:
-    """The lock in `content`; None if there is none to be read: empty, broken, or of another shape."""
+    """The lock in `content`; None if the content is empty, broken, or has another shape."""
     try:
         found = msgspec.json.decode(content, type=_LockFile)
     except files.NOT_JSON:

@@ -1,4 +1,4 @@
-"""The steps by which uploads, and edits by hand, are merged with the head of their file."""
+"""The steps that merge uploads, and edits by hand, with the head of their file."""
 
 from attrs import evolve
 
@@ -9,7 +9,7 @@ from mneme.store.step import Step
 
 
 def merge_next(step: Step) -> bool:
-    """Merge the first upload that waits, if nobody holds the lock; whether there is another."""
+    """Merge the first waiting upload, if nobody holds the lock. Return whether another is waiting."""
     if not has_work(step):
         return False
     settle(step, step.queries.waiting(step.key)[0])
@@ -17,12 +17,12 @@ def merge_next(step: Step) -> bool:
 
 
 def has_work(step: Step) -> bool:
-    """Whether uploads wait, and nobody holds the lock."""
+    """Whether uploads are waiting, and nobody holds the lock."""
     return step.merging.enabled and step.row.has_waiting and step.lock is None
 
 
 def settle(step: Step, waiting: Version) -> None:
-    """Merge one upload, or leave it in history if that cannot be done."""
+    """Merge a waiting upload. If that is impossible, the upload waits no longer and stays in history."""
     content = step.content(waiting)
     seen, newest = step.head(waiting.file), step.head_version(waiting.file)
     outcome = None
@@ -45,7 +45,7 @@ def settle(step: Step, waiting: Version) -> None:
 
 
 def _is_later(step: Step, waiting: Version, head: Version | None) -> bool:
-    """Whether an upload came after all that the head was made of; when that was merged does not count."""
+    """Whether an upload came later than every upload in the head. The time of a merge does not count."""
     while head and head.kind is Kind.MERGED and head.time > waiting.time:
         before, kept = head.parents if len(head.parents) > 1 else (None, *head.parents)
         merged_one = step.version(kept)
@@ -64,7 +64,7 @@ def merged(
     *,
     upload_is_later: bool,
 ) -> bytes | None:
-    """What head and upload made of their base; None if they cannot be merged."""
+    """The merge of head and upload over their base; None if they cannot be merged."""
     if head is None:
         return upload
     return step.results.of(
@@ -73,9 +73,9 @@ def merged(
 
 
 def advance_merged(step: Step, kept: Version, content: bytes, seen: Head | None) -> Head:
-    """Make what a version was merged into the head, were it the head as it was.
+    """Make the outcome of a merge the head, even if its content is that of the old head.
 
-    By its new mtime the client will download it.
+    Because of the new mtime, the client will download it.
     """
     parents = (seen.version, kept.number) if seen else (kept.number,)
     version = step.new(kept.file, digest(content), len(content), Kind.MERGED)
@@ -93,7 +93,7 @@ def advance_merged(step: Step, kept: Version, content: bytes, seen: Head | None)
 
 
 def tell_unmerged(step: Step, file: FileName, client: ClientId | None, number: int, so: str) -> None:
-    """Log that a version was not merged, and what comes of that."""
+    """Log that a version was not merged; `so` says what happens instead."""
     step.tell(
         "Version {n} of {file} of {project}, from {client}, was not merged, and {so}: one of them is not what the "
         "plugin writes, or both are too large together",

@@ -1,10 +1,10 @@
--- Times are milliseconds since 1970 UTC; files are numbered in the order in which they are listed, from 0.
+-- Times are milliseconds since 1970 UTC. Files are numbered from 0, in the order of their lists.
 
 CREATE TABLE server (
     only INTEGER PRIMARY KEY CHECK (only = 1),
-    boot TEXT NOT NULL DEFAULT '',          -- the boot of the machine in which the last server ran; '' once it ended well
-    epoch INTEGER NOT NULL DEFAULT 1,       -- a stretch of some minutes of exports; it only grows
-    working_copy TEXT NOT NULL DEFAULT ''   -- the mark of the directory that holds the working copy
+    boot TEXT NOT NULL DEFAULT '',          -- the boot of the machine during which the last server ran; '' after a clean end
+    epoch INTEGER NOT NULL DEFAULT 1,       -- number of the current period of exports, some minutes long; only grows
+    working_copy TEXT NOT NULL DEFAULT ''   -- the mark in the directory of the working copy
 );
 INSERT INTO server (only) VALUES (1);
 
@@ -12,25 +12,25 @@ CREATE TABLE projects (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     directory TEXT NOT NULL UNIQUE,
-    is_removed INTEGER NOT NULL DEFAULT 0,  -- its directory was removed by hand; its history is still here
-    last_number INTEGER NOT NULL DEFAULT 0, -- of its versions: a number never comes again
-    last_token INTEGER NOT NULL DEFAULT 0,
-    lock_client TEXT,                       -- NULL: no lock
+    is_removed INTEGER NOT NULL DEFAULT 0,  -- the directory was removed by hand; the history is kept
+    last_number INTEGER NOT NULL DEFAULT 0, -- number of the newest version; numbers are never used again
+    last_token INTEGER NOT NULL DEFAULT 0,  -- token of the newest lock
+    lock_client TEXT,                       -- NULL without a lock
     lock_acquired_at INTEGER,
     lock_expires_at INTEGER,
     lock_token INTEGER,
     lock_last_acquired_at INTEGER,
     lock_extended_at INTEGER,
-    granted_client TEXT,                    -- who was last given a new lock
+    granted_client TEXT,                    -- the client that last got a new lock
     granted_at INTEGER,
-    listed_token INTEGER,                   -- the acquire for whose pull the files were listed
-    listed_at INTEGER,
+    listed_token INTEGER,                   -- token of the lock whose holder got the list for its pull
+    listed_at INTEGER,                      -- time of the acquire for that pull
     created_at INTEGER NOT NULL,
-    is_changed INTEGER NOT NULL DEFAULT 0,  -- something is yet to be exported
+    is_changed INTEGER NOT NULL DEFAULT 0,  -- there is something to export
     is_exported INTEGER NOT NULL DEFAULT 0, -- the directory was made
-    lock_mark TEXT,                         -- of the .lock.json that was exported, or taken in
-    lock_exported TEXT,                     -- and what it holds
-    epoch INTEGER NOT NULL DEFAULT 0        -- that of the last export
+    lock_mark TEXT,                         -- mark of the .lock.json that was last exported or read
+    lock_exported TEXT,                     -- content of that file
+    epoch INTEGER NOT NULL DEFAULT 0        -- epoch of the last export
 );
 CREATE INDEX locked_projects ON projects (id) WHERE lock_client IS NOT NULL;
 CREATE INDEX changed_projects ON projects (id) WHERE is_changed;
@@ -44,7 +44,7 @@ CREATE TABLE contents (
 );
 
 CREATE TABLE versions (
-    id INTEGER PRIMARY KEY,                 -- in the order in which all versions of all projects came
+    id INTEGER PRIMARY KEY,                 -- in the order of all versions of all projects
     project INTEGER NOT NULL REFERENCES projects (id),
     number INTEGER NOT NULL,
     file INTEGER NOT NULL,
@@ -55,15 +55,15 @@ CREATE TABLE versions (
     kind TEXT NOT NULL,
     place TEXT NOT NULL,
     base INTEGER,
-    parents TEXT NOT NULL DEFAULT '',       -- numbers, with a space between two
+    parents TEXT NOT NULL DEFAULT '',       -- numbers of versions, separated by spaces
     append_key TEXT,
-    append_lines TEXT,                      -- the digest of the lines that were appended
-    is_blind INTEGER NOT NULL DEFAULT 0,
-    names_base INTEGER NOT NULL DEFAULT 0,
-    is_unrelated INTEGER NOT NULL DEFAULT 0,
-    is_waiting INTEGER NOT NULL DEFAULT 0,
-    is_overtaken INTEGER NOT NULL DEFAULT 0,
-    is_unmerged INTEGER NOT NULL DEFAULT 0, -- its content was never part of a head
+    append_lines TEXT,                      -- digest of the appended lines
+    is_blind INTEGER NOT NULL DEFAULT 0,    -- an append whose client may not have all of the content
+    names_base INTEGER NOT NULL DEFAULT 0,  -- the client itself named the base
+    is_unrelated INTEGER NOT NULL DEFAULT 0, -- shares nothing with the versions that the client had
+    is_waiting INTEGER NOT NULL DEFAULT 0,  -- to be merged with the head
+    is_overtaken INTEGER NOT NULL DEFAULT 0, -- the client was sent a version after this upload
+    is_unmerged INTEGER NOT NULL DEFAULT 0, -- the content was never part of a head
     UNIQUE (project, number)
 );
 CREATE INDEX versions_by_file ON versions (project, file, number);
@@ -74,12 +74,12 @@ CREATE INDEX versions_by_key ON versions (project, client, append_key) WHERE app
 CREATE TABLE heads (
     project INTEGER NOT NULL REFERENCES projects (id),
     file INTEGER NOT NULL,
-    version INTEGER NOT NULL,               -- the number of the newest version that became the head
-    is_there INTEGER NOT NULL,              -- 0: the file was removed by hand
-    mtime INTEGER NOT NULL,                 -- as clients are told
-    latest_mtime INTEGER NOT NULL,          -- of any head that the file has had
-    exported INTEGER,                       -- the number of the version in the working copy
-    mark TEXT,                              -- of the file in the working copy
+    version INTEGER NOT NULL,               -- number of the newest version that became the head
+    is_there INTEGER NOT NULL,              -- 0 if the file was removed by hand
+    mtime INTEGER NOT NULL,                 -- the mtime that clients see
+    latest_mtime INTEGER NOT NULL,          -- the latest mtime of all heads that the file has had
+    exported INTEGER,                       -- number of the version in the working copy
+    mark TEXT,                              -- mark of the file in the working copy
     PRIMARY KEY (project, file)
 ) WITHOUT ROWID;
 
@@ -87,9 +87,9 @@ CREATE TABLE clients (
     project INTEGER NOT NULL REFERENCES projects (id),
     client TEXT NOT NULL,
     last_seen INTEGER NOT NULL,
-    familiar_at INTEGER,                    -- the last upload that shared something with what the client had
-    stranger_at INTEGER,                    -- the last upload that shared nothing
-    stranger_file INTEGER,
+    familiar_at INTEGER,                    -- time of the last upload that shared something with the client's versions
+    stranger_at INTEGER,                    -- time of the last upload that shared nothing with them
+    stranger_file INTEGER,                  -- file of that upload
     PRIMARY KEY (project, client)
 ) WITHOUT ROWID;
 CREATE INDEX strangers ON clients (stranger_at) WHERE stranger_at IS NOT NULL;
@@ -99,11 +99,11 @@ CREATE TABLE bases (
     client TEXT NOT NULL,
     file INTEGER NOT NULL,
     known TEXT NOT NULL,                    -- numbers of versions, in the order in which the client got them
-    received TEXT NOT NULL,                 -- those that the client surely got
-    lacking INTEGER,
+    received TEXT NOT NULL,                 -- numbers of those that the client surely got
+    lacking INTEGER,                        -- time at which the client last pushed its base while it lacked the head
     PRIMARY KEY (project, client, file)
 ) WITHOUT ROWID;
 
 CREATE TABLE days (
-    day INTEGER PRIMARY KEY                 -- since 1970, on which a version was kept
+    day INTEGER PRIMARY KEY                 -- days since 1970 on which a version was kept
 );
