@@ -1,8 +1,8 @@
 """The store: the memory of each project. Each step is one transaction.
 
-A step checks the lock, applies the rules, writes, and returns the outcome. A step may raise `NotYet`: other work must be
-done first, then the step is run again. `ComputeFirst` carries a large computation, to be done outside the transaction.
-`MergeFirst` means that uploads are waiting: `merge_next` merges them, one at a time.
+A step checks the lock, applies the rules, writes, and returns the outcome. A step may raise `NotYet`: other work must
+be done first, then the step is run again. `ComputeFirst` carries a large computation, to be done outside the
+transaction. `MergeFirst` means that uploads are waiting: `merge_next` merges them, one at a time.
 """
 
 from collections.abc import Iterator
@@ -95,7 +95,7 @@ class Store:
     # Locks
 
     def lock(self, project: ProjectId, now: Millis) -> Lock | None:
-        """The lock held at `now`. An expired lock does not count, even before the reaper removes it."""
+        """The lock held at `now`. An expired lock does not count, reaped or not."""
         with self._step(project, now) as step:
             return step.lock if step else None
 
@@ -120,7 +120,7 @@ class Store:
             return locks.release(step, client) if step else NotLocked()
 
     def expired(self, now: Millis) -> list[ProjectId]:
-        """The projects with an expired lock. The cost depends on the number of locks, not of projects."""
+        """The projects with an expired lock. The cost grows with the locks, not the projects."""
         with self._database.step() as queries:
             return queries.expired(now)
 
@@ -132,12 +132,12 @@ class Store:
     # Reading
 
     def heads(self, project: ProjectId, now: Millis) -> tuple[Head, ...]:
-        """The heads of the project, in the order of `FileName`; none for a project never written."""
+        """The heads of the project, in the order of `FileName`; none without such a project."""
         with self._step(project, now, *FILES) as step:
             return downloads.heads(step) if step else ()
 
     def stock_heads(self, project: ProjectId, now: Millis, *, again: bool = False) -> tuple[Head, ...]:
-        """The list of heads for the stock client, which asks for it in each pull and each push.
+        """The heads as a list for the stock client, for a pull or a push.
 
         The first list after an acquire belongs to a pull: its mtimes are the real ones. Any other list belongs to a
         push. A push uploads only files that are newer than the mtimes in the list. So these are all 0, and the machine
@@ -163,11 +163,11 @@ class Store:
         *,
         unless: Precondition | None = None,
     ) -> Served | Unmodified | None:
-        """The head of `file` with its content, for a reader that may make its next upload from it.
+        """The head of `file` with its content, for a reader that may upload later.
 
-        If `unless` holds for the head, the reader has it already: the outcome is `Unmodified`. If the reader gives its
-        client id and `unless` names only this content, the head becomes its base. If `unless` names several contents,
-        the head becomes a candidate for its base.
+        The head may then be the base of that upload. If `unless` holds for the head, the reader has it already: the
+        outcome is `Unmodified`. If the reader gives its client id and `unless` names only this content, the head
+        becomes its base. If `unless` names several contents, the head becomes a candidate for its base.
 
         Otherwise the version is recorded as sent to the reader. The reader is the client that gives its id, or for a
         stock download, the client that has just acquired the lock. Pass the receipt to `confirm` or `doubt`.
@@ -176,7 +176,7 @@ class Store:
             return downloads.download(step, file, reader, unless) if step else None
 
     def confirm(self, project: ProjectId, receipt: Receipt, now: Millis) -> None:
-        """Record that the client received the whole answer: it has this version, and no older one."""
+        """Record that the client received the whole answer: it has this version, and none older."""
         with self._step(project, now, merges_first=False) as step:
             if step:
                 downloads.confirm(step, receipt)
@@ -199,7 +199,7 @@ class Store:
     def upload(
         self, project: ProjectId, upload: Upload, now: Millis
     ) -> Accepted | Rescued | StaleToken | Changed:
-        """Make the upload the head, or merge it into the head. Without the lock, keep it as rescued.
+        """Make the upload the head, or merge it; without the lock, rescue it.
 
         `mneme.bases` finds the base. If the base is the head, the upload becomes the head, byte for byte. (Exception: a
         log that lacks lines which its client never had.) If the base is another version, or is not known, the upload is
@@ -221,11 +221,11 @@ class Store:
     def append(
         self, project: ProjectId, append: Append, now: Millis
     ) -> Accepted | Rescued | StaleToken | Changed:
-        """Add lines at the end of the head, like an upload of the whole file; make a missing file.
+        """Add lines at the end of a file, like an upload of the whole file.
 
-        A client that does not hold the lock has its append rescued. If the precondition names an older version, that
-        version with the lines is kept. If the named version is not known, the lines alone are kept. If an upload of the
-        client is waiting already, the lines are added to that one.
+        A missing file is made. A client that does not hold the lock has its append rescued. If the precondition names
+        an older version, that version with the lines is kept. If the named version is not known, the lines alone are
+        kept. If an upload of the client is waiting already, the lines are added to that one.
 
         The outcome becomes the client's base only if the client is known to have all of it: the client had the head, or
         names it.
@@ -246,7 +246,7 @@ class Store:
     def history(
         self, project: ProjectId, file: FileName, now: Millis, limit: int | None = None
     ) -> tuple[Version, ...]:
-        """The versions of a file, newest first, at most `limit`; also those of a removed project."""
+        """The versions of a file, newest first, at most `limit`; also in a removed project."""
         with self._step(project, now, file, removed=True) as step:
             return tuple(step.queries.history(step.key, file, limit)) if step else ()
 
@@ -265,9 +265,9 @@ class Store:
     def restore(
         self, project: ProjectId, restore: Restore, now: Millis
     ) -> Accepted | HeldBy | NotLocked | StaleToken | None:
-        """Make an older version the head again, as a new version, if its client holds the lock.
+        """Make an older version the head again, as a new version.
 
-        None if the file has no such version.
+        The client must hold the lock. None if the file has no such version.
         """
         with self._step(project, now, restore.file) as step:
             return history.restore(step, restore) if step else NotLocked()

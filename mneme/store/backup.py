@@ -1,8 +1,8 @@
 """Backups: copies of the database as it was at one instant, each in one file.
 
 A backup is a plain database with one more table, which holds the time of the backup and the configuration file. There
-is no write-ahead log beside it. So a backup is one file to carry. Any SQLite tool can check and open it, and there is no
-archive to unpack.
+is no write-ahead log beside it, so a backup is one file to carry. Any SQLite tool can check and open that file, and
+there is no archive to unpack.
 """
 
 import fcntl
@@ -52,7 +52,7 @@ class Backup:
 
 @frozen
 class Restored:
-    """Outcome of a restore: new path of the database moved aside, and the configuration file, if any."""
+    """New path of the database that was moved aside, and the configuration file, if any."""
 
     moved: Path | None
     config: Path | None
@@ -85,7 +85,7 @@ def make_in(
     config: bytes | None,
     told: Told = _to_nobody,
 ) -> Path:
-    """Add a backup to a directory, and keep the newest `keep` there. Return the new file."""
+    """Add a backup to a directory, and return it. The newest `keep` stay there."""
     files.make_directory(directory)
     if not directory.is_dir():
         raise BackupError(f"{directory} is no directory")
@@ -109,7 +109,7 @@ def time_of(backup: Path) -> Millis:
 
 
 def read(file: Path) -> Backup:
-    """Read the facts about a backup, or about a copy of a database; `BackupError` for other files."""
+    """Read the facts about a backup or a copied database; `BackupError` for other files."""
     with _faults_of(file), _reading(file) as connection:
         check_identity(connection, file)
         found = (
@@ -200,7 +200,7 @@ def _faults_of(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new temporary file and its descriptor. The file is renamed to `target` when the block ends."""
+    """A temporary file and its descriptor; renamed to `target` when the block ends."""
     if not target.parent.is_dir():
         raise BackupError(f"{target.parent}: there is no such directory")
     temporary = target.with_name(f".mneme-backup{files.TEMPORARY}")
@@ -267,7 +267,7 @@ def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told)
 
 
 def _drop_table(copy: sqlite3.Connection) -> None:
-    """Remove the configuration from a backup. Free pages are overwritten, since they may hold API keys."""
+    """Remove the configuration from a backup, and overwrite its pages: they hold API keys."""
     copy.execute("PRAGMA secure_delete = ON")
     copy.execute("DROP TABLE IF EXISTS backup")
 

@@ -16,7 +16,7 @@ Later ones are not added: with an older base, a merge removes less.
 
 @frozen
 class Base:
-    """Versions of a file that a client may have, in the order in which the client got them.
+    """Versions of a file that a client may have, in the order of sending.
 
     `received` has the numbers of those that the client surely has: it took the whole answer, or uploaded them itself.
     The newest received version replaces all before it. `lacking` is the time at which the client last pushed its base
@@ -60,7 +60,7 @@ class Base:
         )
 
     def with_received(self, number: int) -> "Base":
-        """The base after the client has received this version. Nothing changes if it was never sent."""
+        """The base after the client has received this version; unchanged if never sent."""
         if all(version.number != number for version in self.known):
             return self
         lacking = None if self.known[-1].number == number else self.lacking
@@ -72,10 +72,11 @@ class Base:
 
 
 def still_known(known: Sequence[int], received: Container[int], there: Container[int]) -> Sequence[int]:
-    """The numbers in `known` that may still be the base; `there` has the numbers of existing versions.
+    """The numbers in `known` that may still be the base.
 
-    The list ends at the first missing version. A newer one shares its lines with the missing one, and could be taken
-    for the base by mistake. Versions older than the newest received one may be missing: they do not count.
+    `there` has the numbers of the existing versions. The list ends at the first missing version. A newer one shares its
+    lines with the missing one, and could be taken for the base by mistake. Versions older than the newest received one
+    may be missing: they do not count.
     """
     newest = max((place for place, number in enumerate(known) if number in received), default=0)
     start = 0 if all(number in there for number in known[:newest]) else newest

@@ -48,7 +48,7 @@ def basis_of(step: Step, upload: Upload) -> Basis:
 
 
 def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:
-    """The waiting upload that this one replaces, and whether it shares nothing with the waiting one."""
+    """The waiting upload that this one replaces, and whether both share nothing."""
     waiting = waiting_of(step, upload)
     if waiting is None:
         return None, False
@@ -81,14 +81,14 @@ def names_base(upload: Upload) -> bool:
 
 
 def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> bool:
-    """Whether an upload was made from a waiting one, by their contents, or because both name their bases."""
+    """Whether an upload replaces a waiting one: by their contents, or by their named bases."""
     if not step.results.of(bases.share_nothing, upload.file, kept, upload.content):
         return step.results.of(bases.continues, upload.file, kept, upload.content)
     return waiting.names_base and names_base(upload)
 
 
 def _in_place_of(step: Step, waiting: Version, upload: Upload) -> Basis:
-    """The base of an upload that replaces a waiting one: the base of the waiting one."""
+    """The base of an upload that replaces a waiting one: that one's base."""
     if waiting.is_blind and not upload.appended:
         # The client of a blind append may not have the content that was added to. So its base says nothing about the
         # new upload.

@@ -1,4 +1,4 @@
-"""The claim on a data directory: only one server at a time may use the directory."""
+"""The claim on a data directory, which only one server at a time may use."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ LOCK_NAME = "server.lock"
 
 
 class Claim:
-    """A claim on a data directory, until it is released or the process ends in any way.
+    """A claim on a data directory, until released or until the process ends.
 
     The claim survives a fork: the child of a server that becomes a daemon keeps it. Somebody may remove the file
     `server.lock`, so the database file is locked, too, in a way that SQLite does not notice. On a read-only disk both
@@ -71,7 +71,7 @@ class Claim:
         os.ftruncate(self._descriptor, len(pid))
 
     def release(self) -> None:
-        """Release the directory. The pid is erased, since another process may get the same one later."""
+        """Release the directory, and erase the pid: another process may get it later."""
         if not self.is_read_only:
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)

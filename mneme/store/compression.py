@@ -21,7 +21,7 @@ class Compression:
         return self._compressor.compress(content)
 
     def decompressed(self, frame: bytes, size: int) -> bytes | None:
-        """The content of a zstd frame; None if the frame is damaged or has another size."""
+        """The content of a zstd frame; None for a damaged frame or another size."""
         try:
             if zstandard.frame_content_size(frame) != size:
                 return None

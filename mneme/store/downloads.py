@@ -41,9 +41,9 @@ def stock_heads(step: Step, *, again: bool) -> tuple[Head, ...]:
 
 
 def _pull_expected(step: Step, again: bool) -> ClientId | None:
-    """The client that has just acquired the lock, and has not asked for the list of its pull yet.
+    """The client that has just acquired the lock, if this list is its pull's.
 
-    With `again`, its pull has had the list, and asks for it a second time.
+    Without `again`, its pull has not had the list yet. With `again`, its pull asks for the list a second time.
     """
     lock = step.lock
     if lock is None or lock.last_acquired_at is None or step.now - lock.last_acquired_at > _PULL_WITHIN:
@@ -95,7 +95,7 @@ def download(
 
 
 def _named_by(step: Step, reader: Reader) -> ClientId | None:
-    """The client that reads. For a stock download this is the client that has just acquired the lock."""
+    """The client that reads; for a stock download, the one that just acquired the lock."""
     if reader is not Unnamed.STOCK:
         return reader if isinstance(reader, ClientId) else None
     if step.lock:
@@ -108,7 +108,7 @@ def _named_by(step: Step, reader: Reader) -> ClientId | None:
 
 
 def _note_sent(step: Step, client: ClientId, version: Version) -> Receipt | None:
-    """Record that a version is sent to a client. Return a receipt, unless the client surely has it."""
+    """Record that a version is sent to a client; a receipt, if that is news."""
     before = step.base(client, version.file)
     step.note_base(client, version.file, before.with_sent(version))
     return None if before.has(version.number) else Receipt(client, version.file, version.number)

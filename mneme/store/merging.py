@@ -22,7 +22,7 @@ def has_work(step: Step) -> bool:
 
 
 def settle(step: Step, waiting: Version) -> None:
-    """Merge a waiting upload. If that is impossible, the upload waits no longer and stays in history."""
+    """Merge a waiting upload; if that is impossible, leave it in history."""
     content = step.content(waiting)
     seen, newest = step.head(waiting.file), step.head_version(waiting.file)
     outcome = None
@@ -45,7 +45,7 @@ def settle(step: Step, waiting: Version) -> None:
 
 
 def _is_later(step: Step, waiting: Version, head: Version | None) -> bool:
-    """Whether an upload came later than every upload in the head. The time of a merge does not count."""
+    """Whether an upload came after every upload in the head; merge times do not count."""
     while head and head.kind is Kind.MERGED and head.time > waiting.time:
         before, kept = head.parents if len(head.parents) > 1 else (None, *head.parents)
         merged_one = step.version(kept)
@@ -73,7 +73,7 @@ def merged(
 
 
 def advance_merged(step: Step, kept: Version, content: bytes, seen: Head | None) -> Head:
-    """Make the outcome of a merge the head, even if its content is that of the old head.
+    """Make the outcome of a merge the head, even if the content stays equal.
 
     Because of the new mtime, the client will download it.
     """

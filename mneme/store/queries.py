@@ -1,4 +1,7 @@
-"""Every statement of the store, and how its rows become values. Nothing else knows a column."""
+"""The SQL statements of the store, and the values made from their rows.
+
+No other module knows the name of a column.
+"""
 
 import re
 import sqlite3
@@ -32,12 +35,12 @@ from mneme.store.recent import Recent
 FILES = tuple(FileName)
 _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
 ROW_BYTES = 256
-"""Bytes that a version takes in the database beside its content, its entries in indexes included."""
+"""Bytes of a version in the database, without its content. Entries in indexes are included."""
 
 _GIVEN_BACK_AT_ONCE = 500
 
 _LARGEST = 2**63 - 1
-"""The largest number that SQLite has."""
+"""The largest integer in SQLite."""
 
 _DAY = 24 * 60 * 60 * 1000
 
@@ -52,7 +55,7 @@ _WAITING = f"""
     SELECT {_VERSION} FROM versions v INDEXED BY waiting_versions JOIN contents c ON c.id = v.content
     WHERE v.project = ? AND v.is_waiting
 """  # noqa: S608 - no values in it
-"""SQLite knows no numbers of rows, and would rather look through the history of a file."""
+"""Waiting uploads of a project. The index is named: SQLite itself would choose a slower one, by file."""
 
 _LOCK = "lock_client, lock_acquired_at, lock_expires_at, lock_token, lock_last_acquired_at, lock_extended_at"
 _CLIENT = "last_seen, familiar_at, stranger_at, stranger_file"
@@ -68,8 +71,8 @@ _PROJECT = f"""
 class ProjectRow:
     """A project without its files; `key` is its number in the database.
 
-    `granted` is who was last given a new lock, and when; `listed` the acquire, by token and instant, whose pull has had
-    its list. `lock_mark` is that of the `.lock.json` in the working copy, `lock_exported` what it holds.
+    `granted` is the client that last got a new lock, and the time. `listed` is the acquire whose pull has had its list:
+    the token and the time. `lock_mark` is the mark of `.lock.json` in the working copy, `lock_exported` its content.
     """
 
     key: int
@@ -90,10 +93,11 @@ class ProjectRow:
 
 @frozen
 class HeadRow:
-    """What is known of a file: the `newest` version that became its head, and what lies in the working copy.
+    """A file of a project: the newest version that became its head, and its export.
 
-    It `is_there` unless it was removed by hand. `mtime` is what clients are told, `latest_mtime` the latest of any head
-    there was. `exported` is the number of the version in the working copy, `mark` that of its file.
+    `is_there` is False if the file was removed by hand. `mtime` is the one that clients see, `latest_mtime` the latest
+    of all heads of this file. `exported` is the number of the version in the working copy, `mark` the mark of the file
+    there.
     """
 
     newest: Version
@@ -105,7 +109,7 @@ class HeadRow:
 
     @property
     def head(self) -> Head | None:
-        """The head, if there is one."""
+        """The head; None if the file was removed."""
         newest = self.newest
         if not self.is_there:
             return None
@@ -114,7 +118,11 @@ class HeadRow:
 
 @frozen
 class ClientRow:
-    """What is known of a client: when it was last seen, and when its uploads shared something, or nothing."""
+    """A client of a project, and the times of its uploads, for `TwoPlaces`.
+
+    `familiar_at` is when an upload last shared something with the versions that the client had. `stranger_at` is when
+    an upload of `stranger_file` shared nothing with them.
+    """
 
     last_seen: Millis
     familiar_at: Millis | None = None
@@ -123,7 +131,7 @@ class ClientRow:
 
 
 class Queries:
-    """The statements, on one connection; whoever has it sees to the transaction."""
+    """The statements on one connection. The caller begins and ends the transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
@@ -134,17 +142,17 @@ class Queries:
     # Projects
 
     def project(self, name: ProjectId) -> ProjectRow | None:
-        """The project of this name, were it a removed one."""
+        """The project of this name, even if removed; None without such a project."""
         row = self._run(f"{_PROJECT} WHERE name = ?", (name.value,)).fetchone()
         return _project(row) if row else None
 
     def project_by_key(self, key: int) -> ProjectRow | None:
-        """The project of this number."""
+        """The project of this number; None without such a project."""
         row = self._run(f"{_PROJECT} WHERE id = ?", (key,)).fetchone()
         return _project(row) if row else None
 
     def add_project(self, name: ProjectId, directory: str, now: Millis, *, is_changed: bool) -> ProjectRow:
-        """Begin a project; its directory is yet to be made if it `is_changed`."""
+        """Add a project. With `is_changed`, its directory will be made by the next export."""
         self._run(
             "INSERT INTO projects (name, directory, created_at, is_changed) VALUES (?, ?, ?, ?)",
             (name.value, directory, now, is_changed),
@@ -152,21 +160,21 @@ class Queries:
         return _project(self._run(f"{_PROJECT} WHERE name = ?", (name.value,)).fetchone())
 
     def drop_project(self, key: int) -> None:
-        """Remove a project that has no versions any more."""
+        """Remove a project that has no versions left."""
         for table in ("heads", "bases", "clients"):
             self._run(f"DELETE FROM {table} WHERE project = ?", (key,))  # noqa: S608 - a name of ours
         self._run("DELETE FROM projects WHERE id = ?", (key,))
 
     def count_projects(self) -> int:
-        """How many projects there are, removed ones included."""
+        """The number of projects. Removed ones are included."""
         return int(self._run("SELECT count(*) FROM projects").fetchone()[0])
 
     def project_names(self) -> Iterator[ProjectId]:
-        """Every project that there is, or whose history is."""
+        """The ids of all projects. Removed ones with a history are included."""
         return (ProjectId(name) for (name,) in self._run("SELECT name FROM projects ORDER BY id"))
 
     def idle_projects(self, before: Millis) -> list[tuple[int, str]]:
-        """Projects without a version or a lock that were made before an instant, with their directories."""
+        """The projects without version and lock, made before a time; numbers and directories."""
         return [
             (key, directory)
             for key, directory in self._run(
@@ -179,24 +187,27 @@ class Queries:
         ]
 
     def postpone_idle(self, key: int, now: Millis) -> None:
-        """Leave a project for a day: something of somebody's lies in its directory."""
+        """Keep a project for another day: its directory holds files of other programs."""
         self._run("UPDATE projects SET created_at = ? WHERE id = ?", (now, key))
 
     def directories(self) -> dict[str, int]:
-        """The directories of projects that were exported and not removed, with the projects' numbers."""
+        """The directories of all exported projects, with the numbers of the projects.
+
+        Removed projects are left out.
+        """
         return dict(
             self._run("SELECT directory, id FROM projects WHERE is_exported AND NOT is_removed").fetchall()
         )
 
     def set_removed(self, key: int, removed: bool) -> None:
-        """Take note that the project's directory was removed, or that the project is there again."""
+        """Record that the project was removed by hand, or is back."""
         self._run(
             "UPDATE projects SET is_removed = ?, is_exported = 0, lock_mark = NULL WHERE id = ?",
             (removed, key),
         )
 
     def set_lock(self, key: int, lock: Lock | None) -> None:
-        """Write the lock, or that there is none; it is to be exported."""
+        """Write the lock, or remove it. The project must then be exported."""
         values = _of_lock(lock) if lock else (None,) * 6
         self._run(
             """
@@ -208,22 +219,22 @@ class Queries:
         )
 
     def grant(self, key: int, lock: Lock) -> None:
-        """Take note of a lock that is new, so that its token is never given again."""
+        """Record a new lock, so that its token is never used again."""
         self._run(
             "UPDATE projects SET last_token = max(last_token, ?), granted_client = ?, granted_at = ? WHERE id = ?",
             (lock.token, lock.client.value, lock.acquired_at, key),
         )
 
     def set_listed(self, key: int, token: int, at: Millis) -> None:
-        """Take note of the acquire whose pull has had its list."""
+        """Record the acquire whose pull has had its list."""
         self._run("UPDATE projects SET listed_token = ?, listed_at = ? WHERE id = ?", (token, at, key))
 
     def set_lock_mark(self, key: int, mark: str | None, exported: str | None) -> None:
-        """Take note of the `.lock.json` that lies in the working copy, and of what it holds."""
+        """Record the mark and the content of `.lock.json` in the working copy."""
         self._run("UPDATE projects SET lock_mark = ?, lock_exported = ? WHERE id = ?", (mark, exported, key))
 
     def expired(self, now: Millis) -> list[ProjectId]:
-        """The projects whose locks have expired, or were given in a time to come."""
+        """The projects whose locks have expired, or are dated in the future."""
         rows = self._run(
             f"SELECT name, {_LOCK} FROM projects WHERE lock_client IS NOT NULL",  # noqa: S608 - no values in it
         )
@@ -232,7 +243,7 @@ class Queries:
     # Heads
 
     def heads(self, key: int) -> dict[FileName, HeadRow]:
-        """What is known of the files of a project."""
+        """The files of a project, removed ones included."""
         rows = self._run(
             f"""
             SELECT h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION} FROM heads h
@@ -245,7 +256,7 @@ class Queries:
         return {one.newest.file: one for one in found}
 
     def set_head(self, key: int, version: Version) -> None:
-        """Make a version the head of its file; what lies in the working copy stays to be replaced."""
+        """Make a version the head of its file. The working copy is not changed."""
         latest = "excluded.mtime" if version.kind is not Kind.FOUND else "max(latest_mtime, excluded.mtime)"
         self._run(
             f"""
@@ -257,14 +268,14 @@ class Queries:
         )
 
     def set_there(self, key: int, file: FileName, is_there: bool, mtime: Millis) -> None:
-        """Take note that a hand has removed a file, or put it back, or touched it."""
+        """Record that a file was removed by hand, put back, or touched."""
         self._run(
             "UPDATE heads SET is_there = ?, mtime = ? WHERE project = ? AND file = ?",
             (is_there, mtime, key, _NUMBER_OF[file]),
         )
 
     def set_mark(self, key: int, file: FileName, exported: int | None, mark: str | None) -> None:
-        """Take note of what lies in the working copy."""
+        """Record the version and the mark of a file in the working copy."""
         self._run(
             "UPDATE heads SET exported = ?, mark = ? WHERE project = ? AND file = ?",
             (exported, mark, key, _NUMBER_OF[file]),
@@ -273,7 +284,7 @@ class Queries:
     # Versions
 
     def add_version(self, key: int, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
-        """Keep a version, and its content unless that is kept already."""
+        """Add a version, and its content unless the database has that already."""
         key_of_content = self._keep_content(version, content)
         self._recent.keep(version.sha256, content)
         appended = version.appended or Appended(None, "")
@@ -308,7 +319,7 @@ class Queries:
         self._run("INSERT OR IGNORE INTO days VALUES (?)", (version.time // _DAY,))
 
     def _keep_content(self, version: Version, content: bytes) -> int | None:
-        """The number of a content, which is kept now; a damaged one is mended by this."""
+        """Store a content, and return its number. A damaged stored content is replaced."""
         sha256 = bytes.fromhex(version.sha256)
         values = sha256, len(content), self._compression.compressed(content)
         added = self._run("INSERT OR IGNORE INTO contents (sha256, size, zstd) VALUES (?, ?, ?)", values)
@@ -320,7 +331,7 @@ class Queries:
         return int(kept[0])
 
     def version(self, key: int, number: int) -> Version | None:
-        """The version of this number."""
+        """The version of this number; None without such a version."""
         if number > _LARGEST:
             return None
         row = self._run(f"{_VERSIONS} WHERE v.project = ? AND v.number = ?", (key, number)).fetchone()
@@ -333,7 +344,7 @@ class Queries:
         ]
 
     def history(self, key: int, file: FileName, limit: int | None) -> list[Version]:
-        """The newest versions of a file, newest first."""
+        """The versions of a file, newest first; at most `limit`."""
         rows = self._run(
             f"{_VERSIONS} WHERE v.project = ? AND v.file = ? ORDER BY v.number DESC LIMIT ?",
             (key, _NUMBER_OF[file], -1 if limit is None else min(limit, _LARGEST)),
@@ -341,7 +352,10 @@ class Queries:
         return [_version(row) for row in rows]
 
     def versions_with(self, key: int, file: FileName, digests: Iterable[str]) -> list[Version]:
-        """The versions of a file with one of these contents, newest first; what can be no digest is passed over."""
+        """The versions of a file with one of these contents, newest first.
+
+        Texts that are no SHA-256 in hex are ignored.
+        """
         found: list[Version] = []
         for sha256 in filter(_DIGEST.fullmatch, digests):
             rows = self._run(
@@ -363,7 +377,7 @@ class Queries:
         return _version(row) if row else None
 
     def successor(self, key: int, version: Version) -> Version | None:
-        """The upload that took the place of a waiting one."""
+        """The upload that replaced a waiting one."""
         rows = self._run(
             f"{_VERSIONS} WHERE v.project = ? AND v.file = ? AND v.number > ? AND v.parents = ?",
             (key, _NUMBER_OF[version.file], version.number, str(version.number)),
@@ -388,12 +402,12 @@ class Queries:
         }
 
     def remove_versions(self, key: int, numbers: Iterable[int]) -> None:
-        """Remove versions, and the contents that nothing else has."""
+        """Remove versions, and the contents that no other version has."""
         for number in numbers:
             (content,) = self._run(
                 "DELETE FROM versions WHERE project = ? AND number = ? RETURNING content", (key, number)
             ).fetchone()
-            # Only a removed project loses what was a head of it.
+            # Only in a removed project can a removed version have been a head.
             self._run("DELETE FROM heads WHERE project = ? AND version = ?", (key, number))
             self._run(
                 "DELETE FROM contents WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE content = ?)",
@@ -401,14 +415,14 @@ class Queries:
             )
 
     def give_back(self) -> None:
-        """Give the file system pages back that hold nothing any more, some hundreds at most."""
+        """Return empty pages to the file system, at most 500 of them."""
         (free,) = self._run("PRAGMA freelist_count").fetchone()
         for _ in range(min(free, _GIVEN_BACK_AT_ONCE)):
             # Each call frees a single page: the module stops a statement that returns no rows after its first step.
             self._run("PRAGMA incremental_vacuum(1)")
 
     def content(self, version: Version) -> bytes:
-        """The content of a version; `DamagedContent` if it is not as it was accepted."""
+        """The content of a version; `DamagedContent` if it does not match its digest."""
         recent = self._recent.get(version.sha256)
         if recent is not None:
             return recent
@@ -424,12 +438,12 @@ class Queries:
     # Waiting uploads
 
     def waiting(self, key: int) -> list[Version]:
-        """The uploads that wait, in the order in which they came."""
+        """The waiting uploads, oldest first."""
         rows = self._run(f"{_WAITING} ORDER BY v.number", (key,))
         return [_version(row) for row in rows]
 
     def replaceable(self, key: int, client: ClientId, file: FileName) -> Version | None:
-        """The newest waiting upload of a client, whose place its next one may take."""
+        """The newest waiting upload of a client and file, which its next upload may replace."""
         row = self._run(
             f"""
             {_WAITING} AND NOT v.is_overtaken AND v.client = ? AND v.file = ?
@@ -440,14 +454,14 @@ class Queries:
         return _version(row) if row else None
 
     def overtake(self, key: int, client: ClientId, file: FileName) -> None:
-        """Take note that a client was sent something after what waits of it."""
+        """Record that a client was sent a version after its waiting upload."""
         self._run(
             "UPDATE versions SET is_overtaken = 1 WHERE project = ? AND is_waiting AND client = ? AND +file = ?",
             (key, client.value, _NUMBER_OF[file]),
         )
 
     def settle(self, key: int, number: int, *, merged: bool) -> bool:
-        """Have an upload wait no longer; whether its client was sent something after it."""
+        """End the waiting of an upload; whether its client was sent a version after it."""
         (overtaken,) = self._run(
             """
             UPDATE versions SET is_waiting = 0, is_unmerged = CASE WHEN ? THEN 0 ELSE is_unmerged END
@@ -458,16 +472,16 @@ class Queries:
         return bool(overtaken)
 
     def has_waiting(self, key: int) -> bool:
-        """Whether uploads of a project wait."""
+        """Whether uploads of a project are waiting."""
         row = self._run("SELECT 1 FROM versions WHERE project = ? AND is_waiting LIMIT 1", (key,)).fetchone()
         return row is not None
 
     def give_up_waiting(self, key: int) -> None:
-        """Have no upload of a project wait any longer; each stays in history."""
+        """End the waiting of all uploads of a project. They stay in history."""
         self._run("UPDATE versions SET is_waiting = 0 WHERE project = ? AND is_waiting", (key,))
 
     def bound_waiting(self, key: int, most: int) -> None:
-        """Have the oldest refused upload wait no longer if there are more than so many."""
+        """End the waiting of the oldest rescued uploads beyond the newest `most`."""
         self._run(
             """
             UPDATE versions SET is_waiting = 0 WHERE project = ? AND is_waiting AND number IN (
@@ -480,7 +494,7 @@ class Queries:
     # Clients
 
     def client(self, key: int, client: ClientId) -> ClientRow | None:
-        """What is known of a client."""
+        """The record of a client; None for a new client."""
         row = self._run(
             f"SELECT {_CLIENT} FROM clients WHERE project = ? AND client = ?",  # noqa: S608 - no values in it
             (key, client.value),
@@ -488,19 +502,19 @@ class Queries:
         return _client(row) if row else None
 
     def add_client(self, key: int, client: ClientId, now: Millis) -> None:
-        """Take note of a client that is new."""
+        """Record a new client."""
         self._run(
             "INSERT INTO clients (project, client, last_seen) VALUES (?, ?, ?)", (key, client.value, now)
         )
 
     def see(self, key: int, client: ClientId, now: Millis) -> None:
-        """Take note that a client is there."""
+        """Record that a client was seen."""
         self._run(
             "UPDATE clients SET last_seen = ? WHERE project = ? AND client = ?", (now, key, client.value)
         )
 
     def bound_clients(self, key: int, most: int) -> None:
-        """Forget those clients, beyond so many, that were not seen for the longest time."""
+        """Forget all clients but the `most` that were seen last, with their bases."""
         gone = self._run(
             """
             DELETE FROM clients WHERE project = ? AND client IN (
@@ -514,20 +528,20 @@ class Queries:
         )
 
     def set_familiar(self, key: int, client: ClientId, at: Millis) -> None:
-        """Take note that an upload shared something with what its client had."""
+        """Record that an upload shared something with the versions that its client had."""
         self._run(
             "UPDATE clients SET familiar_at = ? WHERE project = ? AND client = ?", (at, key, client.value)
         )
 
     def set_stranger(self, key: int, client: ClientId, file: FileName | None, at: Millis | None) -> None:
-        """Take note that an upload shared nothing with what its client had; None that none did."""
+        """Record that an upload shared nothing with its client's versions; None clears that."""
         self._run(
             "UPDATE clients SET stranger_file = ?, stranger_at = ? WHERE project = ? AND client = ?",
             (None if file is None else _NUMBER_OF[file], at, key, client.value),
         )
 
     def in_two_places(self) -> list[TwoPlaces]:
-        """The ids that seem to be used in two places."""
+        """The project ids that a client seems to use in two places."""
         rows = self._run(
             """
             SELECT p.name, c.client, c.stranger_file, c.stranger_at FROM clients c JOIN projects p ON p.id = c.project
@@ -541,7 +555,10 @@ class Queries:
     # Bases
 
     def base(self, key: int, client: ClientId, file: FileName, newest: Version | None) -> Base:
-        """The base of a client; `newest` is the newest version of the file, which it mostly is."""
+        """The base of a client. `newest` is the newest version of the file.
+
+        Usually this is the base, so one query is saved.
+        """
         row = self._run(
             "SELECT known, received, lacking FROM bases WHERE project = ? AND client = ? AND file = ?",
             (key, client.value, _NUMBER_OF[file]),
@@ -558,7 +575,7 @@ class Queries:
         return Base(tuple(there[number] for number in left), frozenset(received).intersection(left), lacking)
 
     def set_base(self, key: int, client: ClientId, file: FileName, base: Base) -> None:
-        """Take note of the base of a client."""
+        """Record the base of a client."""
         self._run(
             "REPLACE INTO bases (project, client, file, known, received, lacking) VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -572,7 +589,7 @@ class Queries:
         )
 
     def known_numbers(self, key: int, seen_after: Millis, seen_before: Millis) -> set[int]:
-        """The versions that may be the bases of clients seen after an instant, or before another."""
+        """The possible bases of clients seen after a time, or before another time."""
         rows = self._run(
             """
             SELECT b.known FROM bases b JOIN clients c ON c.project = b.project AND c.client = b.client
@@ -585,19 +602,22 @@ class Queries:
     # The working copy
 
     def set_changed(self, key: int) -> None:
-        """Take note that something is yet to be exported."""
+        """Record that the project must be exported."""
         self._run("UPDATE projects SET is_changed = 1 WHERE id = ?", (key,))
 
     def set_exported(self, key: int, epoch: int) -> None:
-        """Take note that all was exported."""
+        """Record that the project was exported, in this epoch."""
         self._run("UPDATE projects SET is_changed = 0, is_exported = 1, epoch = ? WHERE id = ?", (epoch, key))
 
     def changed_projects(self) -> dict[int, str]:
-        """Names, by number, of the projects with something yet to be exported."""
+        """The projects to export: names by number."""
         return dict(self._run("SELECT id, name FROM projects WHERE is_changed AND NOT is_removed").fetchall())
 
     def doubt_exports_since(self, epoch: int) -> None:
-        """Take note that nobody knows what lies there of what was exported since an epoch; export it anew."""
+        """Mark all exports since an epoch as uncertain, so that they are done again.
+
+        After a power cut, files written lately may be missing or damaged.
+        """
         self._run("UPDATE projects SET is_changed = 1 WHERE epoch >= ?", (epoch,))
         self._run(
             "UPDATE heads SET exported = NULL, mark = NULL WHERE project IN (SELECT id FROM projects WHERE is_changed)"
@@ -608,12 +628,15 @@ class Queries:
         return self._run("SELECT 1 FROM projects WHERE epoch >= ? LIMIT 1", (epoch,)).fetchone() is not None
 
     def forget_exports(self) -> None:
-        """Take note that there is no working copy."""
+        """Record that nothing was exported: the working copy is new, or not from this database."""
         self._run("UPDATE heads SET exported = NULL, mark = NULL")
         self._run("UPDATE projects SET is_exported = 0, lock_mark = NULL, is_changed = NOT is_removed")
 
     def take_heads_for_exported(self) -> None:
-        """Take what is yet to be exported for exported, so that the files of a working copy are edits of that."""
+        """Record the heads that are not exported yet as exported.
+
+        A file that differs in the working copy then counts as an edit of the head.
+        """
         self._run(
             "UPDATE heads SET exported = version, mark = NULL "
             "WHERE project IN (SELECT id FROM projects WHERE is_changed)"
@@ -632,7 +655,7 @@ class Queries:
     # Overviews
 
     def overviews(self, now: Millis) -> list[Overview]:
-        """Every project at a glance, in the order of their names."""
+        """An overview of every project, in the order of their names."""
         heads: dict[int, list[Head]] = {}
         rows = self._run(
             """
@@ -661,21 +684,21 @@ class Queries:
         ]
 
     def days(self) -> AbstractSet[int]:
-        """The latest days, since 1970, on which a version was kept."""
+        """The latest days on which a version was kept, as days since 1970."""
         return {day for (day,) in self._run("SELECT day FROM days ORDER BY day DESC LIMIT 32")}
 
     # Checks and backups
 
     def signs(self) -> tuple[int, ...]:
-        """Numbers of which one differs once there is something new that a backup should have."""
+        """Three counts, of which at least one changes when there is news for a backup."""
         (projects,) = self._run("SELECT count(*) FROM projects WHERE NOT is_removed").fetchone()
         (heads,) = self._run("SELECT count(*) FROM heads WHERE is_there").fetchone()
-        # SQLite may give the number of a row that was pruned again; those of a project only grow.
+        # SQLite may use the id of a pruned row again. The numbers of a project's versions only grow.
         (versions,) = self._run("SELECT coalesce(sum(last_number), 0) FROM projects").fetchone()
         return versions, projects, heads
 
     def is_sound(self) -> bool:
-        """Whether the pages of the database hang together; this reads all of them."""
+        """Whether the pages of the database are consistent. This reads all pages."""
         row = self._run("PRAGMA quick_check(1)").fetchone()
         return bool(row == ("ok",))
 
@@ -688,7 +711,7 @@ class Queries:
         return [key for (key,) in self._run("SELECT id FROM contents")]
 
     def is_whole(self, content: int) -> bool:
-        """Whether a content is what its digest says, and is found by that."""
+        """Whether a content matches its digest, and can be found by the digest."""
         row = self._run("SELECT sha256, size, zstd FROM contents WHERE id = ?", (content,)).fetchone()
         if row is None:
             return False
@@ -697,15 +720,15 @@ class Queries:
         return found is not None and digest(found) == row[0].hex() and same == (content,)
 
     def versions_having(self, content: int) -> list[tuple[str, str, int]]:
-        """The versions with a content, by its number: project, file and number of each."""
+        """The versions with a content: project, file and number of each."""
         return self._named("v.content = ?", content)
 
     def versions_without_content(self) -> list[tuple[str, str, int]]:
-        """The versions whose content is not there: project, file and number of each."""
+        """The versions whose content is missing: project, file and number of each."""
         return self._named("NOT EXISTS (SELECT 1 FROM contents WHERE id = v.content)")
 
     def heads_without_version(self) -> list[tuple[str, str, int]]:
-        """The heads whose version is not there: project, file and number of each."""
+        """The heads whose version is missing: project, file and number of each."""
         rows = self._run(
             """
             SELECT p.name, h.project, h.file, h.version FROM heads h LEFT JOIN projects p ON p.id = h.project

@@ -11,7 +11,7 @@ MAX_KEPT = 1024 * 1024
 
 
 class Recent:
-    """A cache of contents, with at most `max_bytes` in all. The least recently used ones go first."""
+    """A cache of at most `max_bytes` of contents; the least recently used go first."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes

@@ -1,7 +1,7 @@
-"""The embedded engine: one SQLite connection, on which many steps share a commit.
+"""The SQLite connection, on which several steps share a commit.
 
-A step is a function that runs in a transaction, or in a savepoint of one that it shares with others. What it asks to be
-called `after_commit` is called once its changes are committed, and not at all if they are not.
+A step is a function that runs in a transaction, perhaps together with other steps. A step may register calls for
+`after_commit`. They are made once its changes are committed, and are dropped if its changes are rolled back.
 """
 
 import os
@@ -33,19 +33,22 @@ _SCHEMA = sorted(
     key=lambda entry: entry.name,
 )
 SCHEMA_VERSION = len(_SCHEMA)
-"""The version of a database that this program writes: how many schema files were applied to it."""
+"""The schema version of the databases that this program writes: the number of schema files."""
 
 _OLDEST = (3, 35)
 
 _APPLICATION = 0x6D6E656D
-"""What tells a database of ours from any other: "mnem"."""
+"""The application id of our databases, "mnem"."""
 
 _ROOM = 1 << 40
-"""Bytes that memory is said to have room for: as many as a large disk."""
+"""Free bytes reported for a database in memory: as many as a large disk has."""
 
 _CHECKPOINT_AFTER = 4000
-"""Pages in the write-ahead log: 16 MB. A session writes some 80, the same index pages again and again, so that a
-checkpoint of more pages writes less. With the 1000 that are usual one came every 13 sessions."""
+"""Pages in the write-ahead log before a checkpoint: 16 MB.
+
+A session writes about 80 pages, often the same index pages. A checkpoint writes each page once, so rare checkpoints
+write less. With SQLite's default of 1000 pages, a checkpoint came every 13 sessions.
+"""
 
 _NO_SPACE = {
     sqlite3.SQLITE_FULL,
@@ -58,12 +61,13 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Database:
-    """A connection to a database. All its methods must be called on one thread at a time."""
+    """A connection to a database. Call its methods from one thread at a time."""
 
     def __init__(self, path: Path | None, *, writable: bool = True, exclusive: bool = False) -> None:
-        """The database at `path`; None is one in memory. It is opened when it is first used, or by `open`.
+        """Set up a connection to the database at `path`; None is a database in memory.
 
-        An `exclusive` connection needs no file of its own beside the database: it works on a full disk, and alone.
+        The database is opened by `open`, or when it is first used. An `exclusive` connection needs no shared-memory
+        file, so it works on a full disk. No other connection can then use the database.
         """
         self._is_exclusive = exclusive
         self._file = path
@@ -74,9 +78,9 @@ class Database:
         self._after: list[Callable[[], object]] = []
 
     def open(self) -> None:
-        """Open the database; it is made and brought up to date if need be, and if it is writable.
+        """Open the database. If writable, make it if missing, and upgrade an older schema.
 
-        `StartupError` if it is newer than this program, `DamagedDatabase` if it is none.
+        `StartupError` if the database is newer than this program. `DamagedDatabase` if the file is no database.
         """
         if self._opened is None:
             if sqlite3.sqlite_version_info < _OLDEST:
@@ -89,14 +93,14 @@ class Database:
                 )
 
     def close(self) -> None:
-        """Close the database; nothing is under way."""
+        """Close the database. No step may be running."""
         if self._opened:
             self._opened.connection.close()
             self._opened = None
             self._is_durable = None
 
     def check(self, seconds: float) -> None:
-        """Look whether the database is damaged, for so long at most; raises `DamagedDatabase`."""
+        """Check the database for damage, for at most `seconds`; raises `DamagedDatabase`."""
         opened = self._now_open()
         timer = threading.Timer(seconds, opened.connection.interrupt)
         timer.start()
@@ -115,7 +119,7 @@ class Database:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection, for what is no step: a backup, a check."""
+        """The SQLite connection, for uses outside of steps, such as a backup or a check."""
         return self._now_open().connection
 
     def _now_open(self) -> "_Opened":
@@ -126,7 +130,7 @@ class Database:
         return self._now_open().connection.execute(statement)
 
     def space(self) -> tuple[int, int]:
-        """The bytes that the database takes, and those that are left to this user on its disk."""
+        """The bytes that the database takes, and the free bytes of its disk."""
         path = self._file
         if path is None:
             (pages,) = self._run("PRAGMA page_count").fetchone()
@@ -139,12 +143,12 @@ class Database:
         ), system.f_bavail * system.f_frsize
 
     def after_commit(self, call: Callable[[], object]) -> None:
-        """Have `call` made once the step under way is committed."""
+        """Register a call to be made once the running step is committed."""
         self._after.append(call)
 
     @contextmanager
     def step(self) -> Iterator[Queries]:
-        """A transaction of its own, unless `run` has begun one for this step."""
+        """Run the block in a transaction: that of `run`, or a new one."""
         if self._is_in_step:
             yield self._now_open().queries
             return
@@ -160,10 +164,10 @@ class Database:
         self._call_after()
 
     def run(self, steps: Sequence[Callable[[], object]], *, durable: bool = True) -> list[object]:
-        """Run steps in order and commit them together; each comes to what it returned, or to a `Failure`.
+        """Run steps in order, and commit them together. Return each step's outcome or `Failure`.
 
-        One that fails takes nothing from the others: those before it and those after it are run again then, and it
-        alone. Without `durable` a power cut may take them all back.
+        If one step fails, all are rolled back. Then the steps before it, the failed step, and the steps after it are
+        run again in three separate transactions. Without `durable`, a power cut may undo all of them.
         """
         try:
             self._begin(durable)
@@ -213,7 +217,10 @@ class Database:
         self._run("BEGIN IMMEDIATE" if self._is_writable else "BEGIN")
 
     def _check_file(self) -> None:
-        """See that what is committed is still there for others: who removes an open file leaves it to nobody."""
+        """Raise `DatabaseGone` if the files on disk are not the open ones.
+
+        If somebody removes an open file, commits to it are lost when the server ends.
+        """
         if self._file and _inodes(self._file) != self._now_open().inodes:
             raise DatabaseGone
 
@@ -234,7 +241,7 @@ class Database:
 
 @frozen(eq=False)
 class _Opened:
-    """A connection with the statements on it, and the inodes of the files that it has open."""
+    """An open connection, its statements, and the inodes of its open files."""
 
     connection: sqlite3.Connection
     queries: Queries
@@ -248,7 +255,7 @@ class _Opened:
                 version = check_identity(connection, path)
                 _prepare(connection, version)
                 _bring_up_to_date(connection, path, version)
-            # By reading, SQLite opens the log of changes, too.
+            # SQLite opens the write-ahead log only when something is read.
             connection.execute("PRAGMA user_version").fetchone()
             return cls(connection, Queries(connection), _inodes(path) if path else ())
         except BaseException:
@@ -257,10 +264,10 @@ class _Opened:
 
 
 class _Broken(Exception):
-    """A step, or a commit, whose failure undoes the whole transaction."""
+    """A failed step or commit, because of which the whole transaction is rolled back."""
 
     def __init__(self, error: BaseException, at: int | None) -> None:
-        """`at` is the place of the step that failed, None if it was the commit."""
+        """Note the error; `at` is the index of the failed step, None for the commit."""
         super().__init__()
         self.at = at
         self.failure = _failure_of(error)
@@ -268,7 +275,7 @@ class _Broken(Exception):
 
 @contextmanager
 def naming_errors() -> Iterator[None]:
-    """Raise `DiskFull` and `DamagedDatabase` instead of what SQLite raises."""
+    """Raise `DiskFull`, `DatabaseBusy` and `DamagedDatabase` instead of SQLite's own errors."""
     try:
         yield
     except sqlite3.Error as error:
@@ -276,12 +283,15 @@ def naming_errors() -> Iterator[None]:
 
 
 def _inodes(path: Path) -> tuple[int, ...]:
-    """The inodes of a database and its log of changes, 0 for what is not there."""
+    """The inodes of a database and its write-ahead log; 0 for a missing file."""
     return tuple(state.st_ino if (state := files.look(name)) else 0 for name in (path, f"{path}-wal"))
 
 
 def _failure_of(error: BaseException) -> Failure:
-    """A failure; what is only to be done later has no trace, which would hold all contents that the step had read."""
+    """A `Failure` of an error. `NotYet` gets no traceback.
+
+    The traceback would keep all contents in memory that the step has read.
+    """
     if isinstance(error, NotYet):
         return Failure(error.with_traceback(None))
     if isinstance(error, OSError) and files.means_no_space(error):
@@ -302,7 +312,7 @@ def _named(error: sqlite3.Error) -> Exception:
 
 def _connected(path: Path | None, *, writable: bool, exclusive: bool) -> sqlite3.Connection:
     if path and writable and not path.exists():
-        # SQLite's other files are as open to others as this one.
+        # SQLite gives its other files the mode of this file.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.FILE_MODE))
     if path is None:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -322,10 +332,10 @@ def _connected(path: Path | None, *, writable: bool, exclusive: bool) -> sqlite3
 
 
 def _mode_of_reader(path: Path) -> str:
-    """How SQLite is to open a database for reading.
+    """The query of the URI by which SQLite opens a database for reading.
 
-    A reader, too, makes files beside the database, which a read-only disk refuses. Where none were left, nobody has
-    the database open, and all is in it. See https://www.sqlite.org/wal.html#readonly.
+    A reader makes files beside the database, too, which a read-only disk refuses. If there are none, nobody has the
+    database open, and it is complete. See https://www.sqlite.org/wal.html#readonly.
     """
     if not files.is_read_only(path):
         return "mode=ro"
@@ -341,7 +351,10 @@ def _mode_of_reader(path: Path) -> str:
 
 
 def check_identity(connection: sqlite3.Connection, path: Path | None) -> int:
-    """The version of a database, 0 if it is empty; `StartupError` if another program, or a newer one, wrote it."""
+    """The schema version of a database, 0 if it is empty.
+
+    `StartupError` if another program, or a newer version of this one, wrote the database.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -359,7 +372,7 @@ def check_identity(connection: sqlite3.Connection, path: Path | None) -> int:
 
 def _prepare(connection: sqlite3.Connection, version: int) -> None:
     if version == 0:
-        # It counts before there is anything in the database, and needs space, of which there may be none later.
+        # This has an effect only while the database is empty. Changing it later would need free space for a whole copy.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AFTER}")

@@ -1,4 +1,4 @@
-"""A step in one project: what the database knows of the project, and what the step changes in it."""
+"""A step in one project: reads and changes the records of the project."""
 
 from collections.abc import Callable
 
@@ -25,30 +25,33 @@ from mneme.store.base import Base
 from mneme.store.queries import ClientRow, HeadRow, ProjectRow, Queries
 
 MAX_WAITING = 64
-"""How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
+"""Most waiting uploads of a project. With one more, the oldest waits no longer, and stays in history."""
 
 MAX_CLIENTS = 1000
-"""The clients of a project that are known; of more, those that were not seen for the longest time are forgotten."""
+"""Most clients on record for a project. With more, those not seen for the longest time are forgotten."""
 
 ONE_PUSH = Millis(60 * 1000)
-"""Within how much time the uploads of one push come."""
+"""Longest time, in milliseconds, from the first to the last upload of one push."""
 
 _AT_ONCE = Millis(1000)
-"""Within how much time the files of a push come, as a rule: the first of them is noted for all."""
+"""Usual time for all uploads of a push, in milliseconds. Only the first of them is recorded."""
 
 _SEEN_WITHIN = Millis(60 * 1000)
-"""How exactly it is noted when a client was last there."""
+"""Precision, in milliseconds, of the time at which a client was last seen."""
 
 _SEEN_EVERY = Millis(24 * 60 * 60 * 1000)
-"""How often at least it is noted that a client is still there."""
+"""Longest time, in milliseconds, between two records of a client that only reads the same version."""
 
 
 class MergeFirst(NotYet):
-    """A step that waits until the waiting uploads of its project are merged, for nobody holds the lock."""
+    """A step that must wait: its project has waiting uploads, and nobody holds the lock.
+
+    The uploads are merged first. Then the step is run again.
+    """
 
 
 class Step:
-    """A project in a transaction, at an instant."""
+    """A project in a transaction, at the time `now`."""
 
     log = Logger()
 
@@ -72,7 +75,7 @@ class Step:
 
     @property
     def name(self) -> ProjectId:
-        """The project."""
+        """The id of the project."""
         return self.row.name
 
     @property
@@ -81,12 +84,12 @@ class Step:
         return self.row.key
 
     def tell(self, sentence: str, *, warn: bool = False, **values: object) -> None:
-        """Log a sentence once the step is committed; `project` is among its values."""
+        """Log a sentence once the step is committed. The value `project` is added."""
         log = self.log.warn if warn else self.log.info
         self.after_commit(lambda: log(sentence, project=str(self.name), **values))
 
     def note_change(self) -> None:
-        """Take note that something is to be exported."""
+        """Record that the project must be exported."""
         if not self.row.is_changed:
             self.queries.set_changed(self.key)
             self.row = evolve(self.row, is_changed=True)
@@ -95,7 +98,7 @@ class Step:
 
     @property
     def lock(self) -> Lock | None:
-        """The lock that counts now."""
+        """The lock that is held now; None if expired or missing."""
         return leases.current(self.row.lock, self.now)
 
     def set_lock(self, lock: Lock | None) -> None:
@@ -107,13 +110,13 @@ class Step:
 
     @property
     def heads(self) -> dict[FileName, HeadRow]:
-        """What is known of the files, removed ones included, in their order."""
+        """The files of the project in the order of `FileName`, removed ones included."""
         if self._heads is None:
             self._heads = self.queries.heads(self.key)
         return self._heads
 
     def forget_heads(self) -> None:
-        """Have the files read again: they were changed."""
+        """Drop the cached files, because they were changed."""
         self._heads = None
 
     def head(self, file: FileName) -> Head | None:
@@ -122,7 +125,7 @@ class Step:
         return row.head if row else None
 
     def newest(self, file: FileName) -> Version | None:
-        """The version that is the head of a file, or was before somebody removed that."""
+        """The version that is the head of a file, or was before the file was removed."""
         row = self.heads.get(file)
         return row.newest if row else None
 
@@ -133,28 +136,28 @@ class Step:
     # Versions
 
     def new(self, file: FileName, sha256: str, size: int, kind: Kind) -> Version:
-        """A version that is yet to be kept."""
+        """A new version, with the next number. It is not stored yet."""
         number = self.row.last_number + 1
         return Version(
             number, file, sha256, size, time=self.now, mtime=self.now, client=None, kind=kind, base=None
         )
 
     def version(self, number: int | None) -> Version | None:
-        """The version of this number, if there still is one."""
+        """The version of this number; None if there is none, or it was pruned."""
         if number is None:
             return None
         known = next((one.newest for one in self.heads.values() if one.newest.number == number), None)
         return known or self.queries.version(self.key, number)
 
     def content(self, version: Version | None) -> bytes | None:
-        """The content of a version; None if there is none, or it is damaged."""
+        """The content of a version; None without a version, or if the content is damaged."""
         try:
             return self.queries.content(version) if version else None
         except DamagedContent:
             return None
 
     def keep(self, version: Version, content: bytes) -> None:
-        """Keep a version beside the head."""
+        """Store a version, and leave the head unchanged."""
         waits = version.place is Place.WAITING
         self._add(version, content, waits=waits, unmerged=True)
         if waits:
@@ -162,7 +165,7 @@ class Step:
             self.queries.bound_waiting(self.key, MAX_WAITING)
 
     def advance(self, version: Version, content: bytes) -> Head:
-        """Keep a version and make it the head."""
+        """Store a version, and make it the head."""
         if version.kind is not Kind.FOUND:
             version = self._with_next_mtime(version)
         self._add(version, content, waits=False, unmerged=False)
@@ -185,14 +188,20 @@ class Step:
             self._write_base(client, version.file, Base.of(version))
 
     def _with_next_mtime(self, version: Version) -> Version:
-        """Later than any mtime that a head of the file has had, but for those of a clock that was wrong."""
+        """The version, with an mtime later than those of all heads of the file so far.
+
+        Mtimes in the future are left out: a wrong clock has set them.
+        """
         row = self.heads.get(version.file)
         told = (row.latest_mtime, row.mtime) if row else ()
         last = [mtime + 1 for mtime in told if not is_to_come(mtime, version.time)]
         return evolve(version, mtime=Millis(max(version.time, *last))) if last else version
 
     def settle(self, waiting: Version, *, merged: bool) -> None:
-        """Have an upload wait no longer: it has been merged, or it never will be, and stays in history."""
+        """End the waiting of an upload, after a merge, or because no merge is possible.
+
+        If it was merged, the upload may now be the base of its client. If not, it stays in history.
+        """
         overtaken = self.queries.settle(self.key, waiting.number, merged=merged)
         self.row = evolve(self.row, has_waiting=self.queries.has_waiting(self.key))
         if not merged or waiting.is_blind or waiting.client is None or waiting.kind is Kind.FOUND:
@@ -206,7 +215,7 @@ class Step:
     # Clients
 
     def see(self, client: ClientId) -> ClientRow | None:
-        """Take note that a client is there, to the minute; what is known of it, None if it is a new one."""
+        """Record that a client was seen. Return its record so far, None for a new client."""
         known = self.queries.client(self.key, client)
         if known is None:
             self.queries.add_client(self.key, client, self.now)
@@ -216,13 +225,16 @@ class Step:
         return known
 
     def base(self, client: ClientId, file: FileName) -> Base:
-        """The base of a client."""
+        """The base of a client for a file."""
         if (client, file) not in self._bases:
             self._bases[client, file] = self.queries.base(self.key, client, file, self.newest(file))
         return self._bases[client, file]
 
     def note_base(self, client: ClientId, file: FileName, base: Base) -> None:
-        """Take note of a base that is another now, or is so again; and at times that its client is still there."""
+        """Record a base, and that its client was seen.
+
+        Nothing is written if the base is unchanged, nothing of the client is waiting, and the client was seen today.
+        """
         waits = self.row.has_waiting and self.queries.replaceable(self.key, client, file) is not None
         if not waits and base == self.base(client, file):
             known = self.queries.client(self.key, client)
@@ -238,9 +250,10 @@ class Step:
         self._bases[client, file] = base
 
     def _note_stranger(self, version: Version, client: ClientId, known: ClientRow | None) -> None:
-        """Take note of an upload that shares nothing, unless another of its push does share.
+        """Record an upload that shares nothing with its client's versions, for `TwoPlaces`.
 
-        A long session may well have summarized away every line that the log had before.
+        Nothing is recorded if another upload of the same push shares something: a long session may have summarized away
+        every line of the old log.
         """
         if not version.is_unrelated and version.base is None:
             return
@@ -262,5 +275,5 @@ class Step:
 
 
 def is_to_come(mtime: Millis, now: Millis) -> bool:
-    """Whether an instant lies so far in the future that a wrong clock must have told it."""
+    """Whether a time is so far in the future that only a wrong clock can have set it."""
     return mtime > now + SLACK

@@ -1,4 +1,4 @@
-"""The thread of the database: steps wait for their turn, and those that wait together share a commit."""
+"""The thread of the database. Steps wait in a queue, and several share a commit."""
 
 import threading
 from collections import deque
@@ -16,7 +16,7 @@ from mneme.store.sqlite import Database
 T = TypeVar("T")
 
 MOST_TOGETHER = 64
-"""Steps that share a commit at most."""
+"""Most steps that share a commit."""
 
 
 @define(eq=False)
@@ -29,7 +29,7 @@ class _Waiting:
 
 
 class StepQueue:
-    """The steps that wait for a database, whichever thread runs them."""
+    """A queue of steps for a database. A subclass chooses the thread that runs them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,11 +39,13 @@ class StepQueue:
         self._drained: list[Deferred[None]] = []
 
     def run(self, step: Callable[[], T], /, *, durable: bool = True, alone: bool = False) -> "Deferred[T]":
-        """Run `step` in a transaction; the Deferred fires on the reactor thread, once that is committed.
+        """Run `step` in a transaction; the Deferred fires once that is committed.
 
-        A `durable` step survives a power cut from then on, and runs to its end whoever waits for it. Any other is
-        dropped if it is cancelled before its turn. One that writes files runs `alone`: what it writes must have been
-        committed before. Fails with `ShuttingDown` once closed.
+        The Deferred fires on the reactor thread. From then on, the changes of a `durable` step survive a power cut.
+        Cancelling the Deferred does not stop a durable step. Any other step is dropped if cancelled before its turn.
+
+        A step that writes files runs `alone`, in a transaction of its own: no uncommitted change of another step may
+        reach a file. Fails with `ShuttingDown` once the queue is closed.
         """
         if self._is_closed:
             return fail(ShuttingDown())
@@ -54,7 +56,7 @@ class StepQueue:
         return cast("Deferred[T]", waiting.answer)
 
     def close(self) -> "Deferred[None]":
-        """Take no more steps; fires when all that were taken have ended."""
+        """Accept no more steps; the Deferred fires when all accepted steps have ended."""
         self._is_closed = True
         if not self._under_way:
             return succeed(None)
@@ -66,11 +68,11 @@ class StepQueue:
         waiting.answer.errback(CancelledError())
 
     def _wake(self) -> None:
-        """Have the steps run, now or soon."""
+        """Wake the thread that runs the steps."""
         raise NotImplementedError
 
     def _take(self) -> list[_Waiting]:
-        """The steps that are next to share a commit."""
+        """Take the next steps off the queue: those that share one commit."""
         taken: list[_Waiting] = []
         while self._waiting and len(taken) < MOST_TOGETHER:
             if taken and (self._waiting[0].alone or taken[-1].alone):
@@ -79,7 +81,10 @@ class StepQueue:
         return taken
 
     def _run_all(self, taken: list[_Waiting]) -> list[object]:
-        """What steps come to."""
+        """Run the taken steps in one transaction. Return an outcome or a `Failure` for each.
+
+        Abandoned steps that are not durable are skipped; their outcome is None.
+        """
         needed = [one for one in taken if one.durable or not one.is_abandoned]
         durable = any(one.durable for one in needed)
         results = iter(self._database.run([one.step for one in needed], durable=durable) if needed else ())
@@ -97,7 +102,7 @@ class StepQueue:
 
 
 class DatabaseThread(StepQueue):
-    """Runs the steps on a thread of its own."""
+    """A queue that runs its steps on its own thread."""
 
     def __init__(self, reactor: IReactorFromThreads, database: Database) -> None:
         super().__init__(database)
@@ -111,7 +116,7 @@ class DatabaseThread(StepQueue):
         self._thread.start()
 
     def stop(self) -> None:
-        """Run what was asked for to its end, then close the database and end the thread."""
+        """Run all queued steps, then close the database and end the thread."""
         self._is_stopped = True
         self._has_work.set()
         self._thread.join()
@@ -124,7 +129,7 @@ class DatabaseThread(StepQueue):
         while True:
             self._has_work.wait()
             self._has_work.clear()
-            # What came before the event was cleared is here; what comes after sets it again.
+            # Steps queued before `clear` are taken now. Steps queued later set the event again.
             while taken := self._take():
                 self._reactor.callFromThread(self._deliver, taken, self._results_of(taken))
             if self._is_stopped:
@@ -134,5 +139,5 @@ class DatabaseThread(StepQueue):
     def _results_of(self, taken: list[_Waiting]) -> list[object]:
         try:
             return self._run_all(taken)
-        except BaseException:  # noqa: BLE001 - whatever it is, it is the answer to all of them
+        except BaseException:  # noqa: BLE001 - any failure is the outcome of all of them
             return [Failure() for _ in taken]

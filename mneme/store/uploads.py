@@ -1,8 +1,8 @@
-"""The steps of uploads and appends: what becomes of an upload, and what its client is known to have by it.
+"""The steps of uploads and appends, which also record the bases of clients.
 
-A holder's upload that was made from the head becomes the head. One that was made from an older version, its base, is
-kept beside the head, and both are merged. One that is refused for its lock is kept, too, and waits to be merged until
-nobody holds the lock.
+If the holder of the lock uploads, and its base is the head, the upload becomes the head. If the base is an older
+version, the upload is stored as a version and merged with the head. If the client does not hold the lock, the upload is
+rescued: stored as a version, which waits to be merged until nobody holds the lock.
 """
 
 from typing import TypeAlias
@@ -52,7 +52,7 @@ def upload(step: Step, asked: Upload) -> Accepted | Rescued | StaleToken | Chang
 
 def _accept(step: Step, asked: Upload) -> Accepted | Changed:
     seen = step.head(asked.file)
-    # By a clock that was wrong a head may have a time to come, which its like that comes now puts right.
+    # A wrong clock may have dated the head in the future. Then an equal upload is stored, which corrects the mtime.
     if seen and not is_to_come(seen.mtime, step.now) and _is_head(step, asked, seen):
         return Accepted(seen)
     basis = basis_of(step, asked)
@@ -67,7 +67,7 @@ def _accept(step: Step, asked: Upload) -> Accepted | Changed:
 
 
 def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accepted:
-    """Merge an upload with the head, which is the upload itself if it was made from that."""
+    """Merge an upload with the head. If the head is its base, the upload becomes the head."""
     is_of_head = basis.version is not None and basis.version.number == seen.version
     head = basis.content if is_of_head else step.content(step.head_version(asked.file))
     before = basis.removable(asked.file, asked.content, step.results)
@@ -86,7 +86,7 @@ def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accep
 
 
 def _rescue(step: Step, asked: Upload, refusal: HeldBy | NotLocked) -> Rescued:
-    """Keep an upload that was refused for its lock."""
+    """Keep an upload whose client does not hold the lock, unless its content is kept already."""
     waiting = step.queries.waiting(step.key) if step.row.has_waiting else []
     waits = next((one for one in waiting if _is_of(one, asked) and step.content(one) is not None), None)
     if waits:
@@ -111,12 +111,15 @@ def _rescue(step: Step, asked: Upload, refusal: HeldBy | NotLocked) -> Rescued:
 
 
 def _is_of(waiting: Version, asked: Upload) -> bool:
-    """Whether an upload waits already."""
+    """Whether a waiting upload has the client, file and content of a new one."""
     return (waiting.client, waiting.file, waiting.sha256) == (asked.client, asked.file, asked.sha256)
 
 
 def _is_head(step: Step, asked: Upload, seen: Head) -> bool:
-    """Whether an upload is the head already; then its client has that, and nothing else of it waits."""
+    """Whether an upload equals the head. If so, record that the client has the head.
+
+    The waiting upload that the new one would replace then waits no longer.
+    """
     head = step.head_version(asked.file) if seen.sha256 == asked.sha256 else None
     if head is None or step.content(head) is None:
         return False
@@ -125,15 +128,15 @@ def _is_head(step: Step, asked: Upload, seen: Head) -> bool:
 
 
 def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | None:
-    """The version that an upload repeats: its base, or an earlier upload of its client.
+    """The version that an upload repeats: its base, or an earlier upload; None for news.
 
-    The client has changed nothing then, and lacks the head.
+    A client that uploads its base has changed nothing, and lacks the head. That is recorded.
     """
     if not step.merging.enabled or _is_of_head(step, asked, seen) or seen.sha256 == asked.sha256:
         return None
     repeated = basis.version if basis.content == asked.content else None
     if repeated is None and basis.names_base:
-        # Where the answer was lost, an upload comes again and names the base that it had before.
+        # If the answer was lost, the client repeats its upload and names its old base.
         known = step.base(asked.client, asked.file).left
         repeated = next(
             (one for one in known if one.sha256 == asked.sha256 and step.content(one) is not None), None
@@ -144,14 +147,14 @@ def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | 
 
 
 def _note_repeated(step: Step, asked: Upload, replaced: Version | None, base: Base) -> None:
-    """Take note of what a client has, for it has just sent it; what waits of it is out of date then."""
+    """Record the base of a client that repeats a version. The replaced upload waits no longer."""
     if replaced:
         step.settle(replaced, merged=False)
     step.note_base(asked.client, asked.file, base)
 
 
 def _is_of_head(step: Step, asked: Upload, seen: Head) -> bool:
-    """Whether the client says that it made an upload from what is the head, which holds all that it sent."""
+    """Whether the client names the head as base, and has no upload waiting."""
     named = asked.only_if is not None and asked.only_if.names(seen.sha256)
     return named and waiting_of(step, asked) is None
 
@@ -180,7 +183,7 @@ def _of_upload(step: Step, asked: Upload, kind: Kind, place: Place, basis: Basis
 
 
 def _tell_unrelated(step: Step, asked: Upload, basis: Basis) -> None:
-    """Say that an upload shares nothing with what its client had, so that both stay."""
+    """Log that an upload shares nothing with its client's versions, so that both stay."""
     if basis.is_unrelated:
         step.tell(
             "{file} of {project} from {client} has nothing in common with what that client had before, so both "
@@ -220,7 +223,10 @@ def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Chang
 
 
 def _merge_own(step: Step, asked: Append) -> None:
-    """Merge what waits of the holder of the lock, as after a crash: what it adds must not take its place."""
+    """Merge the waiting uploads of the client that appends, which holds the lock.
+
+    After a crash there may be some. The append must not replace them.
+    """
     if not (step.merging.enabled and step.row.has_waiting):
         return
     for waiting in step.queries.waiting(step.key):
@@ -229,7 +235,7 @@ def _merge_own(step: Step, asked: Append) -> None:
 
 
 def _done_before(step: Step, asked: Append, permit: Granted | Refusal) -> Accepted | Rescued | None:
-    """What came of an append that has come with the same key before, if it need not be done again."""
+    """The outcome of an earlier append with the same key; None if the append must be done."""
     version = step.queries.keyed(step.key, asked.client, asked.file, asked.key) if asked.key else None
     if version is None or version.appended is None:
         return None
@@ -245,7 +251,7 @@ def _done_before(step: Step, asked: Append, permit: Granted | Refusal) -> Accept
 
 
 def _in_its_place(step: Step, version: Version) -> Version:
-    """The version that has taken the place of one that was waiting, if any has."""
+    """The last upload that replaced a waiting one; the version itself if none did."""
     while step.queries.is_unmerged(step.key, version.number):
         later = step.queries.successor(step.key, version)
         if later is None:
@@ -255,12 +261,13 @@ def _in_its_place(step: Step, version: Version) -> Version:
 
 
 def _extended(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
-    """What an append adds to, None if that would not be the head, and whether its client has perhaps not all of it.
+    """The content that an append adds its lines to, and whether the append is blind.
 
-    It is the head, or an older version that it names; where it is refused for the lock, rather what its client has
-    waiting already, so that both are merged, and nothing if what it names is not known.
+    The content is the head, or an older version that the append names. If the client does not hold the lock and has an
+    upload waiting, it is that upload, so that both are merged. The content is None if the client holds the lock, but
+    the version that it names is not known. An append is blind if its client may not have all of the content.
     """
-    content, blind = _named_content(step, asked, granted)
+    content, blind = _extended_version(step, asked, granted)
     waits = not granted and step.row.has_waiting
     waiting = step.queries.replaceable(step.key, asked.client, asked.file) if waits else None
     kept = step.content(waiting)
@@ -269,8 +276,12 @@ def _extended(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, b
     return kept, waiting.is_blind
 
 
-def _named_content(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
-    """The same, whatever waits."""
+def _extended_version(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
+    """The head or the named version, and whether the append is blind.
+
+    This is `_extended` without regard to waiting uploads. If the named version is not known, the content is None for
+    the holder of the lock, and empty for any other client.
+    """
     head = step.head(asked.file)
     if asked.only_if is None or asked.only_if.holds(head):
         version = step.head_version(asked.file)
@@ -283,7 +294,7 @@ def _named_content(step: Step, asked: Append, granted: bool) -> tuple[bytes | No
 
 
 def _has(step: Step, asked: Append, head: Head | None, sha256: str) -> bool:
-    """Whether the client of an append has shown that it has this content: it names it, or had the head last."""
+    """Whether the client of an append surely has this content: named, or last received."""
     if asked.only_if and asked.only_if.names_only(sha256):
         return True
     base = step.base(asked.client, asked.file)
@@ -295,12 +306,15 @@ def _lines_digest(asked: Append) -> str:
 
 
 def _holds_already(asked: Append, content: bytes | None, waiting: bytes) -> bool:
-    """Whether an append to a content that it names has all lines again that wait: it was never told of them."""
+    """Whether an append repeats all waiting lines, because it never got the answer.
+
+    Its named content with its lines then begins with the waiting content.
+    """
     if content is None or asked.only_if is None or not asked.only_if.names(digest(content)):
         return False
     return _with_lines(content, asked.lines).startswith(waiting)
 
 
 def _with_lines(content: bytes, added: bytes) -> bytes:
-    """A content with lines at its end, each on a line of its own."""
+    """A content with lines added at its end. A line break is added where one is missing."""
     return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in (content, added) if part)

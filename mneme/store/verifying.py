@@ -16,10 +16,10 @@ from mneme.store.sqlite import NAME, Database, check_identity
 from mneme.store.workingcopy import WorkingCopy
 
 _UNREADABLE = (sqlite3.Error, MnemeError, ValueError, TypeError, IndexError, AttributeError, OverflowError)
-"""What reading a damaged row may come to."""
+"""The errors that reading a damaged row may raise."""
 
 Told = Callable[[int, int], object]
-"""Called with the contents checked so far, and the number of all."""
+"""A callback for progress: contents checked, and contents in all."""
 
 
 @frozen
@@ -36,7 +36,7 @@ _NOT_EXPORTED = Finding(
 
 
 def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Iterator[Finding]:
-    """Findings in a data directory, which is only read; a server may run on it."""
+    """Findings in a data directory. The directory is only read, and a server may be running on it."""
     path = data_directory / NAME
     if not files.look(path):
         raise MnemeError(f"There is no database in {data_directory}: --data-dir says where else to look")
@@ -46,13 +46,13 @@ def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Itera
             check_identity(database.connection, path)
             yield from _structure(queries)
             yield from _contents(queries, told)
-            # A name that cannot be one has faults of its own.
+            # In a damaged database a name may be invalid, which raises here.
             names = list(queries.project_names())
             is_exported = copy.is_of(queries)
         if not is_exported:
             yield _NOT_EXPORTED
         for name in names:
-            # Each as it is now: a server that runs goes on writing files.
+            # One transaction for each project: a running server changes files meanwhile.
             with database.step() as queries:
                 yield from _project(queries, name, copy if is_exported else None)
     except (DamagedDatabase, sqlite3.Error) as error:
@@ -118,7 +118,7 @@ def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Ite
 def _compared(
     queries: Queries, copy: WorkingCopy, project: ProjectRow, file: FileName, head: HeadRow
 ) -> Iterator[Finding]:
-    """Comparison of a head with its plain file; a new edit is no damage."""
+    """Findings from the comparison of a head with its plain file. A new edit is no damage."""
     name, lies = f"{file.value} of {project.name.value}", copy.as_it_lies(project.directory, file)
     if lies is None:
         yield Finding(
