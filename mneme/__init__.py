@@ -1,3 +1,3 @@
-"""mneme: the sync daemon that keeps the memory of coding agents in step across a person's machines."""
+"""mneme: a server that syncs the memory of coding agents across a person's machines."""
 
 __version__ = "0.1.0"

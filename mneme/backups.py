@@ -1,4 +1,4 @@
-"""The timer that backs the database up, once a day if something has changed."""
+"""The timer that makes a backup of the database, once a day, if something has changed."""
 
 import os
 from contextlib import suppress
@@ -24,7 +24,7 @@ _DAY = 24 * 60 * 60.0
 
 @frozen
 class Plan:
-    """Directory of the backups, number that stay (0: none are made), and the configuration file."""
+    """Directory of the backups, number to keep (0: none are made), and the configuration file."""
 
     directory: Path
     keep: int
@@ -32,11 +32,11 @@ class Plan:
 
 
 class _Stopping(Exception):
-    """The server stops while a backup is being made."""
+    """The server is stopping while a backup is made."""
 
 
 class Backups(Rounds):
-    """Backups as soon as they are due; the `plan` may be exchanged at any time."""
+    """The timer for backups. The `plan` may be replaced at any time."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Backups(Rounds):
         database: Path,
         plan: Plan,
     ) -> None:
-        """`uptime` is a clock that nobody sets, by which the days between backups are counted."""
+        """Set up the timer; `uptime` is a clock that nobody sets, for the time between backups."""
         super().__init__(clock, INTERVAL, self._look, "back the database up", FIRST)
         self.plan = plan
         self._wall = wall
@@ -66,7 +66,7 @@ class Backups(Rounds):
         except _Stopping:
             return
         except OSError as problem:
-            # The names of temporary files are others each time.
+            # The whole error names a temporary file, a new one each time: it would be logged every hour.
             self._tell_problem(f"{plan.directory}: {problem.strerror}")
             return
         except MnemeError as problem:
@@ -87,7 +87,7 @@ class Backups(Rounds):
         return backup.make_in(plan.directory, plan.keep, self._database, now, config, self._go_on)
 
     def _is_time(self, plan: Plan) -> bool:
-        """Whether a day has passed; a wrong clock makes one backup too many at most."""
+        """Whether a day has passed. A wrong clock causes at most one backup too many."""
         if self._made_at is not None:
             return self._uptime.seconds() - self._made_at >= _DAY
         newest = backup.kept_in(plan.directory)[-1:]

@@ -1,8 +1,8 @@
-"""Bases: pure rules for the version that an upload was made from.
+"""Bases: pure rules that find the base of an upload, the version that it was made from.
 
-A merge removes what the base has and the upload lacks. A base that is too new takes away what others wrote; a base
-that is too old brings back what somebody forgot. CONTRACT.md, "Bases", has the rules. Items are the lines of a log, the
-facts of `remembered.json`, the entries of the other files.
+A merge removes the items that the base has and the upload lacks. So a base that is too new removes items of other
+machines. A base that is too old brings back items that somebody removed. CONTRACT.md, "Bases", has the rules. Items are
+the lines of a log, the facts of `remembered.json`, and the entries of the other files.
 """
 
 import enum
@@ -27,19 +27,19 @@ _Items: TypeAlias = AbstractSet[Hashable]
 
 
 class Evidence(enum.IntEnum):
-    """Certainty that a client has a version."""
+    """Degree of certainty that a client has a version."""
 
     SENT = 0
-    """The answer was on its way to the client, and was perhaps cut off."""
+    """The version was sent to the client, which may not have received it."""
     RECEIVED = 1
-    """The client took the whole answer, or uploaded this content itself."""
+    """The client received the whole answer, or uploaded this content itself."""
     NAMED = 2
     """The upload itself names this content as its base."""
 
 
 @frozen
 class Candidate:
-    """A content that an upload may have been made from."""
+    """A possible base of an upload."""
 
     content: bytes
     evidence: Evidence
@@ -47,9 +47,9 @@ class Candidate:
 
 @frozen
 class Choice:
-    """The candidate that an upload was made from, by its index; None if there is none.
+    """The index of the base among the candidates; None without a base.
 
-    It `is_unrelated` if that is for want of anything in common with what its client had.
+    `is_unrelated` is whether the reason for None is that the upload shares nothing with the nearest candidate.
     """
 
     index: int | None
@@ -57,11 +57,12 @@ class Choice:
 
 
 def choose(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> Choice:
-    """The candidate that an upload was made from.
+    """Choose the base of an upload among the candidates.
 
-    `candidates` are in the order in which the client got them. A named one decides. Else a received one puts all older
-    ones out, and one that was only sent counts as received if the upload holds an item that no older one has. Of those
-    left, the nearest to the upload is chosen, on a tie the older one, unless the two share nothing.
+    `candidates` are in the order in which the client got them. A named candidate is the base. Otherwise a received
+    candidate rules out all older ones. A sent candidate counts as received if the upload has an item that only this
+    candidate brought. Of the rest, the candidate nearest to the upload is the base; of two equally near, the older one.
+    If the upload shares nothing with the chosen candidate, there is no base.
     """
     if not candidates:
         return Choice(None)
@@ -77,9 +78,9 @@ def choose(file: FileName, candidates: Sequence[Candidate], upload: bytes) -> Ch
 
 
 def share_nothing(file: FileName, one: bytes, other: bytes) -> bool:
-    """Whether neither content is empty, and they have no item in common.
+    """Whether two contents have no item in common, and neither is empty.
 
-    Then neither was made from the other: one id is used in two folders, or a machine was set up anew.
+    Then neither was made from the other: one client id is used in two folders, or a machine was set up again.
     """
     if _share_at_a_glance(file, one, other):
         return False
@@ -90,13 +91,14 @@ def share_nothing(file: FileName, one: bytes, other: bytes) -> bool:
 def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
     """The part of a base from which an upload of a stock client can have removed items.
 
-    A log is only cut at its front. A line of the base that the upload lacks, behind one that it kept, was not removed:
-    the client never had it. Of any other file it is the whole base.
+    A stock client removes lines only from the start of a log. If the upload lacks a line of the base, but has an
+    earlier one, it did not remove that line: the client never had it. The removable part of any other file is the whole
+    base.
     """
     if file is not FileName.LOG or upload.startswith(base) or not has_few_lines(base):
         return base
     kept = _kept(lines(base), Counter(lines(upload)))
-    # The summarizer drops blank lines, which then say nothing of where it cut.
+    # The summarizer drops all blank lines, so these do not show where it has cut.
     first = next((place for place, line in enumerate(kept) if line and line.strip()), len(kept))
     if None not in kept[first:]:
         return base
@@ -105,21 +107,21 @@ def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
 
 
 def continues(file: FileName, earlier: bytes, upload: bytes) -> bool:
-    """Whether an upload was made from an earlier one of its client, and so replaces it."""
+    """Whether an upload was made from an earlier upload of its client, and so replaces it."""
     return not share_nothing(file, earlier, upload) and removable(file, earlier, upload) == earlier
 
 
 def _newest(candidates: Sequence[Candidate], evidence: Evidence) -> int | None:
-    """The index of the newest candidate with this evidence or more; None without one."""
+    """The index of the newest candidate with at least this evidence; None without one."""
     found = [index for index, one in enumerate(candidates) if one.evidence >= evidence]
     return found[-1] if found else None
 
 
 def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload: bytes) -> int | None:
-    """The index of the candidate, from `first` on, with the fewest items that differ.
+    """The index of the candidate, from `first` on, with the fewest different items.
 
-    One that was perhaps cut off does not count if it brought items, and the upload has none of them. If it has, the
-    candidate was received after all, and all older ones are out.
+    A candidate that was only sent may have brought new items. If the upload has none of them, the candidate does not
+    count. If the upload has some, the candidate was received, and all older ones are ruled out.
     """
     its = _items(file, upload)
     if its is None:
@@ -130,7 +132,7 @@ def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload
     for index, candidate in enumerate(candidates[first:], start=first):
         listed = _items(file, candidate.content)
         if listed is None:
-            # What is newer could not be judged without it.
+            # Newer candidates cannot be judged without the items of this one.
             break
         items = frozenset(listed)
         if candidate.evidence is Evidence.SENT and items != ours:
@@ -147,18 +149,19 @@ def _nearest(file: FileName, candidates: Sequence[Candidate], first: int, upload
 
 
 def _is_seen(brought: Sequence[Hashable], alone: bool, ours: _Items) -> bool:
-    """Whether an upload has something of what a candidate brought.
+    """Whether an upload has items that a candidate brought.
 
-    Where the candidate is `alone`, with nothing older, only its last item is a sign: the others may be older.
+    If the candidate is `alone`, with no older one, only its last item counts: the client may have had the others
+    before.
     """
     signs = [item for item in brought if _is_sign(item)]
     return any(item in ours for item in (signs[-1:] if alone else signs))
 
 
 def _kept(base: Sequence[bytes], upload: Counter[bytes]) -> list[bytes | None]:
-    """The lines of a base, None for those that the upload lacks.
+    """The lines of a base, with None for each line that the upload lacks.
 
-    Copies are matched from the end.
+    If a line occurs several times, the last occurrences are matched first.
     """
     kept: list[bytes | None] = []
     for line in reversed(base):
@@ -169,9 +172,9 @@ def _kept(base: Sequence[bytes], upload: Counter[bytes]) -> list[bytes | None]:
 
 
 def _share_at_a_glance(file: FileName, one: bytes, other: bytes) -> bool:
-    """Whether an item in common is found soon.
+    """Whether a quick look finds an item in common.
 
-    Nearly every upload has one, and to compare all items takes ten times as long.
+    Nearly every upload has one, and comparing all items takes ten times as long.
     """
     if not is_document(file):
         _, _, last = one.rstrip().rpartition(b"\n")
@@ -187,7 +190,7 @@ def _share_at_a_glance(file: FileName, one: bytes, other: bytes) -> bool:
 def _have_an_entry(ours: JSON, theirs: JSON) -> bool:
     """Whether two objects or arrays have an entry in common.
 
-    Of an array only the first and the last few are looked for.
+    Only the first and the last few items of an array are compared.
     """
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return any(name in theirs and theirs[name] == value for name, value in ours.items())
@@ -197,7 +200,7 @@ def _have_an_entry(ours: JSON, theirs: JSON) -> bool:
 
 
 def _is_sign(item: Hashable) -> bool:
-    """Whether two contents are unlikely to have this in common by chance."""
+    """Whether two contents are unlikely to share this item by chance."""
     match item:
         case bytes():
             return bool(item.strip())
@@ -208,7 +211,7 @@ def _is_sign(item: Hashable) -> bool:
 
 
 def _signs(file: FileName, content: bytes) -> frozenset[Hashable]:
-    """The items that two contents do not share by chance; none of a content too large."""
+    """The items of a content that another does not share by chance; none if too large."""
     signs = frozenset(
         item.strip() if isinstance(item, bytes) else item
         for item in _items(file, content) or ()
@@ -222,7 +225,10 @@ def _signs(file: FileName, content: bytes) -> frozenset[Hashable]:
 
 
 def _finer(document: dict[str, JSON]) -> Iterator[Hashable]:
-    """Items that outlive a change around them: contexts of entities, the text about the project."""
+    """Small items that stay equal when an entry around them changes.
+
+    These are the contexts of entities, and the text about the project.
+    """
     for path, value in document.items():
         if isinstance(value, dict):
             for name, entry in value.items():
@@ -234,8 +240,8 @@ def _finer(document: dict[str, JSON]) -> Iterator[Hashable]:
 
 
 def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
-    """The items of a document, or else the lines of a content; None if too many."""
-    # What could just be read can be nested too deep to be looked into.
+    """The items of a JSON document, or the lines of any other content; None if too many."""
+    # A document that can be parsed may still be nested too deeply for `_flat`.
     with suppress(RecursionError):
         document = parsed(file, content) if is_document(file) else None
         if document is not None:
@@ -244,7 +250,7 @@ def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
 
 
 def _flat(document: Document) -> Iterator[Hashable]:
-    """The items of arrays and of objects, down to those of the objects and arrays in the document."""
+    """The items of a document, two levels deep: items of its arrays, entries of its objects."""
     if isinstance(document, list):
         yield from (("", "", canonical(item)) for item in document)
         return

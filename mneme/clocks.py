@@ -1,4 +1,4 @@
-"""The clocks of the machine. Whoever puts a process together picks them here; all others are handed them."""
+"""The clocks of the machine. The code that sets a process up passes them on."""
 
 import secrets
 import time
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class WallClock(Protocol):
-    """What tells the time of day, by which locks expire on every machine alike."""
+    """A clock with the time of day, by which locks expire."""
 
     def seconds(self) -> float:
         """Seconds since 1970 UTC."""
@@ -23,21 +23,24 @@ class TimeOfDay:
 
 
 class Uptime:
-    """A clock that nobody sets, and that goes on while the machine sleeps."""
+    """A clock that nobody sets, and that keeps running while the machine sleeps."""
 
     def seconds(self) -> float:
-        """Seconds since that instant."""
-        # Linux has a clock that goes on in sleep by this name; elsewhere the other one does.
+        """Seconds since an unknown start, such as the boot of the machine."""
+        # On Linux only CLOCK_BOOTTIME runs during sleep; on other systems CLOCK_MONOTONIC does.
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def monotonic() -> float:
-    """Seconds for timers, which must not follow the time of day: it can jump by years where the board has no clock."""
+    """Seconds for timers. They never jump, unlike the time of day.
+
+    On a board without a clock of its own, the time of day can jump by years.
+    """
     return time.monotonic()
 
 
 def boot() -> str:
-    """The name of this boot of the machine; a new one for each process where none is known."""
+    """The id of this boot of the machine; where unknown, a new one for each process."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""The watch on the time of day, by which the age of versions is told."""
+"""The check of the time of day. The pruner needs a right clock to know the age of versions."""
 
 from collections.abc import Callable, Collection
 
@@ -9,37 +9,40 @@ from mneme.clocks import WallClock
 _DAY_SECONDS = 86_400.0
 
 WAIT_SECONDS = 24 * 60 * 60.0
-"""The time for which a clock must go right after a jump, before it is believed."""
+"""Seconds for which a clock must be right after a jump, before it is trusted again."""
 
 _JUMP_SECONDS = 5 * 60.0
-"""The lead over the uptime that a clock may gain between two looks."""
+"""Most seconds that the time of day may gain on the uptime between two checks."""
 
 _VOUCHING_DAYS = range(2, 6)
-"""The days before the start of which one must have a version, for the clock to be believed.
+"""Days before the start, counted back. One of them must have a version, or the clock is not trusted.
 
-What is younger may have been kept by the same wrong clock, before a restart.
+Younger versions prove nothing: they may have been made with the same wrong clock, before a restart.
 """
 
 
 class ClockWatch:
-    """A watch that compares the time of day with the uptime, and with the days of versions.
+    """A check of the time of day, against the uptime and the days of versions.
 
-    Only a jump forwards counts: after one backwards everything looks younger, and less is removed.
+    Only a jump forwards matters. After a jump backwards, versions look younger, and fewer are removed.
     """
 
     _log = Logger()
 
     def __init__(self, wall: WallClock, uptime: WallClock, days: Callable[[], Collection[int]]) -> None:
-        """`days` tells on which days since 1970 something was kept; the first look asks it."""
+        """Set up the check; `days` returns the days since 1970 that have a version.
+
+        The first check calls `days`.
+        """
         self._wall = wall
         self._uptime = uptime
         self._days = days
         self._ahead: float | None = None
-        """The seconds by which the time of day was ahead of the uptime at the last look."""
+        """Seconds by which the time of day was ahead of the uptime at the last check."""
         self._believed_from = 0.0
 
     def is_believed(self) -> bool:
-        """Whether the clock has gone right for long enough; the log says once why not."""
+        """Whether the clock has been right for long enough. If not, the reason is logged once."""
         uptime, wall = self._uptime.seconds(), self._wall.seconds()
         ahead, before = wall - uptime, self._ahead
         self._ahead = ahead
@@ -65,7 +68,7 @@ class ClockWatch:
 
 
 def _span(seconds: float) -> str:
-    """A length of time, roughly."""
+    """A length of time in rounded minutes, hours or days."""
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.0f} hours" if seconds < 2 * 86_400 else f"{seconds / 86_400:.0f} days"

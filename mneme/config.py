@@ -1,8 +1,10 @@
-"""One frozen `Config`, built by `load` from four layers: defaults < config.json < environment < command line.
+"""The configuration: a frozen `Config`, which `load` builds from four layers.
 
-All layers pass through the same checks (`_checked`), also where a higher layer overrides them. Whatever is
-wrong is one sentence that says where, which key and what was expected, and that never repeats a value: an
-API key pasted into the wrong place must not end up in a log.
+The layers are: defaults < config.json < environment < command line.
+
+All layers pass the same checks (`_checked`), even where a higher layer overrides them. An error is one sentence. It
+says where the error is, for which key, and which value is expected. It never repeats the value: an API key pasted into
+the wrong place must not end up in a log.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ from mneme.retention import Retention
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The only argument is a sentence for the person who wrote it."""
+    """A configuration that cannot be used. The only argument is a sentence for its author."""
 
 
 def _at_commas(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
-# `~name` is refused because only `~` is expanded: a directory of that very name would be a surprise.
+# `~name` is refused. Only `~` is expanded, and a directory with the name `~name` would surprise the user.
 _PathText = Annotated[str, Meta(pattern=r"\A(?:~(?:/|\Z)|[^~\0])[^\0]*\Z")]
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Name = Annotated[str, Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z")]
@@ -43,29 +45,30 @@ _Origin = Annotated[
     str, Meta(pattern=r"\A(?:\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)\Z")
 ]
 _Minutes = Annotated[float, Meta(gt=0, le=365 * 24 * 60)]
-# More than a hundred million a minute is no limit, and 0 says that better.
+# More than a hundred million a minute has no effect as a limit; 0 is the clear way to say so.
 _Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
 _Count = _Rate
-# A body is held in memory, several times over while it is parsed: more than 1 GiB is a slip of the units.
+# A body is held in memory, several times while it is parsed. More than 1 GiB is a mistake in the unit.
 _Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
 _Hours = Annotated[float, Meta(ge=0, le=100 * 365 * 24)]
 _Days = Annotated[float, Meta(ge=0, le=100 * 365)]
 _Backups = Annotated[int, Meta(ge=0, le=10_000)]
-# No disk is larger than that, so more is a slip of the units too.
+# No disk is larger than that. More is a mistake in the unit, too.
 _DiskBytes = Annotated[int, Meta(ge=0, le=1024**5)]
 
 _PATH_WANTED = "a path, with ~/ for the home directory"
 _QUOTES = ("'", '"')
-# What a shell ($HOME, ${HOME}, $(pwd)), systemd (%h) and Windows (%HOME%) would have filled in.
+# Variables of a shell ($HOME, ${HOME}, $(pwd)), systemd (%h) and Windows (%HOME%), which nobody has expanded here.
 _UNEXPANDED = re.compile(r"\$[A-Za-z_{(]|%[A-Za-z_]+%|%[A-Za-z](?![A-Za-z0-9])")
 _DAYS_WANTED = "a number from 0 to 36500 (100 years)"
 
 
 @frozen(eq=False, kw_only=True)
 class _Key:
-    """A key and what its value must be, or with `split`, which takes a variable apart, each of its items.
+    """A configuration key with the schema of its value.
 
-    `section` is the object of the file that the key is in, if it is not at the top.
+    `split` is for lists: it splits the text of an environment variable into items. Then the schema is that of an item.
+    `section` is the object in the file that has the key, empty for the top level.
     """
 
     field: str
@@ -103,7 +106,7 @@ def _key(
     section: str = "",
     check: Callable[[str], object] | None = None,
 ) -> dict[str, object]:
-    """What makes a field of `Config` a key, but for the field's name: see `_Key`."""
+    """Metadata that makes a field of `Config` a key: see `_Key`."""
     texts = {"name": name, "expected": expected, "section": section}
     return {**texts, "schema": schema, "split": split, "check": check}
 
@@ -115,10 +118,10 @@ def _check_proxy(text: str) -> None:
 
 @frozen(kw_only=True)
 class Config:
-    """What the server runs with. The values are checked by `load`, not by the class.
+    """The settings of the server. The values are checked by `load`, not by the class.
 
-    The keys of config.json are the same names in camelCase; those of `history_` are in an object `history`,
-    and those of `backup_` in an object `backup`.
+    The keys of config.json are the same names in camelCase. The fields with `history_` are in an object `history`, and
+    the fields with `backup_` in an object `backup`.
     """
 
     port: int = field(default=3847, metadata=_key("port", _Port, "a whole number from 0 to 65535"))
@@ -131,28 +134,28 @@ class Config:
     )
     """Twisted endpoint strings to listen on."""
     data_dir: Path = field(metadata=_key("dataDir", _PathText, _PATH_WANTED))
-    """Where the projects live; the home directory is filled in, a relative path is as it was given."""
+    """The data directory. `~` is replaced by the home directory; a relative path stays relative."""
     api_keys: tuple[str, ...] = field(
         default=(),
         repr=False,
         metadata=_key("apiKeys", _Secret, "printable ASCII without spaces, and not empty", split=_at_commas),
     )
-    """The keys that clients may show; with none, nobody is asked for one."""
+    """The API keys that clients may use. Without keys, clients need none."""
     lock_ttl_minutes: float = field(
         default=30.0,
         metadata=_key("lockTTLMinutes", _Minutes, "a number over 0, at most 525600 (a year)"),
     )
-    """How long a lock lives, in minutes; fractions are allowed."""
+    """Life time of a lock in minutes. Fractions are allowed."""
     allowed_origins: tuple[str, ...] = field(
         default=(),
         metadata=_key("allowedOrigins", _Origin, '"*" or scheme://host[:port], lower case', split=_at_commas),
     )
-    """The web origins that browsers may call from, in lower case as browsers send them, or `*`."""
+    """The web origins that may call the API from a browser, in lower case as browsers send them, or `*`."""
     rate_limit_per_minute: int = field(
         default=1200,
         metadata=_key("rateLimitPerMinute", _Rate, "a whole number from 0 (off) to 100000000"),
     )
-    """Requests a minute for each API key, else for each address; 0 for no limit."""
+    """Most requests a minute for each API key, or for each address without keys. 0 is no limit."""
     trusted_proxies: tuple[str, ...] = field(
         default=(),
         metadata=_key(
@@ -163,36 +166,36 @@ class Config:
             check=_check_proxy,
         ),
     )
-    """The proxies that are believed on whose behalf they ask."""
+    """The reverse proxies whose headers are trusted to name the client's address."""
     max_connections_per_address: int = field(
         default=64,
         metadata=_key("maxConnectionsPerAddress", _Count, "a whole number from 0 (off) to 100000000"),
     )
-    """Connections that one address may have at a time; 0 for no bound but that on all."""
+    """Most connections of one address at a time. 0 is no limit other than that on all connections."""
     max_body_bytes: int = field(
         default=10 * 1024 * 1024,
         metadata=_key("maxBodyBytes", _Bytes, "a whole number from 1 to 1073741824 (1 GiB)"),
     )
     """The largest request body, in bytes."""
     merge: bool = field(default=True, metadata=_key("merge", bool, "true or false"))
-    """Whether uploads that do not know the head are merged with it."""
+    """Whether uploads that were not made from the head are merged with it."""
     stock_push_help: bool = field(default=True, metadata=_key("stockPushHelp", bool, "true or false"))
-    """Whether the stock client's push, which loses what others have uploaded, is helped not to."""
+    """Whether the server helps the stock client's push, so that it does not lose uploads of other machines."""
     working_copy: bool = field(default=True, metadata=_key("workingCopy", bool, "true or false"))
-    """Whether heads and locks lie as plain files in the data directory, too."""
+    """Whether heads and locks are also exported as plain files into the data directory."""
     history_keep_all_hours: float = field(
         default=48.0,
         metadata=_key("keepAllHours", _Hours, "a number from 0 to 876000 (100 years)", section=_HISTORY),
     )
-    """Versions younger than this stay, all of them; fractions are allowed here and in the days."""
+    """All versions younger than this stay, in hours. Fractions are allowed here and in the days."""
     history_keep_daily_days: float = field(
         default=30.0, metadata=_key("keepDailyDays", _Days, _DAYS_WANTED, section=_HISTORY)
     )
-    """Of the versions of a file younger than this, the newest of each day stays."""
+    """The newest version of a file on each day stays for this time, in days."""
     history_keep_weekly_days: float = field(
         default=365.0, metadata=_key("keepWeeklyDays", _Days, _DAYS_WANTED, section=_HISTORY)
     )
-    """Of the versions of a file younger than this, the newest of each week stays; older ones go."""
+    """The newest version of a file in each week stays for this time, in days. Older ones are removed."""
     history_max_bytes_per_project: int = field(
         default=1024**3,
         metadata=_key(
@@ -202,35 +205,35 @@ class Config:
             section=_HISTORY,
         ),
     )
-    """How much the history of a project may take, in bytes; 0 for no bound."""
+    """Largest size of a project's history in bytes. 0 is no limit."""
     backup_dir: Path | None = field(
         default=None, metadata=_key("dir", _PathText, _PATH_WANTED, section=_BACKUP)
     )
-    """Where the nightly backups go; None for `backups` in the data directory."""
+    """Directory of the daily backups; None for `backups` in the data directory."""
     backup_keep: int = field(
         default=7,
         metadata=_key("keep", _Backups, "a whole number from 0 (no backups) to 10000", section=_BACKUP),
     )
-    """How many nightly backups stay; 0 for none to be made."""
+    """Number of daily backups that stay. With 0, none are made."""
 
     @property
     def backups(self) -> Path:
-        """The directory of the nightly backups."""
+        """The directory of the daily backups."""
         return self.backup_dir or self.data_dir / "backups"
 
     @property
     def lock_ttl_ms(self) -> int:
-        """How long a lock lives, in whole milliseconds, at least 1."""
+        """Life time of a lock in whole milliseconds, at least 1."""
         return max(1, round(self.lock_ttl_minutes * 60_000))
 
     @property
     def merging(self) -> Merging:
-        """How uploads are merged."""
+        """The settings for merges."""
         return Merging(self.merge, self.max_body_bytes)
 
     @property
     def retention(self) -> Retention:
-        """How the history of a project is thinned out."""
+        """The settings for the pruner."""
         return Retention(
             keep_all=Millis(round(self.history_keep_all_hours * _HOUR_MS)),
             keep_daily=Millis(round(self.history_keep_daily_days * 24 * _HOUR_MS)),
@@ -251,16 +254,16 @@ _HOST, _API_KEYS = _IN_FILE["host"], _IN_FILE["apiKeys"]
 _FIXED = tuple(_IN_FILE[name] for name in ("port", "host", "listen", "dataDir", "workingCopy"))
 _CONFIG = _Key(field="config", name="config", schema=_PathText, expected=_PATH_WANTED)
 _IN_ENVIRONMENT = {key.variable: key for key in (*_KEYS, _CONFIG)}
-# API keys are no option, because `ps` shows the options of every process to everybody.
+# There is no option for API keys: `ps` shows the options of every process to all users.
 _OPTIONS = {key.name: key for key in (*_FIXED, _CONFIG)}
 
 
 @frozen
 class Loaded:
-    """A configuration, and what is to be said about it.
+    """A configuration with its warnings and the path of its file.
 
-    `warnings` are sentences for the log; `path` is the config file that was considered, `found` whether it is there.
-    The path is None where nobody named a file and there is no home directory to look in.
+    `warnings` are sentences for the log. `path` is the config file, and `found` is whether it exists. The path is None
+    if no file was named and there is no home directory.
     """
 
     config: Config
@@ -274,10 +277,10 @@ def load(
 ) -> Loaded:
     """Build the configuration from the config file, the `MNEME_*` variables and the command line.
 
-    `command_line` holds the options that were given, as typed, under `port`, `host`, `listen`, `dataDir` and
-    `config`; an empty list counts as not given. `home` stands for `~`, and has `.mneme-server/config.json`,
-    which is read if it is there; a file named by `config` or `MNEME_CONFIG` must be there. Nothing but that
-    file is read, nothing is written, and no directory is made. Without a `home`, somebody must say where the data is.
+    `command_line` has the given options as text, under `port`, `host`, `listen`, `dataDir` and `config`. An empty list
+    counts as not given. `home` replaces `~`. The default config file is `.mneme-server/config.json` in `home`, and may
+    be missing. A file named by `config` or `MNEME_CONFIG` must exist. Only that file is read, and nothing is written.
+    Without a `home`, the data directory must be given.
 
     Raises `ConfigError`.
     """
@@ -299,9 +302,9 @@ def load(
 def _config_file(
     named: object, home: Path | None, warnings: list[str]
 ) -> tuple[Path | None, dict[str, object], bool]:
-    """The config file: its path, its values, and whether it is there.
+    """Read the config file: its path, its values, and whether it exists.
 
-    Adds to the warnings.
+    Warnings are added to `warnings`.
     """
     if named is not None:
         path = _expanded(str(named), home)
@@ -315,14 +318,14 @@ def _config_file(
 
 
 def changes_needing_restart(old: Config, new: Config) -> tuple[str, ...]:
-    """Name the keys, as in the file, that differ and that a running server cannot take over."""
+    """The changed keys that need a restart of the server, by their names in the file."""
     return tuple(key.name for key in _FIXED if getattr(old, key.field) != getattr(new, key.field))
 
 
 def refuse_reload(old: Config, new: Config) -> str | None:
-    """Say in a sentence why a running server must not go over to `new`; None if it may.
+    """Return a sentence why a running server must not change to `new`; None if it may.
 
-    Addresses are bound at the start: without its keys, a server that was opened to the network stays open.
+    Addresses are bound at the start. If the keys were removed later, the network could use the server without a key.
     """
     if old.api_keys and not new.api_keys:
         return "apiKeys is gone, and a running server does not drop authentication: restart it to do so"
@@ -331,9 +334,9 @@ def refuse_reload(old: Config, new: Config) -> str | None:
 
 @frozen
 class _Layer:
-    """What one source gives: the raw value of each key, and how messages name the source of a key.
+    """A layer of the configuration: the raw value of each key, and its source.
 
-    `strict` is off where numbers come as text.
+    `source` names the source of a key in messages. `strict` is False if numbers come as text.
     """
 
     given: Mapping[_Key, object] = field(repr=False)
@@ -342,7 +345,7 @@ class _Layer:
 
 
 def _file(path: Path, document: Mapping[str, object]) -> _Layer:
-    """The file's layer; `"host": null` is the one null that means "not given"."""
+    """The layer of the file. Only `"host": null` is allowed as null: not given."""
     top = {key: document[name] for name, key in _IN_FILE.items() if name in document}
     nested = {
         key: raw
@@ -362,7 +365,10 @@ def _section(path: Path, document: Mapping[str, object], name: str) -> Mapping[s
 
 
 def _environment(environ: Mapping[str, str]) -> _Layer:
-    """The environment's layer; an empty variable counts as unset, but never switches authentication off."""
+    """The layer of the environment. An empty variable counts as not set.
+
+    An empty variable for API keys is an error: it must not switch authentication off.
+    """
     texts = {key: environ[name].strip() for name, key in _IN_ENVIRONMENT.items() if name in environ}
     for key, text in texts.items():
         _refuse_quotes(f"environment variable {key.variable}", text, key)
@@ -378,7 +384,7 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
 
 
 def _command_line(options: Mapping[str, str | list[str]]) -> _Layer:
-    """The command line's layer; an option that may be repeated comes as a list, or as the text of one."""
+    """The layer of the command line. The value of a repeatable option is a list or a text."""
     for name in options:
         if name not in _OPTIONS:
             raise ConfigError(f"{name} is no option: set it in the file or in the environment")
@@ -418,8 +424,8 @@ def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
     except (
         msgspec.ValidationError,
         ValueError,
-    ):  # the latter for text from the environment that was no UTF-8
-        # What comes as text has no type worth naming.
+    ):  # ValueError for text from the environment that is not UTF-8
+        # A value from the command line or the environment is always text, so its type says nothing.
         raise (
             _refused(what, raw, key.expected) if strict else ConfigError(f"{what} must be {key.expected}")
         ) from None
@@ -427,9 +433,9 @@ def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
 
 
 def _refuse_quotes(what: str, text: str, key: _Key) -> None:
-    """Raise `ConfigError` for a text in quotes, as some env files keep them.
+    """Raise `ConfigError` for a text in quotes: some env files do not remove them.
 
-    A key may begin or end with one by chance.
+    An API key may begin or end with a quote by chance, so it is refused only if it does both.
     """
     first, last = text[:1] in _QUOTES, text[-1:] in _QUOTES
     if text and (len(text) > 1 and first and last if key is _API_KEYS else first or last):
@@ -443,7 +449,7 @@ def _refused(what: str, raw: object, expected: str) -> ConfigError:
 
 
 def _kind(raw: object) -> str:
-    """Name the type of a JSON value, and nothing more: the value may be somebody's API key."""
+    """Name the type of a JSON value, never the value: it may be an API key."""
     match raw:
         case None:
             return "null"
@@ -470,7 +476,10 @@ def _expanded(text: str, home: Path | None) -> Path:
 
 
 def _read(path: Path, required: bool) -> tuple[Mapping[str, object], int]:
-    """Read the file: its top-level object and its mode bits. A missing one that is not required is empty."""
+    """Read the file: its top-level object and its mode bits.
+
+    A missing file counts as empty, with mode 0, unless it is required.
+    """
     try:
         with path.open("rb") as file:
             raw, mode = file.read(), os.fstat(file.fileno()).st_mode
@@ -493,7 +502,7 @@ def _parsed(path: Path, raw: bytes) -> object:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8") from None
     try:
-        # With this hook a number beyond any float is inf, which the check of its key refuses by name.
+        # With this hook a number too large for a float becomes inf. The check of its key refuses that, with its name.
         return msgspec.json.Decoder(object, float_hook=float).decode(text)
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {_syntax_error(raw, str(error))}") from None
@@ -502,7 +511,10 @@ def _parsed(path: Path, raw: bytes) -> object:
 
 
 def _syntax_error(raw: bytes, message: str) -> str:
-    """Say msgspec's message with line and column; it counts in bytes, or means the end of the file."""
+    """Turn msgspec's message into one with line and column.
+
+    Its own position is in bytes. Without a position, the error is at the end of the file.
+    """
     found = re.search(r" \(byte (\d+)\)", message)
     before = raw[: int(found[1])] if found else raw
     line, start = before.count(b"\n") + 1, before.rfind(b"\n") + 1
@@ -534,17 +546,17 @@ _ABOUT_KEYS = re.compile("key|token|secret|auth|passw")
 
 
 def _unknown(source: str, names: Iterable[str], known: Collection[str], keys: str) -> Iterator[str]:
-    """Warn of each name that is not known, with the nearest that is.
+    """Warn of each unknown name, with the most similar known one.
 
-    Raises `ConfigError` for one that may have meant the API keys, which are to be written as `keys`: a typo must never
-    turn authentication off.
+    Raises `ConfigError` for a name that may have meant the API keys; `keys` is their right name. A typo must never turn
+    authentication off.
     """
     folded = {_folded(name): name for name in known} | {_folded(_API_KEYS.name): keys}
     for name in names:
         if name in known:
             continue
         nearest = [folded[near] for near in difflib.get_close_matches(_folded(name), folded, n=1)]
-        # "allowedKeys" is nearest to allowedOrigins, "token" to nothing: both may be meant to protect.
+        # "allowedKeys" is most similar to allowedOrigins, "token" to nothing. Both may be meant as API keys.
         if nearest == [keys] or _ABOUT_KEYS.search(_folded(name)):
             raise ConfigError(f"{source} {name!r} is unknown: write {keys} if it was meant, else remove it")
         hint = f"did you mean {nearest[0]}?" if nearest else f"the known ones are {', '.join(known)}"
@@ -552,5 +564,5 @@ def _unknown(source: str, names: Iterable[str], known: Collection[str], keys: st
 
 
 def _folded(name: str) -> str:
-    """Reduce a name to what makes it different: no case, no separators, no prefix."""
+    """Return a name in lower case, without separators and prefix, for comparison."""
     return re.sub("[^a-z0-9]", "", name.lower().removeprefix("mneme_"))

@@ -1,16 +1,16 @@
-"""The limit on open files, and the connections that it leaves room for."""
+"""The limit on open files, and the number of connections that it allows."""
 
 import resource
 from contextlib import suppress
 
 ENOUGH = 1024
-"""Open files enough for the server; to ask for "any number" fails on some systems."""
+"""Number of open files that is enough for the server. Asking for no limit fails on some systems."""
 _RESERVE = 64
-"""Kept for the disk, the log and the sockets that listen."""
+"""Open files kept free for the disk, the log and the listening sockets."""
 
 
 def raise_limit() -> int:
-    """Raise the limit on open files, as far as that is of use and allowed, and return it."""
+    """Raise the limit on open files to `ENOUGH`, as far as allowed, and return it."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if most == resource.RLIM_INFINITY else min(ENOUGH, most)
     if now == resource.RLIM_INFINITY or now >= wanted:
@@ -22,5 +22,5 @@ def raise_limit() -> int:
 
 
 def left_for_connections(limit: int) -> int:
-    """The connections that a limit on open files leaves room for: half of them if it is small."""
+    """The number of connections for a limit on open files: half of a small limit."""
     return max(1, limit - min(_RESERVE, limit // 2))

@@ -1,8 +1,8 @@
-"""What can go wrong, in the words of the domain. Each says one sentence to the person who caused it."""
+"""The errors of mneme. Each has a sentence for the person who can correct it."""
 
 
 class MnemeError(Exception):
-    """Base of all errors that are somebody's to mend; `str()` is the sentence they are told."""
+    """Base of all errors that a user can correct; `str()` is the sentence for the user."""
 
     sentence = "Something went wrong"
 
@@ -11,41 +11,41 @@ class MnemeError(Exception):
 
 
 class InvalidProjectId(MnemeError):
-    """A project id that cannot be one."""
+    """A text that is not a valid project id."""
 
     sentence = "A project id is UTF-8 text, percent-encoded in the path"
 
 
 class MissingClientId(MnemeError):
-    """A call that needs to know who is asking, without a client id."""
+    """A request without a client id that needs one."""
 
     sentence = "X-Client-Id header required"
 
 
 class InvalidClientId(MnemeError):
-    """A client id that cannot be one."""
+    """A text that is not a valid client id."""
 
     sentence = "X-Client-Id must be at most 200 characters, none of them control characters"
 
 
 class InvalidToken(MnemeError):
-    """A lock token that is no number."""
+    """A lock token that is not a number."""
 
     sentence = "X-Lock-Token must be the whole number that came with the lock"
 
 
 class InvalidBody(MnemeError):
-    """An upload whose body does not hold a content."""
+    """An upload whose body has no content."""
 
 
 class InvalidLimit(MnemeError):
-    """A limit that is no number."""
+    """A limit that is not a number."""
 
     sentence = "limit must be a whole number from 1: how many versions to list"
 
 
 class InvalidPrecondition(MnemeError):
-    """An upload under a condition that cannot be one."""
+    """An upload with an invalid precondition."""
 
     sentence = (
         "If-None-Match of an upload can only be *, that there is no such file yet, and without If-Match"
@@ -53,19 +53,19 @@ class InvalidPrecondition(MnemeError):
 
 
 class InvalidKey(MnemeError):
-    """An idempotency key that cannot be one."""
+    """A text that is not a valid idempotency key."""
 
     sentence = "Idempotency-Key must be 1 to 200 characters, none of them control characters"
 
 
 class KeyReused(MnemeError):
-    """An idempotency key that came with other lines before."""
+    """An idempotency key that was used with other lines before."""
 
     sentence = "This Idempotency-Key came with other lines before: take a new one for each append"
 
 
 class FileTooLarge(MnemeError):
-    """A file that an append would make larger than a stock client can download."""
+    """An append after which the file would be too large for a stock client."""
 
 
 class FileNotAllowed(MnemeError):
@@ -81,41 +81,41 @@ class FileUnknown(MnemeError):
 
 
 class VersionUnknown(MnemeError):
-    """A version that the file does not have, or has no more."""
+    """A version that never existed, or was pruned."""
 
     sentence = "Version not found: GET …/versions lists those there are"
 
 
 class DiskFull(MnemeError):
-    """The content could not be stored for want of space; nothing was changed."""
+    """A disk without space for a change. Nothing was changed."""
 
     sentence = "The server cannot write to its disk (full, over a quota, or read-only), nothing was changed"
 
 
 class ShuttingDown(MnemeError):
-    """The server takes no more work."""
+    """A request to a server that is stopping."""
 
     sentence = "The server is shutting down, try again in a moment"
 
 
 class UnsafePath(MnemeError):
-    """A path in the data directory that is not what it must be, a symbolic link for instance."""
+    """A path in the data directory of a wrong kind, for example a symbolic link."""
 
 
 class StartupError(MnemeError):
-    """Why the server cannot start; the sentence says what to do."""
+    """A reason why the server cannot start. The sentence says what to do."""
 
 
 class BackupError(MnemeError):
-    """Why a backup cannot be made or restored."""
+    """A reason why a backup cannot be made or restored."""
 
 
 class NotYet(Exception):
-    """A step of the store that has to wait for other work, and is run again."""
+    """A step of the store that must wait for other work, and is then run again."""
 
 
 class DamagedContent(MnemeError):
-    """A version whose content in the database is not what was accepted."""
+    """A version whose content in the database is damaged."""
 
     def __init__(self, number: int, file: str) -> None:
         super().__init__(
@@ -131,13 +131,13 @@ class DamagedDatabase(MnemeError):
 
 
 class TooManyProjects(MnemeError):
-    """A new project on a server that has as many as it takes."""
+    """A new project on a server that has the largest number of projects."""
 
     sentence = "This server has 100000 projects, the most that it takes: remove directories of old ones first"
 
 
 class DatabaseBusy(MnemeError):
-    """A database that another program has locked for longer than anybody waits."""
+    """A database that another program keeps locked for too long."""
 
     sentence = (
         "Another program has the server's database locked, nothing was changed: try again in a few seconds, and if "
@@ -146,7 +146,7 @@ class DatabaseBusy(MnemeError):
 
 
 class DatabaseGone(MnemeError):
-    """A database whose files are not those that were opened."""
+    """A database whose files on disk are not the ones that were opened."""
 
     sentence = (
         "The server's database was removed or exchanged while it ran, and nothing can be kept: put it back, and start "

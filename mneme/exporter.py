@@ -1,4 +1,4 @@
-"""The timer that writes the working copy, shortly after something has changed."""
+"""The exporter: the timer that writes the working copy, shortly after a change."""
 
 from contextlib import suppress
 
@@ -9,13 +9,13 @@ from mneme.rounds import Rounds
 from mneme.service import SyncService
 
 INTERVAL = 0.5
-"""Seconds between two rounds: what changes again meanwhile is written once."""
+"""Seconds between two rounds. A file that changes several times meanwhile is written once."""
 PAUSE = 10.0
-"""Seconds that are waited after a round in which nothing could be written."""
+"""Seconds to wait after a round in which nothing could be written."""
 
 
 class Exporter(Rounds):
-    """Exports what has changed, every `INTERVAL` seconds for as long as it runs."""
+    """The timer that exports all changes every `INTERVAL` seconds."""
 
     def __init__(self, clock: IReactorTime, sync: SyncService) -> None:
         super().__init__(clock, INTERVAL, self._export, "write the plain files")

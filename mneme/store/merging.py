@@ -84,7 +84,7 @@ def advance_merged(step: Step, kept: Version, content: bytes, seen: Head | None)
     step.tell(
         "Merged {kept}, from {client}, into {file} of {project}: version {n}, made of {parents}",
         kept=kept.number,
-        client=str(kept.client) if kept.client else "a hand",
+        client=str(kept.client) if kept.client else "an edit by hand",
         file=kept.file.value,
         n=head.version,
         parents=" and ".join(map(str, parents)),
@@ -100,6 +100,6 @@ def tell_unmerged(step: Step, file: FileName, client: ClientId | None, number: i
         warn=True,
         n=number,
         file=file.value,
-        client=str(client) if client else "a hand",
+        client=str(client) if client else "an edit by hand",
         so=so,
     )

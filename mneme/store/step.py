@@ -125,7 +125,7 @@ class Step:
         return row.head if row else None
 
     def newest(self, file: FileName) -> Version | None:
-        """The version that is the head of a file, or was before the file was removed."""
+        """The newest version that became the head of a file, even if removed since."""
         row = self.heads.get(file)
         return row.newest if row else None
 
@@ -188,7 +188,7 @@ class Step:
             self._write_base(client, version.file, Base.of(version))
 
     def _with_next_mtime(self, version: Version) -> Version:
-        """The version, with an mtime later than those of all heads of the file so far.
+        """The version, with an mtime later than those of all earlier heads.
 
         Mtimes in the future are left out: a wrong clock has set them.
         """
@@ -215,7 +215,7 @@ class Step:
     # Clients
 
     def see(self, client: ClientId) -> ClientRow | None:
-        """Record that a client was seen. Return its record so far, None for a new client."""
+        """Record that a client was seen; its record so far, None for a new client."""
         known = self.queries.client(self.key, client)
         if known is None:
             self.queries.add_client(self.key, client, self.now)
@@ -275,5 +275,5 @@ class Step:
 
 
 def is_to_come(mtime: Millis, now: Millis) -> bool:
-    """Whether a time is so far in the future that only a wrong clock can have set it."""
+    """Whether a time is over `SLACK` in the future: a wrong clock has set it."""
     return mtime > now + SLACK

@@ -67,7 +67,7 @@ def _accept(step: Step, asked: Upload) -> Accepted | Changed:
 
 
 def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accepted:
-    """Merge an upload with the head. If the head is its base, the upload becomes the head."""
+    """Merge an upload with the head; with the head as base, it becomes the head."""
     is_of_head = basis.version is not None and basis.version.number == seen.version
     head = basis.content if is_of_head else step.content(step.head_version(asked.file))
     before = basis.removable(asked.file, asked.content, step.results)
@@ -86,7 +86,7 @@ def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accep
 
 
 def _rescue(step: Step, asked: Upload, refusal: HeldBy | NotLocked) -> Rescued:
-    """Keep an upload whose client does not hold the lock, unless its content is kept already."""
+    """Keep an upload from a client without the lock, unless its content is kept already."""
     waiting = step.queries.waiting(step.key) if step.row.has_waiting else []
     waits = next((one for one in waiting if _is_of(one, asked) and step.content(one) is not None), None)
     if waits:
@@ -147,7 +147,10 @@ def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | 
 
 
 def _note_repeated(step: Step, asked: Upload, replaced: Version | None, base: Base) -> None:
-    """Record the base of a client that repeats a version. The replaced upload waits no longer."""
+    """Record the base of a client that repeats a version.
+
+    The waiting upload that its upload replaces, if any, waits no longer.
+    """
     if replaced:
         step.settle(replaced, merged=False)
     step.note_base(asked.client, asked.file, base)
@@ -235,7 +238,10 @@ def _merge_own(step: Step, asked: Append) -> None:
 
 
 def _done_before(step: Step, asked: Append, permit: Granted | Refusal) -> Accepted | Rescued | None:
-    """The outcome of an earlier append with the same key; None if the append must be done."""
+    """The outcome of an earlier append with the same key; None without one.
+
+    None, too, if the earlier one must be done again: it was rescued, and its client now holds the lock.
+    """
     version = step.queries.keyed(step.key, asked.client, asked.file, asked.key) if asked.key else None
     if version is None or version.appended is None:
         return None
@@ -316,5 +322,5 @@ def _holds_already(asked: Append, content: bytes | None, waiting: bytes) -> bool
 
 
 def _with_lines(content: bytes, added: bytes) -> bytes:
-    """A content with lines added at its end. A line break is added where one is missing."""
+    """A content with lines added at its end, and with missing line breaks."""
     return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in (content, added) if part)

@@ -36,7 +36,7 @@ _NOT_EXPORTED = Finding(
 
 
 def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Iterator[Finding]:
-    """Findings in a data directory. The directory is only read, and a server may be running on it."""
+    """Findings in a data directory. Nothing is written; a server may be running on it."""
     path = data_directory / NAME
     if not files.look(path):
         raise MnemeError(f"There is no database in {data_directory}: --data-dir says where else to look")
@@ -118,7 +118,7 @@ def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Ite
 def _compared(
     queries: Queries, copy: WorkingCopy, project: ProjectRow, file: FileName, head: HeadRow
 ) -> Iterator[Finding]:
-    """Findings from the comparison of a head with its plain file. A new edit is no damage."""
+    """Findings from comparing a head with its plain file; a new edit is no damage."""
     name, lies = f"{file.value} of {project.name.value}", copy.as_it_lies(project.directory, file)
     if lies is None:
         yield Finding(

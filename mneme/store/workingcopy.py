@@ -1,9 +1,13 @@
-"""The working copy: heads and locks as plain files that people read and edit, and the data of the Node server.
+"""The working copy: heads and locks as plain files that people read and edit.
 
-After a commit the files that it changed are exported: each is written beside its place and renamed, unsynced. The mark
-of each file as it was exported is in the database. A file with another mark was edited by hand, if it has another
-content, too. After an unclean end the database is right: what was not surely exported is exported anew, and a file that
-differs from all that is known is kept as a version, never as the head.
+A directory left by the Node server is a working copy, too.
+
+After a commit the changed files are exported. Each is written to a temporary file, without a sync, and renamed. The
+database has the mark of each exported file. If both the mark and the content of a file differ, the file was edited by
+hand.
+
+After an unclean end the database is right. Files that may not have been exported are exported again. A file that
+differs from all known versions is kept as a version, but never becomes the head.
 """
 
 import os
@@ -32,19 +36,22 @@ _TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
 _SYNC_SECONDS = 4.0
 
 _COARSE_MS = 2000
-"""The coarsest mtimes of a file system in use, in milliseconds."""
+"""Coarsest precision of mtimes on file systems in use, in milliseconds."""
 
 
 @define
 class _Written:
-    """Heads, each with its number and mark, and the mark and content of the lock, as an export has written them."""
+    """The files of a project that an export has written.
+
+    `heads` has the version number and the mark of each file. `lock` has the mark and the content of `.lock.json`.
+    """
 
     heads: dict[FileName, tuple[int, str | None]] = Factory(dict)
     lock: tuple[str | None, str | None] | None = None
 
 
 class WorkingCopy:
-    """The directories of projects under `root`."""
+    """The working copy of all projects, in the directory `root`."""
 
     _log = Logger()
 
@@ -54,16 +61,16 @@ class WorkingCopy:
         self._epoch = 1
         self._is_open = False
         self._lost_power = False
-        """Whether the machine was started anew after an unclean end, so that files may be missing or torn."""
+        """Whether the machine was restarted after an unclean end, so that files may be missing or damaged."""
         self._unsure: set[int] = set()
-        """Projects whose files may not be what was exported, after an unclean end."""
+        """Numbers of projects whose files may differ from the record of their export, after an unclean end."""
         self._unrecorded: dict[int, _Written] = {}
-        """What was written of projects by exports that were not committed then."""
+        """The files written by exports that are not committed yet, by project number."""
 
-    # The whole of it
+    # All projects
 
     def open(self, queries: Queries, boot: str) -> None:
-        """Look at what lies there when the server starts; once that is committed, `begin` is to be called."""
+        """Check the working copy when the server starts. Call `begin` once this is committed."""
         self.make_root()
         last_boot, epoch, mark = queries.server()
         self._lost_power = last_boot not in ("", boot)
@@ -71,7 +78,7 @@ class WorkingCopy:
         if not is_own:
             self._forget_exports(queries)
         elif self._lost_power:
-            # By then the system has written to the disk what was exported in earlier epochs.
+            # Files of earlier epochs are on the disk: the system has had minutes to write them.
             queries.doubt_exports_since(epoch - 1)
         is_in_doubt = self._lost_power or (is_own and last_boot)
         self._unsure = set(queries.changed_projects()) if is_in_doubt else set()
@@ -82,33 +89,36 @@ class WorkingCopy:
             self.begin_epoch(queries)
 
     def begin(self) -> None:
-        """Believe from now on what lies there: `open` has been committed."""
+        """Start to look for edits by hand. The changes of `open` are committed."""
         self._is_open = True
 
     def begin_epoch(self, queries: Queries) -> None:
-        """Begin another stretch of exports; to be called every few minutes, so that few are ever in doubt."""
+        """Begin a new epoch of exports. Call this every few minutes.
+
+        After a power cut, only exports of the last two epochs are uncertain.
+        """
         _, epoch, _ = queries.server()
         self._epoch = epoch + 1
         queries.set_server(boot=self._boot, epoch=self._epoch)
 
     def _forget_exports(self, queries: Queries) -> None:
-        """Take note that what lies there was not exported from this database."""
+        """Record that the files were not exported from this database."""
         queries.forget_exports()
         queries.set_server(working_copy=self._mark_root())
 
     def close(self, queries: Queries) -> None:
-        """Make what was lately exported durable, and take note that all of it is as the database says."""
+        """Make the latest exports durable, and record a clean end if all is exported."""
         is_durable = not queries.has_exports_since(self._epoch - 1) or _synced()
         if is_durable and not queries.changed_projects():
             queries.set_server(boot="")
 
     def make_root(self) -> None:
-        """Make the directory, if need be; `UnsafePath` if it is none, or a link to one."""
+        """Make the directory if missing; `UnsafePath` for another kind of file, or a link."""
         files.make_directory(self._root)
         check_directory(self._root)
 
     def _is_exported_from(self, mark: str) -> bool:
-        """Whether what lies here was exported from the database that knows the working copy by `mark`."""
+        """Whether the working copy has this mark, and so was exported from the same database."""
         found = files.read(f"{self._root}/{layout.MARK}") if mark else None
         return found is not None and found[0].decode("ascii", "replace").strip() == mark
 
@@ -118,7 +128,7 @@ class WorkingCopy:
         return mark
 
     def new_projects(self, queries: Queries) -> tuple[list[ProjectId], list[int]]:
-        """The projects that lie here and are not in the database, and the numbers of those that do not lie here."""
+        """The projects that only the working copy has, and the numbers of missing ones."""
         known = queries.directories()
         found: list[ProjectId] = []
         with os.scandir(self._root) as entries:
@@ -139,16 +149,17 @@ class WorkingCopy:
         return project if project and layout.directory_name(project) == directory else None
 
     def state(self) -> str:
-        """The state of the directory of all projects, which is another when one is added or removed."""
+        """A text that changes when a project directory is added or removed."""
         state = os.lstat(self._root)
         return f"{state.st_ino}:{state.st_mtime_ns}"
 
-    # Projects that lie here
+    # Projects that only the working copy has
 
     def finds(self, project: ProjectId, *, is_new: bool) -> str | None:
-        """The directory in which the files of a project lie that the database does not have; None if nowhere.
+        """The directory with the files of a project that the database lacks; None without one.
 
-        The Node server maps several ids to one directory, so that what it kept may be anybody's: each gets a copy.
+        The Node server maps several ids to one directory, so its files may belong to any of them. Each project with
+        such an id gets a copy.
         """
         own = f"{self._root}/{layout.directory_name(project)}"
         if files.exists(own):
@@ -163,7 +174,7 @@ class WorkingCopy:
         return None if files.look(f"{shared}/{layout.IDENTITY}") else shared
 
     def adopt(self, step: Step, directory: str) -> None:
-        """Take in the files, and the lock, of a project that is new to the database."""
+        """Store the files and the lock of a project that is new to the database."""
         own = f"{self._root}/{step.row.directory}"
         step.queries.set_removed(step.key, False)
         for file in FILES:
@@ -174,7 +185,7 @@ class WorkingCopy:
         found = files.read(f"{directory}/{layout.LOCK}")
         lock = lockfile.decode(found[0]) if found else None
         if lock:
-            # Tokens and acquires are a project's own, and these may be another's.
+            # The token and the time of the acquire may belong to another project with the same directory.
             is_ours = directory == own
             step.set_lock(lock if is_ours else evolve(lock, token=0, last_acquired_at=None))
         if directory == own:
@@ -192,18 +203,18 @@ class WorkingCopy:
     ) -> None:
         row = step.heads.get(file)
         if row is None or not self._is_known(step, row, digest(content), state):
-            self._take_in(step, file, content, state, row)
+            self._store_edit(step, file, content, state, row)
         if not is_own:
             step.queries.set_mark(step.key, file, None, None)
             step.forget_heads()
 
-    # What people did
+    # Edits by hand
 
     def look(self, step: Step, wanted: Iterable[FileName]) -> bool:
-        """Take in what people did to the lock and to some files of a project; False if they removed the project."""
+        """Store edits by hand of the lock and some files; False for a removed project."""
         row = step.row
         if not (self._is_open and row.is_exported):
-            # What lies there says nothing before it is exported.
+            # Before the first export, a missing file does not mean that somebody removed it.
             return True
         self._record(step)
         directory = f"{self._root}/{row.directory}"
@@ -226,7 +237,7 @@ class WorkingCopy:
         return True
 
     def _is_as_exported(self, step: Step, directory: str, paths: Mapping[FileName, str]) -> bool:
-        """Whether the lock and some files lie there as they were exported, and so nobody has done anything."""
+        """Whether the lock and some files are unchanged since they were exported."""
         known = [(f"{directory}/{layout.LOCK}", step.row.lock_mark)]
         known += [(path, row.mark if (row := step.heads.get(file)) else None) for file, path in paths.items()]
         is_there = False
@@ -240,7 +251,10 @@ class WorkingCopy:
         return is_there or _is_directory(directory)
 
     def _is_own(self, step: Step) -> bool:
-        """Whether the working copy is this database's; if it is missing, or another's, all is exported anew."""
+        """Whether the working copy was exported from this database.
+
+        If not, or if it is missing, all projects will be exported again.
+        """
         _, _, mark = step.queries.server()
         if self._is_exported_from(mark):
             return True
@@ -257,7 +271,7 @@ class WorkingCopy:
             step.queries.set_mark(step.key, row.newest.file, None, None)
         step.forget_heads()
         step.set_lock(None)
-        # What waits would come back with the next upload.
+        # Else the next upload would bring the waiting uploads back.
         step.queries.give_up_waiting(step.key)
         step.queries.set_removed(step.key, True)
         step.row = evolve(step.row, is_removed=True, is_exported=False, lock_mark=None)
@@ -270,7 +284,7 @@ class WorkingCopy:
         if mark == row.lock_mark and (mark or not files.exists(path)):
             return
         if mark is None and not files.exists(path):
-            # Whoever removes the file frees the lock, were it one that is yet to be exported.
+            # Removing the file frees the lock, even a newer lock that is not exported yet.
             self._set_lock_mark(step, None, None)
             if row.lock:
                 step.set_lock(None)
@@ -291,7 +305,7 @@ class WorkingCopy:
         self._set_lock_mark(step, _mark(found[1]), found[0].decode(errors="replace"))
 
     def _note_lock(self, step: Step) -> None:
-        """Take the lock file that lies there as what was exported."""
+        """Record `.lock.json` as exported. Move it aside if it holds no lock."""
         path = f"{self._root}/{step.row.directory}/{layout.LOCK}"
         found = files.read(path)
         if found and lockfile.decode(found[0]):
@@ -316,10 +330,13 @@ class WorkingCopy:
         content, state = found
         sha256 = digest(content)
         if row is None or not self._is_known(step, row, sha256, state):
-            self._take_in(step, file, content, state, row)
+            self._store_edit(step, file, content, state, row)
 
     def _note_removed(self, step: Step, row: HeadRow) -> None:
-        """Take note that a file is not there; what it had was the head, unless a newer one is yet to be exported."""
+        """Record that a file was removed by hand.
+
+        This removes the head, unless a newer head is not exported yet.
+        """
         file = row.newest.file
         if row.is_there and row.exported == row.newest.number:
             step.queries.set_there(step.key, file, False, row.mtime)
@@ -327,7 +344,7 @@ class WorkingCopy:
         step.forget_heads()
 
     def _is_known(self, step: Step, row: HeadRow, sha256: str, state: os.stat_result) -> bool:
-        """Whether a file has a content that was exported, or the head; then note that."""
+        """Whether a file has the head's or the exported content; then record its mark."""
         newest, file = row.newest, row.newest.file
         if sha256 == newest.sha256:
             mtime = _told_mtime(row, state)
@@ -337,7 +354,7 @@ class WorkingCopy:
             return True
         if not row.is_there or row.exported == newest.number:
             return False
-        # It may be what was exported, touched; or if nobody knows what that was, any version.
+        # The exported version may only have been touched. If it is not known which was exported, any version will do.
         exported = step.version(row.exported)
         known = [exported] if step.row.is_exported else step.queries.versions_with(step.key, file, [sha256])
         number = next((one.number for one in known if one and one.sha256 == sha256), None)
@@ -346,10 +363,10 @@ class WorkingCopy:
         self._set_mark(step, file, number, state)
         return True
 
-    def _take_in(
+    def _store_edit(
         self, step: Step, file: FileName, content: bytes, state: os.stat_result, row: HeadRow | None
     ) -> None:
-        """Make an edit by hand the head, or merge it with a head that has moved on."""
+        """Make an edit by hand the head, or merge it with a newer head."""
         version = evolve(
             step.new(file, digest(content), len(content), Kind.FOUND),
             mtime=files.millis(state),
@@ -372,7 +389,7 @@ class WorkingCopy:
         self._set_mark(step, file, version.number, state)
 
     def _merged(self, step: Step, found: Version, content: bytes, row: HeadRow | None) -> bytes | None:
-        """The head and the edit made of what was exported; None if the edit is the head then."""
+        """The merge of the head and an edit; None if the edit becomes the head."""
         if row is None or not row.is_there or found.base == row.newest.number or not step.merging.enabled:
             return None
         base = step.content(step.version(found.base))
@@ -386,7 +403,7 @@ class WorkingCopy:
     # Exports
 
     def export(self, step: Step) -> None:
-        """Write what has changed; what people did meanwhile is taken in before."""
+        """Write the changed files and the lock. Edits by hand are stored first."""
         directory = f"{self._root}/{step.row.directory}"
         if not self._make_directory(step, directory):
             return
@@ -411,12 +428,12 @@ class WorkingCopy:
             step.note_change()
 
     def _settle(self, key: int) -> None:
-        """Take note that an export was committed."""
+        """Record that an export was committed: its project is no longer uncertain."""
         self._unsure.discard(key)
         self._unrecorded.pop(key, None)
 
     def _record(self, step: Step) -> None:
-        """Record what an export has written that was not committed."""
+        """Record the files that an earlier export wrote, but whose record was not committed."""
         written = self._unrecorded.get(step.key)
         if written is None:
             return
@@ -428,7 +445,10 @@ class WorkingCopy:
         step.after_commit(lambda: self._unrecorded.pop(step.key, None))
 
     def _export_head(self, step: Step, directory: str, row: HeadRow) -> bool:
-        """Write a head, if that is news; False if somebody has just edited the file, which comes first then."""
+        """Write a head that is not exported yet; False for an edit by hand meanwhile.
+
+        The edit is stored first, by the next export.
+        """
         if not row.is_there or (row.exported == row.newest.number and row.mark is not None):
             return True
         content = step.content(row.newest)
@@ -458,9 +478,9 @@ class WorkingCopy:
         return True
 
     def _keep_what_differs(self, step: Step, directory: str) -> None:
-        """After an unclean end, keep what is neither the head nor known.
+        """Keep files that match no known version, after an unclean end.
 
-        Where the record of an export is sure, a file that differs is an edit like any other.
+        If it is certain which version was exported, a file that differs is an edit by hand, and is stored as one.
         """
         for name in filter(_TEMPORARY.fullmatch, os.listdir(directory)):
             with suppress(OSError):
@@ -478,7 +498,7 @@ class WorkingCopy:
                 continue
             content, state = found
             if row is None:
-                self._take_in(step, file, content, state, row)
+                self._store_edit(step, file, content, state, row)
                 continue
             if not step.queries.versions_with(step.key, file, [digest(content)]):
                 version = evolve(
@@ -489,8 +509,8 @@ class WorkingCopy:
                 )
                 step.keep(version, content)
                 step.tell(
-                    "{file} of {project} was another after an unclean end than what was exported; it is kept as "
-                    "version {n}, and the head is exported anew",
+                    "After an unclean end, {file} of {project} was not the file that was exported; it is kept as "
+                    "version {n}, and the head is exported again",
                     warn=True,
                     file=file.value,
                     n=version.number,
@@ -499,7 +519,11 @@ class WorkingCopy:
         step.forget_heads()
 
     def _look_at_doubtful_lock(self, step: Step, path: str) -> None:
-        """Have the lock written anew, whatever lies there, unless somebody has removed the very lock that is held."""
+        """Mark the lock to be written again; free it if removed by hand.
+
+        After an unclean end, `.lock.json` may be an older one, so its content does not count. If the exported lock is
+        the one still held, and the file is missing, somebody has removed it.
+        """
         state, row = files.look(path), step.row
         was_there = row.is_exported and not self._lost_power
         if (
@@ -512,7 +536,10 @@ class WorkingCopy:
         self._set_lock_mark(step, _mark(state), None)
 
     def _export_lock(self, step: Step, path: str) -> bool:
-        """Write the lock, if that is news; False if somebody has just edited the file, which comes first then."""
+        """Write a lock that is not exported yet; False for an edit by hand meanwhile.
+
+        The edit is stored first, by the next export.
+        """
         row = step.row
         if row.lock is None:
             if files.look(path):
@@ -532,9 +559,9 @@ class WorkingCopy:
         return state is not None
 
     def _write(self, path: str, content: bytes, mtime: Millis, mark: str | None) -> os.stat_result | None:
-        """Put a content at a path, in place of the file with a mark: see `files.exchange`.
+        """Put a content at a path, in place of the file with this mark: `files.exchange`.
 
-        A directory there is moved out of the way.
+        A directory at the path is moved aside.
         """
         mtime_ns = mtime * 1_000_000
         try:
@@ -544,7 +571,7 @@ class WorkingCopy:
             return files.exchange(path, content, mtime_ns, None)
 
     def remove_empty(self, directory: str) -> bool:
-        """Remove a directory that holds nothing; whether it is gone."""
+        """Remove the directory of a project without files. Return whether it is gone."""
         path = f"{self._root}/{directory}"
         try:
             if set(os.listdir(path)) - {layout.IDENTITY}:
@@ -559,29 +586,30 @@ class WorkingCopy:
         return True
 
     def is_of(self, queries: Queries) -> bool:
-        """Whether what lies here was exported from this database."""
+        """Whether the working copy was exported from this database."""
         _, _, mark = queries.server()
         return self._is_exported_from(mark)
 
     def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
-        """The mark and the content of a file as it lies there, if any."""
+        """The mark and the content of a file in the working copy; None if missing."""
         found = files.read(f"{self._root}/{directory}/{file.value}")
         return (_mark(found[1]) or "", found[0]) if found else None
 
     def _set_aside(self, path: str) -> None:
-        """Take what lies in the way of a file out of it, without losing it."""
+        """Rename a directory or a damaged file that is in the way of a file."""
         aside = f"{path}.damaged-{secrets.token_hex(4)}"
         os.rename(path, aside)
         state = files.look(aside)
         if state:
             files.close_to_others(aside, state)
-        self._log.warn(
-            "{path} is in the way, holding nothing to be read: moved to {aside}", path=path, aside=aside
-        )
+        self._log.warn("{path} is in the way and cannot be read: moved to {aside}", path=path, aside=aside)
 
 
 def _synced() -> bool:
-    """Have the system write all that it holds; whether that took no longer than a server may take to stop."""
+    """Sync all file systems. Return whether that was done within `_SYNC_SECONDS`.
+
+    A server must not take longer to stop.
+    """
     syncing = threading.Thread(target=os.sync, daemon=True)
     syncing.start()
     syncing.join(_SYNC_SECONDS)
@@ -589,7 +617,7 @@ def _synced() -> bool:
 
 
 def check_directory(directory: files.StrPath) -> None:
-    """Close a directory to other users; `UnsafePath` if it is none, or a link to one."""
+    """Close a directory to other users; `UnsafePath` for another kind of file, or a link."""
     state = os.lstat(directory)
     if not stat.S_ISDIR(state.st_mode):
         raise UnsafePath(
@@ -613,7 +641,7 @@ def _state(path: str) -> os.stat_result | None:
 
 
 def _read(path: str) -> tuple[bytes, os.stat_result] | None:
-    """The content of a file, which is closed to others first."""
+    """The content and state of a file, now closed to other users; None if missing."""
     state = files.look(path)
     if state:
         files.close_to_others(path, state)
@@ -621,7 +649,7 @@ def _read(path: str) -> tuple[bytes, os.stat_result] | None:
 
 
 def _mark(state: os.stat_result | None) -> str | None:
-    """A word for a file as it is: another once anybody writes it, or puts another in its place."""
+    """The mark of a file as text, which changes when the file is written or replaced."""
     return ":".join(map(str, files.mark(state))) if state else None
 
 
@@ -630,7 +658,10 @@ def _numbers(mark: str | None) -> files.Mark | None:
 
 
 def _told_mtime(row: HeadRow, state: os.stat_result) -> Millis:
-    """The mtime that clients are told: the file's own, or where a file system keeps whole seconds, the head's."""
+    """The mtime for clients: that of the file, or that of the head.
+
+    If the file system keeps only whole seconds, the head's mtime is the precise one.
+    """
     on_disk = files.millis(state)
     rounded = state.st_mtime_ns % 1_000_000_000 == 0 and 0 <= row.mtime - on_disk < _COARSE_MS
     return row.mtime if rounded else on_disk
