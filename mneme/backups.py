@@ -1,4 +1,4 @@
-"""The timer that makes a backup of the database, once a day, if something has changed."""
+"""The timer that makes a backup of the database, daily, if something has changed."""
 
 import os
 from contextlib import suppress
@@ -47,7 +47,10 @@ class Backups(Rounds):
         database: Path,
         plan: Plan,
     ) -> None:
-        """Set up the timer; `uptime` is a clock that nobody sets, for the time between backups."""
+        """Set up the timer; `uptime` is a clock that nobody sets.
+
+        The time between two backups is measured with `uptime`.
+        """
         super().__init__(clock, INTERVAL, self._look, "back the database up", FIRST)
         self.plan = plan
         self._wall = wall

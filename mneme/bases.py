@@ -1,4 +1,4 @@
-"""Bases: pure rules that find the base of an upload, the version that it was made from.
+"""Bases: pure rules that find the version that an upload was made from.
 
 A merge removes the items that the base has and the upload lacks. So a base that is too new removes items of other
 machines. A base that is too old brings back items that somebody removed. CONTRACT.md, "Bases", has the rules. Items are
@@ -89,7 +89,7 @@ def share_nothing(file: FileName, one: bytes, other: bytes) -> bool:
 
 
 def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
-    """The part of a base from which an upload of a stock client can have removed items.
+    """The part of a base from which an upload can have removed items.
 
     A stock client removes lines only from the start of a log. If the upload lacks a line of the base, but has an
     earlier one, it did not remove that line: the client never had it. The removable part of any other file is the whole
@@ -107,7 +107,7 @@ def removable(file: FileName, base: bytes, upload: bytes) -> bytes:
 
 
 def continues(file: FileName, earlier: bytes, upload: bytes) -> bool:
-    """Whether an upload was made from an earlier upload of its client, and so replaces it."""
+    """Whether an upload was made from an earlier one of its client, and replaces it."""
     return not share_nothing(file, earlier, upload) and removable(file, earlier, upload) == earlier
 
 
@@ -211,7 +211,7 @@ def _is_sign(item: Hashable) -> bool:
 
 
 def _signs(file: FileName, content: bytes) -> frozenset[Hashable]:
-    """The items of a content that another does not share by chance; none if too large."""
+    """The items that two contents rarely share by chance; none if too large."""
     signs = frozenset(
         item.strip() if isinstance(item, bytes) else item
         for item in _items(file, content) or ()
@@ -240,7 +240,7 @@ def _finer(document: dict[str, JSON]) -> Iterator[Hashable]:
 
 
 def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
-    """The items of a JSON document, or the lines of any other content; None if too many."""
+    """The items of a JSON document, or the lines of others; None if too many."""
     # A document that can be parsed may still be nested too deeply for `_flat`.
     with suppress(RecursionError):
         document = parsed(file, content) if is_document(file) else None
@@ -250,7 +250,7 @@ def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
 
 
 def _flat(document: Document) -> Iterator[Hashable]:
-    """The items of a document, two levels deep: items of its arrays, entries of its objects."""
+    """The items of a document: those of its arrays, and the entries of its objects."""
     if isinstance(document, list):
         yield from (("", "", canonical(item)) for item in document)
         return

@@ -40,7 +40,7 @@ def monotonic() -> float:
 
 
 def boot() -> str:
-    """The id of this boot of the machine; where unknown, a new one for each process."""
+    """The id of this boot of the machine; if unknown, a new id each time."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

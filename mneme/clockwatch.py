@@ -1,4 +1,4 @@
-"""The check of the time of day. The pruner needs a right clock to know the age of versions."""
+"""The check of the time of day, by which the pruner measures ages."""
 
 from collections.abc import Callable, Collection
 
@@ -42,7 +42,7 @@ class ClockWatch:
         self._believed_from = 0.0
 
     def is_believed(self) -> bool:
-        """Whether the clock has been right for long enough. If not, the reason is logged once."""
+        """Whether the clock has been right for long enough; if not, the log says why."""
         uptime, wall = self._uptime.seconds(), self._wall.seconds()
         ahead, before = wall - uptime, self._ahead
         self._ahead = ahead

@@ -318,12 +318,12 @@ def _config_file(
 
 
 def changes_needing_restart(old: Config, new: Config) -> tuple[str, ...]:
-    """The changed keys that need a restart of the server, by their names in the file."""
+    """The changed keys that need a restart, by their names in the file."""
     return tuple(key.name for key in _FIXED if getattr(old, key.field) != getattr(new, key.field))
 
 
 def refuse_reload(old: Config, new: Config) -> str | None:
-    """Return a sentence why a running server must not change to `new`; None if it may.
+    """Return the reason why a running server must not change to `new`; None without one.
 
     Addresses are bound at the start. If the keys were removed later, the network could use the server without a key.
     """
@@ -384,7 +384,7 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
 
 
 def _command_line(options: Mapping[str, str | list[str]]) -> _Layer:
-    """The layer of the command line. The value of a repeatable option is a list or a text."""
+    """The layer of the command line; a repeatable option is a list or a text."""
     for name in options:
         if name not in _OPTIONS:
             raise ConfigError(f"{name} is no option: set it in the file or in the environment")
@@ -449,7 +449,7 @@ def _refused(what: str, raw: object, expected: str) -> ConfigError:
 
 
 def _kind(raw: object) -> str:
-    """Name the type of a JSON value, never the value: it may be an API key."""
+    """Name the type of a JSON value; the value itself may be a secret key."""
     match raw:
         case None:
             return "null"

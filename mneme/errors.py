@@ -2,7 +2,7 @@
 
 
 class MnemeError(Exception):
-    """Base of all errors that a user can correct; `str()` is the sentence for the user."""
+    """Base of all errors that a user can correct; `str()` is a sentence for them."""
 
     sentence = "Something went wrong"
 
@@ -111,7 +111,7 @@ class BackupError(MnemeError):
 
 
 class NotYet(Exception):
-    """A step of the store that must wait for other work, and is then run again."""
+    """A step of the store that must wait for other work, then run again."""
 
 
 class DamagedContent(MnemeError):

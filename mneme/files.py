@@ -1,7 +1,7 @@
-"""The few file-system steps that whatever survives a crash is made of, on ordinary POSIX calls.
+"""Functions for files that survive a crash, with ordinary POSIX calls.
 
-No step follows a symbolic link in the last part of a path, and none opens anything but a regular file: a FIFO would
-hang, a link could lead out of the data directory.
+No function follows a symbolic link in the last part of a path: the link could lead out of the data directory. Only
+regular files are opened: opening a FIFO would block.
 """
 
 import errno
@@ -26,10 +26,10 @@ TEMPORARY = ".tmp"
 
 Mark: TypeAlias = tuple[int, int, int, int]
 StrPath: TypeAlias = str | Path
-"""A path as text takes half the time of a `Path`, which counts where a step is one of twenty at each upload."""
+"""A path. As text it takes half the time of a `Path`, and each upload uses about twenty."""
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for content that is not the JSON it was told to expect."""
+"""The errors of msgspec for content that is not JSON of the expected type."""
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -42,7 +42,7 @@ _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 @contextmanager
 def naming_disk_full() -> Iterator[None]:
-    """Raise `DiskFull` instead of the OSErrors that mean so."""
+    """Raise `DiskFull` instead of an OSError that means it."""
     try:
         yield
     except OSError as error:
@@ -52,12 +52,15 @@ def naming_disk_full() -> Iterator[None]:
 
 
 def means_no_space(error: OSError) -> bool:
-    """Whether nothing more can be written: full disk, quota or file-size limit reached, mounted read-only."""
+    """Whether an error means that nothing can be written.
+
+    The disk is full or read-only, or a quota or the limit on file sizes is reached.
+    """
     return error.errno in _NO_SPACE
 
 
 def is_read_only(path: StrPath) -> bool:
-    """Whether the file system that holds `path` is mounted read-only; False if nothing is there."""
+    """Whether the file system of `path` is mounted read-only; False for a missing path."""
     try:
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except FileNotFoundError:
@@ -65,9 +68,9 @@ def is_read_only(path: StrPath) -> bool:
 
 
 def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> None:
-    """Create `path` with `content`, durable once its directory is synced too.
+    """Create `path` with `content`, durable once its directory is synced, too.
 
-    The path must be free, and is free again if this fails.
+    There must be no file at `path`. After a failure there is none.
     """
     descriptor = os.open(path, _NEW, FILE_MODE)
     try:
@@ -84,7 +87,10 @@ def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> Non
 
 
 def replace(path: StrPath, content: bytes) -> None:
-    """Put `content` at `path`, durably: at any instant the path holds the old content or the new, whole."""
+    """Put `content` at `path`, durably.
+
+    At any instant, the path has either the whole old content or the whole new content.
+    """
     temporary = f"{path}.{secrets.token_hex(8)}{TEMPORARY}"
     write_new(temporary, content)
     os.rename(temporary, path)
@@ -92,10 +98,11 @@ def replace(path: StrPath, content: bytes) -> None:
 
 
 def exchange(path: StrPath, content: bytes, mtime_ns: int, expected: Mark | None) -> os.stat_result | None:
-    """Put `content` at `path`, whole at any instant, though not durably; its state there.
+    """Put `content` at `path`, without a sync, and return the state of the new file.
 
-    None, and nothing is changed, if the regular file at `path` is not the `expected` one: somebody has just written,
-    made or removed it. On file systems without hard links such an edit can go unseen.
+    At any instant, the path has the whole old or the whole new content. If the file at `path` does not have the mark
+    `expected`, somebody has just written, made or removed it. Then nothing is changed, and the outcome is None. On file
+    systems without hard links such an edit may be missed.
     """
     temporary, aside = (f"{path}.{secrets.token_hex(8)}{TEMPORARY}" for _ in range(2))
     descriptor = os.open(temporary, _NEW, FILE_MODE)
@@ -108,14 +115,14 @@ def exchange(path: StrPath, content: bytes, mtime_ns: int, expected: Mark | None
             return None
         os.rename(temporary, path)
         before = look(aside)
-        # The second name has changed its ctime.
+        # The hard link has changed the ctime, the last part of the mark.
         if before and (expected is None or mark(before)[:3] != expected[:3]):
             os.rename(aside, path)
             return None
         with suppress(FileNotFoundError):
             os.unlink(aside)
         renamed = os.fstat(descriptor)
-        # Who has edited it meanwhile must find it with another mark than this.
+        # If the file was edited since the rename, the mark that is returned must not be that of the edit.
         return renamed if mark(renamed)[:3] == mark(written)[:3] else written
     except BaseException:
         for name in (temporary, aside):
@@ -127,7 +134,7 @@ def exchange(path: StrPath, content: bytes, mtime_ns: int, expected: Mark | None
 
 
 def _keeps_at(path: StrPath, aside: str) -> bool:
-    """Give a file a second name, where there are hard links; False if there is no such file."""
+    """Give a file a second name, if hard links work; False for a missing file."""
     try:
         os.link(path, aside, follow_symlinks=False)
     except FileNotFoundError:
@@ -139,7 +146,7 @@ def _keeps_at(path: StrPath, aside: str) -> bool:
 
 
 def sync(path: StrPath) -> None:
-    """Make what a file holds durable."""
+    """Make the content of a file durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -166,7 +173,7 @@ def append(path: StrPath, line: bytes) -> None:
 
 
 def read(path: StrPath) -> tuple[bytes, os.stat_result] | None:
-    """The content of a regular file, and its state from just before it was read; None if there is no such file."""
+    """The content of a regular file, and its state just before; None if missing."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -183,7 +190,7 @@ def read(path: StrPath) -> tuple[bytes, os.stat_result] | None:
 
 
 def look(path: StrPath) -> os.stat_result | None:
-    """The state of a regular file; None if there is no such file."""
+    """The state of a regular file; None if missing, or of another kind."""
     try:
         state = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -192,7 +199,7 @@ def look(path: StrPath) -> os.stat_result | None:
 
 
 def exists(path: StrPath) -> bool:
-    """Whether anything lies at `path`, be it a link that leads nowhere; a fault is no answer."""
+    """Whether there is anything at `path`, even a broken link. Other errors are raised."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -201,7 +208,7 @@ def exists(path: StrPath) -> bool:
 
 
 def clear(path: Path) -> None:
-    """Remove whatever lies at `path`; a symbolic link goes, not what it leads to."""
+    """Remove the file or directory at `path`. A symbolic link is removed, never its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -209,9 +216,9 @@ def clear(path: Path) -> None:
 
 
 def link(source: StrPath, target: StrPath) -> bool:
-    """Give a file a second name; where the file system has no hard links, a durable copy of the same mtime.
+    """Give a file a second name, or copy it on a file system without hard links.
 
-    Whether it is a name, and no copy, is returned.
+    The copy is durable, and has the same mtime. Return True for a second name, False for a copy.
     """
     try:
         os.link(source, target, follow_symlinks=False)
@@ -224,7 +231,7 @@ def link(source: StrPath, target: StrPath) -> bool:
 
 
 def sync_directory(path: StrPath) -> None:
-    """Make what was created, renamed or removed in a directory durable."""
+    """Make the changes in a directory durable: files created, renamed or removed."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -233,9 +240,9 @@ def sync_directory(path: StrPath) -> None:
 
 
 def home() -> Path | None:
-    """The home directory of the user; None where there is none.
+    """The home directory of the user; None without one.
 
-    HOME says where if it is a whole path, else the list of users does.
+    This is HOME, if HOME is an absolute path. Else it is the entry in the list of users.
     """
     named = os.environ.get("HOME", "")
     if not named.startswith("/"):
@@ -247,7 +254,7 @@ def home() -> Path | None:
 
 
 def make_directory(path: StrPath) -> None:
-    """Make a directory and its parents, if need be, that only this user can enter; durable when this returns."""
+    """Make a directory and its missing parents, durably. Only this user can enter them."""
     whole = Path(path)
     for missing in reversed([p for p in (whole, *whole.parents) if not p.exists()]):
         missing.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
@@ -255,19 +262,19 @@ def make_directory(path: StrPath) -> None:
 
 
 def close_to_others(path: StrPath, state: os.stat_result) -> None:
-    """Take a file away from other users, if it is ours to do so."""
+    """Remove the rights of other users on a file, if that is permitted."""
     if stat.S_IMODE(state.st_mode) & 0o077:
         with suppress(PermissionError):
             os.chmod(path, FILE_MODE)
 
 
 def mark(state: os.stat_result) -> Mark:
-    """What changes when anybody writes the file or puts another in its place."""
+    """The mark of a file: a value that changes when the file is written or replaced."""
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def millis(state: os.stat_result) -> Millis:
-    """A file's mtime as clients are told it."""
+    """A file's mtime in milliseconds, as clients get it."""
     return Millis(state.st_mtime_ns // 1_000_000)
 
 
@@ -280,7 +287,10 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def _read_all(descriptor: int, size: int) -> bytes:
-    """What is in a file whose size was `size` when last looked at; one byte more is asked for, to see the end."""
+    """The content of a file whose size was `size` a moment ago.
+
+    One byte more is read, so that the end of the file is noticed without a second call.
+    """
     parts = [os.read(descriptor, size + 1)]
     while parts[-1] and sum(map(len, parts)) != size:
         parts.append(os.read(descriptor, 1 << 16))

@@ -1,4 +1,4 @@
-"""The rules of locks: pure functions of (lock, client, now). Nothing here reads a clock or a disk."""
+"""The rules of locks, as pure functions. They read neither a clock nor a disk."""
 
 from attrs import evolve
 
@@ -6,9 +6,9 @@ from mneme.model import SLACK, ClientId, Granted, HeldBy, Lock, Millis, NotLocke
 
 
 def current(lock: Lock | None, now: Millis) -> Lock | None:
-    """The lock that counts at `now`: an expired one is none, from its very millisecond on.
+    """The lock that is held at `now`; None if expired or missing.
 
-    Neither is one that was acquired or extended in a time to come, which would keep everybody out until then.
+    A lock dated in the future, by a wrong clock, is ignored: it would block everyone until then.
     """
     if lock is None or now >= lock.expires_at:
         return None
@@ -19,7 +19,10 @@ def current(lock: Lock | None, now: Millis) -> Lock | None:
 def acquire(
     lock: Lock | None, client: ClientId, now: Millis, ttl: Millis, new_token: int
 ) -> Granted | HeldBy:
-    """Give `client` the lock for `ttl`, or extend its own; `new_token` is for a lock that is new."""
+    """Give `client` the lock for `ttl`, or extend its own lock.
+
+    A new lock gets `new_token`.
+    """
     held = current(lock, now)
     if held is None:
         return Granted(Lock(client, now, Millis(now + ttl), new_token, last_acquired_at=now))
@@ -49,7 +52,7 @@ def extend(lock: Lock | None, client: ClientId, now: Millis, ttl: Millis) -> Gra
 
 
 def release(lock: Lock | None, client: ClientId, now: Millis) -> Released | HeldBy | NotLocked:
-    """Give up the client's own lock."""
+    """Release the client's own lock."""
     held = current(lock, now)
     if held is None:
         return NotLocked()
@@ -61,7 +64,10 @@ def release(lock: Lock | None, client: ClientId, now: Millis) -> Released | Held
 def permit(
     lock: Lock | None, client: ClientId, token: int | None, now: Millis
 ) -> Granted | HeldBy | NotLocked | StaleToken:
-    """Say whether `client` may upload; a `token` older than the held lock's is stale, whoever sends it."""
+    """Say whether `client` may upload.
+
+    A `token` older than that of the held lock is stale, even from the holder.
+    """
     held = current(lock, now)
     if held is None:
         return NotLocked()

@@ -1,4 +1,7 @@
-"""Where the server listens. Sockets are opened before twistd detaches, so that whoever starts it sees what is wrong."""
+"""The listening sockets of the server.
+
+They are opened before twistd detaches, so that errors appear on the terminal.
+"""
 
 import errno
 import socket
@@ -10,16 +13,16 @@ from twisted.internet.address import UNIXAddress
 from mneme.errors import StartupError
 
 _BACKLOG = 1024
-"""Connections that may wait to be accepted; one more would try again after a second."""
+"""Connections that may wait to be accepted. One more would be delayed by a second."""
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - asked for by the person, or protected by keys
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 def open_sockets(host: str | None, port: int, protected: bool) -> list[socket.socket]:
-    """Listening sockets for `host` and `port`; raises `StartupError`.
+    """Open listening sockets for `host` and `port`; raises `StartupError`.
 
-    Without a host: on every address if the server is `protected` by keys, else on loopback only. "Every address" and a
-    name are IPv4 and IPv6 both, as far as the machine has them. Port 0 takes a free one.
+    Without a host, a server that is `protected` by keys listens on every address, any other on loopback only. "Every
+    address" and a host name mean both IPv4 and IPv6, if the machine has them. Port 0 is any free port.
     """
     if host in _EVERYWHERE or (host is None and protected):
         return [_open_everywhere(port)]
@@ -29,12 +32,12 @@ def open_sockets(host: str | None, port: int, protected: bool) -> list[socket.so
 
 
 def describe(sockets: Sequence[socket.socket]) -> str:
-    """Where they listen, for people."""
+    """The addresses of sockets, as text for people."""
     return " and ".join(_described(opened) for opened in sockets)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address is one that only this machine reaches itself by."""
+    """Whether an address is a loopback address, which only this machine can reach."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -44,7 +47,7 @@ def is_loopback(address: str) -> bool:
 
 
 def is_for_this_machine(address: object) -> bool:
-    """Whether only this machine reaches a port on `address`: loopback, or a Unix socket."""
+    """Whether only this machine can reach `address`: loopback, or a Unix socket."""
     return isinstance(address, UNIXAddress) or is_loopback(str(getattr(address, "host", "")))
 
 

@@ -1,4 +1,7 @@
-"""The log, for people or for machines. Twisted's own observer for people takes longer than most requests do."""
+"""The log, as text for people or as JSON for machines.
+
+Twisted's own observer for text takes more time than most requests.
+"""
 
 import fcntl
 import os
@@ -27,16 +30,16 @@ from mneme import times
 from mneme.model import Millis
 
 REQUESTS = "mneme.request"
-"""The logger of requests, whose events bring their line ready to be written, as `log_line`."""
+"""The logger of requests. Its events have their finished line in `log_line`."""
 
 _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 10
 
 
 class SharedLogFile(LogFile):
-    """A log file that others may truncate, move or remove, as logrotate does.
+    """A log file that other programs may truncate, move or remove, as logrotate does.
 
-    It goes on at its end as that is then, or in a new file of its name.
+    After that, the log continues at the new end of the file, or in a new file of the same name.
     """
 
     def _openFile(self) -> None:
@@ -46,28 +49,28 @@ class SharedLogFile(LogFile):
         self._place = (state.st_dev, state.st_ino)
 
     def write(self, data: str | bytes) -> None:
-        """Write to the end of the file that has the name now."""
+        """Write to the end of the file that now has the name."""
         self._follow()
         super().write(data)
-        # By itself it would count what somebody has cut off.
+        # The base class would still count the bytes that another program has cut off.
         self.size = self._file.tell()
 
     def rotate(self) -> None:
-        """Begin a new file, unless somebody else has made place for one."""
+        """Begin a new file, unless another program has moved the old one."""
         if not self._follow():
             super().rotate()
 
     def _follow(self) -> bool:
-        """Open the file anew unless it still has its name; whether it was opened."""
+        """Open the file again if it has lost its name. Return whether it was opened."""
         with suppress(OSError):
-            state = os.stat(self.path)  # noqa: PTH116 - at each line of the log, and half as long as by a Path
+            state = os.stat(self.path)  # noqa: PTH116 - called for each line of the log, and twice as fast as with a Path
             if (state.st_dev, state.st_ino) == self._place:
                 return False
         before = self._file
         try:
             self._openFile()
         except OSError:
-            # Better a log under another name than none.
+            # A log in the moved file is better than no log.
             self._file = before
             return False
         before.close()
@@ -78,9 +81,9 @@ threadable.synchronize(SharedLogFile)
 
 
 def append_only(descriptor: int) -> None:
-    """Writes to a file go to its end from now on, wherever that is.
+    """Make all later writes to a file go to its current end.
 
-    All but files stay as they are.
+    Other kinds of descriptors are not changed.
     """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
@@ -88,26 +91,29 @@ def append_only(descriptor: int) -> None:
 
 
 class LogChoice:
-    """Where the log goes, and how. twistd wants its observer by name and calls it without arguments."""
+    """The target and the format of the log.
+
+    They are class attributes, because twistd takes its observer by name, and calls it without arguments.
+    """
 
     name = "mneme.logs.LogChoice.observer"
     file: ClassVar[str] = "-"
-    """Where to write, `-` for standard output."""
+    """The log file, `-` for standard output."""
     form: ClassVar[str] = "text"
     """`text` or `json`."""
     call_from_signal: ClassVar[Callable[[Callable[[], object]], object]]
-    """How something is done that a signal asks for: by the reactor, and not in the middle of whatever runs."""
+    """Function by which a signal handler calls another function later, on the reactor thread."""
 
     @classmethod
     def observer(cls) -> ILogObserver:
-        """Open the log; SIGUSR1 rotates a file, as it does with twistd's own.
+        """Open the log. SIGUSR1 rotates a log file, as it does with twistd's own log.
 
-        A file goes on at its end when somebody else has truncated it, and so does one that standard output goes to. All
-        but files stay where they are.
+        If another program truncates a file, the log continues at its new end. This includes a file to which standard
+        output is redirected. Targets other than files are never rotated.
         """
         form = FORMS[cls.form]
         if cls.file == "-":
-            with suppress(OSError, ValueError):  # it may be closed, or no file at all
+            with suppress(OSError, ValueError):  # standard output may be closed, or not a file
                 append_only(sys.stdout.fileno())
             return FileLogObserver(sys.stdout, form)
         path = Path(cls.file)
@@ -122,7 +128,7 @@ class LogChoice:
 
 
 def as_text_line(event: LogEvent) -> str | None:
-    """Time, logger and level, and the message, as Twisted writes it."""
+    """An event as a line of text: time, logger, level and message, as Twisted writes it."""
     line = event.get("log_line")
     if line is not None:
         return f"{_second(int(event['log_time']))} [{REQUESTS}#{event['log_level'].name}] {line}\n"
@@ -130,7 +136,10 @@ def as_text_line(event: LogEvent) -> str | None:
 
 
 def as_json_line(event: LogEvent) -> str:
-    """`time`, `level`, `logger`, `message` (with the traceback, if any), and what the message was made of."""
+    """An event as a line of JSON.
+
+    The fields are `time`, `level`, `logger`, `message` (with the traceback, if any), and the values in the message.
+    """
     line: dict[str, object] = {
         "time": times.to_text(Millis(int(event["log_time"] * 1000))),
         "level": event["log_level"].name,
@@ -143,7 +152,7 @@ def as_json_line(event: LogEvent) -> str:
 
 
 FORMS: dict[str, Callable[[LogEvent], str | None]] = {"text": as_text_line, "json": as_json_line}
-"""How an event is written, by the names of `--log-format`."""
+"""The functions that format an event, by the names of `--log-format`."""
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,6 @@
-"""The values that everything else is about: frozen, and parsed once, at the edge.
+"""The values of the domain. They are frozen, and parsed once, where a request comes in.
 
-Times are milliseconds since 1970 UTC throughout (`Millis`), because that is the precision at which stock clients
-compare them.
+All times are milliseconds since 1970 UTC (`Millis`): stock clients compare times with this precision.
 """
 
 import enum
@@ -18,7 +17,7 @@ from mneme.errors import InvalidClientId, InvalidProjectId
 Millis = NewType("Millis", int)
 
 SLACK = Millis(60 * 60 * 1000)
-"""The most by which two right clocks differ: an instant further in the future is a wrong clock's."""
+"""Largest difference between two right clocks. A time further in the future was set by a wrong clock."""
 
 MAX_PROJECT_ID = 512
 MAX_CLIENT_ID = 200
@@ -26,17 +25,17 @@ MAX_CLIENT_ID = 200
 
 @frozen
 class ProjectId:
-    """The name under which machines share one memory; any text of 1 to 512 characters."""
+    """The name under which machines share one memory: any text of 1 to 512 characters."""
 
     value: str
 
     def __str__(self) -> str:
-        """The id for people and logs: what could forge or garble a line is percent-encoded."""
+        """The id for people and logs. Characters that could fake a log line are percent-encoded."""
         return _printable(self.value)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Check `text`; raises `InvalidProjectId` when it is empty or too long."""
+        """Check `text`; raises `InvalidProjectId` if it is empty or too long."""
         if not 1 <= len(text) <= MAX_PROJECT_ID:
             raise InvalidProjectId(
                 f"A project id has 1 to {MAX_PROJECT_ID} characters, this one has {len(text)}"
@@ -46,33 +45,33 @@ class ProjectId:
 
 @frozen
 class ClientId:
-    """What a machine calls itself: `<hostname>-<8 hex>` for the stock client."""
+    """The name of a machine: `<hostname>-<8 hex>` for the stock client."""
 
     value: str
 
     def __str__(self) -> str:
-        """The id for people and logs: what could forge or garble a line is percent-encoded."""
+        """The id for people and logs. Characters that could fake a log line are percent-encoded."""
         return _printable(self.value)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Check `text`; raises `InvalidClientId` when it is too long or holds control characters."""
+        """Check `text`; raises `InvalidClientId` if too long or with control characters."""
         if len(text) > MAX_CLIENT_ID or any(unicodedata.category(c) == "Cc" for c in text):
             raise InvalidClientId
         return cls(text)
 
 
 class Unnamed(enum.Enum):
-    """A reader that does not say who it is."""
+    """A reader that sends no client id."""
 
     STOCK = "stock"
-    """The stock client, by its headers."""
+    """The stock client, recognized by its headers."""
     OTHER = "other"
-    """Somebody else: a person with curl, a browser."""
+    """Any other program, such as curl or a browser."""
 
 
 Reader: TypeAlias = ClientId | Unnamed
-"""A client, or somebody without a name, that downloads a file."""
+"""The reader that downloads a file: a client, or a reader without a client id."""
 
 
 class FileName(enum.Enum):
@@ -84,31 +83,33 @@ class FileName(enum.Enum):
     REMEMBERED = "remembered.json"
     ENTITIES = "entities.json"
 
-    __hash__ = object.__hash__  # Each is a key at every step, and that of `enum` is written in Python.
+    __hash__ = (
+        object.__hash__
+    )  # Each step uses them as keys, and the hash of `enum` is slow: it is written in Python.
 
 
 class Kind(enum.Enum):
-    """How a version came to be."""
+    """The origin of a version."""
 
     UPLOAD = "upload"
     """A client uploaded it under its lock."""
     FOUND = "found"
-    """It lay at the head without having come through the API: edited by hand, or left by the Node server."""
+    """Found in the working copy: an edit by hand, or a file of the Node server."""
     RESCUED = "rescued"
-    """A client uploaded it without holding the lock: refused, and kept until it can be merged."""
+    """A client uploaded it without holding the lock: refused, but kept to be merged."""
     MERGED = "merged"
-    """The head as it was, merged with an upload."""
+    """The merge of the old head with an upload or an edit."""
     RESTORED = "restored"
     """An older version, made the head again by a client under its lock."""
 
 
 @frozen
 class Lock:
-    """A lease on a project.
+    """A lock on a project, held by a client until it expires.
 
-    `token` only ever grows per project: each lock that is newly acquired has a larger one. It is 0 for a lock that the
-    Node server wrote. `last_acquired_at` is when its client last acquired it here, for the first time or again, each
-    time later than before; None if it never has. `extended_at` is when it was last extended by a heartbeat.
+    Each new lock of a project has a larger `token`; it is 0 for a lock written by the Node server. `last_acquired_at`
+    is when the client last acquired the lock, for the first time or again; each is later than the one before. It is
+    None for a lock that was not acquired on this server. `extended_at` is the time of the last heartbeat.
     """
 
     client: ClientId
@@ -120,21 +121,22 @@ class Lock:
 
 
 class Place(enum.Enum):
-    """Where a version stood when it was kept."""
+    """The relation of a version to the head at the time when it was stored."""
 
     HEAD = "head"
-    """It became the head of its file."""
+    """The version became the head of its file."""
     WAITING = "waiting"
-    """It was kept beside the head, to be merged with it."""
+    """The version waited to be merged with the head."""
     BESIDE = "beside"
-    """It was kept beside the head, and that is all."""
+    """The version was stored only as history."""
 
 
 @frozen
 class Appended:
-    """How a content came of an append: by which idempotency key, if any, and what digest its lines have.
+    """Facts about a version made by an append.
 
-    It is `blind` where its client has not shown that it has the rest of the content.
+    `key` is the idempotency key, if any. `lines` is the digest of the added lines. `blind` is whether the client may
+    lack other parts of the content.
     """
 
     key: str | None
@@ -144,13 +146,13 @@ class Appended:
 
 @frozen
 class Version:
-    """A content of a file that was kept, immutable, numbered per project from 1.
+    """A stored version of a file: immutable, and numbered from 1 in each project.
 
-    `mtime` is what clients are told; `time` is when it was accepted here; `base` is the version of this file that the
-    client is known to have had before, or that an append added to (None: not known); `client` is None where no client
-    was involved. `parents` are the versions that a merge or a restore was made of, or the waiting upload whose place it
-    took. `names_base` is whether the client itself said what the base is; `is_unrelated`, whether the upload shared
-    nothing with what its client had.
+    `size` is in bytes, `sha256` in hex. `mtime` is the time that clients get, `time` is when the server accepted the
+    version. `client` is None for an edit by hand. `base` is the number of the version that the upload was made from, or
+    that an append added to; None if not known. `parents` are the versions that were merged or restored, or the waiting
+    upload that was replaced. `names_base` is whether the client itself named the base. `is_unrelated` is whether the
+    upload shared nothing with the versions that its client had.
     """
 
     number: int
@@ -168,11 +170,11 @@ class Version:
     names_base: bool = False
     is_unrelated: bool = False
     stored: int = field(default=0, eq=False)
-    """The bytes that it takes in the database."""
+    """The bytes that the version takes in the database."""
 
     @property
     def is_blind(self) -> bool:
-        """Whether it is no base: its client has perhaps not all of it."""
+        """Whether its client may lack parts of the content, so that it is no base."""
         return self.appended is not None and self.appended.blind
 
 
@@ -186,7 +188,7 @@ class VersionContent:
 
 @frozen
 class Head:
-    """The newest accepted version of a file; `size` in bytes, `sha256` in hex."""
+    """The current version of a file; `size` in bytes, `sha256` in hex."""
 
     file: FileName
     version: int
@@ -205,7 +207,7 @@ class Document:
 
 @frozen
 class Receipt:
-    """A version that is being sent to a client: its base once the answer was taken."""
+    """A receipt for a version sent to a client, its base once received."""
 
     client: ClientId
     file: FileName
@@ -214,7 +216,7 @@ class Receipt:
 
 @frozen
 class Served:
-    """A document that is about to be sent, and whose receipt would be news, if anybody's."""
+    """A document to be sent. The receipt is None if the client is unknown, or surely has it."""
 
     document: Document
     receipt: Receipt | None
@@ -222,49 +224,51 @@ class Served:
 
 @frozen
 class Unmodified:
-    """What its client has already is the head."""
+    """The outcome of a download if the client already has the head."""
 
     head: Head
 
 
 @frozen
 class Precondition:
-    """What the head of a file must be for a request to count: one whose content has one of these `digests`.
+    """A condition on the head of a file, without which a request has no effect.
 
-    `digests` of None are any. If `absent`, there must be no head at all.
+    The digest of the head must be one of `digests`, SHA-256 in hex. None means any head. With `absent`, there must be
+    no head.
     """
 
     digests: frozenset[str] | None
     absent: bool = False
 
     def holds(self, head: Head | None) -> bool:
-        """Whether the head is what it must be."""
+        """Whether the head meets the condition."""
         if self.absent or head is None:
             return self.absent and head is None
         return self.admits(head.sha256)
 
     def admits(self, sha256: str) -> bool:
-        """Whether a head may have this content."""
+        """Whether a head with this content meets the condition."""
         return self.digests is None or sha256 in self.digests
 
     def names(self, sha256: str) -> bool:
-        """Whether this content is one of those that are named."""
+        """Whether this content is named, alone or with others."""
         return self.digests is not None and sha256 in self.digests
 
     def names_only(self, sha256: str) -> bool:
-        """Whether this content is named and no other, so that whoever names it has it."""
+        """Whether only this content is named, so that the client surely has it."""
         return self.digests == frozenset({sha256})
 
 
 NOT_THERE = Precondition(frozenset(), absent=True)
-"""There must be no such file yet."""
+"""The condition that there is no such file yet."""
 
 
 @frozen
 class Upload:
-    """What a client asks to become the head of a file; `token` is that of the lock it believes to hold, if it says.
+    """A content that a client uploads as the new head of a file.
 
-    `only_if` is what the head must still be: the client says that it made the upload from that.
+    `token` is the token of the client's lock, if it sends one. `only_if` names the head that the client has made the
+    upload from: that must still be the head.
     """
 
     file: FileName
@@ -273,19 +277,19 @@ class Upload:
     token: int | None = None
     only_if: Precondition | None = None
     appended: Appended | None = None
-    """What there is to know of the `Append` that it comes from."""
+    """Facts about the append, if the upload was made from one."""
 
     @cached_property
     def sha256(self) -> str:
-        """The digest of the content, taken when it is first needed: that is a step off the reactor thread."""
+        """The digest of the content, computed at first use, off the reactor thread."""
         return digest(self.content)
 
 
 @frozen
 class Append:
-    """Lines that a client asks to be added at the end of a file; `token` and `only_if` as in `Upload`.
+    """Lines that a client adds at the end of a file; `token`, `only_if` as in `Upload`.
 
-    A second one of the same client with the same `key` is the first one again.
+    An append with a `key` that its client has used before is a repetition.
     """
 
     file: FileName
@@ -298,7 +302,7 @@ class Append:
 
 @frozen
 class Restore:
-    """What a client asks to become the head of a file again; `token` as in `Upload`."""
+    """A version that a client makes the head again; `token` as in `Upload`."""
 
     file: FileName
     version: int
@@ -308,9 +312,9 @@ class Restore:
 
 @frozen
 class Merging:
-    """Whether uploads are merged with heads that their clients did not know, and how large a merged file may be.
+    """Settings for merges: whether uploads are merged, and the largest merged file.
 
-    `max_bytes` is the size of the answer with which a stock client would download it.
+    `max_bytes` is the size, in bytes, of the answer with which a stock client would download the file.
     """
 
     enabled: bool = True
@@ -319,26 +323,26 @@ class Merging:
 
 @frozen
 class Granted:
-    """The client holds the lock."""
+    """The outcome if the client holds the lock."""
 
     lock: Lock
 
 
 @frozen
 class HeldBy:
-    """Another client holds the lock."""
+    """The outcome if another client holds the lock."""
 
     lock: Lock
 
 
 @frozen
 class NotLocked:
-    """Nobody holds the lock."""
+    """The outcome if nobody holds the lock."""
 
 
 @frozen
 class Released:
-    """The client's lock is gone. `leaves_waiting` is whether uploads wait to be merged now."""
+    """The outcome of a release. `leaves_waiting` is whether uploads are waiting."""
 
     lock: Lock
     leaves_waiting: bool = field(default=False, eq=False)
@@ -346,21 +350,24 @@ class Released:
 
 @frozen
 class StaleToken:
-    """The upload came under an older lock than the one that is held now."""
+    """The outcome if the request names an older lock than the held one."""
 
     lock: Lock
 
 
 @frozen
 class Changed:
-    """The upload was refused, for the head is not what it was only to replace."""
+    """The outcome of an upload whose precondition does not hold; `head` is the current one."""
 
     head: Head | None
 
 
 @frozen
 class Accepted:
-    """The upload is durable, and `head` is what the file is now: the upload, or what it was `merged` into."""
+    """The outcome of an upload that is durable, with the new head.
+
+    `merged` is whether the head is a merge, and so may differ from the upload.
+    """
 
     head: Head
     merged: bool = False
@@ -368,7 +375,10 @@ class Accepted:
 
 @frozen
 class Rescued:
-    """The upload was refused for its lock. Its content is kept as `version`; None: there was no space to keep it."""
+    """The outcome of an upload whose client does not hold the lock.
+
+    The content is kept as `version`; None if there was no space for it.
+    """
 
     refusal: HeldBy | NotLocked
     version: int | None
@@ -376,7 +386,7 @@ class Rescued:
 
 @frozen
 class Overview:
-    """What there is to know of a project at a glance; `waiting` are the uploads that are yet to be merged."""
+    """An overview of a project; `waiting` are its waiting uploads."""
 
     project: ProjectId
     heads: tuple[Head, ...]
@@ -386,20 +396,20 @@ class Overview:
 
 @frozen
 class Pruned:
-    """Versions that were removed from the history of a project, or that would be, oldest first."""
+    """Versions that were or can be removed from a project's history, oldest first."""
 
     project: ProjectId
     versions: tuple[Version, ...]
 
     @property
     def size(self) -> int:
-        """How much space they take, in bytes."""
+        """The space of the versions in bytes."""
         return sum(version.stored for version in self.versions)
 
 
 @frozen
 class Usage:
-    """The bytes that the database takes, and those that are free for more of it."""
+    """The bytes that the database takes, and the free bytes of its disk."""
 
     data_bytes: int
     free_bytes: int
@@ -417,9 +427,10 @@ class TwoPlaces:
 
 @frozen
 class Condition:
-    """How the server does: since when it is there, what time it is now, both by its time of day, and how full it is.
+    """The condition of the server: start time, current time, and disk usage.
 
-    `in_two_places` are the ids that lately seemed to be used in two places.
+    Both times are by the server's time of day. `in_two_places` has the ids that a client seems to have used in two
+    places in the last seven days.
     """
 
     started_at: Millis

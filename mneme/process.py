@@ -1,7 +1,7 @@
-"""Computations in a process of their own, which takes its memory with it.
+"""Computations in a separate process, whose memory is free again when it ends.
 
-The process is started when it is first needed, and ends when it has had nothing to do for a while. Jobs and outcomes
-are pickled, each with its length before it; both ends are this program.
+The process is started when it is first needed, and ended when it has been idle for a while. Jobs and outcomes are
+pickled, each with its length before it. Both processes run this program.
 """
 
 import os
@@ -21,7 +21,7 @@ from mneme.work import Worker
 T = TypeVar("T")
 
 IDLE_SECONDS = 30.0
-"""How long the process waits for another job before it is ended."""
+"""Seconds that the process waits for another job before it is ended."""
 
 _LENGTH = 8
 _NICENESS = 5
@@ -34,7 +34,7 @@ class ProcessEnded(MnemeError):
 
 
 class ProcessWorker:
-    """A worker whose jobs run in another process, one at a time; jobs can be pickled."""
+    """A worker whose jobs run in another process, one at a time. Jobs must be picklable."""
 
     def __init__(self, clock: IReactorTime, worker: Worker) -> None:
         self._clock = clock
@@ -50,14 +50,14 @@ class ProcessWorker:
         return 0
 
     def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
-        """See `Worker`. One job at a time; `ProcessEnded` if the process dies of it."""
+        """See `Worker`. Run one job at a time; `ProcessEnded` if the process dies meanwhile."""
         if self._ending:
             self._ending.cancel()
             self._ending = None
         return self._worker.run(lambda: self._outcome(job), weight).addBoth(self._rest)
 
     def stop(self) -> None:
-        """End the process, and with it the job under way."""
+        """End the process, even during a job."""
         self._is_stopped = True
         if self._ending:
             self._ending.cancel()
@@ -90,7 +90,7 @@ class ProcessWorker:
         try:
             process = self._process or self._started()
             if self._is_stopped:
-                # Perhaps while it was being started.
+                # `stop` may have been called while the process was started.
                 process.kill()
             _send(cast(BinaryIO, process.stdin), job)
             succeeded, outcome = _received(cast(BinaryIO, process.stdout))
@@ -111,7 +111,7 @@ class ProcessWorker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            # A signal to all that a terminal runs is none of its business.
+            # Ctrl-C in the terminal must not reach this process.
             start_new_session=True,
         )
         return self._process
@@ -126,7 +126,7 @@ def main() -> None:
             (job,) = _received(source)
             try:
                 outcome = True, cast(Callable[[], object], job)()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
+            except Exception as error:  # noqa: BLE001 - any error is the outcome
                 outcome = False, error
             _send(target, *outcome)
             del job, outcome
@@ -141,7 +141,7 @@ def _send(stream: BinaryIO, *values: object) -> None:
 
 def _received(stream: BinaryIO) -> tuple[object, ...]:
     length = int.from_bytes(_exactly(stream, _LENGTH), "big")
-    return cast(tuple[object, ...], pickle.loads(_exactly(stream, length)))  # noqa: S301 - what the other end of ours sent
+    return cast(tuple[object, ...], pickle.loads(_exactly(stream, length)))  # noqa: S301 - sent by our own process
 
 
 def _exactly(stream: BinaryIO, length: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The timer that thins out the history of projects, in the background: what goes is said by `mneme.retention`."""
+"""The pruner: the timer that removes old versions, by the rules of `mneme.retention`."""
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -7,13 +7,13 @@ from mneme.rounds import Rounds
 from mneme.service import SyncService
 
 FIRST = 300.0
-"""Seconds from the start to the first round: a server that is restarted daily has to prune too."""
+"""Seconds from the start to the first round. A server that is restarted daily must prune, too."""
 INTERVAL = 3600.0
 """Seconds between two rounds."""
 
 
 class Pruner(Rounds):
-    """Prunes every `INTERVAL` seconds for as long as it runs."""
+    """The timer that prunes every `INTERVAL` seconds."""
 
     def __init__(self, clock: IReactorTime, sync: SyncService) -> None:
         super().__init__(clock, INTERVAL, self._prune, "prune the history of projects", FIRST)

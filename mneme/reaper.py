@@ -1,4 +1,7 @@
-"""The timer that removes expired locks. They count for nothing the millisecond they expire; this is house-keeping."""
+"""The reaper: the timer that removes expired locks.
+
+An expired lock does not count, reaped or not. Reaping only tidies up.
+"""
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -10,7 +13,7 @@ INTERVAL = 30.0
 
 
 class Reaper(Rounds):
-    """Reaps every `INTERVAL` seconds for as long as it runs."""
+    """The timer that reaps expired locks every `INTERVAL` seconds."""
 
     def __init__(self, clock: IReactorTime, sync: SyncService) -> None:
         super().__init__(clock, INTERVAL, self._reap, "reap expired locks")

@@ -1,4 +1,4 @@
-"""How the history of a project is thinned out: pure functions of (versions, now). Nothing here reads a clock."""
+"""The rules for pruning the history of a project, as pure functions of (versions, now)."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -10,21 +10,21 @@ from mneme.model import SLACK, FileName, Millis, Version
 _DAY = 24 * 60 * 60 * 1000
 
 EARLIEST = Millis(1_735_689_600_000)
-"""2025-01-01, before there was anything to keep: a clock that shows an earlier time is wrong."""
+"""2025-01-01, before the first version of mneme. A clock that shows an earlier time is wrong."""
 
 
 @frozen
 class Retention:
-    """How much of a history is kept: ages in milliseconds, `max_bytes` of a whole project (0: no bound)."""
+    """Settings for pruning; ages are in milliseconds, `max_bytes` is for a project."""
 
     keep_all: Millis
-    """Versions younger than this stay, all of them."""
+    """All versions younger than this stay."""
     keep_daily: Millis
-    """Of those younger than this, the newest of each day stays."""
+    """Of the versions younger than this, the newest of each day stays."""
     keep_weekly: Millis
-    """Of those younger than this, the newest of each week stays."""
+    """Of the versions younger than this, the newest of each week stays."""
     max_bytes: int
-    """What more than this takes is removed, the oldest first."""
+    """If the history takes more than this, the oldest versions are removed. 0 is no limit."""
 
 
 def prunable(
@@ -34,19 +34,22 @@ def prunable(
     now: Millis,
     retention: Retention,
 ) -> tuple[Version, ...]:
-    """The versions to delete, oldest first, of all the `versions` that a project has.
+    """The versions to remove, oldest first, out of all `versions` of a project.
 
-    Older and newer go by number, the order in which versions were accepted: a clock can have been wrong. Ages go by
-    time. Days and ISO weeks are those of UTC, and each file has its own.
+    "Older" and "newer" go by number, the order in which versions were accepted, since a clock may have been wrong. Ages
+    go by time. Days and ISO weeks are those of UTC, and each file has its own.
 
-    The numbers in `protected` stay, whatever their age and size. Those in `unmerged` hold what is nowhere else: they
-    are not thinned out, go only when they are older than everything that is kept by age, or for space, and are not
-    the newest of a day or a week, which would cost the others theirs. The same holds for those that were accepted while
-    the clock was wrong, as far as that can be told; they count as young as they can be.
+    The versions in `protected` always stay. The versions in `unmerged` have content that is nowhere else. They are not
+    thinned out by day and week: they stay until they are older than all three ages, or until there is no space. They do
+    not count as the newest of a day or week, so they do not replace another version there. The same rules hold for
+    versions that were accepted while the clock was wrong, as far as that is known. Such a version is taken to be as
+    young as possible.
 
-    Where what stays takes more than `max_bytes`, what is protected included, the oldest that are not protected go until
-    it fits, the young among them too. Whoever deletes what is returned, and asks again, is told of nothing more, but
-    perhaps of versions whose time was only contradicted by what went for space.
+    If the remaining versions take more than `max_bytes`, the oldest are removed until the rest fits. Protected versions
+    count, but are not removed. Young versions may be removed, too.
+
+    After the returned versions are removed, a second call returns nothing more. There is one exception: a version whose
+    time contradicted only versions that were removed for space.
     """
     oldest_first = sorted(versions, key=lambda version: version.number)
     right = _right_ones(oldest_first, now)
@@ -60,9 +63,9 @@ def prunable(
 
 
 def _right_ones(oldest_first: Sequence[Version], now: Millis) -> set[int]:
-    """The numbers of versions accepted while the clock can have been right.
+    """The numbers of the versions accepted while the clock may have been right.
 
-    It was wrong if it showed a time before `EARLIEST`, one to come, or one that contradicts the order of versions.
+    The clock was wrong if the time is before `EARLIEST`, in the future, or contradicts the order of versions.
     """
     possible = [version for version in oldest_first if EARLIEST <= version.time <= now + SLACK]
     latest_before = accumulate((version.time for version in possible), max)
@@ -75,9 +78,9 @@ def _right_ones(oldest_first: Sequence[Version], now: Millis) -> set[int]:
 
 
 def _believed(oldest_first: Sequence[Version], right: Container[int], now: Millis) -> list[Version]:
-    """The versions, those of a wrong clock as young as they can be.
+    """The versions, with corrected times for those of a wrong clock.
 
-    Such a version was accepted before the next one whose time is right, or now, at the latest.
+    The corrected time is the latest possible one: that of the next version with a right time, or now.
     """
     found: list[Version] = []
     latest = now
@@ -91,7 +94,10 @@ def _believed(oldest_first: Sequence[Version], right: Container[int], now: Milli
 def _kept_by_age(
     oldest_first: Sequence[Version], apart: Container[int], now: Millis, retention: Retention
 ) -> Iterator[int]:
-    """The numbers of the versions that stay for their age, some of them more than once; those `apart` as a whole."""
+    """The numbers of the versions that stay because of their age, some more than once.
+
+    The versions in `apart` are not thinned out.
+    """
 
     def younger(than: Millis, among: Iterable[Version]) -> list[Version]:
         return [version for version in among if now - version.time < than]
@@ -121,7 +127,7 @@ def _week(instant: Millis) -> int:
 
 
 def _fitting(oldest_first: Sequence[Version], protected: Container[int], max_bytes: int) -> list[Version]:
-    """What is left when the oldest have made room."""
+    """The versions that stay after the oldest were removed for space."""
     excess = sum(version.stored for version in oldest_first) - max_bytes
     left = []
     for version in oldest_first:

@@ -1,4 +1,4 @@
-"""Timers that outlive whatever happens in their rounds."""
+"""Timers that continue even if one of their rounds fails."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,10 +10,10 @@ from twisted.logger import Logger
 
 
 class Rounds(Service):
-    """Makes a round every `interval` seconds for as long as it runs, whatever a round comes to.
+    """A timer that makes a round every `interval` seconds.
 
-    The first one comes `first` seconds after the start, or after one interval. A round that takes longer than the
-    interval is waited for. One that fails is logged: it could not do `what`.
+    The first round comes `first` seconds after the start, by default after one interval. Rounds never overlap: a long
+    round delays the next. A failed round is logged as "Could not `what`", and the timer continues.
     """
 
     _log = Logger()
@@ -37,12 +37,12 @@ class Rounds(Service):
         self._stopped: Deferred[LoopingCall] | None = None
 
     def startService(self) -> None:
-        """Begin; nothing runs while the server is still starting."""
+        """Start the timer. No round is made while the server is still starting."""
         super().startService()
         self._before_first = self._clock.callLater(self._first, self._begin)
 
     async def stopService(self) -> None:
-        """Stop, and wait for a round under way."""
+        """Stop the timer, and wait for a running round."""
         super().stopService()
         if self._before_first and self._before_first.active():
             self._before_first.cancel()

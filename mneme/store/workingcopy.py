@@ -649,7 +649,7 @@ def _read(path: str) -> tuple[bytes, os.stat_result] | None:
 
 
 def _mark(state: os.stat_result | None) -> str | None:
-    """The mark of a file as text, which changes when the file is written or replaced."""
+    """The mark of a file as text; writing or replacing the file changes it."""
     return ":".join(map(str, files.mark(state))) if state else None
 
 
