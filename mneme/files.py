@@ -216,7 +216,7 @@ def clear(path: Path) -> None:
 
 
 def link(source: StrPath, target: StrPath) -> bool:
-    """Give a file a second name, or copy it on a file system without hard links.
+    """Give a file a second name, or copy it if hard links do not work.
 
     The copy is durable, and has the same mtime. Return True for a second name, False for a copy.
     """
@@ -269,7 +269,7 @@ def close_to_others(path: StrPath, state: os.stat_result) -> None:
 
 
 def mark(state: os.stat_result) -> Mark:
-    """The mark of a file: a value that changes when the file is written or replaced."""
+    """The mark of a file, which changes when the file is written or replaced."""
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 

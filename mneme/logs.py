@@ -128,7 +128,7 @@ class LogChoice:
 
 
 def as_text_line(event: LogEvent) -> str | None:
-    """An event as a line of text: time, logger, level and message, as Twisted writes it."""
+    """An event as a line of text, as Twisted writes it: time, logger, level, message."""
     line = event.get("log_line")
     if line is not None:
         return f"{_second(int(event['log_time']))} [{REQUESTS}#{event['log_level'].name}] {line}\n"

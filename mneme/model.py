@@ -1,4 +1,4 @@
-"""The values of the domain. They are frozen, and parsed once, where a request comes in.
+"""The values of the domain: frozen, and parsed once, where a request comes in.
 
 All times are milliseconds since 1970 UTC (`Millis`): stock clients compare times with this precision.
 """
@@ -216,7 +216,10 @@ class Receipt:
 
 @frozen
 class Served:
-    """A document to be sent. The receipt is None if the client is unknown, or surely has it."""
+    """A document to be sent, with a receipt.
+
+    The receipt is None if the client is unknown, or surely has this version.
+    """
 
     document: Document
     receipt: Receipt | None
@@ -287,9 +290,9 @@ class Upload:
 
 @frozen
 class Append:
-    """Lines that a client adds at the end of a file; `token`, `only_if` as in `Upload`.
+    """Lines that a client adds at the end of a file.
 
-    An append with a `key` that its client has used before is a repetition.
+    `token` and `only_if` are as in `Upload`. An append with a `key` that its client has used before is a repetition.
     """
 
     file: FileName
@@ -417,7 +420,10 @@ class Usage:
 
 @frozen
 class TwoPlaces:
-    """A project id that a client seems to use in two places, by its upload of `file`."""
+    """A project id that a client seems to use in two places.
+
+    At `time`, its upload of `file` shared nothing with the versions that the client had.
+    """
 
     project: ProjectId
     client: ClientId

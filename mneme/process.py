@@ -34,7 +34,7 @@ class ProcessEnded(MnemeError):
 
 
 class ProcessWorker:
-    """A worker whose jobs run in another process, one at a time. Jobs must be picklable."""
+    """A worker that runs picklable jobs in another process, one at a time."""
 
     def __init__(self, clock: IReactorTime, worker: Worker) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""The server as one service: started, told to reload, and stopped, each part in its turn."""
+"""The server as one service, which starts, reloads and stops all its parts."""
 
 import os
 import signal
@@ -37,11 +37,11 @@ from mneme.web.site import Site
 from mneme.work import ThreadWorker
 
 CLOSE_SECONDS = 8.0
-"""How long requests under way may take to finish when the server stops; it is to be gone within 10."""
+"""Seconds that running requests may take when the server stops. The server must end within 10 s."""
 
 
 class Reactor(Protocol):
-    """What the server asks of the reactor itself."""
+    """The methods of the reactor that the server uses."""
 
     def adoptStreamPort(self, descriptor: int, family: int, factory: Site, /) -> IListeningPort:
         """See `IReactorSocket`."""
@@ -61,7 +61,10 @@ class Reactor(Protocol):
 
 
 def policy_of(chosen: Config) -> Policy:
-    """Who may ask, from where and how often, by the configuration; without keys only this machine, until told more."""
+    """The policy of the configuration: who may send requests, and how many.
+
+    Without API keys, only this machine may, at first.
+    """
     return Policy(
         Keys(chosen.api_keys),
         RateLimit(chosen.rate_limit_per_minute),
@@ -73,7 +76,7 @@ def policy_of(chosen: Config) -> Policy:
 
 
 def plan_of(loaded: Loaded) -> Plan:
-    """Where nightly backups go and how many stay; the configuration file is in them."""
+    """The plan for daily backups by the configuration, whose file is part of each backup."""
     chosen = loaded.config
     return Plan(
         chosen.backups.absolute(),
@@ -92,7 +95,7 @@ def _settings_of(loaded: Loaded) -> str:
 
 @frozen(eq=False, kw_only=True)
 class Parts:
-    """What a server is put together from; `sockets` listen already, `endpoints` are yet to."""
+    """The parts of a server. The `sockets` listen already, the `endpoints` do not yet."""
 
     reactor: Reactor
     claim: Claim
@@ -111,14 +114,17 @@ class Parts:
 
 
 class Server(Service):
-    """Runs the parts. SIGHUP reads the configuration again."""
+    """The service that runs the parts. SIGHUP reloads the configuration."""
 
     _log = Logger()
 
     def __init__(
         self, parts: Parts, loaded: Loaded, load: Callable[[], Loaded], give_up: Callable[[str], None]
     ) -> None:
-        """`load` reads the configuration anew; `give_up` ends the process for the reason it is told."""
+        """Set up the server from its parts.
+
+        `load` reads the configuration again. `give_up` ends the process, with a reason for the user.
+        """
         self._parts = parts
         self._loaded = loaded
         self._load = load
@@ -127,10 +133,10 @@ class Server(Service):
         self._reloading: Deferred[None] = succeed(None)
         self._had_terminal = False
         self._on_loopback_only = True
-        """Whether all that is listened on so far is reached from this machine alone."""
+        """Whether only this machine can reach the sockets opened so far."""
 
     def privilegedStartService(self) -> None:
-        """Listen, which may need rights that twistd gives up after this."""
+        """Start to listen. This may need rights that twistd gives up afterwards."""
         super().privilegedStartService()
         site, failures = self._parts.site, list[Failure]()
         where = listening.describe(self._parts.sockets) or " and ".join(self._loaded.config.listen)
@@ -168,8 +174,8 @@ class Server(Service):
         self._parts.backups.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
-        # By itself twistd ends by the very signal that it got, which is no exit status of 0. The reactor sets its own
-        # handlers when it starts to run.
+        # After SIGTERM, twistd would end by that signal, so not with exit status 0. The reactor sets its own handlers
+        # when it starts to run, so ours is set after that.
         self._parts.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
         if self._parts.claim.is_read_only:
             self._log.warn(
@@ -182,7 +188,7 @@ class Server(Service):
             self._explain_openness()
 
     async def stopService(self) -> None:
-        """Stop listening, finish the requests under way and their writes, and let go of the data directory."""
+        """Stop listening, finish running requests and their writes, and release the data directory."""
         super().stopService()
         self._log.info("Stopping; requests under way have {seconds:.0f} s to finish", seconds=CLOSE_SECONDS)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -191,7 +197,7 @@ class Server(Service):
             self._log.info("Stopped, with nothing left undone")
         finally:
             self._parts.worker.stop()
-            # The writer is last: whoever closes the database last moves the log of changes into it.
+            # The writer is closed last: the last connection moves the write-ahead log into the database.
             for thread in reversed(self._parts.threads):
                 thread.stop()
             self._parts.claim.release()
@@ -206,13 +212,16 @@ class Server(Service):
         await self._parts.backups.stopService()
         await self._parts.exporter.stopService()
         stopping = Deferred.fromCoroutine(self._parts.sync.stopService())
-        # A merge under way is given up, and what waits goes on waiting.
+        # A running merge is aborted. Its upload goes on waiting.
         self._parts.process.stop()
         await stopping
         await self._reloading
 
     def reload(self) -> None:
-        """Read the configuration again, off the reactor thread, and go over to what can change without a restart."""
+        """Read the configuration again, and apply the settings that need no restart.
+
+        The file is read off the reactor thread.
+        """
         self._reloading.addCallback(lambda _: Deferred.fromCoroutine(self._reload()))
 
     async def _reload(self) -> None:
@@ -223,7 +232,7 @@ class Server(Service):
             self._log.error(
                 "The configuration was not reloaded, the old one stays in force: {problem}", problem=problem
             )
-        except Exception:  # noqa: BLE001 - whatever it was, the server goes on as it was
+        except Exception:  # noqa: BLE001 - after any error, the server continues with the old configuration
             self._log.failure("The configuration was not reloaded, the old one stays in force")
 
     def _go_over_to(self, loaded: Loaded) -> None:
@@ -248,7 +257,7 @@ class Server(Service):
         self._log.info("The configuration was reloaded")
 
     def _take_port(self, port: IListeningPort) -> None:
-        """Take note of what an endpoint has opened, perhaps later than the others."""
+        """Record a port that an endpoint has opened, perhaps later than the others."""
         self._ports.append(port)
         self._parts.site.watch(port)
         if self._on_loopback_only and not listening.is_for_this_machine(port.getHost()):
@@ -265,12 +274,12 @@ class Server(Service):
         self._parts.reactor.callFromThread(self._stop_reactor)
 
     def _stop_reactor(self) -> None:
-        # Signals can come faster than the reactor hears of them.
+        # A second signal may come before the reactor has handled the first.
         with suppress(ReactorNotRunning):
             self._parts.reactor.stop()
 
     def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
-        # A closed terminal sends the same signal as `kill -HUP`, and means that the server is to go.
+        # A closed terminal sends the same signal as `kill -HUP`. Then the server must stop.
         closed = self._had_terminal and not os.isatty(0)
         self._parts.reactor.callFromThread(self._stop_reactor if closed else self.reload)
 
@@ -303,5 +312,5 @@ class Server(Service):
 
 
 def _is_told_where(chosen: Config) -> bool:
-    """Whether somebody said where to listen."""
+    """Whether the configuration has a host or an endpoint."""
     return bool(chosen.host or chosen.listen)

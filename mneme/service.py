@@ -1,4 +1,4 @@
-"""The use cases of the server, each one step of the store, or a few."""
+"""The use cases of the server, each made of one or several steps of the store."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -56,27 +56,27 @@ from mneme.work import Worker
 T = TypeVar("T")
 
 _TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
-"""The time for which an id in two places is told of; whoever has mended it hears no more then."""
+"""Time, in milliseconds, for which an id in two places is reported. After a repair, the reports end then."""
 
 _AT_ONCE = 32
-"""Steps of house-keeping that share a commit; clients come in between."""
+"""Steps of house-keeping that are queued at a time. Steps of clients come in between."""
 
 _EXPORTS_AT_ONCE = 4
-"""Exports that are asked for at a time: each writes some files, and clients come in between."""
+"""Exports that are queued at a time. Each writes some files. Steps of clients come in between."""
 
 _TRY_AGAIN_SECONDS = 10.0
-"""Seconds until a project is exported again that could not be."""
+"""Seconds until a failed export of a project is tried again."""
 
 _EXPORT_SECONDS = 1.0
-"""Seconds after which an export begins no more projects: with thousands of them, a stop waits no longer than that."""
+"""Seconds after which an export begins no more projects, so that a stop of the server is not delayed."""
 
 _EPOCH_SECONDS = 600.0
-"""How long an epoch of exports lasts."""
+"""Seconds of an epoch of exports."""
 
 
 @frozen
 class Lane:
-    """A store with what runs its steps."""
+    """A store, and the queue that runs its steps."""
 
     store: Store
     steps: StepQueue
@@ -84,7 +84,7 @@ class Lane:
 
 @frozen
 class Reaped:
-    """An expired lock that was removed, and how long it had been held (milliseconds since it was acquired)."""
+    """An expired lock that was removed; `age` is in milliseconds since it was acquired."""
 
     project: ProjectId
     lock: Lock
@@ -92,10 +92,10 @@ class Reaped:
 
 
 class SyncService(Service):
-    """Locks and files by project, for whatever front end asks.
+    """Locks and files of projects, for any front end.
 
-    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling what it returns abandons the answer, never a
-    step that writes. Stopping the service waits for the steps that were taken on.
+    Every method may fail with `DiskFull` or `ShuttingDown`. Cancelling a Deferred drops the answer, but never a step
+    that writes. A stop of the service waits for the accepted steps.
     """
 
     _log = Logger()
@@ -110,10 +110,11 @@ class SyncService(Service):
         retention: Retention,
         uptime: WallClock | None = None,
     ) -> None:
-        """`reader` has a connection of its own, or is the `writer`; `worker` computes what takes long.
+        """Set up the service; `worker` does the large computations.
 
-        `lock_ttl` may be changed at any time, and counts from the next acquire or heartbeat; so may `retention`.
-        `uptime` is a clock that nobody sets, by which `clock` is watched; without one it is always believed.
+        `reader` has its own connection, or is the `writer`. `lock_ttl` and `retention` may be changed at any time.
+        `lock_ttl` applies from the next acquire or heartbeat on. `uptime` is a clock that nobody sets, by which `clock`
+        is checked. Without it, `clock` is always trusted.
         """
         self.lock_ttl = lock_ttl
         self.retention = retention
@@ -124,7 +125,7 @@ class SyncService(Service):
         self._reader = reader
         self._worker = worker
         self._large = DeferredLock()
-        """Held for a large computation: one at a time is in memory."""
+        """Held during a large computation, so that only one at a time is in memory."""
         self._shield = Shield()
         self._merging: dict[ProjectId, list[Deferred[None]]] = {}
         self._days: frozenset[int] | None = None
@@ -132,24 +133,24 @@ class SyncService(Service):
         self._listed = ""
         self._has_copy = False
         self._failing: dict[int, float] = {}
-        """Projects whose export failed, and when each is to be tried again; the log has told of each."""
+        """Projects whose export failed, with the time of the next try. The log has a line for each."""
         self._epoch_began = self._uptime.seconds()
         self._started_at = self._now()
 
     def startService(self) -> None:
-        """Begin: look at the working copy, in the background but before any other step."""
+        """Start the service: check the working copy, in the background, before any other step."""
         super().startService()
         self._shield.over(Deferred.fromCoroutine(self._begin()))
 
     async def stopService(self) -> None:
-        """Take no more requests, wait for the steps under way, and leave a working copy that is whole."""
+        """Accept no more requests, wait for running steps, and complete the working copy."""
         super().stopService()
         await self._shield.idle()
         try:
             await self.export()
             await self._steps.run(self._store.close_copy)
-        except Exception:  # noqa: BLE001 - it is looked at when the server is next started
-            self._log.failure("Could not leave a working copy that is whole")
+        except Exception:  # noqa: BLE001 - the next start checks the working copy
+            self._log.failure("Could not complete the working copy")
         await self._steps.close()
         await self._reader.steps.close()
 
@@ -170,7 +171,7 @@ class SyncService(Service):
         return await self._write(project, lambda now: self._store.extend(project, client, now, self.lock_ttl))
 
     async def release(self, project: ProjectId, client: ClientId) -> Released | HeldBy | NotLocked:
-        """Free the client's own lock; what waits is merged after that."""
+        """Free the client's own lock. Waiting uploads are merged after that."""
         outcome = await self._write(project, lambda now: self._store.release(project, client, now))
         if isinstance(outcome, Released) and outcome.leaves_waiting:
             self._merge_waiting(project).addErrback(self._tell_unmerged, project)
@@ -179,13 +180,13 @@ class SyncService(Service):
     # Files
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
-        """The files that the project has."""
+        """The heads of the project."""
         return await self._read(
             project, lambda now: self._store.heads(project, now), self._reader.store.heads
         )
 
     async def stock_heads(self, project: ProjectId, again: bool = False) -> tuple[Head, ...]:
-        """The same for the stock client, which uploads more when it pushes: see `Store`."""
+        """The heads as a list for the stock client. See `Store.stock_heads`."""
         return await self._read(
             project,
             lambda now: self._store.stock_heads(project, now, again=again),
@@ -193,7 +194,7 @@ class SyncService(Service):
         )
 
     async def read(self, project: ProjectId, file: FileName) -> Document | None:
-        """A file, whole."""
+        """The head of a file with its content."""
         return await self._read(
             project,
             lambda now: self._store.read(project, file, now),
@@ -203,7 +204,10 @@ class SyncService(Service):
     async def download(
         self, project: ProjectId, file: FileName, reader: Reader, unless: Precondition | None = None
     ) -> Served | Unmodified | None:
-        """A file, whole, for a client that may make an upload from it: see `Store`."""
+        """The head of a file with its content, for a reader that may upload later.
+
+        See `Store.download`.
+        """
 
         def plainly(_project: ProjectId, now: Millis) -> Served | Unmodified | None:
             document = self._reader.store.read(project, file, now)
@@ -216,21 +220,21 @@ class SyncService(Service):
         )
 
     def confirm(self, project: ProjectId, receipt: Receipt) -> None:
-        """Take note that a client has taken the whole answer. Nobody waits for this."""
+        """Record that a client received the whole answer. The caller does not wait."""
         self._note(project, lambda: self._store.confirm(project, receipt, self._now()))
 
     def doubt(self, project: ProjectId, receipt: Receipt) -> None:
-        """Take note that a client has perhaps not received what it was sent. Nobody waits for this."""
+        """Record that a client may not have received its answer. The caller does not wait."""
         self._note(project, lambda: self._store.doubt(project, receipt, self._now()))
 
     async def upload(self, project: ProjectId, upload: Upload) -> Accepted | Rescued | StaleToken | Changed:
-        """Make the upload the head of its file, or part of it, or at least keep it; durably."""
+        """Make the upload the head, or merge it, or rescue it; durably."""
         return await self._keep(
             project, upload, lambda now: self._store.upload(project, upload, now), upload.content
         )
 
     async def append(self, project: ProjectId, append: Append) -> Accepted | Rescued | StaleToken | Changed:
-        """Add lines at the end of a file, as an upload of the whole would."""
+        """Add lines at the end of a file, like an upload of the whole file."""
         return await self._keep(
             project, append, lambda now: self._store.append(project, append, now), append.lines
         )
@@ -242,7 +246,10 @@ class SyncService(Service):
         attempt: Callable[[Millis], Accepted | Rescued | StaleToken | Changed],
         content: bytes,
     ) -> Accepted | Rescued | StaleToken | Changed:
-        """The outcome of an upload or append; without space, a refused one is not kept."""
+        """The outcome of an upload or append.
+
+        On a full disk, an upload from a client without the lock is not kept: `Rescued` without a version.
+        """
         try:
             return await self._write(project, attempt, len(content))
         except DiskFull:
@@ -276,13 +283,16 @@ class SyncService(Service):
         return await self._write(project, lambda now: self._store.restore(project, restore, now))
 
     async def prunable(self, project: ProjectId) -> Pruned:
-        """What pruning would remove from the history of a project now."""
+        """The versions that pruning would remove now from the history of a project."""
         if not self._believes_clock():
             return Pruned(project, ())
         return await self._look_up(lambda: self._reader.store.prunable(project, self.retention, self._now()))
 
     async def prune(self, project: ProjectId) -> Pruned:
-        """The versions that pruning has removed; none while the clock is not believed."""
+        """Prune the history of a project. Return the removed versions.
+
+        Nothing is removed while the clock is not trusted.
+        """
         removed: tuple[Version, ...] = ()
         try:
             left = (await self.prunable(project)).versions
@@ -291,7 +301,7 @@ class SyncService(Service):
                 left = left[_AT_ONCE:]
         except (ShuttingDown, DiskFull):
             pass
-        except Exception:  # noqa: BLE001 - the other histories are still to be pruned
+        except Exception:  # noqa: BLE001 - the other histories must still be pruned
             self._log.failure("Could not prune the history of {project}", project=str(project))
         return Pruned(project, removed)
 
@@ -300,7 +310,7 @@ class SyncService(Service):
         return gone.versions
 
     async def forget_idle(self) -> None:
-        """Forget projects in which nothing was ever kept."""
+        """Forget the projects without any version. See `Store.forget_idle`."""
         while self.running and await self._steps.run(
             lambda: self._store.forget_idle(self._now()), durable=False
         ):
@@ -309,16 +319,16 @@ class SyncService(Service):
     # Overviews
 
     async def overviews(self) -> list[Overview]:
-        """Every project at a glance, in the order of their ids."""
+        """An overview of every project, in the order of their ids."""
         await self._list_copy()
         return await self._look_up(lambda: self._reader.store.overviews(self._now()))
 
     async def projects(self) -> list[ProjectId]:
-        """Every project that there is, or whose history is."""
+        """Every project. Removed projects that still have a history are included."""
         return await self._look_up(self._reader.store.projects)
 
     async def condition(self) -> Condition:
-        """How the server does."""
+        """The condition of the server."""
         store = self._reader.store
         usage, found = await self._look_up(lambda: (store.usage(), store.in_two_places()))
         now = self._now()
@@ -327,7 +337,7 @@ class SyncService(Service):
 
     @property
     def merging(self) -> Merging:
-        """How uploads are merged; setting it counts from the next step."""
+        """The settings for merges. New ones apply from the next step on."""
         return self._store.merging
 
     @merging.setter
@@ -336,14 +346,14 @@ class SyncService(Service):
 
     @property
     def abandoned_bytes(self) -> int:
-        """The bytes of uploads that are yet to be stored although their clients have hung up."""
+        """Bytes of uploads that are being stored although their clients disconnected."""
         return self._shield.abandoned_weight
 
     # House-keeping
 
     @property
     def has_changes(self) -> bool:
-        """Whether something is to be exported now."""
+        """Whether there is something to export now."""
         now = self._uptime.seconds()
         is_due = any(due <= now for due in self._failing.values())
         return self._store.has_changes or is_due or not self._has_copy
@@ -364,13 +374,13 @@ class SyncService(Service):
             await self._merge_waiting(project)
         except (ShuttingDown, DiskFull):
             return None
-        except Exception:  # noqa: BLE001 - the other locks are still to be reaped
+        except Exception:  # noqa: BLE001 - the other locks must still be reaped
             self._log.failure("Could not reap the lock of {project}", project=str(project))
             return None
         return reaped
 
     async def export(self) -> None:
-        """Write to the working copy what has changed, or a part of that."""
+        """Export the changed projects, as many as fit into `_EXPORT_SECONDS`."""
         await self._open_copy()
         if self._uptime.seconds() - self._epoch_began > _EPOCH_SECONDS:
             self._epoch_began = self._uptime.seconds()
@@ -397,7 +407,7 @@ class SyncService(Service):
             self._failing.pop(key, None)
         except ShuttingDown:
             pass
-        except Exception:  # noqa: BLE001 - the others are still to be exported, and this one is tried again
+        except Exception:  # noqa: BLE001 - the others must still be exported, and this one is tried again
             if key not in self._failing:
                 self._log.failure(
                     "Could not write the plain files of {project}; trying again until it works", project=name
@@ -411,17 +421,17 @@ class SyncService(Service):
             await self._list_copy()
         except ShuttingDown:
             pass
-        except Exception:  # noqa: BLE001 - each project is looked at when it is first used, too
+        except Exception:  # noqa: BLE001 - each project is also checked when it is first used
             self._log.failure("Could not look through the working copy")
 
     async def _open_copy(self) -> None:
-        """Look at what the last server left; again before an export, if the disk was full."""
+        """Check the working copy of the last server. If that fails, an export tries again."""
         if not self._has_copy:
             await self._steps.run(lambda: self._store.open_copy(clocks.boot()))
             self._has_copy = True
 
     async def _list_copy(self) -> None:
-        """Take in what projects people have put into the working copy, or removed, if any."""
+        """Store the projects that were added to the working copy, or removed, by hand."""
         found, missing, self._listed = await self._steps.run(
             lambda: self._store.listing(self._listed), durable=False
         )
@@ -430,19 +440,19 @@ class SyncService(Service):
             *(lambda now, key=key: self._store.look(key, now) for key in missing),
         ]
         await _in_groups(
-            [partial(self._take_in, step) for step in steps], _AT_ONCE, lambda: bool(self.running)
+            [partial(self._read_project, step) for step in steps], _AT_ONCE, lambda: bool(self.running)
         )
 
-    async def _take_in(self, step: Callable[[Millis], object]) -> None:
+    async def _read_project(self, step: Callable[[Millis], object]) -> None:
         try:
             await self._attempts(step)
         except (MergeFirst, ShuttingDown):
             pass
-        except Exception:  # noqa: BLE001 - the other projects are still to be taken in
-            self._log.failure("Could not take in a project of the working copy")
+        except Exception:  # noqa: BLE001 - the other projects must still be stored
+            self._log.failure("Could not read a project of the working copy")
 
     def _believes_clock(self) -> bool:
-        # Before the days are known nobody knows what the newest version is.
+        # Until the days are read, there is nothing to check the clock against.
         return self._watch is None or (self._days is not None and self._watch.is_believed())
 
     def _note(self, project: ProjectId, step: Callable[[], None]) -> None:
@@ -459,7 +469,7 @@ class SyncService(Service):
     def _write(
         self, project: ProjectId, attempt: Callable[[Millis], T], weight: int = 0, *, strict: bool = False
     ) -> "Deferred[T]":
-        """Run a step that writes; it goes on to its end whoever gives up waiting."""
+        """Run a step that writes. The step ends even if the answer is cancelled."""
         if not self.running:
             return fail(ShuttingDown())
         return self._shield.over(
@@ -472,14 +482,17 @@ class SyncService(Service):
         attempt: Callable[[Millis], T],
         plainly: Callable[[ProjectId, Millis], T],
     ) -> T:
-        """The outcome of a step that reads; a full disk costs its notes, not its answer."""
+        """The outcome of a step that reads.
+
+        On a full disk, `plainly` reads the same without recording anything.
+        """
         try:
             return await self._in_project(project, attempt, durable=False)
         except DiskFull:
             return await self._look_up(lambda: plainly(project, self._now()))
 
     async def _look_up(self, look: Callable[[], T]) -> T:
-        """Run a step that reads and changes nothing, beside those that write."""
+        """Run a step that changes nothing, at the same time as steps that write."""
         return await self._reader.steps.run(look, durable=False)
 
     async def _in_project(
@@ -490,10 +503,10 @@ class SyncService(Service):
         durable: bool = True,
         strict: bool = False,
     ) -> T:
-        """Run a step, once what waits in its project is merged if nobody holds the lock.
+        """Run a step. If nobody holds the lock, waiting uploads are merged first.
 
-        What cannot be merged for a fault goes on waiting, since nothing else must suffer from it; so does what finds no
-        space, unless `strict`: then it is `DiskFull`.
+        If a merge fails, its upload goes on waiting, and the step is run all the same. If a merge finds no space,
+        `strict` decides: with it, this raises `DiskFull`; without it, the step is run.
         """
         merges_first = True
         while True:
@@ -507,7 +520,7 @@ class SyncService(Service):
             return outcome
 
     async def _merges(self, project: ProjectId, strict: bool) -> bool:
-        """Merge what waits; whether all of it could be merged."""
+        """Merge the waiting uploads. Return whether all of them could be merged."""
         try:
             await self._merge_waiting(project)
         except (CancelledError, ShuttingDown):
@@ -515,9 +528,11 @@ class SyncService(Service):
         except DiskFull as full:
             if strict:
                 raise
-            self._log.warn("What waits in {project} goes on waiting: {full}", project=str(project), full=full)
+            self._log.warn(
+                "The waiting uploads of {project} go on waiting: {full}", project=str(project), full=full
+            )
             return False
-        except Exception:  # noqa: BLE001 - whatever it is, the project can still be read and written
+        except Exception:  # noqa: BLE001 - after any error, the project can still be read and written
             self._tell_unmerged(Failure(), project)
             return False
         return True
@@ -525,16 +540,19 @@ class SyncService(Service):
     def _tell_unmerged(self, failure: Failure, project: ProjectId) -> None:
         if not failure.check(ShuttingDown, DiskFull):
             self._log.failure(
-                "What waits in {project} could not be merged now", failure, project=str(project)
+                "The waiting uploads of {project} could not be merged", failure, project=str(project)
             )
 
     async def merged(self, project: ProjectId) -> None:
-        """Wait for the merges of a project that are under way; whoever holds something that others need does so."""
+        """Wait for the running merges of a project.
+
+        Call this before a request takes something that other requests need, so that it is not held during the merges.
+        """
         if project in self._merging:
             await self._merges(project, strict=False)
 
     def _merge_waiting(self, project: ProjectId) -> "Deferred[None]":
-        """Merge what waits, once for all who wait for that."""
+        """Merge the waiting uploads of a project. Calls during a merge share its outcome."""
         waiter: Deferred[None] = Deferred()
         if project in self._merging:
             self._merging[project].append(waiter)
@@ -547,13 +565,13 @@ class SyncService(Service):
         outcome: Failure | None = None
         try:
             await self._merge_all(project)
-        except Exception:  # noqa: BLE001 - whatever it is, it is the answer
+        except Exception:  # noqa: BLE001 - any error is the outcome
             outcome = Failure()
         for waiter in self._merging.pop(project):
             waiter.callback(outcome)
 
     async def _merge_all(self, project: ProjectId) -> None:
-        """Merge what waits, one upload a step, if nobody holds the lock."""
+        """Merge the waiting uploads, one in each step, while nobody holds the lock."""
         while await self._attempts(lambda now: self._store.merge_next(project, now)):
             if not self.running:
                 raise ShuttingDown
@@ -566,7 +584,7 @@ class SyncService(Service):
         alone: bool = False,
         merges_first: bool = True,
     ) -> T:
-        """Run a step again and again, until all that is to be computed for it has been."""
+        """Run a step, again after each large computation that it needs."""
         results = Results()
 
         def step() -> T:
@@ -576,7 +594,7 @@ class SyncService(Service):
         try:
             return await self._steps.run(step, durable=durable, alone=alone)
         except ComputeFirst:
-            # What it was to compute is not kept meanwhile: a large computation holds tens of megabytes.
+            # The call is dropped here: its arguments may take tens of megabytes while it waits for its turn.
             pass
         return await self._shield.over(
             Deferred.fromCoroutine(self._large_attempts(step, results, durable=durable, alone=alone))
@@ -585,7 +603,10 @@ class SyncService(Service):
     async def _large_attempts(
         self, step: Callable[[], T], results: Results, *, durable: bool, alone: bool
     ) -> T:
-        """The same, with what is to be computed; one at a time, whoever gives up waiting."""
+        """Run a step that needs large computations, one such step at a time.
+
+        The step ends even if the answer is cancelled.
+        """
         await self._large.acquire()
         try:
             while True:
@@ -616,7 +637,10 @@ async def _in_groups(
     size: int,
     goes_on: Callable[[], bool],
 ) -> bool:
-    """Run jobs, so many at a time, while it `goes_on`; whether all were run. None of them raises."""
+    """Run jobs in groups of `size`, while `goes_on`. Return whether all were run.
+
+    The jobs must not raise.
+    """
     for start in range(0, len(jobs), size):
         if not goes_on():
             return False

@@ -1,4 +1,4 @@
-"""Work that goes on to its end, whoever gives up waiting for it."""
+"""The shield for work that must end even if its answer is cancelled."""
 
 from typing import TypeVar, cast
 
@@ -10,18 +10,21 @@ T = TypeVar("T")
 
 
 class Shield:
-    """Work under way. Cancelling an answer gives up that, and stops no work: Klein does so when a client hangs up."""
+    """A shield for running work: cancelling an answer does not stop the work.
+
+    Klein cancels an answer when its client disconnects.
+    """
 
     _log = Logger()
 
     def __init__(self) -> None:
         self.abandoned_weight = 0
-        """The bytes held by work that is yet to end although nobody waits for it."""
+        """Bytes held by running work whose client disconnected."""
         self._under_way = 0
         self._idle: list[Deferred[None]] = []
 
     def over(self, work: "Deferred[T]", weight: int = 0) -> "Deferred[T]":
-        """The answer of some work, which holds `weight` bytes."""
+        """Return the answer of some work, which holds `weight` bytes."""
 
         def abandon(given_up: "Deferred[T]") -> None:
             self.abandoned_weight += weight
@@ -33,7 +36,7 @@ class Shield:
             else:
                 self.abandoned_weight -= weight
                 if isinstance(result, Failure):
-                    self._log.failure("Something failed after its client had hung up", result)
+                    self._log.failure("Work failed after its client had disconnected", result)
             self._under_way -= 1
             self._tell_idle()
 
@@ -43,7 +46,7 @@ class Shield:
         return answer
 
     def idle(self) -> "Deferred[None]":
-        """Fires once no work is under way."""
+        """Return a Deferred that fires once no work is running."""
         if not self._under_way:
             return succeed(None)
         self._idle.append(Deferred())

@@ -1,4 +1,4 @@
-"""`twistd mneme`: the options, and the server put together. Only here do reactor, disk and web meet."""
+"""The command `twistd mneme`: its options, and the assembly of the server."""
 
 import gc
 import os
@@ -39,19 +39,22 @@ from mneme.web.site import Site
 from mneme.work import ThreadWorker
 
 THREADS = 2
-"""For what takes long and is none of the database's: inflating, encoding, large merges."""
+"""Number of threads for long work outside the database: decompression, encoding, large merges."""
 
 _COLLECT_AFTER = 20_000
-"""Objects; with the 700 that are usual, one twentieth of the time went into looking for cycles."""
+"""New objects before Python looks for cycles. With the default of 700, that took 5 % of the time."""
 
 _CHECK_SECONDS = 0.1
-"""Seconds that the check of the database may hold the start up."""
+"""Seconds by which the check of the database may delay the start."""
 
 _FROM_OPTION = {"port": "port", "host": "host", "data-dir": "dataDir", "config": "config", "listen": "listen"}
 
 
 class Options(usage.Options):
-    """The command line of `twistd mneme`. What is not given comes from the environment, then from config.json."""
+    """The command line of `twistd mneme`.
+
+    The environment, and then config.json, have the settings that are not given.
+    """
 
     synopsis = "[options]"
     longdesc = (
@@ -80,7 +83,7 @@ class Options(usage.Options):
         sys.exit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Read the options; what is wrong with them is one sentence."""
+        """Read the options. An error ends the process with one sentence."""
         try:
             super().parseOptions(options)
         except usage.UsageError as problem:
@@ -91,7 +94,7 @@ class Options(usage.Options):
         self["listen"].append(endpoint)
 
     def postOptions(self) -> None:
-        """Choose the log before twistd opens it."""
+        """Choose the log observer before twistd opens the log."""
         form = self["log-format"]
         if form not in FORMS:
             raise usage.UsageError(f"--log-format must be {' or '.join(FORMS)}, not {form}")
@@ -104,7 +107,7 @@ class Options(usage.Options):
         twistd["logger"] = LogChoice.name
 
     def give_up(self, reason: str) -> None:
-        """End the process before it has begun to serve, for a reason that only showed once twistd was under way."""
+        """End the process before it serves, for a reason found after twistd has started."""
         twistd = self.parent
         if twistd is None or not twistd["nodaemon"]:
             raise StartupError(reason)
@@ -114,20 +117,20 @@ class Options(usage.Options):
         sys.exit(1)
 
     def given(self) -> dict[str, str | list[str]]:
-        """The options that were given, under the names that they have in config.json."""
+        """The given options, by their names in config.json."""
         return {key: self[option] for option, key in _FROM_OPTION.items() if self[option]}
 
 
 def makeService(options: Options) -> Server:
-    """Build the server; what it needs for itself alone, the directory and the sockets, is taken here.
+    """Build the server, claim its data directory, and open its sockets.
 
-    That is before twistd detaches: what is wrong is said on the terminal, in one sentence, and ends the process.
+    This happens before twistd detaches. So an error appears on the terminal, as one sentence, and ends the process.
     """
     from twisted.internet import reactor
 
-    # Before twistd opens its log, too.
+    # This must come before twistd opens its log.
     os.umask(0o077)
-    # Until there is something to reload it would end the process.
+    # Before the server handles SIGHUP, the signal would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     cast(Any, reactor).seconds = clocks.monotonic
     try:
@@ -186,7 +189,10 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
 
 
 def _calm_collector() -> None:
-    """Look for cycles among what is new, and less often: what was made until now stays, and requests leave none."""
+    """Let Python look for cycles less often, and only among new objects.
+
+    The objects made so far stay until the end, and requests leave no cycles.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
@@ -199,13 +205,16 @@ def _call_from_signal(call: Callable[[], object]) -> None:
 
 
 def _has_log_of_its_own(twistd: Mapping[str, object]) -> bool:
-    """Whether twistd was told of another log, or was told what it will refuse."""
+    """Whether twistd has an option for another log, or options that it will refuse."""
     no_terminal = twistd["logfile"] == "-" and not twistd["nodaemon"]
     return bool(twistd.get("logger") or twistd.get("syslog") or no_terminal)
 
 
 def _with_explicit_port(chosen: Config, given: Mapping[str, object]) -> Config:
-    """A port or host on the command line counts more than endpoints in the file or the environment."""
+    """The configuration without endpoints, if the command line has a port or a host.
+
+    The command line counts more than endpoints in the file or the environment.
+    """
     if "listen" not in given and ("port" in given or "host" in given):
         return evolve(chosen, listen=())
     return chosen
@@ -221,9 +230,9 @@ def _endpoint(reactor: object, text: str) -> IStreamServerEndpoint:
 
 
 def _check_data(path: Path, backups: Path, copy: WorkingCopy | None, can_write: bool) -> bool:
-    """See that the data can be used, before the process detaches; whether the disk has room for more connections.
+    """Check the data before the process detaches. Return whether the disk has space.
 
-    The database is opened anew after that.
+    Without space, only one connection to the database works. The database is opened again later.
     """
     has_room = True
     database = Database(path, writable=can_write)

@@ -1,4 +1,7 @@
-"""The JSON that goes over the wire, as types. Answers may gain fields, never lose any."""
+"""The types of the JSON in requests and answers.
+
+Answers may gain fields, but never lose any.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,7 +24,7 @@ from mneme.model import (
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
-    """`GET /health`."""
+    """The answer of `GET /health`."""
 
     version: str
     auth_required: bool
@@ -29,7 +32,7 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WireTwoPlaces(msgspec.Struct, frozen=True, rename="camel"):
-    """A project id that a client seems to use in two places, by its upload of `file` at `time`."""
+    """A project id that a client seems to use in two places. See `TwoPlaces`."""
 
     project: str
     client_id: str
@@ -38,15 +41,16 @@ class WireTwoPlaces(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, found: TwoPlaces) -> "WireTwoPlaces":
-        """The id in words of the wire."""
+        """Convert from the model."""
         return cls(found.project.value, found.client.value, found.file.value, times.to_text(found.time))
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """`GET /status`: `data_bytes` is what the database takes on disk, `free_bytes` what the disk has left.
+    """The answer of `GET /status`.
 
-    `uptime_seconds` go by a clock that nobody sets, unlike that which tells `started_at` and `now`. `in_two_places` are
-    the ids that seemed to be used in two places in the last seven days, the newest last.
+    `data_bytes` is the size of the database on disk, `free_bytes` the free space there. `uptime_seconds` is measured by
+    a clock that nobody sets. `started_at` and `now` are by the time of day, which can be wrong. `in_two_places` has the
+    ids that a client seems to have used in two places in the last seven days, the newest last.
     """
 
     version: str
@@ -59,7 +63,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, version: str, condition: Condition, uptime_seconds: int) -> "Status":
-        """The condition in words of the wire."""
+        """Convert from the model."""
         return cls(
             version=version,
             started_at=times.to_text(condition.started_at),
@@ -72,7 +76,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WireLock(msgspec.Struct, frozen=True, rename="camel"):
-    """A lock, as every answer that has one shows it."""
+    """A lock in an answer."""
 
     client_id: str
     acquired_at: str
@@ -81,40 +85,40 @@ class WireLock(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, lock: Lock) -> "WireLock":
-        """The lock in words of the wire."""
+        """Convert from the model."""
         return cls(
             lock.client.value, times.to_text(lock.acquired_at), times.to_text(lock.expires_at), lock.token
         )
 
     def told(self) -> Lock:
-        """The lock that these words tell of; raises ValueError."""
+        """Convert to the model; raises ValueError."""
         acquired, expires = times.from_text(self.acquired_at), times.from_text(self.expires_at)
         return Lock(ClientId(self.client_id), acquired, expires, self.token)
 
 
 class LockStatus(msgspec.Struct, frozen=True):
-    """`GET …/lock`."""
+    """The answer of `GET …/lock`."""
 
     locked: bool
     lock: WireLock | None
 
 
 class LockGranted(msgspec.Struct, frozen=True):
-    """An acquire or a heartbeat that went well."""
+    """The answer of a successful acquire or heartbeat."""
 
     lock: WireLock
     success: bool = True
 
 
 class Success(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A release that went well."""
+    """The answer of a successful release."""
 
     success: bool
     message: str | None = None
 
 
 class WireHead(msgspec.Struct, frozen=True):
-    """A file in a list; `size` in bytes of UTF-8, `sha256` of its content, in hex."""
+    """A file in a list; `size` is in bytes of UTF-8, `sha256` in hex."""
 
     name: str
     size: int
@@ -124,23 +128,23 @@ class WireHead(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, head: Head) -> "WireHead":
-        """The head in words of the wire."""
+        """Convert from the model."""
         return cls(head.file.value, head.size, times.to_text(head.mtime), head.version, head.sha256)
 
     def told(self) -> Head:
-        """The head that these words tell of; raises ValueError."""
+        """Convert to the model; raises ValueError."""
         mtime = times.from_text(self.mtime)
         return Head(FileName(self.name), self.version, self.size, mtime, self.sha256)
 
 
 class FileList(msgspec.Struct, frozen=True):
-    """`GET …/files`."""
+    """The answer of `GET …/files`."""
 
     files: list[WireHead]
 
 
 class Download(msgspec.Struct, frozen=True):
-    """`GET …/files/:name`."""
+    """The answer of `GET …/files/:name`."""
 
     content: str
     mtime: str
@@ -148,7 +152,7 @@ class Download(msgspec.Struct, frozen=True):
 
 
 class EncodedDownload(msgspec.Struct, frozen=True):
-    """A `Download` whose content is JSON already."""
+    """A `Download` whose content is already encoded as JSON."""
 
     content: msgspec.Raw
     mtime: str
@@ -156,7 +160,10 @@ class EncodedDownload(msgspec.Struct, frozen=True):
 
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """`PUT …/files/:name` and `POST …/restore`; `merged` where the head is another than what was uploaded."""
+    """The answer of `PUT …/files/:name` and `POST …/restore`.
+
+    `merged` is present if the upload was merged, so that the head may differ from it.
+    """
 
     mtime: str
     version: int
@@ -165,7 +172,10 @@ class Uploaded(msgspec.Struct, frozen=True):
 
 
 class WireVersion(msgspec.Struct, frozen=True, rename="camel"):
-    """A version in a list; `client_id` is null for what was put there by hand, `base` where it is not known."""
+    """A version in a list.
+
+    `client_id` is null for an edit by hand. `base` is null if it is not known.
+    """
 
     version: int
     kind: str
@@ -178,7 +188,7 @@ class WireVersion(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, version: Version) -> "WireVersion":
-        """The version in words of the wire."""
+        """Convert from the model."""
         return cls(
             version=version.number,
             kind=version.kind.value,
@@ -192,13 +202,13 @@ class WireVersion(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class VersionList(msgspec.Struct, frozen=True):
-    """`GET …/files/:name/versions`."""
+    """The answer of `GET …/files/:name/versions`."""
 
     versions: list[WireVersion]
 
 
 class WaitingUpload(msgspec.Struct, frozen=True, rename="camel"):
-    """An upload that waits to be merged: the version that it was kept as, of which file, when, and from whom."""
+    """A waiting upload: its version, file, time and client."""
 
     version: int
     file: str
@@ -207,13 +217,16 @@ class WaitingUpload(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, version: Version) -> "WaitingUpload":
-        """The version in words of the wire."""
+        """Convert from the model."""
         client = version.client.value if version.client else None
         return cls(version.number, version.file.value, times.to_text(version.mtime), client)
 
 
 class WireProject(msgspec.Struct, frozen=True):
-    """A project in a list: `size` of all its heads, `mtime` of the newest, uploads that are `waiting`."""
+    """A project in a list.
+
+    `size` is the sum of its heads in bytes, `mtime` that of the newest head, `waiting` has the waiting uploads.
+    """
 
     id: str
     files: list[WireHead]
@@ -224,7 +237,7 @@ class WireProject(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, overview: Overview) -> "WireProject":
-        """The project in words of the wire."""
+        """Convert from the model."""
         mtimes: list[Millis] = [head.mtime for head in overview.heads]
         return cls(
             id=overview.project.value,
@@ -237,37 +250,40 @@ class WireProject(msgspec.Struct, frozen=True):
 
 
 class ProjectList(msgspec.Struct, frozen=True):
-    """`GET /projects`."""
+    """The answer of `GET /projects`."""
 
     projects: list[WireProject]
 
 
 class FileVersion(WireVersion, frozen=True, rename="camel"):
-    """A version in a list of more than one file's."""
+    """A version in a list with versions of several files."""
 
     file: str
 
     @classmethod
     def among_others(cls, version: WireVersion, file: str) -> "FileVersion":
-        """The version, with the file that it is one of."""
+        """The version with the name of its file."""
         return cls(**msgspec.structs.asdict(version), file=file)
 
 
 class Prunable(msgspec.Struct, frozen=True):
-    """`GET …/prunable`: what pruning would remove now, and the bytes that it would free."""
+    """The answer of `GET …/prunable`: the versions to prune, and their size in bytes."""
 
     versions: list[FileVersion]
     size: int
 
     @classmethod
     def of(cls, pruned: Pruned) -> "Prunable":
-        """The versions in words of the wire."""
+        """Convert from the model."""
         versions = [FileVersion.among_others(WireVersion.of(one), one.file.value) for one in pruned.versions]
         return cls(versions, pruned.size)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Every error: one sentence, for a refused lock the lock that is held, for a kept upload the version that it is."""
+    """The answer of every error, with one sentence.
+
+    For a refused lock, `lock` is the lock that is held. For a rescued upload, `version` is its number.
+    """
 
     error: str
     lock: WireLock | None = None
@@ -282,9 +298,9 @@ class RestoreOrder(msgspec.Struct, frozen=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of an upload as the stock client sends it, and of an append.
+    """The body of an upload from the stock client, and of an append.
 
-    An entry of the log has a `content`, too, but never that alone.
+    A log entry has a `content`, too, but always together with other fields.
     """
 
     content: str

@@ -1,4 +1,4 @@
-"""Blocking code off the reactor thread."""
+"""Workers, which run blocking code off the reactor thread."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -14,23 +14,23 @@ T = TypeVar("T")
 
 
 class Worker(Protocol):
-    """Runs blocking jobs, each once, in an order and on a thread of its own choice."""
+    """A worker that runs blocking jobs, each once, in any order and on any thread."""
 
     @property
     def abandoned_weight(self) -> int:
-        """The bytes held by jobs that are yet to end although nobody waits for them."""
+        """Bytes held by running jobs whose client disconnected."""
         ...
 
     def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
-        """Run `job`, which holds `weight` bytes; the Deferred fires on the reactor thread with its outcome.
+        """Run `job`, which holds `weight` bytes, and return a Deferred of its outcome.
 
-        Cancelling that gives up the answer, never the job.
+        The Deferred fires on the reactor thread. Cancelling it drops the answer, but does not stop the job.
         """
         ...
 
 
 class ThreadWorker:
-    """Runs jobs on a few threads of its own, so that they never starve the reactor's name look-ups."""
+    """A worker with its own threads, so that jobs never delay the reactor's name look-ups."""
 
     def __init__(self, reactor: IReactorFromThreads, threads: int) -> None:
         self._shield = Shield()
@@ -43,7 +43,7 @@ class ThreadWorker:
         return self._shield.abandoned_weight
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Start to accept jobs."""
         self._pool.start()
 
     def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
@@ -51,5 +51,5 @@ class ThreadWorker:
         return self._shield.over(deferToThreadPool(self._reactor, self._pool, job), weight)
 
     def stop(self) -> None:
-        """Run what was asked for to its end, then end the threads."""
+        """Run all accepted jobs, then end the threads."""
         self._pool.stop()

@@ -390,7 +390,7 @@ class TestMerging:
         store.broken = {problem}
         with capturedLogs() as events:
             assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1)
-        assert ["What waits in alpha" in str(formatEvent(event)) for event in events] == [True]
+        assert ["The waiting uploads of alpha" in str(formatEvent(event)) for event in events] == [True]
         store.broken = set()
         assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1) + line(2)
 

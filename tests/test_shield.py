@@ -74,7 +74,7 @@ def test_a_failure_of_which_nobody_is_told_is_logged(shield: Shield, work: Defer
     with capturedLogs() as events:
         work.errback(OSError(5, "Input/output error"))
     assert [(event["log_level"], formatEvent(event)) for event in events] == [
-        (LogLevel.critical, "Something failed after its client had hung up")
+        (LogLevel.critical, "Work failed after its client had disconnected")
     ]
     assert shield.abandoned_weight == 0
 
