@@ -56,12 +56,12 @@ class ClockWatch:
         days = self._days()
         if days and not any(today - ago in days for ago in _VOUCHING_DAYS):
             first, last = _VOUCHING_DAYS[0], _VOUCHING_DAYS[-1]
-            self._wait(uptime, f"By this clock nothing was kept from {last} to {first} days ago")
+            self._wait(uptime, f"By this clock, no version is from {last} to {first} days ago")
 
     def _wait(self, uptime: float, reason: str) -> None:
         self._believed_from = uptime + WAIT_SECONDS
         self._log.warn(
-            "{reason}. In case it is wrong, nothing is pruned for {hours:.0f} hours: see that it is right (NTP)",
+            "{reason}. The clock may be wrong, so nothing is pruned for {hours:.0f} hours: check it (NTP)",
             reason=reason,
             hours=WAIT_SECONDS / 3600,
         )

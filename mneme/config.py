@@ -292,7 +292,7 @@ def load(
     values = {**of_file, **variables, **options}
     if home is None and "data_dir" not in values:
         raise ConfigError(
-            f"{_NO_HOME}: say with --data-dir or {_IN_FILE['dataDir'].variable} where the memory is to lie"
+            f"{_NO_HOME}: give the data directory with --data-dir or {_IN_FILE['dataDir'].variable}"
         )
     values.setdefault("data_dir", "~/.mneme-server")
     config = msgspec.convert(values, Config, dec_hook=lambda _, text: _expanded(text, home))
@@ -471,7 +471,7 @@ def _expanded(text: str, home: Path | None) -> Path:
     if not text.startswith("~"):
         return Path(text)
     if home is None:
-        raise ConfigError(f"{_NO_HOME}, so that ~/ stands for none: give the whole path")
+        raise ConfigError(f"{_NO_HOME}, so ~/ has no meaning: give the whole path")
     return home / text[1:].lstrip("/")
 
 

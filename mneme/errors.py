@@ -48,7 +48,7 @@ class InvalidPrecondition(MnemeError):
     """An upload with an invalid precondition."""
 
     sentence = (
-        "If-None-Match of an upload can only be *, that there is no such file yet, and without If-Match"
+        "If-None-Match of an upload must be *, for a file that does not exist yet, and without If-Match"
     )
 
 
@@ -69,7 +69,7 @@ class FileTooLarge(MnemeError):
 
 
 class FileNotAllowed(MnemeError):
-    """A file name outside the five of a memory."""
+    """A file name that is none of the five file names of a memory."""
 
     sentence = "File not allowed for sync"
 
@@ -149,6 +149,6 @@ class DatabaseGone(MnemeError):
     """A database whose files on disk are not the ones that were opened."""
 
     sentence = (
-        "The server's database was removed or exchanged while it ran, and nothing can be kept: put it back, and start "
-        "the server again"
+        "The server's database was removed or replaced while the server ran, and nothing can be stored: put it back, "
+        "and start the server again"
     )

@@ -75,7 +75,7 @@ Reader: TypeAlias = ClientId | Unnamed
 
 
 class FileName(enum.Enum):
-    """The five files of a memory, in the order in which they are always listed."""
+    """The names of the five files of a memory, in the order of every list."""
 
     LOG = "log.jsonl"
     SUMMARY_JSON = "summary.json"

@@ -30,7 +30,7 @@ _NICENESS = 5
 class ProcessEnded(MnemeError):
     """A process that ended before it had an outcome."""
 
-    sentence = "A merge was cut short: its process ended, perhaps for want of memory; nothing was changed"
+    sentence = "A merge failed: its process ended, perhaps because memory ran out; nothing was changed"
 
 
 class ProcessWorker:

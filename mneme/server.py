@@ -194,7 +194,7 @@ class Server(Service):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             await self._finish()
-            self._log.info("Stopped, with nothing left undone")
+            self._log.info("Stopped; all writes are finished")
         finally:
             self._parts.worker.stop()
             # The writer is closed last: the last connection moves the write-ahead log into the database.
@@ -251,9 +251,9 @@ class Server(Service):
         for warning in loaded.warnings:
             self._log.warn("{warning}", warning=warning)
         for key in config.changes_needing_restart(old, new):
-            self._log.warn("{key} has changed, which takes a restart", key=key)
+            self._log.warn("{key} has changed, which needs a restart", key=key)
         if new.api_keys and not (old.api_keys or _is_told_where(old)) and self._on_loopback_only:
-            self._log.warn("With API keys the server can listen beyond loopback, which takes a restart")
+            self._log.warn("With API keys the server can listen beyond loopback, which needs a restart")
         self._log.info("The configuration was reloaded")
 
     def _take_port(self, port: IListeningPort) -> None:
@@ -303,7 +303,7 @@ class Server(Service):
             advice = "It listens beyond loopback. To protect it"
         path = self._loaded.path
         self._log.warn(
-            "No API keys are set, so whoever reaches this server can read and write. "
+            "No API keys are set, so anyone who can reach this server can read and write. "
             "{advice}, put {example} into {path} and start it again.",
             advice=advice,
             example='{"apiKeys": ["a long random text"]}',

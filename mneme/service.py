@@ -1,4 +1,4 @@
-"""The use cases of the server, each made of one or several steps of the store."""
+"""The use cases of the server, each made of steps of the store."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial

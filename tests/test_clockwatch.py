@@ -105,7 +105,7 @@ def test_the_log_says_once_why_nothing_is_pruned() -> None:
         clocks.watch.is_believed()
     [told] = [str(formatEvent(event)) for event in events]
     assert told.startswith(
-        "The clock has jumped ahead by 1095 days. In case it is wrong, nothing is pruned for 24 h"
+        "The clock has jumped ahead by 1095 days. The clock may be wrong, so nothing is pruned for 24 h"
     )
 
 
@@ -116,5 +116,5 @@ def test_the_log_says_when_nothing_was_kept() -> None:
         clocks.watch.is_believed()
     [told] = [str(formatEvent(event)) for event in events]
     assert told.startswith(
-        "By this clock nothing was kept from 5 to 2 days ago. In case it is wrong, nothing is"
+        "By this clock, no version is from 5 to 2 days ago. The clock may be wrong, so nothing is"
     )

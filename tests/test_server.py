@@ -377,7 +377,7 @@ def test_a_reload_takes_over_what_can_change(rig: Rig, config: Config) -> None:
 def test_a_reload_names_what_takes_a_restart(rig: Rig, config: Config) -> None:
     """And takes over the rest."""
     lines = rig.reload(evolve(config, port=1, lock_ttl_minutes=1))
-    assert lines == ["port has changed, which takes a restart", "The configuration was reloaded"]
+    assert lines == ["port has changed, which needs a restart", "The configuration was reloaded"]
     assert rig.parts.sync.lock_ttl == 60_000
 
 

@@ -269,8 +269,8 @@ def test_a_damaged_database_is_one_sentence_with_the_way_back(
     way = (
         f"`mneme restore-backup --replace {newest} {data}` brings the newest backup back"
         if has_backup
-        else f"There is no backup in {data}/backups: move {data}/mneme.db away, and the server takes the files in "
-        "projects/ in, so that only history is lost"
+        else f"There is no backup in {data}/backups: move {data}/mneme.db away. The server then starts from the "
+        "files in projects/, and only the history is lost"
     )
     assert said == f"mneme: The database {database_of(data)} is damaged. {way}"
 

@@ -64,7 +64,7 @@ def make(database: Path, target: Path, now: Millis, config: bytes | None, told: 
     The backup has every commit made before the start. `BackupError` if the database cannot be backed up.
     """
     if files.exists(target) and (target.samefile(database) or not _is_backup(target)):
-        raise BackupError(f"{target} is there already and is no backup: give another name")
+        raise BackupError(f"{target} already exists and is no backup: give another name")
     with (
         _faults_of(database),
         _reading(database) as source,
@@ -131,7 +131,7 @@ def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: To
     database = directory / NAME
     if not replace and _holds_something(database):
         raise BackupError(
-            f"{database} is there already: give another directory, or --replace, which moves that file aside"
+            f"{database} already exists: give another directory, or --replace, which moves that file aside"
         )
     claim = Claim.take(directory)
     try:
@@ -160,8 +160,8 @@ def way_back(database: Path, directory: Path) -> str:
             command = shlex.join(["mneme", "restore-backup", "--replace", str(newest), str(database.parent)])
             return f"`{command}` brings the newest backup back"
     return (
-        f"There is no backup in {directory}: move {database} away, and the server takes the files in projects/ in, so "
-        "that only history is lost"
+        f"There is no backup in {directory}: move {database} away. The server then starts from the files in "
+        "projects/, and only the history is lost"
     )
 
 
@@ -228,9 +228,7 @@ def _take_over(temporary: Path, descriptor: int) -> None:
     except (BlockingIOError, FileNotFoundError):
         is_ours = False
     if not is_ours:
-        raise BackupError(
-            f"Another backup is just being written into {temporary.parent}: try again in a moment"
-        )
+        raise BackupError(f"Another backup is being written into {temporary.parent}: try again in a moment")
     os.ftruncate(descriptor, 0)
     _remove(temporary, *_SIDE_FILES)
 

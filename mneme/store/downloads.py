@@ -108,7 +108,10 @@ def _named_by(step: Step, reader: Reader) -> ClientId | None:
 
 
 def _note_sent(step: Step, client: ClientId, version: Version) -> Receipt | None:
-    """Record that a version is sent to a client; a receipt, if that is news."""
+    """Record that a version is sent to a client; return a receipt.
+
+    None if the client surely has the version already.
+    """
     before = step.base(client, version.file)
     step.note_base(client, version.file, before.with_sent(version))
     return None if before.has(version.number) else Receipt(client, version.file, version.number)

@@ -418,7 +418,7 @@ class Queries:
         """Return empty pages to the file system, at most 500 of them."""
         (free,) = self._run("PRAGMA freelist_count").fetchone()
         for _ in range(min(free, _GIVEN_BACK_AT_ONCE)):
-            # Each call frees a single page: the module stops a statement that returns no rows after its first step.
+            # Each call frees only one page: Python's module runs one step of a statement without rows, then stops.
             self._run("PRAGMA incremental_vacuum(1)")
 
     def content(self, version: Version) -> bytes:
@@ -703,7 +703,7 @@ class Queries:
         return bool(row == ("ok",))
 
     def faults(self) -> Iterator[str]:
-        """Faults in the structure of the database and its indexes, some dozens at most."""
+        """Faults in the structure of the database and its indexes, at most 50."""
         return (line for (line,) in self._run("PRAGMA integrity_check(50)") if line != "ok")
 
     def content_keys(self) -> list[int]:

@@ -191,7 +191,7 @@ class Database:
         at: int | None = None
         try:
             with self._one_step():
-                for at, step in enumerate(steps):  # noqa: B007 - the one that fails is told
+                for at, step in enumerate(steps):  # noqa: B007 - `at` is used if a step fails
                     results.append(step())
             at = None
             self._commit()

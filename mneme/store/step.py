@@ -120,7 +120,7 @@ class Step:
         self._heads = None
 
     def head(self, file: FileName) -> Head | None:
-        """The head of a file, if it has one."""
+        """The head of a file; None without one."""
         row = self.heads.get(file)
         return row.head if row else None
 
@@ -130,7 +130,7 @@ class Step:
         return row.newest if row else None
 
     def head_version(self, file: FileName) -> Version | None:
-        """The version that is the head of a file."""
+        """The version that is the head of a file; None without a head."""
         return self.newest(file) if self.head(file) else None
 
     # Versions

@@ -128,7 +128,7 @@ def _is_head(step: Step, asked: Upload, seen: Head) -> bool:
 
 
 def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | None:
-    """The version that an upload repeats: its base, or an earlier upload; None for news.
+    """The version that an upload repeats: its base, or an earlier upload; else None.
 
     A client that uploads its base has changed nothing, and lacks the head. That is recorded.
     """

@@ -31,7 +31,7 @@ class Finding:
 
 
 _NOT_EXPORTED = Finding(
-    "The plain files in projects/ are yet to be written by a server with this database", is_damage=False
+    "No server with this database has written the plain files in projects/ yet", is_damage=False
 )
 
 
@@ -107,7 +107,7 @@ def _project(queries: Queries, name: ProjectId, copy: WorkingCopy | None) -> Ite
         queries.versions(project.key)
         heads = queries.heads(project.key)
     except _UNREADABLE as error:
-        yield Finding(f"What the database knows of {name.value} is damaged: {error}")
+        yield Finding(f"The records of {name.value} in the database are damaged: {error}")
         return
     if copy and project.is_exported and not project.is_removed:
         for file, head in heads.items():
@@ -122,7 +122,7 @@ def _compared(
     name, lies = f"{file.value} of {project.name.value}", copy.as_it_lies(project.directory, file)
     if lies is None:
         yield Finding(
-            f"{name} is not in projects/: it was removed by hand, or is yet to be written", is_damage=False
+            f"{name} is not in projects/: it was removed by hand, or is not written yet", is_damage=False
         )
         return
     mark, content = lies
@@ -132,11 +132,11 @@ def _compared(
     written = exported is not None and digest(content) == exported.sha256
     if written or mark != head.mark or lies != copy.as_it_lies(project.directory, file):
         yield Finding(
-            f"{name} in projects/ is not the head: it was edited by hand, or is yet to be written",
+            f"{name} in projects/ is not the head: it was edited by hand, or is not written yet",
             is_damage=False,
         )
     else:
         yield Finding(
-            f"{name} in projects/ is not what the server wrote, though nobody has edited it: the disk is to blame. The "
-            "server serves the right content"
+            f"{name} in projects/ is not what the server wrote, and nobody has edited it: the disk has damaged it. The "
+            "server still serves the right content"
         )

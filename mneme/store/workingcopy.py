@@ -376,7 +376,7 @@ class WorkingCopy:
         if merged is None or merged == content:
             if merged is None and row and row.is_there and version.base != row.newest.number:
                 step.tell(
-                    "An edit of {file} by hand replaced version {n} of {project}, which it could not be merged with",
+                    "An edit of {file} by hand replaced version {n} of {project}: they could not be merged",
                     warn=True,
                     file=file.value,
                     n=row.newest.number,

@@ -105,7 +105,7 @@ def test_a_daemonized_server_serves_logs_and_leaves_no_pid_file(
     assert not (tmp_path / "m.pid").exists()
     log = (tmp_path / "m.log").read_text()
     assert "GET - /health 200" in log
-    assert "Stopped, with nothing left undone" in log
+    assert "Stopped; all writes are finished" in log
 
 
 def test_by_hand_as_the_page_says_no_pid_file_is_in_the_way(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_by_hand_as_the_page_says_no_pid_file_is_in_the_way(tmp_path: Path) -> N
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert (data / "server.lock").read_text() == ""
-    assert "Stopped, with nothing left undone" in (data / "twistd.log").read_text()
+    assert "Stopped; all writes are finished" in (data / "twistd.log").read_text()
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -350,7 +350,7 @@ def test_sighup_says_what_takes_a_restart(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.configure({"host": "127.0.0.1"})
         os.kill(daemon.pid, signal.SIGHUP)
-        wait_until(lambda: "host has changed, which takes a restart" in daemon.log(), within=5)
+        wait_until(lambda: "host has changed, which needs a restart" in daemon.log(), within=5)
 
 
 def test_a_closed_terminal_ends_the_server_in_it(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_backup_takes_the_place_of_a_backup_and_of_nothing_else(root: Path, tm
     other.write_text("mine")
     (tmp_path / "link.db").symlink_to(database_of(root))
     for target in (database_of(root), other, tmp_path / "link.db"):
-        with pytest.raises(BackupError, match="is there already and is no backup"):
+        with pytest.raises(BackupError, match="already exists and is no backup"):
             backup.make(database_of(root), target, NOW, None)
     backup.make(database_of(root), tmp_path / "b.db", NOW, None)
     backup.make(database_of(root), tmp_path / "b.db", Millis(NOW + 1), None)
@@ -178,7 +178,7 @@ def test_two_backups_into_one_directory_at_once_do_not_meet(root: Path, tmp_path
     refusals: list[str] = []
 
     def make_another(_done: int, _all: int) -> None:
-        with pytest.raises(BackupError, match="Another backup is just being written into") as caught:
+        with pytest.raises(BackupError, match="Another backup is being written into") as caught:
             backup.make(database_of(root), tmp_path / "second.db", NOW, None)
         refusals.append(str(caught.value))
 
@@ -209,7 +209,7 @@ def test_a_database_in_the_way_is_moved_aside_whole_if_that_is_said(root: Path, 
     store.close()
     killed = tmp_path / "killed"
     assert (killed / "mneme.db-wal").stat().st_size
-    with pytest.raises(BackupError, match="is there already: give another directory, or --replace"):
+    with pytest.raises(BackupError, match="already exists: give another directory, or --replace"):
         restored(tmp_path / "b.db", killed)
     moved = restored(tmp_path / "b.db", killed, replace=True).moved
     assert moved

@@ -92,7 +92,7 @@ def test_a_row_that_cannot_be_is_named(root: Path) -> None:
     """With its project; the others are looked at all the same."""
     changed(root, "UPDATE versions SET kind = 'nonsense' WHERE project = 1 AND number = 1")
     assert found(root) == [
-        ("What the database knows of alpha is damaged: 'nonsense' is not a valid Kind", True)
+        ("The records of alpha in the database are damaged: 'nonsense' is not a valid Kind", True)
     ]
 
 
@@ -147,9 +147,9 @@ def damaged_in_place(path: Path) -> None:
 @pytest.mark.parametrize(
     ("act", "said", "is_damage"),
     [
-        (edited, "in projects/ is not the head: it was edited by hand, or is yet to be written", False),
-        (Path.unlink, "is not in projects/: it was removed by hand, or is yet to be written", False),
-        (damaged_in_place, "in projects/ is not what the server wrote, though nobody has edited it", True),
+        (edited, "in projects/ is not the head: it was edited by hand, or is not written yet", False),
+        (Path.unlink, "is not in projects/: it was removed by hand, or is not written yet", False),
+        (damaged_in_place, "in projects/ is not what the server wrote, and nobody has edited it", True),
     ],
 )
 def test_a_plain_file_that_is_not_the_head_is_told(
@@ -166,7 +166,7 @@ def test_a_database_without_its_plain_files_is_whole(root: Path) -> None:
     """As one that was just restored; the server writes them."""
     shutil.rmtree(root / "projects")
     assert list(verify(root)) == [
-        Finding("The plain files in projects/ are yet to be written by a server with this database", False)
+        Finding("No server with this database has written the plain files in projects/ yet", False)
     ]
 
 

@@ -624,7 +624,7 @@ class TestHandEdits:
         with capturedLogs() as events:
             assert self.edited(store)[0] == THREE
         assert [str(formatEvent(event)) for event in events] == [
-            "An edit of log.jsonl by hand replaced version 2 of alpha, which it could not be merged with"
+            "An edit of log.jsonl by hand replaced version 2 of alpha: they could not be merged"
         ]
 
     def test_a_head_removed_while_an_upload_waited_is_that_upload(

@@ -14,7 +14,7 @@ from tests.web.stub import TTL, Reply, Stub, entry
 FILE = "/projects/demo/files/log.jsonl"
 A, B, C, D = (entry(content, minute) for minute, content in enumerate("abcd"))
 NOT_ONE = {
-    "error": "If-None-Match of an upload can only be *, that there is no such file yet, and without If-Match"
+    "error": "If-None-Match of an upload must be *, for a file that does not exist yet, and without If-Match"
 }
 
 
