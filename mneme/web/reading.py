@@ -5,10 +5,9 @@ from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twisted.web.http import Request
-from werkzeug.routing import BaseConverter
 
 from mneme.errors import InvalidProjectId
-from mneme.model import ClientId, ProjectId
+from mneme.model import ClientId
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/]*)(?::\d*)?")
 _ADDRESS = re.compile(r"\[.*\]|[\d.]+")
@@ -79,23 +78,3 @@ def is_stock(request: Request) -> bool:
 def _of_proxy(name: bytes) -> bool:
     """Whether a proxy adds a header of this name."""
     return name in _OF_PROXIES or name.startswith(b"x-forwarded-")
-
-
-class ProjectConverter(BaseConverter):
-    """`<project:…>` in a route: one raw segment, decoded and checked."""
-
-    regex = "[^/]+"
-
-    def to_python(self, value: str) -> ProjectId:
-        """Raises `InvalidProjectId`."""
-        return ProjectId.parse(decoded(value))
-
-
-class SegmentConverter(BaseConverter):
-    """`<segment:…>` in a route: one raw segment, decoded."""
-
-    regex = "[^/]+"
-
-    def to_python(self, value: str) -> str:
-        """Raises `InvalidProjectId`."""
-        return decoded(value)

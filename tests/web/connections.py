@@ -137,7 +137,7 @@ class Server:
         self.stub = Stub(
             keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push, steps=steps
         )
-        self.site = Site(self.stub.clock, self.stub.clock, self.stub.front, LIMIT)
+        self.site = self.stub.site_with(LIMIT)
         self.clock = self.stub.clock
 
     def connect(self, transport: Transport | None = None) -> Connection:

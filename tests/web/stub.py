@@ -14,8 +14,8 @@ from mneme.model import Millis, ProjectId
 from mneme.retention import Retention
 from mneme.service import SyncService
 from mneme.web.auth import Keys
-from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
+from mneme.web.policy import Policy
 from mneme.web.site import Site
 from mneme.work import Worker
 from tests.immediate import ImmediateWorker
@@ -80,16 +80,23 @@ class Stub:
         lane = lane_of(self.store) if steps is None else steps.lane
         self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
         self.sync.startService()
-        policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
-        self.front = Front(self.clock, worker, self.sync, policy)
+        self._worker, self._policy = (
+            worker,
+            Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push),
+        )
+        self.site = self.site_with(MAX_BODY_BYTES)
         self._treq = self.connected()
 
     def connected(self) -> Any:
         """A `StubTreq` that leads here."""
-        stub: Any = StubTreq(self.front)
+        stub: Any = StubTreq(self.site.admission)
         # The site of its own knows none of the bounds that ours keeps.
-        stub._agent._serverFactory = Site(self.clock, self.clock, self.front, MAX_BODY_BYTES)
+        stub._agent._serverFactory = self.site
         return stub
+
+    def site_with(self, max_body_bytes: int) -> Site:
+        """Another site on the same store."""
+        return Site(self.clock, self.clock, self._worker, self.sync, self._policy, max_body_bytes)
 
     def ask(
         self,
