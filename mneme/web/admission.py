@@ -1,6 +1,7 @@
 """Admission: who may ask, how often, and what browsers are told. It wraps the tree of resources as one resource."""
 
 from contextlib import suppress
+from typing import cast
 
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource, getChildForRequest
@@ -50,8 +51,10 @@ class Admission(Resource):
         except Exception as error:  # noqa: BLE001 - the table answers what it knows, and logs what it does not
             request.is_turned_away = isinstance(error, _TURNED_AWAY)
             resource = answer_to(Failure())
-        request.render(resource)
-        return NOT_DONE_YET
+        if isinstance(resource, Answer):
+            request.render(resource)
+            return NOT_DONE_YET
+        return cast(int, resource.render(request))
 
     def shows_key(self, request: Request) -> bool:
         """Whether a request shows a key where one is needed."""

@@ -135,6 +135,13 @@ class Channel(http.HTTPChannel):
         """Where the client has connected to."""
         return self._host
 
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """Write the head of an answer in one piece."""
+        lines = [
+            b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values
+        ]
+        self.write(b"%b %b %b\r\n%b\r\n" % (version, code, reason, b"".join(lines)))
+
     def flush(self) -> None:
         """Send at once what the system takes; the reactor sends the rest, and meets errors, as ever."""
         transport = cast(object, self.transport)

@@ -181,6 +181,13 @@ class Request(server.Request):
         """A name for Klein, which asks for one at each request, and needs it for redirects alone."""
         return b"mneme"
 
+    def isSecure(self) -> bool:
+        """No, for the same reason: Klein asks, and it matters to nobody."""
+        return False
+
+    def parseCookies(self) -> None:
+        """Leave cookies unread."""
+
     def take_body(self) -> bytes:
         """The body, which the request lets go of: kept here, too, it would double what a waiting upload holds."""
         body, self._body = self._body, BytesIO()
