@@ -69,6 +69,7 @@ class Stub:
         helps_stock_push: bool = True,
         retention: Retention = KEEP_ALL,
         steps: SteppedSteps | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         """With `steps`, the store is theirs."""
         self.clock = Clock()
@@ -80,11 +81,8 @@ class Stub:
         lane = lane_of(self.store) if steps is None else steps.lane
         self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
         self.sync.startService()
-        self._worker, self._policy = (
-            worker,
-            Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push),
-        )
-        self.site = self.site_with(MAX_BODY_BYTES)
+        policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
+        self.site = Site(self.clock, self.clock, worker, self.sync, policy, max_body_bytes)
         self._treq = self.connected()
 
     def connected(self) -> Any:
@@ -93,10 +91,6 @@ class Stub:
         # The site of its own knows none of the bounds that ours keeps.
         stub._agent._serverFactory = self.site
         return stub
-
-    def site_with(self, max_body_bytes: int) -> Site:
-        """Another site on the same store."""
-        return Site(self.clock, self.clock, self._worker, self.sync, self._policy, max_body_bytes)
 
     def ask(
         self,

@@ -296,9 +296,9 @@ def test_a_client_that_hangs_up_while_its_body_is_inflated_has_sent_nothing(
         send_gzipped(client, content)
         held = server.site.held
         client.hang_up()
-        assert (server.site.held, server.stub.front.abandoned_bytes) == (0, held)
+        assert (server.site.held, server.stub.site.abandoned()) == (0, held)
         worker.let_go()
-    assert server.stub.front.abandoned_bytes == 0
+    assert server.stub.site.abandoned() == 0
     worker.holding = False
     assert server.stub.versions() == []
     assert faults(logged) == []
@@ -575,9 +575,9 @@ def test_a_client_that_hangs_up_while_its_answer_is_deflated_leaves_nothing_behi
     held = server.site.held
     with capturedLogs() as logged:
         client.hang_up()
-        assert (server.site.held, server.stub.front.abandoned_bytes) == (0, held)
+        assert (server.site.held, server.stub.site.abandoned()) == (0, held)
         worker.let_go()
-    assert (client.statuses, server.stub.front.abandoned_bytes) == ([], 0)
+    assert (client.statuses, server.stub.site.abandoned()) == ([], 0)
     assert faults(logged) == []
 
 

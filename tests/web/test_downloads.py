@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from mneme.model import Accepted, ClientId, FileName, Merging, Millis, ProjectId, Receipt, Upload
 from mneme.web import receipts as receipts_module
 from mneme.web import site as site_module
-from mneme.web.site import IDLE_SECONDS, LINGER_SECONDS
+from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS
 from tests.kept import DiskStore, MemoryStore
 from tests.results import result_of
 from tests.stepped import SteppedSteps

@@ -5,15 +5,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web import site as site_module
-from mneme.web.front import Policy
+from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS, RECEIVE_SECONDS
 from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
-from mneme.web.site import (
-    IDLE_SECONDS,
-    LINGER_SECONDS,
-    RECEIVE_SECONDS,
-    TurnedAway,
-)
+from mneme.web.site import TurnedAway
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
 from tests.web.connections import Server, Transport
@@ -316,7 +312,7 @@ def test_the_connections_of_a_trusted_proxy_are_bounded_by_no_address() -> None:
     """It asks for many."""
     server = Server()
     server.site.places.per_address = 1
-    server.stub.front.policy = Policy(proxies=TrustedProxies.parse(["192.0.2.7"]))
+    server.stub.site.policy = Policy(proxies=TrustedProxies.parse(["192.0.2.7"]))
     clients = [server.connect() for _ in range(3)]
     assert not any(client.transport.disconnecting for client in clients)
 
