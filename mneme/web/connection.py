@@ -22,7 +22,7 @@ from mneme.web import proxies, request
 from mneme.web.answers import Answer
 from mneme.web.endings import TcpEnd
 from mneme.web.errors import problem
-from mneme.web.heads import TOO_LONG, HeadCheck
+from mneme.web.heads import MALFORMED, TOO_LONG, HeadCheck
 from mneme.web.receipts import Awaited, bytes_under_way
 
 REQUESTS_IN_A_TURN = 16
@@ -85,6 +85,8 @@ class Channel(http.HTTPChannel):
         self._answering = False
         self._arriving = False
         """Whether a part of a request is here."""
+        self._decoding = False
+        """Whether bytes of a body are being read, which may turn out to be none."""
         self._deadline: IDelayedCall | None = None
         self._reading: IPushProducer | None = None
         self._left = REQUESTS_IN_A_TURN
@@ -317,7 +319,9 @@ class Channel(http.HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         """Bytes of a body, or of the next request, are here."""
         if not self.refused:
+            self._decoding = True
             super().rawDataReceived(data)
+            self._decoding = False
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line goes on and on."""
@@ -356,6 +360,9 @@ class Channel(http.HTTPChannel):
 
     def loseConnection(self) -> None:
         """Close the connection, if receipts are awaited this end first: then the other end tells."""
+        if self._decoding and self._arriving:
+            # twisted.web has met a chunk that is none, and said 400.
+            self.site.tell_no_request(self.peer_address, 400, MALFORMED)
         if not self._receipts or self._lingering or ISSLTransport.providedBy(self.transport):
             super().loseConnection()
             return

@@ -10,7 +10,7 @@ MOST_LINES = 500
 TOO_LONG = "A request line, or all headers together, must stay under 16 kB"
 MALFORMED = "Malformed HTTP request"
 
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~\x80-\xff]+ HTTP/1\.[01]")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r\n]*)")
 _CONTINUED = re.compile(rb"[ \t][^\0\r\n]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")

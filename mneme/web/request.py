@@ -171,6 +171,8 @@ class Request(server.Request):
                 resrc = answer_to(Failure(Busy()))
             connection.take_note(resrc)
         super().render(resrc)
+        if isinstance(resrc, Answer) and not connection.unread:
+            connection.let_go()
 
     def write(self, data: bytes) -> None:
         """Write the head and the body of the answer, and send it at once: then what is left of it is known."""
