@@ -247,7 +247,7 @@ class Channel(http.HTTPChannel):
             self._receive(extra)
 
     def _receive(self, data: bytes) -> None:
-        if self.refused or self._lingering:
+        if not data or self.refused or self._lingering:
             return
         if self._break:
             self._rest = data + self._rest

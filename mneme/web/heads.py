@@ -13,7 +13,7 @@ MALFORMED = "Malformed HTTP request"
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r\n]*)")
 _CONTINUED = re.compile(rb"[ \t][^\0\r\n]*")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+_LENGTH = re.compile(rb"[0-9]{1,4000}")  # `int` takes a few more
 _CODINGS = (b"chunked", b"identity")
 
 
@@ -26,6 +26,7 @@ class HeadCheck:
     def reset(self) -> None:
         """Begin with another head."""
         self._is_begun = False
+        self._is_after_blank = False
         self._size = 0
         self._lines = 0
         self._lengths = 0
@@ -36,9 +37,12 @@ class HeadCheck:
         if self._size > MOST_BYTES:
             return TOO_LONG
         if not self._is_begun:
-            # An empty line before a request is left from the one before.
-            self._is_begun = bool(line)
-            return None if not line or _REQUEST_LINE.fullmatch(line) else MALFORMED
+            if not line and not self._is_after_blank:
+                # Left from the request before.
+                self._is_after_blank = True
+                return None
+            self._is_begun = True
+            return None if _REQUEST_LINE.fullmatch(line) else MALFORMED
         if not line or (self._lines and _CONTINUED.fullmatch(line)):
             return None
         self._lines += 1
