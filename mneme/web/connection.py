@@ -166,9 +166,6 @@ class Channel(http.HTTPChannel):
         """
         if self.refused:
             return False
-        self.refused = True
-        self.setTimeout(None)
-        self._set_deadline(LINGER_SECONDS, self._abort)
         headers = {
             b"Date": self.site.date(),
             b"Connection": b"close",
@@ -178,10 +175,16 @@ class Channel(http.HTTPChannel):
         phrase = http.RESPONSES[answer.status]
         raw = Headers({name: [value] for name, value in headers.items()})
         self.writeHeaders(b"HTTP/1.1", b"%d" % answer.status, phrase, raw)
-        self.write(answer.body)
-        # Half a close: the client reads the answer to its end, and may finish sending before it sees that.
-        cast(ITCPTransport, self.transport).loseWriteConnection()
+        self._end_with(answer.body)
         return True
+
+    def _end_with(self, body: bytes) -> None:
+        """Send the rest of a refusal. Half a close: the client reads all of it, and may finish sending before that."""
+        self.refused = True
+        self.setTimeout(None)
+        self._set_deadline(LINGER_SECONDS, self._abort)
+        self.write(body)
+        cast(ITCPTransport, self.transport).loseWriteConnection()
 
     def hold(self, count: int) -> bool:
         """Count bytes that are held for this connection; False if that would be more than the server holds."""
@@ -361,8 +364,10 @@ class Channel(http.HTTPChannel):
     def loseConnection(self) -> None:
         """Close the connection, if receipts are awaited this end first: then the other end tells."""
         if self._decoding and self._arriving:
-            # twisted.web has met a chunk that is none, and said 400.
+            # twisted.web has met a chunk that is none, and written "400 Bad Request" without a length.
             self.site.tell_no_request(self.peer_address, 400, MALFORMED)
+            self._end_with(problem(400, MALFORMED).body)
+            return
         if not self._receipts or self._lingering or ISSLTransport.providedBy(self.transport):
             super().loseConnection()
             return

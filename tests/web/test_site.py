@@ -93,11 +93,12 @@ def test_what_is_no_http_is_answered_in_json_and_closed(data: bytes) -> None:
 
 
 def test_a_chunk_that_is_none_is_400_and_closes_the_connection() -> None:
-    """The log tells of it, as of all that is no HTTP."""
+    """The log tells of it, as of all that is no HTTP; only the headers are missing that are usual."""
     client = Server().connect()
     with capturedLogs() as events:
         client.send(PUT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
-    assert (client.statuses, client.transport.disconnecting) == ([400], True)
+    assert (client.statuses, client.transport.half_closed) == ([400], True)
+    assert client.transport.value().endswith(b'\r\n\r\n{"error":"Malformed HTTP request"}')
     assert "Malformed HTTP request" in str(formatEvent(events[-1]))
 
 
