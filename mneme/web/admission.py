@@ -1,4 +1,4 @@
-"""Admission: who may ask, how often, and what browsers are told. It wraps the tree of resources as one resource."""
+"""Admission: who may ask, and how often. It wraps the tree of resources."""
 
 from contextlib import suppress
 from typing import cast
@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource, getChildForRequest
 from twisted.web.server import NOT_DONE_YET
 
+from mneme.errors import MnemeError
 from mneme.web import reading
 from mneme.web.answers import Answer
 from mneme.web.errors import MissingKey, StrangeName, TooManyRequests, WrongKey, answer_to
@@ -28,7 +29,7 @@ _TURNED_AWAY = (MissingKey, WrongKey, StrangeName, TooManyRequests)
 
 
 class Admission(Resource):
-    """The resource of the site: it turns away, answers preflights, and hands the rest to a tree of resources."""
+    """Resource of the site: it refuses, answers preflights, and hands the rest to a tree."""
 
     isLeaf = True
 
@@ -58,14 +59,20 @@ class Admission(Resource):
 
     def shows_key(self, request: Request) -> bool:
         """Whether a request shows a key where one is needed."""
-        try:
-            self.policy.keys.check(request.getHeader(b"authorization"))
-        except (MissingKey, WrongKey):
-            return False
-        return True
+        return not isinstance(self._key_of(request), MnemeError)
+
+    def _key_of(self, request: Request) -> int | MnemeError | None:
+        """Number of the key that a request shows, None if none is needed, or what is wrong; checked once."""
+        if not request.is_key_checked:
+            try:
+                request.key = self.policy.keys.check(request.getHeader(b"authorization"))
+            except (MissingKey, WrongKey) as error:
+                request.key = error
+            request.is_key_checked = True
+        return request.key
 
     def count_refusal(self, address: str) -> None:
-        """Count what was no request, or did not arrive, against its address; it is refused anyhow."""
+        """Count malformed HTTP, or a request that did not arrive, against its address."""
         with suppress(TooManyRequests):
             self.policy.rate_limit.take_for_address(address)
 
@@ -77,24 +84,20 @@ class Admission(Resource):
         return client_behind(peer, request.texts(b"forwarded"), request.texts(b"x-forwarded-for"), proxies)
 
     def _admit(self, request: Request) -> None:
-        """Count the request and check its key; one without a good key counts against its address."""
+        """Count a request by its key, or else by its address."""
         limit = self.policy.rate_limit
         if self.policy.only_local and not all(
             map(reading.is_local_name, request.requestHeaders.getRawHeaders(b"host", []))
         ):
             limit.take_for_address(request.address)
             raise StrangeName
-        try:
-            number = self.policy.keys.check(request.getHeader(b"authorization"))
-        except (MissingKey, WrongKey):
-            limit.take_for_address(request.address)
-            if request.path not in _PUBLIC:
-                raise
+        key = self._key_of(request)
+        if isinstance(key, int):
+            limit.take_for_key(key)
             return
-        if number is None:
-            limit.take_for_address(request.address)
-        else:
-            limit.take_for_key(number)
+        limit.take_for_address(request.address)
+        if key and request.path not in _PUBLIC:
+            raise key
 
     def _tell_browsers(self, request: Request) -> None:
         origins = self.policy.origins

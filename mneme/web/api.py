@@ -1,4 +1,4 @@
-"""The routes. Each handler reads its request, asks the service, and says the outcome in words of the wire."""
+"""Routes: each handler parses its request, asks the service, and makes an answer."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
@@ -74,7 +74,7 @@ H = TypeVar("H", bound=Handler)
 
 
 def _route(method: str, rule: str) -> Callable[[H], H]:
-    """Make a handler Klein's; whoever asks for a project again has taken what was sent before."""
+    """Register a handler with Klein; a request for a project settles its receipts."""
 
     def decorated(handler: H) -> H:
         @wraps(handler)
@@ -91,7 +91,7 @@ def _route(method: str, rule: str) -> Callable[[H], H]:
 def _refusal(
     handler: Callable[["Api", Request, Failure], Answer],
 ) -> Callable[["Api", Request, Failure], Answer]:
-    """Make a handler Klein's for whatever any other raises; its own type knows only what Klein would render."""
+    """Register a handler for the exceptions of all others; Klein's own type is too narrow."""
     return cast(
         Callable[["Api", Request, Failure], Answer], _app.handle_errors(Exception)(cast(Any, handler))
     )
@@ -290,7 +290,7 @@ class Api:
     async def _reply(
         self, request: Request, body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None
     ) -> Answer:
-        """What is answered when all is well, where it may be long."""
+        """Answer a request that succeeded, compressed if it pays."""
         return await self._coding.coded(request, answer(body, headers))
 
 

@@ -65,7 +65,7 @@ class Home(request.Home, Protocol):
 
 
 class Channel(http.HTTPChannel):
-    """A connection. A request that must not be read to its end is refused: answered at once, the rest ignored."""
+    """A connection with bounds: a request beyond them is refused before its end."""
 
     site: Home
 
@@ -145,7 +145,7 @@ class Channel(http.HTTPChannel):
         self.write(b"%b %b %b\r\n%b\r\n" % (version, code, reason, b"".join(lines)))
 
     def flush(self) -> None:
-        """Send at once what the system takes; the reactor sends the rest, and meets errors, as ever."""
+        """Send at once as much as the system takes; the reactor sends the rest."""
         transport = cast(object, self.transport)
         if (
             isinstance(transport, tcp.Server)
@@ -179,7 +179,7 @@ class Channel(http.HTTPChannel):
         return True
 
     def _end_with(self, body: bytes) -> None:
-        """Send the rest of a refusal. Half a close: the client reads all of it, and may finish sending before that."""
+        """Send the end of a refusal, and close this half of the connection."""
         self.refused = True
         self.setTimeout(None)
         self._set_deadline(LINGER_SECONDS, self._abort)
@@ -187,7 +187,7 @@ class Channel(http.HTTPChannel):
         cast(ITCPTransport, self.transport).loseWriteConnection()
 
     def hold(self, count: int) -> bool:
-        """Count bytes that are held for this connection; False if that would be more than the server holds."""
+        """Count bytes held for this connection; False if the server holds too many."""
         if self.site.held + self.site.abandoned() + count > MAX_HELD:
             return False
         self.site.held += count
@@ -195,7 +195,7 @@ class Channel(http.HTTPChannel):
         return True
 
     def hold_answer(self, count: int) -> bool:
-        """Like `hold`; one client may leave only so much unread before it is sent no more."""
+        """Count an answer, as `hold` does; a client may leave `MAX_UNREAD` bytes unread."""
         return not (self.unread and self._held + count > MAX_UNREAD) and self.hold(count)
 
     def let_go(self) -> None:
@@ -266,7 +266,7 @@ class Channel(http.HTTPChannel):
             self._set_deadline(RECEIVE_SECONDS, self._too_slow)
 
     def take_note(self, answer: Answer) -> None:
-        """Take note of what is answered: who goes on and on over the rate is not even refused any more."""
+        """Count refusals for the rate; after many in a row the connection takes a break."""
         if answer.status != _TOO_MANY or not self.group:
             # Over a proxy's connection others ask, too, perhaps in between.
             self._refusals = 0
@@ -276,7 +276,7 @@ class Channel(http.HTTPChannel):
             self._take_break(float(answer.headers[b"Retry-After"]))
 
     def _take_break(self, seconds: float) -> None:
-        """Answer nothing more, and read nothing more, for so long; 0 is until the others have had their turn."""
+        """Read and answer nothing for some seconds; 0 gives the other connections their turn."""
         if self._break:
             self._break.reset(seconds)
             return
@@ -357,7 +357,7 @@ class Channel(http.HTTPChannel):
             self._stop_reading()
 
     def timeoutConnection(self) -> None:
-        """The client has been silent for too long: it may be gone, unless it has all that was sent."""
+        """Close an idle connection; its receipts are given if all bytes have arrived."""
         self.give_receipts(read=self.has_arrived())
         super().timeoutConnection()
 
@@ -377,7 +377,7 @@ class Channel(http.HTTPChannel):
         cast(ITCPTransport, self.transport).loseWriteConnection()
 
     def _linger(self, left: int, stalled: float) -> None:
-        """Wait for the client's end; `left` bytes were on their way to it before, for `stalled` seconds as many."""
+        """Wait for the client's end; `left` bytes were on their way, for `stalled` seconds."""
         self._set_deadline(LINGER_SECONDS, lambda: self._look_after_lingering(left, stalled))
 
     def _look_after_lingering(self, before: int, stalled: float) -> None:
@@ -449,5 +449,5 @@ class Channel(http.HTTPChannel):
 
 
 def _unsent(transport: tcp.Server) -> int:
-    """The bytes that wait in this process to be sent, as far as the transport tells."""
+    """Bytes that wait in this process to be sent, as far as the transport knows."""
     return len(transport.dataBuffer) - transport.offset

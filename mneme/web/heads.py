@@ -1,4 +1,4 @@
-"""The head of a request, checked line by line: what is no HTTP is refused in a sentence before twisted.web reads it."""
+"""Heads of requests, checked line by line before twisted.web reads them."""
 
 import re
 

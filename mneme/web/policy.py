@@ -11,7 +11,7 @@ from mneme.web.proxies import TrustedProxies
 
 @frozen
 class Policy:
-    """Who may ask, from where, and how often; `origins` are those of web pages, `*` for any.
+    """Rules of admission; `origins` are those of web pages, `*` for any.
 
     `helps_stock_push` is whether a list tells the stock client to upload what it has: see `Store.stock_heads`.
 

@@ -1,4 +1,4 @@
-"""A request: its body is kept in memory within limits, and its answer is held until the client has read it.
+"""Requests: bodies stay in memory within limits; answers are held until they are read.
 
 twisted.web keeps the state of the exchange. What it would do for any site (cookies, forms, a temporary file for the
 body) is left out here.
@@ -58,11 +58,11 @@ class Connection(receipts.Connection, Protocol):
     unread: bool
 
     def hold(self, count: int) -> bool:
-        """Count bytes that are held for this connection; False if that would be more than the server holds."""
+        """Count bytes held for this connection; False if the server holds too many."""
         ...
 
     def hold_answer(self, count: int) -> bool:
-        """Like `hold`; one client may leave only so much unread before it is sent no more."""
+        """Count an answer, as `hold` does; a client may leave `MAX_UNREAD` bytes unread."""
         ...
 
     def let_go(self) -> None:
@@ -91,7 +91,7 @@ class Connection(receipts.Connection, Protocol):
 
 
 class Request(server.Request):
-    """A request whose body stays in memory, within limits; one that shows no key has its body dropped unread."""
+    """A request with its body in memory; without a good key the body is dropped."""
 
     channel: Any
     """A `Connection`; Twisted says nothing of its type."""
@@ -104,6 +104,10 @@ class Request(server.Request):
 
     is_turned_away = False
     """Whether it was refused for who sent it, or how often, and not for what it asks."""
+
+    key: int | MnemeError | None = None
+    """Number of its key, None if none is needed, or what is wrong; known once it `is_key_checked`."""
+    is_key_checked = False
 
     _address: str | None = None
     _kept = True
@@ -122,7 +126,7 @@ class Request(server.Request):
         return self.connection.site
 
     def gotLength(self, length: int | None) -> None:
-        """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
+        """Begin the body; `length` is in bytes, None if the headers do not say."""
         self._body = BytesIO()
         if length == 0:
             return
@@ -141,7 +145,7 @@ class Request(server.Request):
             self._keep(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of the request is here. The target may be a whole URL, of which only the path counts, or `*`."""
+        """Answer the whole request. Its target may also be a URL, or `*`."""
         if self.connection.refused:
             return
         self.method, self.uri, self.clientproto = command, path, version
@@ -175,29 +179,29 @@ class Request(server.Request):
             connection.let_go()
 
     def write(self, data: bytes) -> None:
-        """Write the head and the body of the answer, and send it at once: then what is left of it is known."""
+        """Write and flush the answer, so that the number of unsent bytes is known."""
         super().write(data)
         self.connection.flush()
 
     def getRequestHostname(self) -> bytes:
-        """A name for Klein, which asks for one at each request, and needs it for redirects alone."""
+        """Host name for Klein, which needs one for redirects alone."""
         return b"mneme"
 
     def isSecure(self) -> bool:
-        """No, for the same reason: Klein asks, and it matters to nobody."""
+        """Whether TLS is used, for Klein, which needs it for redirects alone."""
         return False
 
     def parseCookies(self) -> None:
         """Leave cookies unread."""
 
     def take_body(self) -> bytes:
-        """The body, which the request lets go of: kept here, too, it would double what a waiting upload holds."""
+        """Take the body from the request, which then holds no copy of it."""
         body, self._body = self._body, BytesIO()
         return body.getvalue()
 
     @property
     def address(self) -> str:
-        """The address that it comes from, by the word of trusted proxies; `local` for a socket in the file system."""
+        """Address of the client, by the word of trusted proxies; `local` for a Unix socket."""
         if self._address is None:
             self._address = self.home.address_of(self)
         return self._address
@@ -212,7 +216,7 @@ class Request(server.Request):
         return self.home.max_body_bytes
 
     def hold(self, count: int) -> bool:
-        """Count so many bytes until it is answered, or its client is gone; False if that would be too many."""
+        """Count bytes held until the answer; False if the server holds too many."""
         return self.connection.hold(count)
 
     def connectionLost(self, reason: Failure) -> None:

@@ -1,4 +1,4 @@
-"""The routes of Klein, matched once for each path: to match a path again took longer than most requests."""
+"""Routes of Klein that remember their matches, since matching takes long."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -40,7 +40,7 @@ class SegmentConverter(BaseConverter):
 
 
 class RoutedApp(Klein):
-    """A Klein app on raw segments, so that `a%2Fb` is one of them, whose matches are remembered."""
+    """A Klein app that matches raw segments, so that `a%2Fb` is one segment."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Matcher:
         return _Bound(self, path_info, default_method)
 
     def find(self, path: str, method: str) -> Match:
-        """The rule for a request and its arguments; raises `HTTPException`, or `MnemeError` for a wrong name."""
+        """Rule and arguments for a request; raises `HTTPException`, or `MnemeError` for a wrong name."""
         return (self._match if len(path) > _LONGEST_REMEMBERED else self._remembered)(path, method)
 
     def _match(self, path: str, method: str) -> Match:

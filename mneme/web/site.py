@@ -1,4 +1,4 @@
-"""The site: the connections of the server, few at a time, and what all of them share."""
+"""The site: all connections of the server, and the state that they share."""
 
 from typing import cast
 
@@ -30,7 +30,7 @@ _ACCEPTS = 8
 
 
 class TurnedAway(Protocol):
-    """A connection too many, which is closed; TLS does not expect that no protocol at all is built."""
+    """Protocol of a connection too many, which is closed: TLS needs some protocol."""
 
     def connectionMade(self) -> None:
         """Close it."""
@@ -56,7 +56,7 @@ class Site(server.Site):
         max_body_bytes: int,
         places: Places | None = None,
     ) -> None:
-        """`clock` is for timers, `wall` tells the time of day; `max_body_bytes` may be changed at any time."""
+        """Take `clock` for timers, `wall` for the time of day; `max_body_bytes` may change."""
         self._sync, self._coding = sync, Coding(worker)
         self._api = Api(clock, sync, self._coding, Encoding(worker), policy)
         self.admission = Admission(Tree(self._api.app.resource()), policy)
@@ -132,14 +132,14 @@ class Site(server.Site):
         self._bound_accepts()
 
     def _bound_accepts(self) -> None:
-        """Have no port accept more in its next turn: each takes as many as it found the last time, and then some."""
+        """Bound the connections that each port accepts in its next turn."""
         self._is_accepting = False
         for port in self._ports:
             if isinstance(port, tcp.Port):
                 port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:  # type: ignore[override]  # as above
-        """Take a connection, for which another may have to give way; close it at once if none can."""
+        """Take a connection, for which an idle one may be closed; else close it."""
         if self._ports and not self._is_accepting:
             self._is_accepting = True
             self.reactor.callLater(0, self._bound_accepts)
@@ -163,7 +163,7 @@ class Site(server.Site):
             emptied.callback(None)
 
     async def close(self, seconds: float) -> None:
-        """Let the requests under way finish, for so many seconds at most, and close all connections."""
+        """Wait for requests under way, for `seconds` at most, and close all connections."""
         self.closing = True
         for channel in tuple(self._channels):
             channel.wind_down()

@@ -26,5 +26,5 @@ class Tree(Resource):
 
 
 def _not_found() -> Answer:
-    """The answer to a path that begins with two slashes, which Klein would take for one."""
+    """Answer to a path that begins with two slashes: Klein would see one."""
     return problem(404, "Not found")
