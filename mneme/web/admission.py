@@ -62,7 +62,7 @@ class Admission(Resource):
         return not isinstance(self._key_of(request), MnemeError)
 
     def _key_of(self, request: Request) -> int | MnemeError | None:
-        """Number of the key that a request shows, None if none is needed, or what is wrong; checked once."""
+        """Number of the key that a request shows, None without keys, or what is wrong."""
         if not request.is_key_checked:
             try:
                 request.key = self.policy.keys.check(request.getHeader(b"authorization"))
