@@ -1,6 +1,8 @@
 """The hooks by which Claude Code pulls and pushes: what they look like, and how they get into its settings."""
 
 import enum
+import json
+import math
 import os
 import re
 import secrets
@@ -9,11 +11,11 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import Never
 
 from attrs import frozen
 
 from mneme import files
-from mneme.client import jsontext
 from mneme.client.errors import SettingsError
 
 _NAME = "mneme"
@@ -118,7 +120,7 @@ def read(path: Path) -> tuple[str, object] | None:
         return None
     try:
         text = found[0].decode()
-        return text, jsontext.parsed(text)
+        return text, json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise SettingsError(
             f'{path} must hold JSON such as {{"hooks": {{}}}}, and does not ({error}): mend it first'
@@ -142,13 +144,14 @@ def install(path: Path, program: Program) -> Installed:
 
 def _made(path: Path, program: Program) -> Installed:
     files.make_directory(path.parent)
-    _write(path, jsontext.laid_out(snippet(program)) + "\n", None)
+    _write(path, _encoded(snippet(program), program), None)
     return Installed(path, Did.ADDED)
 
 
 def _changed(path: Path, text: str, settings: object, program: Program) -> Installed:
     try:
         wanted = with_hooks(settings, program)
+        content = _encoded(wanted, program)
     except SettingsError as problem:
         raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
     if wanted == settings:
@@ -156,7 +159,7 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
     events = {hook.event for hook in hooks_in(settings)}
     backup = _backed_up(path, text)
     try:
-        _write(path, jsontext.patched(text, wanted), text)
+        _write(path, content, text)
     except BaseException:
         backup.unlink()
         raise
@@ -175,11 +178,11 @@ def _backed_up(path: Path, text: str) -> Path:
         backup = path.with_name(f"{path.name}.bak.{number}")
 
 
-def _write(path: Path, text: str, seen: str | None) -> None:
-    """Put a text in the place of the one that was `seen`, whole or not at all."""
+def _write(path: Path, content: bytes, seen: str | None) -> None:
+    """Replace the text that was `seen`, whole or not at all."""
     state = _still(path, seen)
     staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
-    _write_new(staged, _encoded(path, text), state)
+    _write_new(staged, content, state)
     try:
         _still(path, seen)
         staged.rename(path)
@@ -196,6 +199,8 @@ def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns
     files.write_new(path, content, mtime_ns)
     try:
         if like:
+            with suppress(PermissionError):
+                os.chown(path, like.st_uid, like.st_gid)
             path.chmod(stat.S_IMODE(like.st_mode))
     except BaseException:
         path.unlink()
@@ -212,13 +217,25 @@ def _still(path: Path, seen: str | None) -> os.stat_result | None:
     return state
 
 
-def _encoded(path: Path, text: str) -> bytes:
+def _encoded(settings: object, program: Program) -> bytes:
+    """Settings as JSON, indented by two; a lone surrogate stays the escape that it was."""
     try:
-        return text.encode()
+        program.path.encode()
     except UnicodeEncodeError:
-        raise SettingsError(
-            f"{path} is as it was: mneme lies where a path is no UTF-8, and JSON cannot name that"
-        ) from None
+        raise SettingsError("mneme lies where a path is no UTF-8, and JSON cannot name that") from None
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    return text.encode(errors="backslashreplace") + b"\n"
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
 
 
 # The form of the settings

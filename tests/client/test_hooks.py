@@ -240,36 +240,27 @@ def test_a_missing_file_and_its_directory_are_made(tmp_path: Path) -> None:
     assert _names(path.parent) == ["settings.json"]
 
 
-def test_all_else_in_the_file_stays_to_the_letter(path: Path) -> None:
-    """Order, indentation, lists on one line, numbers and umlauts."""
+def test_everything_else_in_the_file_keeps_its_value(path: Path) -> None:
+    """Unknown keys, their order, umlauts and cut characters stay; the layout becomes two spaces."""
+    path.write_text(THEIRS.replace("größe", r"größe\ud83d"))
+    install(path, NAMED)
+    expected = with_hooks(json.loads(THEIRS.replace("größe", r"größe\ud83d")), NAMED)
+    assert json.loads(path.read_bytes()) == expected
+    assert list(json.loads(path.read_bytes())) == list(expected)
+    assert r"größe\ud83d" in path.read_text()
+    assert path.read_text().startswith('{\n  "model": "opus",\n')
+    assert path.read_text().endswith("}\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_owner_of_the_file_stays(path: Path) -> None:
+    """Root who installs hooks for a person does not take the file over."""
     path.write_text(THEIRS)
-    install(path, NAMED)
-    start = """,
-            {
-                "hooks": [
-                    {
-                        "type": "command",
-                        "command": "mneme pull",
-                        "timeout": 60
-                    }
-                ]
-            }
-        ],"""
-    end = f',\n        "SessionEnd": {_indented(SNIPPET["hooks"]["SessionEnd"])}\n    }},\n    "temp'
-    assert path.read_text() == THEIRS.replace("\n        ],", start).replace('\n    },\n    "temp', end)
-
-
-def _indented(value: object) -> str:
-    return json.dumps(value, indent=4).replace("\n", "\n        ")
-
-
-@pytest.mark.parametrize("indent", [None, 1, 2, 4, "\t"])
-def test_a_file_as_a_program_writes_it_stays_in_its_style(path: Path, indent: Any) -> None:
-    """As Claude Code would write it with the hooks in it."""
-    path.write_text(json.dumps(json.loads(THEIRS), indent=indent, ensure_ascii=False))
-    install(path, NAMED)
-    expected = with_hooks(json.loads(THEIRS), NAMED)
-    assert path.read_text() == json.dumps(expected, indent=indent, ensure_ascii=False)
+    os.chown(path, 1234, 1235)
+    done = install(path, NAMED)
+    assert done.backup
+    for one in (path, done.backup):
+        assert (one.stat().st_uid, one.stat().st_gid) == (1234, 1235)
 
 
 def test_what_was_there_is_kept_beside_it(path: Path) -> None:
@@ -355,6 +346,7 @@ def test_one_hook_is_added_to_the_other(path: Path) -> None:
         b"{",
         b"// mine\n{}",
         b'{"a": NaN}',
+        b'{"a": 1e999}',
         b'{"a": "\xff"}',
         b"\xef\xbb\xbf{}",
         b"[" * 100_000,
