@@ -17,8 +17,8 @@ from attrs import frozen
 
 from mneme.merge.bounds import MAX_DOCUMENT, has_few_lines
 from mneme.merge.documents import Document, is_document, parsed
+from mneme.merge.jsonvalues import JSON, canonical
 from mneme.merge.log import lines
-from mneme.merge.sides import JSON, canonical
 from mneme.model import FileName
 
 _A_FEW = 8

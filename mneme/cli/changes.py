@@ -4,15 +4,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 
-import msgspec
 from msgspec import UNSET
 from rich.text import Text
 
 from mneme import times
 from mneme.cli.output import plain
 from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, Place, inside
-from mneme.merge.halves import shown
-from mneme.merge.sides import JSON, canonical
+from mneme.merge.jsonvalues import JSON, read, written
 from mneme.merge.times import parsed_time
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
@@ -129,7 +127,7 @@ def _words(entry: Entry) -> str:
 def _line(line: bytes) -> str:
     # What is no entry, or too deep to be looked into, is shown as it is.
     with suppress(ValueError, RecursionError):
-        entry = msgspec.json.decode(line)
+        entry = read(line)
         if isinstance(entry, dict) and entry:
             return _words(entry)
     return _exact(line)
@@ -164,11 +162,11 @@ def _is_text(value: JSON) -> bool:
 def _exact(entry: Entry) -> str:
     if isinstance(entry, bytes):
         return plain(entry.decode(errors="replace"))
-    return plain(shown(canonical(entry)).decode())
+    return plain("" if entry is UNSET else written(entry).decode())
 
 
 def _text(text: str) -> str:
-    return plain(shown(text.encode()).decode())
+    return plain(text)
 
 
 def _signed(depth: int, sign: str, text: str) -> Text:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import click
-import msgspec
 from attrs import frozen
 from msgspec import UNSET
 from rich.text import Text
@@ -25,8 +24,7 @@ from mneme.cli.options import (
 from mneme.client import Client, Download
 from mneme.errors import MnemeError
 from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, differences
-from mneme.merge.documents import is_document
-from mneme.merge.halves import shown
+from mneme.merge.jsonvalues import written
 from mneme.model import FileName, ProjectId
 
 
@@ -111,9 +109,7 @@ def _json(project: ProjectId, file: FileName, pair: Pair, found: Entries | Lines
         "by": "entries" if isinstance(found, Entries) else "lines",
         "changes": _changes(found),
     }
-    written = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    halved = is_document(file) and isinstance(found, Entries)
-    return (shown(written) if halved else written) + b"\n"
+    return written(document, indent=2) + b"\n"
 
 
 def _changes(found: Entries | Lines) -> list[Mapping[str, object]]:

@@ -1,8 +1,6 @@
 """The hooks by which Claude Code pulls and pushes: what they look like, and how they get into its settings."""
 
 import enum
-import json
-import math
 import os
 import re
 import secrets
@@ -11,12 +9,12 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Never
 
 from attrs import frozen
 
 from mneme import files
 from mneme.client.errors import SettingsError
+from mneme.merge import jsonvalues
 
 _NAME = "mneme"
 _TIMEOUT = 60
@@ -120,7 +118,7 @@ def read(path: Path) -> tuple[str, object] | None:
         return None
     try:
         text = found[0].decode()
-        return text, json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return text, jsonvalues.read(found[0])
     except (ValueError, RecursionError) as error:
         raise SettingsError(
             f'{path} must hold JSON such as {{"hooks": {{}}}}, and does not ({error}): mend it first'
@@ -223,19 +221,7 @@ def _encoded(settings: object, program: Program) -> bytes:
         program.path.encode()
     except UnicodeEncodeError:
         raise SettingsError("mneme lies where a path is no UTF-8, and JSON cannot name that") from None
-    text = json.dumps(settings, indent=2, ensure_ascii=False)
-    return text.encode(errors="backslashreplace") + b"\n"
-
-
-def _refuse_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text} is too large a number")
-    return number
+    return jsonvalues.written(settings, indent=2) + b"\n"
 
 
 # The form of the settings

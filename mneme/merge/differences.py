@@ -10,12 +10,13 @@ from msgspec import UNSET
 
 from mneme.merge.bounds import has_few_lines
 from mneme.merge.documents import is_document, parsed
+from mneme.merge.jsonvalues import JSON, Value, canonical
 from mneme.merge.log import is_log, lines
 from mneme.merge.matching import UniqueLines
 from mneme.merge.remembered import identity
-from mneme.merge.sides import DEEPEST, JSON, Items, Value, canonical, together
 from mneme.merge.summary import has_topics, topic_of
 from mneme.merge.text import whole_lines
+from mneme.merge.threeway import DEEPEST, Items, together
 from mneme.model import FileName
 
 Place: TypeAlias = tuple[str, ...]

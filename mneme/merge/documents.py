@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import msgspec
 from attrs import frozen
 from msgspec import UNSET
 
 from mneme.merge import entities, remembered, summary
 from mneme.merge.bounds import MAX_DOCUMENT
-from mneme.merge.halves import hidden, shown
-from mneme.merge.sides import JSON, Rule, Sides, one_sided, same_items
+from mneme.merge.jsonvalues import JSON, has_form, read, written
 from mneme.merge.stamps import wins
+from mneme.merge.threeway import Rule, ThreeWay, one_sided, same_items
 from mneme.model import FileName
 
 Document: TypeAlias = dict[str, JSON] | list[JSON]
@@ -38,7 +37,7 @@ def is_document(file: FileName) -> bool:
 def is_json(content: bytes) -> bool:
     """Whether a content is JSON of any form, or too deep to be told."""
     try:
-        msgspec.json.decode(hidden(content))
+        read(content)
     except RecursionError:
         return True
     except ValueError:
@@ -51,11 +50,11 @@ def parsed(file: FileName, content: bytes) -> Document | None:
     if len(content) > MAX_DOCUMENT:
         return None
     try:
-        value: Document = msgspec.json.decode(hidden(content))
-        msgspec.convert(value, _DOCUMENTS[file].form)
+        value = read(content)
+        is_of_form = has_form(value, _DOCUMENTS[file].form)
     except (ValueError, RecursionError):
         return None
-    return value
+    return value if is_of_form and isinstance(value, dict | list) else None
 
 
 def merge_documents(
@@ -67,8 +66,8 @@ def merge_documents(
     if ours is None or theirs is None:
         return None
     upload_wins = wins(ours, theirs, upload_is_later)
-    sides = Sides(UNSET if before is None else before, ours, theirs, upload_wins)
-    merged = one_sided(sides, _DOCUMENTS[file].rule)
+    values = ThreeWay(UNSET if before is None else before, ours, theirs, upload_wins)
+    merged = one_sided(values, _DOCUMENTS[file].rule)
     if merged is UNSET or same_items(merged, ours):
         return head
     if same_items(merged, theirs):
@@ -78,7 +77,5 @@ def merge_documents(
 
 def _written(value: JSON, like: bytes) -> bytes:
     """The document as text, indented and ended in the way of another."""
-    text = msgspec.json.encode(value)
-    if b"\n" in like.strip():
-        text = msgspec.json.format(text, indent=2)
-    return shown(text) + (b"\n" if like.endswith(b"\n") else b"")
+    text = written(value, indent=2 if b"\n" in like.strip() else None)
+    return text + (b"\n" if like.endswith(b"\n") else b"")

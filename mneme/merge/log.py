@@ -8,6 +8,7 @@ from itertools import accumulate
 import msgspec
 
 from mneme.merge.bounds import body_size, fits, has_few_lines, line_size
+from mneme.merge.jsonvalues import read
 from mneme.merge.multisets import counted, interleaved
 from mneme.merge.times import in_utc
 
@@ -68,7 +69,7 @@ def _filled(times: Sequence[datetime | None], last: datetime) -> Iterator[dateti
 def is_entry(line: bytes) -> bool:
     """Whether a line is a JSON object."""
     try:
-        return isinstance(msgspec.json.decode(line), dict)
+        return isinstance(read(line), dict)
     except (ValueError, RecursionError):
         return False
 

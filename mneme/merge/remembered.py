@@ -3,7 +3,8 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mneme.merge.sides import JSON, Sides, Value, by_item, canonical, general
+from mneme.merge.jsonvalues import JSON, Value, canonical
+from mneme.merge.threeway import ThreeWay, by_item, general
 
 
 class _Item(msgspec.Struct):
@@ -15,9 +16,9 @@ class _Item(msgspec.Struct):
 FORM = list[_Item]
 
 
-def merge_remembered(sides: Sides) -> Value:
+def merge_remembered(values: ThreeWay) -> Value:
     """The items that either side added, without those that either side removed."""
-    return by_item(sides, identity, general)
+    return by_item(values, identity, general)
 
 
 def identity(item: JSON) -> bytes:

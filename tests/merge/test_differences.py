@@ -17,8 +17,8 @@ from mneme.merge import is_well_formed
 from mneme.merge.bounds import MAX_DOCUMENT, MAX_LINES
 from mneme.merge.differences import Change, Entries, Hunk, Lines, differences
 from mneme.merge.documents import parsed
+from mneme.merge.jsonvalues import JSON
 from mneme.merge.log import lines
-from mneme.merge.sides import JSON
 from mneme.merge.text import whole_lines
 from mneme.model import FileName
 from tests import plugin_files
