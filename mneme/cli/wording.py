@@ -108,7 +108,7 @@ def _file_warnings(report: Report) -> Iterator[str]:
         yield f"{_names(missed)} was written the whole time: it is tried again at the next pull or push."
     for one in report.files:
         if one.problem:
-            yield f"The server would not take {one.file.value}: {one.problem}. It stays as it is on this machine."
+            yield f"{one.file.value} is not in step: {one.problem}. It stays as it is on this machine."
 
 
 def _words(one: FileReport) -> str:

@@ -23,6 +23,10 @@ class ServerTrouble(ClientError):
     """The server, or what stands before it, could not do it now: a full disk, a fault, too many requests."""
 
 
+class ServerFault(ServerTrouble):
+    """The server failed at one request (500), over a damaged file perhaps; others may go well."""
+
+
 class Refused(ClientError):
     """The server understood, and said no: what was asked for is not there, or cannot be done."""
 

@@ -24,7 +24,7 @@ from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 
 from mneme import __version__, files, wire
-from mneme.client.errors import KeyRefused, ServerTrouble, StrangeAnswer, Unreachable
+from mneme.client.errors import KeyRefused, ServerFault, ServerTrouble, StrangeAnswer, Unreachable
 from mneme.clocks import WallClock
 from mneme.work import Worker
 
@@ -151,6 +151,8 @@ class Exchange:
             raise KeyRefused(
                 f"The server at {url} does not know this API key: sync.apiKey must be one of its apiKeys"
             )
+        if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ServerFault(f"The server at {url} answered 500{self._trouble(reply)}")
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ServerTrouble(f"The server at {url} answered {reply.status}{self._trouble(reply)}")
         return reply

@@ -112,36 +112,47 @@ class Folder:
         states = {file: _state(self._local_path(file)) for file in FileName}
         return {file: files.mark(state) for file, state in states.items() if state}
 
+    def snapshots(self) -> dict[FileName, Snapshot]:
+        """All files as they are now. Bytes that are no UTF-8 are replaced, as the plugin does when it reads them."""
+        with self._step():
+            return {file: self._snapshot(file) for file in FileName}
+
+    def refreshed(self, file: FileName, seen: Snapshot) -> Snapshot:
+        """A file as it is now, which is read again only if it was written since it was `seen`."""
+        state = _state(self._local_path(file))
+        mark = files.mark(state) if state else None
+        return seen if mark == (seen.local.mark if seen.local else None) else self.snapshot(file)
+
     def snapshot(self, file: FileName) -> Snapshot:
-        """A file as it is now. What is no text in it is replaced, as the plugin does when it reads it."""
+        """One file as it is now."""
         with self._step():
             return self._snapshot(file)
 
     def look(self, file: FileName) -> Snapshot:
-        """As `snapshot`, and leaves no trace where no step was ever taken: nothing is a base there."""
+        """A `snapshot` that writes nothing where no step was ever taken: nothing is a base there."""
         if not self._beside.exists():
             return Snapshot(self._local(file), None, None)
         return self.snapshot(file)
 
-    def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> bool:
-        """Take a version in: from now on it is the base, and the file holds `content`, which was made from both.
+    def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> Snapshot | None:
+        """The file after a version was taken in, which is its base now; it holds `content`, made from both.
 
-        False, and nothing is changed, if the file or its base is not what was `seen` any more; but lines that were
+        None, and nothing is changed, if the file or its base is not what was `seen` any more; but lines that were
         added to the log since are added to `content`, too, so that a busy plugin keeps nothing from coming in.
         """
         with self._step():
             now = self._snapshot(file)
             added = _added_since(file, seen, now, content)
             if added is None:
-                return False
+                return None
             whole = content + added
             if now.local is None or whole != now.local.content:
                 coming = _FileState(_known(now.base), _known(now.refused), _known(base), digest(whole))
                 self._note(file, coming, base)
                 if not self._write(file, whole, now.local):
-                    return False
+                    return None
             self._note(file, _FileState(_known(base)), base)
-            return True
+            return self._snapshot(file)
 
     def settle(self, file: FileName, base: Kept, seen: Snapshot | None = None) -> None:
         """What was sent is on the server, as this version; void if another base was noted since it was `seen`."""

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from mneme import wire
 from mneme.client.calls import Client, Download, Outdated, Unmodified
-from mneme.client.errors import ClientError, Refused, ServerTrouble
+from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
 from mneme.clocks import WallClock
 from mneme.errors import DiskFull
@@ -127,12 +127,12 @@ class Sync:
 
         Without the lock what is on the server is fetched all the same: to read it is nobody's privilege.
         """
-        await self.client.health()
         outcome = await self.client.acquire(self.project)
         heads = {head.file: head for head in await self.client.heads(self.project)}
         holds = isinstance(outcome, Granted)
+        seen = await self._look_at_all()
         reports = [
-            await self._unless_refused(file, self._fetch(heads[file], holds))
+            await self._unless_refused(file, self._fetch(heads[file], seen[file], holds))
             for file in FileName
             if file in heads
         ]
@@ -143,7 +143,6 @@ class Sync:
 
         While another client holds the lock, what has changed is sent as it is: the server keeps it.
         """
-        await self.client.health()
         outcome = await self.client.acquire(self.project)
         try:
             report = await self.send(outcome)
@@ -162,50 +161,60 @@ class Sync:
     async def send(self, outcome: Granted | HeldBy) -> Report:
         """Send what has changed here: as the holder of the lock, or else to have it kept by the server."""
         if isinstance(outcome, HeldBy):
-            handed_in = [await self._unless_refused(file, self._hand_in(file)) for file in FileName]
+            seen = await self._look_at_all()
+            handed_in = [
+                await self._unless_refused(file, self._hand_in(file, seen[file])) for file in FileName
+            ]
             return self._report(outcome, handed_in)
         heads = {head.file: head for head in await self.client.heads(self.project)}
+        seen = await self._look_at_all()
         reports = [
-            await self._unless_refused(file, self._exchange(file, heads.get(file))) for file in FileName
+            await self._unless_refused(file, self._exchange(file, heads.get(file), seen[file]))
+            for file in FileName
         ]
         return self._report(outcome, reports)
 
     async def _unless_refused(
         self, file: FileName, work: Coroutine[object, object, FileReport]
     ) -> FileReport:
-        """What a file came to; one that the server will not have, or give, keeps none of the others back."""
+        """The report of one file; a file that the server cannot take or give holds none of the others back."""
         try:
             return await work
-        except Refused as refusal:
-            return FileReport(file, problem=str(refusal))
+        except (Refused, ServerFault) as problem:
+            return FileReport(file, problem=str(problem))
 
     async def _release(self, outcome: Granted | HeldBy) -> None:
         if isinstance(outcome, Granted):
             await self.client.release(self.project)
 
-    async def _fetch(self, head: Head, holds: bool) -> FileReport:
+    async def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
         """Take in what is on the server, if that is news."""
         for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(head.file), holds)
-            if did is not None:
-                return FileReport(head.file, _told([did]), head.version)
+            seen = await self._refreshed(head.file, seen)
+            taken = await self._take_in(head, seen, holds)
+            if taken:
+                return FileReport(head.file, _told([taken[0]]), head.version)
+            seen = await self._look(head.file)
         return FileReport(head.file, (Did.MISSED,))
 
-    async def _exchange(self, file: FileName, head: Head | None) -> FileReport:
+    async def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
         """Take in what is on the server, if that is news, and send what is here, if that is."""
         done: list[Did] = []
         for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(file), holds=True) if head else Did.NOTHING
-            if did is None:
-                continue
-            done.append(did)
-            seen = await self._look(file)
+            seen = await self._refreshed(file, seen)
+            if head:
+                taken = await self._take_in(head, seen, holds=True)
+                if taken is None:
+                    seen = await self._look(file)
+                    continue
+                done.append(taken[0])
+                seen = taken[1]
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _told(done), head.version if head else None)
             sent = await self._send(file, seen, seen.local, seen.base if head else None)
             if sent:
                 return evolve(sent, did=_told([*done, *sent.did]))
-            head = await self._head(file)
+            head, seen = await self._head(file), await self._look(file)
         return FileReport(file, _told([*done, Did.MISSED]))
 
     async def _head(self, file: FileName) -> Head | None:
@@ -213,15 +222,15 @@ class Sync:
 
     # What is on the server
 
-    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> Did | None:
-        """Make the head the base, and the file what both sides made of it; None if the file is another by now.
+    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> tuple[Did, Snapshot] | None:
+        """Make the head the base, and the file the merge of both; None if the file was written meanwhile.
 
         `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
         """
         if seen.base and seen.base.sha256 == head.sha256 and not seen.refused:
             if seen.local is not None:
                 if seen.base.version == head.version:
-                    return Did.NOTHING
+                    return Did.NOTHING, seen
                 # A server that was put back to a backup has the content by another number now.
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
                 return await self._received(head.file, renumbered, seen.local.content, seen, Did.NOTHING)
@@ -232,11 +241,11 @@ class Sync:
         merged = seen.refused and await self._is_merged(head.file, seen.refused)
         if seen.local and seen.refused and not (merged or holds):
             # Taken in now, what was refused would be merged twice: here, and there.
-            return Did.NOTHING
+            return Did.NOTHING, seen
         self._progress(Did.FETCHED, head.file, head.size)
         there = await self._there(head, seen.base)
         if there is None:
-            return Did.NOTHING
+            return Did.NOTHING, seen
         if seen.local is None:
             did, content = Did.FETCHED, there.content
         else:
@@ -256,9 +265,9 @@ class Sync:
 
     async def _received(
         self, file: FileName, base: Kept, content: bytes, seen: Snapshot, did: Did
-    ) -> Did | None:
+    ) -> tuple[Did, Snapshot] | None:
         received = await self._worker.run(lambda: self._folder.receive(file, base, content, seen))
-        return did if received else None
+        return (did, received) if received else None
 
     async def _both(
         self, file: FileName, base: Kept | None, local: Local, there: Download
@@ -358,9 +367,9 @@ class Sync:
         await self._worker.run(lambda: self._folder.note_refused(file, kept, seen))
         return FileReport(file, (Did.KEPT,), version)
 
-    async def _hand_in(self, file: FileName) -> FileReport:
+    async def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
         """Send what has changed here although another client holds the lock, so that the server keeps it."""
-        seen = await self._look(file)
+        seen = await self._refreshed(file, seen)
         local = seen.local
         if local is None or not seen.is_changed:
             return FileReport(file, version=seen.base.version if seen.base else None)
@@ -369,7 +378,13 @@ class Sync:
         merged = seen.refused and await self._is_merged(file, seen.refused)
         sent = await self._send(file, seen, local, seen.refused if merged else seen.base)
         # The lock has become free, or ours, in the meantime.
-        return sent or await self._exchange(file, await self._head(file))
+        return sent or await self._exchange(file, await self._head(file), await self._look(file))
+
+    async def _look_at_all(self) -> Mapping[FileName, Snapshot]:
+        return await self._worker.run(self._folder.snapshots)
+
+    async def _refreshed(self, file: FileName, seen: Snapshot) -> Snapshot:
+        return await self._worker.run(lambda: self._folder.refreshed(file, seen))
 
     async def _look(self, file: FileName) -> Snapshot:
         return await self._worker.run(lambda: self._folder.snapshot(file))

@@ -26,7 +26,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from mneme import __version__, wire
 from mneme.client import exchange
-from mneme.client.errors import KeyRefused, ServerTrouble, StrangeAnswer, Unreachable
+from mneme.client.errors import KeyRefused, ServerFault, ServerTrouble, StrangeAnswer, Unreachable
 from mneme.client.exchange import SLOWEST, Address, Ask, Exchange, Patience, Reply
 from mneme.web.limits import SESSION
 from tests.client.lines import (
@@ -317,6 +317,7 @@ def test_a_fault_of_the_server_is_trouble(clock: Clock, status: int) -> None:
     http = Script(answer(status, b'{"error":"The disk is full"}'))
     problem = failure_of(exchange_over(http, clock).send(HEALTH))
     assert isinstance(problem, ServerTrouble)
+    assert isinstance(problem, ServerFault) is (status == 500)
     assert str(problem) == f"The server at {URL} answered {status}: The disk is full"
 
 

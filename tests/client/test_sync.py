@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from twisted.internet.defer import Deferred
 from mneme.client import sync
 from mneme.client.errors import ServerTrouble, Unreachable
 from mneme.client.sync import Did, Report
-from mneme.errors import DiskFull, FileUnknown
+from mneme.errors import DamagedContent, DiskFull, FileUnknown
 from mneme.model import FileName, HeldBy, Merging, Millis, ProjectId, Rescued, Upload, digest
 from tests.client.lines import Asked, Killed, in_time
 from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
@@ -89,13 +90,13 @@ def items(*contents: str) -> bytes:
 # Requests
 
 
-def test_a_session_in_which_nothing_happens_is_seven_requests(world: World, laptop: Machine) -> None:
+def test_a_session_in_which_nothing_happens_is_five_requests(world: World, laptop: Machine) -> None:
     """What is on both sides the same is not sent."""
     in_step(world, laptop)
     assert did(laptop.pull()) == {}
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files"]
+    assert world.asked(laptop) == ["POST lock", "GET files"]
     assert did(laptop.push()) == {}
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files", "DELETE lock"]
+    assert world.asked(laptop) == ["POST lock", "GET files", "DELETE lock"]
 
 
 def test_the_first_session_of_a_project_sends_all_there_is(world: World, laptop: Machine) -> None:
@@ -105,7 +106,7 @@ def test_the_first_session_of_a_project_sends_all_there_is(world: World, laptop:
     assert did(laptop.pull()) == {}
     world.asked(laptop)
     assert did(laptop.push()) == {LOG: ["sent"], SUMMARY: ["sent"]}
-    assert world.asked(laptop)[3:-1] == ["PUT files/log.jsonl", "PUT files/summary.md"]
+    assert world.asked(laptop)[2:-1] == ["PUT files/log.jsonl", "PUT files/summary.md"]
     assert (world.head(), world.head(SUMMARY)) == (ONE, b"# One\n")
 
 
@@ -156,7 +157,7 @@ def test_what_others_sent_is_fetched(world: World, laptop: Machine, desktop: Mac
     assert report.lock
     confirming = "GET files/log.jsonl/versions/1"
     fetching = ["GET files/log.jsonl", confirming]
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files", *fetching]
+    assert world.asked(laptop) == ["POST lock", "GET files", *fetching]
     assert laptop.read() == ONE + TWO
     assert (laptop.path / "log.jsonl.bak").read_bytes() == ONE
     assert not laptop.seen().is_changed
@@ -169,8 +170,45 @@ def test_what_the_server_has_is_not_downloaded_where_it_is_already(
     in_step(world, laptop)
     desktop.write(ONE)
     assert did(desktop.pull()) == {}
-    assert world.asked(desktop) == ["GET health", "POST lock", "GET files"]
+    assert world.asked(desktop) == ["POST lock", "GET files"]
     assert not desktop.seen().is_changed
+
+
+def test_an_unchanged_file_is_read_once_and_the_folder_locked_once(
+    world: World, laptop: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five files, and one look at all of them; a sent file takes one more."""
+    in_step(world, laptop)
+    laptop.write(b"# One\n", SUMMARY)
+    laptop.push()
+    locked: list[int] = []
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        locked.append(operation)
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    laptop.pull()
+    laptop.push()
+    assert len(locked) == 2
+    laptop.append(TWO)
+    laptop.push()
+    assert len(locked) == 4
+
+
+def test_a_file_that_is_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:
+    """The look at the start of a push is not the last word."""
+    laptop.write(ONE)
+    real = world.stub.store.upload
+
+    def upload(project: ProjectId, asked: Upload, *more: Any, **named: Any) -> object:
+        if asked.file is LOG:
+            laptop.write(b"# One\n", SUMMARY)
+        return real(project, asked, *more, **named)
+
+    with doing(world, "upload", upload):
+        assert did(laptop.push()) == {LOG: ["sent"], SUMMARY: ["sent"]}
 
 
 # Both sides
@@ -261,7 +299,7 @@ def test_a_file_that_was_deleted_here_is_fetched_again(world: World, laptop: Mac
     (laptop.path / LOG.value).unlink()
     assert did(laptop.pull()) == {LOG: ["fetched"]}
     assert laptop.read() == ONE
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files"]
+    assert world.asked(laptop) == ["POST lock", "GET files"]
 
 
 def test_a_file_that_was_deleted_here_is_fetched_as_it_is_now(
@@ -342,7 +380,7 @@ def test_what_was_kept_is_not_sent_again(world: World, laptop: Machine, desktop:
     laptop.push()
     world.asked(laptop)
     assert did(laptop.push()) == {LOG: ["kept"]}
-    assert world.asked(laptop) == ["GET health", "POST lock"]
+    assert world.asked(laptop) == ["POST lock"]
     laptop.append(THREE)
     assert did(laptop.push()) == {LOG: ["kept"]}
     desktop.push()
@@ -980,8 +1018,9 @@ def test_a_lock_that_cannot_be_given_up_is_told_and_no_failure(world: World, lap
     assert not laptop.seen().is_changed
 
 
+@pytest.mark.parametrize("error", [FileUnknown(), DamagedContent(1, "log.jsonl")], ids=["unknown", "damaged"])
 def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
-    world: World, laptop: Machine, desktop: Machine
+    world: World, laptop: Machine, desktop: Machine, error: Exception
 ) -> None:
     """A pull fetches what it can, and tells of the rest."""
     desktop.write(ONE)
@@ -992,13 +1031,14 @@ def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
 
     def refuse(project: ProjectId, file: FileName, *more: Any, **named: Any) -> object:
         if file is LOG:
-            raise FileUnknown
+            raise error
         return real(project, file, *more, **named)
 
     with doing(world, "download", refuse):
         report = laptop.pull()
     assert did(report) == {SUMMARY: ["fetched"]}
-    assert [one.problem for one in report.files if one.file is LOG]
+    assert [one.problem for one in report.files if one.file is LOG] != [None]
+    assert laptop.read() is None
 
 
 def test_a_busy_log_is_kept_in_step_all_the_same(world: World, laptop: Machine, desktop: Machine) -> None:

@@ -434,7 +434,7 @@ def test_it_ends_before_it_has_begun(world: World, laptop: Machine) -> None:
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("request_", ["GET health", "POST lock", "GET files", "POST files/log.jsonl/append"])
+@pytest.mark.parametrize("request_", ["POST lock", "GET files", "POST files/log.jsonl/append"])
 def test_it_ends_while_a_request_is_under_way(
     world: World, laptop: Machine, request_: str, answered: bool
 ) -> None:

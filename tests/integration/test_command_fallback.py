@@ -172,7 +172,7 @@ def test_a_file_that_the_server_will_not_have_keeps_none_back(tmp_path: Path) ->
         home.write("summary.md", b"# one\n")
         ended = home.run("push", "--strict", check=False)
         assert ended.status == 1
-        assert "The server would not take log.jsonl: " in ended.err
+        assert "log.jsonl is not in step: " in ended.err
         assert daemon.ask("GET", "/projects/app/files")[1]["files"][0]["name"] == "summary.md"
         assert daemon.ask("GET", "/projects/app/lock")[1]["locked"] is False
 
