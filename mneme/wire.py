@@ -86,8 +86,8 @@ class WireLock(msgspec.Struct, frozen=True, rename="camel"):
             lock.client.value, times.to_text(lock.acquired_at), times.to_text(lock.expires_at), lock.token
         )
 
-    def told(self) -> Lock:
-        """The lock that these words tell of; raises ValueError."""
+    def to_model(self) -> Lock:
+        """The lock in words of the model; raises ValueError."""
         acquired, expires = times.from_text(self.acquired_at), times.from_text(self.expires_at)
         return Lock(ClientId(self.client_id), acquired, expires, self.token)
 
@@ -127,8 +127,8 @@ class WireHead(msgspec.Struct, frozen=True):
         """The head in words of the wire."""
         return cls(head.file.value, head.size, times.to_text(head.mtime), head.version, head.sha256)
 
-    def told(self) -> Head:
-        """The head that these words tell of; raises ValueError."""
+    def to_model(self) -> Head:
+        """The head in words of the model; raises ValueError."""
         mtime = times.from_text(self.mtime)
         return Head(FileName(self.name), self.version, self.size, mtime, self.sha256)
 

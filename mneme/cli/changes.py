@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mneme import times
 from mneme.cli.output import plain
-from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, Place, inside
+from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, KeyPath, Lines, inside
 from mneme.merge.jsonvalues import JSON, read, written
 from mneme.merge.times import parsed_time
 
@@ -40,10 +40,10 @@ def _hunk(hunk: Hunk) -> Iterator[Text]:
 
 
 def _entries(changes: tuple[Change, ...]) -> Iterator[Text]:
-    last: Place = ()
+    last: KeyPath = ()
     for change in chain.from_iterable(map(_spread, changes)):
-        heading = change.place if change.is_item else change.place[:-1]
-        name = "".join(change.place[len(heading) :])
+        heading = change.path if change.is_item else change.path[:-1]
+        name = "".join(change.path[len(heading) :])
         yield from _headings(last, heading)
         yield from _entry(change, name, len(heading))
         last = heading
@@ -55,24 +55,24 @@ def _spread(change: Change) -> Iterator[Change]:
     if change.is_item or not (came or went):
         yield change
         return
-    for place, value, is_item in _parts(change.place, change.after if came else change.before):
-        yield Change(place, UNSET, value, is_item) if came else Change(place, value, UNSET, is_item)
+    for path, value, is_item in _parts(change.path, change.after if came else change.before):
+        yield Change(path, UNSET, value, is_item) if came else Change(path, value, UNSET, is_item)
 
 
-def _parts(place: Place, value: Entry) -> Iterator[tuple[Place, Entry, bool]]:
+def _parts(path: KeyPath, value: ChangedValue) -> Iterator[tuple[KeyPath, ChangedValue, bool]]:
     if isinstance(value, list) and value:
-        yield from ((place, item, True) for item in value)
+        yield from ((path, item, True) for item in value)
     elif isinstance(value, dict) and value and _is_kind(value):
-        yield from (((*place, name), entity, False) for name, entity in value.items())
+        yield from (((*path, name), entity, False) for name, entity in value.items())
     else:
-        yield place, value, False
+        yield path, value, False
 
 
 def _is_kind(value: Mapping[str, JSON]) -> bool:
     return all(isinstance(inner, dict) for inner in value.values())
 
 
-def _headings(last: Place, heading: Place) -> Iterator[Text]:
+def _headings(last: KeyPath, heading: KeyPath) -> Iterator[Text]:
     """The keys on the way to an entry that are not those on the way to the last one."""
     common = 0
     while common < min(len(last), len(heading)) and last[common] == heading[common]:
@@ -90,12 +90,12 @@ def _entry(change: Change, name: str, depth: int) -> Iterator[Text]:
     elif isinstance(change.before, dict) and isinstance(change.after, dict):
         yield _signed(depth, "~", _text(name) or _title(change.after))
         for inner in inside(change.before, change.after):
-            yield from _entry(inner, ".".join(inner.place), depth + 1)
+            yield from _entry(inner, ".".join(inner.path), depth + 1)
     else:
         yield from _changed(depth, label, change.before, change.after)
 
 
-def _changed(depth: int, label: str, before: Entry, after: Entry) -> Iterator[Text]:
+def _changed(depth: int, label: str, before: ChangedValue, after: ChangedValue) -> Iterator[Text]:
     old, new = _words(before), _words(after)
     if old == new:
         # To the minute two times may be one, and 1 and "1" look alike.
@@ -108,7 +108,7 @@ def _changed(depth: int, label: str, before: Entry, after: Entry) -> Iterator[Te
     yield _signed(depth + 1, "+", new)
 
 
-def _words(entry: Entry) -> str:
+def _words(entry: ChangedValue) -> str:
     """What an entry says, in one line."""
     match entry:
         case bytes() as line:
@@ -159,7 +159,7 @@ def _is_text(value: JSON) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _exact(entry: Entry) -> str:
+def _exact(entry: ChangedValue) -> str:
     if isinstance(entry, bytes):
         return plain(entry.decode(errors="replace"))
     return plain("" if entry is UNSET else written(entry).decode())

@@ -10,7 +10,7 @@ from rich.text import Text
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.changes import drawn
-from mneme.cli.contents import content_of
+from mneme.cli.lookup import content_of
 from mneme.cli.options import (
     FILES,
     NumberType,
@@ -23,7 +23,7 @@ from mneme.cli.options import (
 )
 from mneme.client import Client, Download
 from mneme.errors import MnemeError
-from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, differences
+from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, Lines, differences
 from mneme.merge.jsonvalues import written
 from mneme.model import FileName, ProjectId
 
@@ -122,11 +122,11 @@ def _changes(found: Entries | Lines) -> list[Mapping[str, object]]:
 
 def _change(change: Change) -> Mapping[str, object]:
     values = {"before": change.before, "after": change.after}
-    told = {name: _told(value) for name, value in values.items() if value is not UNSET}
-    return {"place": change.place, "isItem": change.is_item, **told}
+    changed = {name: _json_value(value) for name, value in values.items() if value is not UNSET}
+    return {"place": change.path, "isItem": change.is_item, **changed}
 
 
-def _told(entry: Entry) -> object:
+def _json_value(entry: ChangedValue) -> object:
     return entry.decode(errors="replace") if isinstance(entry, bytes) else entry
 
 

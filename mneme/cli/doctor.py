@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mneme.cli import output
 from mneme.cli.options import as_json, server_options, telling
-from mneme.cli.run import Surroundings, run
+from mneme.cli.run import CommandContext, run
 from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, State
 
@@ -32,8 +32,8 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
     Ends with status 1 if something must be mended.
     """
 
-    async def command(here: Surroundings) -> tuple[Finding, ...]:
-        looking = Doctor(here.reactor, here.worker, here.home, here.directory, here.connect)
+    async def command(context: CommandContext) -> tuple[Finding, ...]:
+        looking = Doctor(context.reactor, context.worker, context.home, context.directory, context.connect)
         return await looking.examine(server, key)
 
     findings = run(command)

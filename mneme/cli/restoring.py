@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import ask
-from mneme.cli.contents import NotThere, no_version
+from mneme.cli.lookup import NotThere, no_version
 from mneme.cli.options import (
     FILES,
     NumberType,

@@ -11,7 +11,7 @@ from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import visitor_of
 from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options, telling
-from mneme.cli.run import Surroundings, run
+from mneme.cli.run import CommandContext, run
 from mneme.cli.wording import holder
 from mneme.client import Client
 from mneme.model import HeldBy, Lock, ProjectId
@@ -54,9 +54,9 @@ def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, a
     later is kept, and merged.
     """
 
-    async def command(here: Surroundings) -> Unlocking:
-        async with visitor_of(here, server, key) as client:
-            return await unlocked(client, project, lambda lock: here.worker.run(lambda: agreed(lock)))
+    async def command(context: CommandContext) -> Unlocking:
+        async with visitor_of(context, server, key) as client:
+            return await unlocked(client, project, lambda lock: context.worker.run(lambda: agreed(lock)))
 
     def agreed(lock: Lock) -> bool:
         return yes or (_is_attended() and _confirmed(project, lock))

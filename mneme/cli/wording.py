@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Sequence
 
 from mneme import times
-from mneme.client.sync import Did, FileReport, Report
+from mneme.client.sync import Action, FileReport, Report
 from mneme.client.watch import Event, Happened
 from mneme.model import FileName, Lock
 
 _WORDS = {
-    Did.FETCHED: "fetched",
-    Did.MERGED: "merged",
-    Did.REPLACED: "replaced",
-    Did.STAYED: "left as it is",
-    Did.SENT: "sent",
-    Did.APPENDED: "new lines sent",
-    Did.HELD_BACK: "not sent",
-    Did.KEPT: "kept by the server",
-    Did.REFUSED: "not sent",
-    Did.MISSED: "not in step yet",
+    Action.FETCHED: "fetched",
+    Action.MERGED: "merged",
+    Action.REPLACED: "replaced",
+    Action.STAYED: "left as it is",
+    Action.SENT: "sent",
+    Action.APPENDED: "new lines sent",
+    Action.HELD_BACK: "not sent",
+    Action.KEPT: "kept by the server",
+    Action.REFUSED: "not sent",
+    Action.MISSED: "not in step yet",
 }
 
 PULL_FAILED = (
@@ -28,7 +28,7 @@ PUSH_FAILED = "What is new stays on this machine, and is merged once a push or p
 
 def done(report: Report) -> str:
     """What was done, in one sentence."""
-    files = [f"{one.file.value} {_words(one)}" for one in report.files if one.did]
+    files = [f"{one.file.value} {_words(one)}" for one in report.files if one.actions]
     return f"{report.project.value}: {', '.join(files) if files else 'nothing new'}"
 
 
@@ -44,7 +44,7 @@ def pull_warnings(report: Report) -> Iterator[str]:
 
 def push_warnings(report: Report) -> Iterator[str]:
     """What a person should know after a push."""
-    kept, refused = report.that(Did.KEPT), report.that(Did.REFUSED)
+    kept, refused = report.files_with(Action.KEPT), report.files_with(Action.REFUSED)
     who = (
         f"{report.project.value} is locked by {holder(report.locked)}"
         if report.locked
@@ -89,22 +89,22 @@ def holder(lock: Lock) -> str:
 
 
 def _file_warnings(report: Report) -> Iterator[str]:
-    if replaced := report.that(Did.REPLACED):
+    if replaced := report.files_with(Action.REPLACED):
         yield (
             f"{_names(replaced)} on this machine was not what the plugin writes, and gave way to what the server has: "
             "what each held is in the .bak beside it."
         )
-    if stayed := report.that(Did.STAYED):
+    if stayed := report.files_with(Action.STAYED):
         yield (
             f"{_names(stayed)} could not be merged with what the server has: what is on this machine stays, and "
             "replaces it at the next push; the server keeps the other in its history."
         )
-    if held_back := report.that(Did.HELD_BACK):
+    if held_back := report.files_with(Action.HELD_BACK):
         yield (
             f"{_names(held_back)} on this machine is damaged, and was not sent: mend it, or remove it and the next "
             "pull fetches what the server has."
         )
-    if missed := report.that(Did.MISSED):
+    if missed := report.files_with(Action.MISSED):
         yield f"{_names(missed)} was written the whole time: it is tried again at the next pull or push."
     for one in report.files:
         if one.problem:
@@ -112,7 +112,7 @@ def _file_warnings(report: Report) -> Iterator[str]:
 
 
 def _words(one: FileReport) -> str:
-    return " and ".join(dict.fromkeys(_WORDS[did] for did in one.did))
+    return " and ".join(dict.fromkeys(_WORDS[did] for did in one.actions))
 
 
 def _names(files: Sequence[FileName]) -> str:

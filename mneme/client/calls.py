@@ -37,10 +37,10 @@ _DIGEST = re.compile(rb"[0-9a-f]{64}")
 """What a tag is, but for the mark of a coding, and for that of a proxy which has coded the answer anew."""
 
 
-class _Telling(Protocol[V_co]):
+class _Convertible(Protocol[V_co]):
     """Words of the wire that tell of a value."""
 
-    def told(self) -> V_co: ...
+    def to_model(self) -> V_co: ...
 
 
 @frozen
@@ -108,35 +108,39 @@ class Client:
 
     async def lock(self, project: ProjectId) -> Lock | None:
         """`GET …/lock`: the lock that is held now; None if there is none."""
-        reply = await self._exchange.send(Ask("GET", _place(project, "lock")))
+        reply = await self._exchange.send(Ask("GET", _project_path(project, "lock")))
         status = self._read(reply, wire.LockStatus)
-        return self._told(status.lock) if status.lock else None
+        return self._to_model(status.lock) if status.lock else None
 
     async def acquire(self, project: ProjectId) -> Granted | HeldBy:
         """`POST …/lock` as this machine: takes the lock, or extends its own; `HeldBy` another, nothing is changed."""
-        reply = await self._exchange.send(Ask("POST", _place(project, "lock"), self._named()))
+        reply = await self._exchange.send(Ask("POST", _project_path(project, "lock"), self._client_header()))
         if reply.status == HTTPStatus.CONFLICT:
             lock = self._exchange.problem(reply).lock
             if lock:
-                return HeldBy(self._told(lock))
-        return Granted(self._told(self._read(reply, wire.LockGranted).lock))
+                return HeldBy(self._to_model(lock))
+        return Granted(self._to_model(self._read(reply, wire.LockGranted).lock))
 
     async def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
         """`POST …/lock/heartbeat` as this machine: moves the expiry of its own lock.
 
         `NotLocked` if nobody has one, `HeldBy` if another has: then nothing is changed.
         """
-        reply = await self._exchange.send(Ask("POST", _place(project, "lock", "heartbeat"), self._named()))
+        reply = await self._exchange.send(
+            Ask("POST", _project_path(project, "lock", "heartbeat"), self._client_header())
+        )
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
-        return Granted(self._told(self._read(reply, wire.LockGranted).lock))
+        return Granted(self._to_model(self._read(reply, wire.LockGranted).lock))
 
     async def release(self, project: ProjectId, holder: ClientId | None = None) -> HeldBy | NotLocked | None:
         """`DELETE …/lock` as this machine, or as the `holder` whose lock a person wants gone.
 
         None: it is free now. `NotLocked` if it was before, `HeldBy` if it is another's, and stays.
         """
-        reply = await self._exchange.send(Ask("DELETE", _place(project, "lock"), self._named(holder)))
+        reply = await self._exchange.send(
+            Ask("DELETE", _project_path(project, "lock"), self._client_header(holder))
+        )
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
         return NotLocked() if self._read(reply, wire.Success).message else None
@@ -145,8 +149,10 @@ class Client:
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
         """`GET …/files`: the files that the project has, as far as this client knows such files."""
-        listed = self._read(await self._exchange.send(Ask("GET", _place(project, "files"))), wire.FileList)
-        return tuple(self._told(head) for head in listed.files if head.name in _NAMES)
+        listed = self._read(
+            await self._exchange.send(Ask("GET", _project_path(project, "files"))), wire.FileList
+        )
+        return tuple(self._to_model(head) for head in listed.files if head.name in _NAMES)
 
     async def download(
         self, project: ProjectId, file: FileName, known: str | None = None, size: int = 0
@@ -155,12 +161,14 @@ class Client:
 
         `known` is the digest of what the machine has (`If-None-Match`); `size` that of the head, to be patient by.
         """
-        headers = {**self._named(), **_unless(known)}
-        return self._document(await self._exchange.send(Ask("GET", _file(project, file), headers, size=size)))
+        headers = {**self._client_header(), **_unless(known)}
+        return self._downloaded(
+            await self._exchange.send(Ask("GET", _file_path(project, file), headers, size=size))
+        )
 
     async def look(self, project: ProjectId, file: FileName) -> Download | None:
         """`GET …/files/:name` to look at it: without saying who asks, so that nobody is taken to have it."""
-        document = self._document(await self._exchange.send(Ask("GET", _file(project, file))))
+        document = self._downloaded(await self._exchange.send(Ask("GET", _file_path(project, file))))
         return None if isinstance(document, Unmodified) else document
 
     async def upload(
@@ -173,8 +181,8 @@ class Client:
         and another is the head by now.
         """
         body = msgspec.json.encode(wire.Envelope(content.decode()))
-        headers = {**self._named(), **_only_if(only_if), "Content-Type": "application/json"}
-        return self._outcome(await self._exchange.send(Ask("PUT", _file(project, file), headers, body)))
+        headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
+        return self._outcome(await self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
 
     async def append(
         self, project: ProjectId, lines: bytes, base: str, version: int = 0
@@ -185,12 +193,12 @@ class Client:
         `version` of the log, so that they can be after somebody has removed them. It comes to the same as `upload`.
         """
         headers = {
-            **self._named(),
+            **self._client_header(),
             **_only_if(Precondition(frozenset({base}))),
             "Content-Type": "application/x-ndjson",
             "Idempotency-Key": digest(f"{version} {base} ".encode() + lines)[:32],
         }
-        path = f"{_file(project, FileName.LOG)}/append"
+        path = f"{_file_path(project, FileName.LOG)}/append"
         return self._outcome(await self._exchange.send(Ask("POST", path, headers, lines)))
 
     # History
@@ -199,7 +207,7 @@ class Client:
         self, project: ProjectId, file: FileName, limit: int | None = None
     ) -> Sequence[wire.WireVersion]:
         """`GET …/files/:name/versions`: the versions of a file, newest first; none if there is no such file."""
-        path = f"{_file(project, file)}/versions" + (f"?limit={limit}" if limit else "")
+        path = f"{_file_path(project, file)}/versions" + (f"?limit={limit}" if limit else "")
         reply = await self._exchange.send(Ask("GET", path))
         if reply.status == HTTPStatus.NOT_FOUND:
             return ()
@@ -212,9 +220,9 @@ class Client:
 
         A version that was damaged by hand is `Refused`; asked for by what is `known` of it, it is None, too.
         """
-        path = f"{_file(project, file)}/versions/{number}"
+        path = f"{_file_path(project, file)}/versions/{number}"
         reply = await self._exchange.send(Ask("GET", path, _unless(known)))
-        return None if reply.status == HTTPStatus.GONE and known else self._document(reply)
+        return None if reply.status == HTTPStatus.GONE and known else self._downloaded(reply)
 
     async def restore(
         self, project: ProjectId, file: FileName, number: int
@@ -224,8 +232,8 @@ class Client:
         None: there is no such version. `NotLocked` or `HeldBy` without the lock: nothing was changed.
         """
         body = msgspec.json.encode(wire.RestoreOrder(number))
-        headers = {**self._named(), "Content-Type": "application/json"}
-        reply = await self._exchange.send(Ask("POST", f"{_file(project, file)}/restore", headers, body))
+        headers = {**self._client_header(), "Content-Type": "application/json"}
+        reply = await self._exchange.send(Ask("POST", f"{_file_path(project, file)}/restore", headers, body))
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status == HTTPStatus.FORBIDDEN:
@@ -234,7 +242,7 @@ class Client:
 
     # What the answers say
 
-    def _document(self, reply: Reply) -> Download | Unmodified | None:
+    def _downloaded(self, reply: Reply) -> Download | Unmodified | None:
         if reply.status == HTTPStatus.NOT_MODIFIED:
             return Unmodified()
         if reply.status == HTTPStatus.NOT_FOUND:
@@ -254,11 +262,11 @@ class Client:
 
     def _refusal(self, reply: Reply) -> HeldBy | NotLocked:
         lock = self._exchange.problem(reply).lock
-        return HeldBy(self._told(lock)) if lock else NotLocked()
+        return HeldBy(self._to_model(lock)) if lock else NotLocked()
 
-    def _told(self, words: _Telling[V_co]) -> V_co:
+    def _to_model(self, words: _Convertible[V_co]) -> V_co:
         try:
-            return words.told()
+            return words.to_model()
         except ValueError as error:
             raise self._exchange.strange(str(error)) from None
 
@@ -274,18 +282,18 @@ class Client:
             raise Refused(self._exchange.problem(reply).error)
         return self._exchange.decoded(reply, form)
 
-    def _named(self, client: ClientId | None = None) -> dict[str, str]:
+    def _client_header(self, client: ClientId | None = None) -> dict[str, str]:
         return {"X-Client-Id": (client or self.client).value}
 
 
-def _place(project: ProjectId, *more: str) -> str:
+def _project_path(project: ProjectId, *more: str) -> str:
     # An id of dots alone would be taken for a step up the path.
     text = quote(project.value, safe="")
     return "/projects/" + "/".join([text if text.strip(".") else text.replace(".", "%2E"), *more])
 
 
-def _file(project: ProjectId, file: FileName) -> str:
-    return _place(project, "files", file.value)
+def _file_path(project: ProjectId, file: FileName) -> str:
+    return _project_path(project, "files", file.value)
 
 
 def _unless(known: str | None) -> dict[str, str]:

@@ -55,7 +55,7 @@ class Hook:
     word: str
 
 
-class Did(enum.Enum):
+class HookChange(enum.Enum):
     """What became of a settings file."""
 
     NOTHING = "nothing"
@@ -69,7 +69,7 @@ class Installed:
     """What was done to the file at `path`; `backup` holds what was there before."""
 
     path: Path
-    did: Did
+    change: HookChange
     backup: Path | None = None
 
 
@@ -143,7 +143,7 @@ def install(path: Path, program: Program) -> Installed:
 def _made(path: Path, program: Program) -> Installed:
     files.make_directory(path.parent)
     _write(path, _encoded(snippet(program), program), None)
-    return Installed(path, Did.ADDED)
+    return Installed(path, HookChange.ADDED)
 
 
 def _changed(path: Path, text: str, settings: object, program: Program) -> Installed:
@@ -153,7 +153,7 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
     except SettingsError as problem:
         raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
     if wanted == settings:
-        return Installed(path, Did.NOTHING)
+        return Installed(path, HookChange.NOTHING)
     events = {hook.event for hook in hooks_in(settings)}
     backup = _backed_up(path, text)
     try:
@@ -161,7 +161,7 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
     except BaseException:
         backup.unlink()
         raise
-    return Installed(path, Did.MENDED if events == _DOES.keys() else Did.ADDED, backup)
+    return Installed(path, HookChange.MENDED if events == _DOES.keys() else HookChange.ADDED, backup)
 
 
 def _backed_up(path: Path, text: str) -> Path:

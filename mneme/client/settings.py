@@ -178,10 +178,10 @@ def _checked_url(url: str) -> str:
 def _is_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        named = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+        has_host = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
     except ValueError:
         return False
-    return named and "@" not in parts.netloc and all("!" <= c <= "~" and c not in "?#" for c in url)
+    return has_host and "@" not in parts.netloc and all("!" <= c <= "~" and c not in "?#" for c in url)
 
 
 def _project(text: str) -> ProjectId:

@@ -43,7 +43,7 @@ _HISTORY = 100
 """How many versions are asked for at first, to see what became of a refused upload."""
 
 
-class Did(enum.Enum):
+class Action(enum.Enum):
     """What was done to a file."""
 
     NOTHING = "nothing"
@@ -66,11 +66,11 @@ class Did(enum.Enum):
     """It was another each time it was looked at, and is tried again at the next push."""
 
 
-Progress: TypeAlias = Callable[[Did, FileName, int], None]
+Progress: TypeAlias = Callable[[Action, FileName, int], None]
 """Hears that a file is about to be fetched or sent, and how many bytes of it, before compression."""
 
 
-def no_progress(_did: Did, _file: FileName, _size: int, /) -> None:
+def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
     """Hear of nothing."""
 
 
@@ -79,7 +79,7 @@ class FileReport:
     """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
 
     file: FileName
-    did: tuple[Did, ...] = ()
+    actions: tuple[Action, ...] = ()
     version: int | None = None
     problem: str | None = None
 
@@ -94,9 +94,9 @@ class Report:
     lock: Lock | None = None
     """The lock that this machine has now."""
 
-    def that(self, did: Did) -> tuple[FileName, ...]:
+    def files_with(self, action: Action) -> tuple[FileName, ...]:
         """The files to which this was done."""
-        return tuple(one.file for one in self.files if did in one.did)
+        return tuple(one.file for one in self.files if action in one.actions)
 
 
 class Sync:
@@ -193,13 +193,13 @@ class Sync:
             seen = await self._refreshed(head.file, seen)
             taken = await self._take_in(head, seen, holds)
             if taken:
-                return FileReport(head.file, _told([taken[0]]), head.version)
+                return FileReport(head.file, _without_nothing([taken[0]]), head.version)
             seen = await self._look(head.file)
-        return FileReport(head.file, (Did.MISSED,))
+        return FileReport(head.file, (Action.MISSED,))
 
     async def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
         """Take in what is on the server, if that is news, and send what is here, if that is."""
-        done: list[Did] = []
+        done: list[Action] = []
         for _ in range(_ROUNDS):
             seen = await self._refreshed(file, seen)
             if head:
@@ -210,19 +210,19 @@ class Sync:
                 done.append(taken[0])
                 seen = taken[1]
             if seen.local is None or (head and not seen.is_changed):
-                return FileReport(file, _told(done), head.version if head else None)
+                return FileReport(file, _without_nothing(done), head.version if head else None)
             sent = await self._send(file, seen, seen.local, seen.base if head else None)
             if sent:
-                return evolve(sent, did=_told([*done, *sent.did]))
+                return evolve(sent, actions=_without_nothing([*done, *sent.actions]))
             head, seen = await self._head(file), await self._look(file)
-        return FileReport(file, _told([*done, Did.MISSED]))
+        return FileReport(file, _without_nothing([*done, Action.MISSED]))
 
     async def _head(self, file: FileName) -> Head | None:
         return next((head for head in await self.client.heads(self.project) if head.file is file), None)
 
     # What is on the server
 
-    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> tuple[Did, Snapshot] | None:
+    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> tuple[Action, Snapshot] | None:
         """Make the head the base, and the file the merge of both; None if the file was written meanwhile.
 
         `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
@@ -230,29 +230,29 @@ class Sync:
         if seen.base and seen.base.sha256 == head.sha256 and not seen.refused:
             if seen.local is not None:
                 if seen.base.version == head.version:
-                    return Did.NOTHING, seen
+                    return Action.NOTHING, seen
                 # A server that was put back to a backup has the content by another number now.
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
-                return await self._received(head.file, renumbered, seen.local.content, seen, Did.NOTHING)
-            return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
+                return await self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
+            return await self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)
         if seen.local and digest(seen.local.content) == head.sha256:
             same = Kept(head.version, seen.local.content, head.sha256)
-            return await self._received(head.file, same, same.content, seen, Did.NOTHING)
+            return await self._received(head.file, same, same.content, seen, Action.NOTHING)
         merged = seen.refused and await self._is_merged(head.file, seen.refused)
         if seen.local and seen.refused and not (merged or holds):
             # Taken in now, what was refused would be merged twice: here, and there.
-            return Did.NOTHING, seen
-        self._progress(Did.FETCHED, head.file, head.size)
+            return Action.NOTHING, seen
+        self._progress(Action.FETCHED, head.file, head.size)
         there = await self._there(head, seen.base)
         if there is None:
-            return Did.NOTHING, seen
+            return Action.NOTHING, seen
         if seen.local is None:
-            did, content = Did.FETCHED, there.content
+            action, content = Action.FETCHED, there.content
         else:
             base = seen.refused if merged else await self._confirmed(head.file, seen.base)
-            did, content = await self._both(head.file, base, seen.local, there)
+            action, content = await self._both(head.file, base, seen.local, there)
         return await self._received(
-            head.file, Kept(there.version, there.content, there.sha256), content, seen, did
+            head.file, Kept(there.version, there.content, there.sha256), content, seen, action
         )
 
     async def _there(self, head: Head, base: Kept | None) -> Download | None:
@@ -264,25 +264,25 @@ class Sync:
         return there if isinstance(there, Download) else None
 
     async def _received(
-        self, file: FileName, base: Kept, content: bytes, seen: Snapshot, did: Did
-    ) -> tuple[Did, Snapshot] | None:
+        self, file: FileName, base: Kept, content: bytes, seen: Snapshot, action: Action
+    ) -> tuple[Action, Snapshot] | None:
         received = await self._worker.run(lambda: self._folder.receive(file, base, content, seen))
-        return (did, received) if received else None
+        return (action, received) if received else None
 
     async def _both(
         self, file: FileName, base: Kept | None, local: Local, there: Download
-    ) -> tuple[Did, bytes]:
+    ) -> tuple[Action, bytes]:
         """What a file comes to that was changed on the server, and perhaps here."""
         if base and base.content == local.content:
-            return Did.FETCHED, there.content
+            return Action.FETCHED, there.content
         if base and _is_spoiled(file, local, base):
-            return Did.REPLACED, there.content
+            return Action.REPLACED, there.content
         merged = await self._worker.run(lambda: self._merged(file, base, local, there))
         if merged is not None:
-            return Did.MERGED, merged
+            return Action.MERGED, merged
         if is_well_formed(file, there.content) and not is_well_formed(file, local.content):
-            return Did.REPLACED, there.content
-        return Did.STAYED, local.content
+            return Action.REPLACED, there.content
+        return Action.STAYED, local.content
 
     def _merged(self, file: FileName, base: Kept | None, local: Local, there: Download) -> bytes | None:
         return merge(
@@ -336,14 +336,17 @@ class Sync:
     ) -> FileReport | None:
         """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
         if base and _is_spoiled(file, local, base):
-            return FileReport(file, (Did.HELD_BACK,), base.version)
+            return FileReport(file, (Action.HELD_BACK,), base.version)
         added = _lines_added(file, local.content, base)
-        self._progress(Did.SENT, file, len(added or local.content))
+        self._progress(Action.SENT, file, len(added or local.content))
         if base and added:
-            did, outcome = Did.APPENDED, await self._append(added, base)
+            action, outcome = Action.APPENDED, await self._append(added, base)
         else:
             only_if = Precondition(frozenset({base.sha256})) if base else NOT_THERE
-            did, outcome = Did.SENT, await self.client.upload(self.project, file, local.content, only_if)
+            action, outcome = (
+                Action.SENT,
+                await self.client.upload(self.project, file, local.content, only_if),
+            )
         if isinstance(outcome, Outdated):
             return None
         if isinstance(outcome, Rescued):
@@ -353,7 +356,7 @@ class Sync:
             return None
         sent = Kept(outcome.version, local.content, digest(local.content))
         await self._worker.run(lambda: self._folder.settle(file, sent, seen))
-        return FileReport(file, (did,), sent.version)
+        return FileReport(file, (action,), sent.version)
 
     async def _append(self, lines: bytes, base: Kept) -> wire.Uploaded | Rescued | Outdated:
         return await self.client.append(self.project, lines, base.sha256, base.version)
@@ -362,10 +365,10 @@ class Sync:
         self, file: FileName, seen: Snapshot, local: Local, version: int | None
     ) -> FileReport:
         if version is None:
-            return FileReport(file, (Did.REFUSED,))
+            return FileReport(file, (Action.REFUSED,))
         kept = Kept(version, local.content, digest(local.content))
         await self._worker.run(lambda: self._folder.note_refused(file, kept, seen))
-        return FileReport(file, (Did.KEPT,), version)
+        return FileReport(file, (Action.KEPT,), version)
 
     async def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
         """Send what has changed here although another client holds the lock, so that the server keeps it."""
@@ -374,7 +377,7 @@ class Sync:
         if local is None or not seen.is_changed:
             return FileReport(file, version=seen.base.version if seen.base else None)
         if seen.refused and seen.refused.content == local.content:
-            return FileReport(file, (Did.KEPT,), seen.refused.version)
+            return FileReport(file, (Action.KEPT,), seen.refused.version)
         merged = seen.refused and await self._is_merged(file, seen.refused)
         sent = await self._send(file, seen, local, seen.refused if merged else seen.base)
         # The lock has become free, or ours, in the meantime.
@@ -418,5 +421,5 @@ def _lines_added(file: FileName, content: bytes, base: Kept | None) -> bytes:
     return content[len(base.content) :]
 
 
-def _told(did: Sequence[Did]) -> tuple[Did, ...]:
-    return tuple(dict.fromkeys(one for one in did if one is not Did.NOTHING))
+def _without_nothing(action: Sequence[Action]) -> tuple[Action, ...]:
+    return tuple(dict.fromkeys(one for one in action if one is not Action.NOTHING))

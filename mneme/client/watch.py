@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from mneme import files
-from mneme.client.sync import Did, Report, Sync
+from mneme.client.sync import Action, Report, Sync
 from mneme.clocks import WallClock
 from mneme.model import ClientId, FileName, Granted, HeldBy, Lock
 
@@ -127,7 +127,7 @@ class Watch:
         report = await self._pull()
         if report.lock and self._began:
             self._tell(Event(Happened.LOCK_TAKEN, report, report.lock))
-        elif not self._began or any(one.did for one in report.files):
+        elif not self._began or any(one.actions for one in report.files):
             self._tell(Event(Happened.PULLED, report))
         holder = report.locked.client if report.locked else None
         if holder and holder != self._holder:
@@ -186,11 +186,11 @@ class Watch:
             return
         report = await self._sync.send(self._outcome)
         self._changing_since = None
-        if not report.that(Did.MISSED):
+        if not report.files_with(Action.MISSED):
             self._in_step = marks
-        if any(one.did or one.problem for one in report.files):
+        if any(one.actions or one.problem for one in report.files):
             self._tell(Event(Happened.SENT, report))
-        refused = report.that(Did.KEPT) or report.that(Did.REFUSED)
+        refused = report.files_with(Action.KEPT) or report.files_with(Action.REFUSED)
         if refused and isinstance(self._outcome, Granted):
             self._beat_in(0.0)
 

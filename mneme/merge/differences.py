@@ -19,10 +19,10 @@ from mneme.merge.text import whole_lines
 from mneme.merge.threeway import DEEPEST, Items, together
 from mneme.model import FileName
 
-Place: TypeAlias = tuple[str, ...]
+KeyPath: TypeAlias = tuple[str, ...]
 """The keys that lead to a value in a document; none lead to the lines of a log."""
 
-Entry: TypeAlias = "bytes | Value"
+ChangedValue: TypeAlias = "bytes | Value"
 """A line without its newline, or a value of JSON; UNSET where there is none."""
 
 _FINEST = 8
@@ -33,12 +33,12 @@ _FINEST = 8
 class Change:
     """An entry that only one of two contents has, or that both have, each otherwise.
 
-    It is what lies at `place`, or else, where it `is_item`, one of the items of the array there.
+    It is what lies at `path`, or else, where it `is_item`, one of the items of the array there.
     """
 
-    place: Place
-    before: Entry
-    after: Entry
+    path: KeyPath
+    before: ChangedValue
+    after: ChangedValue
     is_item: bool = False
 
 
@@ -85,8 +85,8 @@ def inside(before: JSON, after: JSON) -> tuple[Change, ...]:
     return tuple(_between((), before, after, _no_identity))
 
 
-_IdentityOf: TypeAlias = Callable[[Place, JSON, JSON], Callable[[JSON], bytes]]
-"""By what an item of the arrays at a place, before and after, is known again."""
+_IdentityOf: TypeAlias = Callable[[KeyPath, JSON, JSON], Callable[[JSON], bytes]]
+"""By what an item of the arrays at a path, before and after, is known again."""
 
 
 def _by_entries(file: FileName, before: bytes, after: bytes) -> list[Change] | None:
@@ -109,41 +109,41 @@ def _between_logs(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[C
         yield Change((), UNSET, line, is_item=True)
 
 
-def _between(place: Place, before: Value, after: Value, identity_of: _IdentityOf) -> Iterator[Change]:
+def _between(path: KeyPath, before: Value, after: Value, identity_of: _IdentityOf) -> Iterator[Change]:
     if canonical(before) == canonical(after):
         return
     match before, after:
-        case dict(), dict() if len(place) < DEEPEST:
+        case dict(), dict() if len(path) < DEEPEST:
             for key in dict.fromkeys([*before, *after]):
                 values = before.get(key, UNSET), after.get(key, UNSET)
-                yield from _between((*place, key), *values, identity_of)
+                yield from _between((*path, key), *values, identity_of)
         case list(), list():
-            yield from _between_items(place, before, after, identity_of(place, before, after))
+            yield from _between_items(path, before, after, identity_of(path, before, after))
         case _:
-            yield Change(place, before, after)
+            yield Change(path, before, after)
 
 
 def _between_items(
-    place: Place, before: Sequence[JSON], after: Sequence[JSON], identity: Callable[[JSON], bytes]
+    path: KeyPath, before: Sequence[JSON], after: Sequence[JSON], identity: Callable[[JSON], bytes]
 ) -> Iterator[Change]:
     both = [Items(before, identity), Items(after, identity)]
     names = Counter(both[0].names) | Counter(both[1].names)
     for one, other in together(names.elements(), both):
         if canonical(one) != canonical(other):
-            yield Change(place, one, other, is_item=True)
+            yield Change(path, one, other, is_item=True)
 
 
-def _no_identity(_place: Place, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
+def _no_identity(_place: KeyPath, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
     return canonical
 
 
-def _by_topic(place: Place, before: JSON, after: JSON) -> Callable[[JSON], bytes]:
-    states = place == ("currentState",) and has_topics(before) and has_topics(after)
+def _by_topic(path: KeyPath, before: JSON, after: JSON) -> Callable[[JSON], bytes]:
+    states = path == ("currentState",) and has_topics(before) and has_topics(after)
     return topic_of if states else canonical
 
 
-def _as_remembered(place: Place, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
-    return canonical if place else identity
+def _as_remembered(path: KeyPath, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
+    return canonical if path else identity
 
 
 _IDENTITIES = {FileName.SUMMARY_JSON: _by_topic, FileName.REMEMBERED: _as_remembered}

@@ -13,25 +13,25 @@ from mneme.merge.stamps import wins
 from mneme.merge.threeway import Rule, ThreeWay, one_sided, same_items
 from mneme.model import FileName
 
-Document: TypeAlias = dict[str, JSON] | list[JSON]
+JsonDocument: TypeAlias = dict[str, JSON] | list[JSON]
 
 
 @frozen
-class _Document:
+class _Format:
     form: Any
     rule: Rule
 
 
-_DOCUMENTS: Mapping[FileName, _Document] = {
-    FileName.SUMMARY_JSON: _Document(summary.FORM, summary.merge_summaries),
-    FileName.REMEMBERED: _Document(remembered.FORM, remembered.merge_remembered),
-    FileName.ENTITIES: _Document(entities.FORM, entities.merge_entities),
+_FORMATS: Mapping[FileName, _Format] = {
+    FileName.SUMMARY_JSON: _Format(summary.FORM, summary.merge_summaries),
+    FileName.REMEMBERED: _Format(remembered.FORM, remembered.merge_remembered),
+    FileName.ENTITIES: _Format(entities.FORM, entities.merge_entities),
 }
 
 
 def is_document(file: FileName) -> bool:
     """Whether a file is one JSON document."""
-    return file in _DOCUMENTS
+    return file in _FORMATS
 
 
 def is_json(content: bytes) -> bool:
@@ -45,13 +45,13 @@ def is_json(content: bytes) -> bool:
     return True
 
 
-def parsed(file: FileName, content: bytes) -> Document | None:
+def parsed(file: FileName, content: bytes) -> JsonDocument | None:
     """The document in a content; None if it is not of the form of its file, or too large to be merged."""
     if len(content) > MAX_DOCUMENT:
         return None
     try:
         value = read(content)
-        is_of_form = has_form(value, _DOCUMENTS[file].form)
+        is_of_form = has_form(value, _FORMATS[file].form)
     except (ValueError, RecursionError):
         return None
     return value if is_of_form and isinstance(value, dict | list) else None
@@ -67,7 +67,7 @@ def merge_documents(
         return None
     upload_wins = wins(ours, theirs, upload_is_later)
     values = ThreeWay(UNSET if before is None else before, ours, theirs, upload_wins)
-    merged = one_sided(values, _DOCUMENTS[file].rule)
+    merged = one_sided(values, _FORMATS[file].rule)
     if merged is UNSET or same_items(merged, ours):
         return head
     if same_items(merged, theirs):

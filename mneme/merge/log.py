@@ -15,11 +15,11 @@ from mneme.merge.times import in_utc
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-class _Entry(msgspec.Struct):
+class _TimedEntry(msgspec.Struct):
     ts: datetime
 
 
-_entries = msgspec.json.Decoder(_Entry)
+_entries = msgspec.json.Decoder(_TimedEntry)
 
 
 def is_log(content: bytes) -> bool:

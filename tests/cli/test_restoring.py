@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mneme.cli import restoring
-from mneme.cli.contents import NotThere
+from mneme.cli.lookup import NotThere
 from mneme.cli.restoring import Restored, restored
 from mneme.client import Refused, ServerTrouble
 from mneme.model import FileName, HeldBy, ProjectId

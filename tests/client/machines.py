@@ -168,7 +168,7 @@ class World:
 
 def did(report: Report) -> Mapping[FileName, list[str]]:
     """What was done to the files to which anything was."""
-    return {one.file: [did.value for did in one.did] for one in report.files if one.did}
+    return {one.file: [did.value for did in one.actions] for one in report.files if one.actions}
 
 
 __all__ = ["DEMO", "Ahead", "Killed", "Machine", "World", "did"]

@@ -15,8 +15,8 @@ import pytest
 from mneme import files
 from mneme.client.errors import SettingsError
 from mneme.client.hooks import (
-    Did,
     Hook,
+    HookChange,
     Installed,
     Program,
     hooks_in,
@@ -235,7 +235,7 @@ def test_settings_of_another_form_are_refused(settings: object, expected: str) -
 def test_a_missing_file_and_its_directory_are_made(tmp_path: Path) -> None:
     """There is nothing to back up then."""
     path = tmp_path / "far" / "away" / "settings.json"
-    assert install(path, NAMED) == Installed(path, Did.ADDED)
+    assert install(path, NAMED) == Installed(path, HookChange.ADDED)
     assert path.read_text() == json.dumps(SNIPPET, indent=2) + "\n"
     assert _names(path.parent) == ["settings.json"]
 
@@ -269,7 +269,7 @@ def test_what_was_there_is_kept_beside_it(path: Path) -> None:
     path.chmod(0o640)
     os.utime(path, ns=(1, 2_000_000_001))
     done = install(path, NAMED)
-    assert done == Installed(path, Did.ADDED, path.with_name("settings.json.bak"))
+    assert done == Installed(path, HookChange.ADDED, path.with_name("settings.json.bak"))
     assert done.backup
     assert done.backup.read_text() == THEIRS
     assert stat.S_IMODE(done.backup.stat().st_mode) == 0o640
@@ -303,7 +303,7 @@ def test_a_symbolic_link_stays_one(tmp_path: Path, path: Path) -> None:
     path.symlink_to("../dotfiles/claude.json")
     done = install(path, NAMED)
     assert path.is_symlink()
-    assert done == Installed(target, Did.ADDED, target.with_name("claude.json.bak"))
+    assert done == Installed(target, HookChange.ADDED, target.with_name("claude.json.bak"))
     assert hooks_in(json.loads(target.read_text()))
 
 
@@ -320,7 +320,7 @@ def test_to_install_twice_changes_nothing(path: Path) -> None:
     path.write_text(THEIRS)
     install(path, NAMED)
     before = {one: (one.stat().st_ino, one.read_bytes()) for one in path.parent.iterdir()}
-    assert install(path, NAMED) == Installed(path, Did.NOTHING)
+    assert install(path, NAMED) == Installed(path, HookChange.NOTHING)
     assert {one: (one.stat().st_ino, one.read_bytes()) for one in path.parent.iterdir()} == before
 
 
@@ -328,14 +328,14 @@ def test_a_hook_whose_program_has_moved_is_mended_where_it_stands(path: Path) ->
     """Nothing but the path is another afterwards."""
     install(path, HIDDEN)
     before = path.read_text()
-    assert install(path, NAMED).did is Did.MENDED
+    assert install(path, NAMED).change is HookChange.MENDED
     assert path.read_text() == before.replace("/home/ana/.venv/bin/mneme", "mneme")
 
 
 def test_one_hook_is_added_to_the_other(path: Path) -> None:
     """Who has a hook for the start gets one for the end."""
     path.write_text(json.dumps(_start("mneme pull")))
-    assert install(path, NAMED).did is Did.ADDED
+    assert install(path, NAMED).change is HookChange.ADDED
     assert len(hooks_in(json.loads(path.read_text()))) == 2
 
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from mneme.client import sync
 from mneme.client.errors import ServerTrouble, Unreachable
-from mneme.client.sync import Did, Report
+from mneme.client.sync import Action, Report
 from mneme.errors import DamagedContent, DiskFull, FileUnknown
 from mneme.model import FileName, HeldBy, Merging, Millis, ProjectId, Rescued, Upload, digest
 from tests.client.lines import Asked, Killed, in_time
@@ -360,7 +360,7 @@ def test_what_is_sent_under_the_lock_of_another_is_kept_and_merged_when_it_is_fr
     laptop.append(TWO)
     report = laptop.push()
     assert did(report) == {LOG: ["kept"]}
-    assert report.that(Did.KEPT) == (LOG,)
+    assert report.files_with(Action.KEPT) == (LOG,)
     assert report.locked
     assert world.holder() == "desktop"
     assert world.head() == ONE
@@ -637,7 +637,7 @@ def test_a_head_that_always_changes_is_missed(world: World, laptop: Machine) -> 
 
     world.lines["laptop"].before = change
     report = laptop.push()
-    assert report.that(Did.MISSED) == (LOG,)
+    assert report.files_with(Action.MISSED) == (LOG,)
     assert world.head(SUMMARY) == b"# One\n"
     assert world.holder() is None
     world.lines["laptop"].before = lambda asked: None

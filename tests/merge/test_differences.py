@@ -74,16 +74,16 @@ def _remove(items: list[Any], item: Any) -> None:
 
 def _with(document: Any, change: Change) -> Any:
     document = copy.deepcopy(document)
-    place = change.place if change.is_item else change.place[:-1]
+    place = change.path if change.is_item else change.path[:-1]
     within = document
     for key in place:
         within = within[key]
     if change.is_item:
         _exchanged(within, [change])
         return document
-    if not change.place:
+    if not change.path:
         return change.after
-    name = change.place[-1]
+    name = change.path[-1]
     assert repr(within.get(name, UNSET)) == repr(change.before)
     if change.after is UNSET:
         del within[name]
@@ -96,7 +96,7 @@ def _with(document: Any, change: Change) -> Any:
 @settings(deadline=None)
 @given(data=st.data())
 def test_what_changed_makes_the_one_into_the_other(file: FileName, data: st.DataObject) -> None:
-    """Entry by entry, whatever their order; line by line exactly."""
+    """ChangedValue by entry, whatever their order; line by line exactly."""
     before, after = data.draw(contents(file)), data.draw(contents(file))
     found = differences(file, before, after)
     assert found is not None

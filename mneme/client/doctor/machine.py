@@ -112,7 +112,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
         except (SettingsError, OSError) as problem:
             yield doubtful(
                 "hooks-unreadable",
-                f"Whether it has hooks of mneme cannot be told: {problem}",
+                f"Whether it has hooks of mneme cannot be change: {problem}",
                 f"Mend {path}, or remove it",
             )
     yield _syncs(hooks, plugin_syncs, config_path(home))
@@ -136,9 +136,9 @@ def git_findings() -> Iterator[Finding]:
 
 def _changes(folder: Folder, heads: Mapping[str, str] | None) -> Iterator[str]:
     for file in FileName:
-        told = _change(file, folder.look(file), heads)
-        if told:
-            yield told
+        change = _change(file, folder.look(file), heads)
+        if change:
+            yield change
 
 
 def _change(file: FileName, seen: Snapshot, heads: Mapping[str, str] | None) -> str | None:

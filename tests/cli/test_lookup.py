@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mneme.cli.comparing import pair_of
-from mneme.cli.contents import NotThere, content_of
+from mneme.cli.lookup import NotThere, content_of
 from mneme.client import Download, Refused
 from mneme.model import FileName, ProjectId
 from tests.cli.asked import DEMO, Asked

@@ -13,7 +13,7 @@ _GIT_SECONDS = 5.0
 
 
 @frozen
-class Place:
+class LocalProject:
     """A project on this machine: its root, its memory folder, and the id under which it is kept in step."""
 
     root: Path
@@ -21,13 +21,13 @@ class Place:
     project: ProjectId
 
 
-def place_of(directory: Path, home: Path, project: ProjectId | None) -> Place:
+def local_project(directory: Path, home: Path, project: ProjectId | None) -> LocalProject:
     """The project of a directory; its id is `project` where the settings give one, else its path."""
     root = project_root(directory)
     name = str(root).replace("/", "-")
     # What is no UTF-8 in a path cannot be in an id.
-    told = name.encode(errors="surrogateescape").decode(errors="replace")
-    return Place(root, home / FOLDER / "projects" / name, project or ProjectId.parse(told))
+    text = name.encode(errors="surrogateescape").decode(errors="replace")
+    return LocalProject(root, home / FOLDER / "projects" / name, project or ProjectId.parse(text))
 
 
 def project_root(directory: Path) -> Path:
