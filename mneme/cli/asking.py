@@ -1,4 +1,4 @@
-"""Questions to the server by a person who looks after it, and not by a machine that keeps its memory there."""
+"""Requests to the server that a person makes, without this machine's client id."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -12,7 +12,10 @@ from mneme.model import ClientId
 T = TypeVar("T")
 
 VISITOR = ClientId("mneme-restore")
-"""The name of whoever restores. No machine has it, so that none is taken to have what was restored."""
+"""The client id of a restore.
+
+No machine has it, so that the server takes no machine to have the restored content.
+"""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""How differences are drawn for people: an entry a line, `+` what is new, `-` what is gone, `~` what is otherwise."""
+"""Differences as people read them: `+` added, `-` removed, `~` changed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,7 +19,7 @@ _SHORT = 72
 """Up to here an old and a new value stand on one line."""
 _WHEN = ("ts", "date")
 _WHAT = ("content", "decision", "summary", "topic")
-"""The keys of what an entry says first, by the one of them that it has."""
+"""Keys of the text that an entry shows first; each entry has one of them."""
 
 
 def drawn(found: Entries | Lines) -> Iterator[Text]:
@@ -50,7 +50,7 @@ def _entries(changes: tuple[Change, ...]) -> Iterator[Text]:
 
 
 def _spread(change: Change) -> Iterator[Change]:
-    """A whole list, or a whole kind of entities, that came or went, entry by entry."""
+    """A list or kind of entities that was added or removed whole, entry by entry."""
     came, went = change.before is UNSET, change.after is UNSET
     if change.is_item or not (came or went):
         yield change
@@ -73,7 +73,7 @@ def _is_kind(value: Mapping[str, JSON]) -> bool:
 
 
 def _headings(last: KeyPath, heading: KeyPath) -> Iterator[Text]:
-    """The keys on the way to an entry that are not those on the way to the last one."""
+    """Headings for the keys of a path that the last entry's path lacks."""
     common = 0
     while common < min(len(last), len(heading)) and last[common] == heading[common]:
         common += 1
@@ -109,7 +109,7 @@ def _changed(depth: int, label: str, before: ChangedValue, after: ChangedValue) 
 
 
 def _words(entry: ChangedValue) -> str:
-    """What an entry says, in one line."""
+    """The text of an entry in one line."""
     match entry:
         case bytes() as line:
             return _line(line)
@@ -134,7 +134,7 @@ def _line(line: bytes) -> str:
 
 
 def _described(fields: Mapping[str, JSON]) -> str:
-    """When, of what type, and what, then whatever else there is: `2026-02-04 15:00 note: Use tabs (by: Ana)`."""
+    """Time, type and text, then the rest: `2026-02-04 15:00 note: Use tabs (by: Ana)`."""
     when = next((key for key in _WHEN if _is_text(fields.get(key))), None)
     what = next((key for key in _WHAT if _is_text(fields.get(key))), None)
     kind = "type" if _is_text(fields.get("type")) else None

@@ -72,7 +72,7 @@ def this_program() -> Program:
 
 
 def _warnings(home: Path | None) -> list[str]:
-    """What keeps the hooks from doing well."""
+    """Problems that keep the hooks from working."""
     try:
         settings = load(home)
     except SettingsError as problem:

@@ -1,4 +1,4 @@
-"""Contents to look at: asked for so that nobody is taken to have them by it."""
+"""Contents for people, downloaded without a client id, so that they become nobody's base."""
 
 from mneme.cli.output import command_line
 from mneme.client import Client, Download
@@ -7,7 +7,7 @@ from mneme.model import FileName, ProjectId
 
 
 class NotThere(MnemeError):
-    """What was asked for is not on the server; the sentence says how to find what is."""
+    """A file or version that is not on the server, with advice on where to look."""
 
 
 async def content_of(client: Client, project: ProjectId, file: FileName, number: int | None) -> Download:

@@ -1,4 +1,4 @@
-"""`restore`: an older version is made the head again, under a lock that no machine holds."""
+"""`restore`: an older version becomes the head again."""
 
 import sys
 
@@ -26,7 +26,10 @@ from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
 @frozen
 class Restored:
-    """A version is the head again, as `version`, which is new unless it was the head already."""
+    """A version that is the head again, under the number `version`.
+
+    The number is new unless the version was the head already.
+    """
 
     version: int
     mtime: str

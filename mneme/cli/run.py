@@ -1,4 +1,4 @@
-"""A command in its reactor: what it needs to run, and how it is ended by a signal."""
+"""The reactor in which a command runs, and how a signal ends it."""
 
 import signal
 from collections.abc import Callable, Coroutine
@@ -55,7 +55,7 @@ class CommandContext:
 
 
 def run(command: Callable[[CommandContext], Coroutine[Any, Any, T]], *, patiently: bool = False) -> T:
-    """Run a command to its end, and return what it comes to, or raise what it fails with.
+    """Run a command, and return its result or raise its error.
 
     A signal ends the process at once, by itself; where it is to be done `patiently`, only the second one does.
     """

@@ -84,7 +84,7 @@ async def overview_of(client: Client) -> ServerOverview:
 
 
 async def projects_of(client: Client) -> Projects:
-    """What projects there are."""
+    """The list of projects."""
     found = _latest_first(await client.projects())
     return Projects(found, client.server_now())
 

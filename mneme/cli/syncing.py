@@ -59,7 +59,7 @@ def push(server: str | None, key: str | None, is_strict: bool, as_json: bool) ->
 @as_json
 @telling
 def watch(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
-    """Keep the project in step until you end it: hold the lock, and send what changes soon after.
+    """Keep the project in step until you end it: hold the lock, and send changes soon.
 
     It goes on through restarts of the server and cuts of the network. Ctrl-C, SIGTERM and a closed terminal end it:
     then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
@@ -99,7 +99,7 @@ def _one_end(
     is_strict: bool,
     as_json: bool,
 ) -> None:
-    """Do one end of a session, tell what it came to, and end with a status that suits a hook."""
+    """Run a pull or a push, print the result, and exit with its status."""
 
     async def command(context: CommandContext) -> Report:
         with output.progress() as show:
@@ -117,7 +117,7 @@ def _one_end(
 async def _sync_of(
     context: CommandContext, server: str | None, key: str | None, progress: Progress = no_progress
 ) -> AsyncIterator[Sync]:
-    """What keeps the project of the working directory in step; raises `SettingsError`."""
+    """The `Sync` of the working directory's project; raises `SettingsError`."""
     settings = await context.worker.run(lambda: load(context.home, server, key))
     address = address_in(settings, context.home)
     local = await context.worker.run(lambda: local_project(context.directory, context.home, settings.project))
@@ -130,7 +130,7 @@ async def _sync_of(
 def _come_to(
     act: Callable[[], Report], warnings_of: Callable[[Report], Iterable[str]], failed: str
 ) -> tuple[Report | None, Sequence[str]]:
-    """What something came to, and what a person should know of it, or of what kept it from coming to anything."""
+    """The report of a run, None if it failed, and the warnings for a person."""
     try:
         report = act()
     except MnemeError as problem:

@@ -18,23 +18,23 @@ from mneme.model import HeldBy, Lock, ProjectId
 
 
 class End(enum.Enum):
-    """What became of a lock."""
+    """Outcomes of `unlock`."""
 
     NOT_HELD = "not held"
     """There was none."""
     RELEASED = "released"
-    """It is gone."""
+    """The lock was released."""
     LEFT = "left"
-    """It was not to be released."""
+    """The person did not confirm."""
     GONE = "gone"
-    """It was gone before it could be released."""
+    """The lock was released by somebody else in between."""
     PASSED_ON = "passed on"
     """Another was acquired before it could be released, and stays."""
 
 
 @frozen
 class Unlocking:
-    """How it ended for the `lock` that was found, and the lock that is held `now`, as far as is known."""
+    """The outcome for the `lock` that was found, and the lock held `now`."""
 
     end: End
     lock: Lock | None = None

@@ -1,4 +1,4 @@
-"""What a pull or a push came to, in sentences that say what happens to the memory."""
+"""Reports of a pull, a push or a watch in sentences."""
 
 from collections.abc import Iterator, Sequence
 
@@ -27,13 +27,13 @@ PUSH_FAILED = "What is new stays on this machine, and is merged once a push or p
 
 
 def done(report: Report) -> str:
-    """What was done, in one sentence."""
+    """The sentence about all files of a report."""
     files = [f"{one.file.value} {_words(one)}" for one in report.files if one.actions]
     return f"{report.project.value}: {', '.join(files) if files else 'nothing new'}"
 
 
 def pull_warnings(report: Report) -> Iterator[str]:
-    """What a person should know after a pull."""
+    """Warnings after a pull."""
     if report.locked:
         yield (
             f"{report.project.value} is locked by {holder(report.locked)}. Its memory was fetched; what this session "
@@ -43,7 +43,7 @@ def pull_warnings(report: Report) -> Iterator[str]:
 
 
 def push_warnings(report: Report) -> Iterator[str]:
-    """What a person should know after a push."""
+    """Warnings after a push."""
     kept, refused = report.files_with(Action.KEPT), report.files_with(Action.REFUSED)
     who = (
         f"{report.project.value} is locked by {holder(report.locked)}"
@@ -63,7 +63,7 @@ def push_warnings(report: Report) -> Iterator[str]:
 
 
 def happened(event: Event) -> str:
-    """What happened in a watch."""
+    """The sentence about an event of a watch."""
     match event.happened:
         case Happened.PULLED | Happened.SENT if event.report:
             return done(event.report)

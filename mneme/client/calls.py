@@ -34,7 +34,7 @@ V_co = TypeVar("V_co", covariant=True)
 _NAMES = {file.value for file in FileName}
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-"""What a tag is, but for the mark of a coding, and for that of a proxy which has coded the answer anew."""
+"""The digest in a tag, to which the server or a proxy may add a suffix."""
 
 
 class _Convertible(Protocol[V_co]):
@@ -45,7 +45,7 @@ class _Convertible(Protocol[V_co]):
 
 @frozen
 class Download:
-    """A content as it was sent: the version that it is, when that was accepted, and its digest."""
+    """A downloaded content with its version number, mtime and digest."""
 
     content: bytes
     version: int
@@ -60,7 +60,7 @@ class Unmodified:
 
 @frozen
 class Outdated:
-    """The upload was refused, for the head is another than the one that it was made from."""
+    """An upload that was refused because the head is not its base any more."""
 
 
 class Client:
@@ -87,7 +87,7 @@ class Client:
         return self._exchange.server_ahead
 
     def server_now(self) -> Millis:
-        """What the server's clock says now, as far as is known."""
+        """The time by the server's clock, as far as it is known."""
         return Millis(round(self._exchange.server_seconds() * 1000))
 
     # The server
@@ -97,11 +97,11 @@ class Client:
         return self._read(await self._exchange.send(Ask("GET", "/health")), wire.Health)
 
     async def status(self) -> wire.Status:
-        """`GET /status`: since when the server runs, and the space that its data takes and has left."""
+        """`GET /status`: the start of the server, and its used and free space."""
         return self._read(await self._exchange.send(Ask("GET", "/status")), wire.Status)
 
     async def projects(self) -> Sequence[wire.WireProject]:
-        """`GET /projects`: every project with its files, its lock and the uploads that wait to be merged."""
+        """`GET /projects`: every project with its files, lock and waiting uploads."""
         return self._read(await self._exchange.send(Ask("GET", "/projects")), wire.ProjectList).projects
 
     # Locks
@@ -113,7 +113,7 @@ class Client:
         return self._to_model(status.lock) if status.lock else None
 
     async def acquire(self, project: ProjectId) -> Granted | HeldBy:
-        """`POST …/lock` as this machine: takes the lock, or extends its own; `HeldBy` another, nothing is changed."""
+        """`POST …/lock`: acquires or extends this machine's lock; `HeldBy` if another client holds it."""
         reply = await self._exchange.send(Ask("POST", _project_path(project, "lock"), self._client_header()))
         if reply.status == HTTPStatus.CONFLICT:
             lock = self._exchange.problem(reply).lock
@@ -148,7 +148,7 @@ class Client:
     # Files
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
-        """`GET …/files`: the files that the project has, as far as this client knows such files."""
+        """`GET …/files`: the project's files of names that this client knows."""
         listed = self._read(
             await self._exchange.send(Ask("GET", _project_path(project, "files"))), wire.FileList
         )
@@ -157,7 +157,9 @@ class Client:
     async def download(
         self, project: ProjectId, file: FileName, known: str | None = None, size: int = 0
     ) -> Download | Unmodified | None:
-        """`GET …/files/:name` to keep it: the server takes note that this machine has it then. None: no such file.
+        """`GET …/files/:name` with the client id: the content becomes this machine's base.
+
+        None if there is no such file.
 
         `known` is the digest of what the machine has (`If-None-Match`); `size` that of the head, to be patient by.
         """
@@ -167,14 +169,14 @@ class Client:
         )
 
     async def look(self, project: ProjectId, file: FileName) -> Download | None:
-        """`GET …/files/:name` to look at it: without saying who asks, so that nobody is taken to have it."""
+        """`GET …/files/:name` without the client id: the content becomes nobody's base."""
         document = self._downloaded(await self._exchange.send(Ask("GET", _file_path(project, file))))
         return None if isinstance(document, Unmodified) else document
 
     async def upload(
         self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition
     ) -> wire.Uploaded | Rescued | Outdated:
-        """`PUT …/files/:name`: makes `content`, which is UTF-8, the head if the head is what `only_if` says.
+        """`PUT …/files/:name`: makes `content` (UTF-8) the head if `only_if` holds.
 
         `Outdated` if it is not: nothing was changed. `Rescued` without the lock: it was refused, and kept as a version
         to be merged, or where that is None, for want of space not kept. What is told to be `merged` was there already,
@@ -206,7 +208,7 @@ class Client:
     async def history(
         self, project: ProjectId, file: FileName, limit: int | None = None
     ) -> Sequence[wire.WireVersion]:
-        """`GET …/files/:name/versions`: the versions of a file, newest first; none if there is no such file."""
+        """`GET …/files/:name/versions`: the versions of a file, newest first."""
         path = f"{_file_path(project, file)}/versions" + (f"?limit={limit}" if limit else "")
         reply = await self._exchange.send(Ask("GET", path))
         if reply.status == HTTPStatus.NOT_FOUND:

@@ -27,7 +27,7 @@ async def connected(
     client: ClientId,
     patience: Patience,
 ) -> AsyncIterator[Client]:
-    """A client of the server at `address`; its connections are closed, in order, when this is left."""
+    """A client of the server at `address`, whose connections are closed at the end."""
     pool = HTTPConnectionPool(reactor)
     # A request is tried again above, and there alone.
     pool.retryAutomatically = False

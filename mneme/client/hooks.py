@@ -1,4 +1,4 @@
-"""The hooks by which Claude Code pulls and pushes: what they look like, and how they get into its settings."""
+"""Hooks in the settings of Claude Code, by which it pulls and pushes."""
 
 import enum
 import os
@@ -38,7 +38,7 @@ class Program:
 
     @property
     def word(self) -> str:
-        """What a shell is to call."""
+        """The word by which a shell calls this program."""
         return _NAME if self.has_name else shlex.quote(self.path)
 
     def is_called_by(self, word: str) -> bool:
@@ -56,7 +56,7 @@ class Hook:
 
 
 class HookChange(enum.Enum):
-    """What became of a settings file."""
+    """Changes of a settings file."""
 
     NOTHING = "nothing"
     ADDED = "added"
@@ -66,7 +66,7 @@ class HookChange(enum.Enum):
 
 @frozen
 class Installed:
-    """What was done to the file at `path`; `backup` holds what was there before."""
+    """The change of the file at `path`; `backup` is a copy of the old file."""
 
     path: Path
     change: HookChange
@@ -84,7 +84,7 @@ def snippet(program: Program) -> dict[str, object]:
 
 
 def with_hooks(settings: object, program: Program) -> dict[str, object]:
-    """Settings with the hooks, and all else as it is; raises `SettingsError` where they are no settings."""
+    """Settings with the hooks added; raises `SettingsError` for other JSON."""
     hooks = _events(settings)
     ours = {event: _with_hook(event, hooks, program) for event in _DOES}
     return {**_object(settings), "hooks": {**hooks, **ours}}
@@ -103,14 +103,17 @@ def hooks_in(settings: object) -> Sequence[Hook]:
 
 
 def unquoted(word: str) -> str:
-    """What the shell makes of a word."""
+    """A word of a command line after the shell's unquoting and expansion."""
     with suppress(ValueError):
         word = "".join(shlex.split(word))
     return os.path.expandvars(os.path.expanduser(word))  # noqa: PTH111 - it need not be a path
 
 
 def read(path: Path) -> tuple[str, object] | None:
-    """The text of a settings file and its value; None if there is none. Raises `SettingsError` if it is no JSON."""
+    """The text and value of a settings file; None if there is none.
+
+    Raises `SettingsError` if it is no JSON.
+    """
     found = files.read(Path(os.path.realpath(path)))
     if found is None:
         if files.exists(path):
@@ -165,7 +168,7 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
 
 
 def _backed_up(path: Path, text: str) -> Path:
-    """What a file holds, beside it, under a name that nothing has yet."""
+    """A copy of a file beside it, under a new name."""
     state = path.stat()
     backup, number = path.with_name(f"{path.name}.bak"), 1
     while True:
@@ -206,7 +209,7 @@ def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns
 
 
 def _still(path: Path, seen: str | None) -> os.stat_result | None:
-    """The state of a file that still holds what was `seen`; None if there still is none."""
+    """The stat of a file that still holds the text `seen`; None if missing."""
     text, state = None, None
     if found := files.read(path):
         text, state = found[0].decode(errors="replace"), found[1]
@@ -266,7 +269,7 @@ def _with_hook(event: str, hooks: Mapping[str, object], program: Program) -> lis
 
 
 def _mended(event: str, hook: dict[str, object], program: Program) -> dict[str, object]:
-    """A hook that calls this program, if it called mneme at all; all else it does stays."""
+    """A hook in which every call of mneme calls this program."""
     command = hook.get("command")
     if not isinstance(command, str):
         return hook

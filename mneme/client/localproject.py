@@ -1,4 +1,4 @@
-"""Which project a directory belongs to, and where the plugin keeps its memory: by the rules of the plugin."""
+"""The project of a directory and its memory folder, by the plugin's rules."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ _GIT_SECONDS = 5.0
 
 @frozen
 class LocalProject:
-    """A project on this machine: its root, its memory folder, and the id under which it is kept in step."""
+    """A project on this machine: its root, its memory folder, and its id."""
 
     root: Path
     folder: Path
@@ -22,7 +22,7 @@ class LocalProject:
 
 
 def local_project(directory: Path, home: Path, project: ProjectId | None) -> LocalProject:
-    """The project of a directory; its id is `project` where the settings give one, else its path."""
+    """The project of a directory; its id is `project`, or else its path."""
     root = project_root(directory)
     name = str(root).replace("/", "-")
     # What is no UTF-8 in a path cannot be in an id.
@@ -31,7 +31,7 @@ def local_project(directory: Path, home: Path, project: ProjectId | None) -> Loc
 
 
 def project_root(directory: Path) -> Path:
-    """The top level of the git repository around a directory; for a worktree, that of its main repository.
+    """The root of a directory's git repository; for a worktree, of its main repository.
 
     The directory itself where there is no repository, or no git.
     """

@@ -1,4 +1,4 @@
-"""How a machine's memory of a project is kept in step with the server: pull, push, and what either does to a file.
+"""Pull and push of one project's memory.
 
 Nothing here trusts a clock of two machines, nor that a version of the server is still the one it was: a base counts
 only if the server says that it has that version with that content. So a server that was set up anew, or put back to a
@@ -37,37 +37,37 @@ from mneme.model import (
 from mneme.work import Worker
 
 _ROUNDS = 5
-"""How often a file may turn out to be another than a moment ago: more often than people and plugins write."""
+"""Attempts at a file that is written in between each time."""
 
 _HISTORY = 100
-"""How many versions are asked for at first, to see what became of a refused upload."""
+"""Versions asked for at first, to find out whether a refused upload was merged."""
 
 
 class Action(enum.Enum):
-    """What was done to a file."""
+    """Actions of a pull or push on a file."""
 
     NOTHING = "nothing"
     FETCHED = "fetched"
     MERGED = "merged"
-    """What was changed here was merged with what was changed on the server."""
+    """Changes here and on the server were merged."""
     REPLACED = "replaced"
-    """What was here could not be merged, and gave way to what is on the server."""
+    """The local file could not be merged, and was replaced by the server's."""
     STAYED = "stayed"
-    """What is on the server could not be merged, and gives way to what is here."""
+    """The server's file could not be merged, and the next push replaces it."""
     SENT = "sent"
     APPENDED = "appended"
     HELD_BACK = "held back"
-    """What is here is damaged, and what it was made from is not: it was not sent."""
+    """The local file is damaged, unlike its base, and was not sent."""
     KEPT = "kept"
-    """It was refused for the lock, and the server has kept it, to be merged."""
+    """The upload was refused for the lock, and the server keeps it to be merged."""
     REFUSED = "refused"
-    """It was refused for the lock, and the server had no space to keep it."""
+    """The upload was refused for the lock, and the server had no space for it."""
     MISSED = "missed"
-    """It was another each time it was looked at, and is tried again at the next push."""
+    """The file was written during every attempt; the next push tries again."""
 
 
 Progress: TypeAlias = Callable[[Action, FileName, int], None]
-"""Hears that a file is about to be fetched or sent, and how many bytes of it, before compression."""
+"""A callback before each transfer, with its size before compression."""
 
 
 def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
@@ -76,7 +76,7 @@ def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
 
 @frozen
 class FileReport:
-    """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
+    """The actions on a file, its version now, and the server's `problem` with it."""
 
     file: FileName
     actions: tuple[Action, ...] = ()
@@ -86,7 +86,7 @@ class FileReport:
 
 @frozen
 class Report:
-    """What a pull or a push came to; `locked` is the lock of another client that kept it from being all."""
+    """The result of a pull or a push; `locked` is another client's lock."""
 
     project: ProjectId
     files: tuple[FileReport, ...] = ()
@@ -110,7 +110,7 @@ class Sync:
         folder: Folder,
         progress: Progress = no_progress,
     ) -> None:
-        """The folder is read and written on `worker`; `progress` hears of each transfer before it begins."""
+        """The folder is read and written on `worker`; `progress` is called before each transfer."""
         self.client = client
         self.project = folder.project
         self._worker = worker
@@ -119,11 +119,11 @@ class Sync:
         self._progress = progress
 
     async def marks(self) -> Mapping[FileName, Mark]:
-        """What changes when anybody writes one of the files on this machine."""
+        """Marks of the files, of which a write changes one."""
         return await self._worker.run(self._folder.marks)
 
     async def pull(self) -> Report:
-        """Take the lock, and fetch what has changed on the server; what has changed here is merged with it.
+        """Take the lock, fetch changed files, and merge them with local changes.
 
         Without the lock what is on the server is fetched all the same: to read it is nobody's privilege.
         """
@@ -139,7 +139,7 @@ class Sync:
         return self._report(outcome, reports)
 
     async def push(self) -> Report:
-        """Send what has changed here, merged with what has changed on the server, and give up the lock.
+        """Fetch, merge and send changed files, and give up the lock.
 
         While another client holds the lock, what has changed is sent as it is: the server keeps it.
         """
@@ -159,7 +159,7 @@ class Sync:
         return evolve(report, lock=None)
 
     async def send(self, outcome: Granted | HeldBy) -> Report:
-        """Send what has changed here: as the holder of the lock, or else to have it kept by the server."""
+        """Send changed files; without the lock, the server keeps them to be merged."""
         if isinstance(outcome, HeldBy):
             seen = await self._look_at_all()
             handed_in = [
@@ -177,7 +177,7 @@ class Sync:
     async def _unless_refused(
         self, file: FileName, work: Coroutine[object, object, FileReport]
     ) -> FileReport:
-        """The report of one file; a file that the server cannot take or give holds none of the others back."""
+        """The report of a file, with its `problem` if the server refused or failed."""
         try:
             return await work
         except (Refused, ServerFault) as problem:
@@ -198,7 +198,7 @@ class Sync:
         return FileReport(head.file, (Action.MISSED,))
 
     async def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
-        """Take in what is on the server, if that is news, and send what is here, if that is."""
+        """Fetch a file that changed on the server, then send it if it changed here."""
         done: list[Action] = []
         for _ in range(_ROUNDS):
             seen = await self._refreshed(file, seen)
@@ -223,7 +223,7 @@ class Sync:
     # What is on the server
 
     async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> tuple[Action, Snapshot] | None:
-        """Make the head the base, and the file the merge of both; None if the file was written meanwhile.
+        """Make the head the base and merge it in; None if the file was written.
 
         `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
         """
@@ -256,7 +256,7 @@ class Sync:
         )
 
     async def _there(self, head: Head, base: Kept | None) -> Download | None:
-        """What the server has, which is not sent again if it is the base; None if it has gone since it was listed."""
+        """The head's content, not transferred if it is the base; None if gone."""
         known = base.sha256 if base else None
         there = await self.client.download(self.project, head.file, known, head.size)
         if base and isinstance(there, Unmodified):
@@ -272,7 +272,7 @@ class Sync:
     async def _both(
         self, file: FileName, base: Kept | None, local: Local, there: Download
     ) -> tuple[Action, bytes]:
-        """What a file comes to that was changed on the server, and perhaps here."""
+        """The action and content for a file that changed on the server, and perhaps here."""
         if base and base.content == local.content:
             return Action.FETCHED, there.content
         if base and _is_spoiled(file, local, base):
@@ -295,7 +295,7 @@ class Sync:
         )
 
     async def _is_merged(self, file: FileName, refused: Kept) -> bool:
-        """Whether what was refused is part of what the server has, or else what has taken its place."""
+        """Whether a refused upload, or the one that replaced it, was merged."""
         history = await self._history_since(file, refused.version)
         number = refused.version
         # A server that was put back to a backup gives its number to something else.
@@ -325,7 +325,7 @@ class Sync:
         return base if isinstance(found, Unmodified) else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
-        """Which side was written later, by how long ago that was: each says so by its own clock."""
+        """Whether the local file was written later, each age by its own machine's clock."""
         here_ago = Millis(round(self._wall.seconds() * 1000)) - local.mtime
         return here_ago <= self.client.server_now() - there.mtime
 
@@ -334,7 +334,7 @@ class Sync:
     async def _send(
         self, file: FileName, seen: Snapshot, local: Local, base: Kept | None
     ) -> FileReport | None:
-        """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
+        """Send a file that was made from `base`; None if the head has changed."""
         if base and _is_spoiled(file, local, base):
             return FileReport(file, (Action.HELD_BACK,), base.version)
         added = _lines_added(file, local.content, base)
@@ -371,7 +371,7 @@ class Sync:
         return FileReport(file, (Action.KEPT,), version)
 
     async def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
-        """Send what has changed here although another client holds the lock, so that the server keeps it."""
+        """Send a changed file without the lock, so that the server keeps it."""
         seen = await self._refreshed(file, seen)
         local = seen.local
         if local is None or not seen.is_changed:
@@ -399,7 +399,7 @@ class Sync:
 
 
 def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
-    """Whether a file was damaged since it was its base: by a power cut, say, or it is being written just now."""
+    """Whether a file is damaged, or half written, and its base is not."""
     if is_damaged(file, base.content):
         return False
     # The plugin writes whole lines.
@@ -410,7 +410,7 @@ def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
 
 
 def _lines_added(file: FileName, content: bytes, base: Kept | None) -> bytes:
-    """The lines at the end of a log that its base does not have, if that is all there is to it."""
+    """Lines added to the end of a log, if nothing else changed."""
     if file is not FileName.LOG or base is None or not base.content.endswith(b"\n"):
         return b""
     if not content.startswith(base.content) or not content.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""A session that keeps itself in step: the lock held by heartbeats, changes sent soon after they are made.
+"""A long session: lock held by heartbeats, changes sent soon after they are made.
 
 It goes on through anything but its end: a server that is away, frozen or restarted, a network that is cut, a lock that
 was lost, a machine that slept.
@@ -36,7 +36,7 @@ _BEATS = 3
 
 
 class Happened(enum.Enum):
-    """What a person, or a script, may want to know of a watch."""
+    """Kinds of events of a watch."""
 
     PULLED = "pulled"
     SENT = "sent"
@@ -53,7 +53,7 @@ class Happened(enum.Enum):
 
 @frozen
 class Event:
-    """What happened: with the report of what was done to the files, whose lock it is, or what the trouble was."""
+    """An event of a watch, with the report, lock or problem that it is about."""
 
     happened: Happened
     report: Report | None = None
@@ -87,7 +87,10 @@ class Watch:
         self._changing_since: float | None = None
 
     async def run(self, ending: Deferred[None]) -> Report:
-        """Go on until `ending` fires, then push; raises what keeps that from being done. Cancelled, it just ends."""
+        """Go on until `ending` fires, then push.
+
+        Raises the error of that push. When it is cancelled, it ends at once.
+        """
         working = Deferred.fromCoroutine(self._work())
         ending.addCallback(lambda _: working.cancel())
         try:

@@ -1,4 +1,4 @@
-"""What changed from one content of a file to another, for people to look at. Pure, and nothing raises."""
+"""Differences between two contents of a file, for people. Pure functions that never raise."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +20,13 @@ from mneme.merge.threeway import DEEPEST, Items, together
 from mneme.model import FileName
 
 KeyPath: TypeAlias = tuple[str, ...]
-"""The keys that lead to a value in a document; none lead to the lines of a log."""
+"""The keys that lead to a value in a document; empty for a log."""
 
 ChangedValue: TypeAlias = "bytes | Value"
 """A line without its newline, or a value of JSON; UNSET where there is none."""
 
 _FINEST = 8
-"""How often what lies between lines that are shared is looked at again: each time costs a look at all of it."""
+"""How deep the lines between shared lines are compared again; each level reads all lines."""
 
 
 @frozen
@@ -44,14 +44,14 @@ class Change:
 
 @frozen
 class Entries:
-    """What changed by entries, copies counted; in which order they stand is nothing that counts."""
+    """Changes by entries, copies counted, order ignored."""
 
     changes: tuple[Change, ...]
 
 
 @frozen
 class Hunk:
-    """Lines, each with its newline, that gave way to others: those from `line` on, counted from 1."""
+    """Lines replaced by others, from the number `line` on, counted from 1."""
 
     line: int
     removed: tuple[bytes, ...]
@@ -60,13 +60,13 @@ class Hunk:
 
 @frozen
 class Lines:
-    """What changed line by line, from the top."""
+    """Changes by lines, from the top."""
 
     hunks: tuple[Hunk, ...]
 
 
 def differences(file: FileName, before: bytes, after: bytes) -> Entries | Lines | None:
-    """What changed: by entries where both contents are of the form of their file, else by lines.
+    """Changes by entries if both contents have the form of their file, else by lines.
 
     None if there are too many lines for that.
     """
@@ -81,12 +81,12 @@ def differences(file: FileName, before: bytes, after: bytes) -> Entries | Lines 
 
 
 def inside(before: JSON, after: JSON) -> tuple[Change, ...]:
-    """What changed within a value of a document; raises nothing for one that `differences` has named."""
+    """Changes within a value that `differences` returned."""
     return tuple(_between((), before, after, _no_identity))
 
 
 _IdentityOf: TypeAlias = Callable[[KeyPath, JSON, JSON], Callable[[JSON], bytes]]
-"""By what an item of the arrays at a path, before and after, is known again."""
+"""The identity function for items of the arrays at a path."""
 
 
 def _by_entries(file: FileName, before: bytes, after: bytes) -> list[Change] | None:
@@ -150,7 +150,7 @@ _IDENTITIES = {FileName.SUMMARY_JSON: _by_topic, FileName.REMEMBERED: _as_rememb
 
 
 def _hunks(before: Sequence[bytes], after: Sequence[bytes], line: int = 1, depth: int = 0) -> Iterator[Hunk]:
-    """What changed from lines to others; the first one has the number `line`."""
+    """Hunks between two lists of lines; the first line has the number `line`."""
     blocks = UniqueLines(a=before, b=after).get_matching_blocks()
     # A line that is there twice, blank for instance, may be there once between two that are shared.
     finer = len(blocks) > 1 and depth < _FINEST

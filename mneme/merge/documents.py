@@ -1,4 +1,4 @@
-"""The files that are one JSON document each: read, merged by the rules of their file, and written as they were."""
+"""Files that are one JSON document each: read, merged and written."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -46,7 +46,7 @@ def is_json(content: bytes) -> bool:
 
 
 def parsed(file: FileName, content: bytes) -> JsonDocument | None:
-    """The document in a content; None if it is not of the form of its file, or too large to be merged."""
+    """The document in a content; None if it is malformed or too large."""
     if len(content) > MAX_DOCUMENT:
         return None
     try:
@@ -60,7 +60,7 @@ def parsed(file: FileName, content: bytes) -> JsonDocument | None:
 def merge_documents(
     file: FileName, base: bytes | None, head: bytes, upload: bytes, *, upload_is_later: bool
 ) -> bytes | None:
-    """What both sides made of their base; None if one of them is not of the form of its file."""
+    """The merge of two documents; None if one of them is malformed."""
     before = None if base is None else parsed(file, base)
     ours, theirs = parsed(file, head), parsed(file, upload)
     if ours is None or theirs is None:

@@ -35,7 +35,7 @@ class FORM(msgspec.Struct, rename="camel"):
 
 
 def merge_entities(values: ThreeWay) -> Value:
-    """Each entity as the side has it that changed it; what both have seen of it added up."""
+    """Entities merged by name, with mentions of both sides added up."""
     return by_key(values, lambda key: _RULES.get(key, general))
 
 
@@ -48,7 +48,7 @@ def _entity(values: ThreeWay) -> Value:
 
 
 def _mentions(values: ThreeWay) -> Value:
-    """What both sides have counted since their base; the larger where there is none, lest it be counted twice."""
+    """The counts of both sides since their base, added up; without a base, the larger."""
     base, head, upload = (_number(value) for value in values.all)
     if head is None or upload is None:
         return general(values)
@@ -67,7 +67,7 @@ def _contexts(values: ThreeWay) -> Value:
 
 
 def _age(context: JSON) -> tuple[datetime, bytes]:
-    """By time; those of one time in some order that is always the same, so that the same ones stay."""
+    """The sort key of a context: its time, then its content."""
     time = parsed_time(context.get("ts")) if isinstance(context, dict) else None
     return time or _EARLIEST, canonical(context)
 

@@ -22,7 +22,7 @@ def merge_remembered(values: ThreeWay) -> Value:
 
 
 def identity(item: JSON) -> bytes:
-    """What was remembered, and when; an item that does not say so is what it is."""
+    """Time, type and content of an item; the whole item if it lacks one."""
     if isinstance(item, dict) and {"ts", "type", "content"} <= item.keys():
         return canonical([item["ts"], item["type"], item["content"]])
     return canonical(item)

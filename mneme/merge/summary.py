@@ -40,7 +40,7 @@ def has_topics(value: JSON) -> bool:
 
 
 def topic_of(item: JSON) -> bytes:
-    """What a state is about; nothing if it does not say so."""
+    """The topic of a state; empty if it has none."""
     topic = item.get("topic") if isinstance(item, dict) else None
     return canonical(topic) if isinstance(topic, str) else b""
 

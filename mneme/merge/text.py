@@ -7,7 +7,10 @@ from mneme.merge.matching import UniqueLines
 
 
 def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_later: bool) -> bytes:
-    """What both sides made of their base; the later side, whole, where both changed the same, or it is not known."""
+    """The merge of two texts; the later one if both changed the same lines.
+
+    The later one, too, if there is no base.
+    """
     later = upload if upload_is_later else head
     if base is None or not all(map(has_few_lines, (base, head, upload))):
         return later
@@ -20,7 +23,7 @@ def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_lat
 
 
 def _joined(base: list[bytes], head: list[bytes], upload: list[bytes]) -> list[bytes] | None:
-    """What both sides made of their base; None where both changed the same."""
+    """The merged lines; None if both sides changed the same."""
     merged: list[bytes] = []
     for group in Merge3(base, head, upload, sequence_matcher=UniqueLines).merge_groups():
         if group[0] == "conflict":

@@ -1,4 +1,4 @@
-"""A value of JSON as it is on both sides and in their base, and the general rules by which it is merged.
+"""A JSON value in base, head and upload, and the general rules of merging it.
 
 A key that is not there is UNSET, and so is a base that is not known: what both sides then have may be their own, and is
 kept.
@@ -15,12 +15,12 @@ from mneme.merge.jsonvalues import JSON, Value, canonical
 from mneme.merge.multisets import counted, interleaved
 
 DEEPEST = 16
-"""What is within more than this counts as a whole: each level costs a look at all that is in it."""
+"""The depth below which values are merged whole: each level reads all values in it."""
 
 
 @frozen
 class ThreeWay:
-    """A value three times, and whose is taken where both have changed it and nothing else decides."""
+    """A value in base, head and upload, and which side wins a conflict."""
 
     base: Value
     head: Value
@@ -44,11 +44,14 @@ class ThreeWay:
 
 
 Rule: TypeAlias = Callable[[ThreeWay], Value]
-"""What becomes of a value."""
+"""A rule by which a value is merged."""
 
 
 def one_sided(values: ThreeWay, otherwise: Rule) -> Value:
-    """The value of the side that changed it, the other having left or removed it; `otherwise` if both changed it."""
+    """The value of the side that changed it; `otherwise` if both did.
+
+    A side that removed it gives way to one that changed it.
+    """
     base, head, upload = map(canonical, values.all)
     if upload in (head, base):
         return values.head
@@ -60,17 +63,17 @@ def one_sided(values: ThreeWay, otherwise: Rule) -> Value:
 
 
 def general(values: ThreeWay) -> Value:
-    """What becomes of a value that nothing more is known of."""
+    """The merge of a value without a rule of its own."""
     return one_sided(values, _both_changed)
 
 
 def winner(values: ThreeWay) -> Value:
-    """What becomes of a value that only makes sense as a whole."""
+    """The merge of a value that only makes sense as a whole."""
     return one_sided(values, lambda changed: changed.winner)
 
 
 def by_key(values: ThreeWay, rule_of: Callable[[str], Rule]) -> dict[str, JSON]:
-    """Merge objects key by key, in the order of the head; what is no object has no keys."""
+    """The merge of objects key by key, in the order of the head."""
     base, head, upload = (one if isinstance(one, dict) else {} for one in values.all)
     merged = {
         key: rule_of(key)(values.of(base.get(key, UNSET), head.get(key, UNSET), upload.get(key, UNSET)))
@@ -82,7 +85,7 @@ def by_key(values: ThreeWay, rule_of: Callable[[str], Rule]) -> dict[str, JSON]:
 def by_item(
     values: ThreeWay, identity: Callable[[JSON], bytes] = canonical, rule: Rule = general
 ) -> list[JSON]:
-    """Merge arrays item by item, `rule` for those of one identity; what is no array has no items.
+    """The merge of arrays item by item; `rule` merges items of one identity.
 
     A side that has all the items of the merge, and no others, gives them its order.
     """
@@ -143,7 +146,7 @@ def _as_ordered_by_either(merged: list[JSON], head: list[JSON], upload: list[JSO
 
 
 def same_items(one: JSON, other: JSON) -> bool:
-    """Whether two values are the same but for the order of keys and of the items of arrays outside of arrays."""
+    """Whether two values are equal but for the order of keys and items."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same_items(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

@@ -1,4 +1,4 @@
-"""The version that an upload was made from, looked for among what is known of its client."""
+"""The search for an upload's base among the versions that its client has."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from mneme.store.step import Step
 
 @frozen
 class Basis:
-    """The version that an upload was made from, with its content, and what else is known of it.
+    """The base of an upload, with its content and how it is known.
 
     None where it is not known. `names_base` is whether the client itself said so, `replaces` the waiting upload whose
     place the upload takes, `is_unrelated` whether it shares nothing with what its client had.
@@ -58,7 +58,7 @@ def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:
 
 
 def waiting_of(step: Step, upload: Upload) -> Version | None:
-    """The newest waiting upload of the same client and file, whose place this one may take."""
+    """The newest waiting upload of the same client and file, which may be replaced."""
     if not (step.merging.enabled and step.row.has_waiting):
         return None
     return step.queries.replaceable(step.key, upload.client, upload.file)
@@ -78,7 +78,7 @@ def names_base(upload: Upload) -> bool:
 
 
 def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> bool:
-    """Whether an upload was made from a waiting one: it looks so, or both name their bases."""
+    """Whether an upload was made from a waiting one, by its content or named base."""
     if not step.results.of(bases.share_nothing, upload.file, kept, upload.content):
         return step.results.of(bases.continues, upload.file, kept, upload.content)
     return waiting.names_base and names_base(upload)
@@ -111,7 +111,7 @@ def _own(step: Step, upload: Upload) -> Basis:
 
 
 def _named(step: Step, upload: Upload) -> Basis | None:
-    """The version that an upload names as its base; None if it names none, or several."""
+    """The base that an upload names; None if it names none, or several."""
     if upload.only_if is None or not names_base(upload):
         return None
     named = versions_named(step, upload.file, upload.only_if)

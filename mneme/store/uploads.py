@@ -1,4 +1,4 @@
-"""The steps of uploads and appends: what becomes of an upload, and what its client is known to have by it.
+"""Steps of uploads and appends.
 
 A holder's upload that was made from the head becomes the head. One that was made from an older version, its base, is
 kept beside the head, and both are merged. One that is refused for its lock is kept, too, and waits to be merged until
@@ -68,7 +68,7 @@ def _accept(step: Step, asked: Upload) -> Accepted | Changed:
 
 
 def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accepted:
-    """Merge an upload with the head, which is the upload itself if it was made from that."""
+    """Merge an upload with the head; one made from the head becomes the head."""
     is_of_head = basis.version is not None and basis.version.number == seen.version
     head = basis.content if is_of_head else step.content(step.head_version(asked.file))
     before = basis.removable(asked.file, asked.content, step.results)
@@ -117,7 +117,7 @@ def _is_of(waiting: Version, asked: Upload) -> bool:
 
 
 def _is_head(step: Step, asked: Upload, seen: Head) -> bool:
-    """Whether an upload is the head already; then its client has that, and nothing else of it waits."""
+    """Whether an upload equals the head, which then is its client's base."""
     head = step.head_version(asked.file) if seen.sha256 == asked.sha256 else None
     if head is None or step.content(head) is None:
         return False
@@ -145,14 +145,14 @@ def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | 
 
 
 def _note_repeated(step: Step, asked: Upload, replaced: Version | None, base: Base) -> None:
-    """Take note of what a client has, for it has just sent it; what waits of it is out of date then."""
+    """Note the base of a client, and drop its waiting upload."""
     if replaced:
         step.settle(replaced, merged=False)
     step.note_base(asked.client, asked.file, base)
 
 
 def _is_of_head(step: Step, asked: Upload, seen: Head) -> bool:
-    """Whether the client says that it made an upload from what is the head, which holds all that it sent."""
+    """Whether an upload names the head as its base, and nothing of its client waits."""
     named = asked.only_if is not None and asked.only_if.names(seen.sha256)
     return named and waiting_of(step, asked) is None
 
@@ -223,7 +223,7 @@ def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Chang
 
 
 def _merge_own(step: Step, asked: Append) -> None:
-    """Merge what waits of the holder of the lock, as after a crash: what it adds must not take its place."""
+    """Merge waiting uploads of the lock's holder first, which an append must not replace."""
     if not (step.merging.enabled and step.row.has_waiting):
         return
     for waiting in step.queries.waiting(step.key):
@@ -232,7 +232,7 @@ def _merge_own(step: Step, asked: Append) -> None:
 
 
 def _done_before(step: Step, asked: Append, permit: Granted | Refusal) -> Accepted | Rescued | None:
-    """What came of an append that has come with the same key before, if it need not be done again."""
+    """The outcome of an earlier append with this key, if it need not be repeated."""
     version = step.queries.keyed(step.key, asked.client, asked.file, asked.key) if asked.key else None
     if version is None or version.appended is None:
         return None
@@ -274,7 +274,7 @@ def _extended(step: Step, asked: Append, only_if: Precondition, granted: bool) -
 
 
 def _named_content(step: Step, file: FileName, only_if: Precondition) -> bytes | None:
-    """The content that an append names; empty where it says that there is none, and is right."""
+    """The content that an append names; empty if it rightly names none."""
     if only_if.holds(step.head(file)):
         version = step.head_version(file)
         return step.queries.content(version) if version else b""
@@ -287,7 +287,7 @@ def _lines_digest(asked: Append) -> str:
 
 
 def _holds_already(asked: Append, only_if: Precondition, content: bytes | None, waiting: bytes) -> bool:
-    """Whether an append repeats all lines that wait, because its client was never told that they do."""
+    """Whether an append repeats all waiting lines, as after a lost answer."""
     if content is None or not only_if.names(digest(content)):
         return False
     return _with_lines(content, asked.lines).startswith(waiting)

@@ -1,4 +1,4 @@
-"""What is wrong with this machine's memory, its server, and the way between: looked at, and left as it is.
+"""Checks of this machine's memory, its server and the network between, which change nothing.
 
 It takes no lock, downloads nothing, and makes no project on the server. Here it may make the client id, no more.
 """
@@ -42,7 +42,7 @@ Connect = Callable[[Address, ClientId, Patience], AbstractAsyncContextManager[Cl
 
 @frozen
 class Doctor:
-    """Looks at the machine of a person, whose `home` it is and who works in `directory`.
+    """The checks of a machine with the home directory `home`, for the project in `directory`.
 
     `connect` makes the client of a server; blocking code runs on `worker`.
     """
@@ -115,7 +115,7 @@ class Doctor:
 
 
 async def ask(client: Client, clock: IReactorTime, project: ProjectId) -> ServerAnswers:
-    """Ask a server what it can tell, up to the first thing that it does not."""
+    """Answers of a server, up to the first request that fails."""
     answers = ServerAnswers()
     try:
         began = clock.seconds()
@@ -129,7 +129,7 @@ async def ask(client: Client, clock: IReactorTime, project: ProjectId) -> Server
 
 
 def _heads(answers: ServerAnswers | None, project: ProjectId) -> dict[str, str] | None:
-    """The digests of what the server has of a project; None if it has not answers."""
+    """The digests of a project's heads; None if the server did not list projects."""
     if answers is None or answers.projects is None:
         return None
     known = answers.project(project)

@@ -1,4 +1,4 @@
-"""What the doctor makes of a project's id: does the server know it, or the project under another? Pure."""
+"""Checks of a project's id against the list of projects on the server. Pure."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def project_findings(
 
 
 def _is_named(project: ProjectId, name: str) -> bool:
-    """Whether an id may be that of a folder of this name: it is it, or the path of one, as the plugin writes paths."""
+    """Whether an id is a folder's name, or a path that ends with it."""
     text, last = _folded(project.value), _folded(name)
     return bool(last) and (text == last or text.endswith((f"-{last}", f"/{last}")))
 

@@ -1,4 +1,4 @@
-"""What the doctor makes of a server: of what it answers, and of what it did not. Pure."""
+"""Checks of a server by its answers. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 @frozen
 class ServerAnswers:
-    """What a server answers, as far as it came; `problem` is what ended it.
+    """Answers of a server up to the first failed request, which is `problem`.
 
     `seconds` is how long its first answer took, `ahead` by how many seconds its clock is ahead of this machine's.
     """
@@ -40,7 +40,7 @@ class ServerAnswers:
 
 
 def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Finding]:
-    """Whether the server is there, is one for this client, and lets it in; and how its clock goes."""
+    """Checks of the server: reachable, of this version, key accepted, clock right."""
     if answers.health is None:
         yield _trouble(answers.problem, address)
         return
@@ -144,7 +144,7 @@ def _key(health: wire.Health) -> Finding:
 
 
 def _trouble(problem: ClientError | None, address: Address) -> Finding:
-    """What a call came to grief over."""
+    """The finding for a failed request."""
     if isinstance(problem, Unreachable):
         return bad(
             "server-unreachable",
