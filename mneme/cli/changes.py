@@ -98,7 +98,7 @@ def _entry(change: Change, name: str, depth: int) -> Iterator[Text]:
 def _changed(depth: int, label: str, before: ChangedValue, after: ChangedValue) -> Iterator[Text]:
     old, new = _words(before), _words(after)
     if old == new:
-        # To the minute two times may be one, and 1 and "1" look alike.
+        # Times may be equal to the minute, and 1 and "1" look alike.
         old, new = _exact(before), _exact(after)
     if len(old) + len(new) <= _SHORT:
         yield _signed(depth, "~", f"{label}{old} → {new}")
@@ -125,7 +125,7 @@ def _words(entry: ChangedValue) -> str:
 
 
 def _line(line: bytes) -> str:
-    # What is no entry, or too deep to be looked into, is shown as it is.
+    # A line that is no JSON object, or nested too deep, is shown as it is.
     with suppress(ValueError, RecursionError):
         entry = read(line)
         if isinstance(entry, dict) and entry:

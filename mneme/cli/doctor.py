@@ -46,7 +46,7 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
 
 def _print(findings: Sequence[Finding]) -> None:
     console = Console(highlight=False)
-    # What is read by a program keeps its lines.
+    # Output for a program is not wrapped.
     width = console.width if console.is_terminal else sys.maxsize
     for finding in findings:
         mark, style = _MARKS[finding.state]

@@ -7,7 +7,7 @@ from mneme.model import FileName, ProjectId
 
 
 class NotThere(MnemeError):
-    """A file or version that is not on the server, with advice on where to look."""
+    """A missing file or version, with advice on where to look."""
 
 
 async def content_of(client: Client, project: ProjectId, file: FileName, number: int | None) -> Download:
@@ -40,7 +40,7 @@ async def _head(client: Client, project: ProjectId, file: FileName) -> Download 
     head = next((one for one in heads if one.file is file), None)
     if head is None:
         return None
-    # What is not taken in yet, for want of space, is no version, and can only be looked at.
+    # An edit by hand for which the disk had no space has no version number yet.
     return await (
         _version(client, project, file, head.version) if head.version else client.look(project, file)
     )

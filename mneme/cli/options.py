@@ -114,7 +114,7 @@ def telling(command: Callable[P, R]) -> Callable[P, R]:
         except MnemeError as problem:
             fail(str(problem), kwargs.get("as_json") is True)
         except BrokenPipeError:
-            # Whoever read has seen enough: click ends quietly.
+            # The reader closed the pipe: click ends quietly.
             raise
         except OSError as error:
             fail(output.sentence_of(error), kwargs.get("as_json") is True)

@@ -149,7 +149,7 @@ def ago_of(text: str | None, now: Millis) -> str:
         return text or ""
     if instant is None:
         return ""
-    # What the server's clock says is known to the second: by that much, now is not before what was just written.
+    # The server's clock is known to the second, so a new mtime may seem that far in the future.
     return ago(instant, now if instant - now > _SECOND else max(now, instant))
 
 
@@ -160,7 +160,7 @@ def command_line(*words: str) -> str:
 
 def _console() -> Console:
     console = Console(highlight=False)
-    # Nobody wants the tables in a file or a pipe cut to 80 columns.
+    # Tables in a file or pipe are not cut to 80 columns.
     return console if console.is_terminal else Console(highlight=False, width=_UNBOUNDED)
 
 

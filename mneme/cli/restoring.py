@@ -52,7 +52,7 @@ def restore(
 
     It becomes a new version, and nothing is lost of those between. Machines get it when they next pull or push.
     """
-    # A lock that is taken is given up again, though somebody press Ctrl-C.
+    # The lock is released even after Ctrl-C.
     done = ask(server, key, lambda client: restored(client, project, FileName(file), number), patiently=True)
     if as_json:
         output.print_json(_document(project, file, done))
@@ -70,7 +70,7 @@ def restore(
 
 async def restored(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
     """Make a version the head again, if nobody else holds the lock; raises `NotThere`."""
-    # Before the lock, which would make a project of one that there is not.
+    # Checked before the lock, which would create a missing project.
     if number not in {version.version for version in await client.history(project, file)}:
         raise no_version(project, file, number)
     permit = await client.acquire(project)

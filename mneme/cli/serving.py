@@ -90,7 +90,7 @@ async def projects_of(client: Client) -> Projects:
 
 
 def _latest_first(found: Sequence[wire.WireProject]) -> Sequence[wire.WireProject]:
-    # Times on the wire are all written alike, and so sort as text.
+    # Times on the wire have one format, and sort as text.
     return sorted(found, key=lambda project: project.mtime or "", reverse=True)
 
 

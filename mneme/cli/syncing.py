@@ -64,7 +64,7 @@ def watch(server: str | None, key: str | None, is_strict: bool, as_json: bool) -
     It goes on through restarts of the server and cuts of the network. Ctrl-C, SIGTERM and a closed terminal end it:
     then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
     """
-    # A hook goes on, whatever happens; who starts a watch wants to know that it can never work.
+    # A hook ignores bad settings; a person who starts a watch wants to know of them.
     home = needed(files.home())
     address_in(load(home, server, key), home)
 

@@ -34,7 +34,7 @@ V_co = TypeVar("V_co", covariant=True)
 _NAMES = {file.value for file in FileName}
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-"""The digest in a tag, to which the server or a proxy may add a suffix."""
+"""The digest in a tag; the server or a proxy may add a suffix."""
 
 
 class _Convertible(Protocol[V_co]):
@@ -289,7 +289,7 @@ class Client:
 
 
 def _project_path(project: ProjectId, *more: str) -> str:
-    # An id of dots alone would be taken for a step up the path.
+    # An id of dots alone would be a relative path.
     text = quote(project.value, safe="")
     return "/projects/" + "/".join([text if text.strip(".") else text.replace(".", "%2E"), *more])
 

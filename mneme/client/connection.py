@@ -29,12 +29,12 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """A client of the server at `address`, whose connections are closed at the end."""
     pool = HTTPConnectionPool(reactor)
-    # A request is tried again above, and there alone.
+    # Exchange does the retries.
     pool.retryAutomatically = False
     http = HTTPClient(Agent(reactor, connectTimeout=patience.timeout, pool=pool))
     try:
         yield Client(Exchange(reactor, wall, worker, cast(Http, http), address, patience), client)
     finally:
-        # A line that was cut just now may never be told to be closed.
+        # On a broken network the pool may never report that a connection is closed.
         with suppress(defer.TimeoutError):
             await pool.closeCachedConnections().addTimeout(_CLOSE_SECONDS, reactor)

@@ -20,7 +20,7 @@ class KeyRefused(ClientError):
 
 
 class ServerTrouble(ClientError):
-    """A 429 or 5xx from the server or a proxy, for a full disk for example."""
+    """A 429 or 5xx from the server or a proxy, such as a full disk."""
 
 
 class ServerFault(ServerTrouble):

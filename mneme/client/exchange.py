@@ -158,7 +158,7 @@ class Exchange:
         return reply
 
     def _trouble(self, reply: Reply) -> str:
-        # What stands before the server answers for it while it is away, in words of its own.
+        # A proxy may answer in HTML while the server is away.
         with suppress(StrangeAnswer):
             return f": {self.problem(reply).error}"
         return ""
@@ -233,7 +233,7 @@ class Exchange:
         return reply
 
     def _note_clock(self, reply: Reply, here: float) -> None:
-        # What is no date is a ValueError, or an IndexError.
+        # stringToDatetime raises either for a bad date.
         with suppress(ValueError, IndexError):
             # The header has whole seconds, on average half a second past.
             self.server_ahead = stringToDatetime(reply.header(b"date") or b"") + 0.5 - here

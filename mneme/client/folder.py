@@ -57,7 +57,7 @@ class Local:
 
 @frozen
 class Snapshot:
-    """A file, its base, and its refused upload that the server keeps; each may be None."""
+    """A file, its base, and its refused upload on the server; each may be None."""
 
     local: Local | None
     base: Kept | None
@@ -204,7 +204,7 @@ class Folder:
             if os.fstat(old.fileno()).st_ino != seen.mark[0] or not self._replace(path, staged, seen.mark[0]):
                 staged.unlink()
                 return False
-            # Whoever has it open may have written to it until just now.
+            # A process that has the old file open may have written to it until now.
             self._catch_up(file, content, seen, old.read())
         return True
 
@@ -226,7 +226,7 @@ class Folder:
         if late == seen.content:
             return
         if file is FileName.LOG and late.startswith(seen.content) and written.endswith(b"\n"):
-            # As the plugin does it, so that neither undoes what the other adds.
+            # Appended as the plugin does, so that no concurrent append is lost.
             files.append(self._local_path(file), late[len(seen.content) :])
             return
         now = self._local(file)
@@ -237,7 +237,7 @@ class Folder:
             self._write(file, merged, now)
 
     def _local_path(self, file: FileName) -> Path:
-        # Somebody may keep a file elsewhere, and a link to it here. A link to itself is no file.
+        # A file may be a symbolic link to one kept elsewhere.
         return Path(os.path.realpath(self.path / file.value))
 
     # What the server had
@@ -262,7 +262,7 @@ class Folder:
         known = filter(None, (state.base, state.refused, state.coming))
         needed = {self._kept_path(file, one.version) for one in known}
         kept = self._beside.glob(f"*-{file.value}")
-        # Whatever is not yet in its place was left there by a process that died.
+        # Temporary files were left by processes that died.
         unfinished = self._beside.glob(f"*{files.TEMPORARY}")
         for path in {*kept, *unfinished} - needed:
             with suppress(OSError):

@@ -109,8 +109,8 @@ def unquoted(word: str) -> str:
     return os.path.expandvars(os.path.expanduser(word))  # noqa: PTH111 - it need not be a path
 
 
-def read(path: Path) -> tuple[str, object] | None:
-    """The text and value of a settings file; None if there is none.
+def read(path: Path) -> tuple[bytes, object] | None:
+    """The content and value of a settings file; None if there is none.
 
     Raises `SettingsError` if it is no JSON.
     """
@@ -120,8 +120,7 @@ def read(path: Path) -> tuple[str, object] | None:
             raise SettingsError(f"{path} must be a file with JSON in it, and is no file: see what lies there")
         return None
     try:
-        text = found[0].decode()
-        return text, jsonvalues.read(found[0])
+        return found[0], jsonvalues.read(found[0])
     except (ValueError, RecursionError) as error:
         raise SettingsError(
             f'{path} must hold JSON such as {{"hooks": {{}}}}, and does not ({error}): mend it first'
@@ -149,7 +148,7 @@ def _made(path: Path, program: Program) -> Installed:
     return Installed(path, HookChange.ADDED)
 
 
-def _changed(path: Path, text: str, settings: object, program: Program) -> Installed:
+def _changed(path: Path, before: bytes, settings: object, program: Program) -> Installed:
     try:
         wanted = with_hooks(settings, program)
         content = _encoded(wanted, program)
@@ -158,29 +157,29 @@ def _changed(path: Path, text: str, settings: object, program: Program) -> Insta
     if wanted == settings:
         return Installed(path, HookChange.NOTHING)
     events = {hook.event for hook in hooks_in(settings)}
-    backup = _backed_up(path, text)
+    backup = _backed_up(path, before)
     try:
-        _write(path, content, text)
+        _write(path, content, before)
     except BaseException:
         backup.unlink()
         raise
     return Installed(path, HookChange.MENDED if events == _DOES.keys() else HookChange.ADDED, backup)
 
 
-def _backed_up(path: Path, text: str) -> Path:
+def _backed_up(path: Path, content: bytes) -> Path:
     """A copy of a file beside it, under a new name."""
     state = path.stat()
     backup, number = path.with_name(f"{path.name}.bak"), 1
     while True:
         with suppress(FileExistsError):
-            _write_new(backup, text.encode(), state, state.st_mtime_ns)
+            _write_new(backup, content, state, state.st_mtime_ns)
             return backup
         number += 1
         backup = path.with_name(f"{path.name}.bak.{number}")
 
 
-def _write(path: Path, content: bytes, seen: str | None) -> None:
-    """Replace the text that was `seen`, whole or not at all."""
+def _write(path: Path, content: bytes, seen: bytes | None) -> None:
+    """Replace the content that was `seen`, whole or not at all."""
     state = _still(path, seen)
     staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
     _write_new(staged, content, state)
@@ -190,7 +189,7 @@ def _write(path: Path, content: bytes, seen: str | None) -> None:
     except BaseException:
         staged.unlink()
         raise
-    # It is in its place now. Where the directory cannot be synced, a power cut may take it back, and that is all.
+    # The file is replaced. Without a sync of the directory a power cut may undo that, no more.
     with suppress(OSError):
         files.sync_directory(path.parent)
 
@@ -208,12 +207,10 @@ def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns
         raise
 
 
-def _still(path: Path, seen: str | None) -> os.stat_result | None:
-    """The stat of a file that still holds the text `seen`; None if missing."""
-    text, state = None, None
-    if found := files.read(path):
-        text, state = found[0].decode(errors="replace"), found[1]
-    if text != seen:
+def _still(path: Path, seen: bytes | None) -> os.stat_result | None:
+    """The stat of a file that still holds the content `seen`; None if missing."""
+    content, state = files.read(path) or (None, None)
+    if content != seen:
         raise SettingsError(f"{path} was written by somebody else just now: try again")
     return state
 

@@ -25,7 +25,7 @@ def local_project(directory: Path, home: Path, project: ProjectId | None) -> Loc
     """The project of a directory; its id is `project`, or else its path."""
     root = project_root(directory)
     name = str(root).replace("/", "-")
-    # What is no UTF-8 in a path cannot be in an id.
+    # An id is UTF-8, a path need not be.
     text = name.encode(errors="surrogateescape").decode(errors="replace")
     return LocalProject(root, home / FOLDER / "projects" / name, project or ProjectId.parse(text))
 
@@ -39,7 +39,7 @@ def project_root(directory: Path) -> Path:
     if len(answer) != 2:
         return directory
     top, common = answer
-    # Relative to the directory, in which git was asked.
+    # git answers relative to the directory.
     shared = (directory / common).resolve()
     return shared.parent if shared.name == ".git" else Path(top)
 
@@ -56,5 +56,5 @@ def _git(directory: Path, *arguments: str) -> list[str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    # A path may hold any other character at which Python would end a line.
+    # Not splitlines(): a path may hold other line separators.
     return os.fsdecode(done.stdout).removesuffix("\n").split("\n") if done.returncode == 0 else []

@@ -131,7 +131,7 @@ def _kept(path: Path, content: bytes) -> bytes:
         found = _read(path)
         if found and found.strip():
             return found
-        # It was emptied in a crash.
+        # A crash left the file empty.
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def _refuse_quotes(text: str, name: str) -> None:
 
 def _checked_url(url: str) -> str:
     if not _is_url(url):
-        # It is not repeated: it may hold a password, or be a key that was taken for an address.
+        # The URL is not repeated: it may hold a password, or be a key pasted by mistake.
         raise SettingsError(
             "The server's address (sync.serverUrl, or --server) must look like http://homeserver:3847, in ASCII and "
             "without a user, a query or a fragment"

@@ -154,7 +154,7 @@ class Sync:
         try:
             await self._release(outcome)
         except ClientError:
-            # All was sent. What is left of the lock is in the report.
+            # All was sent; the report has the lock that stays.
             return report
         return evolve(report, lock=None)
 
@@ -231,7 +231,7 @@ class Sync:
             if seen.local is not None:
                 if seen.base.version == head.version:
                     return Action.NOTHING, seen
-                # A server that was put back to a backup has the content by another number now.
+                # After the server was restored from a backup, the content has another number.
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
                 return await self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
             return await self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)
@@ -240,7 +240,7 @@ class Sync:
             return await self._received(head.file, same, same.content, seen, Action.NOTHING)
         merged = seen.refused and await self._is_merged(head.file, seen.refused)
         if seen.local and seen.refused and not (merged or holds):
-            # Taken in now, what was refused would be merged twice: here, and there.
+            # Fetched now, the refused upload would be merged twice: here and on the server.
             return Action.NOTHING, seen
         self._progress(Action.FETCHED, head.file, head.size)
         there = await self._there(head, seen.base)
@@ -298,11 +298,11 @@ class Sync:
         """Whether a refused upload, or the one that replaced it, was merged."""
         history = await self._history_since(file, refused.version)
         number = refused.version
-        # A server that was put back to a backup gives its number to something else.
+        # After the server was restored from a backup, the number may be another upload's.
         if not any((one.version, one.sha256) == (number, refused.sha256) for one in history):
             return False
         for version in reversed(history):
-            # What was merged in is the last of the parents.
+            # The last parent is the upload that was merged in.
             if version.parents[-1:] == (number,) and version.kind == Kind.MERGED.value:
                 return True
             if number in version.parents and version.kind == Kind.RESCUED.value:
@@ -340,7 +340,10 @@ class Sync:
         added = _lines_added(file, local.content, base)
         self._progress(Action.SENT, file, len(added or local.content))
         if base and added:
-            action, outcome = Action.APPENDED, await self._append(added, base)
+            action, outcome = (
+                Action.APPENDED,
+                await self.client.append(self.project, added, base.sha256, base.version),
+            )
         else:
             only_if = Precondition(frozenset({base.sha256})) if base else NOT_THERE
             action, outcome = (
@@ -352,14 +355,11 @@ class Sync:
         if isinstance(outcome, Rescued):
             return await self._note_refused(file, seen, local, outcome.version)
         if outcome.merged is True:
-            # It was there already, and something else is by now.
+            # The upload came again after a lost answer, and the head has moved on.
             return None
         sent = Kept(outcome.version, local.content, digest(local.content))
         await self._worker.run(lambda: self._folder.settle(file, sent, seen))
         return FileReport(file, (action,), sent.version)
-
-    async def _append(self, lines: bytes, base: Kept) -> wire.Uploaded | Rescued | Outdated:
-        return await self.client.append(self.project, lines, base.sha256, base.version)
 
     async def _note_refused(
         self, file: FileName, seen: Snapshot, local: Local, version: int | None
@@ -416,7 +416,7 @@ def _lines_added(file: FileName, content: bytes, base: Kept | None) -> bytes:
     if not content.startswith(base.content) or not content.endswith(b"\n"):
         return b""
     if digest(base.content) != base.sha256:
-        # What the server has is no UTF-8, and would stay so.
+        # The server's content is no UTF-8, and an append would keep it so.
         return b""
     return content[len(base.content) :]
 

@@ -32,6 +32,6 @@ def line_size(line: bytes) -> int:
 
 def fits(content: bytes, max_bytes: int) -> bool:
     """Whether the body is within `max_bytes`."""
-    # Whatever is escaped in it, which is quicker to know.
+    # The quick upper bound: every byte escaped.
     surely = body_size(b"") + len(content) * _LONGEST_ESCAPE <= max_bytes
     return surely or body_size(content) <= max_bytes

@@ -70,7 +70,7 @@ def differences(file: FileName, before: bytes, after: bytes) -> Entries | Lines 
 
     None if there are too many lines for that.
     """
-    # What could just be read can be nested too deep to be looked into.
+    # A document that can be read may be nested too deep for recursion.
     with suppress(RecursionError):
         changes = _by_entries(file, before, after)
         if changes is not None:
@@ -152,7 +152,7 @@ _IDENTITIES = {FileName.SUMMARY_JSON: _by_topic, FileName.REMEMBERED: _as_rememb
 def _hunks(before: Sequence[bytes], after: Sequence[bytes], line: int = 1, depth: int = 0) -> Iterator[Hunk]:
     """Hunks between two lists of lines; the first line has the number `line`."""
     blocks = UniqueLines(a=before, b=after).get_matching_blocks()
-    # A line that is there twice, blank for instance, may be there once between two that are shared.
+    # A repeated line, blank for instance, may be unique between two shared lines.
     finer = len(blocks) > 1 and depth < _FINEST
     here = there = 0
     for ours, theirs, length in blocks:

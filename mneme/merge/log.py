@@ -92,5 +92,5 @@ def _fitting(found: Sequence[bytes], ends: bool, max_bytes: int) -> bytes | None
 
 
 def _joined(found: Sequence[bytes], ends: bool) -> bytes:
-    # An empty line at the end is one only with a newline behind it.
+    # An empty last line needs its newline.
     return b"\n".join(found) + (b"\n" if found and (ends or not found[-1]) else b"")

@@ -63,7 +63,7 @@ def _shared_once(a: Sequence[bytes], b: Sequence[bytes]) -> list[_Pair]:
 
 def _increasing(pairs: Sequence[_Pair]) -> list[_Pair]:
     """The longest increasing subsequence of the pairs: same order in both texts."""
-    # For each length, the place and the number of the pair with which a chain of that length ends the soonest.
+    # For each chain length, the pair at which such a chain ends soonest.
     places: list[int] = []
     numbers: list[int] = []
     previous: list[int] = []

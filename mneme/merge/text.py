@@ -16,7 +16,7 @@ def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_lat
         return later
     before, ours, theirs = whole_lines(base), whole_lines(head), whole_lines(upload)
     merged = _joined(before, ours, theirs)
-    # Where lines that repeat were matched by chance, merging again would give something else each time.
+    # Repeated lines may be matched by chance; merging again would then give another result.
     if merged is None or merged != _joined(before, merged, theirs) or merged != _joined(before, ours, merged):
         return later
     return b"".join(merged)

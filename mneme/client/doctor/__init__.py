@@ -87,7 +87,7 @@ class Doctor:
         except (SettingsError, OSError) as problem:
             advice = f"See that {self.home / FOLDER} can be written, and what is in it"
             return None, [bad("machine-unnamed", f"This machine has no client id: {problem}", advice)]
-        # Somebody waits for this, and wants to know how it is now: nothing is tried twice.
+        # A person waits for the answer, so nothing is tried twice.
         async with self.connect(address, machine, evolve(settings.patience, retries=0)) as client:
             answers = await ask(client, self.clock, local.project)
         findings = list(server_findings(answers, address))
