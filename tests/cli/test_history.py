@@ -28,7 +28,7 @@ def asked() -> Asked:
 
 
 def listed(asked: Asked, files: tuple[FileName, ...] = EVERY, limit: int = 25) -> Listing:
-    """What there is of these files."""
+    """The rows of these files."""
     return asked.run(listing_of(asked.client, DEMO, files, limit))
 
 

@@ -62,7 +62,7 @@ def test_what_is_the_head_already_makes_no_version(asked: Asked) -> None:
 
 
 def test_while_a_session_is_at_work_nothing_is_restored(asked: Asked) -> None:
-    """It is told whose, since when, and what to do."""
+    """The sentence says whose lock it is, since when, and what to do."""
     asked.stub.acquire("laptop")
     done = restore(asked)
     assert isinstance(done, HeldBy)

@@ -38,7 +38,7 @@ def _in_athens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def asked() -> Asked:
-    """A server with a locked project, on which an upload waits, and one that changed an hour later."""
+    """A server with two projects, the first locked and with a waiting upload."""
     stub = Stub()
     stub.acquire("laptop", "app")
     stub.upload("laptop", entry("one"), project="app")
@@ -59,7 +59,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_status_says_how_the_server_is(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """In facts, and a table for locks and one for what waits, in the time of the person's zone."""
+    """Facts, a table of locks and one of waiting uploads, in local time."""
     serving._print_status(asked.run(serving.overview_of(asked.client)))
     assert rows(capsys.readouterr().out) == [
         ["server", "http://homeserver:3847"],

@@ -1,4 +1,4 @@
-"""The hooks in the settings of Claude Code: all else stays, and what cannot be changed is left alone."""
+"""Hooks in the settings of Claude Code: everything else stays."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_hooks_of_others_stay_before_ours() -> None:
 
 
 def test_the_settings_that_were_given_are_not_changed() -> None:
-    """What comes back is new: who compares the two sees what is to be written."""
+    """The result is a new value, to be compared with the old."""
     before = json.loads(THEIRS)
     with_hooks(before, NAMED)
     assert before == json.loads(THEIRS)
@@ -151,7 +151,7 @@ def test_a_hook_that_calls_mneme_elsewhere_is_mended_in_place(command: str, mend
 
 
 def test_a_path_in_terms_of_the_home_directory_is_not_mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It leads here, and on other machines, too, that share these settings."""
+    """Such a path works on other machines that share these settings."""
     monkeypatch.setenv("HOME", "/home/ana")
     for command in ("~/.venv/bin/mneme pull", '"$HOME/.venv/bin/mneme" pull'):
         assert _command(with_hooks(_start(command), HIDDEN)) == command
@@ -172,7 +172,7 @@ def test_a_path_in_terms_of_the_home_directory_is_not_mended(monkeypatch: pytest
     ],
 )
 def test_a_hook_that_does_something_else_is_not_ours(command: str) -> None:
-    """It stays, and ours is added."""
+    """The hook stays, and ours is added."""
     after: Any = with_hooks(_start(command), NAMED)
     theirs, ours = after["hooks"]["SessionStart"]
     assert theirs == _start(command)["hooks"]["SessionStart"][0]
@@ -180,7 +180,7 @@ def test_a_hook_that_does_something_else_is_not_ours(command: str) -> None:
 
 
 def test_a_hook_of_another_kind_is_not_ours() -> None:
-    """One with a prompt in the place of a command, or with a command that is no text."""
+    """Hooks with a prompt, or with a command that is no string."""
     strange: list[dict[str, Any]] = [
         {"type": "prompt", "prompt": "mneme pull"},
         {"type": "command", "command": ["mneme", "pull"]},
@@ -296,7 +296,7 @@ def test_the_mode_of_the_file_stays(path: Path, mode: int) -> None:
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path, path: Path) -> None:
-    """What it leads to is written, and backed up where it lies."""
+    """The link's target is written, and backed up beside itself."""
     target = tmp_path / "dotfiles" / "claude.json"
     target.parent.mkdir()
     target.write_text(THEIRS)
@@ -316,7 +316,7 @@ def test_a_symbolic_link_to_nothing_yet_stays_one(tmp_path: Path, path: Path) ->
 
 
 def test_to_install_twice_changes_nothing(path: Path) -> None:
-    """The same file, not written again, and no new backup."""
+    """The file is not written again, and there is no new backup."""
     path.write_text(THEIRS)
     install(path, NAMED)
     before = {one: (one.stat().st_ino, one.read_bytes()) for one in path.parent.iterdir()}
@@ -356,7 +356,7 @@ def test_one_hook_is_added_to_the_other(path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_settings_is_refused_and_stays(path: Path, content: bytes) -> None:
-    """One sentence names the file; nothing is written beside it."""
+    """The sentence names the file; nothing is written beside it."""
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=str(path)) as refused:
         install(path, NAMED)
@@ -380,7 +380,7 @@ def test_what_is_no_file_is_refused(path: Path, what: str) -> None:
 
 
 def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
-    """One sentence says why, and it stays."""
+    """The sentence says why, and the file stays."""
     (tmp_path / ".claude").write_text("mine")
     with pytest.raises(SettingsError, match="cannot be changed, and is as it was"):
         install(settings_path(tmp_path), NAMED)
@@ -416,7 +416,7 @@ def test_what_somebody_writes_meanwhile_is_not_overwritten(
 
 @pytest.mark.parametrize("fault", [FULL, BROKEN], ids=lambda fault: fault.name)
 def test_a_disk_that_fails_leaves_the_file_whole(path: Path, faults: Faults, fault: Fault) -> None:
-    """Wherever it fails, the file is as it was and nothing lies beside it; or it is done, with its backup."""
+    """Either the old file and nothing beside it, or the new file with its backup."""
     path.write_text(THEIRS)
     with faults.failing() as run:
         install(path, NAMED)
@@ -457,5 +457,5 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path, faults: Faults)
 
 
 def test_a_file_that_is_not_there_is_nothing_to_read(tmp_path: Path) -> None:
-    """It is not an error: who has no settings has no hooks."""
+    """A missing file is no error: no settings, no hooks."""
     assert read(tmp_path / "settings.json") is None

@@ -17,7 +17,7 @@ AUTHOR = ["-c", "user.name=Ana", "-c", "user.email=ana@example.org", "-c", "prot
 
 @pytest.fixture(autouse=True)
 def no_git_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever runs the tests, no repository is around them, and no settings of a person count."""
+    """No repository and no git settings of a person around the tests."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -52,7 +52,7 @@ def test_a_repository_is_a_project(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_a_repository_is_a_project(tmp_path: Path) -> None:
-    """It alone."""
+    """The directory itself is the root."""
     assert project_root(below(tmp_path / "notes")) == tmp_path / "notes"
 
 
@@ -82,7 +82,7 @@ def test_a_submodule_is_a_project(tmp_path: Path) -> None:
 
 
 def test_a_repository_whose_data_lie_elsewhere_is_a_project(tmp_path: Path) -> None:
-    """What counts is where its files are."""
+    """The directory of the files counts."""
     (tmp_path / "app").mkdir()
     git(tmp_path / "app", "init", "-q", "--separate-git-dir", str(tmp_path / "data.git"))
     assert project_root(tmp_path / "app") == tmp_path / "app"
@@ -134,7 +134,7 @@ def test_a_directory_that_is_gone_is_itself(tmp_path: Path) -> None:
 
 
 def test_a_link_leads_to_the_project_that_it_leads_to(tmp_path: Path) -> None:
-    """One project has one root, however it was entered."""
+    """A project has one root, whichever symbolic link leads to it."""
     root = repository(tmp_path / "app")
     below(root / "src")
     (tmp_path / "link").symlink_to(root)

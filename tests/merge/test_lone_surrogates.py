@@ -32,7 +32,7 @@ def test_a_lone_surrogate_is_read_and_written(contents: list[str], indent: int |
 
 
 def test_a_cut_text_is_merged() -> None:
-    """It stays as it is, half a character included, beside what the other side added."""
+    """The cut text stays beside the other side's item."""
     base, head, upload = (
         remembered("cut \ud83d"),
         remembered("cut \ud83d", "a"),
