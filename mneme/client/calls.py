@@ -94,22 +94,21 @@ class Client:
 
     async def health(self) -> wire.Health:
         """`GET /health`: version of the server, and whether it wants a key. Needs none itself."""
-        return self._read(await self._exchange.send(Ask("GET", "/health")), wire.Health)
+        return await self._get("/health", wire.Health)
 
     async def status(self) -> wire.Status:
         """`GET /status`: the start of the server, and its used and free space."""
-        return self._read(await self._exchange.send(Ask("GET", "/status")), wire.Status)
+        return await self._get("/status", wire.Status)
 
     async def projects(self) -> Sequence[wire.WireProject]:
         """`GET /projects`: every project with its files, lock and waiting uploads."""
-        return self._read(await self._exchange.send(Ask("GET", "/projects")), wire.ProjectList).projects
+        return (await self._get("/projects", wire.ProjectList)).projects
 
     # Locks
 
     async def lock(self, project: ProjectId) -> Lock | None:
         """`GET …/lock`: the lock that is held now; None if there is none."""
-        reply = await self._exchange.send(Ask("GET", _project_path(project, "lock")))
-        status = self._read(reply, wire.LockStatus)
+        status = await self._get(_project_path(project, "lock"), wire.LockStatus)
         return self._to_model(status.lock) if status.lock else None
 
     async def acquire(self, project: ProjectId) -> Granted | HeldBy:
@@ -149,9 +148,7 @@ class Client:
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
         """`GET …/files`: the project's files of names that this client knows."""
-        listed = self._read(
-            await self._exchange.send(Ask("GET", _project_path(project, "files"))), wire.FileList
-        )
+        listed = await self._get(_project_path(project, "files"), wire.FileList)
         return tuple(self._to_model(head) for head in listed.files if head.name in _NAMES)
 
     async def download(
@@ -164,9 +161,8 @@ class Client:
         `known` is the digest of what the machine has (`If-None-Match`); `size` that of the head, to be patient by.
         """
         headers = {**self._client_header(), **_unless(known)}
-        return self._downloaded(
-            await self._exchange.send(Ask("GET", _file_path(project, file), headers, size=size))
-        )
+        ask = Ask("GET", _file_path(project, file), headers, size=size)
+        return self._downloaded(await self._exchange.send(ask))
 
     async def look(self, project: ProjectId, file: FileName) -> Download | None:
         """`GET …/files/:name` without the client id: the content becomes nobody's base."""
@@ -278,8 +274,11 @@ class Client:
         except ValueError as error:
             raise self._exchange.strange(str(error)) from None
 
+    async def _get(self, path: str, form: type[T]) -> T:
+        return self._read(await self._exchange.send(Ask("GET", path)), form)
+
     def _read(self, reply: Reply, form: type[T]) -> T:
-        """The body of an answer that is a yes."""
+        """The body of a 200; raises `Refused` for any other status."""
         if reply.status != HTTPStatus.OK:
             raise Refused(self._exchange.problem(reply).error)
         return self._exchange.decoded(reply, form)

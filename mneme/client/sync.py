@@ -193,7 +193,8 @@ class Sync:
             seen = await self._refreshed(head.file, seen)
             taken = await self._take_in(head, seen, holds)
             if taken:
-                return FileReport(head.file, _without_nothing([taken[0]]), head.version)
+                action, _ = taken
+                return FileReport(head.file, _without_nothing([action]), head.version)
             seen = await self._look(head.file)
         return FileReport(head.file, (Action.MISSED,))
 
@@ -207,8 +208,8 @@ class Sync:
                 if taken is None:
                     seen = await self._look(file)
                     continue
-                done.append(taken[0])
-                seen = taken[1]
+                action, seen = taken
+                done.append(action)
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _without_nothing(done), head.version if head else None)
             sent = await self._send(file, seen, seen.local, seen.base if head else None)
@@ -340,16 +341,12 @@ class Sync:
         added = _lines_added(file, local.content, base)
         self._progress(Action.SENT, file, len(added or local.content))
         if base and added:
-            action, outcome = (
-                Action.APPENDED,
-                await self.client.append(self.project, added, base.sha256, base.version),
-            )
+            action = Action.APPENDED
+            outcome = await self.client.append(self.project, added, base.sha256, base.version)
         else:
             only_if = Precondition(frozenset({base.sha256})) if base else NOT_THERE
-            action, outcome = (
-                Action.SENT,
-                await self.client.upload(self.project, file, local.content, only_if),
-            )
+            action = Action.SENT
+            outcome = await self.client.upload(self.project, file, local.content, only_if)
         if isinstance(outcome, Outdated):
             return None
         if isinstance(outcome, Rescued):
