@@ -60,8 +60,8 @@ def diff(
 ) -> None:
     """Show what changed in FILE of PROJECT from A to B.
 
-    A and B are versions; without B it is the head. By entries, whatever their order: + is new, - is gone, ~ is
-    otherwise. summary.md is compared line by line, and so is what the plugin does not write.
+    A and B are versions; without B it is the head. By entries, whatever their order: + is added, - is removed, ~
+    is changed. summary.md is compared line by line, and so are files that the plugin did not write.
     """
     name = FileName(file)
     pair = ask(server, key, lambda client: pair_of(client, project, name, older, newer))

@@ -1,4 +1,4 @@
-"""`doctor`: what keeps the memory from its way, and what to do about it."""
+"""`doctor`: why memory is not synced, and what to do."""
 
 import sys
 import textwrap
@@ -26,10 +26,10 @@ _INDENT = "  "
 @as_json
 @telling
 def doctor(server: str | None, key: str | None, as_json: bool) -> None:
-    """Find out what keeps the memory from its way, and what to do.
+    """Find out why memory is not synced, and what to do.
 
     Looks at the settings, the server, the project of the working directory and this machine, and changes nothing.
-    Ends with status 1 if something must be mended.
+    Exits with status 1 if something must be mended.
     """
 
     async def command(context: CommandContext) -> tuple[Finding, ...]:

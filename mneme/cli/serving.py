@@ -42,7 +42,7 @@ class Projects:
 @as_json
 @telling
 def status(server: str | None, key: str | None, as_json: bool) -> None:
-    """Say how the server is.
+    """Show the state of the server.
 
     Since when it runs, who holds which locks, which uploads wait to be merged, how much space is used and left.
     """

@@ -21,7 +21,7 @@ from mneme.errors import MnemeError
 from mneme.model import FileName
 
 strict_option = click.option(
-    "--strict", "is_strict", is_flag=True, help="End with status 1 if something kept the memory from its way."
+    "--strict", "is_strict", is_flag=True, help="Exit with status 1 if anything could not be synced."
 )
 
 

@@ -151,6 +151,9 @@ class Exchange:
             raise KeyRefused(
                 f"The server at {url} does not know this API key: sync.apiKey must be one of its apiKeys"
             )
+        if reply.status == HTTPStatus.NOT_IMPLEMENTED:
+            # A server of files answers so to the POST that takes the lock.
+            raise self.strange("status 501")
         if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ServerFault(f"The server at {url} answered 500{self._trouble(reply)}")
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

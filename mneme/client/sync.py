@@ -36,7 +36,7 @@ from mneme.model import (
 )
 from mneme.work import Worker
 
-_ROUNDS = 5
+_ATTEMPTS = 5
 """Attempts at a file that is written in between each time."""
 
 _HISTORY = 100
@@ -189,7 +189,7 @@ class Sync:
 
     async def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
         """Take in what is on the server, if that is news."""
-        for _ in range(_ROUNDS):
+        for _ in range(_ATTEMPTS):
             seen = await self._refreshed(head.file, seen)
             taken = await self._take_in(head, seen, holds)
             if taken:
@@ -201,7 +201,7 @@ class Sync:
     async def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
         """Fetch a file that changed on the server, then send it if it changed here."""
         done: list[Action] = []
-        for _ in range(_ROUNDS):
+        for _ in range(_ATTEMPTS):
             seen = await self._refreshed(file, seen)
             if head:
                 taken = await self._take_in(head, seen, holds=True)

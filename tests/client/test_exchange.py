@@ -311,7 +311,7 @@ def test_too_many_requests_are_trouble(clock: Clock) -> None:
     assert len(line.asked) == SESSION + 1
 
 
-@pytest.mark.parametrize("status", [500, 501, 502, 504, 507, 599])
+@pytest.mark.parametrize("status", [500, 502, 504, 507, 599])
 def test_a_fault_of_the_server_is_trouble(clock: Clock, status: int) -> None:
     """The server's sentence is part of the error."""
     http = Script(answer(status, b'{"error":"The disk is full"}'))
@@ -319,6 +319,12 @@ def test_a_fault_of_the_server_is_trouble(clock: Clock, status: int) -> None:
     assert isinstance(problem, ServerTrouble)
     assert isinstance(problem, ServerFault) is (status == 500)
     assert str(problem) == f"The server at {URL} answered {status}: The disk is full"
+
+
+def test_a_server_without_our_methods_is_a_strange_one(clock: Clock) -> None:
+    """A server of files answers 501 to POST."""
+    problem = failure_of(exchange_over(Script(answer(501, b"<html>")), clock).send(HEALTH))
+    assert isinstance(problem, StrangeAnswer)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 504])
