@@ -1037,7 +1037,8 @@ def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
     with doing(world, "download", refuse):
         report = laptop.pull()
     assert did(report) == {SUMMARY: ["fetched"]}
-    assert [one.problem for one in report.files if one.file is LOG] != [None]
+    [problem] = [one.problem for one in report.files if one.file is LOG]
+    assert (problem is not None) is isinstance(error, DamagedContent)
     assert laptop.read() is None
 
 
