@@ -12,7 +12,7 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.errors import DiskFull
-from mneme.exporter import PAUSE
+from mneme.exporter import PAUSE, Exporter
 from mneme.model import digest
 from tests.kept import DiskStore
 from tests.store.faults import FULL as FULL_DISK
@@ -52,6 +52,7 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
     """A server on disk: a file of two versions, exported, and a lock of the laptop's."""
     store = DiskStore(tmp_path)
     stub = Stub(store=store)
+    Exporter(stub.clock, stub.sync).startService()
     stub.acquire()
     stub.upload(content=entry("first"))
     stub.upload(content=OLD)

@@ -277,6 +277,5 @@ TestSchedules = Schedules.TestCase
 TestSchedules.settings = settings(
     max_examples=int(os.environ.get("SCHEDULES", "30")),
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

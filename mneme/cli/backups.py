@@ -101,7 +101,7 @@ def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) ->
     if done.moved:
         output.tell(f"The database that lay there is {done.moved} now")
     options = ["--data-dir", str(directory), *(["--config", str(done.config)] if done.config else [])]
-    output.tell(f"Now start the server: {shlex.join(['twistd', '-n', 'mneme', *options])}")
+    output.tell(f"Now start the server: {shlex.join(['twistd', '-n', '--pidfile=', 'mneme', *options])}")
 
 
 @contextmanager

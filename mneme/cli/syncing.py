@@ -59,7 +59,7 @@ def push(server: str | None, key: str | None, is_strict: bool, as_json: bool) ->
 @as_json
 @telling
 def watch(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
-    """Keep the project in step until you end it: hold the lock, and send changes soon.
+    """Keep the project in step until you end it: hold the lock, send changes.
 
     It goes on through restarts of the server and cuts of the network. Ctrl-C, SIGTERM and a closed terminal end it:
     then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.

@@ -7,8 +7,9 @@ from typing import cast
 from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
+from mneme.client.authorities import MoreAuthorities
 from mneme.client.calls import Client
 from mneme.client.exchange import Address, Exchange, Http, Patience
 from mneme.clocks import WallClock
@@ -31,7 +32,8 @@ async def connected(
     pool = HTTPConnectionPool(reactor)
     # Exchange does the retries.
     pool.retryAutomatically = False
-    http = HTTPClient(Agent(reactor, connectTimeout=patience.timeout, pool=pool))
+    policy = MoreAuthorities(address.authorities) if address.authorities else BrowserLikePolicyForHTTPS()
+    http = HTTPClient(Agent(reactor, policy, connectTimeout=patience.timeout, pool=pool))
     try:
         yield Client(Exchange(reactor, wall, worker, cast(Http, http), address, patience), client)
     finally:

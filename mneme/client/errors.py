@@ -11,6 +11,10 @@ class Unreachable(ClientError):
     """No answer came, however often it was tried."""
 
 
+class Untrusted(Unreachable):
+    """The server's certificate is not trusted on this machine."""
+
+
 class StrangeAnswer(ClientError):
     """An answer that no mneme server of this version gives."""
 

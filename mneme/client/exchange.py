@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from attrs import evolve, field, frozen
+from cryptography.x509 import Certificate
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet import defer
@@ -24,7 +25,14 @@ from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 
 from mneme import __version__, files, wire
-from mneme.client.errors import KeyRefused, ServerFault, ServerTrouble, StrangeAnswer, Unreachable
+from mneme.client.errors import (
+    KeyRefused,
+    ServerFault,
+    ServerTrouble,
+    StrangeAnswer,
+    Unreachable,
+    Untrusted,
+)
 from mneme.clocks import WallClock
 from mneme.work import Worker
 
@@ -71,10 +79,14 @@ class Http(Protocol):
 
 @frozen
 class Address:
-    """The URL of a server, without a slash at its end, and its API key."""
+    """The URL of a server, without a slash at its end, and its API key.
+
+    `authorities` are certificates that are trusted in addition to the system's.
+    """
 
     url: str
     key: str | None = field(default=None, repr=False)
+    authorities: tuple[Certificate, ...] = field(default=(), repr=False)
 
 
 @frozen
@@ -213,9 +225,8 @@ class Exchange:
         except defer.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - each way in which no answer comes has an exception of its own
-            raise Unreachable(
-                f"The server at {self.address.url} cannot be reached: {_reason(error)}"
-            ) from None
+            kind = Untrusted if _is_untrusted(_cause(error)) else Unreachable
+            raise kind(f"The server at {self.address.url} cannot be reached: {_reason(error)}") from None
 
     async def _exchange(self, ask: Ask) -> Reply:
         headers = Headers({"User-Agent": [f"mneme/{__version__}"]})
@@ -266,22 +277,32 @@ def _gzipped(body: bytes) -> bytes:
     return compressor.compress(body) + compressor.flush()
 
 
-def _reason(error: Exception) -> str:
-    """Why no answer came, in a few words."""
+def _cause(error: Exception) -> Exception:
+    """The error inside those that only say that a response or a request failed."""
     reasons: list[Failure] = getattr(error, "reasons", [])
     if reasons and isinstance(reasons[-1].value, Exception):
-        return _reason(reasons[-1].value)
+        return _cause(reasons[-1].value)
+    return error
+
+
+def _is_untrusted(error: Exception) -> bool:
+    """Whether TLS failed at the certificate, and not at its name or at the protocol."""
+    return isinstance(error, SSL.Error) and "certificate verify failed" in str(error)
+
+
+def _reason(error: Exception) -> str:
+    """Why no answer came, in a few words."""
+    error = _cause(error)
     if isinstance(error, ConnectError) and isinstance(error.osError, int):
         return os.strerror(error.osError).lower()
     if isinstance(error, defer.TimeoutError):
         return "it did not answer in time"
     if isinstance(error, VerificationError):
         return "its certificate is for another name: use one that the certificate has"
+    if _is_untrusted(error):
+        return "its certificate is not trusted on this machine; name it, or its authority's, in sync.caFile"
     if isinstance(error, SSL.Error):
-        return (
-            "its certificate is not trusted on this machine, or it speaks no TLS; SSL_CERT_FILE=cert.pem in the "
-            "environment makes a self-signed one trusted"
-        )
+        return "it speaks no TLS that this machine understands; is the address one of http, or of https?"
     if isinstance(error, ConnectionDone | ConnectionLost):
         return "it closed the connection before it had answered; is the address one of http, or of https?"
     return str(error).rstrip(".") or type(error).__name__

@@ -10,6 +10,7 @@ import msgspec
 from attrs import frozen
 
 from mneme import files
+from mneme.client.authorities import read_authorities
 from mneme.client.errors import SettingsError
 from mneme.client.exchange import Address, Patience
 from mneme.errors import MnemeError
@@ -33,6 +34,7 @@ class SyncSection(msgspec.Struct, frozen=True, rename="camel"):
     enabled: bool = False
     server_url: str | None = None
     api_key: str | None = None
+    ca_file: str | None = None
     project_id: str | None = None
     timeout_ms: Annotated[int, msgspec.Meta(gt=0, le=_LONGEST)] = 10_000
     retries: Annotated[int, msgspec.Meta(ge=0)] = 3
@@ -72,11 +74,23 @@ def load(home: Path | None, server: str | None = None, key: str | None = None) -
     for text, name, option in ((url, "serverUrl", "--server"), (shown, "apiKey", "--key")):
         _refuse_quotes(text or "", f"sync.{name}, or {option},")
     return Settings(
-        address=Address(_checked_url(url), shown or None) if url else None,
+        address=_address(home, url, shown or None, sync.ca_file) if url else None,
         project=_project(sync.project_id) if sync.project_id else None,
         patience=Patience(sync.timeout_ms / 1000, sync.retries),
         plugin_syncs=sync.enabled,
     )
+
+
+def _address(home: Path | None, url: str, key: str | None, ca_file: str | None) -> Address:
+    url = _checked_url(url)
+    if not ca_file:
+        return Address(url, key)
+    _refuse_quotes(ca_file, "sync.caFile")
+    in_home = ca_file.startswith("~/")
+    path = home / ca_file[2:] if home and in_home else Path(ca_file)
+    if not path.is_absolute():
+        raise SettingsError("sync.caFile must be a whole path to a PEM file, from / or ~/ on")
+    return Address(url, key, read_authorities(path))
 
 
 def needed(home: Path | None) -> Path:

@@ -100,7 +100,7 @@ def test_a_restored_backup_says_what_is_next(server: Server) -> None:
     server.run("backup", server.out / "a.db")
     new = server.home / "new"
     said = server.run("restore-backup", server.out / "a.db", new).stderr
-    assert f"twistd -n mneme --data-dir {new} --config {new}/config.json" in " ".join(said.split())
+    assert f"twistd -n --pidfile= mneme --data-dir {new} --config {new}/config.json" in " ".join(said.split())
     assert contents(new) == contents(server.data)
     assert json.loads((new / "config.json").read_text()) == {"apiKeys": [KEY]}
 

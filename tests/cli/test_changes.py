@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.cli import comparing
@@ -157,7 +157,6 @@ def test_each_sign_has_its_colour() -> None:
 
 
 @pytest.mark.parametrize("file", FileName)
-@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_the_bytes_a_line_is_a_line(file: FileName, data: st.DataObject) -> None:
     """And nothing raises; for scripts, it is JSON."""

@@ -518,6 +518,7 @@ def test_an_exchange_needs_no_more_than_its_parts(clock: Clock) -> None:
     ("error", "reason"),
     [
         (SSL.Error([("SSL routines", "", "certificate verify failed")]), "its certificate is not trusted"),
+        (SSL.Error([("SSL routines", "", "wrong version number")]), "it speaks no TLS"),
         (ConnectionDone(), "it closed the connection before it had answered"),
         (ConnectionLost(), "it closed the connection before it had answered"),
     ],

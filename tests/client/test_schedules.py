@@ -285,6 +285,6 @@ class RoughSchedules(Schedules):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=20, stateful_step_count=60, deadline=None)
+TestSchedules.settings = settings(max_examples=20, stateful_step_count=60)
 TestRoughSchedules = RoughSchedules.TestCase
-TestRoughSchedules.settings = settings(max_examples=20, stateful_step_count=60, deadline=None)
+TestRoughSchedules.settings = settings(max_examples=20, stateful_step_count=60)

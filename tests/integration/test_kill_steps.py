@@ -103,10 +103,10 @@ class Project:
 
         def are_exported() -> bool:
             there = self.files
-            return (there.heads, there.lock.client.value if there.lock else None) == wanted
+            exported = there.heads, there.lock.client.value if there.lock else None
+            return exported == wanted and not leftovers(self.daemon.data_dir)
 
         wait_until(are_exported, within=5)
-        assert leftovers(self.daemon.data_dir) == []
 
     def settle(self) -> None:
         """Wait until nothing is yet to be exported, by a last change of the lock."""

@@ -108,9 +108,9 @@ def test_a_daemonized_server_serves_logs_and_leaves_no_pid_file(
     assert "Stopped, with nothing left undone" in log
 
 
-def test_by_hand_as_the_readme_says_no_pid_file_is_in_the_way(tmp_path: Path) -> None:
+def test_by_hand_as_the_page_says_no_pid_file_is_in_the_way(tmp_path: Path) -> None:
     """Pid files of twistd's lie there with the number of a living process; `server.lock` has the pid."""
-    readme = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
+    readme = Path(__file__).parent.parent.parent.joinpath("docs", "server.md").read_text()
     start, stop = re.findall(r"```sh\n(.+)\n```", readme.partition("**By hand**")[2])[:2]
     data = tmp_path / ".mneme-server"
     data.mkdir()

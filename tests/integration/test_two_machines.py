@@ -197,7 +197,7 @@ def test_two_acquires_and_a_refused_upload_at_one_instant(daemon: Daemon, tmp_pa
 
 
 def test_history_is_seen_and_restored_over_the_wire(daemon: Daemon, tmp_path: Path) -> None:
-    """What README.md shows, step by step, and a machine downloads what was restored."""
+    """What docs/api.md shows, step by step, and a machine downloads what was restored."""
     laptop, desktop = machine(tmp_path, "laptop", daemon), machine(tmp_path, "desktop", daemon)
     for content in ("one", "two"):
         laptop.pull(PROJECT)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mneme.merge import is_well_formed
@@ -93,7 +93,6 @@ def _with(document: Any, change: Change) -> Any:
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data())
 def test_what_changed_makes_the_one_into_the_other(file: FileName, data: st.DataObject) -> None:
     """ChangedValue by entry, whatever their order; line by line exactly."""
@@ -110,7 +109,6 @@ def test_what_changed_makes_the_one_into_the_other(file: FileName, data: st.Data
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject) -> None:
     """Malformed contents are compared by lines, others by entries."""
@@ -123,7 +121,6 @@ def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject) 
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data())
 def test_of_a_content_and_itself_nothing_is_said(file: FileName, data: st.DataObject) -> None:
     """Be it of the form of its file or not."""
@@ -132,7 +129,6 @@ def test_of_a_content_and_itself_nothing_is_said(file: FileName, data: st.DataOb
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data())
 def test_every_change_has_two_sides_that_differ(file: FileName, data: st.DataObject) -> None:
     """Nothing is named that is alike."""

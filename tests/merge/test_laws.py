@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mneme.merge import is_well_formed, merge
@@ -19,7 +19,6 @@ every_file_of_items = pytest.mark.parametrize(
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_an_upload_that_changed_nothing_leaves_the_head(
     file: FileName, data: st.DataObject, later: bool
@@ -30,7 +29,6 @@ def test_an_upload_that_changed_nothing_leaves_the_head(
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_a_head_that_is_the_base_becomes_the_upload(file: FileName, data: st.DataObject, later: bool) -> None:
     """Byte for byte, be it of the form of its file or not."""
@@ -39,7 +37,6 @@ def test_a_head_that_is_the_base_becomes_the_upload(file: FileName, data: st.Dat
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_two_equal_sides_are_the_result(file: FileName, data: st.DataObject, later: bool) -> None:
     """Whatever the base is."""
@@ -48,7 +45,6 @@ def test_two_equal_sides_are_the_result(file: FileName, data: st.DataObject, lat
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, later: bool) -> None:
     """Malformed contents are not merged, and a result can be merged again."""
@@ -66,7 +62,6 @@ def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, 
 
 
 @every_file_of_items
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -> None:
     """Items that a side added are in the result, as often as there."""
@@ -82,7 +77,6 @@ def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -
 
 
 @every_file_of_items
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool) -> None:
     """Items that either side removed, and the other did not change, are gone."""
@@ -98,7 +92,6 @@ def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool)
 
 
 @every_file_of_items
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) -> None:
     """Every item of the result is on a side."""
@@ -112,7 +105,6 @@ def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) ->
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later: bool) -> None:
     """Exchanged sides give an equal result, but for the order."""
@@ -127,7 +119,6 @@ def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later:
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans())
 def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, later: bool) -> None:
     """Merging the result again changes nothing."""
@@ -147,7 +138,6 @@ def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, late
 
 
 @every_file
-@settings(deadline=None)
 @given(data=st.data(), later=st.booleans(), max_bytes=st.integers(0, 400))
 def test_what_is_merged_fits(file: FileName, data: st.DataObject, later: bool, max_bytes: int) -> None:
     """The result is within the limit, or equals a side."""

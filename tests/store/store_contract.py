@@ -77,7 +77,6 @@ ODD_IDS = (
 
 shared_store = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
-    deadline=None,
 )
 """For properties that need no fresh store: each example takes a project of its own."""
 

@@ -896,6 +896,6 @@ class DiskMachine(StoreMachine):
 
 
 TestMemoryStoreMachine = StoreMachine.TestCase
-TestMemoryStoreMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMemoryStoreMachine.settings = settings(max_examples=150, stateful_step_count=40)
 TestDiskStoreMachine = DiskMachine.TestCase
-TestDiskStoreMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestDiskStoreMachine.settings = settings(max_examples=300, stateful_step_count=40)

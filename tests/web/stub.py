@@ -10,7 +10,6 @@ from treq.testing import StubTreq
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
-from mneme.exporter import Exporter
 from mneme.model import Millis, ProjectId
 from mneme.retention import Retention
 from mneme.service import SyncService
@@ -80,8 +79,6 @@ class Stub:
         worker = ImmediateWorker() if worker is None else worker
         lane = lane_of(self.store) if steps is None else steps.lane
         self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
-        self.exporter = Exporter(self.clock, self.sync)
-        self.exporter.startService()
         self.sync.startService()
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
         self.front = Front(self.clock, worker, self.sync, policy)

@@ -24,6 +24,7 @@ from mneme.web import receipts as receipts_module
 from mneme.web import site as site_module
 from mneme.web.site import IDLE_SECONDS, LINGER_SECONDS
 from tests.kept import DiskStore, MemoryStore
+from tests.results import result_of
 from tests.stepped import SteppedSteps
 from tests.web.connections import LIMIT, Choked, Connection, Server
 from tests.web.stub import Stub, entry
@@ -622,7 +623,7 @@ def test_a_download_by_another_name_is_not_the_holders_though_it_holds_the_lock(
 def test_what_was_put_there_by_hand_is_sent_as_far_as_it_is_text(tmp_path: Path) -> None:
     """The bytes that are no text are shown as such, and the file stays as it lies."""
     stub = prepared(Stub(store=DiskStore(tmp_path)))
-    stub.clock.advance(1)
+    result_of(stub.sync.export())
     file = tmp_path / "projects" / "demo" / "log.jsonl"
     file.write_bytes(b"a\xffb")
     assert stub.download(client="desk").json["content"] == "a\ufffdb"

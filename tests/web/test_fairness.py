@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 
@@ -89,7 +89,6 @@ def _answers(connection: Connection) -> bytes:
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(_KINDS, min_size=14, max_size=40),
     _ENDS,

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.web.connections import Connection, Server
@@ -63,7 +63,6 @@ def _answers(connection: Connection) -> bytes:
     return re.sub(rb"Date: [^\r]*|look for \w+|\d{4}-\d\d-\d\dT[\d:.]+Z", b"", connection.transport.value())
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(_METHODS, _TARGETS, _VERSIONS, _HEADERS, _REST), min_size=1, max_size=3))
 def test_requests_that_come_whole_are_answered_like_those_that_come_in_pieces(
     requests: list[tuple[bytes, bytes, bytes, list[bytes], bytes]],

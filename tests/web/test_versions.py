@@ -11,6 +11,7 @@ import pytest
 
 from mneme.model import ProjectId
 from tests.kept import DiskStore, damage, full_disk
+from tests.results import result_of
 from tests.store.looking import directory_of
 from tests.web.stub import Reply, Stub, entry
 
@@ -79,7 +80,7 @@ def test_each_way_in_which_a_version_came_to_be_has_a_name(on_disk: Stub, tmp_pa
     """Newest first; a version that was put there by hand has no client, and a merge or a restore has parents."""
     on_disk.upload(client="desk", content=CONTENTS[0] + entry("d", 3))
     on_disk.release()
-    on_disk.clock.advance(1)
+    result_of(on_disk.sync.export())
     (directory(tmp_path) / "log.jsonl").write_text(entry("by hand"))
     on_disk.acquire()
     on_disk.restore(2)
@@ -326,7 +327,7 @@ def test_a_damaged_version_is_told_and_never_passed_off_as_what_was_accepted(stu
 
 def test_a_version_that_is_not_utf8_is_sent_as_far_as_it_is_text(on_disk: Stub, tmp_path: Path) -> None:
     """Somebody put it there by hand: what is no text is shown as such, and history has the bytes."""
-    on_disk.clock.advance(1)
+    result_of(on_disk.sync.export())
     (directory(tmp_path) / "log.jsonl").write_bytes(b"a\xffb")
     [found, *_] = on_disk.versions()
     assert (found["kind"], found["size"]) == ("found", 3)

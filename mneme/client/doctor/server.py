@@ -6,7 +6,7 @@ from attrs import frozen
 
 from mneme import times, wire
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
-from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable
+from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable, Untrusted
 from mneme.client.exchange import Address
 from mneme.model import ClientId, Lock, ProjectId
 
@@ -145,6 +145,13 @@ def _key(health: wire.Health) -> Finding:
 
 def _trouble(problem: ClientError | None, address: Address) -> Finding:
     """The finding for a failed request."""
+    if isinstance(problem, Untrusted):
+        return bad(
+            "certificate-untrusted",
+            str(problem),
+            "Copy the server's certificate (cert.pem) to this machine, and put its path into sync.caFile; where it is "
+            "there already, see that it is the one which the server has now, and that its time is not over",
+        )
     if isinstance(problem, Unreachable):
         return bad(
             "server-unreachable",
