@@ -86,6 +86,7 @@ _STATUS: dict[type[object], int] = {
     errors.FileTooLarge: 413,
     errors.KeyReused: 422,
     UnknownCoding: 415,
+    errors.MissingPrecondition: 428,
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
