@@ -135,13 +135,11 @@ class Place(enum.Enum):
 class Appended:
     """Facts about a version made by an append.
 
-    `key` is the idempotency key, if any. `lines` is the digest of the added lines. `blind` is whether the client may
-    lack other parts of the content.
+    `key` is the idempotency key, if any. `lines` is the digest of the added lines.
     """
 
     key: str | None
     lines: str
-    blind: bool = False
 
 
 @frozen
@@ -171,11 +169,6 @@ class Version:
     is_unrelated: bool = False
     stored: int = field(default=0, eq=False)
     """The bytes that the version takes in the database."""
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether its client may lack parts of the content, so that it is no base."""
-        return self.appended is not None and self.appended.blind
 
 
 @frozen
@@ -261,6 +254,11 @@ class Precondition:
         """Whether only this content is named, so that the client surely has it."""
         return self.digests == frozenset({sha256})
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether a single content is named, or that there must be none."""
+        return self.absent or (self.digests is not None and len(self.digests) == 1)
+
 
 NOT_THERE = Precondition(frozenset(), absent=True)
 """The condition that there is no such file yet."""
@@ -290,9 +288,10 @@ class Upload:
 
 @frozen
 class Append:
-    """Lines that a client adds at the end of a file.
+    """Lines that a client adds at the end of a file; `token` as in `Upload`.
 
-    `token` and `only_if` are as in `Upload`. An append with a `key` that its client has used before is a repetition.
+    `only_if` must name the content that the lines follow. An append with a `key` that its client has used before is a
+    repetition.
     """
 
     file: FileName

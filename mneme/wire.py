@@ -90,7 +90,7 @@ class WireLock(msgspec.Struct, frozen=True, rename="camel"):
             lock.client.value, times.to_text(lock.acquired_at), times.to_text(lock.expires_at), lock.token
         )
 
-    def told(self) -> Lock:
+    def to_model(self) -> Lock:
         """Convert to the model; raises ValueError."""
         acquired, expires = times.from_text(self.acquired_at), times.from_text(self.expires_at)
         return Lock(ClientId(self.client_id), acquired, expires, self.token)
@@ -131,7 +131,7 @@ class WireHead(msgspec.Struct, frozen=True):
         """Convert from the model."""
         return cls(head.file.value, head.size, times.to_text(head.mtime), head.version, head.sha256)
 
-    def told(self) -> Head:
+    def to_model(self) -> Head:
         """Convert to the model; raises ValueError."""
         mtime = times.from_text(self.mtime)
         return Head(FileName(self.name), self.version, self.size, mtime, self.sha256)

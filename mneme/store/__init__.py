@@ -223,12 +223,10 @@ class Store:
     ) -> Accepted | Rescued | StaleToken | Changed:
         """Add lines at the end of a file, like an upload of the whole file.
 
-        A missing file is made. A client that does not hold the lock has its append rescued. If the precondition names
-        an older version, that version with the lines is kept. If the named version is not known, the lines alone are
-        kept. If an upload of the client is waiting already, the lines are added to that one.
-
-        The outcome becomes the client's base only if the client is known to have all of it: the client had the head, or
-        names it.
+        `MissingPrecondition` if the append does not name the content that its lines follow. A client that does not hold
+        the lock has its append rescued. If it names an older version, that version with the lines is kept. If the named
+        version is not known, the lines alone are kept. If an upload of the client is waiting already, the lines are
+        added to that one.
 
         An append with the same key and lines again changes nothing, and has the same outcome. `KeyReused` if the lines
         differ. `FileTooLarge` if no stock client could download the outcome.

@@ -42,7 +42,7 @@ def basis_of(step: Step, upload: Upload) -> Basis:
         return _named(step, upload) or Basis(step.base(upload.client, upload.file).sure)
     waiting, is_stranger = replaced_by(step, upload)
     if waiting:
-        return _in_place_of(step, waiting, upload)
+        return _in_place_of(step, waiting)
     basis = _own(step, upload)
     return evolve(basis, is_unrelated=True) if is_stranger else basis
 
@@ -75,9 +75,7 @@ def versions_named(step: Step, file: FileName, only_if: Precondition) -> Iterato
 
 def names_base(upload: Upload) -> bool:
     """Whether an upload names its base: exactly one content, in its precondition."""
-    return (
-        upload.only_if is not None and upload.only_if.digests is not None and len(upload.only_if.digests) == 1
-    )
+    return upload.only_if is not None and upload.only_if.is_exact and not upload.only_if.absent
 
 
 def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> bool:
@@ -87,12 +85,8 @@ def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> boo
     return waiting.names_base and names_base(upload)
 
 
-def _in_place_of(step: Step, waiting: Version, upload: Upload) -> Basis:
+def _in_place_of(step: Step, waiting: Version) -> Basis:
     """The base of an upload that replaces a waiting one: that one's base."""
-    if waiting.is_blind and not upload.appended:
-        # The client of a blind append may not have the content that was added to. So its base says nothing about the
-        # new upload.
-        return evolve(_own(step, upload), replaces=waiting)
     version = step.version(waiting.base)
     return Basis(version, step.content(version), names_base=waiting.names_base, replaces=waiting)
 

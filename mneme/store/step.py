@@ -184,7 +184,7 @@ class Step:
         self._note_stranger(version, client, self.see(client))
         for replaced in version.parents:
             self.queries.settle(self.key, replaced, merged=False)
-        if not unmerged and not version.is_blind:
+        if not unmerged:
             self._write_base(client, version.file, Base.of(version))
 
     def _with_next_mtime(self, version: Version) -> Version:
@@ -204,7 +204,7 @@ class Step:
         """
         overtaken = self.queries.settle(self.key, waiting.number, merged=merged)
         self.row = evolve(self.row, has_waiting=self.queries.has_waiting(self.key))
-        if not merged or waiting.is_blind or waiting.client is None or waiting.kind is Kind.FOUND:
+        if not merged or waiting.client is None or waiting.kind is Kind.FOUND:
             return
         base = self.base(waiting.client, waiting.file)
         if overtaken:

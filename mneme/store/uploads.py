@@ -10,7 +10,7 @@ from typing import TypeAlias
 from attrs import evolve
 
 from mneme import leases
-from mneme.errors import FileTooLarge, KeyReused
+from mneme.errors import FileTooLarge, KeyReused, MissingPrecondition
 from mneme.merge.bounds import fits
 from mneme.model import (
     NOT_THERE,
@@ -18,6 +18,7 @@ from mneme.model import (
     Append,
     Appended,
     Changed,
+    FileName,
     Granted,
     Head,
     HeldBy,
@@ -203,6 +204,8 @@ def _tell_unrelated(step: Step, asked: Upload, basis: Basis) -> None:
 
 def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Changed:
     """See `Store`."""
+    if asked.only_if is None or not asked.only_if.is_exact:
+        raise MissingPrecondition
     permit = leases.permit(step.row.lock, asked.client, asked.token, step.now)
     granted = isinstance(permit, Granted)
     if granted:
@@ -210,7 +213,7 @@ def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Chang
     done = _done_before(step, asked, permit)
     if done:
         return done
-    before, blind = _extended(step, asked, granted)
+    before = _extended(step, asked, asked.only_if, granted)
     head = step.head(asked.file)
     if before is None:
         return Changed(head)
@@ -221,7 +224,7 @@ def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Chang
             "stock client can download: upload it without its oldest lines"
         )
     only_if = NOT_THERE if granted and head is None else Precondition(frozenset({digest(before)}))
-    appended = Appended(asked.key, _lines_digest(asked), blind)
+    appended = Appended(asked.key, _lines_digest(asked))
     return upload(step, Upload(asked.file, content, asked.client, asked.token, only_if, appended))
 
 
@@ -266,57 +269,45 @@ def _in_its_place(step: Step, version: Version) -> Version:
     return version
 
 
-def _extended(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
-    """The content that an append adds its lines to, and whether the append is blind.
+def _extended(step: Step, asked: Append, only_if: Precondition, granted: bool) -> bytes | None:
+    """The content that an append adds its lines to; None if the append must fail.
 
     The content is the head, or an older version that the append names. If the client does not hold the lock and has an
-    upload waiting, it is that upload, so that both are merged. The content is None if the client holds the lock, but
-    the version that it names is not known. An append is blind if its client may not have all of the content.
+    upload waiting, it is that upload, so that both are merged. If the named version is not known, the content is None
+    for the holder of the lock, and empty for any other client.
     """
-    content, blind = _extended_version(step, asked, granted)
-    waits = not granted and step.row.has_waiting
-    waiting = step.queries.replaceable(step.key, asked.client, asked.file) if waits else None
+    content = _named_content(step, asked.file, only_if)
+    if granted:
+        return content
+    waiting = step.queries.replaceable(step.key, asked.client, asked.file) if step.row.has_waiting else None
     kept = step.content(waiting)
-    if waiting is None or kept is None or _holds_already(asked, content, kept):
-        return content, blind
-    return kept, waiting.is_blind
+    if kept is None or _holds_already(asked, only_if, content, kept):
+        return content or b""
+    return kept
 
 
-def _extended_version(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
-    """The head or the named version, and whether the append is blind.
+def _named_content(step: Step, file: FileName, only_if: Precondition) -> bytes | None:
+    """The content that a precondition names; None if not known.
 
-    This is `_extended` without regard to waiting uploads. If the named version is not known, the content is None for
-    the holder of the lock, and empty for any other client.
+    The content is empty if the precondition says that there is no file, and there is none.
     """
-    head = step.head(asked.file)
-    if asked.only_if is None or asked.only_if.holds(head):
-        version = step.head_version(asked.file)
-        content: bytes | None = step.queries.content(version) if version else b""
-    else:
-        named = map(step.content, versions_named(step, asked.file, asked.only_if))
-        content = next((one for one in named if one is not None), None if granted else b"")
-    blind = bool(content) and not _has(step, asked, head, digest(content or b""))
-    return content, blind
-
-
-def _has(step: Step, asked: Append, head: Head | None, sha256: str) -> bool:
-    """Whether the client of an append surely has this content: named, or last received."""
-    if asked.only_if and asked.only_if.names_only(sha256):
-        return True
-    base = step.base(asked.client, asked.file)
-    return head is not None and head.sha256 == sha256 and base.has(head.version)
+    if only_if.holds(step.head(file)):
+        version = step.head_version(file)
+        return step.queries.content(version) if version else b""
+    named = map(step.content, versions_named(step, file, only_if))
+    return next((one for one in named if one is not None), None)
 
 
 def _lines_digest(asked: Append) -> str:
     return digest(_with_lines(b"", asked.lines))
 
 
-def _holds_already(asked: Append, content: bytes | None, waiting: bytes) -> bool:
+def _holds_already(asked: Append, only_if: Precondition, content: bytes | None, waiting: bytes) -> bool:
     """Whether an append repeats all waiting lines, because it never got the answer.
 
     Its named content with its lines then begins with the waiting content.
     """
-    if content is None or asked.only_if is None or not asked.only_if.names(digest(content)):
+    if content is None or not only_if.names(digest(content)):
         return False
     return _with_lines(content, asked.lines).startswith(waiting)
 

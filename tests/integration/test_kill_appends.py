@@ -14,6 +14,7 @@ from random import Random
 import pytest
 from attrs import frozen
 
+from mneme.model import digest
 from tests.daemon import Daemon
 from tests.plugin_files import log
 
@@ -32,10 +33,11 @@ HOLDER, OTHER = "ana-laptop-0badcafe", "ben-desktop-1c2d3e4f"
 
 @frozen
 class Append:
-    """A line that a client appends, with a key of its own."""
+    """A line that a client appends to the content of this digest, with a key of its own."""
 
     client: str
     number: int
+    base: str
 
     @property
     def line(self) -> str:
@@ -50,6 +52,7 @@ class Append:
             "X-Client-Id": self.client,
             "Content-Type": "application/x-ndjson",
             "Idempotency-Key": f"key {self.number}",
+            "If-Match": f'"{self.base}"',
         }
 
 
@@ -64,7 +67,8 @@ def test_an_append_that_is_sent_again_after_a_kill_is_there_once(tmp_path: Path)
         whole = {"X-Client-Id": HOLDER, "Content-Type": "application/x-ndjson"}
         ask(daemon, "PUT", LOG, whole, first)
         for number in numbers():
-            append = Append(rng.choice((HOLDER, OTHER)), number)
+            content = ask(daemon, "GET", LOG)[1]["content"]
+            append = Append(rng.choice((HOLDER, OTHER)), number, digest(content.encode()))
             sent.append(append)
             delay = rng.choice((0.0, rng.uniform(0, LATEST_END), LONG_ENOUGH))
             answered += sent_before_a_kill(daemon, append, delay)

@@ -58,7 +58,6 @@ CREATE TABLE versions (
     parents TEXT NOT NULL DEFAULT '',       -- numbers of versions, separated by spaces
     append_key TEXT,
     append_lines TEXT,                      -- digest of the appended lines
-    is_blind INTEGER NOT NULL DEFAULT 0,    -- an append whose client may not have all of the content
     names_base INTEGER NOT NULL DEFAULT 0,  -- the client itself named the base
     is_unrelated INTEGER NOT NULL DEFAULT 0, -- shares nothing with the versions that the client had
     is_waiting INTEGER NOT NULL DEFAULT 0,  -- to be merged with the head
