@@ -12,8 +12,8 @@ def current(lock: Lock | None, now: Millis) -> Lock | None:
     """
     if lock is None or now >= lock.expires_at:
         return None
-    told = (lock.acquired_at, lock.last_acquired_at, lock.extended_at)
-    return None if any(time is not None and time > now + SLACK for time in told) else lock
+    times = (lock.acquired_at, lock.last_acquired_at, lock.extended_at)
+    return None if any(time is not None and time > now + SLACK for time in times) else lock
 
 
 def acquire(

@@ -55,7 +55,7 @@ from mneme.work import Worker
 
 T = TypeVar("T")
 
-_TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
+_REPORTED_FOR = Millis(7 * 24 * 60 * 60 * 1000)
 """Time, in milliseconds, for which an id in two places is reported. After a repair, the reports end then."""
 
 _AT_ONCE = 32
@@ -332,7 +332,7 @@ class SyncService(Service):
         store = self._reader.store
         usage, found = await self._look_up(lambda: (store.usage(), store.in_two_places()))
         now = self._now()
-        lately = sorted((one for one in found if now - one.time < _TOLD_FOR), key=lambda one: one.time)
+        lately = sorted((one for one in found if now - one.time < _REPORTED_FOR), key=lambda one: one.time)
         return Condition(self._started_at, now, usage, tuple(lately))
 
     @property

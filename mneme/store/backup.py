@@ -37,7 +37,7 @@ _NAME = "mneme-%Y%m%dT%H%M%SZ.db"
 _OUR_NAME = re.compile(r"mneme-\d{8}T\d{6}Z\.db")
 
 
-def _to_nobody(_done: int, _all: int) -> None:
+def _ignored(_done: int, _all: int) -> None:
     return
 
 
@@ -58,7 +58,7 @@ class Restored:
     config: Path | None
 
 
-def make(database: Path, target: Path, now: Millis, config: bytes | None, told: Told = _to_nobody) -> None:
+def make(database: Path, target: Path, now: Millis, config: bytes | None, told: Told = _ignored) -> None:
     """Back a database up into a file, which appears once it is whole and durable.
 
     The backup has every commit made before the start. `BackupError` if the database cannot be backed up.
@@ -83,7 +83,7 @@ def make_in(
     database: Path,
     now: Millis,
     config: bytes | None,
-    told: Told = _to_nobody,
+    told: Told = _ignored,
 ) -> Path:
     """Add a backup to a directory, and return it. The newest `keep` stay there."""
     files.make_directory(directory)
@@ -121,7 +121,7 @@ def read(file: Path) -> Backup:
         return Backup(made_at, config, Queries(connection).signs())
 
 
-def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: Told = _to_nobody) -> Restored:
+def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: Told = _ignored) -> Restored:
     """Put a backup into a data directory, durably. A configuration file in the directory stays.
 
     With `replace`, a database in the directory is moved aside; without it, that is a `BackupError`. `StartupError` if a

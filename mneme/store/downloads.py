@@ -37,7 +37,7 @@ def stock_heads(step: Step, *, again: bool) -> tuple[Head, ...]:
     client = _pull_expected(step, again)
     if client is None:
         return tuple(evolve(head, mtime=Millis(0)) for head in found)
-    return tuple(_as_told_to(step, client, head) for head in found)
+    return tuple(_as_listed_for(step, client, head) for head in found)
 
 
 def _pull_expected(step: Step, again: bool) -> ClientId | None:
@@ -56,7 +56,7 @@ def _pull_expected(step: Step, again: bool) -> ClientId | None:
     return lock.client
 
 
-def _as_told_to(step: Step, client: ClientId, head: Head) -> Head:
+def _as_listed_for(step: Step, client: ClientId, head: Head) -> Head:
     """The head with the mtime that a pull of this client is given.
 
     A client that pushed its own base while the head was another version gets a later mtime. The clock of its machine is

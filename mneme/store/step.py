@@ -193,8 +193,8 @@ class Step:
         Mtimes in the future are left out: a wrong clock has set them.
         """
         row = self.heads.get(version.file)
-        told = (row.latest_mtime, row.mtime) if row else ()
-        last = [mtime + 1 for mtime in told if not is_to_come(mtime, version.time)]
+        earlier = (row.latest_mtime, row.mtime) if row else ()
+        last = [mtime + 1 for mtime in earlier if not is_to_come(mtime, version.time)]
         return evolve(version, mtime=Millis(max(version.time, *last))) if last else version
 
     def settle(self, waiting: Version, *, merged: bool) -> None:

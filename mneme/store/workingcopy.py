@@ -347,7 +347,7 @@ class WorkingCopy:
         """Whether a file has the head's or the exported content; then record its mark."""
         newest, file = row.newest, row.newest.file
         if sha256 == newest.sha256:
-            mtime = _told_mtime(row, state)
+            mtime = _client_mtime(row, state)
             if not row.is_there or mtime != row.mtime:
                 step.queries.set_there(step.key, file, True, mtime)
             self._set_mark(step, file, newest.number, state)
@@ -657,7 +657,7 @@ def _numbers(mark: str | None) -> files.Mark | None:
     return cast(files.Mark, tuple(map(int, mark.split(":")))) if mark else None
 
 
-def _told_mtime(row: HeadRow, state: os.stat_result) -> Millis:
+def _client_mtime(row: HeadRow, state: os.stat_result) -> Millis:
     """The mtime for clients: that of the file, or that of the head.
 
     If the file system keeps only whole seconds, the head's mtime is the precise one.
