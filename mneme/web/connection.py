@@ -75,6 +75,8 @@ class Channel(http.HTTPChannel):
         self.unread = False
         """Whether the client has yet to read what was sent."""
         self._head = HeadCheck()
+        self._head_of_answer = b""
+        self._is_unsent = False
         self._target = b"", b""
         self._receipts: list[Awaited] = []
         self._lingering = False
@@ -142,17 +144,33 @@ class Channel(http.HTTPChannel):
         lines = [
             b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values
         ]
-        self.write(b"%b %b %b\r\n%b\r\n" % (version, code, reason, b"".join(lines)))
+        self._head_of_answer = b"%b %b %b\r\n%b\r\n" % (version, code, reason, b"".join(lines))
+
+    def write(self, data: bytes) -> None:
+        """Send at once as much as the system takes; the reactor sends the rest."""
+        if self._head_of_answer:
+            data, self._head_of_answer = self._head_of_answer + data, b""
+        transport = cast(object, self.transport)
+        if isinstance(transport, tcp.Server) and not (transport.TLS or self._has_unsent(transport)):
+            sent = transport.writeSomeData(data)
+            # The reactor meets an error again.
+            data = data[sent:] if isinstance(sent, int) else data
+            self._is_unsent = bool(data)
+        if data:
+            super().write(data)
 
     def flush(self) -> None:
-        """Send at once as much as the system takes; the reactor sends the rest."""
-        transport = cast(object, self.transport)
-        if (
-            isinstance(transport, tcp.Server)
-            and transport.connected
-            and not (transport.TLS or transport.disconnecting)
-        ):
+        """Send a head that has no body."""
+        if self._head_of_answer:
+            self.write(b"")
+
+    def _has_unsent(self, transport: tcp.Server) -> bool:
+        """Whether bytes wait in this process to be sent."""
+        if self._is_unsent and not transport.disconnecting:
+            # Before that the transport does not tell of bytes that were written since it last sent some.
             transport.doWrite()
+            self._is_unsent = len(transport.dataBuffer) > transport.offset
+        return self._is_unsent
 
     def target(self) -> tuple[bytes, bytes]:
         """Method and path of the request that is arriving."""
@@ -395,7 +413,11 @@ class Channel(http.HTTPChannel):
     def _bytes_left(self) -> int:
         """The bytes of answers that the other end does not have yet."""
         transport = cast(object, self.transport)
-        unsent = _unsent(transport) if isinstance(transport, tcp.Server) else 0
+        unsent = (
+            max(1, len(transport.dataBuffer) - transport.offset)
+            if isinstance(transport, tcp.Server) and self._has_unsent(transport)
+            else 0
+        )
         descriptor = getattr(transport, "fileno", None)
         return unsent + (bytes_under_way(descriptor()) if descriptor else 0)
 
@@ -446,8 +468,3 @@ class Channel(http.HTTPChannel):
         if self._deadline and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
-
-
-def _unsent(transport: tcp.Server) -> int:
-    """Bytes that wait in this process to be sent, as far as the transport knows."""
-    return len(transport.dataBuffer) - transport.offset

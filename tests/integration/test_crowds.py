@@ -22,7 +22,7 @@ from tests.stock_client import Machine, TcpConnection, envelope
 
 pytestmark = pytest.mark.integration
 
-MEMORY_BOUND = 700_000_000
+MEMORY_BOUND = 850_000_000
 
 
 def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path: Path) -> None:
