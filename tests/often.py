@@ -7,6 +7,8 @@ times that.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from itertools import count
 
 from hypothesis import HealthCheck, settings
 
@@ -29,3 +31,14 @@ def examples(few: int = FEW, many: int = MANY, steps: int = 50) -> settings:
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
+
+
+def now_and_then(act: Callable[[], object], every: int = 7) -> Callable[[], None]:
+    """A function that does something at every seventh call; in `--long` at every call."""
+    calls = count(1)
+
+    def between() -> None:
+        if LONG or next(calls) % every == 0:
+            act()
+
+    return between

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon
+from tests.often import now_and_then
 from tests.plugin_files import log_lines, memory
 from tests.stock_client import FILE_NAMES, Answer, Machine
 
@@ -53,19 +54,17 @@ def test_memory_travels_between_two_machines(daemon: Daemon, project: str, tmp_p
 @pytest.mark.parametrize(
     ("config", "project", "interrupt"),
     [
-        pytest.param(KEYED, DEFAULT_ID, _stop_and_start, id="restart-default"),
         pytest.param(OPEN, SLASH_ID, _stop_and_start, id="restart-slash"),
         pytest.param(KEYED, OTHER_SCRIPT_ID, Daemon.kill_and_restart, id="kill-other-script"),
-        pytest.param(OPEN, DEFAULT_ID, Daemon.kill_and_restart, id="kill-default"),
     ],
 )
-def test_memory_travels_though_the_server_goes_between_any_two_requests(
+def test_memory_travels_though_the_server_goes_between_requests(
     config: Mapping[str, object], project: str, interrupt: Interruption, tmp_path: Path
 ) -> None:
-    """The same sessions go through while the server is stopped, or killed, and started again after every answer."""
+    """The same sessions go through while the server is stopped, or killed, and started again now and then."""
     with Daemon(tmp_path / "server", config) as daemon:
         laptop, desktop = _machines(tmp_path, daemon)
-        _sessions_in_turn(laptop, desktop, project, lambda: interrupt(daemon))
+        _sessions_in_turn(laptop, desktop, project, now_and_then(lambda: interrupt(daemon)))
         assert "Traceback" not in daemon.log()
 
 

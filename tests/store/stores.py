@@ -170,7 +170,8 @@ def named(*contents: bytes) -> Precondition:
     return Precondition(frozenset(map(digest, contents)))
 
 
-STORES = ("memory", "disk", "restarted disk")
+STORES = ("memory", "restarted disk")
+"""The kinds that all promises are tested on; see `test_engines.py`."""
 
 
 def opened(which: str, root: Path) -> Patient:
