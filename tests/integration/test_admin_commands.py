@@ -360,29 +360,24 @@ def test_nobody_is_taken_to_have_what_a_person_looks_at(app: Project, ana: Perso
     assert [path.name for path in (ana.home / ".claude-mneme").iterdir()] == ["config.json"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("history", "nope"), "nope has no versions on URL: `mneme projects` lists what there is"),
-        (
-            ("history", "app", "log.jsonl"),
-            "app has no log.jsonl on URL: `mneme projects` lists what there is",
-        ),
-        (("show", "nope", TEXT), "nope has no summary.md on URL: `mneme projects` lists what there is"),
-        (("show", "app", "log.jsonl"), "app has no log.jsonl on URL: `mneme projects` lists what there is"),
-        (("show", "app", TEXT, "--version", "9"), "summary.md of app has no version 9, or no more: LIST"),
-        (("diff", "app", TEXT, "9"), "summary.md of app has no version 9, or no more: LIST"),
-        (("diff", "app", TEXT, "1", "9"), "summary.md of app has no version 9, or no more: LIST"),
-        (("restore", "app", TEXT, "--version", "9"), "summary.md of app has no version 9, or no more: LIST"),
-    ],
-)
-def test_what_is_not_there_is_told_in_one_sentence(
-    app: Project, ana: Person, arguments: tuple[str, ...], sentence: str
-) -> None:
+MISSING = {
+    ("history", "nope"): "nope has no versions on URL: `mneme projects` lists what there is",
+    ("history", "app", "log.jsonl"): "app has no log.jsonl on URL: `mneme projects` lists what there is",
+    ("show", "nope", TEXT): "nope has no summary.md on URL: `mneme projects` lists what there is",
+    ("show", "app", "log.jsonl"): "app has no log.jsonl on URL: `mneme projects` lists what there is",
+    ("show", "app", TEXT, "--version", "9"): "summary.md of app has no version 9, or no more: LIST",
+    ("diff", "app", TEXT, "9"): "summary.md of app has no version 9, or no more: LIST",
+    ("diff", "app", TEXT, "1", "9"): "summary.md of app has no version 9, or no more: LIST",
+    ("restore", "app", TEXT, "--version", "9"): "summary.md of app has no version 9, or no more: LIST",
+}
+
+
+def test_what_is_not_there_is_told_in_one_sentence(app: Project, ana: Person) -> None:
     """With status 1, and the command that lists what is; and it makes no project of it."""
     listing = f"`mneme history app {TEXT}` lists those there are"
-    told = sentence.replace("URL", app.daemon.url).replace("LIST", listing)
-    assert ana.types(*arguments) == Done(1, b"", f"mneme: {told}\n")
+    for arguments, sentence in MISSING.items():
+        told = sentence.replace("URL", app.daemon.url).replace("LIST", listing)
+        assert ana.types(*arguments) == Done(1, b"", f"mneme: {told}\n"), arguments
     assert [one["id"] for one in app.daemon.ask("GET", "/projects")[1]["projects"]] == ["app"]
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.integration
 MEMORY_BOUND = 700_000_000
 
 
+@pytest.mark.alone
 def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path: Path) -> None:
     """With a hundred connections that say nothing, or never finish, a session goes through as if alone."""
     beginnings = (
@@ -57,6 +58,7 @@ def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path:
             connection.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("addresses", [1, 10])
 def test_500_slow_connections_keep_nobody_out(daemon: Daemon, tmp_path: Path, addresses: int) -> None:
     """Half a request each, a byte now and then, from one address or from ten: a session from another is never slow."""
@@ -86,6 +88,7 @@ def test_500_slow_connections_keep_nobody_out(daemon: Daemon, tmp_path: Path, ad
         assert max(after - before for before, after in pairwise(moments)) < 1
 
 
+@pytest.mark.alone
 def test_a_flood_of_requests_makes_nobody_wait_and_fills_no_log(tmp_path: Path) -> None:
     """Twenty connections send 3,000 requests each at once, and go on; another's request is answered soon."""
     with Daemon(tmp_path) as daemon, ExitStack() as crowd, ThreadPoolExecutor(20) as pool:
