@@ -12,10 +12,9 @@ import pytest
 
 from mneme.store import layout
 from tests.contract import KEYS
-from tests.daemon import Daemon, free_port
+from tests.daemon import Daemon
 from tests.integration import wire
 from tests.integration.person import Person
-from tests.stock_client import StockClient
 
 pytestmark = pytest.mark.integration
 
@@ -63,27 +62,6 @@ def test_a_look_is_no_visit(tmp_path: Path) -> None:
         assert [path.name for path in daemon.projects.iterdir()] == [layout.MARK]
 
 
-def test_a_session_of_another_machine_is_named(tmp_path: Path, daemon: Daemon) -> None:
-    """And goes on undisturbed."""
-    person = _person(tmp_path, daemon)
-    with StockClient(daemon.url, "desktop-5e6f7a8b", delays=()) as client:
-        client.acquire("doctored")
-        try:
-            before = daemon.ask("GET", "/projects/doctored/lock")
-            assert "desktop-5e6f7a8b holds the lock of doctored" in person.mneme("doctor").stdout
-            assert daemon.ask("GET", "/projects/doctored/lock") == before
-        finally:
-            client.release("doctored")
-
-
-def test_a_server_that_is_down_is_told_at_once(tmp_path: Path) -> None:
-    """In one finding, with status 1."""
-    person = Person(tmp_path, {"serverUrl": f"http://127.0.0.1:{free_port()}"})
-    states = person.states()
-    assert _bad(states) == ["server-unreachable"]
-    assert "lock-free" not in states
-
-
 def test_keys_are_right_wrong_or_missing(tmp_path: Path, keyed: Daemon) -> None:
     """Each is told apart, and none is shown."""
     person = _person(tmp_path, keyed)
@@ -92,13 +70,6 @@ def test_keys_are_right_wrong_or_missing(tmp_path: Path, keyed: Daemon) -> None:
     person.configure({"serverUrl": keyed.url, "apiKey": KEYS[1]})
     assert person.states()["key-right"] == "good"
     assert KEYS[1] not in person.mneme("doctor").stdout
-
-
-def test_settings_with_a_mistake_are_the_only_error(tmp_path: Path, daemon: Daemon) -> None:
-    """The sentence names the file."""
-    person = _person(tmp_path, daemon, timeoutMs="soon")
-    assert _bad(person.states()) == ["settings-unusable"]
-    assert str(person.plugin / "config.json") in person.mneme("doctor").stdout
 
 
 def test_a_machine_without_settings_is_told_what_to_set(tmp_path: Path) -> None:
@@ -114,18 +85,6 @@ def test_another_web_server_is_not_taken_for_one(tmp_path: Path) -> None:
     with _web_server() as url:
         states = Person(tmp_path, {"serverUrl": url}).states()
     assert _bad(states) == ["server-strange"]
-
-
-def test_the_same_project_by_the_path_of_a_mac_is_named(tmp_path: Path, daemon: Daemon) -> None:
-    """Both machines take the path for the id, and never meet."""
-    twin = "-Users-ana-src-App"
-    with wire.client(daemon) as client:
-        client.acquire(twin)
-        client.upload(twin, "summary.md", "# Use tabs\n")
-        client.release(twin)
-    person = Person(tmp_path, {"serverUrl": daemon.url})
-    assert person.states()["project-twins"] == "doubtful"
-    assert twin in person.mneme("doctor").stdout
 
 
 def test_a_machine_without_git_is_told(tmp_path: Path, daemon: Daemon) -> None:
