@@ -273,4 +273,4 @@ class Schedules(RuleBasedStateMachine):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = examples(8, 2000, steps=60)
+TestSchedules.settings = examples(5, 2000, steps=60)

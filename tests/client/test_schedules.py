@@ -285,6 +285,6 @@ class RoughSchedules(Schedules):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = examples(5, 500, steps=60)
+TestSchedules.settings = examples(3, 500, steps=60)
 TestRoughSchedules = RoughSchedules.TestCase
-TestRoughSchedules.settings = examples(5, 500, steps=60)
+TestRoughSchedules.settings = examples(3, 500, steps=60)
