@@ -107,8 +107,6 @@ class Project:
             return exported == wanted and not leftovers(self.daemon.data_dir)
 
         wait_until(are_exported, within=5)
-        # Another project may be exported just now, by way of a temporary file.
-        wait_until(lambda: not leftovers(self.daemon.data_dir), within=5)
 
     def settle(self) -> None:
         """Wait until nothing is yet to be exported, by a last change of the lock."""
