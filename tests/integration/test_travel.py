@@ -30,10 +30,10 @@ def _stop_and_start(daemon: Daemon) -> None:
 Interruption = Callable[[Daemon], None]
 
 
-@pytest.fixture(params=[OPEN, KEYED], ids=["open", "keys"])
-def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
-    """A running server, without keys and with."""
-    with Daemon(tmp_path / "server", request.param) as running:
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A running server with keys."""
+    with Daemon(tmp_path / "server", KEYED) as running:
         yield running
 
 
@@ -68,20 +68,6 @@ def test_memory_travels_though_the_server_goes_between_requests(
         assert "Traceback" not in daemon.log()
 
 
-def test_projects_with_like_ids_keep_apart(daemon: Daemon, tmp_path: Path) -> None:
-    """Ids that the reference server maps to one directory have memories of their own."""
-    laptop, desktop = _machines(tmp_path, daemon)
-    projects = ["a_b", "a.b", "a/b", "a b", "a%2Fb", "A.b", "ä.b", "a..b"]
-    memories = {project: memory(seed) for seed, project in enumerate(projects)}
-    for project, files in memories.items():
-        _ok(laptop.pull(project))
-        _remember(laptop, project, files)
-        _ok(laptop.push(project))
-    for project, files in memories.items():
-        _ok(desktop.pull(project))
-        assert desktop.memory(project) == files, project
-
-
 def test_memory_travels_when_clocks_differ(daemon: Daemon, tmp_path: Path) -> None:
     """Machines whose clocks are a minute off still exchange what was written in sessions that are an hour apart."""
     laptop = _machine(tmp_path, "ana-laptop", daemon, clock_offset=+60.0)
@@ -97,32 +83,6 @@ def test_memory_travels_when_clocks_differ(daemon: Daemon, tmp_path: Path) -> No
     _ok(desktop.push(DEFAULT_ID))
     _ok(laptop.pull(DEFAULT_ID))
     assert laptop.memory(DEFAULT_ID) == second
-
-
-def test_a_locked_out_machine_is_told_who_holds_the_lock(daemon: Daemon, tmp_path: Path) -> None:
-    """A second machine that starts during a session is refused, and gets the memory after the session."""
-    laptop, desktop = _machines(tmp_path, daemon)
-    files = memory(3)
-    _remember(laptop, SLASH_ID, files)
-    _ok(laptop.pull(SLASH_ID))
-    *_, refused = desktop.pull(SLASH_ID)
-    assert refused.status == 409
-    assert refused.body["lock"]["clientId"] == laptop.client_id
-    _ok(laptop.push(SLASH_ID))
-    _ok(desktop.pull(SLASH_ID))
-    assert desktop.memory(SLASH_ID) == files
-
-
-def test_two_sessions_on_one_machine_share_the_lock(daemon: Daemon, tmp_path: Path) -> None:
-    """A second session of the same machine acquires its own machine's lock again."""
-    laptop, desktop = _machines(tmp_path, daemon)
-    _ok(laptop.pull(DEFAULT_ID))
-    _ok(laptop.pull(DEFAULT_ID))
-    files = memory(4)
-    _remember(laptop, DEFAULT_ID, files)
-    _ok(laptop.push(DEFAULT_ID))
-    _ok(desktop.pull(DEFAULT_ID))
-    assert desktop.memory(DEFAULT_ID) == files
 
 
 def _sessions_in_turn(laptop: Machine, desktop: Machine, project: str, between: Callable[[], object]) -> None:
