@@ -225,15 +225,21 @@ def wait_until(
 
 
 def free_port() -> int:
-    """A port on which nothing listens, on IPv4 and IPv6.
+    """A port on which nothing listens, on IPv4 and IPv6, and that no other test gets.
 
     It lies below the range from which the kernel takes the ports of outgoing connections: nobody's connection can sit
-    on it while the server is down, and no client can connect to itself.
+    on it while the server is down, and no client can connect to itself. Each process of pytest-xdist has its own ports.
     """
-    for port in random.SystemRandom().sample(range(12_000, 32_000), 100):
-        if _is_free(port):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    for port in random.SystemRandom().sample(range(12_000 + worker, 32_000, _WORKERS), 1000):
+        if port not in _GIVEN and _is_free(port):
+            _GIVEN.add(port)
             return port
     raise OSError("no free port found")
+
+
+_WORKERS = 16
+_GIVEN: set[int] = set()
 
 
 def _is_free(port: int) -> bool:
