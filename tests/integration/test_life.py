@@ -271,28 +271,14 @@ def test_sighup_takes_over_new_keys_limits_and_origins(tmp_path: Path) -> None:
         assert (status, headers["Access-Control-Allow-Origin"]) == (200, "https://a.example")
 
 
-@pytest.mark.parametrize("config", [{"apiKeys": "x"}, {"apiKeys": []}, {"lockTTLMinutes": -1}, None])
-def test_sighup_refuses_a_bad_file_and_keeps_what_it_has(
-    tmp_path: Path, config: dict[str, object] | None
-) -> None:
-    """A wrong type, authentication gone, a file that is no JSON: the log says so, and the key is still asked for."""
+def test_sighup_refuses_a_bad_file_and_keeps_what_it_has(tmp_path: Path) -> None:
+    """Authentication is gone from it: the log says so, and the key is still asked for."""
     with Daemon(tmp_path, {"apiKeys": [KEY]}) as daemon:
-        if config is None:
-            (tmp_path / "config.json").write_text("{")
-        else:
-            daemon.configure(config)
+        daemon.configure({"apiKeys": []})
         os.kill(daemon.pid, signal.SIGHUP)
         wait_until(lambda: "the old one stays in force" in daemon.log(), within=5)
         assert daemon.ask("GET", "/projects/demo/lock")[0] == 401
         assert daemon.ask("GET", "/projects/demo/lock", headers=BEARER)[0] == 200
-
-
-def test_sighup_says_what_takes_a_restart(tmp_path: Path) -> None:
-    """Where it listens can't change while it runs."""
-    with Daemon(tmp_path) as daemon:
-        daemon.configure({"host": "127.0.0.1"})
-        os.kill(daemon.pid, signal.SIGHUP)
-        wait_until(lambda: "host has changed, which takes a restart" in daemon.log(), within=5)
 
 
 def test_a_closed_terminal_ends_the_server_in_it(tmp_path: Path) -> None:
@@ -344,15 +330,6 @@ def test_with_keys_every_address_is_listened_to_on_ipv4_and_ipv6(tmp_path: Path)
         assert answers(daemon.port, "::1")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - that is the point
-def test_a_host_that_means_every_address_means_both_families(tmp_path: Path, host: str) -> None:
-    """It was given, so no key is needed; that there is none is said."""
-    with Daemon(tmp_path, {"host": host}) as daemon:
-        assert answers(daemon.port)
-        assert answers(daemon.port, "::1")
-        assert "It listens beyond loopback" in daemon.log()
-
-
 def test_a_host_that_is_one_address_is_the_only_one(tmp_path: Path) -> None:
     """IPv4 only, here."""
     with Daemon(tmp_path, {"host": "127.0.0.1"}) as daemon:
@@ -361,20 +338,6 @@ def test_a_host_that_is_one_address_is_the_only_one(tmp_path: Path) -> None:
         assert "beyond loopback" not in daemon.log()
         status, body = daemon.ask("GET", "/projects", headers={"Host": "evil.example"})
         assert (status, "apiKeys" in body["error"]) == (403, True)
-
-
-@pytest.mark.parametrize(
-    ("where", "host"),
-    [("tcp:{port}:interface=127.0.0.1", "127.0.0.1"), (r"tcp6:{port}:interface=\:\:1", "::1")],
-)
-def test_an_endpoint_on_loopback_is_guarded_like_loopback(tmp_path: Path, where: str, host: str) -> None:
-    """Against made-up names; the log does not speak of others who could reach it."""
-    port = free_port()
-    with listening_at(tmp_path, where.format(port=port)):
-        wait_until(lambda: answers(port, host), within=10)
-        with socket.create_connection((host, port), timeout=5) as connection:
-            connection.sendall(b"GET /projects HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
-            assert connection.recv(4096).startswith(b"HTTP/1.1 403")
 
 
 def _listening_addresses(pid: int) -> set[str]:
