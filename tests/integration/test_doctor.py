@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,41 +76,8 @@ def test_a_machine_without_settings_is_told_what_to_set(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_another_web_server_is_not_taken_for_one(tmp_path: Path) -> None:
-    """Whatever it answers."""
-    with _web_server() as url:
-        states = Person(tmp_path, {"serverUrl": url}).states()
-    assert _bad(states) == ["server-strange"]
-
-
 def test_a_machine_without_git_is_told(tmp_path: Path, daemon: Daemon) -> None:
     """It works on, with each directory a project."""
     (tmp_path / "empty").mkdir()
     person = _person(tmp_path, daemon)
     assert person.states(PATH=str(tmp_path / "empty"))["git-missing"] == "doubtful"
-
-
-@contextmanager
-def _web_server() -> Iterator[str]:
-    """A server of something else."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """Show a page."""
-        self.send_response(200)
-        self.send_header("Content-Length", "6")
-        self.end_headers()
-        self.wfile.write(b"<html>")
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""

@@ -189,13 +189,6 @@ def test_a_second_server_on_the_directory_is_told_the_pid_of_the_first(
     assert answers(port)
 
 
-def test_a_directory_is_free_again_after_its_server_was_killed(tmp_path: Path) -> None:
-    """The claim dies with the process."""
-    with Daemon(tmp_path) as daemon:
-        daemon.kill_and_restart()
-        assert daemon.ask("GET", "/health")[0] == 200
-
-
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     """It says which port, and what to do."""
     with Daemon(tmp_path / "first") as daemon:
