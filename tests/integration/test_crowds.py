@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
 from collections.abc import Callable
@@ -117,7 +118,8 @@ def test_a_server_that_may_open_few_files_answers_beside_a_hundred_idle_connecti
         assert "At most 32 connections" in daemon.log()
         for _ in range(100):
             open_ones.enter_context(wire.connect(daemon))
-        assert daemon.ask("GET", "/health")[0] == 200
+        # A busy machine may accept all at one go, before any has given way: Twisted resets those for which no file is left.
+        wait_until(lambda: _answers(daemon), within=5)
         laptop = Machine(tmp_path / "ana-laptop", daemon.url, delays=())
         for name, content in memory(3).items():
             laptop.write("crowded", name, content)
@@ -192,6 +194,13 @@ def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) 
             assert daemon.ask("GET", "/health")[0] == 200
             assert daemon.peak_rss_bytes() < MEMORY_BOUND
         wait_until(lambda: daemon.ask("GET", path)[0] == 200, within=10)
+
+
+def _answers(daemon: Daemon) -> bool:
+    try:
+        return daemon.ask("GET", "/health")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _from(daemon: Daemon, source: str) -> socket.socket:
