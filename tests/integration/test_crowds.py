@@ -118,7 +118,7 @@ def test_a_server_that_may_open_few_files_answers_beside_a_hundred_idle_connecti
         assert "At most 32 connections" in daemon.log()
         for _ in range(100):
             open_ones.enter_context(wire.connect(daemon))
-        # A busy machine may accept all at one go, before any has given way: Twisted resets those for which no file is left.
+        # A busy machine may accept all at one go, before any has given way; then some are reset, ours perhaps.
         wait_until(lambda: _answers(daemon), within=5)
         laptop = Machine(tmp_path / "ana-laptop", daemon.url, delays=())
         for name, content in memory(3).items():
