@@ -16,9 +16,9 @@ import msgspec
 from attrs import frozen
 
 from mneme.merge.bounds import MAX_DOCUMENT, has_few_lines
-from mneme.merge.documents import Document, is_document, parsed
+from mneme.merge.documents import JsonDocument, is_document, parsed
+from mneme.merge.jsonvalues import JSON, canonical
 from mneme.merge.log import lines
-from mneme.merge.sides import JSON, canonical
 from mneme.model import FileName
 
 _A_FEW = 8
@@ -243,7 +243,7 @@ def _items(file: FileName, content: bytes) -> Sequence[Hashable] | None:
     return lines(content) if has_few_lines(content) else None
 
 
-def _flat(document: Document) -> Iterator[Hashable]:
+def _flat(document: JsonDocument) -> Iterator[Hashable]:
     """The items of arrays and of objects, down to those of the objects and arrays in the document."""
     if isinstance(document, list):
         yield from (("", "", canonical(item)) for item in document)

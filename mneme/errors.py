@@ -64,6 +64,14 @@ class KeyReused(MnemeError):
     sentence = "This Idempotency-Key came with other lines before: take a new one for each append"
 
 
+class MissingPrecondition(MnemeError):
+    """An append that does not name the content that its lines follow."""
+
+    sentence = (
+        'An append needs If-Match: "<sha256 of the content you append to>", or If-None-Match: * for a new log'
+    )
+
+
 class FileTooLarge(MnemeError):
     """A file that an append would make larger than a stock client can download."""
 

@@ -5,9 +5,11 @@ import os
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, ClassVar, cast
 
@@ -20,8 +22,6 @@ from twisted.logger import (
     formatEventAsClassicLogText,
     formatTime,
 )
-from twisted.python import threadable
-from twisted.python.logfile import LogFile
 
 from mneme import times
 from mneme.model import Millis
@@ -33,48 +33,71 @@ _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 10
 
 
-class SharedLogFile(LogFile):
-    """A log file that others may truncate, move or remove, as logrotate does.
+class SharedLogFile:
+    """A log file that is rotated when it is large, and that others may truncate, move or remove, as logrotate does.
 
     It goes on at its end as that is then, or in a new file of its name.
     """
 
-    def _openFile(self) -> None:
-        super()._openFile()
-        append_only(self._file.fileno())
-        state = os.fstat(self._file.fileno())
-        self._place = (state.st_dev, state.st_ino)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._open()
 
-    def write(self, data: str | bytes) -> None:
+    def write(self, text: str) -> None:
         """Write to the end of the file that has the name now."""
-        self._follow()
-        super().write(data)
-        # By itself it would count what somebody has cut off.
-        self.size = self._file.tell()
+        with self._lock:
+            self._follow()
+            if self._file.tell() >= _ROTATE_BYTES:
+                self._rotate()
+            self._file.write(text.encode())
+
+    def flush(self) -> None:
+        """Leave nothing unwritten: there is no buffer."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def rotate(self) -> None:
         """Begin a new file, unless somebody else has made place for one."""
-        if not self._follow():
-            super().rotate()
+        with self._lock:
+            if not self._follow():
+                self._rotate()
+
+    def _open(self) -> None:
+        self._file = open(self._path, "ab", buffering=0)  # noqa: PTH123, SIM115 - it stays open, unbuffered
+        append_only(self._file.fileno())
+        state = os.fstat(self._file.fileno())
+        self._inode = state.st_dev, state.st_ino
+
+    def _rotate(self) -> None:
+        """Number the old files anew, the oldest goes; where that cannot be done the file goes on."""
+        names = [self._path, *(Path(f"{self._path}.{number}") for number in range(1, _KEPT_FILES + 1))]
+        with suppress(OSError):
+            for newer, older in reversed(list(pairwise(names))):
+                if newer.exists():
+                    newer.rename(older)
+            before = self._file
+            self._open()
+            before.close()
 
     def _follow(self) -> bool:
         """Open the file anew unless it still has its name; whether it was opened."""
         with suppress(OSError):
-            state = os.stat(self.path)  # noqa: PTH116 - at each line of the log, and half as long as by a Path
-            if (state.st_dev, state.st_ino) == self._place:
+            state = os.stat(self._path)  # noqa: PTH116 - at each line of the log, and half as long as by a Path
+            if (state.st_dev, state.st_ino) == self._inode:
+                # Its end is another if somebody has truncated it.
+                self._file.seek(0, os.SEEK_END)
                 return False
         before = self._file
         try:
-            self._openFile()
+            self._open()
         except OSError:
             # Better a log under another name than none.
-            self._file = before
             return False
         before.close()
         return True
-
-
-threadable.synchronize(SharedLogFile)
 
 
 def append_only(descriptor: int) -> None:
@@ -113,9 +136,7 @@ class LogChoice:
         path = Path(cls.file)
         if path.exists() and not path.is_file():
             return FileLogObserver(path.open("a", encoding="utf-8"), form)
-        rotated = SharedLogFile.fromFullPath(
-            cls.file, rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEPT_FILES
-        )
+        rotated = SharedLogFile(path)
         if not signal.getsignal(signal.SIGUSR1):
             signal.signal(signal.SIGUSR1, lambda _signal, _frame: cls.call_from_signal(rotated.rotate))
         return FileLogObserver(cast(IO[str], rotated), form)

@@ -132,14 +132,10 @@ class Place(enum.Enum):
 
 @frozen
 class Appended:
-    """How a content came of an append: by which idempotency key, if any, and what digest its lines have.
-
-    It is `blind` where its client has not shown that it has the rest of the content.
-    """
+    """The idempotency key of the append that a content came of, if any, and the digest of its lines."""
 
     key: str | None
     lines: str
-    blind: bool = False
 
 
 @frozen
@@ -169,11 +165,6 @@ class Version:
     is_unrelated: bool = False
     stored: int = field(default=0, eq=False)
     """The bytes that it takes in the database."""
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether it is no base: its client has perhaps not all of it."""
-        return self.appended is not None and self.appended.blind
 
 
 @frozen
@@ -255,6 +246,11 @@ class Precondition:
         """Whether this content is named and no other, so that whoever names it has it."""
         return self.digests == frozenset({sha256})
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether a single content is named, or that there must be none."""
+        return self.absent or (self.digests is not None and len(self.digests) == 1)
+
 
 NOT_THERE = Precondition(frozenset(), absent=True)
 """There must be no such file yet."""
@@ -283,9 +279,10 @@ class Upload:
 
 @frozen
 class Append:
-    """Lines that a client asks to be added at the end of a file; `token` and `only_if` as in `Upload`.
+    """Lines that a client asks to be added at the end of a file; `token` as in `Upload`.
 
-    A second one of the same client with the same `key` is the first one again.
+    `only_if` must name the content that the lines follow. A second append of the same client with the same `key` is a
+    repetition of the first.
     """
 
     file: FileName

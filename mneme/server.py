@@ -29,9 +29,9 @@ from mneme.service import SyncService
 from mneme.store.claim import Claim
 from mneme.store.thread import DatabaseThread
 from mneme.web.auth import Keys
-from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
 from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
@@ -106,7 +106,6 @@ class Parts:
     reaper: Reaper
     pruner: Pruner
     backups: Backups
-    front: Front
     site: Site
 
 
@@ -200,7 +199,7 @@ class Server(Service):
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         await self._parts.site.close(CLOSE_SECONDS)
-        self._parts.front.log.close()
+        self._parts.site.request_log.close()
         await self._parts.reaper.stopService()
         await self._parts.pruner.stopService()
         await self._parts.backups.stopService()
@@ -258,7 +257,7 @@ class Server(Service):
     def _set_policy(self) -> None:
         chosen = self._loaded.config
         only_local = self._on_loopback_only and not chosen.api_keys
-        self._parts.front.policy = evolve(policy_of(chosen), only_local=only_local)
+        self._parts.site.policy = evolve(policy_of(chosen), only_local=only_local)
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

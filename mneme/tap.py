@@ -33,7 +33,6 @@ from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, SCHEMA_VERSION, Database, check_identity
 from mneme.store.thread import DatabaseThread
 from mneme.store.workingcopy import WorkingCopy
-from mneme.web.front import Front
 from mneme.web.places import MAX_CONNECTIONS, Places
 from mneme.web.site import Site
 from mneme.work import ThreadWorker
@@ -164,7 +163,6 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     sync = SyncService(wall, writer, reader, process, Millis(chosen.lock_ttl_ms), chosen.retention, uptime)
     room = left_for_connections(raise_limit())
     places = Places(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
-    front = Front(reactor, worker, sync, policy_of(chosen))
     parts = Parts(
         reactor=reactor,
         claim=claim,
@@ -178,8 +176,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
         backups=Backups(reactor, wall, uptime, worker, path, plan_of(loaded)),
-        front=front,
-        site=Site(reactor, wall, front, chosen.max_body_bytes, places),
+        site=Site(reactor, wall, worker, sync, policy_of(chosen), chosen.max_body_bytes, places),
     )
     _calm_collector()
     return Server(parts, loaded, load, options.give_up)

@@ -1,4 +1,4 @@
-"""The JSON that goes over the wire, as types. Answers may gain fields, never lose any."""
+"""Types of the JSON on the wire. Answers may gain fields, never lose any."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,7 +29,10 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WireTwoPlaces(msgspec.Struct, frozen=True, rename="camel"):
-    """A project id that a client seems to use in two places, by its upload of `file` at `time`."""
+    """A project id that a client seems to use in two places.
+
+    Its upload of `file` at `time` had nothing in common with its base.
+    """
 
     project: str
     client_id: str
@@ -43,7 +46,7 @@ class WireTwoPlaces(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """`GET /status`: `data_bytes` is what the database takes on disk, `free_bytes` what the disk has left.
+    """`GET /status`: `data_bytes` is the database's size, `free_bytes` the free space.
 
     `uptime_seconds` go by a clock that nobody sets, unlike that which tells `started_at` and `now`. `in_two_places` are
     the ids that seemed to be used in two places in the last seven days, the newest last.
@@ -86,8 +89,8 @@ class WireLock(msgspec.Struct, frozen=True, rename="camel"):
             lock.client.value, times.to_text(lock.acquired_at), times.to_text(lock.expires_at), lock.token
         )
 
-    def told(self) -> Lock:
-        """The lock that these words tell of; raises ValueError."""
+    def to_model(self) -> Lock:
+        """The lock in words of the model; raises ValueError."""
         acquired, expires = times.from_text(self.acquired_at), times.from_text(self.expires_at)
         return Lock(ClientId(self.client_id), acquired, expires, self.token)
 
@@ -114,7 +117,7 @@ class Success(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WireHead(msgspec.Struct, frozen=True):
-    """A file in a list; `size` in bytes of UTF-8, `sha256` of its content, in hex."""
+    """A file in a list; `size` in bytes of UTF-8, `sha256` in hex."""
 
     name: str
     size: int
@@ -127,8 +130,8 @@ class WireHead(msgspec.Struct, frozen=True):
         """The head in words of the wire."""
         return cls(head.file.value, head.size, times.to_text(head.mtime), head.version, head.sha256)
 
-    def told(self) -> Head:
-        """The head that these words tell of; raises ValueError."""
+    def to_model(self) -> Head:
+        """The head in words of the model; raises ValueError."""
         mtime = times.from_text(self.mtime)
         return Head(FileName(self.name), self.version, self.size, mtime, self.sha256)
 
@@ -165,7 +168,7 @@ class Uploaded(msgspec.Struct, frozen=True):
 
 
 class WireVersion(msgspec.Struct, frozen=True, rename="camel"):
-    """A version in a list; `client_id` is null for what was put there by hand, `base` where it is not known."""
+    """A version in a list; `client_id` is null for edits by hand, `base` if unknown."""
 
     version: int
     kind: str
@@ -198,7 +201,7 @@ class VersionList(msgspec.Struct, frozen=True):
 
 
 class WaitingUpload(msgspec.Struct, frozen=True, rename="camel"):
-    """An upload that waits to be merged: the version that it was kept as, of which file, when, and from whom."""
+    """An upload that waits to be merged: version, file, mtime and client."""
 
     version: int
     file: str
@@ -213,7 +216,7 @@ class WaitingUpload(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WireProject(msgspec.Struct, frozen=True):
-    """A project in a list: `size` of all its heads, `mtime` of the newest, uploads that are `waiting`."""
+    """A project in a list: total `size`, newest `mtime`, lock, and waiting uploads."""
 
     id: str
     files: list[WireHead]
@@ -267,7 +270,7 @@ class Prunable(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Every error: one sentence, for a refused lock the lock that is held, for a kept upload the version that it is."""
+    """An error: a sentence, the lock that is held, the version of a kept upload."""
 
     error: str
     lock: WireLock | None = None

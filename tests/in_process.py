@@ -32,7 +32,7 @@ from mneme.reaper import Reaper
 from mneme.retention import Retention
 from mneme.service import SyncService
 from mneme.web.auth import Keys
-from mneme.web.front import Front, Policy
+from mneme.web.policy import Policy
 from mneme.web.site import Site
 from tests.immediate import ImmediateWorker
 from tests.keeping import KEEP_ALL
@@ -207,16 +207,16 @@ class InProcess:
         with self._watched():
             protocol.dataReceived(data)
 
-    def put_together(self, clock: Clock, wall: Clock) -> tuple[SyncService, Front, Site, Reaper, Exporter]:
+    def put_together(self, clock: Clock, wall: Clock) -> tuple[SyncService, Site, Reaper, Exporter]:
         """The parts of a server: the one place that knows how they are wired."""
         self._store = DiskStore(self.directory, Merging(self._merge, MAX_BODY_BYTES))
         lane = lane_of(self._store)
         ttl = Millis(round(self.ttl_seconds * 1000))
         worker = ImmediateWorker()
         sync = SyncService(wall, lane, lane, worker, ttl, KEEP_ALL)
-        front = Front(clock, worker, sync, Policy(Keys(self._keys), helps_stock_push=self._stock_push_help))
-        site = Site(clock, wall, front, MAX_BODY_BYTES)
-        return sync, front, site, Reaper(clock, sync), Exporter(clock, sync)
+        policy = Policy(Keys(self._keys), helps_stock_push=self._stock_push_help)
+        site = Site(clock, wall, worker, sync, policy, MAX_BODY_BYTES)
+        return sync, site, Reaper(clock, sync), Exporter(clock, sync)
 
     @property
     def reaps(self) -> bool:
@@ -248,9 +248,7 @@ class _Life:
         self.clock, self.wall = Clock(), Clock()
         self.clock.advance(owner.now())
         self.wall.advance(owner.now() + owner.wrong_by)
-        self._sync, self._front, self.site, self._reaper, self._exporter = owner.put_together(
-            self.clock, self.wall
-        )
+        self._sync, self.site, self._reaper, self._exporter = owner.put_together(self.clock, self.wall)
         self._reaps = owner.reaps
         self._exporter.startService()
         self._sync.startService()

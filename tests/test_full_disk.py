@@ -13,6 +13,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from mneme.errors import DiskFull
 from mneme.exporter import PAUSE, Exporter
+from mneme.model import digest
 from tests.kept import DiskStore
 from tests.store.faults import FULL as FULL_DISK
 from tests.store.faults import Faults
@@ -30,7 +31,12 @@ LAPTOP = {"X-Client-Id": "laptop", "Content-Type": "application/x-ndjson"}
 
 LARGE_WRITES: dict[str, Callable[[Stub], Reply]] = {
     "upload": lambda stub: stub.upload(content=OLD + LARGE),
-    "append": lambda stub: stub.ask("POST", f"{LOG}/append", {**LAPTOP, "Idempotency-Key": "one"}, LARGE),
+    "append": lambda stub: stub.ask(
+        "POST",
+        f"{LOG}/append",
+        {**LAPTOP, "Idempotency-Key": "one", "If-Match": f'"{digest(OLD.encode())}"'},
+        LARGE,
+    ),
 }
 WRITES = LARGE_WRITES | {
     "new project": lambda stub: stub.acquire(project="another"),

@@ -30,7 +30,6 @@ from mneme.store import Store
 from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import DatabaseThread
-from mneme.web.front import Front
 from mneme.web.site import Site
 from mneme.work import T, ThreadWorker
 
@@ -142,7 +141,6 @@ class Rig:
         sync = SyncService(
             self.reactor, lane, lane, self.worker, Millis(config.lock_ttl_ms), config.retention
         )
-        front = Front(self.reactor, self.worker, sync, policy_of(config))
         self.parts = Parts(
             reactor=self.reactor,
             claim=Claim.take(home / "data"),
@@ -163,8 +161,9 @@ class Rig:
                 home / "data" / NAME,
                 plan_of(self.loaded),
             ),
-            front=front,
-            site=Site(self.reactor, self.reactor, front, config.max_body_bytes),
+            site=Site(
+                self.reactor, self.reactor, self.worker, sync, policy_of(config), config.max_body_bytes
+            ),
         )
         self.server = Server(self.parts, self.loaded, self._load, self._give_up)
 
@@ -307,7 +306,7 @@ def test_made_up_names_are_refused_wherever_only_this_machine_gets(
         endpoints = tuple(Endpoint(address).open() for address in addresses)
         rig = Rig(tmp_path, evolve(config, api_keys=keys, listen=("endpoints",)), endpoints=endpoints)
         lines = said(rig.start)
-        assert rig.parts.front.policy.only_local is (is_local and not keys)
+        assert rig.parts.site.policy.only_local is (is_local and not keys)
         assert any("beyond loopback" in line for line in lines) is not (is_local or bool(keys))
         rig.stop()
 
@@ -319,9 +318,9 @@ def test_an_endpoint_that_takes_its_time_opens_the_server_when_it_listens(
     late = Endpoint(tcp(ANY))
     rig = Rig(tmp_path, evolve(config, api_keys=(), listen=("tcp:1",)), endpoints=(late,))
     rig.start()
-    seen = [rig.parts.front.policy.only_local]
+    seen = [rig.parts.site.policy.only_local]
     late.open()
-    assert [*seen, rig.parts.front.policy.only_local] == [True, False]
+    assert [*seen, rig.parts.site.policy.only_local] == [True, False]
     rig.stop()
 
 
@@ -364,13 +363,13 @@ def test_a_reload_takes_over_what_can_change(rig: Rig, config: Config) -> None:
     new = evolve(config, api_keys=("x" * 20,), lock_ttl_minutes=2, max_body_bytes=9, allowed_origins=("*",))
     assert rig.reload(new, ("odd",)) == ["odd", "The configuration was reloaded"]
     assert (rig.parts.sync.lock_ttl, rig.parts.site.max_body_bytes) == (120_000, 9)
-    assert rig.parts.front.policy.origins == ("*",)
-    assert rig.parts.front.policy.keys.check(b"Bearer " + b"x" * 20) == 0
+    assert rig.parts.site.policy.origins == ("*",)
+    assert rig.parts.site.policy.keys.check(b"Bearer " + b"x" * 20) == 0
     assert rig.parts.sync.merging == Merging(enabled=True, max_bytes=9)
-    helping = [rig.parts.front.policy.helps_stock_push]
+    helping = [rig.parts.site.policy.helps_stock_push]
     rig.reload(evolve(config, merge=False, stock_push_help=False, history_keep_all_hours=1))
     assert not rig.parts.sync.merging.enabled
-    assert [*helping, rig.parts.front.policy.helps_stock_push] == [True, False]
+    assert [*helping, rig.parts.site.policy.helps_stock_push] == [True, False]
     assert rig.parts.sync.retention.keep_all == 3_600_000
 
 
@@ -384,10 +383,10 @@ def test_a_reload_names_what_takes_a_restart(rig: Rig, config: Config) -> None:
 @pytest.mark.parametrize("problem", [ConfigError("port must be a number"), RuntimeError("unheard of")])
 def test_a_reload_that_fails_leaves_all_as_it_was(rig: Rig, problem: Exception) -> None:
     """Whatever the reason; and the next one is heard."""
-    before = rig.parts.front.policy
+    before = rig.parts.site.policy
     (line,) = rig.reload(problem)
     assert "the old one stays in force" in line
-    assert rig.parts.front.policy is before
+    assert rig.parts.site.policy is before
     assert rig.reload(rig.loaded.config) == ["The configuration was reloaded"]
 
 
@@ -395,7 +394,7 @@ def test_a_reload_never_drops_authentication(rig: Rig, config: Config) -> None:
     """A file that lost its keys is refused as a whole."""
     (line,) = rig.reload(evolve(config, api_keys=(), lock_ttl_minutes=1))
     assert "apiKeys is gone" in line
-    assert rig.parts.front.policy.keys.required
+    assert rig.parts.site.policy.keys.required
     assert rig.parts.sync.lock_ttl == 1_800_000
 
 
@@ -405,7 +404,7 @@ def test_first_keys_protect_at_once_and_open_with_a_restart(tmp_path: Path, conf
     rig.start()
     lines = rig.reload(config)
     assert any("beyond loopback" in line for line in lines)
-    assert rig.parts.front.policy.keys.required
+    assert rig.parts.site.policy.keys.required
     rig.stop()
 
 
@@ -415,9 +414,9 @@ def test_where_it_listens_and_not_the_file_says_whom_it_answers(tmp_path: Path, 
         rig = Rig(tmp_path, evolve(config, api_keys=(), host=before), on=on)
         rig.start()
         rig.reload(evolve(config, api_keys=(), host=after))
-        assert rig.parts.front.policy.only_local is (on is not ANY)
+        assert rig.parts.site.policy.only_local is (on is not ANY)
         rig.reload(config)
-        assert not rig.parts.front.policy.only_local
+        assert not rig.parts.site.policy.only_local
         rig.stop()
 
 
@@ -443,4 +442,4 @@ def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, confi
 def test_proxies_are_trusted_from_the_next_request_after_a_reload(rig: Rig, config: Config) -> None:
     """As all of the policy."""
     rig.reload(evolve(config, trusted_proxies=("10.0.0.0/8",)))
-    assert rig.parts.front.policy.proxies.trust("10.1.2.3")
+    assert rig.parts.site.policy.proxies.trust("10.1.2.3")

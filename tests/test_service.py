@@ -14,6 +14,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from mneme.errors import DiskFull, ShuttingDown
 from mneme.model import (
+    NOT_THERE,
     Accepted,
     Append,
     ClientId,
@@ -713,7 +714,7 @@ class TestStopping:
             lambda: service.extend(ALPHA, ANA),
             lambda: service.release(ALPHA, ANA),
             lambda: service.upload(ALPHA, Upload(LOG, b"", ANA)),
-            lambda: service.append(ALPHA, Append(LOG, b"x\n", ANA)),
+            lambda: service.append(ALPHA, Append(LOG, b"x\n", ANA, only_if=NOT_THERE)),
             lambda: service.restore(ALPHA, Restore(LOG, 1, ANA)),
         ]
 

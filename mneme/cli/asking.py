@@ -1,10 +1,10 @@
-"""Questions to the server by a person who looks after it, and not by a machine that keeps its memory there."""
+"""Requests to the server that a person makes, without this machine's client id."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from mneme.cli.run import Surroundings, run
+from mneme.cli.run import CommandContext, run
 from mneme.client import Client
 from mneme.client.settings import address_in, load
 from mneme.model import ClientId
@@ -12,15 +12,18 @@ from mneme.model import ClientId
 T = TypeVar("T")
 
 VISITOR = ClientId("mneme-restore")
-"""The name of whoever restores. No machine has it, so that none is taken to have what was restored."""
+"""The client id of a restore.
+
+No machine has it, so that the server takes no machine to have the restored content.
+"""
 
 
 @asynccontextmanager
-async def visitor_of(here: Surroundings, server: str | None, key: str | None) -> AsyncIterator[Client]:
+async def visitor_of(context: CommandContext, server: str | None, key: str | None) -> AsyncIterator[Client]:
     """A client of the server, without the id of this machine; raises `SettingsError`."""
-    settings = await here.worker.run(lambda: load(here.settings_home, server, key))
-    address = address_in(settings, here.settings_home)
-    async with here.connect(address, VISITOR, settings.patience) as client:
+    settings = await context.worker.run(lambda: load(context.settings_home, server, key))
+    address = address_in(settings, context.settings_home)
+    async with context.connect(address, VISITOR, settings.patience) as client:
         yield client
 
 
@@ -33,8 +36,8 @@ def ask(
 ) -> T:
     """Ask the server, and return what it comes to; `patiently` as in `run`."""
 
-    async def command(here: Surroundings) -> T:
-        async with visitor_of(here, server, key) as client:
+    async def command(context: CommandContext) -> T:
+        async with visitor_of(context, server, key) as client:
             return await question(client)
 
     return run(command, patiently=patiently)

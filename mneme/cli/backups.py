@@ -106,7 +106,10 @@ def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) ->
 
 @contextmanager
 def _copying() -> Iterator[Callable[[int, int], None]]:
-    """Show how far the copying is; a signal breaks it off between two steps, and nothing that comes after it."""
+    """Progress of a copy on the terminal.
+
+    A signal ends the copy between two steps, and nothing that comes after it.
+    """
     signals: list[int] = []
     before = {number: signal.signal(number, lambda *_: signals.append(1)) for number in _ENDING}
     try:

@@ -1,18 +1,16 @@
-"""How differences are drawn for people: an entry a line, `+` what is new, `-` what is gone, `~` what is otherwise."""
+"""Differences as people read them: `+` added, `-` removed, `~` changed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 
-import msgspec
 from msgspec import UNSET
 from rich.text import Text
 
 from mneme import times
 from mneme.cli.output import plain
-from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, Place, inside
-from mneme.merge.halves import shown
-from mneme.merge.sides import JSON, canonical
+from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, KeyPath, Lines, inside
+from mneme.merge.jsonvalues import JSON, read, written
 from mneme.merge.times import parsed_time
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
@@ -21,7 +19,7 @@ _SHORT = 72
 """Up to here an old and a new value stand on one line."""
 _WHEN = ("ts", "date")
 _WHAT = ("content", "decision", "summary", "topic")
-"""The keys of what an entry says first, by the one of them that it has."""
+"""Keys of the text that an entry shows first; each entry has one of them."""
 
 
 def drawn(found: Entries | Lines) -> Iterator[Text]:
@@ -42,40 +40,40 @@ def _hunk(hunk: Hunk) -> Iterator[Text]:
 
 
 def _entries(changes: tuple[Change, ...]) -> Iterator[Text]:
-    last: Place = ()
+    last: KeyPath = ()
     for change in chain.from_iterable(map(_spread, changes)):
-        heading = change.place if change.is_item else change.place[:-1]
-        name = "".join(change.place[len(heading) :])
+        heading = change.path if change.is_item else change.path[:-1]
+        name = "".join(change.path[len(heading) :])
         yield from _headings(last, heading)
         yield from _entry(change, name, len(heading))
         last = heading
 
 
 def _spread(change: Change) -> Iterator[Change]:
-    """A whole list, or a whole kind of entities, that came or went, entry by entry."""
+    """A list or kind of entities that was added or removed whole, entry by entry."""
     came, went = change.before is UNSET, change.after is UNSET
     if change.is_item or not (came or went):
         yield change
         return
-    for place, value, is_item in _parts(change.place, change.after if came else change.before):
-        yield Change(place, UNSET, value, is_item) if came else Change(place, value, UNSET, is_item)
+    for path, value, is_item in _parts(change.path, change.after if came else change.before):
+        yield Change(path, UNSET, value, is_item) if came else Change(path, value, UNSET, is_item)
 
 
-def _parts(place: Place, value: Entry) -> Iterator[tuple[Place, Entry, bool]]:
+def _parts(path: KeyPath, value: ChangedValue) -> Iterator[tuple[KeyPath, ChangedValue, bool]]:
     if isinstance(value, list) and value:
-        yield from ((place, item, True) for item in value)
+        yield from ((path, item, True) for item in value)
     elif isinstance(value, dict) and value and _is_kind(value):
-        yield from (((*place, name), entity, False) for name, entity in value.items())
+        yield from (((*path, name), entity, False) for name, entity in value.items())
     else:
-        yield place, value, False
+        yield path, value, False
 
 
 def _is_kind(value: Mapping[str, JSON]) -> bool:
     return all(isinstance(inner, dict) for inner in value.values())
 
 
-def _headings(last: Place, heading: Place) -> Iterator[Text]:
-    """The keys on the way to an entry that are not those on the way to the last one."""
+def _headings(last: KeyPath, heading: KeyPath) -> Iterator[Text]:
+    """Headings for the keys of a path that the last entry's path lacks."""
     common = 0
     while common < min(len(last), len(heading)) and last[common] == heading[common]:
         common += 1
@@ -92,15 +90,15 @@ def _entry(change: Change, name: str, depth: int) -> Iterator[Text]:
     elif isinstance(change.before, dict) and isinstance(change.after, dict):
         yield _signed(depth, "~", _text(name) or _title(change.after))
         for inner in inside(change.before, change.after):
-            yield from _entry(inner, ".".join(inner.place), depth + 1)
+            yield from _entry(inner, ".".join(inner.path), depth + 1)
     else:
         yield from _changed(depth, label, change.before, change.after)
 
 
-def _changed(depth: int, label: str, before: Entry, after: Entry) -> Iterator[Text]:
+def _changed(depth: int, label: str, before: ChangedValue, after: ChangedValue) -> Iterator[Text]:
     old, new = _words(before), _words(after)
     if old == new:
-        # To the minute two times may be one, and 1 and "1" look alike.
+        # Times may be equal to the minute, and 1 and "1" look alike.
         old, new = _exact(before), _exact(after)
     if len(old) + len(new) <= _SHORT:
         yield _signed(depth, "~", f"{label}{old} → {new}")
@@ -110,8 +108,8 @@ def _changed(depth: int, label: str, before: Entry, after: Entry) -> Iterator[Te
     yield _signed(depth + 1, "+", new)
 
 
-def _words(entry: Entry) -> str:
-    """What an entry says, in one line."""
+def _words(entry: ChangedValue) -> str:
+    """The text of an entry in one line."""
     match entry:
         case bytes() as line:
             return _line(line)
@@ -127,16 +125,16 @@ def _words(entry: Entry) -> str:
 
 
 def _line(line: bytes) -> str:
-    # What is no entry, or too deep to be looked into, is shown as it is.
+    # A line that is no JSON object, or nested too deep, is shown as it is.
     with suppress(ValueError, RecursionError):
-        entry = msgspec.json.decode(line)
+        entry = read(line)
         if isinstance(entry, dict) and entry:
             return _words(entry)
     return _exact(line)
 
 
 def _described(fields: Mapping[str, JSON]) -> str:
-    """When, of what type, and what, then whatever else there is: `2026-02-04 15:00 note: Use tabs (by: Ana)`."""
+    """Time, type and text, then the rest: `2026-02-04 15:00 note: Use tabs (by: Ana)`."""
     when = next((key for key in _WHEN if _is_text(fields.get(key))), None)
     what = next((key for key in _WHAT if _is_text(fields.get(key))), None)
     kind = "type" if _is_text(fields.get("type")) else None
@@ -161,14 +159,14 @@ def _is_text(value: JSON) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _exact(entry: Entry) -> str:
+def _exact(entry: ChangedValue) -> str:
     if isinstance(entry, bytes):
         return plain(entry.decode(errors="replace"))
-    return plain(shown(canonical(entry)).decode())
+    return plain("" if entry is UNSET else written(entry).decode())
 
 
 def _text(text: str) -> str:
-    return plain(shown(text.encode()).decode())
+    return plain(text)
 
 
 def _signed(depth: int, sign: str, text: str) -> Text:

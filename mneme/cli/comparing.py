@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import click
-import msgspec
 from attrs import frozen
 from msgspec import UNSET
 from rich.text import Text
@@ -11,7 +10,7 @@ from rich.text import Text
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.changes import drawn
-from mneme.cli.contents import content_of
+from mneme.cli.lookup import content_of
 from mneme.cli.options import (
     FILES,
     NumberType,
@@ -24,9 +23,8 @@ from mneme.cli.options import (
 )
 from mneme.client import Client, Download
 from mneme.errors import MnemeError
-from mneme.merge.differences import Change, Entries, Entry, Hunk, Lines, differences
-from mneme.merge.documents import is_document
-from mneme.merge.halves import shown
+from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, Lines, differences
+from mneme.merge.jsonvalues import written
 from mneme.model import FileName, ProjectId
 
 
@@ -36,7 +34,7 @@ class TooLarge(MnemeError):
 
 @frozen
 class Pair:
-    """Two versions of a file; `is_head` if the newer one was asked for as the head."""
+    """Two versions of a file; `is_head` says that the newer is the head."""
 
     older: Download
     newer: Download
@@ -62,8 +60,8 @@ def diff(
 ) -> None:
     """Show what changed in FILE of PROJECT from A to B.
 
-    A and B are versions; without B it is the head. By entries, whatever their order: + is new, - is gone, ~ is
-    otherwise. summary.md is compared line by line, and so is what the plugin does not write.
+    A and B are versions; without B it is the head. By entries, whatever their order: + is added, - is removed, ~
+    is changed. summary.md is compared line by line, and so are files that the plugin did not write.
     """
     name = FileName(file)
     pair = ask(server, key, lambda client: pair_of(client, project, name, older, newer))
@@ -111,9 +109,7 @@ def _json(project: ProjectId, file: FileName, pair: Pair, found: Entries | Lines
         "by": "entries" if isinstance(found, Entries) else "lines",
         "changes": _changes(found),
     }
-    written = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    halved = is_document(file) and isinstance(found, Entries)
-    return (shown(written) if halved else written) + b"\n"
+    return written(document, indent=2) + b"\n"
 
 
 def _changes(found: Entries | Lines) -> list[Mapping[str, object]]:
@@ -126,11 +122,11 @@ def _changes(found: Entries | Lines) -> list[Mapping[str, object]]:
 
 def _change(change: Change) -> Mapping[str, object]:
     values = {"before": change.before, "after": change.after}
-    told = {name: _told(value) for name, value in values.items() if value is not UNSET}
-    return {"place": change.place, "isItem": change.is_item, **told}
+    changed = {name: _json_value(value) for name, value in values.items() if value is not UNSET}
+    return {"place": change.path, "isItem": change.is_item, **changed}
 
 
-def _told(entry: Entry) -> object:
+def _json_value(entry: ChangedValue) -> object:
     return entry.decode(errors="replace") if isinstance(entry, bytes) else entry
 
 

@@ -1,4 +1,4 @@
-"""`doctor`: what keeps the memory from its way, and what to do about it."""
+"""`doctor`: why memory is not synced, and what to do."""
 
 import sys
 import textwrap
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mneme.cli import output
 from mneme.cli.options import as_json, server_options, telling
-from mneme.cli.run import Surroundings, run
+from mneme.cli.run import CommandContext, run
 from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, State
 
@@ -26,14 +26,14 @@ _INDENT = "  "
 @as_json
 @telling
 def doctor(server: str | None, key: str | None, as_json: bool) -> None:
-    """Find out what keeps the memory from its way, and what to do.
+    """Find out why memory is not synced, and what to do.
 
     Looks at the settings, the server, the project of the working directory and this machine, and changes nothing.
-    Ends with status 1 if something must be mended.
+    Exits with status 1 if something must be mended.
     """
 
-    async def command(here: Surroundings) -> tuple[Finding, ...]:
-        looking = Doctor(here.reactor, here.worker, here.home, here.directory, here.connect)
+    async def command(context: CommandContext) -> tuple[Finding, ...]:
+        looking = Doctor(context.reactor, context.worker, context.home, context.directory, context.connect)
         return await looking.examine(server, key)
 
     findings = run(command)
@@ -46,7 +46,7 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
 
 def _print(findings: Sequence[Finding]) -> None:
     console = Console(highlight=False)
-    # What is read by a program keeps its lines.
+    # Output for a program is not wrapped.
     width = console.width if console.is_terminal else sys.maxsize
     for finding in findings:
         mark, style = _MARKS[finding.state]

@@ -8,7 +8,7 @@ from attrs import frozen
 from mneme import times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
-from mneme.cli.contents import NotThere, no_file
+from mneme.cli.lookup import NotThere, no_file
 from mneme.cli.options import (
     FILES,
     NumberType,

@@ -11,13 +11,13 @@ from mneme import files
 from mneme.cli import output
 from mneme.cli.options import as_json, telling
 from mneme.client.errors import SettingsError
-from mneme.client.hooks import Did, Installed, Program, install, settings_path, snippet
+from mneme.client.hooks import HookChange, Installed, Program, install, settings_path, snippet
 from mneme.client.settings import config_path, load, needed
 
 _DONE = {
-    Did.NOTHING: "The hooks are in {path} already: nothing to do",
-    Did.ADDED: "The hooks are in {path} now",
-    Did.MENDED: "The hooks in {path} call mneme where it is now",
+    HookChange.NOTHING: "The hooks are in {path} already: nothing to do",
+    HookChange.ADDED: "The hooks are in {path} now",
+    HookChange.MENDED: "The hooks in {path} call mneme where it is now",
 }
 
 
@@ -72,7 +72,7 @@ def this_program() -> Program:
 
 
 def _warnings(home: Path | None) -> list[str]:
-    """What keeps the hooks from doing well."""
+    """Problems that keep the hooks from working."""
     try:
         settings = load(home)
     except SettingsError as problem:
@@ -90,7 +90,7 @@ def _tell(program: Program, done: Installed | None, path: Path) -> None:
         output.print_json(snippet(program))
         output.tell(f"This belongs into {path}: mneme hooks --install puts it there")
         return
-    output.tell(_DONE[done.did].format(path=done.path))
+    output.tell(_DONE[done.change].format(path=done.path))
     if done.backup:
         output.tell(f"What it held before is in {done.backup}")
 
@@ -100,4 +100,4 @@ def _document(program: Program, done: Installed | None, warnings: list[str]) -> 
     if done is None:
         return document
     backup = str(done.backup) if done.backup else None
-    return {"settings": str(done.path), "did": done.did.value, "backup": backup, **document}
+    return {"settings": str(done.path), "did": done.change.value, "backup": backup, **document}

@@ -1,4 +1,4 @@
-"""What several commands take, and how what goes wrong is told."""
+"""Options and arguments that several commands share, and how their errors are shown."""
 
 import functools
 import sys
@@ -38,7 +38,10 @@ class ProjectType(click.ParamType[ProjectId]):
 
 
 class ProjectCommand(click.Command):
-    """A command about a project, whose id may begin with a dash: that of a path, `/home/ana/app`, does."""
+    """A command about a project, whose id may begin with a dash.
+
+    That of a path does: `/home/ana/app` is `-home-ana-app`.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Hide what is an id from those who look for options in it."""
@@ -55,7 +58,7 @@ class ProjectCommand(click.Command):
 
 
 class FileType(click.Choice[str]):
-    """One of the five files."""
+    """The name of a synced file."""
 
     name = "file"
 
@@ -111,7 +114,7 @@ def telling(command: Callable[P, R]) -> Callable[P, R]:
         except MnemeError as problem:
             fail(str(problem), kwargs.get("as_json") is True)
         except BrokenPipeError:
-            # Whoever read has seen enough: click ends quietly.
+            # The reader closed the pipe: click ends quietly.
             raise
         except OSError as error:
             fail(output.sentence_of(error), kwargs.get("as_json") is True)

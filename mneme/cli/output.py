@@ -1,4 +1,4 @@
-"""What people and scripts are shown: tables and colours on a terminal, one JSON document with `--json`."""
+"""Output: tables and colours for people, one JSON document with `--json`."""
 
 import shlex
 import unicodedata
@@ -30,13 +30,16 @@ def warn(sentence: str) -> None:
 
 
 def tell(sentence: str) -> None:
-    """Say what was done, on stderr: on stdout a hook's words would end up in the agent's context."""
+    """Print a result on stderr.
+
+    Claude Code adds the stdout of a hook to the agent's context.
+    """
     _say("default", sentence)
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """While this lasts, the function that it gives shows on a terminal what is going on; elsewhere nothing."""
+    """A function that shows progress on a terminal, and does nothing elsewhere."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda _text: None
@@ -57,13 +60,13 @@ def print_json(document: object) -> None:
 
 
 def print_json_line(document: object) -> None:
-    """Print one JSON object on a line of its own; whoever reads it may be gone."""
+    """Print a JSON object on a line; a closed pipe is ignored."""
     with suppress(OSError):
         click.echo(msgspec.json.encode(document))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], empty: str) -> None:
-    """Print a table; `empty` says why there is none. What is in it may come from anywhere."""
+    """Print a table, or `empty` if there are no rows; cells are escaped."""
     console = _console()
     if not rows:
         console.print(Text(plain(empty)))
@@ -105,7 +108,7 @@ def ago(instant: Millis, now: Millis) -> str:
 
 
 def sentence_of(error: OSError) -> str:
-    """What the operating system has against it."""
+    """The sentence of an operating system error."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 
@@ -120,7 +123,7 @@ def _say(style: str, sentence: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Text from somewhere else, with escapes for what could drive a terminal, or turn about how it reads."""
+    """Text with escapes for control and bidirectional characters."""
     return text if text.isprintable() else "".join(map(_plain, text))
 
 
@@ -146,7 +149,7 @@ def ago_of(text: str | None, now: Millis) -> str:
         return text or ""
     if instant is None:
         return ""
-    # What the server's clock says is known to the second: by that much, now is not before what was just written.
+    # The server's clock is known to the second, so a new mtime may seem that far in the future.
     return ago(instant, now if instant - now > _SECOND else max(now, instant))
 
 
@@ -157,7 +160,7 @@ def command_line(*words: str) -> str:
 
 def _console() -> Console:
     console = Console(highlight=False)
-    # Nobody wants the tables in a file or a pipe cut to 80 columns.
+    # Tables in a file or pipe are not cut to 80 columns.
     return console if console.is_terminal else Console(highlight=False, width=_UNBOUNDED)
 
 

@@ -1,4 +1,4 @@
-"""`restore`: an older version is made the head again, under a lock that no machine holds."""
+"""`restore`: an older version becomes the head again."""
 
 import sys
 
@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import ask
-from mneme.cli.contents import NotThere, no_version
+from mneme.cli.lookup import NotThere, no_version
 from mneme.cli.options import (
     FILES,
     NumberType,
@@ -26,7 +26,10 @@ from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
 @frozen
 class Restored:
-    """A version is the head again, as `version`, which is new unless it was the head already."""
+    """A version that is the head again, under the number `version`.
+
+    The number is new unless the version was the head already.
+    """
 
     version: int
     mtime: str
@@ -49,7 +52,7 @@ def restore(
 
     It becomes a new version, and nothing is lost of those between. Machines get it when they next pull or push.
     """
-    # A lock that is taken is given up again, though somebody press Ctrl-C.
+    # The lock is released even after Ctrl-C.
     done = ask(server, key, lambda client: restored(client, project, FileName(file), number), patiently=True)
     if as_json:
         output.print_json(_document(project, file, done))
@@ -67,7 +70,7 @@ def restore(
 
 async def restored(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
     """Make a version the head again, if nobody else holds the lock; raises `NotThere`."""
-    # Before the lock, which would make a project of one that there is not.
+    # Checked before the lock, which would create a missing project.
     if number not in {version.version for version in await client.history(project, file)}:
         raise no_version(project, file, number)
     permit = await client.acquire(project)

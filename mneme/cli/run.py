@@ -1,4 +1,4 @@
-"""A command in its reactor: what it needs to run, and how it is ended by a signal."""
+"""The reactor in which a command runs, and how a signal ends it."""
 
 import signal
 from collections.abc import Callable, Coroutine
@@ -29,8 +29,8 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @frozen
-class Surroundings:
-    """Surroundings of a command; `ending` fires when somebody first wants it to end.
+class CommandContext:
+    """CommandContext of a command; `ending` fires when somebody first wants it to end.
 
     `settings_home` is the home directory, where there is one: not every command needs it.
     """
@@ -54,8 +54,8 @@ class Surroundings:
         return connected(self.reactor, self.wall, self.worker, address, client, patience)
 
 
-def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently: bool = False) -> T:
-    """Run a command to its end, and return what it comes to, or raise what it fails with.
+def run(command: Callable[[CommandContext], Coroutine[Any, Any, T]], *, patiently: bool = False) -> T:
+    """Run a command, and return its result or raise its error.
 
     A signal ends the process at once, by itself; where it is to be done `patiently`, only the second one does.
     """
@@ -64,14 +64,14 @@ def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently:
     reactor = cast(Any, installed)
     reactor.seconds = clocks.monotonic
     worker = ThreadWorker(reactor, 1)
-    surroundings = Surroundings(reactor, TimeOfDay(), worker, files.home(), _directory(), Deferred())
+    context = CommandContext(reactor, TimeOfDay(), worker, files.home(), _directory(), Deferred())
     results: list[T | Failure] = []
 
     def start() -> None:
         worker.start()
         for number in _ENDING:
             signal.signal(number, end)
-        Deferred.fromCoroutine(command(surroundings)).addBoth(results.append).addBoth(lambda _: stop())
+        Deferred.fromCoroutine(command(context)).addBoth(results.append).addBoth(lambda _: stop())
 
     def stop() -> None:
         with suppress(ReactorNotRunning):
@@ -79,15 +79,15 @@ def run(command: Callable[[Surroundings], Coroutine[Any, Any, T]], *, patiently:
 
     def end(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        if patiently and not surroundings.ending.called:
+        if patiently and not context.ending.called:
             reactor.callFromThread(tell)
         else:
             output.show_cursor()
             signal.raise_signal(number)
 
     def tell() -> None:
-        if not surroundings.ending.called:
-            surroundings.ending.callback(None)
+        if not context.ending.called:
+            context.ending.callback(None)
 
     reactor.callWhenRunning(start)
     reactor.run()

@@ -21,7 +21,7 @@ _PROJECT_COLUMNS = ("project", "files", "size", "changed", "locked by", "waiting
 
 
 @frozen
-class Standing:
+class ServerOverview:
     """A server and its projects, the one that changed last first."""
 
     url: str
@@ -42,15 +42,15 @@ class Projects:
 @as_json
 @telling
 def status(server: str | None, key: str | None, as_json: bool) -> None:
-    """Say how the server is.
+    """Show the state of the server.
 
     Since when it runs, who holds which locks, which uploads wait to be merged, how much space is used and left.
     """
-    standing = ask(server, key, standing_of)
+    overview = ask(server, key, overview_of)
     if as_json:
-        output.print_json(_status_document(standing))
+        output.print_json(_status_document(overview))
     else:
-        _print_status(standing)
+        _print_status(overview)
 
 
 @click.command()
@@ -72,7 +72,7 @@ def projects(server: str | None, key: str | None, as_json: bool) -> None:
     )
 
 
-async def standing_of(client: Client) -> Standing:
+async def overview_of(client: Client) -> ServerOverview:
     """How the server is; raises `Refused` where it is too old to say."""
     try:
         status = await client.status()
@@ -80,25 +80,25 @@ async def standing_of(client: Client) -> Standing:
         raise Refused(
             f"The server at {client.url} does not tell its status ({problem}): it needs a newer mneme"
         ) from None
-    return Standing(client.url, status, _latest_first(await client.projects()))
+    return ServerOverview(client.url, status, _latest_first(await client.projects()))
 
 
 async def projects_of(client: Client) -> Projects:
-    """What projects there are."""
+    """The list of projects."""
     found = _latest_first(await client.projects())
     return Projects(found, client.server_now())
 
 
 def _latest_first(found: Sequence[wire.WireProject]) -> Sequence[wire.WireProject]:
-    # Times on the wire are all written alike, and so sort as text.
+    # Times on the wire have one format, and sort as text.
     return sorted(found, key=lambda project: project.mtime or "", reverse=True)
 
 
-def _status_document(standing: Standing) -> dict[str, object]:
-    projects = standing.projects
+def _status_document(overview: ServerOverview) -> dict[str, object]:
+    projects = overview.projects
     return {
-        "server": standing.url,
-        **msgspec.to_builtins(standing.status),
+        "server": overview.url,
+        **msgspec.to_builtins(overview.status),
         "projects": len(projects),
         "locks": [{"project": one.id, **msgspec.to_builtins(one.lock)} for one in projects if one.lock],
         "waiting": [
@@ -107,15 +107,15 @@ def _status_document(standing: Standing) -> dict[str, object]:
     }
 
 
-def _print_status(standing: Standing) -> None:
-    status = standing.status
-    locks = [_lock_row(one.id, one.lock) for one in standing.projects if one.lock]
-    waiting = [_waiting_row(one.id, upload) for one in standing.projects for upload in one.waiting]
+def _print_status(overview: ServerOverview) -> None:
+    status = overview.status
+    locks = [_lock_row(one.id, one.lock) for one in overview.projects if one.lock]
+    waiting = [_waiting_row(one.id, upload) for one in overview.projects for upload in one.waiting]
     facts = {
-        "server": standing.url,
+        "server": overview.url,
         "version": status.version,
         "up for": f"{output.span(status.uptime_seconds)}, since {times.text_to_local_text(status.started_at)}",
-        "projects": str(len(standing.projects)),
+        "projects": str(len(overview.projects)),
         "locks": str(len(locks) or "none"),
         "waiting uploads": str(len(waiting) or "none"),
         "disk": f"{output.size(status.data_bytes)} used, {output.size(status.free_bytes)} free",

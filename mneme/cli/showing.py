@@ -5,7 +5,7 @@ import click
 from mneme import times
 from mneme.cli import output
 from mneme.cli.asking import ask
-from mneme.cli.contents import content_of
+from mneme.cli.lookup import content_of
 from mneme.cli.options import (
     FILES,
     NumberType,

@@ -11,60 +11,60 @@ import click
 from mneme import files, wire
 from mneme.cli import output, wording
 from mneme.cli.options import as_json, server_options, telling
-from mneme.cli.run import Surroundings, run
+from mneme.cli.run import CommandContext, run
 from mneme.client.folder import Folder
-from mneme.client.place import place_of
+from mneme.client.localproject import local_project
 from mneme.client.settings import address_in, client_id, load, needed
-from mneme.client.sync import Did, Progress, Report, Sync, no_progress
+from mneme.client.sync import Action, Progress, Report, Sync, no_progress
 from mneme.client.watch import Event, Happened, Watch
 from mneme.errors import MnemeError
 from mneme.model import FileName
 
-strict = click.option(
-    "--strict", is_flag=True, help="End with status 1 if something kept the memory from its way."
+strict_option = click.option(
+    "--strict", "is_strict", is_flag=True, help="Exit with status 1 if anything could not be synced."
 )
 
 
 @click.command(short_help="Start a session: fetch what others have learned.")
 @server_options
-@strict
+@strict_option
 @as_json
 @telling
-def pull(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
+def pull(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
     """Start a session: lock the project, and fetch what other machines have learned.
 
     The project is that of the working directory. What is new on this machine is merged with it, and what each file
     held before is beside it as .bak. Whatever goes wrong, the local files stay whole.
     """
     _one_end(
-        lambda sync: sync.pull(), wording.pull_warnings, wording.PULL_FAILED, server, key, strict, as_json
+        lambda sync: sync.pull(), wording.pull_warnings, wording.PULL_FAILED, server, key, is_strict, as_json
     )
 
 
 @click.command(short_help="End a session: send what is new here.")
 @server_options
-@strict
+@strict_option
 @as_json
 @telling
-def push(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
+def push(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
     """End a session: send what is new on this machine, and give up the lock."""
     _one_end(
-        lambda sync: sync.push(), wording.push_warnings, wording.PUSH_FAILED, server, key, strict, as_json
+        lambda sync: sync.push(), wording.push_warnings, wording.PUSH_FAILED, server, key, is_strict, as_json
     )
 
 
 @click.command(short_help="Keep in step while it runs.")
 @server_options
-@strict
+@strict_option
 @as_json
 @telling
-def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> None:
-    """Keep the project in step until you end it: hold the lock, and send what changes soon after.
+def watch(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
+    """Keep the project in step until you end it: hold the lock, send changes.
 
     It goes on through restarts of the server and cuts of the network. Ctrl-C, SIGTERM and a closed terminal end it:
     then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
     """
-    # A hook goes on, whatever happens; who starts a watch wants to know that it can never work.
+    # A hook ignores bad settings; a person who starts a watch wants to know of them.
     home = needed(files.home())
     address_in(load(home, server, key), home)
 
@@ -76,18 +76,18 @@ def watch(server: str | None, key: str | None, strict: bool, as_json: bool) -> N
         else:
             output.tell(wording.happened(event))
 
-    async def command(here: Surroundings) -> Report:
-        async with _sync_of(here, server, key) as sync:
+    async def command(context: CommandContext) -> Report:
+        async with _sync_of(context, server, key) as sync:
             if not as_json:
                 output.tell(f"Watching {sync.project.value}, in step with {sync.client.url}; Ctrl-C ends it")
-            return await Watch(here.reactor, here.wall, sync, tell).run(here.ending)
+            return await Watch(context.reactor, context.wall, sync, tell).run(context.ending)
 
     report, warnings = _come_to(
         lambda: run(command, patiently=True), wording.push_warnings, wording.PUSH_FAILED
     )
     if as_json:
         output.print_json_line({"event": "ended", **_document(report, warnings)})
-    _end(report, warnings, strict, as_json)
+    _end(report, warnings, is_strict, as_json)
 
 
 def _one_end(
@@ -96,41 +96,41 @@ def _one_end(
     failed: str,
     server: str | None,
     key: str | None,
-    strict: bool,
+    is_strict: bool,
     as_json: bool,
 ) -> None:
-    """Do one end of a session, tell what it came to, and end with a status that suits a hook."""
+    """Run a pull or a push, print the result, and exit with its status."""
 
-    async def command(here: Surroundings) -> Report:
+    async def command(context: CommandContext) -> Report:
         with output.progress() as show:
-            async with _sync_of(here, server, key, partial(_show, show)) as sync:
+            async with _sync_of(context, server, key, partial(_show, show)) as sync:
                 show(f"Asking {sync.client.url}")
                 return await act(sync)
 
     report, warnings = _come_to(lambda: run(command), warnings_of, failed)
     if as_json:
         output.print_json(_document(report, warnings))
-    _end(report, warnings, strict, as_json)
+    _end(report, warnings, is_strict, as_json)
 
 
 @asynccontextmanager
 async def _sync_of(
-    here: Surroundings, server: str | None, key: str | None, progress: Progress = no_progress
+    context: CommandContext, server: str | None, key: str | None, progress: Progress = no_progress
 ) -> AsyncIterator[Sync]:
-    """What keeps the project of the working directory in step; raises `SettingsError`."""
-    settings = await here.worker.run(lambda: load(here.home, server, key))
-    address = address_in(settings, here.home)
-    place = await here.worker.run(lambda: place_of(here.directory, here.home, settings.project))
-    machine = await here.worker.run(lambda: client_id(here.home))
-    async with here.connect(address, machine, settings.patience) as client:
-        folder = Folder(place.folder, client.url, place.project)
-        yield Sync(client, here.worker, here.wall, folder, progress)
+    """The `Sync` of the working directory's project; raises `SettingsError`."""
+    settings = await context.worker.run(lambda: load(context.home, server, key))
+    address = address_in(settings, context.home)
+    local = await context.worker.run(lambda: local_project(context.directory, context.home, settings.project))
+    machine = await context.worker.run(lambda: client_id(context.home))
+    async with context.connect(address, machine, settings.patience) as client:
+        folder = Folder(local.folder, client.url, local.project)
+        yield Sync(client, context.worker, context.wall, folder, progress)
 
 
 def _come_to(
     act: Callable[[], Report], warnings_of: Callable[[Report], Iterable[str]], failed: str
 ) -> tuple[Report | None, Sequence[str]]:
-    """What something came to, and what a person should know of it, or of what kept it from coming to anything."""
+    """The report of a run, None if it failed, and the warnings for a person."""
     try:
         report = act()
     except MnemeError as problem:
@@ -140,17 +140,17 @@ def _come_to(
     return report, list(warnings_of(report))
 
 
-def _end(report: Report | None, warnings: Sequence[str], strict: bool, as_json: bool) -> NoReturn:
+def _end(report: Report | None, warnings: Sequence[str], is_strict: bool, as_json: bool) -> NoReturn:
     """Tell people what was done, and end with a status that suits a hook."""
     if report and not as_json:
         output.tell(wording.done(report))
     for warning in warnings:
         output.warn(warning)
-    sys.exit(1 if strict and warnings else 0)
+    sys.exit(1 if is_strict and warnings else 0)
 
 
-def _show(show: Callable[[str], None], did: Did, file: FileName, size: int) -> None:
-    verb = "Fetching" if did is Did.FETCHED else "Sending"
+def _show(show: Callable[[str], None], did: Action, file: FileName, size: int) -> None:
+    verb = "Fetching" if did is Action.FETCHED else "Sending"
     show(f"{verb} {file.value}, {output.size(size)}")
 
 
@@ -171,7 +171,7 @@ def _document(report: Report | None, warnings: Sequence[str]) -> dict[str, objec
         "files": [
             {
                 "file": one.file.value,
-                "did": [did.value for did in one.did],
+                "did": [did.value for did in one.actions],
                 "version": one.version,
                 "problem": one.problem,
             }

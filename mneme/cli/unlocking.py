@@ -11,30 +11,30 @@ from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import visitor_of
 from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options, telling
-from mneme.cli.run import Surroundings, run
+from mneme.cli.run import CommandContext, run
 from mneme.cli.wording import holder
 from mneme.client import Client
 from mneme.model import HeldBy, Lock, ProjectId
 
 
 class End(enum.Enum):
-    """What became of a lock."""
+    """Outcomes of `unlock`."""
 
     NOT_HELD = "not held"
     """There was none."""
     RELEASED = "released"
-    """It is gone."""
+    """The lock was released."""
     LEFT = "left"
-    """It was not to be released."""
+    """The person did not confirm."""
     GONE = "gone"
-    """It was gone before it could be released."""
+    """The lock was released by somebody else in between."""
     PASSED_ON = "passed on"
     """Another was acquired before it could be released, and stays."""
 
 
 @frozen
 class Unlocking:
-    """How it ended for the `lock` that was found, and the lock that is held `now`, as far as is known."""
+    """The outcome for the `lock` that was found, and the lock held `now`."""
 
     end: End
     lock: Lock | None = None
@@ -54,9 +54,9 @@ def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, a
     later is kept, and merged.
     """
 
-    async def command(here: Surroundings) -> Unlocking:
-        async with visitor_of(here, server, key) as client:
-            return await unlocked(client, project, lambda lock: here.worker.run(lambda: agreed(lock)))
+    async def command(context: CommandContext) -> Unlocking:
+        async with visitor_of(context, server, key) as client:
+            return await unlocked(client, project, lambda lock: context.worker.run(lambda: agreed(lock)))
 
     def agreed(lock: Lock) -> bool:
         return yes or (_is_attended() and _confirmed(project, lock))

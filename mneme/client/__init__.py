@@ -17,14 +17,14 @@ from mneme.client.errors import (
 )
 from mneme.client.exchange import Address, Exchange, Patience
 from mneme.client.folder import Folder
-from mneme.client.sync import Did, FileReport, Report, Sync
+from mneme.client.sync import Action, FileReport, Report, Sync
 from mneme.client.watch import Event, Happened, Watch
 
 __all__ = [
+    "Action",
     "Address",
     "Client",
     "ClientError",
-    "Did",
     "Download",
     "Event",
     "Exchange",

@@ -34,18 +34,18 @@ V_co = TypeVar("V_co", covariant=True)
 _NAMES = {file.value for file in FileName}
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-"""What a tag is, but for the mark of a coding, and for that of a proxy which has coded the answer anew."""
+"""The digest in a tag; the server or a proxy may add a suffix."""
 
 
-class _Telling(Protocol[V_co]):
+class _Convertible(Protocol[V_co]):
     """Words of the wire that tell of a value."""
 
-    def told(self) -> V_co: ...
+    def to_model(self) -> V_co: ...
 
 
 @frozen
 class Download:
-    """A content as it was sent: the version that it is, when that was accepted, and its digest."""
+    """A downloaded content with its version number, mtime and digest."""
 
     content: bytes
     version: int
@@ -60,7 +60,7 @@ class Unmodified:
 
 @frozen
 class Outdated:
-    """The upload was refused, for the head is another than the one that it was made from."""
+    """An upload that was refused because the head is not its base any more."""
 
 
 class Client:
@@ -87,56 +87,59 @@ class Client:
         return self._exchange.server_ahead
 
     def server_now(self) -> Millis:
-        """What the server's clock says now, as far as is known."""
+        """The time by the server's clock, as far as it is known."""
         return Millis(round(self._exchange.server_seconds() * 1000))
 
     # The server
 
     async def health(self) -> wire.Health:
         """`GET /health`: version of the server, and whether it wants a key. Needs none itself."""
-        return self._read(await self._exchange.send(Ask("GET", "/health")), wire.Health)
+        return await self._get("/health", wire.Health)
 
     async def status(self) -> wire.Status:
-        """`GET /status`: since when the server runs, and the space that its data takes and has left."""
-        return self._read(await self._exchange.send(Ask("GET", "/status")), wire.Status)
+        """`GET /status`: the start of the server, and its used and free space."""
+        return await self._get("/status", wire.Status)
 
     async def projects(self) -> Sequence[wire.WireProject]:
-        """`GET /projects`: every project with its files, its lock and the uploads that wait to be merged."""
-        return self._read(await self._exchange.send(Ask("GET", "/projects")), wire.ProjectList).projects
+        """`GET /projects`: every project with its files, lock and waiting uploads."""
+        return (await self._get("/projects", wire.ProjectList)).projects
 
     # Locks
 
     async def lock(self, project: ProjectId) -> Lock | None:
         """`GET …/lock`: the lock that is held now; None if there is none."""
-        reply = await self._exchange.send(Ask("GET", _place(project, "lock")))
-        status = self._read(reply, wire.LockStatus)
-        return self._told(status.lock) if status.lock else None
+        status = await self._get(_project_path(project, "lock"), wire.LockStatus)
+        return self._to_model(status.lock) if status.lock else None
 
     async def acquire(self, project: ProjectId) -> Granted | HeldBy:
-        """`POST …/lock` as this machine: takes the lock, or extends its own; `HeldBy` another, nothing is changed."""
-        reply = await self._exchange.send(Ask("POST", _place(project, "lock"), self._named()))
+        """`POST …/lock`: acquires or extends this machine's lock; `HeldBy` if another client holds it."""
+        reply = await self._exchange.send(Ask("POST", _project_path(project, "lock"), self._client_header()))
         if reply.status == HTTPStatus.CONFLICT:
             lock = self._exchange.problem(reply).lock
             if lock:
-                return HeldBy(self._told(lock))
-        return Granted(self._told(self._read(reply, wire.LockGranted).lock))
+                return HeldBy(self._to_model(lock))
+        return Granted(self._to_model(self._read(reply, wire.LockGranted).lock))
 
     async def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
         """`POST …/lock/heartbeat` as this machine: moves the expiry of its own lock.
 
         `NotLocked` if nobody has one, `HeldBy` if another has: then nothing is changed.
         """
-        reply = await self._exchange.send(Ask("POST", _place(project, "lock", "heartbeat"), self._named()))
+        reply = await self._exchange.send(
+            Ask("POST", _project_path(project, "lock", "heartbeat"), self._client_header())
+        )
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
-        return Granted(self._told(self._read(reply, wire.LockGranted).lock))
+        return Granted(self._to_model(self._read(reply, wire.LockGranted).lock))
 
     async def release(self, project: ProjectId, holder: ClientId | None = None) -> HeldBy | NotLocked | None:
         """`DELETE …/lock` as this machine, or as the `holder` whose lock a person wants gone.
 
         None: it is free now. `NotLocked` if it was before, `HeldBy` if it is another's, and stays.
         """
-        reply = await self._exchange.send(Ask("DELETE", _place(project, "lock"), self._named(holder)))
+        reply = await self._exchange.send(
+            Ask("DELETE", _project_path(project, "lock"), self._client_header(holder))
+        )
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
         return NotLocked() if self._read(reply, wire.Success).message else None
@@ -144,37 +147,40 @@ class Client:
     # Files
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
-        """`GET …/files`: the files that the project has, as far as this client knows such files."""
-        listed = self._read(await self._exchange.send(Ask("GET", _place(project, "files"))), wire.FileList)
-        return tuple(self._told(head) for head in listed.files if head.name in _NAMES)
+        """`GET …/files`: the project's files of names that this client knows."""
+        listed = await self._get(_project_path(project, "files"), wire.FileList)
+        return tuple(self._to_model(head) for head in listed.files if head.name in _NAMES)
 
     async def download(
         self, project: ProjectId, file: FileName, known: str | None = None, size: int = 0
     ) -> Download | Unmodified | None:
-        """`GET …/files/:name` to keep it: the server takes note that this machine has it then. None: no such file.
+        """`GET …/files/:name` with the client id: the content becomes this machine's base.
+
+        None if there is no such file.
 
         `known` is the digest of what the machine has (`If-None-Match`); `size` that of the head, to be patient by.
         """
-        headers = {**self._named(), **_unless(known)}
-        return self._document(await self._exchange.send(Ask("GET", _file(project, file), headers, size=size)))
+        headers = {**self._client_header(), **_unless(known)}
+        ask = Ask("GET", _file_path(project, file), headers, size=size)
+        return self._downloaded(await self._exchange.send(ask))
 
     async def look(self, project: ProjectId, file: FileName) -> Download | None:
-        """`GET …/files/:name` to look at it: without saying who asks, so that nobody is taken to have it."""
-        document = self._document(await self._exchange.send(Ask("GET", _file(project, file))))
+        """`GET …/files/:name` without the client id: the content becomes nobody's base."""
+        document = self._downloaded(await self._exchange.send(Ask("GET", _file_path(project, file))))
         return None if isinstance(document, Unmodified) else document
 
     async def upload(
         self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition
     ) -> wire.Uploaded | Rescued | Outdated:
-        """`PUT …/files/:name`: makes `content`, which is UTF-8, the head if the head is what `only_if` says.
+        """`PUT …/files/:name`: makes `content` (UTF-8) the head if `only_if` holds.
 
         `Outdated` if it is not: nothing was changed. `Rescued` without the lock: it was refused, and kept as a version
         to be merged, or where that is None, for want of space not kept. What is told to be `merged` was there already,
         and another is the head by now.
         """
         body = msgspec.json.encode(wire.Envelope(content.decode()))
-        headers = {**self._named(), **_only_if(only_if), "Content-Type": "application/json"}
-        return self._outcome(await self._exchange.send(Ask("PUT", _file(project, file), headers, body)))
+        headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
+        return self._outcome(await self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
 
     async def append(
         self, project: ProjectId, lines: bytes, base: str, version: int = 0
@@ -185,12 +191,12 @@ class Client:
         `version` of the log, so that they can be after somebody has removed them. It comes to the same as `upload`.
         """
         headers = {
-            **self._named(),
+            **self._client_header(),
             **_only_if(Precondition(frozenset({base}))),
             "Content-Type": "application/x-ndjson",
             "Idempotency-Key": digest(f"{version} {base} ".encode() + lines)[:32],
         }
-        path = f"{_file(project, FileName.LOG)}/append"
+        path = f"{_file_path(project, FileName.LOG)}/append"
         return self._outcome(await self._exchange.send(Ask("POST", path, headers, lines)))
 
     # History
@@ -198,8 +204,8 @@ class Client:
     async def history(
         self, project: ProjectId, file: FileName, limit: int | None = None
     ) -> Sequence[wire.WireVersion]:
-        """`GET …/files/:name/versions`: the versions of a file, newest first; none if there is no such file."""
-        path = f"{_file(project, file)}/versions" + (f"?limit={limit}" if limit else "")
+        """`GET …/files/:name/versions`: the versions of a file, newest first."""
+        path = f"{_file_path(project, file)}/versions" + (f"?limit={limit}" if limit else "")
         reply = await self._exchange.send(Ask("GET", path))
         if reply.status == HTTPStatus.NOT_FOUND:
             return ()
@@ -212,9 +218,9 @@ class Client:
 
         A version that was damaged by hand is `Refused`; asked for by what is `known` of it, it is None, too.
         """
-        path = f"{_file(project, file)}/versions/{number}"
+        path = f"{_file_path(project, file)}/versions/{number}"
         reply = await self._exchange.send(Ask("GET", path, _unless(known)))
-        return None if reply.status == HTTPStatus.GONE and known else self._document(reply)
+        return None if reply.status == HTTPStatus.GONE and known else self._downloaded(reply)
 
     async def restore(
         self, project: ProjectId, file: FileName, number: int
@@ -224,8 +230,8 @@ class Client:
         None: there is no such version. `NotLocked` or `HeldBy` without the lock: nothing was changed.
         """
         body = msgspec.json.encode(wire.RestoreOrder(number))
-        headers = {**self._named(), "Content-Type": "application/json"}
-        reply = await self._exchange.send(Ask("POST", f"{_file(project, file)}/restore", headers, body))
+        headers = {**self._client_header(), "Content-Type": "application/json"}
+        reply = await self._exchange.send(Ask("POST", f"{_file_path(project, file)}/restore", headers, body))
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status == HTTPStatus.FORBIDDEN:
@@ -234,7 +240,7 @@ class Client:
 
     # What the answers say
 
-    def _document(self, reply: Reply) -> Download | Unmodified | None:
+    def _downloaded(self, reply: Reply) -> Download | Unmodified | None:
         if reply.status == HTTPStatus.NOT_MODIFIED:
             return Unmodified()
         if reply.status == HTTPStatus.NOT_FOUND:
@@ -254,11 +260,11 @@ class Client:
 
     def _refusal(self, reply: Reply) -> HeldBy | NotLocked:
         lock = self._exchange.problem(reply).lock
-        return HeldBy(self._told(lock)) if lock else NotLocked()
+        return HeldBy(self._to_model(lock)) if lock else NotLocked()
 
-    def _told(self, words: _Telling[V_co]) -> V_co:
+    def _to_model(self, words: _Convertible[V_co]) -> V_co:
         try:
-            return words.told()
+            return words.to_model()
         except ValueError as error:
             raise self._exchange.strange(str(error)) from None
 
@@ -268,24 +274,27 @@ class Client:
         except ValueError as error:
             raise self._exchange.strange(str(error)) from None
 
+    async def _get(self, path: str, form: type[T]) -> T:
+        return self._read(await self._exchange.send(Ask("GET", path)), form)
+
     def _read(self, reply: Reply, form: type[T]) -> T:
-        """The body of an answer that is a yes."""
+        """The body of a 200; raises `Refused` for any other status."""
         if reply.status != HTTPStatus.OK:
             raise Refused(self._exchange.problem(reply).error)
         return self._exchange.decoded(reply, form)
 
-    def _named(self, client: ClientId | None = None) -> dict[str, str]:
+    def _client_header(self, client: ClientId | None = None) -> dict[str, str]:
         return {"X-Client-Id": (client or self.client).value}
 
 
-def _place(project: ProjectId, *more: str) -> str:
-    # An id of dots alone would be taken for a step up the path.
+def _project_path(project: ProjectId, *more: str) -> str:
+    # An id of dots alone would be a relative path.
     text = quote(project.value, safe="")
     return "/projects/" + "/".join([text if text.strip(".") else text.replace(".", "%2E"), *more])
 
 
-def _file(project: ProjectId, file: FileName) -> str:
-    return _place(project, "files", file.value)
+def _file_path(project: ProjectId, file: FileName) -> str:
+    return _project_path(project, "files", file.value)
 
 
 def _unless(known: str | None) -> dict[str, str]:

@@ -28,15 +28,15 @@ async def connected(
     client: ClientId,
     patience: Patience,
 ) -> AsyncIterator[Client]:
-    """A client of the server at `address`; its connections are closed, in order, when this is left."""
+    """A client of the server at `address`, whose connections are closed at the end."""
     pool = HTTPConnectionPool(reactor)
-    # A request is tried again above, and there alone.
+    # Exchange does the retries.
     pool.retryAutomatically = False
     policy = MoreAuthorities(address.authorities) if address.authorities else BrowserLikePolicyForHTTPS()
     http = HTTPClient(Agent(reactor, policy, connectTimeout=patience.timeout, pool=pool))
     try:
         yield Client(Exchange(reactor, wall, worker, cast(Http, http), address, patience), client)
     finally:
-        # A line that was cut just now may never be told to be closed.
+        # On a broken network the pool may never report that a connection is closed.
         with suppress(defer.TimeoutError):
             await pool.closeCachedConnections().addTimeout(_CLOSE_SECONDS, reactor)

@@ -1,10 +1,10 @@
-"""What can go wrong between a client and its server. Each says what happened and what to do, in one sentence."""
+"""Errors between a client and its server, each a sentence with advice."""
 
 from mneme.errors import MnemeError
 
 
 class ClientError(MnemeError):
-    """Base of what a call may raise: what was asked for was not done, or nobody knows whether it was."""
+    """Base of the errors of a request, which was not done, or perhaps was."""
 
 
 class Unreachable(ClientError):
@@ -16,7 +16,7 @@ class Untrusted(Unreachable):
 
 
 class StrangeAnswer(ClientError):
-    """What answered is no mneme server, or one that speaks otherwise."""
+    """An answer that no mneme server of this version gives."""
 
 
 class KeyRefused(ClientError):
@@ -24,11 +24,15 @@ class KeyRefused(ClientError):
 
 
 class ServerTrouble(ClientError):
-    """The server, or what stands before it, could not do it now: a full disk, a fault, too many requests."""
+    """A 429 or 5xx from the server or a proxy, such as a full disk."""
+
+
+class ServerFault(ServerTrouble):
+    """A 500 for one request, for a damaged file for example; other requests may succeed."""
 
 
 class Refused(ClientError):
-    """The server understood, and said no: what was asked for is not there, or cannot be done."""
+    """A request that the server refused: something is not there, or cannot be done."""
 
 
 class SettingsError(MnemeError):

@@ -1,4 +1,4 @@
-"""Requests and answers: each request is tried until an answer comes, and an answer that means trouble is an error.
+"""Requests with retries, and answers, of which 401, 429 and 5xx are raised.
 
 What is raised here any call of `Client` may raise; its module says what means what.
 """
@@ -25,7 +25,14 @@ from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 
 from mneme import __version__, files, wire
-from mneme.client.errors import KeyRefused, ServerTrouble, StrangeAnswer, Unreachable, Untrusted
+from mneme.client.errors import (
+    KeyRefused,
+    ServerFault,
+    ServerTrouble,
+    StrangeAnswer,
+    Unreachable,
+    Untrusted,
+)
 from mneme.clocks import WallClock
 from mneme.work import Worker
 
@@ -33,17 +40,17 @@ T = TypeVar("T", bound=msgspec.Struct)
 V = TypeVar("V")
 
 SLOWEST = 32 * 1024
-"""Bytes a second on the slowest line that is worth waiting for: so much longer may a larger body take."""
+"""Bytes a second on the slowest network; a timeout grows with the body by this."""
 
 WORTH_COMPRESSING = 1024
-"""Bytes of a body from which on it is compressed: a smaller one fits into one packet as it is."""
+"""Bytes from which a body is compressed; a smaller body fits into one packet."""
 
 _FIRST_DELAY = 0.5
 _WRONG_KEY = "Invalid API key"
 
 
 class Response(Protocol):
-    """What treq answers with, as far as it is used here."""
+    """The part of a treq response that is used here."""
 
     @property
     def code(self) -> int:
@@ -61,7 +68,7 @@ class Response(Protocol):
 
 
 class Http(Protocol):
-    """What sends requests: `treq.client.HTTPClient`, or in tests `treq.testing.StubTreq`."""
+    """The sender of requests: `treq.client.HTTPClient`, or `treq.testing.StubTreq` in tests."""
 
     def request(
         self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
@@ -72,7 +79,7 @@ class Http(Protocol):
 
 @frozen
 class Address:
-    """Where a server is, and the API key that opens it; `url` without a slash at its end.
+    """The URL of a server, without a slash at its end, and its API key.
 
     `authorities` are certificates that are trusted in addition to the system's.
     """
@@ -84,7 +91,7 @@ class Address:
 
 @frozen
 class Patience:
-    """How long to wait for an answer, in seconds, and how often to try again when none comes."""
+    """Seconds to wait for an answer, and the number of retries."""
 
     timeout: float = 10.0
     retries: int = 3
@@ -103,7 +110,7 @@ class Ask:
 
 @frozen
 class Reply:
-    """What was answered to it."""
+    """The answer to a request."""
 
     status: int
     headers: Headers
@@ -141,11 +148,11 @@ class Exchange:
         self._patience = patience
 
     def server_seconds(self) -> float:
-        """What the server's clock says now, as far as is known, in seconds since 1970."""
+        """The time by the server's clock, if known, in seconds since 1970."""
         return self._wall.seconds() + (self.server_ahead or 0.0)
 
     async def send(self, ask: Ask) -> Reply:
-        """Send a request, again if no answer comes, and raise what no call can do anything with."""
+        """Send with retries; raise for 401, a wrong key, 429 and 5xx."""
         reply = await self._answer(await self._compressed(ask))
         url = self.address.url
         if reply.status == HTTPStatus.UNAUTHORIZED:
@@ -156,18 +163,23 @@ class Exchange:
             raise KeyRefused(
                 f"The server at {url} does not know this API key: sync.apiKey must be one of its apiKeys"
             )
+        if reply.status == HTTPStatus.NOT_IMPLEMENTED:
+            # A server of files answers so to the POST that takes the lock.
+            raise self.strange("status 501")
+        if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ServerFault(f"The server at {url} answered 500{self._trouble(reply)}")
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ServerTrouble(f"The server at {url} answered {reply.status}{self._trouble(reply)}")
         return reply
 
     def _trouble(self, reply: Reply) -> str:
-        # What stands before the server answers for it while it is away, in words of its own.
+        # A proxy may answer in HTML while the server is away.
         with suppress(StrangeAnswer):
             return f": {self.problem(reply).error}"
         return ""
 
     def problem(self, reply: Reply) -> wire.Problem:
-        """What an answer that is a no says; raises `StrangeAnswer`."""
+        """The body of an error answer; raises `StrangeAnswer`."""
         return self.decoded(reply, wire.Problem)
 
     def decoded(self, reply: Reply, form: type[T]) -> T:
@@ -235,14 +247,17 @@ class Exchange:
         return reply
 
     def _note_clock(self, reply: Reply, here: float) -> None:
-        # What is no date is a ValueError, or an IndexError.
+        # stringToDatetime raises either for a bad date.
         with suppress(ValueError, IndexError):
             # The header has whole seconds, on average half a second past.
             self.server_ahead = stringToDatetime(reply.header(b"date") or b"") + 0.5 - here
 
 
 def _cancellable(answer: "defer.Deferred[V]") -> "defer.Deferred[V]":
-    """The same, but it is cancelled at once: what treq fails with then could be any error, and look like no answer."""
+    """A Deferred that fails with CancelledError at once when it is cancelled.
+
+    treq's own may fail with any error then, which would look like no answer.
+    """
 
     def cancel(outer: "defer.Deferred[V]") -> None:
         outer.errback(defer.CancelledError())

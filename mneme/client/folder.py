@@ -1,4 +1,4 @@
-"""The memory of one project on this machine, and beside it what the server last had of it: plain blocking code.
+"""A project's memory on this machine, and the server's last known versions. Blocking code.
 
 ```
 <folder>/
@@ -28,13 +28,13 @@ from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
 
 MAX_BYTES = 10 * 1024 * 1024
-"""How large an answer a stock client takes: what is merged here must reach the others."""
+"""The largest answer that a stock client takes, in bytes; merges must stay below it."""
 
 _BESIDE = ".mneme"
 
 
 class FolderSpoiled(MnemeError):
-    """What is kept beside the files of the plugin cannot be used."""
+    """State beside the plugin's files that cannot be used."""
 
 
 @frozen
@@ -48,7 +48,7 @@ class Kept:
 
 @frozen
 class Local:
-    """A file as it was read: its content as text, when it was last written, and how to tell whether it is so still."""
+    """A file as it was read: content as text, mtime, and mark."""
 
     content: bytes = field(repr=False)
     mtime: Millis
@@ -57,7 +57,7 @@ class Local:
 
 @frozen
 class Snapshot:
-    """A file, what it was made from, and what of it was refused and kept by the server; each None if there is none."""
+    """A file, its base, and its refused upload on the server; each may be None."""
 
     local: Local | None
     base: Kept | None
@@ -73,7 +73,7 @@ class _Known(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     sha256: str
     text: str | None = None
-    """The digest of what is kept, if it is another: what the server has is no UTF-8, and came as text."""
+    """The digest of the kept text, if the server's content is no UTF-8."""
 
     @classmethod
     def of(cls, kept: Kept) -> "_Known":
@@ -85,7 +85,7 @@ class _FileState(msgspec.Struct, frozen=True, omit_defaults=True):
     base: _Known | None = None
     refused: _Known | None = None
     coming: _Known | None = None
-    """The base as soon as the file holds what has the digest `written`: a process may die before it notes that."""
+    """The base once the file has the digest `written`, noted before the file is replaced."""
     written: str | None = None
 
 
@@ -96,7 +96,7 @@ class _State(msgspec.Struct, frozen=True):
 
 
 class Folder:
-    """The files of a project on this machine, for one server and one project id: bases of others do not count.
+    """The files of a project on this machine, for one server and one project id.
 
     Any method may raise `DiskFull`: then each file is whole, and so is its base, which is no newer than the file.
     """
@@ -108,49 +108,63 @@ class Folder:
         self._server = server
 
     def marks(self) -> Mapping[FileName, files.Mark]:
-        """What changes when anybody writes one of the files."""
+        """Marks of the files, of which a write changes one."""
         states = {file: _state(self._local_path(file)) for file in FileName}
         return {file: files.mark(state) for file, state in states.items() if state}
 
+    def snapshots(self) -> dict[FileName, Snapshot]:
+        """All files as they are now.
+
+        Bytes that are no UTF-8 are replaced, as the plugin does when it reads them.
+        """
+        with self._step():
+            return {file: self._snapshot(file) for file in FileName}
+
+    def refreshed(self, file: FileName, seen: Snapshot) -> Snapshot:
+        """A file as it is now, read only if it was written since `seen`."""
+        state = _state(self._local_path(file))
+        mark = files.mark(state) if state else None
+        return seen if mark == (seen.local.mark if seen.local else None) else self.snapshot(file)
+
     def snapshot(self, file: FileName) -> Snapshot:
-        """A file as it is now. What is no text in it is replaced, as the plugin does when it reads it."""
+        """A file as it is now."""
         with self._step():
             return self._snapshot(file)
 
     def look(self, file: FileName) -> Snapshot:
-        """As `snapshot`, and leaves no trace where no step was ever taken: nothing is a base there."""
+        """A `snapshot` that leaves no `.mneme` directory where there was none."""
         if not self._beside.exists():
             return Snapshot(self._local(file), None, None)
         return self.snapshot(file)
 
-    def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> bool:
-        """Take a version in: from now on it is the base, and the file holds `content`, which was made from both.
+    def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> Snapshot | None:
+        """The file after it was given a new base and `content`, merged from both.
 
-        False, and nothing is changed, if the file or its base is not what was `seen` any more; but lines that were
+        None, and nothing is changed, if the file or its base is not what was `seen` any more; but lines that were
         added to the log since are added to `content`, too, so that a busy plugin keeps nothing from coming in.
         """
         with self._step():
             now = self._snapshot(file)
             added = _added_since(file, seen, now, content)
             if added is None:
-                return False
+                return None
             whole = content + added
             if now.local is None or whole != now.local.content:
                 coming = _FileState(_known(now.base), _known(now.refused), _known(base), digest(whole))
                 self._note(file, coming, base)
                 if not self._write(file, whole, now.local):
-                    return False
+                    return None
             self._note(file, _FileState(_known(base)), base)
-            return True
+            return self._snapshot(file)
 
     def settle(self, file: FileName, base: Kept, seen: Snapshot | None = None) -> None:
-        """What was sent is on the server, as this version; void if another base was noted since it was `seen`."""
+        """Note a sent content as the base, unless another base was noted since `seen`."""
         with self._step():
             if seen is None or self._snapshot(file).base == seen.base:
                 self._note(file, _FileState(_known(base)), base)
 
     def note_refused(self, file: FileName, refused: Kept, seen: Snapshot | None = None) -> None:
-        """The same, for what was refused, but which the server has kept as this version."""
+        """Note a refused upload that the server keeps, unless another base was noted since `seen`."""
         with self._step():
             base = self._snapshot(file).base
             if seen is None or base == seen.base:
@@ -174,7 +188,7 @@ class Folder:
         return Local(text, files.millis(state), files.mark(state))
 
     def _write(self, file: FileName, content: bytes, seen: Local | None) -> bool:
-        """Put a content in the place of a file, whole or not at all, and keep what it held before.
+        """Replace a file, whole or not at all, and keep the old content as .bak.
 
         False if it is not the file that was `seen` any more.
         """
@@ -190,12 +204,12 @@ class Folder:
             if os.fstat(old.fileno()).st_ino != seen.mark[0] or not self._replace(path, staged, seen.mark[0]):
                 staged.unlink()
                 return False
-            # Whoever has it open may have written to it until just now.
+            # A process that has the old file open may have written to it until now.
             self._catch_up(file, content, seen, old.read())
         return True
 
     def _replace(self, path: Path, staged: Path, inode: int) -> bool:
-        """Rename a new file onto the one that was seen, of which a second name keeps the content."""
+        """Rename a new file onto the one that was seen, which stays as .bak."""
         staged.chmod(stat.S_IMODE(path.stat().st_mode))
         backup = path.with_name(f"{path.name}.bak")
         files.clear(backup)
@@ -207,12 +221,12 @@ class Folder:
         return True
 
     def _catch_up(self, file: FileName, written: bytes, seen: Local, found: bytes) -> None:
-        """Take over what the plugin has written to the old file between the last look and its replacement."""
+        """Take over writes to the old file between the last look and its replacement."""
         late = found.decode(errors="replace").encode()
         if late == seen.content:
             return
         if file is FileName.LOG and late.startswith(seen.content) and written.endswith(b"\n"):
-            # As the plugin does it, so that neither undoes what the other adds.
+            # Appended as the plugin does, so that no concurrent append is lost.
             files.append(self._local_path(file), late[len(seen.content) :])
             return
         now = self._local(file)
@@ -223,7 +237,7 @@ class Folder:
             self._write(file, merged, now)
 
     def _local_path(self, file: FileName) -> Path:
-        # Somebody may keep a file elsewhere, and a link to it here. A link to itself is no file.
+        # A file may be a symbolic link to one kept elsewhere.
         return Path(os.path.realpath(self.path / file.value))
 
     # What the server had
@@ -235,7 +249,7 @@ class Folder:
         return Kept(known.version, found[0], known.sha256)
 
     def _note(self, file: FileName, state: _FileState, *kept: Kept | None) -> None:
-        """Note what the server has. What it had before stays until that is done, so that there always is a base."""
+        """Write the state of a file; old bases are removed only after that."""
         for one in filter(None, kept):
             if self._kept(file, _Known.of(one)) is None:
                 files.replace(self._kept_path(file, one.version), one.content)
@@ -248,14 +262,14 @@ class Folder:
         known = filter(None, (state.base, state.refused, state.coming))
         needed = {self._kept_path(file, one.version) for one in known}
         kept = self._beside.glob(f"*-{file.value}")
-        # Whatever is not yet in its place was left there by a process that died.
+        # Temporary files were left by processes that died.
         unfinished = self._beside.glob(f"*{files.TEMPORARY}")
         for path in {*kept, *unfinished} - needed:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
     def _state(self) -> _State:
-        """What was last noted of this server and project; nothing, if that is of others, or cannot be read."""
+        """The state for this server and project; empty if it is another's or unreadable."""
         nothing = _State(self._server, self.project.value)
         found = files.read(self._beside / "state.json")
         if found is None:
@@ -304,7 +318,7 @@ def _known(kept: Kept | None) -> _Known | None:
 
 
 def _added_since(file: FileName, seen: Snapshot, now: Snapshot, content: bytes) -> bytes | None:
-    """The lines that were added to a log since it was seen; None if anything else has changed."""
+    """Lines added to a log since it was seen; None if anything else changed."""
     if now == seen:
         return b""
     if file is not FileName.LOG or seen.local is None or now.local is None:

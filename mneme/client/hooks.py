@@ -1,4 +1,4 @@
-"""The hooks by which Claude Code pulls and pushes: what they look like, and how they get into its settings."""
+"""Hooks in the settings of Claude Code, by which it pulls and pushes."""
 
 import enum
 import os
@@ -13,8 +13,8 @@ from pathlib import Path, PurePath
 from attrs import frozen
 
 from mneme import files
-from mneme.client import jsontext
 from mneme.client.errors import SettingsError
+from mneme.merge import jsonvalues
 
 _NAME = "mneme"
 _TIMEOUT = 60
@@ -38,7 +38,7 @@ class Program:
 
     @property
     def word(self) -> str:
-        """What a shell is to call."""
+        """The word by which a shell calls this program."""
         return _NAME if self.has_name else shlex.quote(self.path)
 
     def is_called_by(self, word: str) -> bool:
@@ -55,8 +55,8 @@ class Hook:
     word: str
 
 
-class Did(enum.Enum):
-    """What became of a settings file."""
+class HookChange(enum.Enum):
+    """Changes of a settings file."""
 
     NOTHING = "nothing"
     ADDED = "added"
@@ -66,10 +66,10 @@ class Did(enum.Enum):
 
 @frozen
 class Installed:
-    """What was done to the file at `path`; `backup` holds what was there before."""
+    """The change of the file at `path`; `backup` is a copy of the old file."""
 
     path: Path
-    did: Did
+    change: HookChange
     backup: Path | None = None
 
 
@@ -84,7 +84,7 @@ def snippet(program: Program) -> dict[str, object]:
 
 
 def with_hooks(settings: object, program: Program) -> dict[str, object]:
-    """Settings with the hooks, and all else as it is; raises `SettingsError` where they are no settings."""
+    """Settings with the hooks added; raises `SettingsError` for other JSON."""
     hooks = _events(settings)
     ours = {event: _with_hook(event, hooks, program) for event in _DOES}
     return {**_object(settings), "hooks": {**hooks, **ours}}
@@ -103,22 +103,24 @@ def hooks_in(settings: object) -> Sequence[Hook]:
 
 
 def unquoted(word: str) -> str:
-    """What the shell makes of a word."""
+    """A word of a command line after the shell's unquoting and expansion."""
     with suppress(ValueError):
         word = "".join(shlex.split(word))
     return os.path.expandvars(os.path.expanduser(word))  # noqa: PTH111 - it need not be a path
 
 
-def read(path: Path) -> tuple[str, object] | None:
-    """The text of a settings file and its value; None if there is none. Raises `SettingsError` if it is no JSON."""
+def read(path: Path) -> tuple[bytes, object] | None:
+    """The content and value of a settings file; None if there is none.
+
+    Raises `SettingsError` if it is no JSON.
+    """
     found = files.read(Path(os.path.realpath(path)))
     if found is None:
         if files.exists(path):
             raise SettingsError(f"{path} must be a file with JSON in it, and is no file: see what lies there")
         return None
     try:
-        text = found[0].decode()
-        return text, jsontext.parsed(text)
+        return found[0], jsonvalues.read(found[0])
     except (ValueError, RecursionError) as error:
         raise SettingsError(
             f'{path} must hold JSON such as {{"hooks": {{}}}}, and does not ({error}): mend it first'
@@ -142,51 +144,52 @@ def install(path: Path, program: Program) -> Installed:
 
 def _made(path: Path, program: Program) -> Installed:
     files.make_directory(path.parent)
-    _write(path, jsontext.laid_out(snippet(program)) + "\n", None)
-    return Installed(path, Did.ADDED)
+    _write(path, _encoded(snippet(program), program), None)
+    return Installed(path, HookChange.ADDED)
 
 
-def _changed(path: Path, text: str, settings: object, program: Program) -> Installed:
+def _changed(path: Path, before: bytes, settings: object, program: Program) -> Installed:
     try:
         wanted = with_hooks(settings, program)
+        content = _encoded(wanted, program)
     except SettingsError as problem:
         raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
     if wanted == settings:
-        return Installed(path, Did.NOTHING)
+        return Installed(path, HookChange.NOTHING)
     events = {hook.event for hook in hooks_in(settings)}
-    backup = _backed_up(path, text)
+    backup = _backed_up(path, before)
     try:
-        _write(path, jsontext.patched(text, wanted), text)
+        _write(path, content, before)
     except BaseException:
         backup.unlink()
         raise
-    return Installed(path, Did.MENDED if events == _DOES.keys() else Did.ADDED, backup)
+    return Installed(path, HookChange.MENDED if events == _DOES.keys() else HookChange.ADDED, backup)
 
 
-def _backed_up(path: Path, text: str) -> Path:
-    """What a file holds, beside it, under a name that nothing has yet."""
+def _backed_up(path: Path, content: bytes) -> Path:
+    """A copy of a file beside it, under a new name."""
     state = path.stat()
     backup, number = path.with_name(f"{path.name}.bak"), 1
     while True:
         with suppress(FileExistsError):
-            _write_new(backup, text.encode(), state, state.st_mtime_ns)
+            _write_new(backup, content, state, state.st_mtime_ns)
             return backup
         number += 1
         backup = path.with_name(f"{path.name}.bak.{number}")
 
 
-def _write(path: Path, text: str, seen: str | None) -> None:
-    """Put a text in the place of the one that was `seen`, whole or not at all."""
+def _write(path: Path, content: bytes, seen: bytes | None) -> None:
+    """Replace the content that was `seen`, whole or not at all."""
     state = _still(path, seen)
     staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
-    _write_new(staged, _encoded(path, text), state)
+    _write_new(staged, content, state)
     try:
         _still(path, seen)
         staged.rename(path)
     except BaseException:
         staged.unlink()
         raise
-    # It is in its place now. Where the directory cannot be synced, a power cut may take it back, and that is all.
+    # The file is replaced. Without a sync of the directory a power cut may undo that, no more.
     with suppress(OSError):
         files.sync_directory(path.parent)
 
@@ -196,29 +199,29 @@ def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns
     files.write_new(path, content, mtime_ns)
     try:
         if like:
+            with suppress(PermissionError):
+                os.chown(path, like.st_uid, like.st_gid)
             path.chmod(stat.S_IMODE(like.st_mode))
     except BaseException:
         path.unlink()
         raise
 
 
-def _still(path: Path, seen: str | None) -> os.stat_result | None:
-    """The state of a file that still holds what was `seen`; None if there still is none."""
-    text, state = None, None
-    if found := files.read(path):
-        text, state = found[0].decode(errors="replace"), found[1]
-    if text != seen:
+def _still(path: Path, seen: bytes | None) -> os.stat_result | None:
+    """The stat of a file that still holds the content `seen`; None if missing."""
+    content, state = files.read(path) or (None, None)
+    if content != seen:
         raise SettingsError(f"{path} was written by somebody else just now: try again")
     return state
 
 
-def _encoded(path: Path, text: str) -> bytes:
+def _encoded(settings: object, program: Program) -> bytes:
+    """Settings as JSON, indented by two; a lone surrogate stays the escape that it was."""
     try:
-        return text.encode()
+        program.path.encode()
     except UnicodeEncodeError:
-        raise SettingsError(
-            f"{path} is as it was: mneme lies where a path is no UTF-8, and JSON cannot name that"
-        ) from None
+        raise SettingsError("mneme lies where a path is no UTF-8, and JSON cannot name that") from None
+    return jsonvalues.written(settings, indent=2) + b"\n"
 
 
 # The form of the settings
@@ -263,7 +266,7 @@ def _with_hook(event: str, hooks: Mapping[str, object], program: Program) -> lis
 
 
 def _mended(event: str, hook: dict[str, object], program: Program) -> dict[str, object]:
-    """A hook that calls this program, if it called mneme at all; all else it does stays."""
+    """A hook in which every call of mneme calls this program."""
     command = hook.get("command")
     if not isinstance(command, str):
         return hook

@@ -1,4 +1,4 @@
-"""What the plugin keeps about this machine: its folder, the `sync` section of its settings, its client id."""
+"""The plugin's settings and client id on this machine."""
 
 import secrets
 import socket
@@ -46,7 +46,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 @frozen
 class Settings:
-    """Where the server is, how long to wait for it, and under which project id, where that is set.
+    """Server address, timeouts and project id, as far as they are set.
 
     `plugin_syncs` is whether the plugin's own sync is on, too.
     """
@@ -63,7 +63,7 @@ def config_path(home: Path) -> Path:
 
 
 def load(home: Path | None, server: str | None = None, key: str | None = None) -> Settings:
-    """The settings, in which `server` and `key` take the place of what the file says; raises `SettingsError`.
+    """The settings, overridden by `server` and `key`; raises `SettingsError`.
 
     A key belongs to its server: with another `server`, the key in the file is not shown to it. Without a home directory
     there is no file.
@@ -114,7 +114,7 @@ def address_in(settings: Settings, home: Path | None) -> Address:
 
 
 def client_id(home: Path) -> ClientId:
-    """What this machine calls itself, `<hostname>-<8 hex>`; made, and kept for good, where there is nothing yet."""
+    """The client id of this machine, `<hostname>-<8 hex>`, made once."""
     path = home / FOLDER / ".client-id"
     found = _read(path)
     if found is None or not found.strip():
@@ -136,7 +136,7 @@ def client_id(home: Path) -> ClientId:
 
 
 def _kept(path: Path, content: bytes) -> bytes:
-    """The name that is at a path now: this, or what somebody else was quicker to put there."""
+    """The client id at a path: `content`, or that of a process that was quicker."""
     staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}{files.TEMPORARY}")
     files.write_new(staged, content + b"\n")
     try:
@@ -145,7 +145,7 @@ def _kept(path: Path, content: bytes) -> bytes:
         found = _read(path)
         if found and found.strip():
             return found
-        # It was emptied in a crash.
+        # A crash left the file empty.
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
@@ -181,7 +181,7 @@ def _refuse_quotes(text: str, name: str) -> None:
 
 def _checked_url(url: str) -> str:
     if not _is_url(url):
-        # It is not repeated: it may hold a password, or be a key that was taken for an address.
+        # The URL is not repeated: it may hold a password, or be a key pasted by mistake.
         raise SettingsError(
             "The server's address (sync.serverUrl, or --server) must look like http://homeserver:3847, in ASCII and "
             "without a user, a query or a fragment"
@@ -192,10 +192,10 @@ def _checked_url(url: str) -> str:
 def _is_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        named = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+        has_host = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
     except ValueError:
         return False
-    return named and "@" not in parts.netloc and all("!" <= c <= "~" and c not in "?#" for c in url)
+    return has_host and "@" not in parts.netloc and all("!" <= c <= "~" and c not in "?#" for c in url)
 
 
 def _project(text: str) -> ProjectId:

@@ -1,4 +1,4 @@
-"""How a machine's memory of a project is kept in step with the server: pull, push, and what either does to a file.
+"""Pull and push of one project's memory.
 
 Nothing here trusts a clock of two machines, nor that a version of the server is still the one it was: a base counts
 only if the server says that it has that version with that content. So a server that was set up anew, or put back to a
@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from mneme import wire
 from mneme.client.calls import Client, Download, Outdated, Unmodified
-from mneme.client.errors import ClientError, Refused, ServerTrouble
+from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
 from mneme.clocks import WallClock
 from mneme.errors import DiskFull
@@ -36,57 +36,57 @@ from mneme.model import (
 )
 from mneme.work import Worker
 
-_ROUNDS = 5
-"""How often a file may turn out to be another than a moment ago: more often than people and plugins write."""
+_ATTEMPTS = 5
+"""Attempts at a file that is written in between each time."""
 
 _HISTORY = 100
-"""How many versions are asked for at first, to see what became of a refused upload."""
+"""Versions asked for at first, to find out whether a refused upload was merged."""
 
 
-class Did(enum.Enum):
-    """What was done to a file."""
+class Action(enum.Enum):
+    """Actions of a pull or push on a file."""
 
     NOTHING = "nothing"
     FETCHED = "fetched"
     MERGED = "merged"
-    """What was changed here was merged with what was changed on the server."""
+    """Changes here and on the server were merged."""
     REPLACED = "replaced"
-    """What was here could not be merged, and gave way to what is on the server."""
+    """The local file could not be merged, and was replaced by the server's."""
     STAYED = "stayed"
-    """What is on the server could not be merged, and gives way to what is here."""
+    """The server's file could not be merged, and the next push replaces it."""
     SENT = "sent"
     APPENDED = "appended"
     HELD_BACK = "held back"
-    """What is here is damaged, and what it was made from is not: it was not sent."""
+    """The local file is damaged, unlike its base, and was not sent."""
     KEPT = "kept"
-    """It was refused for the lock, and the server has kept it, to be merged."""
+    """The upload was refused for the lock, and the server keeps it to be merged."""
     REFUSED = "refused"
-    """It was refused for the lock, and the server had no space to keep it."""
+    """The upload was refused for the lock, and the server had no space for it."""
     MISSED = "missed"
-    """It was another each time it was looked at, and is tried again at the next push."""
+    """The file was written during every attempt; the next push tries again."""
 
 
-Progress: TypeAlias = Callable[[Did, FileName, int], None]
-"""Hears that a file is about to be fetched or sent, and how many bytes of it, before compression."""
+Progress: TypeAlias = Callable[[Action, FileName, int], None]
+"""A callback before each transfer, with its size before compression."""
 
 
-def no_progress(_did: Did, _file: FileName, _size: int, /) -> None:
+def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
     """Hear of nothing."""
 
 
 @frozen
 class FileReport:
-    """What was done to a file, in turn, and which version it is now; `problem` is why the server would not have it."""
+    """The actions on a file, its version now, and the server's `problem` with it."""
 
     file: FileName
-    did: tuple[Did, ...] = ()
+    actions: tuple[Action, ...] = ()
     version: int | None = None
     problem: str | None = None
 
 
 @frozen
 class Report:
-    """What a pull or a push came to; `locked` is the lock of another client that kept it from being all."""
+    """The result of a pull or a push; `locked` is another client's lock."""
 
     project: ProjectId
     files: tuple[FileReport, ...] = ()
@@ -94,9 +94,9 @@ class Report:
     lock: Lock | None = None
     """The lock that this machine has now."""
 
-    def that(self, did: Did) -> tuple[FileName, ...]:
+    def files_with(self, action: Action) -> tuple[FileName, ...]:
         """The files to which this was done."""
-        return tuple(one.file for one in self.files if did in one.did)
+        return tuple(one.file for one in self.files if action in one.actions)
 
 
 class Sync:
@@ -110,7 +110,7 @@ class Sync:
         folder: Folder,
         progress: Progress = no_progress,
     ) -> None:
-        """The folder is read and written on `worker`; `progress` hears of each transfer before it begins."""
+        """The folder is read and written on `worker`; `progress` is called before each transfer."""
         self.client = client
         self.project = folder.project
         self._worker = worker
@@ -119,31 +119,30 @@ class Sync:
         self._progress = progress
 
     async def marks(self) -> Mapping[FileName, Mark]:
-        """What changes when anybody writes one of the files on this machine."""
+        """Marks of the files, of which a write changes one."""
         return await self._worker.run(self._folder.marks)
 
     async def pull(self) -> Report:
-        """Take the lock, and fetch what has changed on the server; what has changed here is merged with it.
+        """Take the lock, fetch changed files, and merge them with local changes.
 
         Without the lock what is on the server is fetched all the same: to read it is nobody's privilege.
         """
-        await self.client.health()
         outcome = await self.client.acquire(self.project)
         heads = {head.file: head for head in await self.client.heads(self.project)}
         holds = isinstance(outcome, Granted)
+        seen = await self._look_at_all()
         reports = [
-            await self._unless_refused(file, self._fetch(heads[file], holds))
+            await self._unless_refused(file, self._fetch(heads[file], seen[file], holds))
             for file in FileName
             if file in heads
         ]
         return self._report(outcome, reports)
 
     async def push(self) -> Report:
-        """Send what has changed here, merged with what has changed on the server, and give up the lock.
+        """Fetch, merge and send changed files, and give up the lock.
 
         While another client holds the lock, what has changed is sent as it is: the server keeps it.
         """
-        await self.client.health()
         outcome = await self.client.acquire(self.project)
         try:
             report = await self.send(outcome)
@@ -155,99 +154,110 @@ class Sync:
         try:
             await self._release(outcome)
         except ClientError:
-            # All was sent. What is left of the lock is in the report.
+            # All was sent; the report has the lock that stays.
             return report
         return evolve(report, lock=None)
 
     async def send(self, outcome: Granted | HeldBy) -> Report:
-        """Send what has changed here: as the holder of the lock, or else to have it kept by the server."""
+        """Send changed files; without the lock, the server keeps them to be merged."""
         if isinstance(outcome, HeldBy):
-            handed_in = [await self._unless_refused(file, self._hand_in(file)) for file in FileName]
+            seen = await self._look_at_all()
+            handed_in = [
+                await self._unless_refused(file, self._hand_in(file, seen[file])) for file in FileName
+            ]
             return self._report(outcome, handed_in)
         heads = {head.file: head for head in await self.client.heads(self.project)}
+        seen = await self._look_at_all()
         reports = [
-            await self._unless_refused(file, self._exchange(file, heads.get(file))) for file in FileName
+            await self._unless_refused(file, self._exchange(file, heads.get(file), seen[file]))
+            for file in FileName
         ]
         return self._report(outcome, reports)
 
     async def _unless_refused(
         self, file: FileName, work: Coroutine[object, object, FileReport]
     ) -> FileReport:
-        """What a file came to; one that the server will not have, or give, keeps none of the others back."""
+        """The report of a file, with its `problem` if the server refused or failed."""
         try:
             return await work
-        except Refused as refusal:
-            return FileReport(file, problem=str(refusal))
+        except (Refused, ServerFault) as problem:
+            return FileReport(file, problem=str(problem))
 
     async def _release(self, outcome: Granted | HeldBy) -> None:
         if isinstance(outcome, Granted):
             await self.client.release(self.project)
 
-    async def _fetch(self, head: Head, holds: bool) -> FileReport:
+    async def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
         """Take in what is on the server, if that is news."""
-        for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(head.file), holds)
-            if did is not None:
-                return FileReport(head.file, _told([did]), head.version)
-        return FileReport(head.file, (Did.MISSED,))
+        for _ in range(_ATTEMPTS):
+            seen = await self._refreshed(head.file, seen)
+            taken = await self._take_in(head, seen, holds)
+            if taken:
+                action, _ = taken
+                return FileReport(head.file, _without_nothing([action]), head.version)
+            seen = await self._look(head.file)
+        return FileReport(head.file, (Action.MISSED,))
 
-    async def _exchange(self, file: FileName, head: Head | None) -> FileReport:
-        """Take in what is on the server, if that is news, and send what is here, if that is."""
-        done: list[Did] = []
-        for _ in range(_ROUNDS):
-            did = await self._take_in(head, await self._look(file), holds=True) if head else Did.NOTHING
-            if did is None:
-                continue
-            done.append(did)
-            seen = await self._look(file)
+    async def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
+        """Fetch a file that changed on the server, then send it if it changed here."""
+        done: list[Action] = []
+        for _ in range(_ATTEMPTS):
+            seen = await self._refreshed(file, seen)
+            if head:
+                taken = await self._take_in(head, seen, holds=True)
+                if taken is None:
+                    seen = await self._look(file)
+                    continue
+                action, seen = taken
+                done.append(action)
             if seen.local is None or (head and not seen.is_changed):
-                return FileReport(file, _told(done), head.version if head else None)
+                return FileReport(file, _without_nothing(done), head.version if head else None)
             sent = await self._send(file, seen, seen.local, seen.base if head else None)
             if sent:
-                return evolve(sent, did=_told([*done, *sent.did]))
-            head = await self._head(file)
-        return FileReport(file, _told([*done, Did.MISSED]))
+                return evolve(sent, actions=_without_nothing([*done, *sent.actions]))
+            head, seen = await self._head(file), await self._look(file)
+        return FileReport(file, _without_nothing([*done, Action.MISSED]))
 
     async def _head(self, file: FileName) -> Head | None:
         return next((head for head in await self.client.heads(self.project) if head.file is file), None)
 
     # What is on the server
 
-    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> Did | None:
-        """Make the head the base, and the file what both sides made of it; None if the file is another by now.
+    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> tuple[Action, Snapshot] | None:
+        """Make the head the base and merge it in; None if the file was written.
 
         `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
         """
         if seen.base and seen.base.sha256 == head.sha256 and not seen.refused:
             if seen.local is not None:
                 if seen.base.version == head.version:
-                    return Did.NOTHING
-                # A server that was put back to a backup has the content by another number now.
+                    return Action.NOTHING, seen
+                # After the server was restored from a backup, the content has another number.
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
-                return await self._received(head.file, renumbered, seen.local.content, seen, Did.NOTHING)
-            return await self._received(head.file, seen.base, seen.base.content, seen, Did.FETCHED)
+                return await self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
+            return await self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)
         if seen.local and digest(seen.local.content) == head.sha256:
             same = Kept(head.version, seen.local.content, head.sha256)
-            return await self._received(head.file, same, same.content, seen, Did.NOTHING)
+            return await self._received(head.file, same, same.content, seen, Action.NOTHING)
         merged = seen.refused and await self._is_merged(head.file, seen.refused)
         if seen.local and seen.refused and not (merged or holds):
-            # Taken in now, what was refused would be merged twice: here, and there.
-            return Did.NOTHING
-        self._progress(Did.FETCHED, head.file, head.size)
+            # Fetched now, the refused upload would be merged twice: here and on the server.
+            return Action.NOTHING, seen
+        self._progress(Action.FETCHED, head.file, head.size)
         there = await self._there(head, seen.base)
         if there is None:
-            return Did.NOTHING
+            return Action.NOTHING, seen
         if seen.local is None:
-            did, content = Did.FETCHED, there.content
+            action, content = Action.FETCHED, there.content
         else:
             base = seen.refused if merged else await self._confirmed(head.file, seen.base)
-            did, content = await self._both(head.file, base, seen.local, there)
+            action, content = await self._both(head.file, base, seen.local, there)
         return await self._received(
-            head.file, Kept(there.version, there.content, there.sha256), content, seen, did
+            head.file, Kept(there.version, there.content, there.sha256), content, seen, action
         )
 
     async def _there(self, head: Head, base: Kept | None) -> Download | None:
-        """What the server has, which is not sent again if it is the base; None if it has gone since it was listed."""
+        """The head's content, not transferred if it is the base; None if gone."""
         known = base.sha256 if base else None
         there = await self.client.download(self.project, head.file, known, head.size)
         if base and isinstance(there, Unmodified):
@@ -255,25 +265,25 @@ class Sync:
         return there if isinstance(there, Download) else None
 
     async def _received(
-        self, file: FileName, base: Kept, content: bytes, seen: Snapshot, did: Did
-    ) -> Did | None:
+        self, file: FileName, base: Kept, content: bytes, seen: Snapshot, action: Action
+    ) -> tuple[Action, Snapshot] | None:
         received = await self._worker.run(lambda: self._folder.receive(file, base, content, seen))
-        return did if received else None
+        return (action, received) if received else None
 
     async def _both(
         self, file: FileName, base: Kept | None, local: Local, there: Download
-    ) -> tuple[Did, bytes]:
-        """What a file comes to that was changed on the server, and perhaps here."""
+    ) -> tuple[Action, bytes]:
+        """The action and content for a file that changed on the server, and perhaps here."""
         if base and base.content == local.content:
-            return Did.FETCHED, there.content
+            return Action.FETCHED, there.content
         if base and _is_spoiled(file, local, base):
-            return Did.REPLACED, there.content
+            return Action.REPLACED, there.content
         merged = await self._worker.run(lambda: self._merged(file, base, local, there))
         if merged is not None:
-            return Did.MERGED, merged
+            return Action.MERGED, merged
         if is_well_formed(file, there.content) and not is_well_formed(file, local.content):
-            return Did.REPLACED, there.content
-        return Did.STAYED, local.content
+            return Action.REPLACED, there.content
+        return Action.STAYED, local.content
 
     def _merged(self, file: FileName, base: Kept | None, local: Local, there: Download) -> bytes | None:
         return merge(
@@ -286,14 +296,14 @@ class Sync:
         )
 
     async def _is_merged(self, file: FileName, refused: Kept) -> bool:
-        """Whether what was refused is part of what the server has, or else what has taken its place."""
+        """Whether a refused upload, or the one that replaced it, was merged."""
         history = await self._history_since(file, refused.version)
         number = refused.version
-        # A server that was put back to a backup gives its number to something else.
+        # After the server was restored from a backup, the number may be another upload's.
         if not any((one.version, one.sha256) == (number, refused.sha256) for one in history):
             return False
         for version in reversed(history):
-            # What was merged in is the last of the parents.
+            # The last parent is the upload that was merged in.
             if version.parents[-1:] == (number,) and version.kind == Kind.MERGED.value:
                 return True
             if number in version.parents and version.kind == Kind.RESCUED.value:
@@ -316,7 +326,7 @@ class Sync:
         return base if isinstance(found, Unmodified) else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
-        """Which side was written later, by how long ago that was: each says so by its own clock."""
+        """Whether the local file was written later, each age by its own machine's clock."""
         here_ago = Millis(round(self._wall.seconds() * 1000)) - local.mtime
         return here_ago <= self.client.server_now() - there.mtime
 
@@ -325,51 +335,56 @@ class Sync:
     async def _send(
         self, file: FileName, seen: Snapshot, local: Local, base: Kept | None
     ) -> FileReport | None:
-        """Send a file that was made from `base`, or that the server does not have; None if that has changed there."""
+        """Send a file that was made from `base`; None if the head has changed."""
         if base and _is_spoiled(file, local, base):
-            return FileReport(file, (Did.HELD_BACK,), base.version)
+            return FileReport(file, (Action.HELD_BACK,), base.version)
         added = _lines_added(file, local.content, base)
-        self._progress(Did.SENT, file, len(added or local.content))
+        self._progress(Action.SENT, file, len(added or local.content))
         if base and added:
-            did, outcome = Did.APPENDED, await self._append(added, base)
+            action = Action.APPENDED
+            outcome = await self.client.append(self.project, added, base.sha256, base.version)
         else:
             only_if = Precondition(frozenset({base.sha256})) if base else NOT_THERE
-            did, outcome = Did.SENT, await self.client.upload(self.project, file, local.content, only_if)
+            action = Action.SENT
+            outcome = await self.client.upload(self.project, file, local.content, only_if)
         if isinstance(outcome, Outdated):
             return None
         if isinstance(outcome, Rescued):
             return await self._note_refused(file, seen, local, outcome.version)
         if outcome.merged is True:
-            # It was there already, and something else is by now.
+            # The upload came again after a lost answer, and the head has moved on.
             return None
         sent = Kept(outcome.version, local.content, digest(local.content))
         await self._worker.run(lambda: self._folder.settle(file, sent, seen))
-        return FileReport(file, (did,), sent.version)
-
-    async def _append(self, lines: bytes, base: Kept) -> wire.Uploaded | Rescued | Outdated:
-        return await self.client.append(self.project, lines, base.sha256, base.version)
+        return FileReport(file, (action,), sent.version)
 
     async def _note_refused(
         self, file: FileName, seen: Snapshot, local: Local, version: int | None
     ) -> FileReport:
         if version is None:
-            return FileReport(file, (Did.REFUSED,))
+            return FileReport(file, (Action.REFUSED,))
         kept = Kept(version, local.content, digest(local.content))
         await self._worker.run(lambda: self._folder.note_refused(file, kept, seen))
-        return FileReport(file, (Did.KEPT,), version)
+        return FileReport(file, (Action.KEPT,), version)
 
-    async def _hand_in(self, file: FileName) -> FileReport:
-        """Send what has changed here although another client holds the lock, so that the server keeps it."""
-        seen = await self._look(file)
+    async def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
+        """Send a changed file without the lock, so that the server keeps it."""
+        seen = await self._refreshed(file, seen)
         local = seen.local
         if local is None or not seen.is_changed:
             return FileReport(file, version=seen.base.version if seen.base else None)
         if seen.refused and seen.refused.content == local.content:
-            return FileReport(file, (Did.KEPT,), seen.refused.version)
+            return FileReport(file, (Action.KEPT,), seen.refused.version)
         merged = seen.refused and await self._is_merged(file, seen.refused)
         sent = await self._send(file, seen, local, seen.refused if merged else seen.base)
         # The lock has become free, or ours, in the meantime.
-        return sent or await self._exchange(file, await self._head(file))
+        return sent or await self._exchange(file, await self._head(file), await self._look(file))
+
+    async def _look_at_all(self) -> Mapping[FileName, Snapshot]:
+        return await self._worker.run(self._folder.snapshots)
+
+    async def _refreshed(self, file: FileName, seen: Snapshot) -> Snapshot:
+        return await self._worker.run(lambda: self._folder.refreshed(file, seen))
 
     async def _look(self, file: FileName) -> Snapshot:
         return await self._worker.run(lambda: self._folder.snapshot(file))
@@ -381,7 +396,7 @@ class Sync:
 
 
 def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
-    """Whether a file was damaged since it was its base: by a power cut, say, or it is being written just now."""
+    """Whether a file is damaged, or half written, and its base is not."""
     if is_damaged(file, base.content):
         return False
     # The plugin writes whole lines.
@@ -392,16 +407,16 @@ def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
 
 
 def _lines_added(file: FileName, content: bytes, base: Kept | None) -> bytes:
-    """The lines at the end of a log that its base does not have, if that is all there is to it."""
+    """Lines added to the end of a log, if nothing else changed."""
     if file is not FileName.LOG or base is None or not base.content.endswith(b"\n"):
         return b""
     if not content.startswith(base.content) or not content.endswith(b"\n"):
         return b""
     if digest(base.content) != base.sha256:
-        # What the server has is no UTF-8, and would stay so.
+        # The server's content is no UTF-8, and an append would keep it so.
         return b""
     return content[len(base.content) :]
 
 
-def _told(did: Sequence[Did]) -> tuple[Did, ...]:
-    return tuple(dict.fromkeys(one for one in did if one is not Did.NOTHING))
+def _without_nothing(action: Sequence[Action]) -> tuple[Action, ...]:
+    return tuple(dict.fromkeys(one for one in action if one is not Action.NOTHING))

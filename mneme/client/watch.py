@@ -1,4 +1,4 @@
-"""A session that keeps itself in step: the lock held by heartbeats, changes sent soon after they are made.
+"""A long session: lock held by heartbeats, changes sent soon after they are made.
 
 It goes on through anything but its end: a server that is away, frozen or restarted, a network that is cut, a lock that
 was lost, a machine that slept.
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from mneme import files
-from mneme.client.sync import Did, Report, Sync
+from mneme.client.sync import Action, Report, Sync
 from mneme.clocks import WallClock
 from mneme.model import ClientId, FileName, Granted, HeldBy, Lock
 
@@ -36,7 +36,7 @@ _BEATS = 3
 
 
 class Happened(enum.Enum):
-    """What a person, or a script, may want to know of a watch."""
+    """Kinds of events of a watch."""
 
     PULLED = "pulled"
     SENT = "sent"
@@ -53,7 +53,7 @@ class Happened(enum.Enum):
 
 @frozen
 class Event:
-    """What happened: with the report of what was done to the files, whose lock it is, or what the trouble was."""
+    """An event of a watch, with the report, lock or problem that it is about."""
 
     happened: Happened
     report: Report | None = None
@@ -87,7 +87,10 @@ class Watch:
         self._changing_since: float | None = None
 
     async def run(self, ending: Deferred[None]) -> Report:
-        """Go on until `ending` fires, then push; raises what keeps that from being done. Cancelled, it just ends."""
+        """Go on until `ending` fires, then push.
+
+        Raises the error of that push. When it is cancelled, it ends at once.
+        """
         working = Deferred.fromCoroutine(self._work())
         ending.addCallback(lambda _: working.cancel())
         try:
@@ -127,7 +130,7 @@ class Watch:
         report = await self._pull()
         if report.lock and self._began:
             self._tell(Event(Happened.LOCK_TAKEN, report, report.lock))
-        elif not self._began or any(one.did for one in report.files):
+        elif not self._began or any(one.actions for one in report.files):
             self._tell(Event(Happened.PULLED, report))
         holder = report.locked.client if report.locked else None
         if holder and holder != self._holder:
@@ -186,11 +189,11 @@ class Watch:
             return
         report = await self._sync.send(self._outcome)
         self._changing_since = None
-        if not report.that(Did.MISSED):
+        if not report.files_with(Action.MISSED):
             self._in_step = marks
-        if any(one.did or one.problem for one in report.files):
+        if any(one.actions or one.problem for one in report.files):
             self._tell(Event(Happened.SENT, report))
-        refused = report.that(Did.KEPT) or report.that(Did.REFUSED)
+        refused = report.files_with(Action.KEPT) or report.files_with(Action.REFUSED)
         if refused and isinstance(self._outcome, Granted):
             self._beat_in(0.0)
 

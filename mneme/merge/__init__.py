@@ -1,4 +1,4 @@
-"""Three-way merges of memory files: pure functions of bytes. None of them raises, whatever the contents are.
+"""Three-way merges of memory files: pure functions of bytes that never raise.
 
 What either side added to the base is kept, what either side removed from it is removed. A base of None is one that is
 not known, and so is one that is not of the form of its file: nothing is removed then.
@@ -22,7 +22,7 @@ def merge(
     upload_is_later: bool,
     max_bytes: int,
 ) -> bytes | None:
-    """What both sides made of their base.
+    """The merge of head and upload.
 
     It is one of the sides, byte for byte, if the other has nothing to add. None when both are changed and one is not of
     the form of its file, or too large to be merged, or when the answer to a download of the result would be larger than
@@ -47,14 +47,14 @@ def merge(
 
 
 def is_well_formed(file: FileName, content: bytes) -> bool:
-    """Whether a content is of the form of its file, so that it can be merged."""
+    """Whether a content has the form of its file, so that it can be merged."""
     if file is FileName.LOG:
         return is_log(content)
     return not is_document(file) or parsed(file, content) is not None
 
 
 def is_damaged(file: FileName, content: bytes) -> bool:
-    """Whether a content is what a power cut or a half-done write leaves, and not what the plugin wrote.
+    """Whether a content was left by a power cut or a half-done write.
 
     That is nothing at all, zero bytes at its end, what is no JSON, or a log without a single entry in its lines.
     """

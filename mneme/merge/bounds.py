@@ -1,11 +1,11 @@
-"""How large a content is for a stock client, which sends and receives it as a string in JSON."""
+"""Sizes of contents for a stock client, which transfers them as JSON strings."""
 
 import msgspec
 
 MAX_LINES = 200_000
-"""How many lines a file may have to be merged: 10 MB of the shortest entries. More take gigabytes and minutes."""
+"""Lines of a file up to which it is merged: more take gigabytes and minutes."""
 MAX_DOCUMENT = 1024 * 1024
-"""How large a JSON file may be to be merged, in bytes: the plugin's are a twentieth of that."""
+"""Bytes of a JSON file up to which it is merged, twenty times the plugin's."""
 
 _LONGEST_ESCAPE = len(rb"\u0000")
 
@@ -16,7 +16,7 @@ def has_few_lines(content: bytes) -> bool:
 
 
 def body_size(content: bytes) -> int:
-    """The size of what a stock client gets when it downloads `content`, which is more than it uploads."""
+    """The size of the answer to a download of `content`."""
     answer = {
         "content": content.decode(errors="replace"),
         "mtime": "9999-12-31T23:59:59.999Z",
@@ -32,6 +32,6 @@ def line_size(line: bytes) -> int:
 
 def fits(content: bytes, max_bytes: int) -> bool:
     """Whether the body is within `max_bytes`."""
-    # Whatever is escaped in it, which is quicker to know.
+    # The quick upper bound: every byte escaped.
     surely = body_size(b"") + len(content) * _LONGEST_ESCAPE <= max_bytes
     return surely or body_size(content) <= max_bytes

@@ -1,4 +1,4 @@
-"""What changed from one content of a file to another, for people to look at. Pure, and nothing raises."""
+"""Differences between two contents of a file, for people. Pure functions that never raise."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,47 +10,48 @@ from msgspec import UNSET
 
 from mneme.merge.bounds import has_few_lines
 from mneme.merge.documents import is_document, parsed
+from mneme.merge.jsonvalues import JSON, Value, canonical
 from mneme.merge.log import is_log, lines
 from mneme.merge.matching import UniqueLines
 from mneme.merge.remembered import identity
-from mneme.merge.sides import DEEPEST, JSON, Items, Value, canonical, together
 from mneme.merge.summary import has_topics, topic_of
 from mneme.merge.text import whole_lines
+from mneme.merge.threeway import DEEPEST, Items, together
 from mneme.model import FileName
 
-Place: TypeAlias = tuple[str, ...]
-"""The keys that lead to a value in a document; none lead to the lines of a log."""
+KeyPath: TypeAlias = tuple[str, ...]
+"""The keys that lead to a value in a document; empty for a log."""
 
-Entry: TypeAlias = "bytes | Value"
+ChangedValue: TypeAlias = "bytes | Value"
 """A line without its newline, or a value of JSON; UNSET where there is none."""
 
 _FINEST = 8
-"""How often what lies between lines that are shared is looked at again: each time costs a look at all of it."""
+"""How deep the lines between shared lines are compared again; each level reads all lines."""
 
 
 @frozen
 class Change:
     """An entry that only one of two contents has, or that both have, each otherwise.
 
-    It is what lies at `place`, or else, where it `is_item`, one of the items of the array there.
+    It is what lies at `path`, or else, where it `is_item`, one of the items of the array there.
     """
 
-    place: Place
-    before: Entry
-    after: Entry
+    path: KeyPath
+    before: ChangedValue
+    after: ChangedValue
     is_item: bool = False
 
 
 @frozen
 class Entries:
-    """What changed by entries, copies counted; in which order they stand is nothing that counts."""
+    """Changes by entries, copies counted, order ignored."""
 
     changes: tuple[Change, ...]
 
 
 @frozen
 class Hunk:
-    """Lines, each with its newline, that gave way to others: those from `line` on, counted from 1."""
+    """Lines replaced by others, from the number `line` on, counted from 1."""
 
     line: int
     removed: tuple[bytes, ...]
@@ -59,17 +60,17 @@ class Hunk:
 
 @frozen
 class Lines:
-    """What changed line by line, from the top."""
+    """Changes by lines, from the top."""
 
     hunks: tuple[Hunk, ...]
 
 
 def differences(file: FileName, before: bytes, after: bytes) -> Entries | Lines | None:
-    """What changed: by entries where both contents are of the form of their file, else by lines.
+    """Changes by entries if both contents have the form of their file, else by lines.
 
     None if there are too many lines for that.
     """
-    # What could just be read can be nested too deep to be looked into.
+    # A document that can be read may be nested too deep for recursion.
     with suppress(RecursionError):
         changes = _by_entries(file, before, after)
         if changes is not None:
@@ -80,12 +81,12 @@ def differences(file: FileName, before: bytes, after: bytes) -> Entries | Lines 
 
 
 def inside(before: JSON, after: JSON) -> tuple[Change, ...]:
-    """What changed within a value of a document; raises nothing for one that `differences` has named."""
+    """Changes within a value that `differences` returned."""
     return tuple(_between((), before, after, _no_identity))
 
 
-_IdentityOf: TypeAlias = Callable[[Place, JSON, JSON], Callable[[JSON], bytes]]
-"""By what an item of the arrays at a place, before and after, is known again."""
+_IdentityOf: TypeAlias = Callable[[KeyPath, JSON, JSON], Callable[[JSON], bytes]]
+"""The identity function for items of the arrays at a path."""
 
 
 def _by_entries(file: FileName, before: bytes, after: bytes) -> list[Change] | None:
@@ -108,50 +109,50 @@ def _between_logs(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[C
         yield Change((), UNSET, line, is_item=True)
 
 
-def _between(place: Place, before: Value, after: Value, identity_of: _IdentityOf) -> Iterator[Change]:
+def _between(path: KeyPath, before: Value, after: Value, identity_of: _IdentityOf) -> Iterator[Change]:
     if canonical(before) == canonical(after):
         return
     match before, after:
-        case dict(), dict() if len(place) < DEEPEST:
+        case dict(), dict() if len(path) < DEEPEST:
             for key in dict.fromkeys([*before, *after]):
                 values = before.get(key, UNSET), after.get(key, UNSET)
-                yield from _between((*place, key), *values, identity_of)
+                yield from _between((*path, key), *values, identity_of)
         case list(), list():
-            yield from _between_items(place, before, after, identity_of(place, before, after))
+            yield from _between_items(path, before, after, identity_of(path, before, after))
         case _:
-            yield Change(place, before, after)
+            yield Change(path, before, after)
 
 
 def _between_items(
-    place: Place, before: Sequence[JSON], after: Sequence[JSON], identity: Callable[[JSON], bytes]
+    path: KeyPath, before: Sequence[JSON], after: Sequence[JSON], identity: Callable[[JSON], bytes]
 ) -> Iterator[Change]:
     both = [Items(before, identity), Items(after, identity)]
     names = Counter(both[0].names) | Counter(both[1].names)
     for one, other in together(names.elements(), both):
         if canonical(one) != canonical(other):
-            yield Change(place, one, other, is_item=True)
+            yield Change(path, one, other, is_item=True)
 
 
-def _no_identity(_place: Place, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
+def _no_identity(_place: KeyPath, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
     return canonical
 
 
-def _by_topic(place: Place, before: JSON, after: JSON) -> Callable[[JSON], bytes]:
-    states = place == ("currentState",) and has_topics(before) and has_topics(after)
+def _by_topic(path: KeyPath, before: JSON, after: JSON) -> Callable[[JSON], bytes]:
+    states = path == ("currentState",) and has_topics(before) and has_topics(after)
     return topic_of if states else canonical
 
 
-def _as_remembered(place: Place, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
-    return canonical if place else identity
+def _as_remembered(path: KeyPath, _before: JSON, _after: JSON) -> Callable[[JSON], bytes]:
+    return canonical if path else identity
 
 
 _IDENTITIES = {FileName.SUMMARY_JSON: _by_topic, FileName.REMEMBERED: _as_remembered}
 
 
 def _hunks(before: Sequence[bytes], after: Sequence[bytes], line: int = 1, depth: int = 0) -> Iterator[Hunk]:
-    """What changed from lines to others; the first one has the number `line`."""
+    """Hunks between two lists of lines; the first line has the number `line`."""
     blocks = UniqueLines(a=before, b=after).get_matching_blocks()
-    # A line that is there twice, blank for instance, may be there once between two that are shared.
+    # A repeated line, blank for instance, may be unique between two shared lines.
     finer = len(blocks) > 1 and depth < _FINEST
     here = there = 0
     for ours, theirs, length in blocks:

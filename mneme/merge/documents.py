@@ -1,44 +1,43 @@
-"""The files that are one JSON document each: read, merged by the rules of their file, and written as they were."""
+"""Files that are one JSON document each: read, merged and written."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import msgspec
 from attrs import frozen
 from msgspec import UNSET
 
 from mneme.merge import entities, remembered, summary
 from mneme.merge.bounds import MAX_DOCUMENT
-from mneme.merge.halves import hidden, shown
-from mneme.merge.sides import JSON, Rule, Sides, one_sided, same_items
+from mneme.merge.jsonvalues import JSON, has_form, read, written
 from mneme.merge.stamps import wins
+from mneme.merge.threeway import Rule, ThreeWay, one_sided, same_items
 from mneme.model import FileName
 
-Document: TypeAlias = dict[str, JSON] | list[JSON]
+JsonDocument: TypeAlias = dict[str, JSON] | list[JSON]
 
 
 @frozen
-class _Document:
+class _Format:
     form: Any
     rule: Rule
 
 
-_DOCUMENTS: Mapping[FileName, _Document] = {
-    FileName.SUMMARY_JSON: _Document(summary.FORM, summary.merge_summaries),
-    FileName.REMEMBERED: _Document(remembered.FORM, remembered.merge_remembered),
-    FileName.ENTITIES: _Document(entities.FORM, entities.merge_entities),
+_FORMATS: Mapping[FileName, _Format] = {
+    FileName.SUMMARY_JSON: _Format(summary.FORM, summary.merge_summaries),
+    FileName.REMEMBERED: _Format(remembered.FORM, remembered.merge_remembered),
+    FileName.ENTITIES: _Format(entities.FORM, entities.merge_entities),
 }
 
 
 def is_document(file: FileName) -> bool:
     """Whether a file is one JSON document."""
-    return file in _DOCUMENTS
+    return file in _FORMATS
 
 
 def is_json(content: bytes) -> bool:
     """Whether a content is JSON of any form, or too deep to be told."""
     try:
-        msgspec.json.decode(hidden(content))
+        read(content)
     except RecursionError:
         return True
     except ValueError:
@@ -46,29 +45,29 @@ def is_json(content: bytes) -> bool:
     return True
 
 
-def parsed(file: FileName, content: bytes) -> Document | None:
-    """The document in a content; None if it is not of the form of its file, or too large to be merged."""
+def parsed(file: FileName, content: bytes) -> JsonDocument | None:
+    """The document in a content; None if it is malformed or too large."""
     if len(content) > MAX_DOCUMENT:
         return None
     try:
-        value: Document = msgspec.json.decode(hidden(content))
-        msgspec.convert(value, _DOCUMENTS[file].form)
+        value = read(content)
+        is_of_form = has_form(value, _FORMATS[file].form)
     except (ValueError, RecursionError):
         return None
-    return value
+    return value if is_of_form and isinstance(value, dict | list) else None
 
 
 def merge_documents(
     file: FileName, base: bytes | None, head: bytes, upload: bytes, *, upload_is_later: bool
 ) -> bytes | None:
-    """What both sides made of their base; None if one of them is not of the form of its file."""
+    """The merge of two documents; None if one of them is malformed."""
     before = None if base is None else parsed(file, base)
     ours, theirs = parsed(file, head), parsed(file, upload)
     if ours is None or theirs is None:
         return None
     upload_wins = wins(ours, theirs, upload_is_later)
-    sides = Sides(UNSET if before is None else before, ours, theirs, upload_wins)
-    merged = one_sided(sides, _DOCUMENTS[file].rule)
+    values = ThreeWay(UNSET if before is None else before, ours, theirs, upload_wins)
+    merged = one_sided(values, _FORMATS[file].rule)
     if merged is UNSET or same_items(merged, ours):
         return head
     if same_items(merged, theirs):
@@ -78,7 +77,5 @@ def merge_documents(
 
 def _written(value: JSON, like: bytes) -> bytes:
     """The document as text, indented and ended in the way of another."""
-    text = msgspec.json.encode(value)
-    if b"\n" in like.strip():
-        text = msgspec.json.format(text, indent=2)
-    return shown(text) + (b"\n" if like.endswith(b"\n") else b"")
+    text = written(value, indent=2 if b"\n" in like.strip() else None)
+    return text + (b"\n" if like.endswith(b"\n") else b"")

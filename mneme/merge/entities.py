@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mneme.merge.sides import JSON, Rule, Sides, Value, by_item, by_key, canonical, general, one_sided
+from mneme.merge.jsonvalues import JSON, Value, canonical
 from mneme.merge.stamps import later
+from mneme.merge.threeway import Rule, ThreeWay, by_item, by_key, general, one_sided
 from mneme.merge.times import parsed_time
 
 _MOST_CONTEXTS = 5
@@ -33,24 +34,24 @@ class FORM(msgspec.Struct, rename="camel"):
     last_pruned: str | UnsetType | None = UNSET
 
 
-def merge_entities(sides: Sides) -> Value:
-    """Each entity as the side has it that changed it; what both have seen of it added up."""
-    return by_key(sides, lambda key: _RULES.get(key, general))
+def merge_entities(values: ThreeWay) -> Value:
+    """Entities merged by name, with mentions of both sides added up."""
+    return by_key(values, lambda key: _RULES.get(key, general))
 
 
-def _group(sides: Sides) -> Value:
-    return one_sided(sides, lambda changed: by_key(changed, lambda _name: _entity))
+def _group(values: ThreeWay) -> Value:
+    return one_sided(values, lambda changed: by_key(changed, lambda _name: _entity))
 
 
-def _entity(sides: Sides) -> Value:
-    return one_sided(sides, lambda changed: by_key(changed, lambda key: _ENTITY_RULES.get(key, general)))
+def _entity(values: ThreeWay) -> Value:
+    return one_sided(values, lambda changed: by_key(changed, lambda key: _ENTITY_RULES.get(key, general)))
 
 
-def _mentions(sides: Sides) -> Value:
-    """What both sides have counted since their base; the larger where there is none, lest it be counted twice."""
-    base, head, upload = (_number(value) for value in sides.three)
+def _mentions(values: ThreeWay) -> Value:
+    """The counts of both sides since their base, added up; without a base, the larger."""
+    base, head, upload = (_number(value) for value in values.all)
     if head is None or upload is None:
-        return general(sides)
+        return general(values)
     if base is None or max(abs(base), abs(head), abs(upload)) > _LARGEST_COUNT:
         return max(head, upload)
     return base + max(0, head - base) + max(0, upload - base)
@@ -60,13 +61,13 @@ def _number(value: Value) -> int | float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _contexts(sides: Sides) -> Value:
+def _contexts(values: ThreeWay) -> Value:
     """The newest, in the order of their times."""
-    return one_sided(sides, lambda changed: sorted(by_item(changed), key=_age)[-_MOST_CONTEXTS:])
+    return one_sided(values, lambda changed: sorted(by_item(changed), key=_age)[-_MOST_CONTEXTS:])
 
 
 def _age(context: JSON) -> tuple[datetime, bytes]:
-    """By time; those of one time in some order that is always the same, so that the same ones stay."""
+    """The sort key of a context: its time, then its content."""
     time = parsed_time(context.get("ts")) if isinstance(context, dict) else None
     return time or _EARLIEST, canonical(context)
 

@@ -1,4 +1,4 @@
-"""`log.jsonl`: entries, each a line, in the order of their times. A line is bytes, looked into for its time alone."""
+"""`log.jsonl`: an entry a line, sorted by time."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,26 +8,27 @@ from itertools import accumulate
 import msgspec
 
 from mneme.merge.bounds import body_size, fits, has_few_lines, line_size
+from mneme.merge.jsonvalues import read
 from mneme.merge.multisets import counted, interleaved
 from mneme.merge.times import in_utc
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-class _Entry(msgspec.Struct):
+class _TimedEntry(msgspec.Struct):
     ts: datetime
 
 
-_entries = msgspec.json.Decoder(_Entry)
+_entries = msgspec.json.Decoder(_TimedEntry)
 
 
 def is_log(content: bytes) -> bool:
-    """Whether there is an entry among the lines, or nothing at all, and few enough lines to be merged."""
+    """Whether a content is empty or has an entry, and has few enough lines."""
     return has_few_lines(content) and (not content.strip() or any(map(is_entry, lines(content))))
 
 
 def merge_logs(base: bytes | None, head: bytes, upload: bytes, max_bytes: int) -> bytes | None:
-    """The lines that either side added, without those that either side removed; the newest of them that fit.
+    """The merge of two logs: the newest of its lines that fit.
 
     None when not even the newest fits.
     """
@@ -45,7 +46,7 @@ def merge_logs(base: bytes | None, head: bytes, upload: bytes, max_bytes: int) -
 
 
 def lines(content: bytes) -> list[bytes]:
-    """What lies between newlines; the last line may lack its own."""
+    """Lines without their newlines; the last may lack its own."""
     found = content.split(b"\n")
     if not found[-1]:
         found.pop()
@@ -53,7 +54,7 @@ def lines(content: bytes) -> list[bytes]:
 
 
 def _times(found: Sequence[bytes]) -> list[datetime]:
-    """What each line is sorted by: its time, or else that of the line before it, or of the first line that has one."""
+    """The sort key of each line: its time, or that of the line before."""
     own = [_time(line) for line in found]
     first = next((time for time in own if time), _EARLIEST)
     return list(_filled(own, first))
@@ -68,7 +69,7 @@ def _filled(times: Sequence[datetime | None], last: datetime) -> Iterator[dateti
 def is_entry(line: bytes) -> bool:
     """Whether a line is a JSON object."""
     try:
-        return isinstance(msgspec.json.decode(line), dict)
+        return isinstance(read(line), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -91,5 +92,5 @@ def _fitting(found: Sequence[bytes], ends: bool, max_bytes: int) -> bytes | None
 
 
 def _joined(found: Sequence[bytes], ends: bool) -> bytes:
-    # An empty line at the end is one only with a newline behind it.
+    # An empty last line needs its newline.
     return b"\n".join(found) + (b"\n" if found and (ends or not found[-1]) else b"")

@@ -1,4 +1,4 @@
-"""What two texts share: the lines that each has once, and what is equal before and behind those.
+"""Lines that two texts share: the unique ones, and equal ones around those.
 
 Merge3 would take difflib for it, which can need minutes for a megabyte; patiencediff gives up, by a panic, on texts
 nested deep enough. This takes time that grows like that of sorting, for any text. What it does not find becomes a
@@ -15,7 +15,7 @@ _Pair: TypeAlias = tuple[int, int]
 
 
 class UniqueLines:
-    """A matcher for Merge3, with the parameters of `difflib.SequenceMatcher`, of which it heeds the texts alone."""
+    """A matcher for Merge3, with the parameters of `difflib.SequenceMatcher`."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class UniqueLines:
         self._b = b
 
     def get_matching_blocks(self) -> list[tuple[int, int, int]]:
-        """(start in a, start in b, length) of each stretch that they share, in order; the last has no length."""
+        """Shared stretches as (start in a, start in b, length); the last has no length."""
         end = (len(self._a), len(self._b))
         blocks = []
         done = (0, 0)
@@ -42,7 +42,7 @@ class UniqueLines:
         return [*(block for block in blocks if block[2]), (*end, 0)]
 
     def _equal(self, start: _Pair, stop: _Pair, step: int) -> int:
-        """How many lines are equal from a place on, forwards or, from the line before it, backwards."""
+        """The number of equal lines from a position on, forwards or backwards."""
         first = min(step, 0)
         ours = range(start[0] + first, stop[0] + first, step)
         theirs = range(start[1] + first, stop[1] + first, step)
@@ -62,8 +62,8 @@ def _shared_once(a: Sequence[bytes], b: Sequence[bytes]) -> list[_Pair]:
 
 
 def _increasing(pairs: Sequence[_Pair]) -> list[_Pair]:
-    """As many of the pairs as there can be with the same order in both texts: the longest increasing subsequence."""
-    # For each length, the place and the number of the pair with which a chain of that length ends the soonest.
+    """The longest increasing subsequence of the pairs: same order in both texts."""
+    # For each chain length, the pair at which such a chain ends soonest.
     places: list[int] = []
     numbers: list[int] = []
     previous: list[int] = []

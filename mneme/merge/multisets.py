@@ -1,4 +1,4 @@
-"""Items that are kept or removed as a whole, copies counted: how many stay, and in what order."""
+"""Merges of lists whose items are kept or removed whole, copies counted."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Sequence
@@ -8,14 +8,17 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 def counted(base: Sequence[Item], head: Sequence[Item], upload: Sequence[Item]) -> Counter[Item]:
-    """How many copies of each item stay: as many as the side has that changed their number; the larger if both did."""
+    """Copies of each item that stay: those of the side that changed their number.
+
+    If both did, the larger number.
+    """
     before, ours, theirs = Counter(base), Counter(head), Counter(upload)
     counts = ((item, _count(before[item], ours[item], theirs[item])) for item in ours | theirs)
     return Counter({item: count for item, count in counts if count})
 
 
 def interleaved(head: Sequence[Item], upload: Sequence[Item], staying: Counter[Item]) -> list[int]:
-    """Where the items that stay are in `[*head, *upload]`, in the order they have from now on.
+    """Positions in `[*head, *upload]` of the items that stay, in their new order.
 
     That is the order of the head. What comes from the upload goes before the next item that follows it there and is the
     head's as well, or to the end.

@@ -3,7 +3,8 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mneme.merge.sides import JSON, Sides, Value, by_item, canonical, general
+from mneme.merge.jsonvalues import JSON, Value, canonical
+from mneme.merge.threeway import ThreeWay, by_item, general
 
 
 class _Item(msgspec.Struct):
@@ -15,13 +16,13 @@ class _Item(msgspec.Struct):
 FORM = list[_Item]
 
 
-def merge_remembered(sides: Sides) -> Value:
+def merge_remembered(values: ThreeWay) -> Value:
     """The items that either side added, without those that either side removed."""
-    return by_item(sides, identity, general)
+    return by_item(values, identity, general)
 
 
 def identity(item: JSON) -> bytes:
-    """What was remembered, and when; an item that does not say so is what it is."""
+    """Time, type and content of an item; the whole item if it lacks one."""
     if isinstance(item, dict) and {"ts", "type", "content"} <= item.keys():
         return canonical([item["ts"], item["type"], item["content"]])
     return canonical(item)

@@ -2,18 +2,19 @@
 
 from datetime import datetime
 
-from mneme.merge.sides import JSON, Sides, Value, general
+from mneme.merge.jsonvalues import JSON, Value
+from mneme.merge.threeway import ThreeWay, general
 from mneme.merge.times import parsed_time
 
 
-def later(sides: Sides) -> Value:
+def later(values: ThreeWay) -> Value:
     """The later of two times; that which is one, if only one is."""
-    head, upload = parsed_time(sides.head), parsed_time(sides.upload)
+    head, upload = parsed_time(values.head), parsed_time(values.upload)
     if head == upload:
-        return general(sides)
+        return general(values)
     if head is None or upload is None:
-        return sides.head if head else sides.upload
-    return sides.head if head > upload else sides.upload
+        return values.head if head else values.upload
+    return values.head if head > upload else values.upload
 
 
 def wins(head: JSON, upload: JSON, otherwise: bool) -> bool:

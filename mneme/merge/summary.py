@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mneme.merge.sides import JSON, Rule, Sides, Value, by_item, by_key, canonical, general, one_sided, winner
+from mneme.merge.jsonvalues import JSON, Value, canonical
 from mneme.merge.stamps import later
+from mneme.merge.threeway import Rule, ThreeWay, by_item, by_key, general, one_sided, winner
 
 
 class FORM(msgspec.Struct, rename="camel"):
@@ -20,16 +21,16 @@ class FORM(msgspec.Struct, rename="camel"):
     last_entry_index: int | float | UnsetType | None = UNSET
 
 
-def merge_summaries(sides: Sides) -> Value:
+def merge_summaries(values: ThreeWay) -> Value:
     """Lists by item, states by topic, text by the side that was updated later."""
-    return by_key(sides, lambda key: _RULES.get(key, general))
+    return by_key(values, lambda key: _RULES.get(key, general))
 
 
-def _states(sides: Sides) -> Value:
+def _states(values: ThreeWay) -> Value:
     """By topic, where each state has one of its own."""
-    if all(has_topics(value) for value in sides.three if value is not UNSET):
-        return by_item(sides, topic_of, winner)
-    return by_item(sides)
+    if all(has_topics(value) for value in values.all if value is not UNSET):
+        return by_item(values, topic_of, winner)
+    return by_item(values)
 
 
 def has_topics(value: JSON) -> bool:
@@ -39,19 +40,19 @@ def has_topics(value: JSON) -> bool:
 
 
 def topic_of(item: JSON) -> bytes:
-    """What a state is about; nothing if it does not say so."""
+    """The topic of a state; empty if it has none."""
     topic = item.get("topic") if isinstance(item, dict) else None
     return canonical(topic) if isinstance(topic, str) else b""
 
 
-def _smaller(sides: Sides) -> Value:
+def _smaller(values: ThreeWay) -> Value:
     """The smaller number, for what lies after it has been summed up by neither side."""
-    numbers = [value for value in (sides.head, sides.upload) if isinstance(value, int | float)]
-    return min(numbers) if numbers else general(sides)
+    numbers = [value for value in (values.head, values.upload) if isinstance(value, int | float)]
+    return min(numbers) if numbers else general(values)
 
 
 _RULES: Mapping[str, Rule] = {
-    "currentState": lambda sides: one_sided(sides, _states),
+    "currentState": lambda values: one_sided(values, _states),
     "lastUpdated": later,
     "lastEntryIndex": _smaller,
 }

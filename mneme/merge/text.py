@@ -7,20 +7,23 @@ from mneme.merge.matching import UniqueLines
 
 
 def merge_texts(base: bytes | None, head: bytes, upload: bytes, *, upload_is_later: bool) -> bytes:
-    """What both sides made of their base; the later side, whole, where both changed the same, or it is not known."""
+    """The merge of two texts; the later one if both changed the same lines.
+
+    The later one, too, if there is no base.
+    """
     later = upload if upload_is_later else head
     if base is None or not all(map(has_few_lines, (base, head, upload))):
         return later
     before, ours, theirs = whole_lines(base), whole_lines(head), whole_lines(upload)
     merged = _joined(before, ours, theirs)
-    # Where lines that repeat were matched by chance, merging again would give something else each time.
+    # Repeated lines may be matched by chance; merging again would then give another result.
     if merged is None or merged != _joined(before, merged, theirs) or merged != _joined(before, ours, merged):
         return later
     return b"".join(merged)
 
 
 def _joined(base: list[bytes], head: list[bytes], upload: list[bytes]) -> list[bytes] | None:
-    """What both sides made of their base; None where both changed the same."""
+    """The merged lines; None if both sides changed the same."""
     merged: list[bytes] = []
     for group in Merge3(base, head, upload, sequence_matcher=UniqueLines).merge_groups():
         if group[0] == "conflict":

@@ -14,5 +14,5 @@ def parsed_time(value: object) -> datetime | None:
     """The instant that a value of JSON says, if it is text that says one."""
     try:
         return in_utc(msgspec.convert(value, datetime)) if isinstance(value, str) else None
-    except msgspec.ValidationError:
+    except ValueError:
         return None

@@ -213,10 +213,9 @@ class Store:
     ) -> Accepted | Rescued | StaleToken | Changed:
         """Make the head with these lines at its end the head, as `upload` does; a file that is not there is made.
 
-        Under a precondition that names an older version it is that version with these lines, which is news only if the
-        append is refused for its lock, and then kept; so are the lines alone where what it names is not known. If an
-        upload of its client waits already, the lines are added to that. What comes of it is the base of its client only
-        if that is known to have all of it: it had the head, or names it.
+        `MissingPrecondition` if the append does not name the content that its lines follow. If it names an older
+        version and is refused for its lock, that version with these lines is kept, or the lines alone if it is unknown.
+        If an upload of its client waits already, the lines are added to that.
 
         A repetition by the key of an append changes nothing and comes to the same; `KeyReused` if it has other lines.
         `FileTooLarge` if no stock client could download the outcome.

@@ -1,4 +1,4 @@
-"""The version that an upload was made from, looked for among what is known of its client."""
+"""The search for an upload's base among the versions that its client has."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from mneme.store.step import Step
 
 @frozen
 class Basis:
-    """The version that an upload was made from, with its content, and what else is known of it.
+    """The base of an upload, with its content and how it is known.
 
     None where it is not known. `names_base` is whether the client itself said so, `replaces` the waiting upload whose
     place the upload takes, `is_unrelated` whether it shares nothing with what its client had.
@@ -41,7 +41,7 @@ def basis_of(step: Step, upload: Upload) -> Basis:
         return _named(step, upload) or Basis(step.base(upload.client, upload.file).sure)
     waiting, is_stranger = replaced_by(step, upload)
     if waiting:
-        return _in_place_of(step, waiting, upload)
+        return _in_place_of(step, waiting)
     basis = _own(step, upload)
     return evolve(basis, is_unrelated=True) if is_stranger else basis
 
@@ -58,7 +58,7 @@ def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:
 
 
 def waiting_of(step: Step, upload: Upload) -> Version | None:
-    """The newest waiting upload of the same client and file, whose place this one may take."""
+    """The newest waiting upload of the same client and file, which may be replaced."""
     if not (step.merging.enabled and step.row.has_waiting):
         return None
     return step.queries.replaceable(step.key, upload.client, upload.file)
@@ -74,23 +74,18 @@ def versions_named(step: Step, file: FileName, only_if: Precondition) -> Iterato
 
 def names_base(upload: Upload) -> bool:
     """Whether an upload says which content it was made from."""
-    return (
-        upload.only_if is not None and upload.only_if.digests is not None and len(upload.only_if.digests) == 1
-    )
+    return upload.only_if is not None and upload.only_if.is_exact and not upload.only_if.absent
 
 
 def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> bool:
-    """Whether an upload was made from a waiting one: it looks so, or both name their bases."""
+    """Whether an upload was made from a waiting one, by its content or named base."""
     if not step.results.of(bases.share_nothing, upload.file, kept, upload.content):
         return step.results.of(bases.continues, upload.file, kept, upload.content)
     return waiting.names_base and names_base(upload)
 
 
-def _in_place_of(step: Step, waiting: Version, upload: Upload) -> Basis:
+def _in_place_of(step: Step, waiting: Version) -> Basis:
     """The base of the upload that waits, which this one takes the place of."""
-    if waiting.is_blind and not upload.appended:
-        # A blind append was made from what its client may not have, which says nothing of another upload.
-        return evolve(_own(step, upload), replaces=waiting)
     version = step.version(waiting.base)
     return Basis(version, step.content(version), names_base=waiting.names_base, replaces=waiting)
 
@@ -116,7 +111,7 @@ def _own(step: Step, upload: Upload) -> Basis:
 
 
 def _named(step: Step, upload: Upload) -> Basis | None:
-    """The version that an upload names as its base; None if it names none, or several."""
+    """The base that an upload names; None if it names none, or several."""
     if upload.only_if is None or not names_base(upload):
         return None
     named = versions_named(step, upload.file, upload.only_if)

@@ -1,4 +1,4 @@
-"""The steps by which uploads, and edits by hand, are merged with the head of their file."""
+"""Steps that merge uploads and edits by hand with the head."""
 
 from attrs import evolve
 
@@ -45,7 +45,7 @@ def settle(step: Step, waiting: Version) -> None:
 
 
 def _is_later(step: Step, waiting: Version, head: Version | None) -> bool:
-    """Whether an upload came after all that the head was made of; when that was merged does not count."""
+    """Whether an upload came after all uploads that the head was merged from."""
     while head and head.kind is Kind.MERGED and head.time > waiting.time:
         before, kept = head.parents if len(head.parents) > 1 else (None, *head.parents)
         merged_one = step.version(kept)
@@ -64,7 +64,7 @@ def merged(
     *,
     upload_is_later: bool,
 ) -> bytes | None:
-    """What head and upload made of their base; None if they cannot be merged."""
+    """The merge of head and upload; None if they cannot be merged."""
     if head is None:
         return upload
     return step.results.of(
@@ -73,7 +73,7 @@ def merged(
 
 
 def advance_merged(step: Step, kept: Version, content: bytes, seen: Head | None) -> Head:
-    """Make what a version was merged into the head, were it the head as it was.
+    """Make the merge of a kept version the head, even if nothing changed.
 
     By its new mtime the client will download it.
     """

@@ -45,7 +45,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _VERSION = """
     v.number, v.file, c.sha256, c.size, v.time, v.mtime, v.client, v.kind, v.base, v.parents, v.place,
-    v.append_key, v.append_lines, v.is_blind, v.names_base, v.is_unrelated, length(c.zstd)
+    v.append_key, v.append_lines, v.names_base, v.is_unrelated, length(c.zstd)
 """
 _VERSIONS = f"SELECT {_VERSION} FROM versions v JOIN contents c ON c.id = v.content"  # noqa: S608 - no values in it
 _WAITING = f"""
@@ -280,8 +280,8 @@ class Queries:
         self._run(
             """
             INSERT INTO versions (project, number, file, content, time, mtime, client, kind, place, base, parents,
-                append_key, append_lines, is_blind, names_base, is_unrelated, is_waiting, is_unmerged)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                append_key, append_lines, names_base, is_unrelated, is_waiting, is_unmerged)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             (
                 key,
@@ -297,7 +297,6 @@ class Queries:
                 " ".join(map(str, version.parents)),
                 appended.key,
                 appended.lines if version.appended else None,
-                appended.blind,
                 version.names_base,
                 version.is_unrelated,
                 waits,
@@ -802,7 +801,6 @@ def _version(row: Sequence[Any]) -> Version:
         place,
         key,
         lines,
-        blind,
         names,
         unrelated,
         stored,
@@ -819,7 +817,7 @@ def _version(row: Sequence[Any]) -> Version:
         base=base,
         parents=tuple(_numbers(parents)),
         place=Place(place),
-        appended=None if lines is None else Appended(key, lines, bool(blind)),
+        appended=None if lines is None else Appended(key, lines),
         names_base=bool(names),
         is_unrelated=bool(unrelated),
         stored=stored + ROW_BYTES,

@@ -1,4 +1,4 @@
-"""A step in one project: what the database knows of the project, and what the step changes in it."""
+"""A step in one project: its rows in the database, and changes of them."""
 
 from collections.abc import Callable
 
@@ -25,16 +25,16 @@ from mneme.store.base import Base
 from mneme.store.queries import ClientRow, HeadRow, ProjectRow, Queries
 
 MAX_WAITING = 64
-"""How many uploads of a project wait to be merged; with one more, the oldest waits no longer and stays in history."""
+"""The most waiting uploads of a project; the oldest of more stay in history unmerged."""
 
 MAX_CLIENTS = 1000
-"""The clients of a project that are known; of more, those that were not seen for the longest time are forgotten."""
+"""The most clients known per project; of more, the longest unseen are forgotten."""
 
 ONE_PUSH = Millis(60 * 1000)
 """Within how much time the uploads of one push come."""
 
 _AT_ONCE = Millis(1000)
-"""Within how much time the files of a push come, as a rule: the first of them is noted for all."""
+"""The time between a push's files, of which the first is noted for all."""
 
 _SEEN_WITHIN = Millis(60 * 1000)
 """How exactly it is noted when a client was last there."""
@@ -44,7 +44,7 @@ _SEEN_EVERY = Millis(24 * 60 * 60 * 1000)
 
 
 class MergeFirst(NotYet):
-    """A step that waits until the waiting uploads of its project are merged, for nobody holds the lock."""
+    """A step that must wait until the waiting uploads of its project are merged."""
 
 
 class Step:
@@ -107,7 +107,7 @@ class Step:
 
     @property
     def heads(self) -> dict[FileName, HeadRow]:
-        """What is known of the files, removed ones included, in their order."""
+        """The head rows of all files, removed ones included, in order."""
         if self._heads is None:
             self._heads = self.queries.heads(self.key)
         return self._heads
@@ -181,21 +181,21 @@ class Step:
         self._note_stranger(version, client, self.see(client))
         for replaced in version.parents:
             self.queries.settle(self.key, replaced, merged=False)
-        if not unmerged and not version.is_blind:
+        if not unmerged:
             self._write_base(client, version.file, Base.of(version))
 
     def _with_next_mtime(self, version: Version) -> Version:
-        """Later than any mtime that a head of the file has had, but for those of a clock that was wrong."""
+        """A version with an mtime later than any head's, those of wrong clocks aside."""
         row = self.heads.get(version.file)
         told = (row.latest_mtime, row.mtime) if row else ()
         last = [mtime + 1 for mtime in told if not is_to_come(mtime, version.time)]
         return evolve(version, mtime=Millis(max(version.time, *last))) if last else version
 
     def settle(self, waiting: Version, *, merged: bool) -> None:
-        """Have an upload wait no longer: it has been merged, or it never will be, and stays in history."""
+        """End the waiting of an upload, which was merged, or stays in history unmerged."""
         overtaken = self.queries.settle(self.key, waiting.number, merged=merged)
         self.row = evolve(self.row, has_waiting=self.queries.has_waiting(self.key))
-        if not merged or waiting.is_blind or waiting.client is None or waiting.kind is Kind.FOUND:
+        if not merged or waiting.client is None or waiting.kind is Kind.FOUND:
             return
         base = self.base(waiting.client, waiting.file)
         if overtaken:
@@ -206,7 +206,7 @@ class Step:
     # Clients
 
     def see(self, client: ClientId) -> ClientRow | None:
-        """Take note that a client is there, to the minute; what is known of it, None if it is a new one."""
+        """Note to the minute that a client is there; returns its row, None if new."""
         known = self.queries.client(self.key, client)
         if known is None:
             self.queries.add_client(self.key, client, self.now)
@@ -222,7 +222,7 @@ class Step:
         return self._bases[client, file]
 
     def note_base(self, client: ClientId, file: FileName, base: Base) -> None:
-        """Take note of a base that is another now, or is so again; and at times that its client is still there."""
+        """Note a client's base, if it changed, and at times that the client was seen."""
         waits = self.row.has_waiting and self.queries.replaceable(self.key, client, file) is not None
         if not waits and base == self.base(client, file):
             known = self.queries.client(self.key, client)
@@ -262,5 +262,5 @@ class Step:
 
 
 def is_to_come(mtime: Millis, now: Millis) -> bool:
-    """Whether an instant lies so far in the future that a wrong clock must have told it."""
+    """Whether an instant is so far in the future that its clock was wrong."""
     return mtime > now + SLACK

@@ -1,4 +1,4 @@
-"""The steps of uploads and appends: what becomes of an upload, and what its client is known to have by it.
+"""Steps of uploads and appends.
 
 A holder's upload that was made from the head becomes the head. One that was made from an older version, its base, is
 kept beside the head, and both are merged. One that is refused for its lock is kept, too, and waits to be merged until
@@ -10,7 +10,7 @@ from typing import TypeAlias
 from attrs import evolve
 
 from mneme import leases
-from mneme.errors import FileTooLarge, KeyReused
+from mneme.errors import FileTooLarge, KeyReused, MissingPrecondition
 from mneme.merge.bounds import fits
 from mneme.model import (
     NOT_THERE,
@@ -18,6 +18,7 @@ from mneme.model import (
     Append,
     Appended,
     Changed,
+    FileName,
     Granted,
     Head,
     HeldBy,
@@ -67,7 +68,7 @@ def _accept(step: Step, asked: Upload) -> Accepted | Changed:
 
 
 def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accepted:
-    """Merge an upload with the head, which is the upload itself if it was made from that."""
+    """Merge an upload with the head; one made from the head becomes the head."""
     is_of_head = basis.version is not None and basis.version.number == seen.version
     head = basis.content if is_of_head else step.content(step.head_version(asked.file))
     before = basis.removable(asked.file, asked.content, step.results)
@@ -116,7 +117,7 @@ def _is_of(waiting: Version, asked: Upload) -> bool:
 
 
 def _is_head(step: Step, asked: Upload, seen: Head) -> bool:
-    """Whether an upload is the head already; then its client has that, and nothing else of it waits."""
+    """Whether an upload equals the head, which then is its client's base."""
     head = step.head_version(asked.file) if seen.sha256 == asked.sha256 else None
     if head is None or step.content(head) is None:
         return False
@@ -144,14 +145,14 @@ def _repeated(step: Step, asked: Upload, seen: Head, basis: Basis) -> Version | 
 
 
 def _note_repeated(step: Step, asked: Upload, replaced: Version | None, base: Base) -> None:
-    """Take note of what a client has, for it has just sent it; what waits of it is out of date then."""
+    """Note the base of a client, and drop its waiting upload."""
     if replaced:
         step.settle(replaced, merged=False)
     step.note_base(asked.client, asked.file, base)
 
 
 def _is_of_head(step: Step, asked: Upload, seen: Head) -> bool:
-    """Whether the client says that it made an upload from what is the head, which holds all that it sent."""
+    """Whether an upload names the head as its base, and nothing of its client waits."""
     named = asked.only_if is not None and asked.only_if.names(seen.sha256)
     return named and waiting_of(step, asked) is None
 
@@ -197,6 +198,8 @@ def _tell_unrelated(step: Step, asked: Upload, basis: Basis) -> None:
 
 def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Changed:
     """See `Store`."""
+    if asked.only_if is None or not asked.only_if.is_exact:
+        raise MissingPrecondition
     permit = leases.permit(step.row.lock, asked.client, asked.token, step.now)
     granted = isinstance(permit, Granted)
     if granted:
@@ -204,7 +207,7 @@ def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Chang
     done = _done_before(step, asked, permit)
     if done:
         return done
-    before, blind = _extended(step, asked, granted)
+    before = _extended(step, asked, asked.only_if, granted)
     head = step.head(asked.file)
     if before is None:
         return Changed(head)
@@ -215,12 +218,12 @@ def append(step: Step, asked: Append) -> Accepted | Rescued | StaleToken | Chang
             "stock client can download: upload it without its oldest lines"
         )
     only_if = NOT_THERE if granted and head is None else Precondition(frozenset({digest(before)}))
-    appended = Appended(asked.key, _lines_digest(asked), blind)
+    appended = Appended(asked.key, _lines_digest(asked))
     return upload(step, Upload(asked.file, content, asked.client, asked.token, only_if, appended))
 
 
 def _merge_own(step: Step, asked: Append) -> None:
-    """Merge what waits of the holder of the lock, as after a crash: what it adds must not take its place."""
+    """Merge waiting uploads of the lock's holder first, which an append must not replace."""
     if not (step.merging.enabled and step.row.has_waiting):
         return
     for waiting in step.queries.waiting(step.key):
@@ -229,7 +232,7 @@ def _merge_own(step: Step, asked: Append) -> None:
 
 
 def _done_before(step: Step, asked: Append, permit: Granted | Refusal) -> Accepted | Rescued | None:
-    """What came of an append that has come with the same key before, if it need not be done again."""
+    """The outcome of an earlier append with this key, if it need not be repeated."""
     version = step.queries.keyed(step.key, asked.client, asked.file, asked.key) if asked.key else None
     if version is None or version.appended is None:
         return None
@@ -254,49 +257,38 @@ def _in_its_place(step: Step, version: Version) -> Version:
     return version
 
 
-def _extended(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
-    """What an append adds to, None if that would not be the head, and whether its client has perhaps not all of it.
+def _extended(step: Step, asked: Append, only_if: Precondition, granted: bool) -> bytes | None:
+    """The content that an append adds to; None if that would not be the head.
 
-    It is the head, or an older version that it names; where it is refused for the lock, rather what its client has
-    waiting already, so that both are merged, and nothing if what it names is not known.
+    That is the head, or an older version that it names. Where the append is refused for the lock, lines that its client
+    has waiting come first, so that both are merged, and a content that is not known is taken as empty.
     """
-    content, blind = _named_content(step, asked, granted)
-    waits = not granted and step.row.has_waiting
-    waiting = step.queries.replaceable(step.key, asked.client, asked.file) if waits else None
+    content = _named_content(step, asked.file, only_if)
+    if granted:
+        return content
+    waiting = step.queries.replaceable(step.key, asked.client, asked.file) if step.row.has_waiting else None
     kept = step.content(waiting)
-    if waiting is None or kept is None or _holds_already(asked, content, kept):
-        return content, blind
-    return kept, waiting.is_blind
+    if kept is None or _holds_already(asked, only_if, content, kept):
+        return content or b""
+    return kept
 
 
-def _named_content(step: Step, asked: Append, granted: bool) -> tuple[bytes | None, bool]:
-    """The same, whatever waits."""
-    head = step.head(asked.file)
-    if asked.only_if is None or asked.only_if.holds(head):
-        version = step.head_version(asked.file)
-        content: bytes | None = step.queries.content(version) if version else b""
-    else:
-        named = map(step.content, versions_named(step, asked.file, asked.only_if))
-        content = next((one for one in named if one is not None), None if granted else b"")
-    blind = bool(content) and not _has(step, asked, head, digest(content or b""))
-    return content, blind
-
-
-def _has(step: Step, asked: Append, head: Head | None, sha256: str) -> bool:
-    """Whether the client of an append has shown that it has this content: it names it, or had the head last."""
-    if asked.only_if and asked.only_if.names_only(sha256):
-        return True
-    base = step.base(asked.client, asked.file)
-    return head is not None and head.sha256 == sha256 and base.has(head.version)
+def _named_content(step: Step, file: FileName, only_if: Precondition) -> bytes | None:
+    """The content that an append names; empty if it rightly names none."""
+    if only_if.holds(step.head(file)):
+        version = step.head_version(file)
+        return step.queries.content(version) if version else b""
+    named = map(step.content, versions_named(step, file, only_if))
+    return next((one for one in named if one is not None), None)
 
 
 def _lines_digest(asked: Append) -> str:
     return digest(_with_lines(b"", asked.lines))
 
 
-def _holds_already(asked: Append, content: bytes | None, waiting: bytes) -> bool:
-    """Whether an append to a content that it names has all lines again that wait: it was never told of them."""
-    if content is None or asked.only_if is None or not asked.only_if.names(digest(content)):
+def _holds_already(asked: Append, only_if: Precondition, content: bytes | None, waiting: bytes) -> bool:
+    """Whether an append repeats all waiting lines, as after a lost answer."""
+    if content is None or not only_if.names(digest(content)):
         return False
     return _with_lines(content, asked.lines).startswith(waiting)
 

@@ -1,5 +1,5 @@
-"""The HTTP face of mneme: the wire contract in routes of Klein's, on connections of twisted.web's.
+"""HTTP: the wire contract as routes of Klein, on connections of twisted.web.
 
-A request passes `site` (bytes in, bounded), `request` (its body and its answer), `front` (who may ask, and how often),
-`routes` (by what it is answered), `api` (what is asked for) and `errors` (what is said when it cannot be had).
+A request passes `site` and `connection` (bytes in, bounded), `request` (its body), `admission` (who may ask, and how
+often), `tree` and `routes` (which handler), and `api` (the handlers). `errors` has the one table of faults.
 """

@@ -1,15 +1,19 @@
-"""Answers before they are sent, and the bytes they go out as."""
+"""Answers: values that handlers return, and resources that render themselves."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from http import HTTPStatus
+from collections.abc import Mapping
+from typing import ClassVar
 
 import msgspec
 from attrs import field, frozen
+from twisted.web.http import Request
+from twisted.web.resource import IResource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
 
 _WITHOUT_BODY = (204, 304)
 
 
+@implementer(IResource)
 @frozen
 class Answer:
     """A status, the JSON body, and headers beyond the usual ones."""
@@ -18,29 +22,38 @@ class Answer:
     body: bytes
     headers: Mapping[bytes, bytes] = field(factory=dict)
 
+    isLeaf: ClassVar[bool] = True
+
+    @property
+    def headers_of_body(self) -> dict[bytes, bytes]:
+        """The headers that describe the body."""
+        if self.status in _WITHOUT_BODY:
+            return {}
+        return {b"Content-Type": b"application/json", b"Content-Length": b"%d" % len(self.body)}
+
+    def render(self, request: Request) -> int:
+        """Send the answer, which ends the request."""
+        headers = request.responseHeaders
+        request.setResponseCode(self.status)
+        for name, value in self.headers_of_body.items():
+            headers.addRawHeader(name, value)
+        for name, value in self.headers.items():
+            # An answer may vary by more than all answers vary by.
+            others = headers.getRawHeaders(name, [])
+            headers.setRawHeaders(name, [b", ".join([*others, value])])
+        request.write(self.body)
+        request.finish()
+        return NOT_DONE_YET
+
+    def getChildWithDefault(self, name: bytes, request: Request) -> "Answer":
+        """Be the answer to whatever lies below."""
+        return self
+
+    def putChild(self, path: bytes, child: IResource) -> None:
+        """Have no children."""
+        raise NotImplementedError
+
 
 def answer(body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None) -> Answer:
-    """What is answered when all is well."""
+    """An answer to a request that succeeded."""
     return Answer(200, msgspec.json.encode(body), headers or {})
-
-
-def head_of(
-    answer: Answer, version: bytes, date: bytes, others: Iterable[tuple[bytes, Sequence[bytes]]]
-) -> bytes:
-    """The head of an answer as it goes over the wire; `others` are headers that all answers to a request have."""
-    lines = [_status_line(version, answer.status), b"Date: ", date]
-    if answer.status not in _WITHOUT_BODY:
-        lines.append(b"\r\nContent-Type: application/json\r\nContent-Length: %d" % len(answer.body))
-    headers = dict(answer.headers)
-    for name, values in others:
-        # What an answer varies by goes with what all answers vary by.
-        mine = [headers.pop(name)] if name in headers else []
-        lines.append(b"\r\n%b: %b" % (name, b", ".join(dict.fromkeys([*values, *mine]))))
-    lines += [b"\r\n%b: %b" % header for header in headers.items()]
-    lines.append(b"\r\n\r\n")
-    return b"".join(lines)
-
-
-@cache
-def _status_line(version: bytes, status: int) -> bytes:
-    return b"%b %d %b\r\n" % (version, status, HTTPStatus(status).phrase.encode())

@@ -1,11 +1,12 @@
-"""The routes. Each handler reads its request, asks the service, and says the outcome in words of the wire."""
+"""Routes: each handler parses its request, asks the service, and makes an answer."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 import msgspec
-from klein import Klein
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from mneme import __version__, times, wire
 from mneme.errors import (
@@ -40,15 +41,16 @@ from mneme.model import (
 )
 from mneme.service import SyncService
 from mneme.web.answers import Answer, answer
-from mneme.web.auth import Keys
 from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.coding import Coding
 from mneme.web.encoding import Encoding
-from mneme.web.errors import UploadNotAllowed, problem
+from mneme.web.errors import UploadNotAllowed, answer_to, problem
+from mneme.web.policy import Policy
 from mneme.web.preconditions import etag, only_if, unless
-from mneme.web.reading import ProjectConverter, SegmentConverter, client_in, header_text, is_stock
+from mneme.web.reading import client_in, header_text, is_stock
 from mneme.web.receipts import Receipts
 from mneme.web.request import Request
+from mneme.web.routes import RoutedApp
 
 _NO_LOCK_TO_EXTEND = "No lock to extend"
 _NO_LOCK_TO_WRITE = "No lock held - acquire lock before writing"
@@ -63,26 +65,42 @@ _MAX_KEY = 200
 _STALE = "X-Lock-Token is of an older lock than the one held now: acquire again, merge, then upload"
 
 
-_app = Klein()
-_app.url_map.converters = _app.url_map.converters | {"project": ProjectConverter, "segment": SegmentConverter}
-# `//` is an empty segment, not a slip to redirect.
-_app.url_map.merge_slashes = False
+_app = RoutedApp()
 
 Handler: TypeAlias = Callable[..., Coroutine[Any, Any, Answer]]
-"""What answers a request, given that and what the path names."""
+"""A method that answers a request, given that and what the path names."""
 
 H = TypeVar("H", bound=Handler)
 
 
 def _route(method: str, rule: str) -> Callable[[H], H]:
-    """Make a handler Klein's; its own type knows only what Klein would render."""
-    return cast(Callable[[H], H], _app.route(rule, methods=[method]))
+    """Register a handler with Klein; a request for a project settles its receipts."""
+
+    def decorated(handler: H) -> H:
+        @wraps(handler)
+        def handle(api: "Api", request: Request, **arguments: Any) -> Coroutine[Any, Any, Answer]:  # noqa: ANN401 - of any handler
+            if "project" in arguments:
+                api.receipts.settle(arguments["project"])
+            return handler(api, request, **arguments)
+
+        return cast(H, _app.route(rule, methods=[method])(handle))
+
+    return decorated
+
+
+def _refusal(
+    handler: Callable[["Api", Request, Failure], Answer],
+) -> Callable[["Api", Request, Failure], Answer]:
+    """Register a handler for the exceptions of all others; Klein's own type is too narrow."""
+    return cast(
+        Callable[["Api", Request, Failure], Answer], _app.handle_errors(Exception)(cast(Any, handler))
+    )
 
 
 class Api:
     """The wire contract as Klein routes."""
 
-    app: ClassVar[Klein] = _app
+    app: ClassVar[RoutedApp] = _app
 
     def __init__(
         self,
@@ -90,12 +108,10 @@ class Api:
         sync: SyncService,
         coding: Coding,
         encoding: Encoding,
-        keys: Keys,
-        helps_stock_push: bool,
+        policy: Policy,
     ) -> None:
-        """`keys` and `helps_stock_push` may be exchanged at any time."""
-        self.keys = keys
-        self.helps_stock_push = helps_stock_push
+        """`policy` may be exchanged at any time."""
+        self.policy = policy
         self._sync = sync
         self._coding = coding
         self._encoding = encoding
@@ -103,11 +119,16 @@ class Api:
         self._clock = clock
         self._started = clock.seconds()
 
+    @_refusal
+    def refused(self, _request: Request, failure: Failure) -> Answer:
+        """Say what is wrong, by the one table."""
+        return answer_to(failure)
+
     @_route("GET", "/")
     @_route("GET", "/health")
     async def health(self, _request: Request) -> Answer:
         """Say that the server is up; needs no key."""
-        return answer(wire.Health(__version__, self.keys.required))
+        return answer(wire.Health(__version__, self.policy.keys.required))
 
     @_route("GET", "/status")
     async def status(self, request: Request) -> Answer:
@@ -158,12 +179,12 @@ class Api:
     @_route("GET", "/projects/<project:project>/files")
     async def files(self, request: Request, project: ProjectId) -> Answer:
         """List the files."""
-        helping = self.helps_stock_push and is_stock(request)
+        helping = self.policy.helps_stock_push and is_stock(request)
         if not helping:
             heads = await self._sync.heads(project)
         else:
             heads = await self._sync.stock_heads(project, again=self.receipts.takes_lost_list(project))
-            self.receipts.expect_list(project, request.channel)
+            self.receipts.expect_list(project, request.connection)
         return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>")
@@ -181,7 +202,7 @@ class Api:
             body = await self._encoding.download(
                 outcome.document.content, head.sha256, head.mtime, head.version
             )
-        self.receipts.expect(project, file, outcome.receipt, request.channel, by_pull=is_stock(request))
+        self.receipts.expect(project, file, outcome.receipt, request.connection, by_pull=is_stock(request))
         return await self._reply(request, body, etag(head))
 
     async def _served(
@@ -269,7 +290,7 @@ class Api:
     async def _reply(
         self, request: Request, body: msgspec.Struct, headers: Mapping[bytes, bytes] | None = None
     ) -> Answer:
-        """What is answered when all is well, where it may be long."""
+        """Answer a request that succeeded, compressed if it pays."""
         return await self._coding.coded(request, answer(body, headers))
 
 

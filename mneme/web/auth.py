@@ -9,7 +9,7 @@ _SCHEME = b"bearer "
 
 
 class Keys:
-    """The keys that open the server; with none, it is open to all who reach it."""
+    """API keys; without any, the server is open to everyone who reaches it."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = tuple(key.encode() for key in keys)
@@ -20,7 +20,7 @@ class Keys:
         return bool(self._keys)
 
     def check(self, authorization: bytes | None) -> int | None:
-        """Which key an `Authorization` header shows, by its number from 0; None where none is needed.
+        """Number of the key in an `Authorization` header, from 0; None without keys.
 
         Raises `MissingKey` or `WrongKey`. All keys are compared, each in constant time: how long it takes says nothing.
         """

@@ -44,7 +44,7 @@ def content_of(body: bytes, content_type: bytes | None) -> bytes:
 
 
 def version_in(body: bytes) -> int:
-    """The number of the version that is to be restored; raises `InvalidBody` if there is none."""
+    """Number of the version to restore; raises `InvalidBody` if there is none."""
     try:
         return _RESTORE_ORDER.decode(body).version
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Content codings: what becomes of bodies that come compressed, and of answers that may go so. There is gzip, no other.
+"""Content codings: gzip for bodies and for answers, and no other.
 
 It all happens on the worker. A client that names no coding, the stock client for one, never gets here.
 """
@@ -49,7 +49,7 @@ class Coding:
         return self._worker.abandoned_weight
 
     async def take_body(self, request: Request) -> bytes:
-        """The body, inflated; the request lets go of it: it would double what a waiting upload holds in memory.
+        """Take the inflated body from a request, which then holds no copy of it.
 
         Raises `UnknownCoding`, `InvalidBody` if it is damaged, `BodyTooLarge`, or `Busy`. Who hangs up before it is
         inflated has sent nothing.
@@ -65,7 +65,7 @@ class Coding:
                 raise UnknownCoding
 
     async def coded(self, request: Request, answer: Answer) -> Answer:
-        """The answer as it is to be sent: deflated if it is long enough, and the client takes it.
+        """Compress an answer, if it is long enough and its client accepts gzip.
 
         HEAD pays for it like GET, so that all its headers are those of GET.
         """
@@ -101,12 +101,12 @@ def _takes_gzip(request: Request) -> bool:
 
 
 def _size_told(body: bytes) -> int:
-    """How long a gzip stream says, at its end, that its content is; zlib fails where that is not true."""
+    """Length of the content by the end of a gzip stream; zlib checks it."""
     return int.from_bytes(body[-_SIZE_BYTES:], "little")
 
 
 def _inflated(body: bytes, size: int) -> bytes | None:
-    """The content of a gzip stream, of which no more than one byte beyond `size` is inflated; None if it is damaged."""
+    """Content of a gzip stream, `size` + 1 bytes at most; None if damaged."""
     stream = zlib.decompressobj(_GZIP_WBITS)
     try:
         content = stream.decompress(body, size + 1)
@@ -121,7 +121,7 @@ def _deflated(body: bytes) -> bytes:
 
 
 def _coded_headers(headers: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-    """The headers of an answer, deflated; a strong ETag is one of bytes, and these are others."""
+    """Headers of a compressed answer; a strong ETag names bytes, and these are others."""
     tag = headers.get(b"ETag", b"")
     retagged = {b"ETag": tag[:-1] + b'%b"' % CODED.encode()} if tag.startswith(b'"') else {}
     return {**headers, **retagged, b"Content-Encoding": b"gzip"}

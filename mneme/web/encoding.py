@@ -1,4 +1,4 @@
-"""Contents as JSON strings: large ones are encoded off the reactor thread, a piece at a time."""
+"""Contents as JSON strings; large ones are encoded in pieces, off the reactor thread."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,7 +32,7 @@ class Encoding:
         return _held(self._semaphore)
 
     async def download(self, content: bytes, sha256: str, mtime: Millis, version: int) -> EncodedDownload:
-        """The answer with a content; what was put there by hand need not be UTF-8, and history keeps it as it is."""
+        """Answer with a content; bytes that are no UTF-8 are replaced."""
         encoded = self._recent.get(sha256)
         if encoded is None:
             encoded = await self._encoded(content)
@@ -55,7 +55,7 @@ async def _held(semaphore: DeferredSemaphore) -> AsyncIterator[None]:
 
 
 def _in_pieces(content: bytes) -> bytes:
-    """The same; the encoder keeps all other threads waiting for as long as a call takes."""
+    """JSON string of a large content; other threads run between the pieces."""
     text = content.decode(errors="replace")
     pieces = (
         msgspec.json.encode(text[start : start + _LARGE])[1:-1] for start in range(0, len(text), _LARGE)

@@ -86,6 +86,7 @@ _STATUS: dict[type[object], int] = {
     errors.FileTooLarge: 413,
     errors.KeyReused: 422,
     UnknownCoding: 415,
+    errors.MissingPrecondition: 428,
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
@@ -107,13 +108,13 @@ def problem(
     headers: Mapping[bytes, bytes] | None = None,
     rescued: int | None = None,
 ) -> Answer:
-    """An error as it goes over the wire; `rescued` is the version that a refused upload was kept as."""
+    """Answer with an error; `rescued` is the version of a refused upload that was kept."""
     body = Problem(sentence, WireLock.of(lock) if lock else None, rescued is not None, rescued)
     return Answer(status, msgspec.json.encode(body), headers or {})
 
 
 def answer_to(failure: Failure) -> Answer:
-    """What to answer to a failed request. What is not in the table is a fault: logged, with an id to find it by."""
+    """Answer to a failed request. An exception outside the table is logged with an id."""
     error = failure.value
     status = _STATUS.get(type(error))
     if status is not None:

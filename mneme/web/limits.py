@@ -1,4 +1,4 @@
-"""How often a client may ask: a token bucket for each API key, or for each address where there is none."""
+"""Rate limit: a token bucket for each API key, or for each address."""
 
 import math
 import zlib
@@ -15,7 +15,7 @@ _SLOTS = 4096
 
 
 class RateLimit:
-    """So many requests a minute for each caller, in bursts of up to a minute's worth.
+    """Requests a minute for each caller, in bursts of up to a minute's worth.
 
     Addresses share a fixed number of buckets by their checksum, so that no flood of addresses makes this grow.
     """

@@ -1,4 +1,4 @@
-"""The places that connections take: how many there are, and whose connection gives way to a new one."""
+"""Slots for connections: how many there are, and which connection gives way."""
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -39,7 +39,7 @@ class Occupant(Protocol):
 
 
 class Places:
-    """All places, and those of each address; 0 bounds no address. Both numbers may be changed at any time."""
+    """Slots of all connections and of each address; both numbers may change at any time."""
 
     def __init__(self, total: int = MAX_CONNECTIONS, per_address: int = 0) -> None:
         self.total = total
@@ -47,7 +47,7 @@ class Places:
         self._occupants: set[Occupant] = set()
 
     def has_room(self, group: str) -> bool:
-        """Whether there is room for one more of `group`, "" being bounded by no address; another may give way to it.
+        """Whether one more of `group` fits; an idle connection may be closed for it.
 
         That is the one that has been idle longest, of the same address if that has too many, and before all others one
         that has never been of use. None that is busy gives way.
@@ -77,7 +77,7 @@ class Places:
 
 @lru_cache(maxsize=4096)
 def group_of(address: str) -> str:
-    """The addresses that count as one with `address`: in IPv6 its network, of which anybody has a whole one."""
+    """Group of addresses that count as one: an IPv6 network, or an IPv4 address."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a request says of the head that its client knows (RFC 9110, section 13): `If-Match` and `If-None-Match`.
+"""Preconditions of requests: `If-Match` and `If-None-Match` (RFC 9110, section 13).
 
 The tag of a file is the digest of its content, so that a client can tell it from what it has. A coding of the answer
 leaves its mark on the tag, which does not count here.
@@ -21,7 +21,7 @@ def etag(content: Head | Version) -> Mapping[bytes, bytes]:
 
 
 def only_if(request: Request) -> Precondition | None:
-    """What the head must be for an upload to count; raises `InvalidPrecondition`."""
+    """Precondition of an upload; raises `InvalidPrecondition`."""
     there, absent = _tags(request, b"if-match"), _tags(request, b"if-none-match")
     if absent is not None and (there is not None or not absent.star_tag):
         raise InvalidPrecondition
@@ -32,7 +32,7 @@ def only_if(request: Request) -> Precondition | None:
 
 
 def unless(request: Request) -> Precondition | None:
-    """What the head must be for its client to have it already."""
+    """Precondition under which a client has the content already."""
     known = _tags(request, b"if-none-match")
     if known is None:
         return None

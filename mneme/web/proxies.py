@@ -1,4 +1,4 @@
-"""Proxies whose word counts: on whose behalf a request was sent, by `Forwarded` or `X-Forwarded-For`. Pure."""
+"""Trusted proxies, and the client behind them by `Forwarded` or `X-Forwarded-For`. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ class TrustedProxies:
 def client_behind(
     peer: str, forwarded: Sequence[str], forwarded_for: Sequence[str], trusted: TrustedProxies
 ) -> str:
-    """The address on whose behalf `peer` sends a request with these headers; `peer` itself unless it is trusted.
+    """Address of the client behind `peer`; `peer` itself unless it is a trusted proxy.
 
     Each proxy adds at the right whom it was asked by. So the first from there that is no trusted proxy is meant. Who
     hides behind a proxy, or is not written as an address, counts as that proxy. Nearly all proxies write
@@ -65,7 +65,7 @@ def client_behind(
 
 @lru_cache(maxsize=4096)
 def plain(address: str) -> str:
-    """The usual way to write an address; an IPv4 address is one, too, to a socket that listens for both families."""
+    """Usual form of an address; an IPv4 address mapped into IPv6 is written as IPv4."""
     return _address_in(address) or address
 
 

@@ -1,14 +1,13 @@
-"""Reading text out of a request: paths, split at the slashes first and decoded after, and headers."""
+"""Text in requests: paths, split before they are decoded, and headers."""
 
 import re
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twisted.web.http import Request
-from werkzeug.routing import BaseConverter
 
 from mneme.errors import InvalidProjectId
-from mneme.model import ClientId, ProjectId
+from mneme.model import ClientId
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/]*)(?::\d*)?")
 _ADDRESS = re.compile(r"\[.*\]|[\d.]+")
@@ -21,13 +20,13 @@ _ASCII = "".join(chr(c) for c in range(0x21, 0x7F))
 
 
 def raw_segments(path: bytes) -> list[bytes]:
-    """The segments of a request's path, still percent-encoded and all ASCII, so that `a%2Fb` is one of them."""
+    """Segments of a path, percent-encoded and ASCII, so that `a%2Fb` is one segment."""
     plain = path if _PRINTABLE.fullmatch(path) else quote_from_bytes(path, safe=_ASCII).encode()
     return plain.split(b"/")[1:]
 
 
 def decoded(segment: str) -> str:
-    """A segment as text; raises `InvalidProjectId` where it is none, projects being what is named in paths."""
+    """Text of a segment; raises `InvalidProjectId`, since segments name projects."""
     if _BROKEN_ESCAPE.search(segment):
         raise InvalidProjectId("A % in the path must be followed by two hexadecimal digits")
     try:
@@ -37,7 +36,7 @@ def decoded(segment: str) -> str:
 
 
 def header_text(raw: bytes) -> str:
-    """A header's value as text: UTF-8 where it is that, else Latin-1, which is what Node sends."""
+    """Text of a header: UTF-8 if it is valid, else Latin-1, which Node sends."""
     try:
         return raw.strip().decode()
     except UnicodeDecodeError:
@@ -52,7 +51,7 @@ def client_in(raw: bytes) -> ClientId:
 
 @lru_cache(maxsize=64)
 def is_local_name(host: bytes) -> bool:
-    """Whether a `Host` names this machine: an address, a single word, or a name under `localhost`.
+    """Whether a `Host` is an address, a single word, or a name under `localhost`.
 
     What has a dot and is no address can belong to somebody in the network.
     """
@@ -64,7 +63,7 @@ def is_local_name(host: bytes) -> bool:
 
 
 def is_stock(request: Request) -> bool:
-    """Whether a list or download is the stock client's, known by the headers that it lacks.
+    """Whether a GET is the stock client's, known by the headers that it lacks.
 
     A proxy in between may add headers of its own, and with them `Accept-Encoding`.
     """
@@ -79,23 +78,3 @@ def is_stock(request: Request) -> bool:
 def _of_proxy(name: bytes) -> bool:
     """Whether a proxy adds a header of this name."""
     return name in _OF_PROXIES or name.startswith(b"x-forwarded-")
-
-
-class ProjectConverter(BaseConverter):
-    """`<project:…>` in a route: one raw segment, decoded and checked."""
-
-    regex = "[^/]+"
-
-    def to_python(self, value: str) -> ProjectId:
-        """Raises `InvalidProjectId`."""
-        return ProjectId.parse(decoded(value))
-
-
-class SegmentConverter(BaseConverter):
-    """`<segment:…>` in a route: one raw segment, decoded."""
-
-    regex = "[^/]+"
-
-    def to_python(self, value: str) -> str:
-        """Raises `InvalidProjectId`."""
-        return decoded(value)

@@ -91,7 +91,7 @@ class Receipts:
             self._expect(project, connection, confirm=lambda: None, doubt=partial(self._lose_list, pull))
 
     def takes_lost_list(self, project: ProjectId) -> bool:
-        """Whether the pull under way has lost its list, and has not asked for it again since."""
+        """Whether the pull under way has lost its list, and now asks for it again."""
         pull = self._pulls.get(project)
         if pull is None or not pull.has_lost_list:
             return False
@@ -107,7 +107,7 @@ class Receipts:
         *,
         by_pull: bool,
     ) -> None:
-        """Await a receipt of a file that is about to be sent; None would be no news.
+        """Await the receipt of a file that is about to be sent.
 
         A pull asks for a file once, and again only if no answer came. So if there are more answers than pulls, a proxy
         has lost one that it took itself, and its word counts no more in this pull.
@@ -197,7 +197,7 @@ class Awaited:
 
 
 def bytes_under_way(descriptor: int) -> int:
-    """The bytes in a socket that the other end has yet to acknowledge; 0 where unknown."""
+    """Bytes in a socket that the other end has not acknowledged; 0 if unknown."""
     try:
         (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Refusals as the log tells them: the first few of an address one by one, the others by their number once a minute."""
+"""Refusals in the log: a few lines for each address, then a sum a minute."""
 
 from collections import OrderedDict
 
@@ -26,7 +26,7 @@ class _Minute:
 
 
 class Refusals:
-    """The refusals of all addresses; so many at most are told apart that no flood of addresses makes it grow."""
+    """Refusals by address; the number of addresses is bounded."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
@@ -34,7 +34,7 @@ class Refusals:
         self._of_others = 0
 
     def is_told(self, address: str, now: float) -> bool:
-        """Count a refusal, and say whether it has a line of its own; `due` has been asked for `now`."""
+        """Count a refusal; whether it has a line of its own. `due` comes first."""
         minute = self._minutes.get(address)
         if minute is None:
             minute = self._minutes[address] = _Minute(now)
@@ -45,7 +45,7 @@ class Refusals:
         return minute.count <= LINES
 
     def due(self, now: float) -> list[tuple[str, int]]:
-        """The addresses whose minute is over, each with the number of its refusals that had no line; told once."""
+        """Addresses whose minute is over, each with the number of refusals without a line."""
         told = []
         while self._minutes:
             address, minute = next(iter(self._minutes.items()))

@@ -1,52 +1,137 @@
-"""A request, as the routes see it: its body is kept in memory within limits, and its answer is one value, sent at once.
+"""Requests: bodies stay in memory within limits; answers are held until they are read.
 
-twisted.web keeps the state of the exchange. What it would do for any site at each request (cookies, forms, resources
-to walk, a temporary file for the body, headers set one by one) is left out here: it cost more than all the rest.
+twisted.web keeps the state of the exchange. What it would do for any site (cookies, forms, a temporary file for the
+body) is left out here.
 """
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import parse_qs
+from twisted.web.resource import IResource
 
 from mneme.errors import MnemeError
-from mneme.web.answers import Answer, head_of
+from mneme.web import reading, receipts
+from mneme.web.answers import Answer
 from mneme.web.errors import BodyTooLarge, Busy, answer_to
-from mneme.web.proxies import client_behind
 
-if TYPE_CHECKING:
-    from mneme.web.site import Channel
+
+class Home(Protocol):
+    """The site, as far as its requests know it."""
+
+    resource: Any
+    max_body_bytes: int
+
+    def now(self) -> float:
+        """The time on the reactor's clock, in seconds."""
+        ...
+
+    def date(self) -> bytes:
+        """The time of day for the head of an answer."""
+        ...
+
+    def keeps_body(self, request: "Request") -> bool:
+        """Whether the body of a request is worth keeping: whoever shows no key is refused."""
+        ...
+
+    def address_of(self, request: "Request") -> str:
+        """The address that a request comes from, by the word of trusted proxies."""
+        ...
+
+    def tell_end(self, request: "Request", ending: str) -> None:
+        """Log a request that has ended."""
+        ...
+
+    def tell_refusal(self, request: "Request", answer: Answer) -> None:
+        """Log a request that was refused before it was here."""
+        ...
+
+
+class Connection(receipts.Connection, Protocol):
+    """The connection, as far as its requests know it."""
+
+    site: Home
+    peer_address: str
+    refused: bool
+    unread: bool
+
+    def hold(self, count: int) -> bool:
+        """Count bytes held for this connection; False if the server holds too many."""
+        ...
+
+    def hold_answer(self, count: int) -> bool:
+        """Count an answer, as `hold` does; a client may leave `MAX_UNREAD` bytes unread."""
+        ...
+
+    def let_go(self) -> None:
+        """Nothing is held for this connection any more."""
+        ...
+
+    def refuse(self, answer: Answer) -> bool:
+        """Refuse a request before its end; False if that is under way already."""
+        ...
+
+    def take_note(self, answer: Answer) -> None:
+        """Take note of an answer that is about to be sent."""
+        ...
+
+    def flush(self) -> None:
+        """Send at once what the system takes."""
+        ...
+
+    def target(self) -> tuple[bytes, bytes]:
+        """Method and path of the request that is arriving."""
+        ...
+
+    def give_receipts(self, *, read: bool) -> None:
+        """The client has taken what was sent so far, or probably has not."""
+        ...
 
 
 class Request(server.Request):
-    """A request whose body stays in memory, within limits; one that shows no key has its body dropped unread."""
+    """A request with its body in memory; without a good key the body is dropped."""
 
-    channel: "Channel"
+    channel: Any
+    """A `Connection`; Twisted says nothing of its type."""
 
     started: float | None = None
     """When it was here, on the reactor's clock; None before."""
-    answering: "Deferred[Answer] | None" = None
-    """What is under way to answer it; cancelled when the client hangs up."""
+
+    is_over = False
+    """Whether the client has hung up."""
 
     is_turned_away = False
     """Whether it was refused for who sent it, or how often, and not for what it asks."""
+
+    key: int | MnemeError | None = None
+    """Number of its key, None if none is needed, or what is wrong; known once it `is_key_checked`."""
+    is_key_checked = False
 
     _address: str | None = None
     _kept = True
     _received = 0
     _body: BytesIO
 
+    @property
+    def connection(self) -> Connection:
+        """The connection that it came over."""
+        connection: Connection = self.channel
+        return connection
+
+    @property
+    def home(self) -> Home:
+        """The site that it was sent to."""
+        return self.connection.site
+
     def gotLength(self, length: int | None) -> None:
-        """All headers are here, and say that the body has `length` bytes (None: they don't say)."""
+        """Begin the body; `length` is in bytes, None if the headers do not say."""
         self._body = BytesIO()
         if length == 0:
             return
-        site = self.channel.site
-        self._kept = site.front.shows_key(self)
-        if length is not None and length > site.max_body_bytes:
+        self._kept = self.home.keeps_body(self)
+        if length is not None and length > self.max_body_bytes:
             # Otherwise twisted.web invites the body that was just refused.
             self.requestHeaders.removeHeader(b"expect")
             self._refuse_size()
@@ -60,9 +145,8 @@ class Request(server.Request):
             self._keep(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of the request is here. The target may be a whole URL, of which only the path counts, or `*`."""
-        channel = self.channel
-        if channel.refused:
+        """Answer the whole request. Its target may also be a URL, or `*`."""
+        if self.connection.refused:
             return
         self.method, self.uri, self.clientproto = command, path, version
         self.path, _, query = path.partition(b"?")
@@ -70,72 +154,82 @@ class Request(server.Request):
             _, _, rest = self.path.partition(b"://")
             self.path = b"/" + (rest.partition(b"/")[2] if rest else self.path)
         self.args = parse_qs(query, True) if query else {}
-        self.started = channel.site.reactor.seconds()
-        channel.site.front.answer(self)
+        self.started = self.home.now()
+        self.process()
+
+    def process(self) -> None:
+        """Have the site's resource answer; the segments of the path stay percent-encoded."""
+        self.prepath = []
+        self.postpath = reading.raw_segments(self.path)
+        self.setHeader(b"Date", self.home.date())
+        self.render(self.home.resource)
+
+    def render(self, resrc: IResource) -> None:
+        """Render a resource; an answer for which there is no room is refused."""
+        connection = self.connection
+        if isinstance(resrc, Answer):
+            if not connection.unread:
+                self._let_go()
+            if not connection.hold_answer(len(resrc.body)):
+                connection.give_receipts(read=False)
+                resrc = answer_to(Failure(Busy()))
+            connection.take_note(resrc)
+        super().render(resrc)
+        if isinstance(resrc, Answer) and not connection.unread:
+            connection.let_go()
+
+    def write(self, data: bytes) -> None:
+        """Write and flush the answer, so that the number of unsent bytes is known."""
+        super().write(data)
+        self.connection.flush()
+
+    def getRequestHostname(self) -> bytes:
+        """Host name for Klein, which needs one for redirects alone."""
+        return b"mneme"
+
+    def isSecure(self) -> bool:
+        """Whether TLS is used, for Klein, which needs it for redirects alone."""
+        return False
+
+    def parseCookies(self) -> None:
+        """Leave cookies unread."""
 
     def take_body(self) -> bytes:
-        """The body, which the request lets go of: kept here, too, it would double what a waiting upload holds."""
+        """Take the body from the request, which then holds no copy of it."""
         body, self._body = self._body, BytesIO()
         return body.getvalue()
 
-    def send(self, answer: Answer) -> None:
-        """Send the answer, which ends the request; it is held until the client has read it."""
-        channel = self.channel
-        if not channel.unread:
-            self._let_go()
-        if not channel.hold_answer(len(answer.body)):
-            channel.give_receipts(read=False)
-            answer = answer_to(Failure(Busy()))
-        body = b"" if self.method == b"HEAD" else answer.body
-        self.code, self.startedWriting, self.sentLength = answer.status, 1, len(body)
-        others = self.responseHeaders.getAllRawHeaders()
-        head = head_of(answer, self.clientproto, channel.site.date(), others)
-        channel.send(head + body if body else head)
-        channel.take_note(answer)
-        if not channel.unread:
-            self._let_go()
-        self.finish()
-
     @property
     def address(self) -> str:
-        """The address that it comes from, by the word of trusted proxies; `local` for a socket in the file system."""
+        """Address of the client, by the word of trusted proxies; `local` for a Unix socket."""
         if self._address is None:
-            proxies = self.channel.site.front.policy.proxies
-            self._address = peer = self.channel.peer_address
-            if proxies.trust(peer):
-                forwarded, listed = map(self._texts, (b"forwarded", b"x-forwarded-for"))
-                self._address = client_behind(peer, forwarded, listed, proxies)
+            self._address = self.home.address_of(self)
         return self._address
 
-    def _texts(self, name: bytes) -> list[str]:
+    def texts(self, name: bytes) -> list[str]:
+        """The values of a header."""
         return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(name, [])]
 
     @property
     def max_body_bytes(self) -> int:
         """How many bytes its body may have, inflated."""
-        return self.channel.site.max_body_bytes
+        return self.home.max_body_bytes
 
     def hold(self, count: int) -> bool:
-        """Count so many bytes until it is answered, or its client is gone; False if that would be too many."""
-        return self.channel.hold(count)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the client has hung up."""
-        return self._disconnected
+        """Count bytes held until the answer; False if the server holds too many."""
+        return self.connection.hold(count)
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
-        log = self.channel.site.front.log
+        self.is_over = True
+        home = self.home
         self._let_go()
         super().connectionLost(reason)
-        if self.answering:
-            self.answering.cancel()
         if self.started is not None:
-            log.write_end(self, " (the client hung up)")
+            home.tell_end(self, " (the client hung up)")
 
     def _keep(self, data: bytes) -> None:
-        if not self.channel.hold(len(data)):
+        if not self.connection.hold(len(data)):
             self._refuse(Busy())
             return
         self._body.write(data)
@@ -143,7 +237,7 @@ class Request(server.Request):
     def _let_go(self) -> None:
         """Let go of the body."""
         self._body = BytesIO()
-        self.channel.let_go()
+        self.connection.let_go()
 
     def _refuse_size(self) -> None:
         limit = self.max_body_bytes
@@ -151,6 +245,6 @@ class Request(server.Request):
 
     def _refuse(self, error: MnemeError) -> None:
         answer = answer_to(Failure(error))
-        if self.channel.refuse(answer):
-            self.method, self.path = self.channel.target()
-            self.channel.site.front.log.write_refusal(self, answer.status, len(answer.body))
+        if self.connection.refuse(answer):
+            self.method, self.path = self.connection.target()
+            self.home.tell_refusal(self, answer)

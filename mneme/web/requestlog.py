@@ -1,4 +1,4 @@
-"""One line in the log for each request, once it has ended; one a minute for who is refused again and again."""
+"""Log of requests: a line for each, and a sum a minute for repeated refusals."""
 
 import math
 
@@ -16,7 +16,7 @@ _log = Logger(REQUESTS)
 
 
 class RequestLog:
-    """Writes the line: who asked for what, what it came to, and how long it took."""
+    """Writer of a line for each request: client, place, status, size, and time."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class RequestLog:
             self._write(request, status, size, 0.0, " (refused before its end)")
 
     def is_told(self, address: str) -> bool:
-        """Whether a refusal of `address` has a line of its own; if not, it is summed up after a while.
+        """Whether a refusal of `address` has a line; if not, it is summed up.
 
         The addresses of an IPv6 network count as one, since anybody has 2 to the power of 64 of them.
         """
@@ -89,7 +89,7 @@ class RequestLog:
 
 
 def _place(path: bytes) -> tuple[str, str]:
-    """The project (`-` for none) and the place in it. Both stay percent-encoded: nothing in them can forge a line."""
+    """Project (`-` for none) and place, percent-encoded, so that nothing can forge a line."""
     segments = reading.raw_segments(path)
     text = b"/".join(segments).decode("ascii")
     if segments[:1] == [b"projects"] and len(segments) > 1:

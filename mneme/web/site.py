@@ -1,490 +1,36 @@
-"""HTTP at the level of connections, with an end to everything: sizes, times, numbers, memory.
+"""The site: all connections of the server, and the state that they share."""
 
-twisted.web parses; what is ours is what it leaves open, or answers in HTML, or not at all. And one thing it does line
-by line: the head of a request that comes whole and is as plain as the stock client's, which is nearly all there are.
-"""
-
-import re
-from collections.abc import Callable
 from typing import cast
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IListeningPort,
-    IPushProducer,
-    IReactorTime,
-    ISSLTransport,
-    ITCPTransport,
-)
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web import http, server
-from twisted.web.resource import Resource
 
 from mneme.clocks import WallClock
+from mneme.service import SyncService
 from mneme.web import proxies
-from mneme.web.answers import Answer, head_of
-from mneme.web.endings import TcpEnd
-from mneme.web.errors import problem
-from mneme.web.front import Front
+from mneme.web.admission import Admission
+from mneme.web.answers import Answer
+from mneme.web.api import Api
+from mneme.web.coding import Coding
+from mneme.web.connection import IDLE_SECONDS, Channel
+from mneme.web.encoding import Encoding
 from mneme.web.places import Places, group_of
-from mneme.web.receipts import Awaited, bytes_under_way
+from mneme.web.policy import Policy
 from mneme.web.request import Request
-
-REQUESTS_IN_A_TURN = 16
-"""Requests of one connection that are answered before the reactor turns to the others."""
-REFUSALS_IN_A_ROW = 16
-"""Refusals for its rate after which a connection is not read from until its caller may ask again."""
+from mneme.web.requestlog import RequestLog
+from mneme.web.tree import Tree
+from mneme.work import Worker
 
 _ACCEPTS = 8
 """Connections taken from a port in one turn of the reactor: those that give way to them close only after it."""
-MAX_HELD = 400 * 1024 * 1024
-"""Bytes of bodies, also inflated, and of answers not yet read, that are held at one time over all connections."""
-
-MAX_UNREAD = 64 * 1024 * 1024
-"""Bytes of answers that one client may ask for without reading them, one answer of any size apart."""
-
-IDLE_SECONDS = 60.0
-"""How long a connection may say nothing between two requests, or a client not read its answer."""
-RECEIVE_SECONDS = 120.0
-"""How long a request may take to arrive, first byte to last."""
-LINGER_SECONDS = 10.0
-"""How long a client that was refused may go on sending before it is cut off; cut at once, it may miss the answer."""
-
-_PLAIN_HEAD = re.compile(
-    rb"(GET|HEAD|PUT|POST|DELETE|OPTIONS) (/[A-Za-z0-9%/._~!$&'()*+,;=:@?-]*) (HTTP/1\.1)"
-    rb"((?:\r\n[A-Za-z0-9-]+:[\t -~\x80-\xff]*){0,64})\r\n\r\n"
-)
-"""The head of a request in which nothing is out of the ordinary."""
-
-_ABOUT_BODY = {b"content-length": b"Content-Length", b"transfer-encoding": b"Transfer-Encoding"}
-
-_FIRST_ERROR = 400
-_TOO_MANY = 429
-_LIMIT = "A request line, or all headers together, must stay under 16 kB"
-_MALFORMED = "Malformed HTTP request"
-
-
-class Channel(http.HTTPChannel):
-    """A connection. A request that must not be read to its end is refused: answered at once, the rest ignored."""
-
-    site: "Site"
-
-    _log = Logger()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.refused = False
-        self.unread = False
-        """Whether the client has yet to read what was sent."""
-        self._receipts: list[Awaited] = []
-        self._lingering = False
-        """Whether the connection is closed but for the client's end of it."""
-        self._held = 0
-        self._is_open = False
-        self._tcp_end: TcpEnd | None = None
-        self._answering = False
-        self._deadline: IDelayedCall | None = None
-        self._reading: IPushProducer | None = None
-        self._left = REQUESTS_IN_A_TURN
-        self._break: IDelayedCall | None = None
-        """The end of a break, in which nothing is read."""
-        self._rest = b""
-        """The bytes that were read before the break and wait for its end."""
-        self._refusals = 0
-        self.group = ""
-        self.has_served = False
-        self.idle_since = 0.0
-
-    def connectionMade(self) -> None:
-        """A client is there."""
-        # Both are asked for at each request, and one of them is a system call.
-        self._peer = cast(IAddress, super().getPeer())
-        self._host = cast(IAddress, super().getHost())
-        self.peer_address = proxies.plain(getattr(self._peer, "host", proxies.LOCAL))
-        self._is_open = True
-        self._tcp_end = TcpEnd.noted_below(self.transport)
-        self._reading = IPushProducer(self.transport, None)
-        super().connectionMade()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request is under way, or its answer."""
-        return self._answering or self.unread
-
-    def give_way(self) -> None:
-        """Close the connection, which has been idle, in favour of another."""
-        if self._is_open:
-            self.give_receipts(read=self.has_arrived())
-        if self.refused or self._is_closing() or ISSLTransport.providedBy(self.transport):
-            # The other end takes its time, as it may over TLS.
-            self._abort()
-        else:
-            super().loseConnection()
-
-    def _abort(self) -> None:
-        """Close the connection at once; unlike `forceAbortClient` without a line in the log."""
-        cast(ITCPTransport, self.transport).abortConnection()
-
-    def getPeer(self) -> IAddress:
-        """Where the client is."""
-        return self._peer
-
-    def getHost(self) -> IAddress:
-        """Where the client has connected to."""
-        return self._host
-
-    def send(self, data: bytes) -> None:
-        """Send an answer at once as far as the socket takes it, and the rest when it can.
-
-        Otherwise the reactor is told to wait until the socket can be written, which it nearly always can.
-        """
-        transport = cast(object, self.transport)
-        if isinstance(transport, tcp.Server) and _can_send(transport):
-            sent = transport.writeSomeData(data)
-            # An error will be met again where it is looked after.
-            data = data[sent:] if isinstance(sent, int) else data
-        if data:
-            self.write(data)
-
-    def target(self) -> tuple[bytes, bytes]:
-        """Method and path of the request that is arriving."""
-        return self._command, self._path.partition(b"?")[0]
-
-    def refuse(self, answer: Answer) -> bool:
-        """Send `answer`, read and forget what the client still sends, then close the connection.
-
-        False if that is under way already.
-        """
-        if self.refused:
-            return False
-        self.refused = True
-        self.setTimeout(None)
-        self._set_deadline(LINGER_SECONDS, self._abort)
-        transport = cast(ITCPTransport, self.transport)
-        others = [(b"Connection", [b"close"])]
-        transport.write(head_of(answer, b"HTTP/1.1", self.site.date(), others) + answer.body)
-        # Half a close: the client reads the answer to its end, and may finish sending before it sees that.
-        transport.loseWriteConnection()
-        return True
-
-    def hold(self, count: int) -> bool:
-        """Count bytes that are held for this connection; False if that would be more than the server holds."""
-        if self.site.held + self.site.front.abandoned_bytes + count > MAX_HELD:
-            return False
-        self.site.held += count
-        self._held += count
-        return True
-
-    def hold_answer(self, count: int) -> bool:
-        """Like `hold`; one client may leave only so much unread before it is sent no more."""
-        return not (self.unread and self._held + count > MAX_UNREAD) and self.hold(count)
-
-    def let_go(self) -> None:
-        """Nothing is held for this connection any more."""
-        self.site.held -= self._held
-        self._held = 0
-
-    def pauseProducing(self) -> None:
-        """More was sent than the client reads at once."""
-        self.unread = True
-        super().pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """The client has read what was sent."""
-        self.unread = False
-        self.let_go()
-        super().resumeProducing()
-        if self._break:
-            self._stop_reading()
-        if self._lingering:
-            # The transport has asked for more in place of closing its end.
-            cast(ITCPTransport, self.transport).loseWriteConnection()
-
-    def wind_down(self) -> None:
-        """Close the connection as soon as no request is under way on it."""
-        self.persistent = False
-        if self._lingering and self._bytes_left():
-            # The rest of its answer is still on its way.
-            return
-        if self.refused or self._lingering:
-            self.give_receipts(read=self.has_arrived())
-            self.forceAbortClient()
-        elif not self.requests:
-            self.give_receipts(read=self.has_arrived())
-            self.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Bytes are here; the first of a request start its deadline."""
-        self.idle_since = self.site.reactor.seconds()
-        if self._break:
-            self._rest += data
-            return
-        self._left = REQUESTS_IN_A_TURN
-        self._receive(data)
-
-    def setLineMode(self, extra: bytes = b"") -> None:
-        """A request has been answered, and `extra` came meanwhile."""
-        super().setLineMode()
-        if self._break:
-            self._rest = extra + self._rest
-        elif extra:
-            self._receive(extra)
-
-    def _receive(self, data: bytes) -> None:
-        while data and not (self.refused or self._lingering):
-            if self._break:
-                self._rest = data + self._rest
-                return
-            if not self._answering:
-                if self._receipts:
-                    self.give_receipts(read=True)
-                if self._deadline is None:
-                    rest = self._receive_plain(data)
-                    if rest is not None:
-                        data = rest
-                        continue
-                    self._set_deadline(RECEIVE_SECONDS, self._too_slow)
-            super().dataReceived(data)
-            if self._break:
-                self._rest = self.clearLineBuffer() + self._rest
-            return
-
-    def take_note(self, answer: Answer) -> None:
-        """Take note of what is answered: who goes on and on over the rate is not even refused any more."""
-        if answer.status != _TOO_MANY or not self.group:
-            # Over a proxy's connection others ask, too, perhaps in between.
-            self._refusals = 0
-            return
-        self._refusals += 1
-        if self._refusals >= REFUSALS_IN_A_ROW:
-            self._take_break(float(answer.headers[b"Retry-After"]))
-
-    def _take_break(self, seconds: float) -> None:
-        """Answer nothing more, and read nothing more, for so long; 0 is until the others have had their turn."""
-        if self._break:
-            self._break.reset(seconds)
-            return
-        # For twisted.web's own loop over what is here.
-        self.paused = True
-        self._break = self.site.reactor.callLater(seconds, self._end_break)
-        self._stop_reading()
-
-    def _end_break(self) -> None:
-        self._break = None
-        self.paused = False
-        self._left = REQUESTS_IN_A_TURN
-        rest, self._rest = self._rest, b""
-        if self._is_closing():
-            return
-        self._receive(rest)
-        self._read_on()
-
-    def _read_on(self) -> None:
-        if self._reading and not (self._break or self.unread or self._is_closing()):
-            self._reading.resumeProducing()
-
-    def _stop_reading(self) -> None:
-        if self._reading and not self._is_closing():
-            self._reading.pauseProducing()
-
-    def _is_closing(self) -> bool:
-        return bool(getattr(self.transport, "disconnecting", False))
-
-    def _receive_plain(self, data: bytes) -> bytes | None:
-        """Take the head of a request that is plain and whole in `data`, and return what follows; None if it is not.
-
-        It comes to the same as twisted.web's own way, line by line, which any other head goes.
-        """
-        if self._buffer or self._busyReceiving or not self.persistent:
-            return None
-        found = _PLAIN_HEAD.match(data)
-        if found is None or found.end() > self.totalHeadersSize:
-            return None
-        self.resetTimeout()
-        request = Request(self)
-        self.requests.append(request)
-        self._command, self._path, self._version, lines = found.groups()
-        for line in lines.split(b"\r\n")[1:]:
-            name, _, value = line.partition(b":")
-            value = value.strip(b" \t")
-            request.requestHeaders.addRawHeader(name, value)
-            about_body = _ABOUT_BODY.get(name.lower())
-            if about_body and not self._maybeChooseTransferDecoder(about_body, value):
-                return b""
-        self.allHeadersReceived()
-        if self.refused:
-            return b""
-        if self.length == 0:
-            self.allContentReceived()
-        else:
-            self._set_deadline(RECEIVE_SECONDS, self._too_slow)
-            self.setRawMode()
-        return data[found.end() :]
-
-    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        """Go by a header that says how long the body is; one of thousands of digits is more than `int` takes."""
-        try:
-            return bool(super()._maybeChooseTransferDecoder(header, data))
-        except ValueError:
-            self._respondToBadRequestAndDisconnect()
-            return False
-
-    def lineReceived(self, line: bytes) -> None:
-        """A line of the head of a request is here."""
-        if not self.refused:
-            super().lineReceived(line)
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Bytes of a body, or of the next request, are here."""
-        if not self.refused:
-            super().rawDataReceived(data)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """A line goes on and on."""
-        self._refuse_unread(400, _LIMIT)
-
-    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
-        """Whether the connection stays open after this request."""
-        if self.site.closing:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return False
-        return bool(super().checkPersistence(request, version))
-
-    def allContentReceived(self) -> None:
-        """All of a request is here."""
-        self._clear_deadline()
-        self._answering = True
-        self._left -= 1
-        if self._left <= 0:
-            self._take_break(0)
-        super().allContentReceived()
-
-    def requestDone(self, request: http.Request) -> None:
-        """A request has been answered."""
-        self._answering = False
-        self.idle_since = self.site.reactor.seconds()
-        self.has_served = self.has_served or request.code < _FIRST_ERROR
-        super().requestDone(request)
-        if self._break:
-            self._stop_reading()
-
-    def timeoutConnection(self) -> None:
-        """The client has been silent for too long: it may be gone, unless it has all that was sent."""
-        self.give_receipts(read=self.has_arrived())
-        super().timeoutConnection()
-
-    def loseConnection(self) -> None:
-        """Close the connection, if receipts are awaited this end first: then the other end tells."""
-        if not self._receipts or self._lingering or ISSLTransport.providedBy(self.transport):
-            super().loseConnection()
-            return
-        self._lingering = True
-        self.setTimeout(None)
-        self._linger(left=0, stalled=0.0)
-        cast(ITCPTransport, self.transport).loseWriteConnection()
-
-    def _linger(self, left: int, stalled: float) -> None:
-        """Wait for the client's end; `left` bytes were on their way to it before, for `stalled` seconds as many."""
-        self._set_deadline(LINGER_SECONDS, lambda: self._look_after_lingering(left, stalled))
-
-    def _look_after_lingering(self, before: int, stalled: float) -> None:
-        left = self._bytes_left()
-        stalled = stalled + LINGER_SECONDS if left == before else 0.0
-        if left and stalled < IDLE_SECONDS:
-            # The client reads slowly, and is not to be cut off.
-            self._linger(left, stalled)
-        elif before and not left:
-            self._linger(0, 0.0)
-        else:
-            self.give_receipts(read=not left and self.has_arrived())
-            self.forceAbortClient()
-
-    def _bytes_left(self) -> int:
-        """The bytes of answers that the other end does not have yet."""
-        transport = cast(object, self.transport)
-        unsent = _unsent(transport) if isinstance(transport, tcp.Server) else 0
-        descriptor = getattr(transport, "fileno", None)
-        return unsent + (bytes_under_way(descriptor()) if descriptor else 0)
-
-    def expect_receipt(self, awaited: Awaited) -> None:
-        """Tell `awaited` whether the client has taken the answer that is sent next."""
-        self._receipts.append(awaited)
-
-    def has_arrived(self) -> bool:
-        """Whether the other end has all that was sent, and the connection is open."""
-        return self._is_open and not (self._answering or self.unread or self._bytes_left())
-
-    def give_receipts(self, *, read: bool) -> None:
-        """The client has taken what was sent so far, or probably has not."""
-        receipts, self._receipts = self._receipts, []
-        for awaited in receipts:
-            if read:
-                awaited.taken()
-            else:
-                awaited.lost()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
-        self._is_open = False
-        end = self._tcp_end.reason if self._tcp_end else None
-        in_order = (end or reason).check(ConnectionDone) is not None
-        self.give_receipts(read=in_order and not self._answering and not self.unread)
-        self._clear_deadline()
-        if self._break and self._break.active():
-            self._break.cancel()
-        self.let_go()
-        super().connectionLost(reason)
-        self.site.forget(self)
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        too_much = (
-            self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
-        )
-        self._refuse_unread(400, _LIMIT if too_much else _MALFORMED)
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        self._refuse_unread(408, f"The request did not arrive whole within {RECEIVE_SECONDS:.0f} seconds")
-
-    def _refuse_unread(self, status: int, sentence: str) -> None:
-        """Refuse what is no request, or not yet one."""
-        address = self.peer_address
-        self.site.front.count_refusal(address)
-        if self.site.front.log.is_told(address):
-            self._log.info(
-                "{address} {status}: {sentence}", address=address, status=status, sentence=sentence
-            )
-        self.refuse(problem(status, sentence))
-
-    def _set_deadline(self, seconds: float, call: Callable[[], object]) -> None:
-        self._clear_deadline()
-        self._deadline = self.site.reactor.callLater(seconds, call)
-
-    def _clear_deadline(self) -> None:
-        if self._deadline and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
-
-
-def _can_send(transport: tcp.Server) -> bool:
-    """Whether a connection is open, and nothing waits to be sent before what comes next."""
-    return bool(transport.connected) and not (_unsent(transport) or transport.TLS or transport.disconnecting)
-
-
-def _unsent(transport: tcp.Server) -> int:
-    """The bytes that wait in this process to be sent."""
-    waiting = sum(map(len, transport._tempDataBuffer))  # noqa: SLF001 - nothing else tells
-    return len(transport.dataBuffer) - transport.offset + waiting
 
 
 class TurnedAway(Protocol):
-    """A connection too many, which is closed; TLS does not expect that no protocol at all is built."""
+    """Protocol of a connection too many, which is closed: TLS needs some protocol."""
 
     def connectionMade(self) -> None:
         """Close it."""
@@ -492,7 +38,9 @@ class TurnedAway(Protocol):
 
 
 class Site(server.Site):
-    """The server's connections. There is no tree of resources: `Front` answers whatever comes."""
+    """The server's connections, over which an `Admission` answers."""
+
+    _log = Logger()
 
     protocol = Channel  # type: ignore[assignment]  # Twisted declares its own wrapper, which tells HTTP/2 apart
     requestFactory = Request
@@ -502,14 +50,19 @@ class Site(server.Site):
         self,
         clock: IReactorTime,
         wall: WallClock,
-        front: Front,
+        worker: Worker,
+        sync: SyncService,
+        policy: Policy,
         max_body_bytes: int,
         places: Places | None = None,
     ) -> None:
-        """`clock` is for timers, `wall` tells the time of day; `max_body_bytes` may be changed at any time."""
-        super().__init__(Resource(), timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
+        """Take `clock` for timers, `wall` for the time of day; `max_body_bytes` may change."""
+        self._sync, self._coding = sync, Coding(worker)
+        self._api = Api(clock, sync, self._coding, Encoding(worker), policy)
+        self.admission = Admission(Tree(self._api.app.resource()), policy)
+        super().__init__(self.admission, timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
         self.displayTracebacks = False
-        self.front = front
+        self.request_log = RequestLog(clock)
         self.max_body_bytes = max_body_bytes
         self.places = places or Places()
         self.held = 0
@@ -521,9 +74,50 @@ class Site(server.Site):
         self._is_accepting = False
         self._emptied: Deferred[None] | None = None
 
+    @property
+    def policy(self) -> Policy:
+        """The policy in force; setting it counts from the next request."""
+        return self.admission.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self.admission.policy = self._api.policy = policy
+
+    def abandoned(self) -> int:
+        """The bytes that are held for clients that have hung up: see `SyncService` and `Coding`."""
+        return self._sync.abandoned_bytes + self._coding.abandoned_bytes
+
     def log(self, request: http.Request) -> None:
         """Write the line of a request that has been answered."""
-        self.front.log.write_end(cast(Request, request))
+        self.request_log.write_end(cast(Request, request))
+
+    def tell_end(self, request: Request, ending: str) -> None:
+        """Log a request that has ended without an answer."""
+        self.request_log.write_end(request, ending)
+
+    def tell_refusal(self, request: Request, answer: Answer) -> None:
+        """Log a request that was refused before it was here."""
+        self.request_log.write_refusal(request, answer.status, len(answer.body))
+
+    def tell_no_request(self, address: str, status: int, sentence: str) -> None:
+        """Count and log what was refused without being a request."""
+        self.admission.count_refusal(address)
+        if self.request_log.is_told(address):
+            self._log.info(
+                "{address} {status}: {sentence}", address=address, status=status, sentence=sentence
+            )
+
+    def keeps_body(self, request: Request) -> bool:
+        """Whether the body of a request is worth keeping: whoever shows no key is refused."""
+        return self.admission.shows_key(request)
+
+    def address_of(self, request: Request) -> str:
+        """The address that a request comes from, by the word of trusted proxies."""
+        return self.admission.address_of(request)
+
+    def now(self) -> float:
+        """The time on the reactor's clock, in seconds."""
+        return self.reactor.seconds()
 
     def date(self) -> bytes:
         """The time of day for the head of an answer; written anew once a second."""
@@ -538,20 +132,20 @@ class Site(server.Site):
         self._bound_accepts()
 
     def _bound_accepts(self) -> None:
-        """Have no port accept more in its next turn: each takes as many as it found the last time, and then some."""
+        """Bound the connections that each port accepts in its next turn."""
         self._is_accepting = False
         for port in self._ports:
             if isinstance(port, tcp.Port):
                 port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:  # type: ignore[override]  # as above
-        """Take a connection, for which another may have to give way; close it at once if none can."""
+        """Take a connection, for which an idle one may be closed; else close it."""
         if self._ports and not self._is_accepting:
             self._is_accepting = True
             self.reactor.callLater(0, self._bound_accepts)
         peer = getattr(addr, "host", "")
         # A proxy asks for many, whose number is its own business.
-        group = "" if self.front.policy.proxies.trust(proxies.plain(peer)) else group_of(peer)
+        group = "" if self.policy.proxies.trust(proxies.plain(peer)) else group_of(peer)
         if self.closing or not self.places.has_room(group):
             return TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))
@@ -569,7 +163,7 @@ class Site(server.Site):
             emptied.callback(None)
 
     async def close(self, seconds: float) -> None:
-        """Let the requests under way finish, for so many seconds at most, and close all connections."""
+        """Wait for requests under way, for `seconds` at most, and close all connections."""
         self.closing = True
         for channel in tuple(self._channels):
             channel.wind_down()

@@ -1,4 +1,4 @@
-"""A person's questions, asked of the whole HTTP face on a fake clock, and answered at once."""
+"""Requests of the command to a stub of the server, on a fake clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Answer:
 
 
 class Asked:
-    """A client of a stub. What `meanwhile` has for a request is done just before it, once."""
+    """A client of a stub; `meanwhile` maps requests to functions called once before them."""
 
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
@@ -52,7 +52,7 @@ class Asked:
         self.client = Client(exchange, VISITOR)
 
     def answer_by_hand(self, request: str, status: int, body: object, **headers: str) -> None:
-        """What a request, such as `GET /status`, is answered from now on."""
+        """Answer a request, such as `GET /status`, with this from now on."""
         lines = Headers({name: [value] for name, value in headers.items()})
         self._by_hand[request] = Answer(status, msgspec.json.encode(body), lines)
 
@@ -68,7 +68,7 @@ class Asked:
         return self.run(question(self.client))
 
     def run(self, question: Coroutine[Any, Any, T]) -> T:
-        """What a question comes to, or raise what it fails with."""
+        """The result of a question; its error is raised."""
         results: list[T | Failure] = []
         Deferred.fromCoroutine(question).addBoth(results.append)
         while not results:

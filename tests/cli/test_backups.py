@@ -37,7 +37,7 @@ class Server:
         return result
 
     def json(self, *arguments: object, status: int = 0) -> Any:
-        """What it prints with `--json`."""
+        """The output of `--json`."""
         return json.loads(self.run(*arguments, "--json", status=status).stdout)
 
     def damage(self) -> None:
@@ -76,7 +76,7 @@ def test_a_backup_has_the_configuration_unless_told_otherwise(server: Server) ->
 
 
 def test_a_directory_of_backups_keeps_the_newest(server: Server) -> None:
-    """It is made if need be; without a number all stay."""
+    """The directory is created; without `--keep` all backups stay."""
     made = [server.json("backup", server.home / "new", "--keep", 2)["backup"] for _ in range(3)]
     assert list(map(str, backup.kept_in(server.home / "new"))) == made[1:]
     server.run("backup", server.home / "new")

@@ -28,7 +28,7 @@ def test_every_command_tells_what_it_does_and_takes(command: str, option: str) -
 
 
 def test_hooks_tells_what_it_does_and_takes() -> None:
-    """It asks no server."""
+    """The help needs no server."""
     told = typed("hooks", "--help")
     assert told.exit_code == 0
     for word in ("Usage: mneme hooks", "--install", "--settings PATH", "--json"):

@@ -1,4 +1,4 @@
-"""How findings are shown: to a person on a terminal, line by line to a program, and as JSON."""
+"""Output of the doctor: on a terminal, in a pipe, and as JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _doctor(*arguments: str, **environment: str) -> Result:
 
 
 def test_each_finding_is_a_line_with_a_mark(finding: Callable[..., None]) -> None:
-    """And one more, indented, for what to do; however long, so that a program finds its way."""
+    """A line for a finding, and an indented line for its advice, never wrapped."""
     finding(GOOD, DOUBTFUL, BAD)
     result = _doctor(COLUMNS="40")
     assert result.stdout.splitlines() == [
@@ -56,7 +56,7 @@ def test_each_finding_is_a_line_with_a_mark(finding: Callable[..., None]) -> Non
 
 
 def test_the_status_is_1_only_if_something_is_bad(finding: Callable[..., None]) -> None:
-    """What is doubtful may be meant so."""
+    """A doubtful finding may be intended."""
     finding(GOOD, DOUBTFUL)
     assert _doctor().exit_code == 0
     assert _doctor("--json").exit_code == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mneme.cli import history
-from mneme.cli.contents import NotThere
 from mneme.cli.history import Listing, listing_of
+from mneme.cli.lookup import NotThere
 from mneme.model import FileName, ProjectId
 from tests.cli.asked import DEMO, Asked
 from tests.web.stub import Stub, entry
@@ -28,7 +28,7 @@ def asked() -> Asked:
 
 
 def listed(asked: Asked, files: tuple[FileName, ...] = EVERY, limit: int = 25) -> Listing:
-    """What there is of these files."""
+    """The rows of these files."""
     return asked.run(listing_of(asked.client, DEMO, files, limit))
 
 

@@ -43,7 +43,7 @@ def _settings(home: Path) -> Path:
 
 
 def test_the_snippet_alone_is_on_stdout(home: Path) -> None:
-    """It can go straight into a file; where it belongs is said on stderr."""
+    """The JSON can be redirected to a file; the advice goes to stderr."""
     result = _hooks()
     assert result.exit_code == 0
     assert json.loads(result.stdout) == SNIPPET
@@ -82,7 +82,7 @@ def test_a_second_installation_says_that_there_is_nothing_to_do(home: Path) -> N
 
 
 def test_hooks_of_a_program_that_has_moved_are_mended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said that they were, and the path is the new one."""
+    """The sentence says so, and the path is the new one."""
     _hooks("--install")
     moved = _program(home / "moved here")
     monkeypatch.setattr(sys, "argv", [str(moved)])
@@ -111,7 +111,7 @@ def test_another_settings_file_without_an_installation_is_a_mistake(home: Path) 
 def test_settings_that_cannot_be_changed_end_with_one_sentence(
     home: Path, content: str, as_json: tuple[str, ...]
 ) -> None:
-    """Status 1, nothing on stdout but the same for scripts, and the file as it was."""
+    """Status 1, an empty stdout, and an unchanged file."""
     _settings(home).parent.mkdir()
     _settings(home).write_text(content)
     result = _hooks("--install", *as_json)
@@ -185,7 +185,7 @@ def test_a_program_started_by_a_relative_path_is_called_by_its_whole_path(
 def test_a_program_in_an_activated_environment_is_called_by_its_path(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is on PATH in this shell alone; Claude Code starts from another."""
+    """An activated environment is on PATH in this shell alone."""
     monkeypatch.setenv("VIRTUAL_ENV", str(home))
     assert this_program().word == str(home / "bin" / "mneme")
 

@@ -1,4 +1,4 @@
-"""What is printed: escaped, in columns, in colour only on a terminal."""
+"""Output: escaped, in columns, in colour only on a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mneme.times import text_to_local_text
     ],
 )
 def test_what_could_drive_a_terminal_is_escaped(text: str, shown: str) -> None:
-    """What people write in any script stays as it is."""
+    """Text in any script stays as it is."""
     assert output.plain(text) == shown
 
 
@@ -92,7 +92,7 @@ def test_a_time_that_is_none_is_shown_as_it_is() -> None:
     [(3601, "1 hour ago"), (1, "0 seconds ago"), (0.2, "0 seconds ago"), (-60, "in 1 minute")],
 )
 def test_what_was_just_written_is_not_in_the_future(seconds: float, told: str) -> None:
-    """The server's clock is known to the second, and that of a file that was put there by hand may be anything."""
+    """The server's clock is known to the second; an edit may have any time."""
     assert output.ago_of("1970-01-01T00:00:01.000Z", Millis(round(seconds * 1000))) == told
 
 

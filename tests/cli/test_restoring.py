@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mneme.cli import restoring
-from mneme.cli.contents import NotThere
+from mneme.cli.lookup import NotThere
 from mneme.cli.restoring import Restored, restored
 from mneme.client import Refused, ServerTrouble
 from mneme.model import FileName, HeldBy, ProjectId
@@ -62,7 +62,7 @@ def test_what_is_the_head_already_makes_no_version(asked: Asked) -> None:
 
 
 def test_while_a_session_is_at_work_nothing_is_restored(asked: Asked) -> None:
-    """It is told whose, since when, and what to do."""
+    """The sentence says whose lock it is, since when, and what to do."""
     asked.stub.acquire("laptop")
     done = restore(asked)
     assert isinstance(done, HeldBy)

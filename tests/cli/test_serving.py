@@ -38,7 +38,7 @@ def _in_athens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def asked() -> Asked:
-    """A server with a locked project, on which an upload waits, and one that changed an hour later."""
+    """A server with two projects, the first locked and with a waiting upload."""
     stub = Stub()
     stub.acquire("laptop", "app")
     stub.upload("laptop", entry("one"), project="app")
@@ -59,8 +59,8 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_status_says_how_the_server_is(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """In facts, and a table for locks and one for what waits, in the time of the person's zone."""
-    serving._print_status(asked.run(serving.standing_of(asked.client)))
+    """Facts, a table of locks and one of waiting uploads, in local time."""
+    serving._print_status(asked.run(serving.overview_of(asked.client)))
     assert rows(capsys.readouterr().out) == [
         ["server", "http://homeserver:3847"],
         ["version", "9.9.9"],
@@ -80,7 +80,7 @@ def test_status_of_a_quiet_server_has_no_tables(capsys: pytest.CaptureFixture[st
     """There is nothing to be in them."""
     asked = Asked(Stub())
     asked.answer_by_hand("GET /status", 200, STATUS)
-    serving._print_status(asked.run(serving.standing_of(asked.client)))
+    serving._print_status(asked.run(serving.overview_of(asked.client)))
     assert rows(capsys.readouterr().out)[3:6] == [
         *(["projects", "0"], ["locks", "none"], ["waiting", "uploads", "none"])
     ]
@@ -88,7 +88,7 @@ def test_status_of_a_quiet_server_has_no_tables(capsys: pytest.CaptureFixture[st
 
 def test_status_for_scripts_keeps_utc(asked: Asked) -> None:
     """And numbers as numbers."""
-    document = _plain(serving._status_document(asked.run(serving.standing_of(asked.client))))
+    document = _plain(serving._status_document(asked.run(serving.overview_of(asked.client))))
     assert document == STATUS | {
         "server": "http://homeserver:3847",
         "projects": 2,
@@ -124,7 +124,7 @@ def test_status_names_the_ids_in_two_places_and_says_what_to_do(
         "time": "2026-02-04T15:00:00.000Z",
     }
     asked.answer_by_hand("GET /status", 200, STATUS | {"inTwoPlaces": [found]})
-    serving._print_status(asked.run(serving.standing_of(asked.client)))
+    serving._print_status(asked.run(serving.overview_of(asked.client)))
     shown = capsys.readouterr().out
     assert ["app", "laptop", "log.jsonl", "2026-02-04", "17:00"] in rows(shown)
     assert "remove sync.projectId from its settings" in " ".join(shown.split())
@@ -135,7 +135,7 @@ def test_a_server_that_has_no_status_is_too_old() -> None:
     asked = Asked(Stub())
     asked.answer_by_hand("GET /status", 404, {"error": "Not found"})
     with pytest.raises(Refused, match=r"http://homeserver:3847 does not tell its status .* newer mneme"):
-        asked.run(serving.standing_of(asked.client))
+        asked.run(serving.overview_of(asked.client))
 
 
 def test_projects_come_with_the_one_that_changed_last_first(asked: Asked) -> None:

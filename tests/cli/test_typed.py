@@ -1,4 +1,4 @@
-"""The commands as they are typed, up to their printing, on a server within the process."""
+"""Commands from their arguments to their output, on a server in this process."""
 
 from __future__ import annotations
 

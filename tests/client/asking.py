@@ -1,4 +1,4 @@
-"""What stands in for the network: the stub's server, or answers made up for the test."""
+"""Substitutes for the network: a stub of the server, or canned answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Network:
-    """An `Http` that leads to a stub, whose clock is `ahead` of that of who asks, and that takes `seconds`."""
+    """An `Http` to a stub whose clock is `ahead` and whose answers take `seconds`."""
 
     def __init__(self, stub: Stub, *, ahead: float = 0.0, seconds: float = 0.0) -> None:
         self.clock = stub.clock
@@ -63,7 +63,7 @@ def canned(code: int, document: object) -> Scripted:
 
 
 class Canning:
-    """An `Http` with made-up answers, by path; what is not among them is answered as the Node server does."""
+    """An `Http` with canned answers by path; others are the Node server's 404."""
 
     def __init__(self, answers: Mapping[str, Scripted | Exception]) -> None:
         self.asked: list[Asked] = []
@@ -83,7 +83,7 @@ class Canning:
 
 
 def connecting(http: Network | Canning, clock: Clock) -> Connect:
-    """What connects over it, in the place of `connected`."""
+    """A substitute for `connected` over this `Http`."""
 
     @asynccontextmanager
     async def connect(address: Address, machine: ClientId, patience: Patience) -> AsyncIterator[Client]:
@@ -94,7 +94,7 @@ def connecting(http: Network | Canning, clock: Clock) -> Connect:
 
 
 def come_to(coroutine: Coroutine[Any, Any, T], http: Network | Canning) -> T:
-    """What a coroutine comes to, while what it sends is carried."""
+    """The result of a coroutine while its requests are delivered."""
     results: list[Any] = []
     Deferred.fromCoroutine(coroutine).addBoth(results.append)
     for _ in range(100):

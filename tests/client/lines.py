@@ -1,4 +1,4 @@
-"""What a client asks its server over, in tests: a line to the server in this process, and one that answers by a script.
+"""Connections for tests: to a server in this process, or with scripted answers.
 
 Both are an `Http`. Nothing in either is real but the bytes of requests and answers.
 """
@@ -33,7 +33,7 @@ URL = "http://stub.invalid"
 
 
 class Killed(BaseException):
-    """What a process that was killed would feel. It is no Exception: nothing gets to handle it."""
+    """The end of a killed process; no Exception, so that nothing handles it."""
 
 
 @frozen
@@ -67,7 +67,7 @@ def asked_of(method: str, url: str, headers: Headers, data: BytesIO | None, allo
 
 
 class Line:
-    """A line to a server in this process, which can be cut, before a request or between it and its answer.
+    """A connection to a server in this process, cut before or after a request.
 
     `asked` has every request that was sent. `before` is called with each before it is sent, `after` once the server has
     answered it; what they raise is what becomes of it. The date of an answer is that of the server's `clock`.
@@ -101,7 +101,7 @@ class Line:
         self._treq.flush()
 
     def paths(self) -> list[str]:
-        """What was asked for, in turn, and forgotten by this."""
+        """The requests since the last call, in order."""
         paths = [str(asked) for asked in self.asked]
         self.asked.clear()
         return paths
@@ -114,7 +114,7 @@ class Line:
 
 @frozen
 class Scripted:
-    """An answer that is made up: what `Response` is, or with `error` the beginning of one."""
+    """A canned answer, which breaks off with `error` if that is given."""
 
     code: int = 200
     body: bytes = b"{}"
@@ -132,7 +132,7 @@ def answer(code: int = 200, body: bytes = b"{}", headers: Mapping[str, str] | No
 
 
 class Script:
-    """Answers each request with the next part of a script: an answer, or what is raised instead of one.
+    """Answers each request with the next answer or error of a script.
 
     None is no answer at all. The last part is the answer to all that is still asked.
     """
@@ -175,7 +175,7 @@ def exchange_over(
 
 
 def in_time(clock: Clock, awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> T:
-    """What it comes to, however long that takes; raises what it fails with."""
+    """The result of a coroutine, however long it takes; its error is raised."""
     deferred = started(awaitable)
     while waits(deferred):
         calls = clock.getDelayedCalls()
@@ -185,7 +185,7 @@ def in_time(clock: Clock, awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> T:
 
 
 def problem_in(clock: Clock, awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> BaseException:
-    """What it fails with, however long that takes."""
+    """The error of a coroutine, however long it takes."""
     errors: list[Failure] = []
     in_time(clock, started(awaitable).addErrback(errors.append))
     assert errors, "it has not failed"
@@ -205,7 +205,7 @@ def times_of(clock: Clock, http: Script, awaitable: Coroutine[Any, Any, object])
 
 
 class InProcessLine:
-    """A line to a whole server in this process; each request has a connection of its own. See `Line`."""
+    """A `Line` to a whole server in this process, with a connection per request."""
 
     def __init__(self, server: InProcess) -> None:
         self.asked: list[Asked] = []

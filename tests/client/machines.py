@@ -1,4 +1,4 @@
-"""A person's machines in tests: the real client with a real folder each, and one server for all of them."""
+"""Machines of a person: a real client and folder each, and one server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REMEMBERED, ENTITIES = FileName.REMEMBERED, FileName.ENTITIES
 
 @define
 class Ahead:
-    """A time of day that is so many seconds ahead of another, and can be set."""
+    """A wall clock a number of seconds ahead of another."""
 
     clock: WallClock
     seconds_ahead: float = 0.0
@@ -39,7 +39,7 @@ class Ahead:
 
 
 class Machine:
-    """A machine that is asked to pull and to push, each in a process of its own.
+    """A machine on which each pull and push is a process of its own.
 
     It asks over `http`; its timers are those of `clock`, its files are stamped by `wall`. It tries nothing twice.
     """
@@ -82,7 +82,7 @@ class Machine:
         return result_of(session.send(result_of(session.client.acquire(DEMO))))
 
     def read(self, file: FileName = LOG) -> bytes | None:
-        """What a file holds."""
+        """The content of a file."""
         path = self.path / file.value
         return path.read_bytes() if path.exists() else None
 
@@ -128,7 +128,7 @@ class World:
         return self.machines[name]
 
     def asked(self, machine: Machine) -> list[str]:
-        """What a machine has asked for, in turn, without the place that all have in common; forgotten by this."""
+        """The requests of a machine since the last call, by the end of their paths."""
         paths = self.lines[machine.path.name].paths()
         return [path.replace("/projects/demo/", "").replace("/health", "health") for path in paths]
 
@@ -141,7 +141,7 @@ class World:
         self.let_pass(TTL / 1000)
 
     def head(self, file: FileName = LOG) -> bytes | None:
-        """What the server has of a file."""
+        """The head of a file."""
         document = self.stub.store.read(DEMO, file, Millis(int(self.stub.clock.seconds() * 1000)))
         return document.content if document else None
 
@@ -151,7 +151,7 @@ class World:
         return lock.client.value.partition("-")[0] if lock else None
 
     def backup(self) -> MemoryStore:
-        """What the server has, to be put back later."""
+        """A copy of the server's store, to be restored later."""
         assert isinstance(self.stub.store, MemoryStore)
         return self.stub.store.copied()
 
@@ -167,8 +167,8 @@ class World:
 
 
 def did(report: Report) -> Mapping[FileName, list[str]]:
-    """What was done to the files to which anything was."""
-    return {one.file: [did.value for did in one.did] for one in report.files if one.did}
+    """The actions of a report, by file, without unchanged files."""
+    return {one.file: [did.value for did in one.actions] for one in report.files if one.actions}
 
 
 __all__ = ["DEMO", "Ahead", "Killed", "Machine", "World", "did"]

@@ -1,4 +1,4 @@
-"""Certificates that a machine trusts in addition to the system's: read from a file, and trusted in a handshake."""
+"""Certificates from sync.caFile, trusted in addition to the system's."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def settings_with(home: Path, ca_file: str) -> Any:
 
 
 def test_all_certificates_of_a_file_are_read(tmp_path: Path) -> None:
-    """In the settings, by a whole path or from the home directory on; without the setting there are none."""
+    """The setting is an absolute path or one in the home directory."""
     one, two = self_signed(), self_signed()
     (tmp_path / "ca.pem").write_bytes(one.pem + two.pem)
     expected = (one.certificate, two.certificate)
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_used_is_named(
 
 
 def test_a_certificate_is_trusted_if_it_is_an_authority() -> None:
-    """Another certificate for the same name is not, and no authority of one policy counts in another."""
+    """Other certificates are not trusted, and no policy shares authorities with another."""
     ours, other = self_signed(), self_signed()
     policy = MoreAuthorities([ours.certificate])
     assert handshake(policy, ours)
@@ -107,7 +107,7 @@ def test_a_certificate_is_trusted_if_it_is_an_authority() -> None:
 
 
 def handshake(policy: MoreAuthorities, server: SelfSigned) -> bool:
-    """Whether a client with a policy ends its handshake with a server well, without a network."""
+    """Whether a client with a policy completes its handshake, without a network."""
     here = _Side(policy.creatorForNetloc(b"localhost", 443), is_client=True)
     there = _Side(_Server(server), is_client=False)
     for one, another in [(here, there), (there, here)] * 5:
@@ -142,7 +142,7 @@ class _Inner(Protocol):
 
 
 class _Side:
-    """One side of a TLS connection."""
+    """An end of a TLS connection."""
 
     def __init__(self, creator: Any, *, is_client: bool) -> None:
         self.inner = _Inner()

@@ -1,4 +1,4 @@
-"""The calls: what each sends, what it returns, and what it raises, against the real server."""
+"""Calls of the client against the real server: requests, results and errors."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ ODD += [
 
 @pytest.mark.parametrize("text", ODD)
 def test_any_id_is_one_segment_of_the_path(two: Two, text: str) -> None:
-    """The server reads the very same id from it, and takes no part of it for anything else."""
+    """The server reads the same id back, whatever is in it."""
     project = ProjectId(text)
     assert isinstance(result_of(two.laptop.acquire(project)), Granted)
     result_of(two.laptop.upload(project, LOG, ONE, NOT_THERE))
@@ -218,7 +218,7 @@ def test_a_client_says_where_its_server_is(two: Two) -> None:
 
 
 def test_a_lock_is_granted_and_extended_by_acquiring_it_again(two: Two) -> None:
-    """It keeps its token, and moves its expiry."""
+    """The lock keeps its token, and its expiry moves."""
     first = result_of(two.laptop.acquire(DEMO))
     two.stub.clock.advance(60)
     second = result_of(two.laptop.acquire(DEMO))
@@ -317,7 +317,7 @@ def test_a_list_that_cannot_be_kept_in_step_with_is_strange(head: object) -> Non
 
 
 def test_a_file_of_a_newer_server_is_left_to_newer_clients() -> None:
-    """What is known can be kept in step all the same."""
+    """The files of known names are listed."""
     other = {"name": "notes.txt", "size": 1, "mtime": "2026-02-04T15:00:00.000Z", "version": 1, "sha256": "a"}
     http = Script(answer(200, json.dumps({"files": [other, {**other, "name": "log.jsonl"}]}).encode()))
     [head] = result_of(Client(exchange_over(http, Clock()), LAPTOP).heads(DEMO))
@@ -333,7 +333,7 @@ def test_a_download_has_all_that_a_base_needs(two: Two) -> None:
 
 
 def test_what_a_machine_has_is_not_sent_again(two: Two) -> None:
-    """It says by the digest what it has; another digest is none of it."""
+    """The digest names the known content; another digest gets a download."""
     two.with_log()
     assert result_of(two.desktop.download(DEMO, LOG, digest(ONE))) == Unmodified()
     assert isinstance(result_of(two.desktop.download(DEMO, LOG, digest(TWO))), Download)
@@ -359,7 +359,7 @@ def test_a_look_finds_the_same(two: Two) -> None:
 
 @pytest.mark.parametrize("tag", [None, '"{}"', '"{}-gzip"', 'W/"{}"', '"5f-1a"'])
 def test_the_digest_of_a_download_is_its_tag(tag: str | None) -> None:
-    """Without the marks of a coding and of a proxy; where none of ours came, it is that of the content."""
+    """Suffixes of codings are dropped; without a tag, the content is digested."""
     body = json.dumps({"content": ONE.decode(), "mtime": times.to_text(NOW_MILLIS), "version": 1}).encode()
     headers = {"ETag": tag.format(digest(ONE))} if tag else {}
     found = result_of(
@@ -423,7 +423,7 @@ def test_an_upload_to_the_head_that_it_was_made_from_is_the_next(two: Two) -> No
 
 
 def test_an_upload_without_the_lock_is_kept(two: Two) -> None:
-    """It is told under which number, and who has the lock."""
+    """The outcome has the version number and the holder."""
     two.with_log()
     rescued = result_of(two.desktop.upload(DEMO, LOG, TWO, exactly(ONE)))
     assert isinstance(rescued, Rescued)
@@ -456,7 +456,7 @@ def test_lines_are_added_to_the_log_that_they_belong_to(two: Two) -> None:
 
 
 def test_lines_are_added_once(two: Two) -> None:
-    """The same lines to the same log are the same request, other lines or another log another one."""
+    """Equal lines to an equal log have an equal key, others another."""
     two.with_log()
     for lines, base in [(TWO, ONE), (TWO, ONE), (THREE, ONE), (TWO, TWO)]:
         result_of(two.laptop.append(DEMO, lines, digest(base)))
@@ -514,7 +514,7 @@ def test_a_damaged_version_confirms_nothing() -> None:
 
 
 def test_a_version_is_restored_under_the_lock(two: Two) -> None:
-    """It is the head again, as a new version."""
+    """The restored content is the head, as a new version."""
     two.with_log()
     result_of(two.laptop.append(DEMO, TWO, digest(ONE)))
     restored = result_of(two.laptop.restore(DEMO, LOG, 1))
@@ -553,7 +553,7 @@ CALLS: list[Callable[[Client], Coroutine[Any, Any, object]]] = [
 def test_every_call_can_go_wrong_in_the_same_ways(
     call: Callable[[Client], Coroutine[Any, Any, object]],
 ) -> None:
-    """No answer, a fault, a no, an answer of somebody else: each has one error, from whatever call."""
+    """Each kind of failure is one type of error in every call."""
     for part, error in [
         (answer(507, b'{"error":"full"}'), ServerTrouble),
         (answer(418, b'{"error":"teapot"}'), Refused),

@@ -1,4 +1,4 @@
-"""Connections that are kept open: by a client for as long as it is needed, and closed with it."""
+"""Connections are kept open by a client, and closed with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAPTOP = ClientId("laptop-0a1b2c3d")
 
 
 def test_a_client_asks_for_nothing_by_itself() -> None:
-    """Whoever makes one is who it says, and where; nothing is left when it is no more needed."""
+    """The client has its id and address, and leaves no connection open."""
     clock = Clock()
 
     async def use() -> str:
@@ -31,7 +31,7 @@ def test_a_client_asks_for_nothing_by_itself() -> None:
 
 
 def test_connections_are_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What went wrong is what is told; a connection that never ends is not waited for."""
+    """The first error is raised; a connection that never closes is not waited for."""
     clock, closing = Clock(), list[Deferred[None]]()
 
     def close(_pool: HTTPConnectionPool) -> Deferred[None]:

@@ -1,4 +1,4 @@
-"""What the doctor finds, from the settings to the server and back, and that it leaves all as it was."""
+"""Findings of the doctor, which changes nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Machine:
         (self.folder / name).write_text(content)
 
     def received(self, content: str, version: int = 1, *, refused: str | None = None) -> None:
-        """Have a log that the server had, too, when it was last seen, and perhaps kept something newer of."""
+        """A log with a base, and perhaps a refused upload."""
         folder = Folder(self.folder, URL, ProjectId("app"))
         kept = Kept(version, content.encode(), digest(content.encode()))
         assert folder.receive(FileName.LOG, kept, kept.content, folder.snapshot(FileName.LOG))
@@ -77,7 +77,7 @@ class Machine:
     def examined(
         self, http: Network | Canning | None = None, server: str | None = None, key: str | None = None
     ) -> Findings:
-        """What the doctor finds, by code; each is found once."""
+        """The findings by code, each once."""
         http = http or Network(Stub())
         clock = http.clock if isinstance(http, Network) else Clock()
         doctor = Doctor(clock, ImmediateWorker(), self.home, self.directory, connecting(http, clock))
@@ -128,7 +128,7 @@ def test_all_is_well_where_it_is(machine: Machine) -> None:
 
 
 def test_an_examination_changes_nothing_on_the_server(machine: Machine) -> None:
-    """It only reads, downloads nothing, says nowhere who asks, and makes no project."""
+    """Only GET requests, without downloads and without a client id."""
     stub = Stub()
     network = Network(stub)
     machine.examined(network)
@@ -143,7 +143,7 @@ def test_an_examination_changes_nothing_on_the_server(machine: Machine) -> None:
 
 
 def test_an_examination_leaves_nothing_behind_here(machine: Machine) -> None:
-    """But the client id: not even the folder of a project that has none, nor what a pull makes in it."""
+    """Nothing but the client id is written, not even the folder of a project."""
     for _ in range(2):
         before = set(machine.home.rglob("*"))
         machine.examined()
@@ -155,7 +155,7 @@ def test_an_examination_leaves_nothing_behind_here(machine: Machine) -> None:
 
 
 def test_without_settings_there_is_no_server_to_ask(machine: Machine) -> None:
-    """What needs none is looked at all the same."""
+    """Checks that need no server are done all the same."""
     config_path(machine.home).unlink()
     findings = machine.examined()
     assert "serverUrl" in str(_is(findings, "server-not-set", State.BAD).advice)
@@ -177,7 +177,7 @@ def test_settings_that_cannot_be_used_are_the_only_error(machine: Machine, conte
 
 
 def test_the_server_on_the_command_line_counts(machine: Machine) -> None:
-    """It stands in for the one in the settings, or for one that is not there."""
+    """The option overrides the settings, or replaces missing ones."""
     machine.configure({})
     findings = machine.examined(server=URL)
     assert _is(findings, "settings-usable", State.GOOD).found == f"The server is {URL}, from --server"
@@ -237,7 +237,7 @@ def test_what_is_no_such_server_is_told_once(machine: Machine, answer: Scripted)
 
 
 def test_the_node_server_is_known_by_what_it_lacks(machine: Machine) -> None:
-    """It has no list of projects; nothing further is asked of it."""
+    """The Node server has no list of projects; no other request follows."""
     http = Canning(NODE)
     findings = machine.examined(http)
     assert _states(findings, State.BAD) == {"server-node"}
@@ -275,7 +275,7 @@ def test_a_server_in_trouble_is_told_once(machine: Machine, status: int, path: s
 
 
 def test_a_slow_server_is_doubtful(machine: Machine) -> None:
-    """It is told how slow, in milliseconds."""
+    """The finding has the milliseconds."""
     found = _is(machine.examined(Network(Stub(), seconds=1.5)), "server-slow", State.DOUBTFUL).found
     assert "1500 ms" in found
     found = _is(machine.examined(Network(Stub(), seconds=0.25)), "server-reachable", State.GOOD).found
@@ -302,7 +302,7 @@ def test_a_wrong_key_is_not_a_missing_one(machine: Machine) -> None:
 
 
 def test_the_right_key_is_right(machine: Machine) -> None:
-    """From the settings, or from the command line; the one in the settings is shown to its own server alone."""
+    """A key from settings or option; the settings' key goes to its server alone."""
     machine.configure({"serverUrl": URL, "projectId": "app", "apiKey": KEY})
     _is(machine.examined(Network(Stub(keys=[KEY]))), "key-right", State.GOOD)
     _is(machine.examined(Network(Stub(keys=[KEY])), server=URL, key=KEY), "key-right", State.GOOD)
@@ -422,7 +422,7 @@ def test_the_root_directory_has_no_name_to_compare(machine: Machine) -> None:
 
 
 def test_the_lock_of_another_machine_is_told_with_its_times(machine: Machine) -> None:
-    """It is no fault: a session may run there."""
+    """Another's lock is doubtful, not bad: a session may run there."""
     stub = _having("app")
     stub.acquire("desktop-5e6f7a8b", "app")
     found = _is(machine.examined(Network(stub)), "lock-taken", State.DOUBTFUL).found
@@ -431,7 +431,7 @@ def test_the_lock_of_another_machine_is_told_with_its_times(machine: Machine) ->
 
 
 def test_an_id_in_two_places_is_told_with_what_to_do(machine: Machine) -> None:
-    """Two folders with one id, or a cloned machine; of another project the doctor of that one tells."""
+    """Two folders with one id, or a cloned machine; only this project's are reported."""
     stub = Stub()
     for project in ("app", "other"):
         for content in ("one", "two"):
@@ -492,7 +492,7 @@ def test_a_folder_that_cannot_be_written_is_bad(machine: Machine) -> None:
 
 
 def test_a_folder_that_is_a_link_to_nowhere_cannot_be_written(machine: Machine) -> None:
-    """It is there, and yet nothing can be put into it."""
+    """The link exists, but nothing can be written through it."""
     machine.folder.parent.symlink_to(machine.home / "unmounted")
     _is(machine.examined(), "project-folder-not-writable", State.BAD)
 
@@ -608,14 +608,14 @@ def test_the_plugin_alone_is_one_sync(machine: Machine) -> None:
 
 
 def test_neither_hooks_nor_the_plugin_is_no_sync(machine: Machine) -> None:
-    """It is doubtful: somebody may pull and push by hand."""
+    """Doubtful: somebody may pull and push by hand."""
     settings_path(machine.home).write_text('{"hooks": {"Stop": []}}')
     assert "mneme hooks --install" in str(_is(machine.examined(), "sync-by-nobody", State.DOUBTFUL).advice)
 
 
 @pytest.mark.parametrize("event", ["SessionStart", "SessionEnd"])
 def test_one_hook_of_two_is_doubtful(machine: Machine, event: str) -> None:
-    """What is pulled but never pushed, or the other way round, is no sync."""
+    """A hook for only one event is doubtful."""
     settings = json.loads(settings_path(machine.home).read_text())
     del settings["hooks"][event]
     settings_path(machine.home).write_text(json.dumps(settings))
@@ -704,7 +704,7 @@ def test_without_git_it_is_doubtful_which_project_it_is(
     ],
 )
 def test_nothing_that_a_server_says_garbles_the_terminal(machine: Machine, path: str, answer: Any) -> None:
-    """Version, ids, names of machines and files, and errors are shown with their control characters escaped."""
+    """Control characters in anything from the server are escaped."""
     (machine.home / ".claude-mneme" / ".client-id").write_text("laptop-00000000\n")
     trouble = canned(500, {"error": "\x1b[31m\n\x07" + "x" * 100_000})
     answers: dict[str, Scripted | Exception] = {
@@ -720,7 +720,7 @@ def test_nothing_that_a_server_says_garbles_the_terminal(machine: Machine, path:
 
 
 def test_a_lock_with_times_that_are_none_is_a_strange_answer(machine: Machine) -> None:
-    """What was told before stands."""
+    """Answers before the failure are used."""
     lock = {"clientId": "x", "acquiredAt": "yesterday", "expiresAt": "", "token": 1}
     answers = {
         "/health": HEALTHY,
@@ -733,5 +733,5 @@ def test_a_lock_with_times_that_are_none_is_a_strange_answer(machine: Machine) -
 
 
 def test_text_is_shown_so_that_each_character_can_be_seen() -> None:
-    """Umlauts stay; what moves the cursor, turns the text round or is no character does not."""
+    """Umlauts stay; control and bidirectional characters are escaped."""
     assert printable("größe 漢\x1b\n\u202e\udcff") == "größe 漢\\x1b\\n\\u202e\\udcff"

@@ -1,4 +1,4 @@
-"""Requests and answers: what is tried again and when, and what an answer that means trouble is called."""
+"""Requests, retries, and the errors of bad answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from mneme import __version__, wire
 from mneme.client import exchange
-from mneme.client.errors import KeyRefused, ServerTrouble, StrangeAnswer, Unreachable
+from mneme.client.errors import KeyRefused, ServerFault, ServerTrouble, StrangeAnswer, Unreachable
 from mneme.client.exchange import SLOWEST, Address, Ask, Exchange, Patience, Reply
 from mneme.web.limits import SESSION
 from tests.client.lines import (
@@ -64,7 +64,7 @@ def clock() -> Clock:
 
 
 def test_an_answer_is_not_asked_for_twice(clock: Clock) -> None:
-    """One request, one answer."""
+    """A single request gets a single answer."""
     http = Script(FINE)
     assert result_of(exchange_over(http, clock).send(HEALTH)).status == 200
     assert len(http) == 1
@@ -91,7 +91,7 @@ def test_what_was_not_answered_is_sent_again_after_half_a_second_one_and_two(
 
 
 def test_what_no_attempt_was_answered_to_is_unreachable(clock: Clock) -> None:
-    """It is said where the server was looked for, and why it was not found."""
+    """The sentence has the URL and the reason."""
     problem = problem_in(clock, exchange_over(Script(REFUSED), clock).send(HEALTH))
     assert isinstance(problem, Unreachable)
     assert str(problem) == f"The server at {URL} cannot be reached: connection refused"
@@ -132,7 +132,7 @@ def test_a_server_that_is_always_busy_is_in_trouble(clock: Clock) -> None:
     "status", [200, 204, 302, 304, 400, 401, 403, 404, 409, 412, 413, 429, 500, 502, 507]
 )
 def test_any_other_answer_is_the_answer(clock: Clock, status: int) -> None:
-    """It is not sent again, whatever it came to."""
+    """An answered request is not sent again, whatever its status."""
     http = Script(answer(status, b'{"error":"No"}'))
     assert times_of(clock, http, exchange_over(http, clock).send(HEALTH)) == [0.0]
 
@@ -182,7 +182,7 @@ def test_an_answer_that_stops_in_the_middle_is_none(clock: Clock) -> None:
 
 
 class Hanging:
-    """An `Http` that is cancelled as Twisted's own client is: with an error of its own kind."""
+    """An `Http` that fails, when it is cancelled, with an error of its own."""
 
     def __init__(self, error: Callable[[], Exception]) -> None:
         self.count = 0
@@ -203,7 +203,7 @@ CANCELLED: list[Callable[[], Exception]] = [
 
 @pytest.mark.parametrize("error", CANCELLED)
 def test_who_cancels_is_not_sent_on(clock: Clock, error: Callable[[], Exception]) -> None:
-    """A request that was cancelled is not sent again, and fails as what is cancelled does."""
+    """A cancelled request is not sent again, and fails with CancelledError."""
     http = Hanging(error)
     sending = started(exchange_over(http, clock).send(HEALTH))
     sending.cancel()
@@ -277,7 +277,7 @@ def test_a_wrong_key_is_called_so(clock: Clock) -> None:
 
 
 def test_the_right_key_opens(clock: Clock) -> None:
-    """It goes as a bearer's token."""
+    """The key is sent as a bearer token."""
     line = Line(Stub(keys=["other", KEY]), clock)
     assert result_of(exchange_over(line, clock, key=KEY).send(Ask("GET", "/projects"))).status == 200
     assert line.asked[0].header("Authorization") == f"Bearer {KEY}"
@@ -311,18 +311,25 @@ def test_too_many_requests_are_trouble(clock: Clock) -> None:
     assert len(line.asked) == SESSION + 1
 
 
-@pytest.mark.parametrize("status", [500, 501, 502, 504, 507, 599])
+@pytest.mark.parametrize("status", [500, 502, 504, 507, 599])
 def test_a_fault_of_the_server_is_trouble(clock: Clock, status: int) -> None:
-    """What it says of it is passed on."""
+    """The server's sentence is part of the error."""
     http = Script(answer(status, b'{"error":"The disk is full"}'))
     problem = failure_of(exchange_over(http, clock).send(HEALTH))
     assert isinstance(problem, ServerTrouble)
+    assert isinstance(problem, ServerFault) is (status == 500)
     assert str(problem) == f"The server at {URL} answered {status}: The disk is full"
+
+
+def test_a_server_without_our_methods_is_a_strange_one(clock: Clock) -> None:
+    """A server of files answers 501 to POST."""
+    problem = failure_of(exchange_over(Script(answer(501, b"<html>")), clock).send(HEALTH))
+    assert isinstance(problem, StrangeAnswer)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 504])
 def test_a_proxy_that_cannot_reach_the_server_is_trouble_too(clock: Clock, status: int) -> None:
-    """It says so in HTML, and the client does not ask whether the address is right."""
+    """The proxy's HTML is no reason to doubt the address."""
     http = Script(answer(status, b"<html><body><h1>Bad Gateway</h1></body></html>"))
     problem = failure_of(exchange_over(http, clock).send(HEALTH))
     assert isinstance(problem, ServerTrouble)
@@ -363,7 +370,7 @@ NODE_LIST = {"files": [{"name": "log.jsonl", "size": 4, "mtime": "2026-02-04T15:
 def test_an_answer_of_another_form_is_strange(
     clock: Clock, form: type[wire.Health | wire.FileList | wire.Problem], body: bytes
 ) -> None:
-    """No JSON, other JSON, too deep; the Node server's lists have no digests, and it cannot be kept in step with."""
+    """Bodies that are no JSON, other JSON, or too deep; the Node server's lists."""
     asking = exchange_over(Script(answer(200, body)), clock)
     reply = result_of(asking.send(HEALTH))
     with pytest.raises(StrangeAnswer, match="no older than this client"):
@@ -422,7 +429,7 @@ def test_a_large_body_is_compressed_once(clock: Clock, monkeypatch: pytest.Monke
 
 
 def test_a_small_body_goes_as_it_is(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One byte less, and it is not worth it."""
+    """A body of one byte less is not compressed."""
     monkeypatch.setattr(exchange, "WORTH_COMPRESSING", 1000)
     http = Script(FINE)
     result_of(exchange_over(http, clock).send(Ask("PUT", "/x", body=b"x" * 999)))
@@ -480,7 +487,7 @@ def test_a_server_says_what_time_it_is(clock: Clock) -> None:
 
 @given(st.one_of(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)))
 def test_a_date_that_is_none_says_nothing(date: str) -> None:
-    """It is no reason not to take the answer."""
+    """A bad Date header does not spoil the answer."""
     reply = Scripted(200, b"{}")
     reply.headers.setRawHeaders(b"date", [date.encode("latin-1")])
     asking = exchange_over(Script(reply), Clock())
@@ -491,7 +498,7 @@ def test_a_date_that_is_none_says_nothing(date: str) -> None:
     "date", [b" ", b"", b"Mon", b"\xff\xfe", b"Sun, 06 Nov 1994 08:49 GMT", b"a-b-c d e"]
 )
 def test_these_dates_are_none(clock: Clock, date: bytes) -> None:
-    """What was known before stays known."""
+    """The clock difference stays as it was."""
     broken = Scripted(200, b"{}")
     broken.headers.setRawHeaders(b"date", [date])
     asking = exchange_over(Script(answer(200, b"{}", {"Date": DATE}), broken), clock)

@@ -1,4 +1,4 @@
-"""Machines in any schedule: once each had its turn, what was added and not removed is in the head, and on all."""
+"""Random schedules: in the end all machines have every item that nobody removed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(name=machines, share=st.floats(0, 1))
     def lines_are_summarized(self, name: str, share: float) -> None:
-        """The oldest go, but for the last: an emptied log looks like a damaged one, and is held back."""
+        """The oldest lines go, but for the last: an empty log counts as damaged."""
         machine = self.machines[name]
         gone = machine.lines()[:-1][: int(len(machine.lines()) * share)]
         if gone:
@@ -134,7 +134,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(name=machines)
     def session_goes_on(self, name: str) -> None:
-        """What has changed is sent in the middle of it."""
+        """Changes are sent in the middle of a session."""
         self.act(name, Machine.send, "nothing")
 
     @rule(steps=st.integers(1, 25))
@@ -182,7 +182,7 @@ class Schedules(RuleBasedStateMachine):
         self.check(self.head())
 
     def check(self, head: list[str]) -> None:
-        """What was removed by somebody who had it is nowhere; what was counted is counted once."""
+        """Removed items are gone everywhere; mentions are counted once."""
         assert sorted(head) == sorted(self.added - self.removed)
         assert {mentions(machine.read(ENTITIES)) for machine in self.machines.values()} == {self.mentions}
         for machine in self.machines.values():
@@ -198,7 +198,7 @@ class Schedules(RuleBasedStateMachine):
 
 
 class RoughSchedules(Schedules):
-    """Processes die, a stock client is among the machines, and the server is put back to a backup.
+    """Processes die, a stock client takes part, and the server is restored from backups.
 
     What was removed may come back then. Nothing is lost that a machine of ours has, and no line is there twice.
     """
@@ -237,7 +237,7 @@ class RoughSchedules(Schedules):
 
     @rule()
     def stock_client_pulls(self) -> None:
-        """It overwrites what it has not sent."""
+        """The stock client overwrites unsent changes."""
         self.stock.pull(PROJECT)
         self.unsent &= set(contents(self.stock.read(PROJECT, LOG)))
         self.server.let_pass(STEP)
@@ -268,7 +268,7 @@ class RoughSchedules(Schedules):
     @precondition(lambda self: (self.directory / "backup").exists())
     @rule()
     def the_server_is_put_back(self) -> None:
-        """What the stock client had sent since is lost, unless a machine of ours has it."""
+        """Uploads of the stock client since then are lost, unless a mneme machine has them."""
         self.server.stop()
         shutil.rmtree(self.server.directory)
         shutil.copytree(self.directory / "backup", self.server.directory)

@@ -1,4 +1,4 @@
-"""What the plugin's settings say to the client: each mistake is told in a sentence, and no key is in any."""
+"""The plugin's settings: a sentence for each mistake, without the key."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ BAD_URLS = [
 
 @pytest.mark.parametrize("url", BAD_URLS)
 def test_what_is_no_address_is_not_repeated(tmp_path: Path, url: str) -> None:
-    """It may be a key, or hold a password."""
+    """The text may be a key, or hold a password."""
     with pytest.raises(SettingsError, match="must look like http://homeserver:3847") as caught:
         load(tmp_path, url)
     assert "s3cret" not in str(caught.value)
@@ -218,7 +218,7 @@ def test_what_is_no_address_is_not_repeated(tmp_path: Path, url: str) -> None:
 
 @given(st.text(max_size=30), st.sampled_from(["http://", "https://", ""]))
 def test_any_text_is_an_address_or_none(text: str, scheme: str) -> None:
-    """What is taken can be put before a path."""
+    """An accepted URL can be followed by a path."""
     try:
         url = settings._checked_url(scheme + text)
     except SettingsError:
@@ -277,7 +277,7 @@ def test_a_name_that_cannot_be_sent_is_not_thrown_away(tmp_path: Path, content: 
 
 
 def test_a_name_that_cannot_be_read_is_told_so(tmp_path: Path) -> None:
-    """It is not made anew: the server would take this for another machine."""
+    """A new id would be another machine to the server."""
     (tmp_path / ".claude-mneme" / ".client-id").mkdir(parents=True)
     with pytest.raises(SettingsError, match="cannot be read"):
         client_id(tmp_path)
@@ -286,7 +286,7 @@ def test_a_name_that_cannot_be_read_is_told_so(tmp_path: Path) -> None:
 def test_a_host_with_a_long_name_is_a_client_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut, so that the mark is in it; a host without a name is a machine."""
+    """A long host name is cut; an empty one is `machine`."""
     monkeypatch.setattr(socket, "gethostname", lambda: "h" * 300)
     assert len(client_id(tmp_path).value) == 200
     monkeypatch.setattr(socket, "gethostname", lambda: "")

@@ -1,7 +1,8 @@
-"""Pull and push: what each does to files that were changed here, there, or on both sides; nothing is lost."""
+"""Pull and push of files changed here, on the server, or both: nothing is lost."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ from twisted.internet.defer import Deferred
 
 from mneme.client import sync
 from mneme.client.errors import ServerTrouble, Unreachable
-from mneme.client.sync import Did, Report
-from mneme.errors import DiskFull, FileUnknown
+from mneme.client.sync import Action, Report
+from mneme.errors import DamagedContent, DiskFull, FileUnknown
 from mneme.model import FileName, HeldBy, Merging, Millis, ProjectId, Rescued, Upload, digest
 from tests.client.lines import Asked, Killed, in_time
 from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
@@ -89,13 +90,13 @@ def items(*contents: str) -> bytes:
 # Requests
 
 
-def test_a_session_in_which_nothing_happens_is_seven_requests(world: World, laptop: Machine) -> None:
-    """What is on both sides the same is not sent."""
+def test_a_session_in_which_nothing_happens_is_five_requests(world: World, laptop: Machine) -> None:
+    """Equal files are not sent."""
     in_step(world, laptop)
     assert did(laptop.pull()) == {}
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files"]
+    assert world.asked(laptop) == ["POST lock", "GET files"]
     assert did(laptop.push()) == {}
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files", "DELETE lock"]
+    assert world.asked(laptop) == ["POST lock", "GET files", "DELETE lock"]
 
 
 def test_the_first_session_of_a_project_sends_all_there_is(world: World, laptop: Machine) -> None:
@@ -105,7 +106,7 @@ def test_the_first_session_of_a_project_sends_all_there_is(world: World, laptop:
     assert did(laptop.pull()) == {}
     world.asked(laptop)
     assert did(laptop.push()) == {LOG: ["sent"], SUMMARY: ["sent"]}
-    assert world.asked(laptop)[3:-1] == ["PUT files/log.jsonl", "PUT files/summary.md"]
+    assert world.asked(laptop)[2:-1] == ["PUT files/log.jsonl", "PUT files/summary.md"]
     assert (world.head(), world.head(SUMMARY)) == (ONE, b"# One\n")
 
 
@@ -146,7 +147,7 @@ def test_the_server_has_the_very_bytes(world: World, laptop: Machine, before: by
 
 
 def test_what_others_sent_is_fetched(world: World, laptop: Machine, desktop: Machine) -> None:
-    """It is what is changed next."""
+    """The fetched content is the base of the next change."""
     in_step(world, laptop, desktop)
     desktop.append(TWO)
     desktop.push()
@@ -156,7 +157,7 @@ def test_what_others_sent_is_fetched(world: World, laptop: Machine, desktop: Mac
     assert report.lock
     confirming = "GET files/log.jsonl/versions/1"
     fetching = ["GET files/log.jsonl", confirming]
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files", *fetching]
+    assert world.asked(laptop) == ["POST lock", "GET files", *fetching]
     assert laptop.read() == ONE + TWO
     assert (laptop.path / "log.jsonl.bak").read_bytes() == ONE
     assert not laptop.seen().is_changed
@@ -169,8 +170,45 @@ def test_what_the_server_has_is_not_downloaded_where_it_is_already(
     in_step(world, laptop)
     desktop.write(ONE)
     assert did(desktop.pull()) == {}
-    assert world.asked(desktop) == ["GET health", "POST lock", "GET files"]
+    assert world.asked(desktop) == ["POST lock", "GET files"]
     assert not desktop.seen().is_changed
+
+
+def test_an_unchanged_file_is_read_once_and_the_folder_locked_once(
+    world: World, laptop: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five files, and one look at all of them; a sent file takes one more."""
+    in_step(world, laptop)
+    laptop.write(b"# One\n", SUMMARY)
+    laptop.push()
+    locked: list[int] = []
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        locked.append(operation)
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    laptop.pull()
+    laptop.push()
+    assert len(locked) == 2
+    laptop.append(TWO)
+    laptop.push()
+    assert len(locked) == 4
+
+
+def test_a_file_that_is_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:
+    """The look at the start of a push is not the last word."""
+    laptop.write(ONE)
+    real = world.stub.store.upload
+
+    def upload(project: ProjectId, asked: Upload, *more: Any, **named: Any) -> object:
+        if asked.file is LOG:
+            laptop.write(b"# One\n", SUMMARY)
+        return real(project, asked, *more, **named)
+
+    with doing(world, "upload", upload):
+        assert did(laptop.push()) == {LOG: ["sent"], SUMMARY: ["sent"]}
 
 
 # Both sides
@@ -261,7 +299,7 @@ def test_a_file_that_was_deleted_here_is_fetched_again(world: World, laptop: Mac
     (laptop.path / LOG.value).unlink()
     assert did(laptop.pull()) == {LOG: ["fetched"]}
     assert laptop.read() == ONE
-    assert world.asked(laptop) == ["GET health", "POST lock", "GET files"]
+    assert world.asked(laptop) == ["POST lock", "GET files"]
 
 
 def test_a_file_that_was_deleted_here_is_fetched_as_it_is_now(
@@ -322,7 +360,7 @@ def test_what_is_sent_under_the_lock_of_another_is_kept_and_merged_when_it_is_fr
     laptop.append(TWO)
     report = laptop.push()
     assert did(report) == {LOG: ["kept"]}
-    assert report.that(Did.KEPT) == (LOG,)
+    assert report.files_with(Action.KEPT) == (LOG,)
     assert report.locked
     assert world.holder() == "desktop"
     assert world.head() == ONE
@@ -342,7 +380,7 @@ def test_what_was_kept_is_not_sent_again(world: World, laptop: Machine, desktop:
     laptop.push()
     world.asked(laptop)
     assert did(laptop.push()) == {LOG: ["kept"]}
-    assert world.asked(laptop) == ["GET health", "POST lock"]
+    assert world.asked(laptop) == ["POST lock"]
     laptop.append(THREE)
     assert did(laptop.push()) == {LOG: ["kept"]}
     desktop.push()
@@ -371,7 +409,7 @@ def test_what_was_kept_is_counted_once(world: World, laptop: Machine, desktop: M
 def test_what_was_kept_waits_to_be_merged_by_the_server_alone(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """While the lock is another's, the machine does not merge with a head that has not got it."""
+    """Under another's lock, a machine with a refused upload does not merge."""
     laptop.write(entities(a=10), ENTITIES)
     laptop.push()
     desktop.pull()
@@ -389,7 +427,7 @@ def test_what_was_kept_waits_to_be_merged_by_the_server_alone(
 def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """What was merged is the base, not what was there before."""
+    """The merged upload is the base, not the version before."""
     in_step(world, laptop, desktop)
     desktop.pull()
     laptop.append(TWO)
@@ -410,7 +448,7 @@ def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
 def test_what_was_kept_stays_away_where_its_removal_brings_back_the_base(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """The server has then what the machine had from it last, but not for want of what was kept."""
+    """The head equals the machine's base again, because the kept lines were removed."""
     in_step(world, laptop, desktop)
     desktop.pull()
     laptop.append(TWO)
@@ -450,7 +488,7 @@ def test_what_was_kept_in_parts_is_counted_once(
 def test_what_became_of_it_is_found_after_many_versions(
     world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another machine has been at work for a day; what is looked through grows until it is found."""
+    """After a day of another machine's work, more history is asked for."""
     monkeypatch.setattr(sync, "_HISTORY", 2)
     in_step(world, laptop, desktop)
     desktop.pull()
@@ -471,7 +509,7 @@ def test_what_became_of_it_is_found_after_many_versions(
 def test_a_lock_that_is_lost_on_the_way_keeps_what_is_sent(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It expires between two requests, and another machine has it."""
+    """The lock expires between two requests, and another machine takes it."""
     in_step(world, laptop, desktop)
     laptop.append(TWO)
 
@@ -492,7 +530,7 @@ def test_a_lock_that_is_lost_on_the_way_keeps_what_is_sent(
 def test_a_lock_that_has_become_free_on_the_way_is_as_good_as_any(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """What was to be kept under another's lock is merged at once."""
+    """The upload is merged at once, for the lock is free."""
     in_step(world, laptop, desktop)
     desktop.pull()
     laptop.append(TWO)
@@ -504,7 +542,7 @@ def test_a_lock_that_has_become_free_on_the_way_is_as_good_as_any(
 
 
 def test_two_sessions_of_a_machine_share_its_lock(world: World, laptop: Machine) -> None:
-    """The first to end gives it away; what the second sends is kept or accepted, and there once."""
+    """The first session releases the lock; the second's lines arrive once all the same."""
     in_step(world, laptop)
     laptop.pull()
     laptop.pull()
@@ -599,7 +637,7 @@ def test_a_head_that_always_changes_is_missed(world: World, laptop: Machine) -> 
 
     world.lines["laptop"].before = change
     report = laptop.push()
-    assert report.that(Did.MISSED) == (LOG,)
+    assert report.files_with(Action.MISSED) == (LOG,)
     assert world.head(SUMMARY) == b"# One\n"
     assert world.holder() is None
     world.lines["laptop"].before = lambda asked: None
@@ -611,7 +649,7 @@ def test_a_head_that_always_changes_is_missed(world: World, laptop: Machine) -> 
 def test_a_file_that_is_written_the_whole_time_is_missed(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It is as the plugin has written it, and merged once that is over."""
+    """The file stays as the plugin wrote it, and is merged at a later pull."""
     in_step(world, laptop, desktop)
     desktop.append(TWO)
     desktop.push()
@@ -659,7 +697,7 @@ def test_a_file_that_goes_away_on_the_way_is_no_matter(
 def test_what_the_plugin_does_not_write_gives_way_to_what_it_does(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It is in the backup beside the file."""
+    """The damaged content is in the .bak."""
     laptop.write(entities(a=1), ENTITIES)
     laptop.push()
     desktop.write(b"{ half of a", ENTITIES)
@@ -672,7 +710,7 @@ def test_what_the_plugin_does_not_write_gives_way_to_what_it_does(
 def test_what_cannot_be_merged_with_the_server_stays_and_replaces_it(
     world: World, laptop: Machine, desktop: Machine, here: bytes
 ) -> None:
-    """What was there is in its history."""
+    """The server's content stays in its history."""
     laptop.write(b"no JSON at all", ENTITIES)
     laptop.push()
     desktop.write(here, ENTITIES)
@@ -687,7 +725,7 @@ def test_what_cannot_be_merged_with_the_server_stays_and_replaces_it(
 def test_what_is_no_utf8_on_the_server_is_text_here_and_can_be_replaced(
     world: World, laptop: Machine
 ) -> None:
-    """It was put there by hand."""
+    """The content was edited by hand on the server."""
     raw = ONE + b'{"ts":"2026-02-04T14:30:00.000Z","content":"caf\xe9"}\n'
     now = Millis(int(world.stub.clock.seconds() * 1000))
     world.stub.store.acquire(DEMO, laptop.client, now, Millis(1000))
@@ -721,7 +759,7 @@ def test_a_file_that_the_server_refuses_keeps_none_of_the_others_back(world: Wor
 
 
 def full(*_: object) -> NoReturn:
-    """What a full disk does."""
+    """A step that fails for a full disk."""
     raise DiskFull
 
 
@@ -739,7 +777,7 @@ def test_a_server_whose_disk_is_full_keeps_the_lock_from_nobody(world: World, la
 def test_the_first_trouble_is_told_where_the_lock_cannot_be_given_up_either(
     world: World, laptop: Machine
 ) -> None:
-    """It is why nothing was sent."""
+    """The first error says why nothing was sent."""
     in_step(world, laptop)
     laptop.append(TWO)
 
@@ -844,7 +882,7 @@ def test_what_was_kept_by_a_server_that_was_put_back_is_not_taken_for_merged(
 def test_another_server_under_the_same_url_is_merged_with(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It has a memory of its own."""
+    """The new server has a memory of its own."""
     in_step(world, laptop, log=ONE + TWO)
     world.put_back(MemoryStore())
     desktop.write(THREE)
@@ -893,7 +931,7 @@ def test_who_was_later_is_decided_by_ages(
 def test_whenever_a_process_dies_nothing_is_lost_and_nothing_doubled(
     tmp_path: Path, answered: bool, locked: bool
 ) -> None:
-    """Between any two requests of a pull and a push, before the server got one, or before its answer came."""
+    """A kill before or after any request of a pull and a push."""
 
     def prepared(name: str) -> tuple[World, Machine, Machine]:
         world = World(tmp_path / name)
@@ -948,7 +986,7 @@ def test_whenever_a_process_dies_nothing_is_lost_and_nothing_doubled(
 def test_lines_whose_answer_was_lost_are_not_added_again_although_the_head_has_moved_on(
     world: World, laptop: Machine
 ) -> None:
-    """The second attempt is told that they are in it, and what came after them is fetched."""
+    """The second attempt finds its lines in the head, and fetches later ones."""
     in_step(world, laptop)
     laptop.append(TWO)
     lost: list[Asked] = []
@@ -980,8 +1018,9 @@ def test_a_lock_that_cannot_be_given_up_is_told_and_no_failure(world: World, lap
     assert not laptop.seen().is_changed
 
 
+@pytest.mark.parametrize("error", [FileUnknown(), DamagedContent(1, "log.jsonl")], ids=["unknown", "damaged"])
 def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
-    world: World, laptop: Machine, desktop: Machine
+    world: World, laptop: Machine, desktop: Machine, error: Exception
 ) -> None:
     """A pull fetches what it can, and tells of the rest."""
     desktop.write(ONE)
@@ -992,13 +1031,15 @@ def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
 
     def refuse(project: ProjectId, file: FileName, *more: Any, **named: Any) -> object:
         if file is LOG:
-            raise FileUnknown
+            raise error
         return real(project, file, *more, **named)
 
     with doing(world, "download", refuse):
         report = laptop.pull()
     assert did(report) == {SUMMARY: ["fetched"]}
-    assert [one.problem for one in report.files if one.file is LOG]
+    [problem] = [one.problem for one in report.files if one.file is LOG]
+    assert (problem is not None) is isinstance(error, DamagedContent)
+    assert laptop.read() is None
 
 
 def test_a_busy_log_is_kept_in_step_all_the_same(world: World, laptop: Machine, desktop: Machine) -> None:
@@ -1046,7 +1087,7 @@ def test_the_same_lines_can_come_again_after_they_were_removed(world: World, lap
 def test_a_damaged_file_is_not_sent(
     world: World, laptop: Machine, name: FileName, good: bytes, damaged: bytes
 ) -> None:
-    """It would be fetched by all others; whether or not another has the lock."""
+    """All others would fetch the damage, whoever has the lock."""
     laptop.write(good, name)
     laptop.push()
     laptop.write(damaged, name)

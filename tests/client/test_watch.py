@@ -1,4 +1,4 @@
-"""A session that keeps itself in step: what it does when, on a clock that the test moves."""
+"""A watch on a fake clock."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class Watching:
         self.world.let_pass(seconds)
 
     def happened(self) -> list[Happened]:
-        """What has happened since this was last asked."""
+        """The events since the last call."""
         happened = [event.happened for event in self.events]
         self.events.clear()
         return happened
 
     def asked(self) -> list[str]:
-        """What was asked for since this was last asked."""
+        """The requests since the last call."""
         return self.world.asked(self.machine)
 
     def end(self) -> Deferred[Report]:
@@ -123,7 +123,7 @@ def test_it_begins_with_a_pull(world: World, laptop: Machine, desktop: Machine) 
 
 
 def test_what_was_never_sent_is_sent_soon(world: World, laptop: Machine) -> None:
-    """It is not known to be new, but for its base."""
+    """Only the base shows that the file was changed."""
     laptop.append(TWO)
     watching = Watching(world, laptop)
     watching.let_pass(2)
@@ -132,7 +132,7 @@ def test_what_was_never_sent_is_sent_soon(world: World, laptop: Machine) -> None
 
 
 def test_while_nothing_happens_nothing_is_asked(watching: Watching) -> None:
-    """The files are looked at, the server is left alone until the lock is to be extended."""
+    """No request until the lock must be extended."""
     watching.let_pass(TTL_SECONDS / 3 - 10)
     assert watching.asked() == []
     assert watching.happened() == []
@@ -179,7 +179,7 @@ def test_changes_of_several_files_are_one_event(watching: Watching) -> None:
 
 
 def test_a_file_that_is_only_touched_is_not_sent(watching: Watching) -> None:
-    """What it holds is what the server has."""
+    """The file equals the head."""
     watching.machine.write(ONE)
     watching.let_pass(5)
     assert watching.asked() == ["GET files"]
@@ -232,7 +232,7 @@ def test_a_machine_that_slept_extends_its_lock_when_it_wakes(watching: Watching)
 
 @pytest.mark.parametrize("set_by", [-7200.0, 7200.0])
 def test_a_clock_that_is_set_costs_no_lock(world: World, laptop: Machine, set_by: float) -> None:
-    """The timers go on, and the server says by how much the clock is wrong now."""
+    """Timers go on, and the clock difference is measured anew."""
     watching = Watching(world, laptop)
     laptop.wall.seconds_ahead = set_by
     watching.let_pass(3 * TTL_SECONDS, step=5)
@@ -242,7 +242,7 @@ def test_a_clock_that_is_set_costs_no_lock(world: World, laptop: Machine, set_by
 
 
 def test_a_lock_that_expired_in_the_meantime_is_taken_again(watching: Watching, desktop: Machine) -> None:
-    """What others did is fetched, and both is told."""
+    """Others' changes are fetched, and both events are reported."""
     watching.sleep(TTL_SECONDS * 2)
     desktop.append(TWO)
     desktop.push()
@@ -279,7 +279,7 @@ def test_a_lock_that_another_has_is_tried_for_every_half_minute(
 
 
 def test_what_another_changes_meanwhile_is_told(world: World, laptop: Machine, desktop: Machine) -> None:
-    """It is fetched at each try."""
+    """Each attempt at the lock fetches changes."""
     desktop.pull()
     watching = Watching(world, laptop)
     watching.happened()
@@ -291,7 +291,7 @@ def test_what_another_changes_meanwhile_is_told(world: World, laptop: Machine, d
 
 
 def test_another_holder_is_told_again(world: World, laptop: Machine, desktop: Machine) -> None:
-    """One after the other."""
+    """Each holder is reported once."""
     third = world.machine("third")
     desktop.pull()
     watching = Watching(world, laptop)
@@ -308,7 +308,7 @@ def test_another_holder_is_told_again(world: World, laptop: Machine, desktop: Ma
 def test_a_lock_that_a_person_gives_to_another_is_lost(
     watching: Watching, world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It is noticed at the next beat, and told whose it is."""
+    """The next heartbeat reports the loss, and the new holder."""
     result_of(desktop.session().client.release(DEMO, laptop.client))
     desktop.pull()
     watching.let_pass(TTL_SECONDS / 3 + 5)
@@ -319,7 +319,7 @@ def test_a_lock_that_a_person_gives_to_another_is_lost(
 def test_an_upload_that_is_refused_shows_that_the_lock_is_lost(
     watching: Watching, world: World, laptop: Machine, desktop: Machine, version: int | None
 ) -> None:
-    """It is tried for at once, whether or not there was space to keep it."""
+    """The lock is tried for at once, whether or not the upload was kept."""
     result_of(desktop.session().client.release(DEMO, laptop.client))
     desktop.pull()
     if version is None:
@@ -336,7 +336,7 @@ def test_an_upload_that_is_refused_shows_that_the_lock_is_lost(
 
 
 def test_an_outage_is_told_once_and_its_end_too(world: World, laptop: Machine) -> None:
-    """What has changed meanwhile is sent then."""
+    """Changes during the outage are sent afterwards."""
     watching = Watching(world, laptop)
     watching.let_pass(3)
     watching.happened()
@@ -355,7 +355,7 @@ def test_an_outage_is_told_once_and_its_end_too(world: World, laptop: Machine) -
 
 
 def test_a_server_that_is_away_is_tried_less_and_less_often(world: World, laptop: Machine) -> None:
-    """Each pause twice the one before, a minute at most; after that it is as before."""
+    """Each pause doubles, up to a minute; after a success it is short again."""
     watching = Watching(world, laptop)
     watching.let_pass(3)
     tries: list[float] = []
@@ -392,7 +392,7 @@ def test_it_begins_without_a_server(world: World, laptop: Machine) -> None:
 def test_a_disk_that_is_full_is_trouble_that_passes(
     world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told in words."""
+    """The full disk is reported, and the watch goes on."""
     desktop.append(TWO)
     desktop.push()
 
@@ -434,7 +434,7 @@ def test_it_ends_before_it_has_begun(world: World, laptop: Machine) -> None:
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("request_", ["GET health", "POST lock", "GET files", "POST files/log.jsonl/append"])
+@pytest.mark.parametrize("request_", ["POST lock", "GET files", "POST files/log.jsonl/append"])
 def test_it_ends_while_a_request_is_under_way(
     world: World, laptop: Machine, request_: str, answered: bool
 ) -> None:
@@ -466,7 +466,7 @@ def test_it_ends_while_a_request_is_under_way(
 
 
 def test_it_ends_in_a_pause_between_attempts(world: World, laptop: Machine) -> None:
-    """It does not wait for the next."""
+    """The end does not wait for the next look."""
     watching = Watching(world, laptop, retries=3)
     watching.let_pass(3)
     watching.line.is_cut = True

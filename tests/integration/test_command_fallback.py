@@ -19,10 +19,8 @@ pytestmark = pytest.mark.integration
 
 NO_RATE_LIMIT = {"rateLimitPerMinute": 0}
 NO_PATIENCE = {"timeoutMs": 400, "retries": 0}
-STAYS = "What is new stays on this machine, and is merged once a push or pull gets through."
-WORKS = (
-    "This session works with what is on this machine; what is new is merged once a push or pull gets through."
-)
+STAYS = "Changes stay on this machine, and are merged once a push or pull succeeds."
+WORKS = "This session works with the local memory; changes are merged once a push or pull succeeds."
 
 
 @pytest.fixture
@@ -144,7 +142,7 @@ def test_a_locked_project_is_fetched_all_the_same(tmp_path: Path, daemon: Daemon
     assert ended.status == 1
     assert sorted(home.notes()) == ["mine", "theirs"]
     assert ended.err.splitlines()[-1].startswith("mneme: app is locked by desktop-5e6f7a8b since ")
-    assert "what this session adds is kept by the server, and merged when that lock is gone" in ended.err
+    assert "changes of this session are kept by the server, and merged when that lock is gone" in ended.err
     assert home.run("pull").status == 0
 
 
@@ -157,8 +155,7 @@ def test_a_refused_push_is_kept_and_merged(tmp_path: Path, daemon: Daemon) -> No
     first, again = home.run("push"), home.run("push")
     for ended in (first, again):
         assert (
-            "The server has kept log.jsonl, and merges what is new when the lock is free: nothing to do."
-            in ended.err
+            "The server has kept log.jsonl, and merges it when the lock is free: nothing to do." in ended.err
         )
     status, body = daemon.ask("GET", f"/projects/app/files/{LOG}/versions")
     assert status == 200
@@ -176,7 +173,7 @@ def test_a_file_that_the_server_will_not_have_keeps_none_back(tmp_path: Path) ->
         home.write("summary.md", b"# one\n")
         ended = home.run("push", "--strict", check=False)
         assert ended.status == 1
-        assert "The server would not take log.jsonl: " in ended.err
+        assert "log.jsonl is not in step: " in ended.err
         assert daemon.ask("GET", "/projects/app/files")[1]["files"][0]["name"] == "summary.md"
         assert daemon.ask("GET", "/projects/app/lock")[1]["locked"] is False
 

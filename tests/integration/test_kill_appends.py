@@ -13,6 +13,7 @@ from random import Random
 import pytest
 from attrs import frozen
 
+from mneme.model import digest
 from tests.daemon import Daemon
 from tests.often import times
 from tests.plugin_files import log
@@ -29,10 +30,11 @@ HOLDER, OTHER = "ana-laptop-0badcafe", "ben-desktop-1c2d3e4f"
 
 @frozen
 class Append:
-    """A line that a client appends, with a key of its own."""
+    """A line that a client appends to the content of this digest, with a key of its own."""
 
     client: str
     number: int
+    base: str
 
     @property
     def line(self) -> str:
@@ -47,6 +49,7 @@ class Append:
             "X-Client-Id": self.client,
             "Content-Type": "application/x-ndjson",
             "Idempotency-Key": f"key {self.number}",
+            "If-Match": f'"{self.base}"',
         }
 
 
@@ -61,7 +64,8 @@ def test_an_append_that_is_sent_again_after_a_kill_is_there_once(tmp_path: Path)
         whole = {"X-Client-Id": HOLDER, "Content-Type": "application/x-ndjson"}
         ask(daemon, "PUT", LOG, whole, first)
         for number in range(KILLS):
-            append = Append(rng.choice((HOLDER, OTHER)), number)
+            content = ask(daemon, "GET", LOG)[1]["content"]
+            append = Append(rng.choice((HOLDER, OTHER)), number, digest(content.encode()))
             sent.append(append)
             delay = (0.0, rng.uniform(0, LATEST_END), None)[number % 3]
             answered += sent_before_a_kill(daemon, append, delay)

@@ -165,7 +165,9 @@ WRITES = {
         Seen(ANA, 1, KEPT + NEW, 3),
     ),
     "append": Write(
-        lambda project: project.ask("POST", f"{LOG}/append", ANA, NEW, Idempotency_Key="one"),
+        lambda project: project.ask(
+            "POST", f"{LOG}/append", ANA, NEW, Idempotency_Key="one", If_Match=digest(KEPT.encode())
+        ),
         with_a_file,
         "asked COMMIT committed export log.jsonl COMMIT committed",
         Seen(ANA, 1, KEPT + NEW, 3),

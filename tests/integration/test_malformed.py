@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.daemon import Daemon
@@ -89,7 +91,7 @@ def test_malformed_http_is_refused(daemon: Daemon, data: bytes) -> None:
     """What is no HTTP gets an error in JSON of the 400 class, or a closed connection."""
     answer = wire.exchange(daemon, data, end=not data.endswith(b"\r\n"))
     if answer is not None:
-        wire.assert_wire_error(answer)
+        assert isinstance(json.loads(answer.body)["error"], str)
         assert 400 <= answer.status < 500, answer
     wire.assert_serves(daemon, OLD)
     wire.assert_locked(daemon)

@@ -159,7 +159,7 @@ def test_a_push_that_fails_at_its_end_says_what_happens(
     laptop.note("last words")
     watching.wait_for("trouble")
     assert watching.end() == 0
-    assert "What is new stays on this machine" in watching.log()
+    assert "Changes stay on this machine" in watching.log()
     daemon.start()
     laptop.run("push", "--strict")
     assert head(daemon) == ["first", "last words"]

@@ -39,7 +39,7 @@ def merged_json(file: FileName, base: Any, head: Any, upload: Any, *, later: boo
 
 
 def items(file: FileName, content: bytes) -> Counter[str]:
-    """What a content is made of, as far as its merge is about whole items: lines, list items, topics, entities."""
+    """The items of a content that a merge keeps or removes whole."""
     if file in (FileName.LOG, FileName.SUMMARY_MD):
         lines = content.split(b"\n")
         return Counter(repr(line) for line in (lines if lines[-1] else lines[:-1]))
@@ -76,7 +76,7 @@ def _unordered(value: Any) -> Any:
 
 
 def chosen(file: FileName, sure: bytes | None, candidates: Sequence[bytes], upload: bytes) -> int | None:
-    """Which of the candidates an upload was made from, if it was one: not `sure`, which is older and was received.
+    """The candidate that an upload was made from; None for `sure` or no base.
 
     The candidates were perhaps never received.
     """

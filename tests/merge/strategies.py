@@ -1,4 +1,4 @@
-"""Contents of memory files: small ones that collide, as the plugin writes them, and anything at all."""
+"""Contents of memory files: small ones, realistic ones, and any bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ANY_JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def _written(values: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    """JSON in the ways in which it is written: indented or not, with a newline at the end or not."""
+    """JSON texts, indented or not, with a last newline or not."""
     return st.builds(
         lambda value, indent, end: (json.dumps(value, indent=indent, ensure_ascii=False) + end).encode(),
         values,
@@ -107,7 +107,7 @@ _MEMORY = {FileName(name): content for name, content in plugin_files.memory(7).i
 
 
 def _cut(file: FileName, seed: int) -> bytes:
-    """The file as the plugin writes it, some of it removed, and some of it changed."""
+    """The plugin's file with some items removed and some changed."""
     rng = random.Random(seed)
     content = _MEMORY[file]
     if file in (FileName.LOG, FileName.SUMMARY_MD):
@@ -130,12 +130,12 @@ def realistic(file: FileName) -> st.SearchStrategy[bytes]:
 
 
 def contents(file: FileName) -> st.SearchStrategy[bytes]:
-    """What is of the form of a file."""
+    """Contents of a file's form."""
     return SMALL[file] | SMALL[file] | SMALL[file] | realistic(file)
 
 
 def anything(file: FileName) -> st.SearchStrategy[bytes]:
-    """What is of the form of a file, and what is not."""
+    """Contents of a file's form and others."""
     spoiled = st.builds(
         lambda content, cut, junk: content[:cut] + junk, SMALL[file], st.integers(0, 60), st.binary()
     )

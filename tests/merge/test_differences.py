@@ -1,4 +1,4 @@
-"""What changed from one content to another: enough to make the one into the other, and no more."""
+"""Differences that turn one content into another, and no more."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mneme.merge import is_well_formed
 from mneme.merge.bounds import MAX_DOCUMENT, MAX_LINES
 from mneme.merge.differences import Change, Entries, Hunk, Lines, differences
 from mneme.merge.documents import parsed
+from mneme.merge.jsonvalues import JSON
 from mneme.merge.log import lines
-from mneme.merge.sides import JSON
 from mneme.merge.text import whole_lines
 from mneme.model import FileName
 from tests import plugin_files
@@ -30,14 +30,14 @@ every_file = pytest.mark.parametrize("file", FileName)
 
 
 def changes(file: FileName, before: Any, after: Any) -> list[Change]:
-    """What changed between two documents."""
+    """The changes between two documents."""
     found = differences(file, json.dumps(before).encode(), json.dumps(after).encode())
     assert isinstance(found, Entries)
     return list(found.changes)
 
 
 def applied(file: FileName, before: bytes, found: Entries | Lines) -> bytes:
-    """What the one content becomes by what is said to have changed."""
+    """A content after the changes are applied."""
     if isinstance(found, Lines):
         return b"".join(_replaced(whole_lines(before), found.hunks))
     if file is FileName.LOG:
@@ -74,16 +74,16 @@ def _remove(items: list[Any], item: Any) -> None:
 
 def _with(document: Any, change: Change) -> Any:
     document = copy.deepcopy(document)
-    place = change.place if change.is_item else change.place[:-1]
+    place = change.path if change.is_item else change.path[:-1]
     within = document
     for key in place:
         within = within[key]
     if change.is_item:
         _exchanged(within, [change])
         return document
-    if not change.place:
+    if not change.path:
         return change.after
-    name = change.place[-1]
+    name = change.path[-1]
     assert repr(within.get(name, UNSET)) == repr(change.before)
     if change.after is UNSET:
         del within[name]
@@ -95,7 +95,7 @@ def _with(document: Any, change: Change) -> Any:
 @every_file
 @given(data=st.data())
 def test_what_changed_makes_the_one_into_the_other(file: FileName, data: st.DataObject) -> None:
-    """Entry by entry, whatever their order; line by line exactly."""
+    """ChangedValue by entry, whatever their order; line by line exactly."""
     before, after = data.draw(contents(file)), data.draw(contents(file))
     found = differences(file, before, after)
     assert found is not None
@@ -111,7 +111,7 @@ def test_what_changed_makes_the_one_into_the_other(file: FileName, data: st.Data
 @every_file
 @given(data=st.data())
 def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject) -> None:
-    """What is not of the form of its file is compared by lines, and what is by entries."""
+    """Malformed contents are compared by lines, others by entries."""
     before, after = data.draw(anything(file)), data.draw(anything(file))
     found = differences(file, before, after)
     formed = is_well_formed(file, before) and is_well_formed(file, after)
@@ -156,7 +156,7 @@ def test_what_was_remembered_is_known_again_by_its_words() -> None:
 
 
 def test_a_summary_changes_by_fields_items_and_topics() -> None:
-    """A state is known again by its topic, a decision is another when its words are."""
+    """States are matched by topic, decisions by their whole text."""
     red: JSON = {"topic": "build", "status": "red"}
     green: JSON = {"topic": "build", "status": "green"}
     before = {
@@ -241,7 +241,7 @@ def test_too_many_lines_are_not_compared(file: FileName, turned: bool) -> None:
 
 @every_file
 def test_a_megabyte_is_compared_in_no_time(file: FileName) -> None:
-    """Though nothing in the one is like anything in the other; a machine that is busy may take its time."""
+    """Contents without a shared line are compared in seconds, too."""
     made = {
         FileName.LOG: plugin_files.log,
         FileName.SUMMARY_JSON: plugin_files.summary,

@@ -28,7 +28,7 @@ def entity(mentions: float = 1, *contexts: dict[str, str], **more: Any) -> dict[
 
 
 def merged_entity(base: Any, head: Any, upload: Any, *, later: bool = True) -> Any:
-    """What becomes of one entity; None: there is none."""
+    """The merge of an entity; None if it is gone."""
     three = [{"files": {} if one is None else {"a.py": one}} for one in (base, head, upload)]
     return merged_json(ENTITIES, *three, later=later)["files"].get("a.py")
 
@@ -127,7 +127,7 @@ def test_an_entity_that_one_side_pruned_and_the_other_changed_stays() -> None:
 
 
 def test_entities_of_all_kinds_are_merged_by_name() -> None:
-    """The same name can be of two kinds."""
+    """A name can be in two groups."""
     kinds = ("files", "functions", "errors", "packages")
     base = {kind: {"a": entity(1)} for kind in kinds}
     head, upload = ({kind: {"a": entity(2), side: entity(1)} for kind in kinds} for side in "hu")

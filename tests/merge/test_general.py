@@ -14,7 +14,7 @@ from tests.merge.strategies import LIMIT
 
 
 def merged_value(base: Any, head: Any, upload: Any, *, later: bool = True) -> Any:
-    """What becomes of a value of an unknown key."""
+    """The merge of an unknown key's value."""
     three = ({"x": value} for value in (base, head, upload))
     return merged_json(FileName.SUMMARY_JSON, *three, later=later)["x"]
 
@@ -33,7 +33,7 @@ def test_what_one_side_changed_is_as_it_has_it(other: Any) -> None:
 def test_what_both_changed_and_nothing_joins_is_of_the_later_upload(
     head: Any, upload: Any, later: bool
 ) -> None:
-    """One of the two, whole."""
+    """Either value, whole."""
     result, expected = merged_value("base", head, upload, later=later), upload if later else head
     assert (type(result), result) == (type(expected), expected)
 
@@ -48,13 +48,13 @@ def test_objects_are_merged_by_key() -> None:
 
 
 def test_arrays_are_merged_by_whole_items() -> None:
-    """What was before something on the one side is before it in the result."""
+    """Items keep their order of either side."""
     base, head, upload = [{"a": 1}, 2, 3], [{"a": 1}, 2, 4], [0, {"a": 1, "b": 1}, 2, 3]
     assert merged_value(base, head, upload) == [0, {"a": 1, "b": 1}, 2, 4]
 
 
 def test_the_order_is_that_of_the_head() -> None:
-    """What the upload added goes before what follows it in the upload."""
+    """An item of the upload goes before its successor there."""
     assert merged_value([1, 2, 3], [3, 2, 1, 8], [1, 9, 2, 3]) == [3, 9, 2, 1, 8]
 
 
@@ -91,7 +91,7 @@ def test_a_document_that_is_too_large_is_not_merged(file: FileName) -> None:
 
 
 def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
-    """Somewhere between what can be merged and what cannot be read, it is not merged any more."""
+    """At some depth a document is not merged any more, without an error."""
     results = []
     for depth in range(100, 1100):
         head, upload = (b'{"x":' * depth + leaf + b"}" * depth for leaf in (b"[1]", b"[2]"))
@@ -131,5 +131,5 @@ def test_what_is_nested_very_deep_is_merged_whole(later: bool) -> None:
 def test_what_the_plugin_cannot_have_written_is_damaged(
     file: FileName, content: bytes, damaged: bool
 ) -> None:
-    """Another form of JSON may be that of a newer plugin; a log may have lines that are none."""
+    """Other JSON is no damage, nor are some bad lines in a log."""
     assert is_damaged(file, content) is damaged

@@ -1,4 +1,4 @@
-"""What holds for every merge, of whatever contents."""
+"""Laws of every merge, whatever the contents."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_two_equal_sides_are_the_result(file: FileName, data: st.DataObject, lat
 @every_file
 @given(data=st.data(), later=st.booleans())
 def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, later: bool) -> None:
-    """What is not of the form of its file is not merged, and what comes out can be merged again."""
+    """Malformed contents are not merged, and a result can be merged again."""
     base, head, upload = (
         data.draw(st.none() | anything(file)),
         data.draw(anything(file)),
@@ -64,7 +64,7 @@ def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, 
 @every_file_of_items
 @given(data=st.data(), later=st.booleans())
 def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -> None:
-    """What the base has not and a side has, the result has, no less often than either side."""
+    """Items that a side added are in the result, as often as there."""
     base, head, upload = (
         data.draw(st.none() | contents(file)),
         data.draw(contents(file)),
@@ -79,7 +79,7 @@ def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -
 @every_file_of_items
 @given(data=st.data(), later=st.booleans())
 def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool) -> None:
-    """What the base has and no side has is gone, and so is what one side removed and the other left alone."""
+    """Items that either side removed, and the other did not change, are gone."""
     base, head, upload = data.draw(contents(file)), data.draw(contents(file)), data.draw(contents(file))
     result = items(file, merged(file, base, head, upload, later=later))
     before, ours, theirs = (items(file, content) for content in (base, head, upload))
@@ -94,7 +94,7 @@ def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool)
 @every_file_of_items
 @given(data=st.data(), later=st.booleans())
 def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) -> None:
-    """What no side has is not in the result."""
+    """Every item of the result is on a side."""
     base, head, upload = (
         data.draw(st.none() | contents(file)),
         data.draw(contents(file)),
@@ -107,7 +107,7 @@ def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) ->
 @every_file
 @given(data=st.data(), later=st.booleans())
 def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later: bool) -> None:
-    """It does not matter which side came first, but for the order of items."""
+    """Exchanged sides give an equal result, but for the order."""
     base, head, upload = (
         data.draw(st.none() | contents(file)),
         data.draw(contents(file)),
@@ -121,7 +121,7 @@ def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later:
 @every_file
 @given(data=st.data(), later=st.booleans())
 def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, later: bool) -> None:
-    """Neither with the upload, nor with the head, nor when the upload has become the base."""
+    """Merging the result again changes nothing."""
     base, head, upload = (
         data.draw(st.none() | contents(file)),
         data.draw(contents(file)),
@@ -140,7 +140,7 @@ def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, late
 @every_file
 @given(data=st.data(), later=st.booleans(), max_bytes=st.integers(0, 400))
 def test_what_is_merged_fits(file: FileName, data: st.DataObject, later: bool, max_bytes: int) -> None:
-    """Stock clients can upload it; a side that is the result as it is was accepted before."""
+    """The result is within the limit, or equals a side."""
     base, head, upload = (
         data.draw(st.none() | anything(file)),
         data.draw(anything(file)),

@@ -45,7 +45,7 @@ def test_an_old_entry_that_one_side_removed_does_not_come_back() -> None:
 
 
 def test_without_a_base_nothing_is_removed() -> None:
-    """What one side lacks may never have been there."""
+    """Without a base, a missing item was not removed."""
     assert merged(LOG, None, log(NINE, ELEVEN), log(TEN)) == log(NINE, TEN, ELEVEN)
 
 
@@ -56,7 +56,7 @@ def test_times_are_compared_as_instants() -> None:
 
 
 def test_a_copy_that_one_side_added_is_kept() -> None:
-    """The same thing can happen twice."""
+    """Equal lines are counted."""
     assert merged(LOG, log(NINE), log(NINE, NINE), log(NINE, TEN)) == log(NINE, NINE, TEN)
 
 
@@ -97,7 +97,7 @@ def test_an_upload_that_lacks_nothing_becomes_the_head_as_it_is() -> None:
     ],
 )
 def test_a_line_without_a_time_stays_behind_its_neighbour(odd: bytes) -> None:
-    """It is not dropped, and does not wander to the end."""
+    """A line without a time stays behind the line before it."""
     assert merged(LOG, log(NINE), log(NINE, odd, NOON), log(NINE, TEN)) == log(NINE, odd, TEN, NOON)
 
 
@@ -114,7 +114,7 @@ def test_logs_without_any_time_are_kept_one_behind_the_other() -> None:
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"[]\n", b"\xff\x00", b"{\n}\n", b"[" * 100_000])
 def test_what_has_no_entry_at_all_is_not_merged(content: bytes) -> None:
-    """It is something else than a log."""
+    """Text without an entry is no log."""
     assert merge(LOG, None, content, log(NINE), upload_is_later=True, max_bytes=LIMIT) is None
     assert merge(LOG, None, log(NINE), content, upload_is_later=True, max_bytes=LIMIT) is None
     assert not is_well_formed(LOG, content)
@@ -137,7 +137,7 @@ def test_the_first_and_the_last_moment_there_are_can_be_compared() -> None:
     ],
 )
 def test_two_lines_are_never_glued_together(head: bytes, upload: bytes, result: bytes) -> None:
-    """The last line of a side may lack its newline, and the result has one if a side has one."""
+    """The result ends with a newline if a side does."""
     assert merged(LOG, None, head, upload) == result
 
 
@@ -170,7 +170,7 @@ def test_a_log_of_which_no_entry_fits_is_not_merged() -> None:
 
 
 def test_what_is_left_of_a_log_fits_into_the_answer_to_a_download() -> None:
-    """The whole answer, with its mtime and version, at whatever place the limit falls; and so does a line more not."""
+    """The whole answer is within the limit, and with a line more is not."""
     head, upload = (log(*(entry(f"10:{minute:02}:00Z") for minute in range(of, 60, 2))) for of in (0, 1))
     whole = merged(LOG, None, head, upload)
     for max_bytes in range(len(whole) // 2, len(whole) // 2 + 200):
@@ -187,7 +187,7 @@ def test_what_is_left_of_a_log_fits_into_the_answer_to_a_download() -> None:
 
 
 def test_a_log_of_too_many_lines_is_not_merged() -> None:
-    """It would take gigabytes; where only one side has changed, there is nothing to merge."""
+    """Too many lines are merged only if just one side changed."""
     large = b"{}\n" * (MAX_LINES + 1)
     assert merge(LOG, None, large, log(NINE), upload_is_later=True, max_bytes=LIMIT) is None
     assert merge(LOG, None, log(NINE), large, upload_is_later=True, max_bytes=LIMIT) is None

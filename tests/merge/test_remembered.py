@@ -39,12 +39,12 @@ def test_what_either_side_removed_is_gone() -> None:
 
 
 def test_without_a_base_nothing_is_removed() -> None:
-    """What one side lacks may never have been there."""
+    """Without a base, a missing item was not removed."""
     assert merged_json(REMEMBERED, None, [A, B], [B, C]) == [A, B, C]
 
 
 def test_further_keys_of_one_item_are_merged() -> None:
-    """It is the same item, and not kept twice."""
+    """An item with other keys changed is still one item, kept once."""
     base, head, upload = item("a", seen=1), item("a", seen=2), item("a", seen=1, pinned=True)
     assert merged_json(REMEMBERED, [base], [head], [upload]) == [item("a", seen=2, pinned=True)]
 
@@ -146,7 +146,7 @@ def test_what_is_not_of_its_form_is_not_merged(content: bytes) -> None:
 
 
 def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
-    """Somewhere between what can be merged and what cannot be read, it is not merged any more."""
+    """At some depth a document is not merged any more, without an error."""
     for depth in range(0, 1200, 3):
         head, upload = (b'[{"a":' * depth + leaf + b"}]" * depth for leaf in (b"[]", b"[1]"))
         result = merge(REMEMBERED, None, head, upload, upload_is_later=True, max_bytes=LIMIT)

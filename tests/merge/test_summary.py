@@ -22,19 +22,19 @@ def state(topic: str, status: str, **more: Any) -> dict[str, Any]:
 
 
 def merged_key(key: str, base: Any, head: Any, upload: Any, *, later: bool = True) -> Any:
-    """What becomes of one key."""
+    """The merge of one key."""
     return merged_json(SUMMARY, *({key: value} for value in (base, head, upload)), later=later)[key]
 
 
 @pytest.mark.parametrize("key", ["keyDecisions", "recentWork"])
 def test_lists_are_merged_by_item(key: str) -> None:
-    """What one side added is kept, what one side removed is gone."""
+    """Added items stay, removed items are gone."""
     a, b, c, d = ({"date": "2026-02-01", "summary": word} for word in "abcd")
     assert merged_key(key, [a, b], [a, b, c], [b, d]) == [b, c, d]
 
 
 def test_an_item_that_one_side_edited_is_not_kept_twice() -> None:
-    """It is the removal of one item and the addition of another."""
+    """A changed item counts as a removed and an added one."""
     old, new, other = ({"decision": word} for word in ("old", "new", "other"))
     assert merged_key("keyDecisions", [old], [new], [old, other]) == [new, other]
 
@@ -100,7 +100,7 @@ def test_states_without_topics_of_their_own_are_merged_by_item(odd: Any) -> None
 
 
 def test_no_entry_is_left_out_of_the_next_summary() -> None:
-    """The smaller index stays, for neither side has summed up what the other has added behind it."""
+    """The smaller index stays: later entries are not yet summarized by both."""
     head, upload = {"lastEntryIndex": 40, "h": 1}, {"lastEntryIndex": 30}
     assert merged_json(SUMMARY, {"lastEntryIndex": 20}, head, upload)["lastEntryIndex"] == 30
     assert merged_json(SUMMARY, None, upload, head)["lastEntryIndex"] == 30

@@ -27,7 +27,7 @@ def test_what_one_side_removed_is_gone() -> None:
 
 
 def test_the_same_change_on_both_sides_is_one() -> None:
-    """It is no conflict, and is not made twice."""
+    """An equal change on both sides is no conflict, and is made once."""
     head, upload = BASE.replace(b"one", b"ONE"), BASE.replace(b"one", b"ONE").replace(b"three", b"THREE")
     assert merged(TEXT, BASE, head, upload) == upload
 
@@ -69,12 +69,12 @@ def test_a_line_that_gets_its_newline_from_one_side_is_not_glued_to_another() ->
 
 
 def test_an_empty_side_has_removed_everything() -> None:
-    """It is no conflict if the other side added nothing new in between."""
+    """An empty side is no conflict if the other side added nothing in between."""
     assert merged(TEXT, b"", b"a\n", b"b\n", later=False) == b"a\n"
 
 
 def test_moved_lines_make_no_mess() -> None:
-    """Lines that both have once, in another order, match as far as their order is the same."""
+    """Unique lines match as far as their order is equal."""
     base = b"".join(b"%d\n" % number for number in range(10))
     upload = b"7\n8\n9\n" + base[:14]
     head = base.replace(b"3\n", b"three\n")
@@ -82,7 +82,7 @@ def test_moved_lines_make_no_mess() -> None:
 
 
 def test_a_merge_that_would_not_stay_as_it_is_is_none() -> None:
-    """Lines that repeat can be matched with the wrong ones: merging it again would make something else of it."""
+    """Repeated lines matched by chance would merge differently each time."""
     base, head = b"b\na\na\nb\nb\nb\na\nb", b"a\nb"
     upload = b"b\na\na\nb\nb\nb\na\na"
     assert merged(TEXT, base, head, upload, later=True) == upload

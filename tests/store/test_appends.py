@@ -7,11 +7,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from attrs import Factory, define, evolve
+from attrs import Factory, define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.errors import FileTooLarge, KeyReused
+from mneme.errors import FileTooLarge, KeyReused, MissingPrecondition
 from mneme.merge.bounds import body_size
 from mneme.model import (
     NOT_THERE,
@@ -63,8 +63,14 @@ def add(
     only_if: Precondition | None = None,
     now: Millis = NOW,
 ) -> object:
-    """A client appends to the log."""
-    return store.append(ALPHA, Append(LOG, lines, client, None, only_if, key), now)
+    """A client appends to the log, by default to what the head holds."""
+    return store.append(ALPHA, Append(LOG, lines, client, None, only_if or to_head(store), key), now)
+
+
+def to_head(store: Patient, project: ProjectId = ALPHA, file: FileName = LOG) -> Precondition:
+    """The condition that names the head."""
+    document = store.read(project, file, NOW)
+    return named(document.content) if document else NOT_THERE
 
 
 @pytest.fixture(params=STORES)
@@ -123,13 +129,13 @@ class TestUnderALock:
         assert (version.number, version.kind, version.client) == (head.version, Kind.UPLOAD, ANA)
         assert head.mtime > version.time
 
-    @pytest.mark.parametrize("only_if", [None, ANY, named(ONE), named(FOUR, ONE)])
-    def test_one_whose_condition_holds_is_accepted(self, held: Patient, only_if: Precondition | None) -> None:
+    @pytest.mark.parametrize("only_if", [named(ONE)])
+    def test_one_whose_condition_holds_is_accepted(self, held: Patient, only_if: Precondition) -> None:
         """And made from the head."""
         add(held, ANA, TWO, only_if=only_if)
         assert (content(held), held.versions(ALPHA)[-1].base) == (ONE + TWO, 1)
 
-    @pytest.mark.parametrize("only_if", [NOT_THERE, named(), named(FOUR), named(b"")])
+    @pytest.mark.parametrize("only_if", [NOT_THERE, named(FOUR), named(b"")])
     def test_one_whose_condition_does_not_hold_changes_nothing(
         self, held: Patient, only_if: Precondition
     ) -> None:
@@ -139,7 +145,7 @@ class TestUnderALock:
         add(held, ANA, THREE, "key")
         assert content(held) == ONE + THREE
 
-    @pytest.mark.parametrize("only_if", [ANY, named(), named(ONE)])
+    @pytest.mark.parametrize("only_if", [named(b""), named(ONE)])
     def test_one_to_nothing_is_refused_if_there_must_be_something(
         self, store: Patient, only_if: Precondition
     ) -> None:
@@ -162,11 +168,16 @@ class TestUnderALock:
         assert add(held, ANA, TWO, only_if=named(ONE)) == Accepted(head)
         assert content(held) == ONE + TWO
 
-    def test_without_a_key_or_a_name_the_same_lines_are_more_lines(self, held: Patient) -> None:
-        """Nobody can know better."""
-        add(held, ANA, TWO)
-        add(held, ANA, TWO)
-        assert content(held) == ONE + TWO + TWO
+    @pytest.mark.parametrize("client", [ANA, BEN])
+    @pytest.mark.parametrize("only_if", [None, ANY, named(), named(ONE, FOUR)])
+    def test_one_that_does_not_name_its_content_is_refused(
+        self, held: Patient, only_if: Precondition | None, client: ClientId
+    ) -> None:
+        """With the lock or without it, nothing is added or kept."""
+        with pytest.raises(MissingPrecondition, match="If-Match"):
+            held.append(ALPHA, Append(LOG, TWO, client, None, only_if, "key"), NOW)
+        assert (content(held), len(held.versions(ALPHA))) == (ONE, 1)
+        assert not isinstance(add(held, client, THREE, "key"), Changed)
 
     def test_lines_are_added_to_what_others_added(self, held: Patient) -> None:
         """Nothing needs to be downloaded for that."""
@@ -192,7 +203,7 @@ class TestUnderALock:
         hand_over(held, BEN)
         lock = held.lock(ALPHA, NOW)
         assert lock
-        stale = Append(LOG, THREE, BEN, lock.token - 1, None, "other")
+        stale = Append(LOG, THREE, BEN, lock.token - 1, named(ONE), "other")
         assert held.append(ALPHA, stale, NOW) == StaleToken(lock)
         assert content(held) == ONE + TWO
 
@@ -205,44 +216,16 @@ class TestUnderALock:
 
 
 class TestWhatItsClientHas:
-    """An append shows that its client has the lines, and nothing more."""
+    """An append shows that its client has the content it names, and the lines."""
 
     @pytest.mark.parametrize("refused", [False, True])
-    @pytest.mark.parametrize("only_if", [None, ANY, named(ONE + TWO, FOUR)])
-    def test_what_it_was_added_to_its_client_has_not_for_that(
-        self, held: Patient, only_if: Precondition | None, refused: bool
-    ) -> None:
-        """So that its next upload, which lacks it, removes nothing."""
-        add(held, ANA, TWO)
-        if refused:
-            rescued(add(held, BEN, THREE, only_if=only_if))
-        hand_over(held, BEN)
-        if not refused:
-            add(held, BEN, THREE, only_if=only_if)
-        held.upload(ALPHA, Upload(LOG, THREE + FOUR, BEN), NOW)
-        assert content(held) == ONE + TWO + THREE + FOUR
-
-    def test_what_it_was_added_to_is_no_base_of_the_upload_that_takes_its_place(self, held: Patient) -> None:
-        """Both are refused, one after the other."""
-        rescued(add(held, BEN, TWO))
-        rescued(held.upload(ALPHA, Upload(LOG, TWO + THREE, BEN), NOW))
-        hand_over(held, EVE)
-        assert content(held) == ONE + TWO + THREE
-
-    @pytest.mark.parametrize("refused", [False, True])
-    @pytest.mark.parametrize("fetched", [False, True])
-    def test_what_its_client_has_or_names_it_has_with_these_lines(
-        self, held: Patient, fetched: bool, refused: bool
-    ) -> None:
+    def test_a_client_has_what_it_names_with_these_lines(self, held: Patient, refused: bool) -> None:
         """So that its next upload removes what it lacks."""
-        only_if = None if fetched else named(ONE)
-        if fetched:
-            fetch(held, BEN)
         if refused:
-            rescued(add(held, BEN, TWO, only_if=only_if))
+            rescued(add(held, BEN, TWO, only_if=named(ONE)))
         hand_over(held, BEN)
         if not refused:
-            add(held, BEN, TWO, only_if=only_if)
+            add(held, BEN, TWO, only_if=named(ONE))
         held.upload(ALPHA, Upload(LOG, TWO + THREE, BEN), NOW)
         assert content(held) == TWO + THREE
 
@@ -257,9 +240,9 @@ class TestWhatItsClientHas:
 class TestRefusedForTheLock:
     """Lines of whoever does not hold the lock are kept, and merged when it is free."""
 
-    @pytest.mark.parametrize("only_if", [None, ANY, NOT_THERE, named(ONE), named(FOUR), named()])
+    @pytest.mark.parametrize("only_if", [NOT_THERE, named(ONE), named(FOUR)])
     def test_one_is_refused_for_the_lock_first_and_merged_later(
-        self, held: Patient, only_if: Precondition | None
+        self, held: Patient, only_if: Precondition
     ) -> None:
         """Whatever its condition."""
         lock = lock_of(held.acquire(ALPHA, ANA, NOW, TTL))
@@ -269,8 +252,8 @@ class TestRefusedForTheLock:
         held.release(ALPHA, ANA, NOW)
         assert content(held) == ONE + TWO + THREE
 
-    @pytest.mark.parametrize("only_if", [None, ANY, NOT_THERE, named(ONE)])
-    def test_one_to_nothing_is_kept_too(self, store: Patient, only_if: Precondition | None) -> None:
+    @pytest.mark.parametrize("only_if", [NOT_THERE, named(ONE)])
+    def test_one_to_nothing_is_kept_too(self, store: Patient, only_if: Precondition) -> None:
         """In a project that nobody has written; there it is merged at once."""
         assert add(store, BEN, ONE, only_if=only_if) == Rescued(NotLocked(), 1)
         assert content(store) == ONE
@@ -315,10 +298,8 @@ class TestRefusedForTheLock:
         held.release(ALPHA, ANA, NOW)
         assert content(held) == ONE + TWO + THREE + FOUR
 
-    @pytest.mark.parametrize("only_if", [None, ANY, named(ONE), named(ONE + TWO), named(FOUR)])
-    def test_one_after_a_refused_upload_is_added_to_that(
-        self, held: Patient, only_if: Precondition | None
-    ) -> None:
+    @pytest.mark.parametrize("only_if", [named(ONE), named(ONE + TWO), named(FOUR)])
+    def test_one_after_a_refused_upload_is_added_to_that(self, held: Patient, only_if: Precondition) -> None:
         """Whatever it names; that the upload removed a line is not undone."""
         add(held, ANA, FOUR)
         fetch(held, BEN)
@@ -443,7 +424,7 @@ class TestRepeated:
     def test_the_same_key_for_another_file_is_another(self, held: Patient) -> None:
         """Each file has its own lines."""
         add(held, ANA, TWO, "key")
-        held.append(ALPHA, Append(FileName.SUMMARY_MD, b"# One\n", ANA, key="key"), NOW)
+        held.append(ALPHA, Append(FileName.SUMMARY_MD, b"# One\n", ANA, None, NOT_THERE, "key"), NOW)
         assert content(held, FileName.SUMMARY_MD) == b"# One\n"
 
     def test_the_same_key_in_another_project_is_another(self, held: Patient) -> None:
@@ -451,7 +432,7 @@ class TestRepeated:
         other = ProjectId("beta")
         add(held, ANA, TWO, "key")
         held.acquire(other, ANA, NOW, TTL)
-        held.append(other, Append(LOG, THREE, ANA, key="key"), NOW)
+        held.append(other, Append(LOG, THREE, ANA, None, NOT_THERE, "key"), NOW)
         assert held.read(other, LOG, NOW) is not None
 
     def test_one_that_waits_is_refused_again_and_waits(self, held: Patient) -> None:
@@ -489,7 +470,7 @@ class TestRepeated:
     def test_one_whose_place_an_upload_took_is_in_that(self, held: Patient, holds: bool) -> None:
         """Its client has the lines in its file, and uploads it whole."""
         rescued(add(held, BEN, TWO, "key"))
-        rescued(held.upload(ALPHA, Upload(LOG, TWO + THREE, BEN), NOW))
+        rescued(held.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, BEN), NOW))
         hand_over(held, BEN if holds else EVE)
         assert isinstance(add(held, BEN, TWO, "key"), Accepted)
         assert content(held) == ONE + TWO + THREE
@@ -532,8 +513,11 @@ class TestRepeated:
         hand_over(held, BEN)
         held.merging = Merging()
         assert (waiting(held), content(held)) == (1, ONE)
-        lines = TWO + THREE if key == "key" else FOUR
-        assert isinstance(add(held, BEN, lines, key), Accepted)
+        if key == "key":
+            assert isinstance(add(held, BEN, TWO + THREE, key), Accepted)
+        else:
+            assert isinstance(add(held, BEN, FOUR, key, named(ONE)), Changed)
+            assert isinstance(add(held, BEN, FOUR, key), Accepted)
         assert (waiting(held), content(held)) == (0, ONE + TWO + THREE + (FOUR if key != "key" else b""))
 
     def test_one_whose_lock_expired_since_is_accepted(self, held: Patient) -> None:
@@ -592,7 +576,8 @@ class Machines:
         """Append two new lines, one of them from any time."""
         number = len(self.told)
         lines = note(which).replace(b"number", b"%d: number" % number) + note(100 + number)
-        condition = named(self.copies[client]) if names else None
+        copy = self.copies[client]
+        condition = named(copy) if copy else NOT_THERE
         one = Append(LOG, lines, client, None, condition, f"key {number}")
         if not isinstance(self.store.append(self.project, one, NOW), Changed):
             self.told.append(one)
@@ -651,7 +636,7 @@ def test_any_row_of_appends_and_retries_ends_with_each_line_once(
     for client in CLIENTS:
         machines.release(client, 0, names=False)
     for one in machines.told:
-        machines.store.append(machines.project, evolve(one, only_if=None), NOW)
+        machines.store.append(machines.project, one, NOW)
     head = machines.store.read(machines.project, LOG, NOW)
     assert head
     wanted = sorted(line for one in machines.told for line in one.lines.splitlines(keepends=True))

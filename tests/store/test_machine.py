@@ -22,7 +22,7 @@ from attrs import Factory, define, evolve
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mneme.errors import KeyReused
+from mneme.errors import KeyReused, MissingPrecondition
 from mneme.model import (
     NOT_THERE,
     SLACK,
@@ -491,10 +491,15 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         """A client appends lines, perhaps once more, perhaps others under the same key."""
         whole = added if added.endswith(b"\n") else added + b"\n"
-        before = self.model[project].keyed(Append(file, added, client, key=key))
+        if name is None:
+            with pytest.raises(MissingPrecondition):
+                self.store.append(project, Append(file, added, client, key=key), self.now)
+            return
+        keyed = Append(file, added, client, None, NOT_THERE, key)
+        before = self.model[project].keyed(keyed)
         if before and before.appended and before.appended.lines != digest(whole):
             with pytest.raises(KeyReused):
-                self.store.append(project, Append(file, added, client, key=key), self.now)
+                self.store.append(project, keyed, self.now)
             return
         with self.step(project, file) as state:
             held, head = state.held(self.now), state.head(file)
@@ -523,17 +528,15 @@ class StoreMachine(RuleBasedStateMachine):
         """The lines of an append are added to the head, or to nothing that is known."""
         client, file = append.client, append.file
         head = state.head(file)
-        known = append.only_if is None or append.only_if.holds(head)
+        known = append.only_if is not None and append.only_if.holds(head)
         rest = (state.content(file) if known else None) or b""
         content = rest + (b"" if rest.endswith(b"\n") or not rest else b"\n") + added
-        has = append.only_if is not None or (head and state.base(client, file) == head.version)
-        appended = Appended(append.key, digest(added), blind=bool(rest) and not has)
+        appended = Appended(append.key, digest(added))
         if refusal is None:
             base = head.version if head else state.base(client, file)
             more = {"base": base, "names_base": head is not None, "appended": appended}
             number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, by=client, **more)
-            if not appended.blind:
-                state.has(client, file, number)
+            state.has(client, file, number)
         elif head and state.content(file) == content:
             state.has(client, file, head.version)
             assert outcome == Rescued(refusal, head.version)

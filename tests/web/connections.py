@@ -14,7 +14,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from mneme.web.site import Channel, Site
+from mneme.web.connection import Channel
+from mneme.web.site import Site
 from mneme.work import Worker
 from tests.kept import DiskStore, MemoryStore
 from tests.stepped import SteppedSteps
@@ -135,9 +136,14 @@ class Server:
         steps: SteppedSteps | None = None,
     ) -> None:
         self.stub = Stub(
-            keys=keys, worker=worker, store=store, helps_stock_push=helps_stock_push, steps=steps
+            keys=keys,
+            worker=worker,
+            store=store,
+            helps_stock_push=helps_stock_push,
+            steps=steps,
+            max_body_bytes=LIMIT,
         )
-        self.site = Site(self.stub.clock, self.stub.clock, self.stub.front, LIMIT)
+        self.site = self.stub.site
         self.clock = self.stub.clock
 
     def connect(self, transport: Transport | None = None) -> Connection:

@@ -14,8 +14,8 @@ from mneme.model import Millis, ProjectId
 from mneme.retention import Retention
 from mneme.service import SyncService
 from mneme.web.auth import Keys
-from mneme.web.front import Front, Policy
 from mneme.web.limits import RateLimit
+from mneme.web.policy import Policy
 from mneme.web.site import Site
 from mneme.work import Worker
 from tests.immediate import ImmediateWorker
@@ -69,6 +69,7 @@ class Stub:
         helps_stock_push: bool = True,
         retention: Retention = KEEP_ALL,
         steps: SteppedSteps | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         """With `steps`, the store is theirs."""
         self.clock = Clock()
@@ -81,14 +82,14 @@ class Stub:
         self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
         self.sync.startService()
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
-        self.front = Front(self.clock, worker, self.sync, policy)
+        self.site = Site(self.clock, self.clock, worker, self.sync, policy, max_body_bytes)
         self._treq = self.connected()
 
     def connected(self) -> Any:
         """A `StubTreq` that leads here."""
-        stub: Any = StubTreq(self.front)
+        stub: Any = StubTreq(self.site.admission)
         # The site of its own knows none of the bounds that ours keeps.
-        stub._agent._serverFactory = Site(self.clock, self.clock, self.front, MAX_BODY_BYTES)
+        stub._agent._serverFactory = self.site
         return stub
 
     def ask(
@@ -101,6 +102,8 @@ class Stub:
         """Send a request and return its answer, which must come at once."""
         data = body.encode() if isinstance(body, str) else body
         answers: list[Any] = []
+        # What a test prepares is not bound by what it tests.
+        limit, self.site.max_body_bytes = self.site.max_body_bytes, MAX_BODY_BYTES
         asked = self._treq.request(
             method, f"http://stub.invalid{path}", headers=dict(headers or {}), data=data
         )
@@ -110,6 +113,7 @@ class Stub:
         bodies: list[bytes] = []
         treq.content(answers[0]).addCallback(bodies.append)
         self._treq.flush()
+        self.site.max_body_bytes = limit
         return Reply(answers[0].code, answers[0].headers, bodies[0])
 
     def upload(

@@ -20,7 +20,7 @@ from twisted.web.test.requesthelper import DummyChannel
 
 from mneme.model import Millis
 from mneme.retention import Retention
-from mneme.web import site as site_module
+from mneme.web import connection as connection_module
 from mneme.web.answers import Answer
 from mneme.web.coding import MIN_CODED, Coding
 from mneme.web.request import Request
@@ -272,7 +272,7 @@ def test_a_body_that_is_an_error_is_let_go(content: bytes, told: int | None) -> 
 
 def test_a_body_that_would_be_too_much_inflated_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """503 before anything is inflated, and what is held for others is not harmed."""
-    monkeypatch.setattr(site_module, "MAX_HELD", 1500)
+    monkeypatch.setattr(connection_module, "MAX_HELD", 1500)
     worker = SteppedWorker()
     server = Server(worker=worker)
     first, second = server.connect(), server.connect()
@@ -296,9 +296,9 @@ def test_a_client_that_hangs_up_while_its_body_is_inflated_has_sent_nothing(
         send_gzipped(client, content)
         held = server.site.held
         client.hang_up()
-        assert (server.site.held, server.stub.front.abandoned_bytes) == (0, held)
+        assert (server.site.held, server.stub.site.abandoned()) == (0, held)
         worker.let_go()
-    assert server.stub.front.abandoned_bytes == 0
+    assert server.stub.site.abandoned() == 0
     worker.holding = False
     assert server.stub.versions() == []
     assert faults(logged) == []
@@ -306,7 +306,7 @@ def test_a_client_that_hangs_up_while_its_body_is_inflated_has_sent_nothing(
 
 def test_what_is_inflated_for_clients_that_are_gone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else they could fill the memory by sending and hanging up."""
-    monkeypatch.setattr(site_module, "MAX_HELD", 1500)
+    monkeypatch.setattr(connection_module, "MAX_HELD", 1500)
     server = Server(worker=SteppedWorker())
     gone, other = server.connect(), server.connect()
     send_gzipped(gone, b"x" * LIMIT)
@@ -575,9 +575,9 @@ def test_a_client_that_hangs_up_while_its_answer_is_deflated_leaves_nothing_behi
     held = server.site.held
     with capturedLogs() as logged:
         client.hang_up()
-        assert (server.site.held, server.stub.front.abandoned_bytes) == (0, held)
+        assert (server.site.held, server.stub.site.abandoned()) == (0, held)
         worker.let_go()
-    assert (client.statuses, server.stub.front.abandoned_bytes) == ([], 0)
+    assert (client.statuses, server.stub.site.abandoned()) == ([], 0)
     assert faults(logged) == []
 
 
@@ -587,9 +587,9 @@ def test_an_answer_that_would_be_too_much_is_not_deflated(
     """503 at once, in no coding, as to whoever asks for it as it is."""
     server = with_long_answers(worker=worker)
     length = len(answer(server, FILE).body)
-    monkeypatch.setattr(site_module, "MAX_HELD", length)
+    monkeypatch.setattr(connection_module, "MAX_HELD", length)
     assert answer(server, FILE, TAKES_GZIP).is_coded
-    monkeypatch.setattr(site_module, "MAX_HELD", length - 1)
+    monkeypatch.setattr(connection_module, "MAX_HELD", length - 1)
     for headers in ((TAKES_GZIP,), ()):
         refused = answer(server, FILE, *headers)
         assert (refused.status, refused.is_coded, server.site.held) == (503, False, 0)
@@ -604,7 +604,7 @@ def test_what_is_sent_in_place_of_a_compressed_answer_is_not_said_to_be_one(
     client = server.connect()
     client.transport.full = True
     client.get("/health", "Host: x")
-    monkeypatch.setattr(site_module, "MAX_UNREAD", 1000)
+    monkeypatch.setattr(connection_module, "MAX_UNREAD", 1000)
     client.get(FILE, "Host: x", TAKES_GZIP)
     refused = last_on(client)
     assert (client.statuses, refused.is_coded, list(refused.json)) == ([200, 503], False, ["error"])
@@ -699,7 +699,7 @@ def test_an_answer_that_would_be_too_much_to_deflate_is_not_received(
     server = for_the_desk(worker)
     client = server.connect()
     with monkeypatch.context() as little_memory:
-        little_memory.setattr(site_module, "MAX_HELD", 1000)
+        little_memory.setattr(connection_module, "MAX_HELD", 1000)
         client.get(FILE, *NAMED, TAKES_GZIP)
         assert client.statuses == [503]
     asks_for_more(client)

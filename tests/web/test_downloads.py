@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -20,9 +21,10 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from mneme.model import Accepted, ClientId, FileName, Merging, Millis, ProjectId, Receipt, Upload
+from mneme.web import connection as connection_module
 from mneme.web import receipts as receipts_module
-from mneme.web import site as site_module
-from mneme.web.site import IDLE_SECONDS, LINGER_SECONDS
+from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS
+from mneme.web.site import Site
 from tests.kept import DiskStore, MemoryStore
 from tests.results import result_of
 from tests.stepped import SteppedSteps
@@ -219,7 +221,7 @@ def test_a_client_that_was_told_to_come_back_removes_nothing_that_it_shows_no_tr
 ) -> None:
     """It was sent a 503 in place of the file, for want of memory."""
     with monkeypatch.context() as little_memory:
-        little_memory.setattr(site_module, "MAX_HELD", 100)
+        little_memory.setattr(connection_module, "MAX_HELD", 100)
         connection = download(server, headers)
         assert connection.statuses == [503]
     asks_for_more(connection)
@@ -448,7 +450,7 @@ def test_an_answer_that_was_believed_to_be_taken_is_in_doubt_once_its_connection
 
 def settles(connection: Connection) -> None:
     """Say nothing, while the project is asked for over another connection."""
-    Connection(connection.channel.site).get("/projects/demo/lock", *CURL)
+    Connection(cast(Site, connection.channel.site)).get("/projects/demo/lock", *CURL)
 
 
 def is_pulled(server: Server, go_on: Callable[[Connection], None] = asks_for_more) -> Connection:

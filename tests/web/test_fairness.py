@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 
-from mneme.web.front import Policy
+from mneme.web.connection import REFUSALS_IN_A_ROW, REQUESTS_IN_A_TURN
 from mneme.web.limits import RateLimit
+from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
 from mneme.web.refusals import LINES, SECONDS, Refusals
-from mneme.web.site import REFUSALS_IN_A_ROW, REQUESTS_IN_A_TURN
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
 from tests.web.connections import Connection, Server
@@ -175,7 +175,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_refusals_in_a_row_are_followed_by_a_break(now: list[float]) -> None:
     """Until there is room again; whoever goes on then has one refusal between two breaks."""
     server = Server()
-    server.stub.front.policy = Policy(rate_limit=RateLimit(60))
+    server.stub.site.policy = Policy(rate_limit=RateLimit(60))
     client = server.connect()
     client.send(OPTIONS * 1000)
     server.clock.advance(0)
@@ -187,7 +187,7 @@ def test_refusals_in_a_row_are_followed_by_a_break(now: list[float]) -> None:
         server.clock.advance(1)
     assert client.statuses[76:] == [204] + [429] * 16 + [204] + [429] * 16 + [204] + [429] * 16
     client.hang_up()
-    server.stub.front.log.close()
+    server.stub.site.request_log.close()
     assert server.clock.getDelayedCalls() == []
 
 
@@ -195,7 +195,7 @@ def test_a_trusted_proxy_is_read_from_whomever_it_speaks_for(now: list[float]) -
     """Others ask over its connections, too."""
     server = Server()
     proxies = TrustedProxies.parse(["192.0.2.7"])
-    server.stub.front.policy = Policy(rate_limit=RateLimit(14), proxies=proxies)
+    server.stub.site.policy = Policy(rate_limit=RateLimit(14), proxies=proxies)
     client = server.connect()
     for address, requests in (("198.51.100.1", 100), ("198.51.100.2", 1)):
         client.send(
@@ -216,14 +216,14 @@ def test_whatever_is_asked_counts(now: list[float]) -> None:
         ((), LOCK.replace(b"Host: x", b"Host: evil.example")),
     ]:
         server = Server(keys=keys)
-        policy = server.stub.front.policy
-        server.stub.front.policy = Policy(policy.keys, RateLimit(1), only_local=not keys)
+        policy = server.stub.site.policy
+        server.stub.site.policy = Policy(policy.keys, RateLimit(1), only_local=not keys)
         client = server.connect()
         client.send(asked * 15)
         assert client.statuses[-1] == 429
         assert 429 not in client.statuses[:-1]
     server = Server()
-    server.stub.front.policy = Policy(rate_limit=RateLimit(1))
+    server.stub.site.policy = Policy(rate_limit=RateLimit(1))
     for _ in range(16):
         malformed = server.connect()
         malformed.send(b"garbage\r\n\r\n")
@@ -252,7 +252,7 @@ def test_refusals_of_an_address_are_summed_up(request_bytes: bytes) -> None:
     assert told == [f"192.0.2.7 was refused {500 - LINES} times more within a minute"]
     assert len(_lines(server, 12, request_bytes)) == LINES
     with capturedLogs() as logged:
-        server.stub.front.log.close()
+        server.stub.site.request_log.close()
     assert [event["refusals"] for event in logged] == [2]
 
 
@@ -264,13 +264,13 @@ def test_what_is_answered_otherwise_has_a_line_each() -> None:
     missing = LOCK.replace(b"/lock", b"/nothing")[:-2] + b"Authorization: Bearer alpha-key-0123456789\r\n\r\n"
     assert len(_lines(server, 20, missing)) == 20
     server.clock.advance(3 * SECONDS)
-    assert server.stub.front.log._telling is None
+    assert server.stub.site.request_log._telling is None
 
 
 def test_sums_are_told_as_long_as_there_are_any() -> None:
     """Each when its own minute is over, though nobody asks any more; the addresses of an IPv6 network have one sum."""
     server = Server()
-    log = server.stub.front.log
+    log = server.stub.site.request_log
     with capturedLogs() as logged:
         for address in ["192.0.2.1"] * 3:
             log.is_told(address)

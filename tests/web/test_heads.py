@@ -1,4 +1,4 @@
-"""Heads of requests that come whole are read at once, all others line by line; which way it was makes no difference."""
+"""Heads of requests: what is no HTTP is refused in JSON, in whatever pieces it comes."""
 
 import re
 
@@ -67,7 +67,7 @@ def _answers(connection: Connection) -> bytes:
 def test_requests_that_come_whole_are_answered_like_those_that_come_in_pieces(
     requests: list[tuple[bytes, bytes, bytes, list[bytes], bytes]],
 ) -> None:
-    """Be they in order or not, alone or one after the other: the same bytes, and the same end of the connection."""
+    """The same bytes, the same end of the connection, and a sentence for what is no HTTP."""
     sent = b"".join(
         b"\r\n".join([b"%b %b %b" % (method, target, version), *headers, b"", rest])
         for method, target, version, headers, rest in requests
@@ -79,6 +79,8 @@ def test_requests_that_come_whole_are_answered_like_those_that_come_in_pieces(
     assert _answers(whole) == _answers(cut)
     assert whole.transport.half_closed == cut.transport.half_closed
     assert whole.transport.disconnecting == cut.transport.disconnecting
+    # Of a body, twisted.web itself says so, and says no more.
+    assert b"chunked" in sent or b"400 Bad Request\r\n\r\n" not in whole.transport.value()
 
 
 def test_a_thousand_requests_in_one_piece_are_all_answered() -> None:

@@ -6,7 +6,7 @@ import pytest
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from mneme.logs import as_json_line
-from mneme.web.front import Policy
+from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
 from tests.web.connections import Server
 from tests.web.stub import FailingStore, Stub
@@ -113,7 +113,7 @@ def test_a_fault_is_one_line_for_machines_with_its_traceback() -> None:
 def test_behind_a_trusted_proxy_the_line_tells_who_asked(trusted: str, told: str) -> None:
     """Anybody else's word is ignored."""
     server = Server()
-    server.stub.front.policy = Policy(proxies=TrustedProxies.parse([trusted]))
+    server.stub.site.policy = Policy(proxies=TrustedProxies.parse([trusted]))
     with capturedLogs() as logged:
         server.connect().get("/health", "Host: x", "X-Forwarded-For: 1.2.3.4, 198.51.100.9")
     assert [event["address"] for event in logged if "address" in event] == [told]

@@ -4,16 +4,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from mneme.web import site as site_module
-from mneme.web.front import Policy
+from mneme.web import connection as connection_module
+from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS, RECEIVE_SECONDS
 from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
-from mneme.web.site import (
-    IDLE_SECONDS,
-    LINGER_SECONDS,
-    RECEIVE_SECONDS,
-    TurnedAway,
-)
+from mneme.web.site import TurnedAway
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
 from tests.web.connections import Server, Transport
@@ -80,7 +76,6 @@ def test_what_a_refused_client_still_sends_is_read_and_forgotten() -> None:
         PUT + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
         PUT + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         PUT + b"Transfer-Encoding: gzip\r\n\r\n",
-        PUT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
         b"GET /" + b"x" * 20_000,
         b"GET /health HTTP/1.1\r\n" + b"X-Filler: y\r\n" * 600 + b"\r\n",
@@ -95,6 +90,16 @@ def test_what_is_no_http_is_answered_in_json_and_closed(data: bytes) -> None:
     assert client.error
     client.send(GET)
     assert client.statuses == [400]
+
+
+def test_a_chunk_that_is_none_is_400_and_closes_the_connection() -> None:
+    """The log tells of it, as of all that is no HTTP; only the headers are missing that are usual."""
+    client = Server().connect()
+    with capturedLogs() as events:
+        client.send(PUT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert (client.statuses, client.transport.half_closed) == ([400], True)
+    assert client.transport.value().endswith(b'\r\n\r\n{"error":"Malformed HTTP request"}')
+    assert "Malformed HTTP request" in str(formatEvent(events[-1]))
 
 
 @pytest.mark.parametrize("target", [b"http://x:1/health", b"https://x/health?y"])
@@ -175,7 +180,7 @@ def test_bodies_are_counted_while_they_are_held_and_no_longer() -> None:
 
 def test_more_bodies_than_memory_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """503, and those that are held are not harmed."""
-    monkeypatch.setattr(site_module, "MAX_HELD", 1000)
+    monkeypatch.setattr(connection_module, "MAX_HELD", 1000)
     server = Server()
     first, second = server.connect(), server.connect()
     first.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
@@ -209,7 +214,7 @@ def test_answers_to_requests_that_were_sent_at_once_are_all_counted(monkeypatch:
     one = server.site.held
     client.send(GET * 2)
     assert server.site.held == 3 * one
-    monkeypatch.setattr(site_module, "MAX_UNREAD", 4 * one)
+    monkeypatch.setattr(connection_module, "MAX_UNREAD", 4 * one)
     client.send(GET * 3)
     assert client.statuses == [200, 200, 200, 200, 503, 503]
     client.channel.resumeProducing()
@@ -226,7 +231,7 @@ def test_uploads_of_clients_that_hung_up_are_counted_until_they_are_stored(
     client.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 900)
     client.hang_up()
     assert (server.site.held, server.stub.sync.abandoned_bytes) == (0, 900)
-    monkeypatch.setattr(site_module, "MAX_HELD", 1000)
+    monkeypatch.setattr(connection_module, "MAX_HELD", 1000)
     second = server.connect()
     second.send(PUT + b"Content-Length: 900\r\n\r\n" + b"x" * 899)
     assert second.statuses == [503]
@@ -236,7 +241,7 @@ def test_uploads_of_clients_that_hung_up_are_counted_until_they_are_stored(
 
 def test_more_answers_than_memory_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that ask and never read get a 503 in place of what would be too much."""
-    monkeypatch.setattr(site_module, "MAX_HELD", 100)
+    monkeypatch.setattr(connection_module, "MAX_HELD", 100)
     server = Server()
     clients = [server.connect() for _ in range(3)]
     for client in clients:
@@ -316,7 +321,7 @@ def test_the_connections_of_a_trusted_proxy_are_bounded_by_no_address() -> None:
     """It asks for many."""
     server = Server()
     server.site.places.per_address = 1
-    server.stub.front.policy = Policy(proxies=TrustedProxies.parse(["192.0.2.7"]))
+    server.stub.site.policy = Policy(proxies=TrustedProxies.parse(["192.0.2.7"]))
     clients = [server.connect() for _ in range(3)]
     assert not any(client.transport.disconnecting for client in clients)
 

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from mneme.web.auth import Keys
-from mneme.web.front import Policy
+from mneme.web.policy import Policy
 from tests.web.connections import Connection, Server
 from tests.web.stub import TTL, entry
 
@@ -188,7 +188,7 @@ def test_with_keys_the_stock_client_is_known_with_its_key() -> None:
 def with_a_file_and_keys() -> Server:
     """The same server, once it was told to want a key."""
     server = with_a_file()
-    server.stub.front.policy = Policy(Keys([KEY]))
+    server.stub.site.policy = Policy(Keys([KEY]))
     return server
 
 
@@ -476,10 +476,10 @@ def test_the_help_can_be_turned_off_and_on_while_the_server_runs() -> None:
     """It counts from the next request; what was listed truly in between was nobody's pull."""
     server = with_a_file()
     assert listed(server) == EPOCH
-    server.stub.front.policy = Policy(helps_stock_push=False)
+    server.stub.site.policy = Policy(helps_stock_push=False)
     acquire(server)
     assert listed(server) == TRUE
-    server.stub.front.policy = Policy(helps_stock_push=True)
+    server.stub.site.policy = Policy(helps_stock_push=True)
     assert [listed(server), listed(server)] == [TRUE, EPOCH]
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with this machine's memory, its server, and the way between: looked at, and left as it is.
+"""Checks of this machine's memory, its server and the network between, which change nothing.
 
 It takes no lock, downloads nothing, and makes no project on the server. Here it may make the client id, no more.
 """
@@ -22,7 +22,7 @@ from mneme.client.doctor.machine import (
 )
 from mneme.client.doctor.project import project_findings
 from mneme.client.doctor.server import (
-    Told,
+    ServerAnswers,
     lock_finding,
     server_findings,
     two_places_findings,
@@ -31,7 +31,7 @@ from mneme.client.doctor.server import (
 from mneme.client.errors import ClientError, SettingsError
 from mneme.client.exchange import Address, Patience
 from mneme.client.folder import Folder
-from mneme.client.place import Place, place_of
+from mneme.client.localproject import LocalProject, local_project
 from mneme.client.settings import FOLDER, Settings, client_id
 from mneme.errors import InvalidProjectId
 from mneme.model import ClientId, ProjectId
@@ -42,7 +42,7 @@ Connect = Callable[[Address, ClientId, Patience], AbstractAsyncContextManager[Cl
 
 @frozen
 class Doctor:
-    """Looks at the machine of a person, whose `home` it is and who works in `directory`.
+    """The checks of a machine with the home directory `home`, for the project in `directory`.
 
     `connect` makes the client of a server; blocking code runs on `worker`.
     """
@@ -54,16 +54,16 @@ class Doctor:
     connect: Connect
 
     async def examine(self, server: str | None = None, key: str | None = None) -> tuple[Finding, ...]:
-        """All findings, `server` and `key` in the place of what the settings say.
+        """All findings, `server` and `key` in the local of what the settings say.
 
         What one finding makes impossible to look at is left out.
         """
         settings, of_settings = await self.worker.run(lambda: settings_found(self.home, server, key))
         findings = [of_settings]
-        place: Place | None = None
+        local: LocalProject | None = None
         try:
             chosen = settings.project if settings else None
-            place = await self.worker.run(lambda: place_of(self.directory, self.home, chosen))
+            local = await self.worker.run(lambda: local_project(self.directory, self.home, chosen))
         except InvalidProjectId as problem:
             findings.append(
                 bad(
@@ -72,63 +72,65 @@ class Doctor:
                     "Set sync.projectId",
                 )
             )
-        told: Told | None = None
-        if settings and settings.address and place:
-            told, of_server = await self._of_server(settings, settings.address, place)
+        answers: ServerAnswers | None = None
+        if settings and settings.address and local:
+            answers, of_server = await self._of_server(settings, settings.address, local)
             findings += of_server
-        findings += await self.worker.run(lambda: self._of_machine(settings, place, told))
+        findings += await self.worker.run(lambda: self._of_machine(settings, local, answers))
         return tuple(findings)
 
     async def _of_server(
-        self, settings: Settings, address: Address, place: Place
-    ) -> tuple[Told | None, Sequence[Finding]]:
+        self, settings: Settings, address: Address, local: LocalProject
+    ) -> tuple[ServerAnswers | None, Sequence[Finding]]:
         try:
             machine = await self.worker.run(lambda: client_id(self.home))
         except (SettingsError, OSError) as problem:
             advice = f"See that {self.home / FOLDER} can be written, and what is in it"
             return None, [bad("machine-unnamed", f"This machine has no client id: {problem}", advice)]
-        # Somebody waits for this, and wants to know how it is now: nothing is tried twice.
+        # A person waits for the answer, so nothing is tried twice.
         async with self.connect(address, machine, evolve(settings.patience, retries=0)) as client:
-            told = await ask(client, self.clock, place.project)
-        findings = list(server_findings(told, address))
-        if told.projects is not None:
-            findings += project_findings(place, settings.project is not None, told.projects)
-            findings += [] if told.problem else [lock_finding(told, place.project, machine)]
-            findings.append(waiting_finding(told.projects, machine))
-            findings += two_places_findings(told, place.project)
-        return told, findings
+            answers = await ask(client, self.clock, local.project)
+        findings = list(server_findings(answers, address))
+        if answers.projects is not None:
+            findings += project_findings(local, settings.project is not None, answers.projects)
+            findings += [] if answers.problem else [lock_finding(answers, local.project, machine)]
+            findings.append(waiting_finding(answers.projects, machine))
+            findings += two_places_findings(answers, local.project)
+        return answers, findings
 
-    def _of_machine(self, settings: Settings | None, place: Place | None, told: Told | None) -> list[Finding]:
+    def _of_machine(
+        self, settings: Settings | None, local: LocalProject | None, answers: ServerAnswers | None
+    ) -> list[Finding]:
         findings = [folder_finding("home-folder", self.home / FOLDER)]
-        if place:
-            of_folder = folder_finding("project-folder", place.folder)
+        if local:
+            of_folder = folder_finding("project-folder", local.folder)
             findings.append(of_folder)
             if settings and settings.address and of_folder.state is not State.BAD:
-                folder = Folder(place.folder, settings.address.url, place.project)
-                findings.append(changes_finding(folder, _heads(told, place.project)))
+                folder = Folder(local.folder, settings.address.url, local.project)
+                findings.append(changes_finding(folder, _heads(answers, local.project)))
                 findings += damage_findings(folder)
-        if settings and place:
-            findings += sync_findings(self.home, place.root, settings.plugin_syncs)
+        if settings and local:
+            findings += sync_findings(self.home, local.root, settings.plugin_syncs)
         return [*findings, *git_findings()]
 
 
-async def ask(client: Client, clock: IReactorTime, project: ProjectId) -> Told:
-    """Ask a server what it can tell, up to the first thing that it does not."""
-    told = Told()
+async def ask(client: Client, clock: IReactorTime, project: ProjectId) -> ServerAnswers:
+    """Answers of a server, up to the first request that fails."""
+    answers = ServerAnswers()
     try:
         began = clock.seconds()
         health = await client.health()
-        told = Told(health, clock.seconds() - began, client.server_ahead)
-        told = evolve(told, projects=await client.projects())
-        told = evolve(told, lock=await client.lock(project))
-        return evolve(told, status=await client.status())
+        answers = ServerAnswers(health, clock.seconds() - began, client.server_ahead)
+        answers = evolve(answers, projects=await client.projects())
+        answers = evolve(answers, lock=await client.lock(project))
+        return evolve(answers, status=await client.status())
     except ClientError as problem:
-        return evolve(told, problem=problem)
+        return evolve(answers, problem=problem)
 
 
-def _heads(told: Told | None, project: ProjectId) -> dict[str, str] | None:
-    """The digests of what the server has of a project; None if it has not told."""
-    if told is None or told.projects is None:
+def _heads(answers: ServerAnswers | None, project: ProjectId) -> dict[str, str] | None:
+    """The digests of a project's heads; None if the server did not list projects."""
+    if answers is None or answers.projects is None:
         return None
-    known = told.project(project)
+    known = answers.project(project)
     return {head.name: head.sha256 for head in known.files} if known else {}

@@ -1,4 +1,4 @@
-"""What a doctor says: one finding for each thing that was looked at, and what to do about it."""
+"""Findings of the doctor, each with advice."""
 
 import enum
 
@@ -13,20 +13,23 @@ class State(enum.Enum):
 
     GOOD = "good"
     DOUBTFUL = "doubtful"
-    """It may be meant so; a person should know."""
+    """Something that may be intended, and that a person should know."""
     BAD = "bad"
     """With this the memory is not kept in step."""
 
 
 def printable(text: str) -> str:
-    """A text without what would garble a terminal, and of bounded length: much of it comes from elsewhere."""
+    """Text of bounded length without characters that would garble a terminal."""
     shown = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
 
 
 @frozen
 class Finding:
-    """What was found, in one sentence, and what to do, in another; `code` is for scripts, and stays what it is."""
+    """A sentence about a check, and one of advice.
+
+    `code` is for scripts, and never changes.
+    """
 
     code: str
     state: State
@@ -35,15 +38,15 @@ class Finding:
 
 
 def good(code: str, found: str, advice: str | None = None) -> Finding:
-    """All is well with it."""
+    """A finding that all is well."""
     return Finding(code, State.GOOD, found, advice)
 
 
 def doubtful(code: str, found: str, advice: str) -> Finding:
-    """A person should have a look."""
+    """A finding that a person should look at."""
     return Finding(code, State.DOUBTFUL, found, advice)
 
 
 def bad(code: str, found: str, advice: str) -> Finding:
-    """It must be mended."""
+    """A finding that must be mended."""
     return Finding(code, State.BAD, found, advice)

@@ -1,4 +1,4 @@
-"""What the doctor looks at on this machine: folders, changes, and who keeps them in step. Plain blocking code."""
+"""Checks of this machine: folders, changes, hooks and git. Blocking code."""
 
 import secrets
 import shutil
@@ -16,7 +16,7 @@ from mneme.merge import is_damaged
 from mneme.model import FileName, digest
 
 _ENOUGH = 100_000_000
-"""Bytes for the five files with their bases and backups, each as large as can be, or nearly so."""
+"""Bytes for the five files with their bases and backups, at nearly full size."""
 
 _MEGABYTE = 1_000_000
 _GIGABYTE = 1_000_000_000
@@ -44,7 +44,7 @@ def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Set
 
 
 def folder_finding(code: str, path: Path) -> Finding:
-    """Whether a folder can be written, or made, and whether there is space; nothing is left in it."""
+    """A check that a folder can be written or made, and has free space."""
     try:
         there = next(one for one in (path, *path.parents) if files.exists(one))
         probe = there / f".mneme-doctor.{secrets.token_hex(8)}{files.TEMPORARY}"
@@ -69,7 +69,7 @@ def folder_finding(code: str, path: Path) -> Finding:
 
 
 def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
-    """What the server does not have yet; `heads` are the digests of what it has, if that is known."""
+    """Files that the server does not have yet; `heads` are its digests, if known."""
     try:
         changes = list(_changes(folder, heads))
     except (OSError, MnemeError) as error:
@@ -112,7 +112,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
         except (SettingsError, OSError) as problem:
             yield doubtful(
                 "hooks-unreadable",
-                f"Whether it has hooks of mneme cannot be told: {problem}",
+                f"Whether it has hooks of mneme cannot be change: {problem}",
                 f"Mend {path}, or remove it",
             )
     yield _syncs(hooks, plugin_syncs, config_path(home))
@@ -136,13 +136,13 @@ def git_findings() -> Iterator[Finding]:
 
 def _changes(folder: Folder, heads: Mapping[str, str] | None) -> Iterator[str]:
     for file in FileName:
-        told = _change(file, folder.look(file), heads)
-        if told:
-            yield told
+        change = _change(file, folder.look(file), heads)
+        if change:
+            yield change
 
 
 def _change(file: FileName, seen: Snapshot, heads: Mapping[str, str] | None) -> str | None:
-    """What the server lacks of a file, if anything."""
+    """The change in a file that the server lacks, if there is one."""
     local = seen.local
     if local is None:
         return None

@@ -1,11 +1,11 @@
-"""What the doctor makes of a project's id: does the server know it, or the project under another? Pure."""
+"""Checks of a project's id against the list of projects on the server. Pure."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 from mneme import wire
 from mneme.client.doctor.findings import Finding, doubtful, good
-from mneme.client.place import Place
+from mneme.client.localproject import LocalProject
 from mneme.model import ProjectId
 
 _SHOWN = 5
@@ -16,13 +16,13 @@ _SAME_ID = (
 
 
 def project_findings(
-    place: Place, is_chosen: bool, projects: Sequence[wire.WireProject]
+    local: LocalProject, is_chosen: bool, projects: Sequence[wire.WireProject]
 ) -> Iterator[Finding]:
     """Whether the server knows the project; `is_chosen` is whether the settings gave its id."""
-    origin = "sync.projectId" if is_chosen else f"the path {place.root}"
-    found = f"The project is {place.project.value}, from {origin}"
-    others = [ProjectId(one.id) for one in projects if one.id != place.project.value]
-    twins = [other for other in others if _is_named(other, place.root.name)]
+    origin = "sync.projectId" if is_chosen else f"the path {local.root}"
+    found = f"The project is {local.project.value}, from {origin}"
+    others = [ProjectId(one.id) for one in projects if one.id != local.project.value]
+    twins = [other for other in others if _is_named(other, local.root.name)]
     if len(others) < len(projects):
         yield good("project-known", f"{found}, and the server knows it")
     elif twins or not others:
@@ -42,9 +42,9 @@ def project_findings(
 
 
 def _is_named(project: ProjectId, name: str) -> bool:
-    """Whether an id may be that of a folder of this name: it is it, or the path of one, as the plugin writes paths."""
-    told, last = _folded(project.value), _folded(name)
-    return bool(last) and (told == last or told.endswith((f"-{last}", f"/{last}")))
+    """Whether an id is a folder's name, or a path that ends with it."""
+    text, last = _folded(project.value), _folded(name)
+    return bool(last) and (text == last or text.endswith((f"-{last}", f"/{last}")))
 
 
 def _folded(text: str) -> str:

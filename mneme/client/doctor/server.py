@@ -1,4 +1,4 @@
-"""What the doctor makes of a server: of what it told, and of what it did not. Pure."""
+"""Checks of a server by its answers. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,8 +20,8 @@ _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 @frozen
-class Told:
-    """What a server told, as far as it came; `problem` is what ended it.
+class ServerAnswers:
+    """Answers of a server up to the first failed request, which is `problem`.
 
     `seconds` is how long its first answer took, `ahead` by how many seconds its clock is ahead of this machine's.
     """
@@ -39,30 +39,30 @@ class Told:
         return next((one for one in self.projects or () if one.id == project.value), None)
 
 
-def server_findings(told: Told, address: Address) -> Iterator[Finding]:
-    """Whether the server is there, is one for this client, and lets it in; and how its clock goes."""
-    if told.health is None:
-        yield _trouble(told.problem, address)
+def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Finding]:
+    """Checks of the server: reachable, of this version, key accepted, clock right."""
+    if answers.health is None:
+        yield _trouble(answers.problem, address)
         return
-    yield _reached(told.health, told.seconds, address)
-    yield _clocks(told.ahead)
-    if told.projects is not None:
+    yield _reached(answers.health, answers.seconds, address)
+    yield _clocks(answers.ahead)
+    if answers.projects is not None:
         yield good("server-speaks", "It is a mneme server that speaks as this client needs")
-        yield _key(told.health)
-    elif isinstance(told.problem, Refused):
+        yield _key(answers.health)
+    elif isinstance(answers.problem, Refused):
         yield bad(
             "server-node",
             "It has no list of projects, and so is the Node server, or a mneme server older than this client",
             "Run a mneme server of this version in its place: it takes over the memory that is there",
         )
         return
-    if told.problem:
-        yield _trouble(told.problem, address)
+    if answers.problem:
+        yield _trouble(answers.problem, address)
 
 
-def lock_finding(told: Told, project: ProjectId, machine: ClientId) -> Finding:
+def lock_finding(answers: ServerAnswers, project: ProjectId, machine: ClientId) -> Finding:
     """Who holds the lock of a project."""
-    lock = told.lock
+    lock = answers.lock
     if lock is None:
         return good("lock-free", f"Nobody holds the lock of {project.value}")
     when = times.span_to_local_text(lock.acquired_at, lock.expires_at)
@@ -92,9 +92,9 @@ def waiting_finding(projects: Sequence[wire.WireProject], machine: ClientId) -> 
     )
 
 
-def two_places_findings(told: Told, project: ProjectId) -> Iterator[Finding]:
+def two_places_findings(answers: ServerAnswers, project: ProjectId) -> Iterator[Finding]:
     """Clients that seem to use the id of a project in two places."""
-    for one in told.status.in_two_places if told.status else ():
+    for one in answers.status.in_two_places if answers.status else ():
         if one.project == project.value:
             when = times.text_to_local_text(one.time)
             yield doubtful(
@@ -144,7 +144,7 @@ def _key(health: wire.Health) -> Finding:
 
 
 def _trouble(problem: ClientError | None, address: Address) -> Finding:
-    """What a call came to grief over."""
+    """The finding for a failed request."""
     if isinstance(problem, Untrusted):
         return bad(
             "certificate-untrusted",

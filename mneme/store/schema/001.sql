@@ -58,7 +58,6 @@ CREATE TABLE versions (
     parents TEXT NOT NULL DEFAULT '',       -- numbers, with a space between two
     append_key TEXT,
     append_lines TEXT,                      -- the digest of the lines that were appended
-    is_blind INTEGER NOT NULL DEFAULT 0,
     names_base INTEGER NOT NULL DEFAULT 0,
     is_unrelated INTEGER NOT NULL DEFAULT 0,
     is_waiting INTEGER NOT NULL DEFAULT 0,

@@ -1,4 +1,4 @@
-"""Which project a directory belongs to, and where the plugin keeps its memory: by the rules of the plugin."""
+"""The project of a directory and its memory folder, by the plugin's rules."""
 
 import os
 import subprocess
@@ -13,25 +13,25 @@ _GIT_SECONDS = 5.0
 
 
 @frozen
-class Place:
-    """A project on this machine: its root, its memory folder, and the id under which it is kept in step."""
+class LocalProject:
+    """A project on this machine: its root, its memory folder, and its id."""
 
     root: Path
     folder: Path
     project: ProjectId
 
 
-def place_of(directory: Path, home: Path, project: ProjectId | None) -> Place:
-    """The project of a directory; its id is `project` where the settings give one, else its path."""
+def local_project(directory: Path, home: Path, project: ProjectId | None) -> LocalProject:
+    """The project of a directory; its id is `project`, or else its path."""
     root = project_root(directory)
     name = str(root).replace("/", "-")
-    # What is no UTF-8 in a path cannot be in an id.
-    told = name.encode(errors="surrogateescape").decode(errors="replace")
-    return Place(root, home / FOLDER / "projects" / name, project or ProjectId.parse(told))
+    # An id is UTF-8, a path need not be.
+    text = name.encode(errors="surrogateescape").decode(errors="replace")
+    return LocalProject(root, home / FOLDER / "projects" / name, project or ProjectId.parse(text))
 
 
 def project_root(directory: Path) -> Path:
-    """The top level of the git repository around a directory; for a worktree, that of its main repository.
+    """The root of a directory's git repository; for a worktree, of its main repository.
 
     The directory itself where there is no repository, or no git.
     """
@@ -39,7 +39,7 @@ def project_root(directory: Path) -> Path:
     if len(answer) != 2:
         return directory
     top, common = answer
-    # Relative to the directory, in which git was asked.
+    # git answers relative to the directory.
     shared = (directory / common).resolve()
     return shared.parent if shared.name == ".git" else Path(top)
 
@@ -56,5 +56,5 @@ def _git(directory: Path, *arguments: str) -> list[str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    # A path may hold any other character at which Python would end a line.
+    # Not splitlines(): a path may hold other line separators.
     return os.fsdecode(done.stdout).removesuffix("\n").split("\n") if done.returncode == 0 else []

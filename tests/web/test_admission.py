@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mneme.web.auth import Keys
 from mneme.web.errors import MissingKey, TooManyRequests, WrongKey
-from mneme.web.front import Policy
 from mneme.web.limits import RateLimit
+from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
 from tests.web.stub import Stub
 
@@ -76,7 +76,7 @@ def test_behind_a_trusted_proxy_each_client_has_a_rate_of_its_own() -> None:
     """Not so if the proxy is none that is trusted."""
     for trusted, status in (["127.0.0.1"], 200), ([], 429):
         stub = Stub()
-        stub.front.policy = Policy(rate_limit=RateLimit(14), proxies=TrustedProxies.parse(trusted))
+        stub.site.policy = Policy(rate_limit=RateLimit(14), proxies=TrustedProxies.parse(trusted))
         for _ in range(15):
             stub.ask("GET", LOCK, {"X-Forwarded-For": "198.51.100.1"})
         assert stub.ask("GET", LOCK, {"X-Forwarded-For": "198.51.100.2"}).status == status
@@ -140,7 +140,7 @@ def test_a_new_policy_counts_from_the_next_request() -> None:
     """Reloading the configuration takes hold at once."""
     stub = Stub()
     assert stub.ask("GET", LOCK).status == 200
-    stub.front.policy = Policy(Keys([KEY]))
+    stub.site.policy = Policy(Keys([KEY]))
     assert stub.ask("GET", LOCK).status == 401
     assert stub.ask("GET", "/health").json["authRequired"] is True
     assert stub.ask("GET", LOCK, BEARER).status == 200

@@ -1,11 +1,11 @@
-"""What `show` and `diff` look at, without being taken to have it."""
+"""Contents for `show` and `diff`, which become nobody's base."""
 
 from __future__ import annotations
 
 import pytest
 
 from mneme.cli.comparing import pair_of
-from mneme.cli.contents import NotThere, content_of
+from mneme.cli.lookup import NotThere, content_of
 from mneme.client import Download, Refused
 from mneme.model import FileName, ProjectId
 from tests.cli.asked import DEMO, Asked
@@ -42,7 +42,7 @@ def test_any_version_can_be_had(asked: Asked) -> None:
 
 
 def test_nobody_is_taken_to_have_what_is_looked_at(asked: Asked) -> None:
-    """It is asked for as a version, and by nobody."""
+    """The head is requested as a version, without a client id."""
     content(asked)
     assert asked.requests == ["GET /projects/demo/files", "GET /projects/demo/files/summary.md/versions/2"]
     assert not asked.named
@@ -87,7 +87,7 @@ def test_a_damaged_version_is_told_in_one_sentence(asked: Asked) -> None:
 def test_without_a_newer_version_the_head_is_compared(
     asked: Asked, newer: int | None, numbers: tuple[int, int]
 ) -> None:
-    """It is what most people want to know."""
+    """The head is the default for the newer version."""
     pair = asked.run(pair_of(asked.client, DEMO, TEXT, 1, newer))
     assert (pair.older.version, pair.newer.version) == numbers
     assert pair.is_head is (newer is None)

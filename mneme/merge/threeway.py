@@ -1,4 +1,4 @@
-"""A value of JSON as it is on both sides and in their base, and the general rules by which it is merged.
+"""A JSON value in base, head and upload, and the general rules of merging it.
 
 A key that is not there is UNSET, and so is a base that is not known: what both sides then have may be their own, and is
 kept.
@@ -8,24 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-import msgspec
 from attrs import evolve, frozen
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
+from mneme.merge.jsonvalues import JSON, Value, canonical
 from mneme.merge.multisets import counted, interleaved
 
-JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
-Value: TypeAlias = "JSON | UnsetType"
-
 DEEPEST = 16
-"""What is within more than this counts as a whole: each level costs a look at all that is in it."""
-
-_sorted = msgspec.json.Encoder(order="sorted")
+"""The depth below which values are merged whole: each level reads all values in it."""
 
 
 @frozen
-class Sides:
-    """A value three times, and whose is taken where both have changed it and nothing else decides."""
+class ThreeWay:
+    """A value in base, head and upload, and which side wins a conflict."""
 
     base: Value
     head: Value
@@ -33,12 +28,12 @@ class Sides:
     upload_wins: bool
     depth: int = 0
 
-    def of(self, base: Value, head: Value, upload: Value) -> "Sides":
+    def of(self, base: Value, head: Value, upload: Value) -> "ThreeWay":
         """A value that is within this one."""
         return evolve(self, base=base, head=head, upload=upload, depth=self.depth + 1)
 
     @property
-    def three(self) -> tuple[Value, Value, Value]:
+    def all(self) -> tuple[Value, Value, Value]:
         """Base, head and upload."""
         return self.base, self.head, self.upload
 
@@ -48,58 +43,58 @@ class Sides:
         return self.upload if self.upload_wins else self.head
 
 
-Rule: TypeAlias = Callable[[Sides], Value]
-"""What becomes of a value."""
+Rule: TypeAlias = Callable[[ThreeWay], Value]
+"""A rule by which a value is merged."""
 
 
-def canonical(value: Value) -> bytes:
-    """The same bytes for the same value, however it was written; 1, 1.0 and true are three."""
-    return b"" if value is UNSET else _sorted.encode(value)
+def one_sided(values: ThreeWay, otherwise: Rule) -> Value:
+    """The value of the side that changed it; `otherwise` if both did.
 
-
-def one_sided(sides: Sides, otherwise: Rule) -> Value:
-    """The value of the side that changed it, the other having left or removed it; `otherwise` if both changed it."""
-    base, head, upload = map(canonical, sides.three)
+    A side that removed it gives way to one that changed it.
+    """
+    base, head, upload = map(canonical, values.all)
     if upload in (head, base):
-        return sides.head
-    if head == base or sides.head is UNSET:
-        return sides.upload
-    if sides.upload is UNSET:
-        return sides.head
-    return otherwise(sides)
+        return values.head
+    if head == base or values.head is UNSET:
+        return values.upload
+    if values.upload is UNSET:
+        return values.head
+    return otherwise(values)
 
 
-def general(sides: Sides) -> Value:
-    """What becomes of a value that nothing more is known of."""
-    return one_sided(sides, _both_changed)
+def general(values: ThreeWay) -> Value:
+    """The merge of a value without a rule of its own."""
+    return one_sided(values, _both_changed)
 
 
-def winner(sides: Sides) -> Value:
-    """What becomes of a value that only makes sense as a whole."""
-    return one_sided(sides, lambda changed: changed.winner)
+def winner(values: ThreeWay) -> Value:
+    """The merge of a value that only makes sense as a whole."""
+    return one_sided(values, lambda changed: changed.winner)
 
 
-def by_key(sides: Sides, rule_of: Callable[[str], Rule]) -> dict[str, JSON]:
-    """Merge objects key by key, in the order of the head; what is no object has no keys."""
-    base, head, upload = (one if isinstance(one, dict) else {} for one in sides.three)
+def by_key(values: ThreeWay, rule_of: Callable[[str], Rule]) -> dict[str, JSON]:
+    """The merge of objects key by key, in the order of the head."""
+    base, head, upload = (one if isinstance(one, dict) else {} for one in values.all)
     merged = {
-        key: rule_of(key)(sides.of(base.get(key, UNSET), head.get(key, UNSET), upload.get(key, UNSET)))
+        key: rule_of(key)(values.of(base.get(key, UNSET), head.get(key, UNSET), upload.get(key, UNSET)))
         for key in dict.fromkeys([*head, *upload])
     }
     return {key: value for key, value in merged.items() if value is not UNSET}
 
 
-def by_item(sides: Sides, identity: Callable[[JSON], bytes] = canonical, rule: Rule = general) -> list[JSON]:
-    """Merge arrays item by item, `rule` for those of one identity; what is no array has no items.
+def by_item(
+    values: ThreeWay, identity: Callable[[JSON], bytes] = canonical, rule: Rule = general
+) -> list[JSON]:
+    """The merge of arrays item by item; `rule` merges items of one identity.
 
     A side that has all the items of the merge, and no others, gives them its order.
     """
-    base, head, upload = (one if isinstance(one, list) else [] for one in sides.three)
+    base, head, upload = (one if isinstance(one, list) else [] for one in values.all)
     three = [Items(one, identity) for one in (base, head, upload)]
     names = three[1].names + three[2].names
     staying = counted(*(items.names for items in three))
     order = [names[place] for place in interleaved(three[1].names, three[2].names, staying)]
-    merged = [_item(sides.of(*values), rule) for values in together(order, three)]
+    merged = [_item(values.of(*copies), rule) for copies in together(order, three)]
     return _as_ordered_by_either(merged, head, upload)
 
 
@@ -126,23 +121,23 @@ def together(names: Iterable[bytes], those: Sequence[Items]) -> Iterator[list[Va
         copies[name] += 1
 
 
-def _item(sides: Sides, rule: Rule) -> JSON:
+def _item(values: ThreeWay, rule: Rule) -> JSON:
     """An item of which it is decided that it stays."""
-    both = sides.head is not UNSET and sides.upload is not UNSET
-    value = rule(sides) if both else next(one for one in (sides.head, sides.upload) if one is not UNSET)
+    both = values.head is not UNSET and values.upload is not UNSET
+    value = rule(values) if both else next(one for one in (values.head, values.upload) if one is not UNSET)
     return None if value is UNSET else value
 
 
-def _both_changed(sides: Sides) -> Value:
-    match sides.head, sides.upload:
-        case _ if sides.depth >= DEEPEST:
-            return sides.winner
+def _both_changed(values: ThreeWay) -> Value:
+    match values.head, values.upload:
+        case _ if values.depth >= DEEPEST:
+            return values.winner
         case dict(), dict():
-            return by_key(sides, lambda _: general)
+            return by_key(values, lambda _: general)
         case list(), list():
-            return by_item(sides)
+            return by_item(values)
         case _:
-            return sides.winner
+            return values.winner
 
 
 def _as_ordered_by_either(merged: list[JSON], head: list[JSON], upload: list[JSON]) -> list[JSON]:
@@ -151,7 +146,7 @@ def _as_ordered_by_either(merged: list[JSON], head: list[JSON], upload: list[JSO
 
 
 def same_items(one: JSON, other: JSON) -> bool:
-    """Whether two values are the same but for the order of keys and of the items of arrays outside of arrays."""
+    """Whether two values are equal but for the order of keys and items."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same_items(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mneme.client.place import place_of, project_root
+from mneme.client.localproject import local_project, project_root
 from mneme.errors import InvalidProjectId
 from mneme.model import ProjectId
 
@@ -17,7 +17,7 @@ AUTHOR = ["-c", "user.name=Ana", "-c", "user.email=ana@example.org", "-c", "prot
 
 @pytest.fixture(autouse=True)
 def no_git_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever runs the tests, no repository is around them, and no settings of a person count."""
+    """No repository and no git settings of a person around the tests."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -52,7 +52,7 @@ def test_a_repository_is_a_project(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_a_repository_is_a_project(tmp_path: Path) -> None:
-    """It alone."""
+    """The directory itself is the root."""
     assert project_root(below(tmp_path / "notes")) == tmp_path / "notes"
 
 
@@ -82,7 +82,7 @@ def test_a_submodule_is_a_project(tmp_path: Path) -> None:
 
 
 def test_a_repository_whose_data_lie_elsewhere_is_a_project(tmp_path: Path) -> None:
-    """What counts is where its files are."""
+    """The directory of the files counts."""
     (tmp_path / "app").mkdir()
     git(tmp_path / "app", "init", "-q", "--separate-git-dir", str(tmp_path / "data.git"))
     assert project_root(tmp_path / "app") == tmp_path / "app"
@@ -109,7 +109,7 @@ def test_a_git_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     tool.write_text("#!/bin/sh\nexec sleep 60\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("mneme.client.place._GIT_SECONDS", 0.05)
+    monkeypatch.setattr("mneme.client.localproject._GIT_SECONDS", 0.05)
     assert project_root(tmp_path) == tmp_path
 
 
@@ -134,7 +134,7 @@ def test_a_directory_that_is_gone_is_itself(tmp_path: Path) -> None:
 
 
 def test_a_link_leads_to_the_project_that_it_leads_to(tmp_path: Path) -> None:
-    """One project has one root, however it was entered."""
+    """A project has one root, whichever symbolic link leads to it."""
     root = repository(tmp_path / "app")
     below(root / "src")
     (tmp_path / "link").symlink_to(root)
@@ -156,7 +156,7 @@ def test_a_root_has_any_name(tmp_path: Path, name: str | bytes) -> None:
 def test_a_place_has_the_folder_and_the_id_of_the_plugin(tmp_path: Path) -> None:
     """The path, with dashes for slashes."""
     root = repository(tmp_path / "app")
-    place = place_of(root, Path("/home/ana"), None)
+    place = local_project(root, Path("/home/ana"), None)
     name = str(root).replace("/", "-")
     assert place.root == root
     assert place.folder == Path("/home/ana/.claude-mneme/projects") / name
@@ -166,7 +166,7 @@ def test_a_place_has_the_folder_and_the_id_of_the_plugin(tmp_path: Path) -> None
 def test_a_project_id_is_for_the_server_alone(tmp_path: Path) -> None:
     """The folder stays where the plugin looks for it."""
     root = repository(tmp_path / "app")
-    place = place_of(root, tmp_path, ProjectId("shared"))
+    place = local_project(root, tmp_path, ProjectId("shared"))
     assert place.project == ProjectId("shared")
     assert place.folder.name == str(root).replace("/", "-")
 
@@ -174,7 +174,7 @@ def test_a_project_id_is_for_the_server_alone(tmp_path: Path) -> None:
 def test_a_path_that_is_no_text_has_an_id_that_is(tmp_path: Path) -> None:
     """The folder has the very bytes."""
     root = repository(tmp_path / os.fsdecode(b"caf\xe9"))
-    place = place_of(root, tmp_path, None)
+    place = local_project(root, tmp_path, None)
     assert os.fsencode(place.folder.name).endswith(b"caf\xe9")
     assert place.project.value.endswith("caf\ufffd")
     assert place.project.value.encode()
@@ -184,5 +184,5 @@ def test_a_path_that_is_too_long_for_an_id_is_told_so(tmp_path: Path) -> None:
     """A project id of one's own helps."""
     long = Path("/" + "/".join(["x" * 200] * 3))
     with pytest.raises(InvalidProjectId, match="512"):
-        place_of(long, tmp_path, None)
-    assert place_of(long, tmp_path, ProjectId("short")).project == ProjectId("short")
+        local_project(long, tmp_path, None)
+    assert local_project(long, tmp_path, ProjectId("short")).project == ProjectId("short")

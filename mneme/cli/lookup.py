@@ -1,4 +1,4 @@
-"""Contents to look at: asked for so that nobody is taken to have them by it."""
+"""Contents for people, downloaded without a client id, so that they become nobody's base."""
 
 from mneme.cli.output import command_line
 from mneme.client import Client, Download
@@ -7,7 +7,7 @@ from mneme.model import FileName, ProjectId
 
 
 class NotThere(MnemeError):
-    """What was asked for is not on the server; the sentence says how to find what is."""
+    """A missing file or version, with advice on where to look."""
 
 
 async def content_of(client: Client, project: ProjectId, file: FileName, number: int | None) -> Download:
@@ -40,7 +40,7 @@ async def _head(client: Client, project: ProjectId, file: FileName) -> Download 
     head = next((one for one in heads if one.file is file), None)
     if head is None:
         return None
-    # What is not taken in yet, for want of space, is no version, and can only be looked at.
+    # An edit by hand for which the disk had no space has no version number yet.
     return await (
         _version(client, project, file, head.version) if head.version else client.look(project, file)
     )
