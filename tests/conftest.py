@@ -1,14 +1,14 @@
-"""What tests share."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import settings
 
+from tests.often import examples
 from tests.store.faults import Faults
 
-# Other work on the same machine makes any example slow at times.
-settings.register_profile("mneme", deadline=None)
+settings.register_profile("mneme", examples())
 settings.load_profile("mneme")
 
 

@@ -184,12 +184,3 @@ def test_stopping_waits_for_an_export_under_way(rig: Rig) -> None:
     result_of(rig.sync.stopService())
     assert rig.log.read_bytes() == b"two\n"
     assert rig.clock.getDelayedCalls() == []
-
-
-def test_a_stopped_exporter_can_be_started_again(rig: Rig) -> None:
-    """It exports what has changed meanwhile."""
-    result_of(rig.exporter.stopService())
-    rig.upload(b"one\n")
-    rig.exporter.startService()
-    rig.clock.advance(INTERVAL)
-    assert rig.log.read_bytes() == b"one\n"

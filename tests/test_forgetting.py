@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.in_process import InProcess
+from tests.often import LONG
 from tests.proxies import NODE_18, ROUTES, STRAIGHT, Loses, Route
 from tests.stock_client import Answer, Machine, items_in, milliseconds
 
@@ -90,12 +91,33 @@ class World:
         return self.server.ask("GET", "/status")[1]
 
 
-@pytest.fixture(params=ROUTES, ids=lambda route: route.name)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+PAIRS = [
+    (route, name)
+    for number, route in enumerate(ROUTES)
+    for name in (ALL if LONG else [ALL[number % len(ALL)]])
+]
+"""Each route, and a file that is told of on it. Rules of files and of routes know nothing of each other."""
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: f"{pair[0].name}, {pair[1]}")
+def pair(request: pytest.FixtureRequest) -> tuple[Route, str]:
+    """A route and a file."""
+    found: tuple[Route, str] = request.param
+    return found
+
+
+@pytest.fixture
+def world(pair: tuple[Route, str], tmp_path: Path) -> Iterator[World]:
     """A server, reached on each route."""
-    world = World(tmp_path, request.param)
+    world = World(tmp_path, pair[0])
     yield world
     assert world.server.faults == []
+
+
+@pytest.fixture
+def name(pair: tuple[Route, str]) -> str:
+    """The file that goes with the route."""
+    return pair[1]
 
 
 @pytest.fixture(params=[STRAIGHT, NODE_18], ids=lambda route: route.name)
@@ -131,7 +153,6 @@ def removing(name: str, *items: str, project: str = APP) -> Callable[[Machine], 
 class TestForgetting:
     """A machine that had an item removes it: it is gone everywhere, after one push, for good."""
 
-    @pytest.mark.parametrize("name", ALL)
     def test_items_of_the_other_machine(
         self, world: World, laptop: Machine, desktop: Machine, name: str
     ) -> None:
@@ -148,7 +169,6 @@ class TestForgetting:
                     assert machine.items(project, name) == items[removed:]
                 assert world.head(name, project) == items[removed:]
 
-    @pytest.mark.parametrize("name", ALL)
     def test_the_only_one_it_was_just_told_of(
         self, world: World, laptop: Machine, desktop: Machine, name: str
     ) -> None:
@@ -162,15 +182,14 @@ class TestForgetting:
             assert machine.items(APP, name) == left
         assert world.head(name) == left
 
-    @pytest.mark.parametrize("name", [FACTS, ENTITIES, SUMMARY])
     def test_its_own_newest(self, world: World, laptop: Machine, desktop: Machine, name: str) -> None:
-        """In the session after the one in which it was remembered, or in the same."""
+        """In the session after the one in which it was remembered, or in the same; a log loses its oldest alone."""
+        name = FACTS if name == LOG else name
         world.session(laptop, adding(name, "a", "b"))
         world.session(laptop, removing(name, "b"), adding(name, "c"), removing(name, "c"))
         world.session(desktop)
         assert desktop.items(APP, name) == laptop.items(APP, name) == world.head(name) == ["a"]
 
-    @pytest.mark.parametrize("name", ALL)
     def test_all_there_are(self, world: World, laptop: Machine, desktop: Machine, name: str) -> None:
         """What is left is an empty file, which is no reason to bring the items back."""
         world.session(laptop, adding(name, "a", "b"))
@@ -188,7 +207,6 @@ class TestForgetting:
         world.session(laptop)
         assert desktop.items(APP, LOG) == laptop.items(APP, LOG) == [f"laptop {n}" for n in range(33, 43)]
 
-    @pytest.mark.parametrize("name", ALL)
     def test_while_the_other_adds(self, world: World, laptop: Machine, desktop: Machine, name: str) -> None:
         """The desktop is locked out, and forgets what it has; the laptop adds."""
         world.session(laptop, adding(name, "a", "b"))
@@ -203,7 +221,6 @@ class TestForgetting:
         laptop.push(APP)
         assert world.head(name) == ["b", "c"]
 
-    @pytest.mark.parametrize("name", ALL)
     def test_after_the_server_was_killed(
         self, world: World, laptop: Machine, desktop: Machine, name: str
     ) -> None:
@@ -221,7 +238,6 @@ class TestForgetting:
 class TestOlderChanges:
     """The push of a stock client uploads only what is newer than the list says: so that list is no true one."""
 
-    @pytest.mark.parametrize("name", ALL)
     def test_a_change_from_before_another_push_is_uploaded(
         self, world: World, laptop: Machine, desktop: Machine, name: str
     ) -> None:
@@ -243,12 +259,10 @@ class TestOlderChanges:
 class TestOneIdInTwoPlaces:
     """One client id that works on two memories: nothing of either goes, and the person is told."""
 
-    @pytest.mark.parametrize("name", ALL)
     def test_two_folders_in_turn(self, world: World, name: str) -> None:
         """Each has memory of its own, from before it knew the server."""
         self.two_folders(world, name, at_once=False)
 
-    @pytest.mark.parametrize("name", ALL)
     def test_two_folders_at_once(self, world: World, name: str) -> None:
         """Both have begun before either ends; the first to end gives away the lock of both."""
         self.two_folders(world, name, at_once=True)
@@ -338,7 +352,6 @@ class TestCutOff:
         """Whether the machine adds something of its own, or pushes what it had."""
         self.cut_off(near, name, fate, retries=0)
 
-    @pytest.mark.parametrize("name", ALL)
     @pytest.mark.parametrize("fate", ["reset", "half", "503"])
     def test_nothing_is_removed_though_a_proxy_took_every_answer(
         self, world: World, name: str, fate: str
@@ -435,7 +448,6 @@ class TestCutOff:
 class TestAClockThatIsAhead:
     """The files of such a machine are newer than the server's, and its pull downloads nothing by itself."""
 
-    @pytest.mark.parametrize("name", ALL)
     def test_the_memory_of_the_others_arrives_at_the_next_start_or_the_one_after(
         self, world: World, name: str
     ) -> None:
@@ -491,7 +503,6 @@ class TestAClockThatIsAhead:
 class TestAServerWhoseClockWasWrong:
     """It was three years ahead during a session, and is right again."""
 
-    @pytest.mark.parametrize("name", ALL)
     def test_what_is_written_offline_is_not_overwritten(
         self, world: World, laptop: Machine, name: str
     ) -> None:
@@ -501,7 +512,6 @@ class TestAServerWhoseClockWasWrong:
         world.session(laptop)
         assert laptop.items(APP, name) == world.head(name) == ["before", "in the future", "offline"]
 
-    @pytest.mark.parametrize("name", ALL)
     def test_mtimes_are_right_after_the_next_push(self, world: World, laptop: Machine, name: str) -> None:
         """Though nothing has changed; and the other machine has it all at its next start."""
         self.session_in_the_future(world, laptop, name)

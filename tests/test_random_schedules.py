@@ -8,7 +8,6 @@ kept, only the first is asked: nothing is lost.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import Factory, define
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.in_process import InProcess
 from tests.keeping import KEEP_NONE
+from tests.often import examples
 from tests.proxies import ROUTES, Route, Way
 from tests.stock_client import Answer, Machine, NoAnswer, items_in
 
@@ -274,8 +273,4 @@ class Schedules(RuleBasedStateMachine):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(
-    max_examples=int(os.environ.get("SCHEDULES", "30")),
-    stateful_step_count=60,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+TestSchedules.settings = examples(5, 2000, steps=60)

@@ -36,7 +36,6 @@ from mneme.model import (
     Restore,
     Served,
     Unmodified,
-    Unnamed,
     Upload,
     Usage,
     digest,
@@ -200,39 +199,6 @@ def content(service: SyncService, steps: SteppedSteps) -> bytes | None:
 class TestUseCases:
     """What a front end can ask for."""
 
-    def test_the_life_of_a_lock(self, service: SyncService, clock: Clock) -> None:
-        """From its acquisition to its expiry, to the millisecond."""
-        lock = Lock(ANA, NOW, Millis(NOW + TTL), 1, NOW)
-        assert result_of(service.lock(ALPHA)) is None
-        assert result_of(service.acquire(ALPHA, ANA)) == Granted(lock)
-        assert result_of(service.acquire(ALPHA, BEN)) == HeldBy(lock)
-        now = moved(clock, TTL - 1)
-        assert result_of(service.lock(ALPHA)) == lock
-        assert result_of(service.extend(ALPHA, BEN)) == HeldBy(lock)
-        extended = Lock(ANA, NOW, Millis(now + TTL), 1, NOW, now)
-        assert result_of(service.extend(ALPHA, ANA)) == Granted(extended)
-        moved(clock, TTL - 1)
-        assert result_of(service.lock(ALPHA)) == extended
-        now = moved(clock, 1)
-        assert result_of(service.lock(ALPHA)) is None
-        assert result_of(service.release(ALPHA, ANA)) == NotLocked()
-        taken = Lock(BEN, now, Millis(now + TTL), 2, now)
-        assert result_of(service.acquire(ALPHA, BEN)) == Granted(taken)
-        assert result_of(service.release(ALPHA, BEN)) == Released(taken)
-
-    def test_files_are_uploaded_listed_and_read(self, service: SyncService, clock: Clock) -> None:
-        """By the holder of the lock; what anybody else uploads is kept."""
-        refused = result_of(service.upload(ALPHA, Upload(FileName.SUMMARY_JSON, b"junk", BEN)))
-        assert refused == Rescued(NotLocked(), 1)
-        result_of(service.acquire(ALPHA, ANA))
-        now = moved(clock, 5)
-        head = Head(LOG, 2, 4, now, digest(b"one\n"))
-        assert result_of(service.upload(ALPHA, Upload(LOG, b"one\n", ANA))) == Accepted(head)
-        assert result_of(service.heads(ALPHA)) == (head,)
-        assert result_of(service.read(ALPHA, LOG)) == Document(head, b"one\n")
-        assert result_of(service.read(ALPHA, FileName.ENTITIES)) is None
-        assert result_of(service.heads(BETA)) == ()
-
     def test_a_new_time_to_live_counts_from_the_next_lock(self, service: SyncService) -> None:
         """Locks that are held keep what they were given."""
         result_of(service.acquire(ALPHA, ANA))
@@ -291,15 +257,6 @@ class TestTurns:
         steps.step()
         assert result_of(early) == Accepted(Head(LOG, 1, 1, now, digest(b"1")))
         assert result_of(late) == Rescued(NotLocked(), 2)
-
-    def test_of_two_acquires_at_one_instant_the_first_wins(
-        self, stepped: SyncService, steps: SteppedSteps
-    ) -> None:
-        """Both have been asked for before either has run."""
-        outcomes = [started(stepped.acquire(ALPHA, client)) for client in (BEN, ANA)]
-        steps.finish()
-        lock = Lock(BEN, NOW, Millis(NOW + TTL), 1, NOW)
-        assert [result_of(outcome) for outcome in outcomes] == [Granted(lock), HeldBy(lock)]
 
     def test_a_hang_up_cancels_no_upload(self, stepped: SyncService, steps: SteppedSteps) -> None:
         """It is written although nobody waits for the answer, and whoever comes next finds it."""
@@ -728,19 +685,6 @@ class TestHistory:
             service.doubt(ALPHA, served.receipt)
         result_of(service.upload(ALPHA, Upload(LOG, b"{}\n{}\n", BEN)))
         assert store.versions(ALPHA)[1].base == base
-
-    def test_a_download_is_that_of_whoever_holds_the_lock_when_its_turn_comes(
-        self, service: SyncService
-    ) -> None:
-        """A stock client says nothing of itself; a reader by another program is nobody."""
-        result_of(service.acquire(ALPHA, ANA))
-        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n", ANA)))
-        result_of(service.release(ALPHA, ANA))
-        result_of(service.acquire(ALPHA, BEN))
-        for reader, receipt in ((Unnamed.STOCK, Receipt(BEN, LOG, 1)), (Unnamed.OTHER, None)):
-            served = result_of(service.download(ALPHA, LOG, reader))
-            assert isinstance(served, Served)
-            assert served.receipt == receipt
 
     def test_a_receipt_that_cannot_be_noted_is_logged(self, service: SyncService, store: BrokenStore) -> None:
         """Nobody waits for it, and nothing else suffers."""

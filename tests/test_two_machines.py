@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.in_process import InProcess
-from tests.stock_client import Answer, Machine, items_in
+from tests.stock_client import Answer, Machine
 
 PROJECT = "-home-ana-src-my.app"
 LOG = "log.jsonl"
@@ -122,14 +122,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     assert world.server.faults == []
 
 
-@pytest.fixture(params=INTERRUPTIONS, ids=["runs through", "is restarted", "is killed"])
-def plain(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """A server that is told not to merge."""
-    world = World(tmp_path, request.param, merge=False)
-    yield world
-    assert world.server.faults == []
-
-
 @pytest.fixture
 def laptop(world: World) -> Machine:
     """Its clock is a little ahead."""
@@ -184,20 +176,6 @@ class TestOneAfterTheOther:
             world.later()
         assert world.versions() == before
 
-    def test_what_was_summarized_away_stays_away(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """By the one who uploaded it, and by one who has only downloaded it."""
-        share(world, laptop, desktop, contents=("one", "two", "three", "four"))
-        for machine, gone in ((laptop, "one"), (desktop, "two"), (laptop, "three")):
-            world.pull(machine)
-            world.summarize(machine, gone)
-            world.note(machine, f"summarized {gone}")
-            world.later()
-            world.push(machine)
-            world.later()
-        assert entries(world.head()) == ["four", "summarized one", "summarized two", "summarized three"]
-
 
 class TestALockThatWasOutlived:
     """The stock client sends no heartbeat: a long session ends without its lock."""
@@ -228,27 +206,6 @@ class TestALockThatWasOutlived:
         world.later()
         world.pull(laptop)
         assert local(laptop) == ["one", "a long session"]
-
-    def test_another_machine_has_pushed_meanwhile(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """A session left open over lunch: its change is older than the other's push, and is uploaded all the same."""
-        share(world, laptop, desktop, contents=("one",))
-        world.pull(laptop)
-        world.note(laptop, "before lunch")
-        world.later(45)
-        world.pull(desktop)
-        world.note(desktop, "during lunch")
-        world.later()
-        world.push(desktop)
-        world.later()
-        assert statuses(world.push(laptop), "PUT") == [403]
-        assert entries(world.head()) == ["one", "before lunch", "during lunch"]
-        world.later()
-        for machine in (laptop, desktop):
-            world.pull(machine)
-            assert local(machine) == ["one", "before lunch", "during lunch"]
-            world.push(machine)
 
     def test_another_machine_holds_the_lock_now(
         self, world: World, laptop: Machine, desktop: Machine
@@ -330,88 +287,9 @@ class TestLockedOut:
         world.push(desktop)
         assert entries(world.head()) == ["three", "locked out"]
 
-    def test_the_newest_of_several_refused_uploads_is_merged(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """Two sessions in a row were locked out: the second upload holds what the first one did."""
-        share(world, laptop, desktop, contents=("one",))
-        world.pull(laptop)
-        for number in (1, 2):
-            world.pull(desktop)
-            world.note(desktop, f"locked out {number}")
-            world.later()
-            world.push(desktop)
-        assert world.waiting() == 1
-        world.push(laptop)
-        assert entries(world.head()) == ["one", "locked out 1", "locked out 2"]
-
-    def test_what_was_taken_back_before_the_merge_is_not_merged(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """The newest upload counts, also when it is what the client had before."""
-        facts = "remembered.json"
-        world.pull(laptop)
-        laptop.remember(PROJECT, "one")
-        world.push(laptop)
-        world.later()
-        world.pull(desktop)
-        world.push(desktop)
-        world.pull(laptop)
-        desktop.remember(PROJECT, "a mistake")
-        world.push(desktop)
-        desktop.forget(PROJECT, "a mistake")
-        world.push(desktop)
-        assert world.waiting() == 0
-        world.push(laptop)
-        assert items_in(facts, world.head(facts) or "") == ["one"]
-        assert "a mistake" in "".join(one["content"] for one in world.versions(facts))
-
-    def test_the_next_holder_starts_with_everything(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """Also when the lock was never released: it expired, and nothing has reaped it."""
-        share(world, laptop, desktop, contents=("one",))
-        world.pull(laptop)
-        world.note(desktop, "locked out")
-        world.push(desktop)
-        world.later(40)
-        world.pull(desktop)
-        assert local(desktop) == ["one", "locked out"]
-        world.note(laptop, "forgotten session")
-        world.later()
-        world.push(laptop)
-        world.push(desktop)
-        assert entries(world.head()) == ["one", "locked out", "forgotten session"]
-
-    def test_a_lock_removed_by_hand_lets_what_waits_be_merged(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """`rm .lock.json` frees it at once, as ever."""
-        share(world, laptop, desktop, contents=("one",))
-        world.pull(laptop)
-        world.note(desktop, "locked out")
-        world.push(desktop)
-        world.server.let_pass(1)
-        [lock] = world.server.directory.rglob(".lock.json")
-        lock.unlink()
-        assert entries(world.head()) == ["one", "locked out"]
-
 
 class TestTwoSessionsOnOneMachine:
     """They share a lock, and the first to end takes it from the other."""
-
-    def test_both_are_kept(self, world: World, laptop: Machine, desktop: Machine) -> None:
-        """The second one to end is told 403, and merged."""
-        share(world, laptop, desktop, contents=("one",))
-        world.pull(laptop)
-        world.pull(laptop)
-        world.note(laptop, "first session")
-        world.later()
-        assert statuses(world.push(laptop), "PUT") == [200]
-        world.note(laptop, "second session")
-        world.later()
-        assert statuses(world.push(laptop), "PUT") == [403]
-        assert entries(world.head()) == ["one", "first session", "second session"]
 
     def test_another_machine_gets_the_lock_in_between(
         self, world: World, laptop: Machine, desktop: Machine
@@ -458,18 +336,6 @@ class TestBeforeTheFirstSync:
             world.pull(machine)
             assert local(machine) == ["desktop 1", "laptop 1", "desktop 2"]
             world.push(machine)
-
-    def test_somebody_looks_at_the_memory_meanwhile(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """A download by a person, while a machine that has none of it holds the lock, deletes nothing."""
-        share(world, laptop, contents=("laptop 1", "laptop 2"))
-        world.note(desktop, "desktop 1")
-        world.later()
-        world.pull(desktop)
-        world.head()
-        world.push(desktop)
-        assert entries(world.head()) == ["laptop 1", "laptop 2", "desktop 1"]
 
 
 class TestOffline:
@@ -541,23 +407,6 @@ class TestOtherFiles:
             world.head("summary.md") == _file("summary.md", base["summary.md"], second["summary.md"]).decode()
         )
 
-    def test_what_cannot_be_merged_stays_in_history(
-        self, world: World, laptop: Machine, desktop: Machine
-    ) -> None:
-        """The head is left alone, and the version can be asked for."""
-        world.pull(laptop)
-        laptop.write(PROJECT, "entities.json", b'{"files":{}}')
-        world.push(laptop)
-        world.later()
-        desktop.write(PROJECT, "entities.json", b'{"files":')
-        assert statuses(world.push(desktop), "PUT") == [403]
-        assert world.head("entities.json") == '{"files":{}}'
-        assert [(one["kind"], one["content"]) for one in world.versions("entities.json")] == [
-            ("upload", '{"files":{}}'),
-            ("rescued", '{"files":'),
-        ]
-        assert world.waiting() == 0
-
 
 OTHERS = ("summary.json", "remembered.json", "entities.json", "summary.md")
 
@@ -582,42 +431,6 @@ def _file(name: str, *additions: Any) -> bytes:
     return json.dumps(whole, indent=2).encode()
 
 
-class TestWithoutMerging:
-    """`"merge": false`: what the plain contract says, and every content is in history all the same."""
-
-    def test_an_upload_replaces_the_head(self, plain: World) -> None:
-        """Whatever its client had."""
-        laptop, desktop = plain.machine("laptop"), plain.machine("desktop")
-        plain.note(laptop, "laptop")
-        plain.pull(laptop)
-        plain.push(laptop)
-        plain.later()
-        plain.note(desktop, "desktop")
-        plain.pull(desktop)
-        [answer] = [one for one in plain.push(desktop) if one.method == "PUT"]
-        assert (answer.status, "merged" in answer.body) == (200, False)
-        assert entries(plain.head()) == ["desktop"]
-        assert [entries(one["content"]) for one in plain.versions()] == [["laptop"], ["desktop"]]
-
-    def test_a_refused_upload_is_kept_and_not_merged(self, plain: World) -> None:
-        """It never becomes part of the head, whoever gets the lock."""
-        laptop, desktop = plain.machine("laptop"), plain.machine("desktop")
-        plain.note(laptop, "laptop")
-        plain.pull(laptop)
-        plain.push(laptop)
-        plain.later()
-        plain.note(desktop, "desktop")
-        [refused] = [one for one in plain.push(desktop) if one.method == "PUT"]
-        assert (refused.status, refused.body["rescued"]) == (403, True)
-        for machine in (laptop, desktop):
-            plain.later()
-            plain.pull(machine)
-            plain.push(machine)
-        assert [one["kind"] for one in plain.versions()][:2] == ["upload", "rescued"]
-        assert entries(plain.versions()[1]["content"]) == ["desktop"]
-        assert plain.waiting() == 0
-
-
 class TestLists:
     """Who is told which mtimes."""
 
@@ -635,35 +448,3 @@ class TestLists:
         world.push(desktop)
         world.later()
         assert statuses(world.push(laptop), "PUT") == []
-
-    @pytest.mark.parametrize("keys", [(), ("a key of sixteen characters",)])
-    @pytest.mark.parametrize(
-        "extra",
-        [
-            {"User-Agent": "curl/8"},
-            {"Accept": "*/*"},
-            {"X-Client-Id": "laptop-0a1b2c3d"},
-            {"Accept-Encoding": "gzip"},
-        ],
-    )
-    def test_everyone_else_gets_true_mtimes(
-        self, tmp_path: Path, keys: tuple[str, ...], extra: dict[str, str]
-    ) -> None:
-        """A list with a header that the stock client never sends is none of its own."""
-        world = World(tmp_path, keys=keys)
-        authorization = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
-        stock = {"Host": "mneme.invalid:3847", "Connection": "keep-alive"} | authorization
-        named = {"X-Client-Id": "laptop-0a1b2c3d"}
-        world.server.ask("POST", "/projects/p/lock", headers=named)
-        body = b'{"content": "x"}'
-        world.server.ask(
-            "PUT",
-            "/projects/p/files/log.jsonl",
-            headers=named | {"Content-Type": "application/json"},
-            body=body,
-        )
-        [pulled] = world.server.ask("GET", "/projects/p/files", headers=stock, only=True)[1]["files"]
-        [pushed] = world.server.ask("GET", "/projects/p/files", headers=stock, only=True)[1]["files"]
-        [other] = world.server.ask("GET", "/projects/p/files", headers=stock | extra, only=True)[1]["files"]
-        assert pushed["mtime"] == "1970-01-01T00:00:00.000Z"
-        assert pulled["mtime"] == other["mtime"] == "2026-03-10T09:00:00.014Z"

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import frozen
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from twisted.internet.defer import Deferred
@@ -21,6 +20,7 @@ from tests import stock_client
 from tests.client.lines import Asked, InProcessLine, Killed
 from tests.client.machines import ENTITIES, Ahead, Machine
 from tests.in_process import InProcess
+from tests.often import examples
 
 PROJECT, LOG = "demo", "log.jsonl"
 OFFSETS = {"laptop": 7 * 3600.0, "desktop": -20.0, "tablet": 0.0}
@@ -285,6 +285,6 @@ class RoughSchedules(Schedules):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=20, stateful_step_count=60)
+TestSchedules.settings = examples(3, 500, steps=60)
 TestRoughSchedules = RoughSchedules.TestCase
-TestRoughSchedules.settings = settings(max_examples=20, stateful_step_count=60)
+TestRoughSchedules.settings = examples(3, 500, steps=60)

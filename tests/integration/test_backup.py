@@ -12,6 +12,7 @@ import pytest
 from tests.command import Home
 from tests.daemon import Daemon, DidNotStart, wait_until
 from tests.integration.wire import NO_RATE_LIMIT
+from tests.often import times
 from tests.stock_client import StockClient
 
 pytestmark = pytest.mark.integration
@@ -148,7 +149,7 @@ def test_heads_alone_are_taken_in_by_a_server_without_a_database(tmp_path: Path)
         assert [one["kind"] for one in listing["versions"]] == ["found"]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(times(2, 100)))
 def test_a_server_on_a_database_with_flipped_bits_serves_nothing_wrong(tmp_path: Path, seed: int) -> None:
     """What was hit is an error, or the server does not start."""
     random = Random(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,10 +30,16 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield running
 
 
-def assert_falls_back(home: Home, command: str, sentence: str, happens: str) -> None:
+PULL = (("pull",), 0, WORKS)
+BOTH = (PULL, (("push", "--strict"), 1, STAYS))
+
+
+def assert_falls_back(
+    home: Home, sentence: str, runs: Sequence[tuple[Sequence[str], int, str]] = BOTH
+) -> None:
     """One warning with this sentence, and what happens to the memory; status 0, or 1 if `--strict`; files as before."""
     before = home.contents()
-    for arguments, status in (((command,), 0), ((command, "--strict"), 1)):
+    for arguments, status, happens in runs:
         ended = home.run(*arguments, check=False)
         assert ended.status == status, ended
         [warning] = ended.err.splitlines()
@@ -44,30 +50,29 @@ def assert_falls_back(home: Home, command: str, sentence: str, happens: str) -> 
     assert home.contents() == before
 
 
-@pytest.mark.parametrize(("command", "happens"), [("pull", WORKS), ("push", STAYS)])
 class TestUnreachable:
     """No answer, for whatever reason."""
 
-    def test_nothing_listens(self, tmp_path: Path, command: str, happens: str) -> None:
+    def test_nothing_listens(self, tmp_path: Path) -> None:
         """The server is not running."""
         home = Home(tmp_path / "laptop", f"http://127.0.0.1:{free_port()}", **NO_PATIENCE)
         home.note("one")
-        assert_falls_back(home, command, "cannot be reached: connection refused", happens)
+        assert_falls_back(home, "cannot be reached: connection refused")
 
-    def test_the_name_is_unknown(self, tmp_path: Path, command: str, happens: str) -> None:
+    def test_the_name_is_unknown(self, tmp_path: Path) -> None:
         """There is no such machine."""
         home = Home(tmp_path / "laptop", "http://homeserver.invalid:3847", **NO_PATIENCE)
         home.note("one")
-        assert_falls_back(home, command, "cannot be reached", happens)
+        assert_falls_back(home, "cannot be reached")
 
-    def test_the_server_is_frozen(self, tmp_path: Path, command: str, happens: str) -> None:
+    def test_the_server_is_frozen(self, tmp_path: Path) -> None:
         """It takes connections, and says nothing."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
             home = Home(tmp_path / "laptop", f"http://127.0.0.1:{silent.getsockname()[1]}", **NO_PATIENCE)
             home.note("one")
-            assert_falls_back(home, command, "it did not answer in time", happens)
+            assert_falls_back(home, "it did not answer in time")
 
-    def test_what_answers_is_no_mneme_server(self, tmp_path: Path, command: str, happens: str) -> None:
+    def test_what_answers_is_no_mneme_server(self, tmp_path: Path) -> None:
         """Some other web server."""
         port = free_port()
         other = subprocess.Popen(
@@ -79,42 +84,41 @@ class TestUnreachable:
         try:
             home = Home(tmp_path / "laptop", f"http://127.0.0.1:{port}", timeoutMs=5000)
             home.note("one")
-            assert_falls_back(home, command, "does not speak as a mneme server does", happens)
+            assert_falls_back(home, "does not speak as a mneme server does")
         finally:
             other.kill()
             other.wait()
 
-    def test_no_server_is_set(self, tmp_path: Path, command: str, happens: str) -> None:
+    def test_no_server_is_set(self, tmp_path: Path) -> None:
         """The settings say nothing of a server."""
         home = Home(tmp_path / "laptop", "")
         home.configure({})
         home.note("one")
-        assert_falls_back(home, command, "No server is set: put", happens)
+        assert_falls_back(home, "No server is set: put")
 
-    def test_the_settings_are_damaged(self, tmp_path: Path, command: str, happens: str) -> None:
+    def test_the_settings_are_damaged(self, tmp_path: Path) -> None:
         """They are no JSON."""
         home = Home(tmp_path / "laptop", "")
         (home.plugin / "config.json").write_text('{"sync": ')
         home.note("one")
-        assert_falls_back(home, command, "config.json cannot be used", happens)
+        assert_falls_back(home, "config.json cannot be used")
 
 
-@pytest.mark.parametrize(("command", "happens"), [("pull", WORKS), ("push", STAYS)])
 class TestRefused:
     """The server is there, and says no."""
 
-    def test_a_key_is_missing(self, tmp_path: Path, keyed: Daemon, command: str, happens: str) -> None:
+    def test_a_key_is_missing(self, tmp_path: Path, keyed: Daemon) -> None:
         """It wants one."""
         home = Home(tmp_path / "laptop", keyed.url)
         home.note("one")
-        assert_falls_back(home, command, "wants an API key: put one of its apiKeys into sync.apiKey", happens)
+        assert_falls_back(home, "wants an API key: put one of its apiKeys into sync.apiKey")
 
-    def test_a_key_is_wrong(self, tmp_path: Path, keyed: Daemon, command: str, happens: str) -> None:
+    def test_a_key_is_wrong(self, tmp_path: Path, keyed: Daemon) -> None:
         """It wants another; the wrong one is not repeated in the warning."""
         home = Home(tmp_path / "laptop", keyed.url, apiKey="the-key-of-another-server")
         home.note("one")
-        assert_falls_back(home, command, "does not know this API key", happens)
-        assert "the-key-of" not in home.run(command).err
+        assert_falls_back(home, "does not know this API key")
+        assert "the-key-of" not in home.run("pull").err
 
 
 def lock(daemon: Daemon, client: str = "desktop-5e6f7a8b") -> None:
@@ -200,7 +204,7 @@ def test_a_full_disk_leaves_the_files_as_they_are(tmp_path: Path, daemon: Daemon
         filler = disk / "filler"
         with filler.open("wb") as file:
             file.write(b"x" * (shutil.disk_usage(disk).free - 500_000))
-        assert_falls_back(home, "pull", "the disk of this machine is full", WORKS)
+        assert_falls_back(home, "the disk of this machine is full", [PULL])
         assert home.notes() == ["mine"]
         filler.unlink()
         home.run("push", "--strict")

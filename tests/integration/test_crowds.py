@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.integration
 MEMORY_BOUND = 850_000_000
 
 
+@pytest.mark.alone
 def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path: Path) -> None:
     """With a hundred connections that say nothing, or never finish, a session goes through as if alone."""
     beginnings = (
@@ -57,6 +59,7 @@ def test_a_hundred_idle_connections_disturb_no_session(daemon: Daemon, tmp_path:
             connection.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("addresses", [1, 10])
 def test_500_slow_connections_keep_nobody_out(daemon: Daemon, tmp_path: Path, addresses: int) -> None:
     """Half a request each, a byte now and then, from one address or from ten: a session from another is never slow."""
@@ -86,6 +89,7 @@ def test_500_slow_connections_keep_nobody_out(daemon: Daemon, tmp_path: Path, ad
         assert max(after - before for before, after in pairwise(moments)) < 1
 
 
+@pytest.mark.alone
 def test_a_flood_of_requests_makes_nobody_wait_and_fills_no_log(tmp_path: Path) -> None:
     """Twenty connections send 3,000 requests each at once, and go on; another's request is answered soon."""
     with Daemon(tmp_path) as daemon, ExitStack() as crowd, ThreadPoolExecutor(20) as pool:
@@ -114,7 +118,8 @@ def test_a_server_that_may_open_few_files_answers_beside_a_hundred_idle_connecti
         assert "At most 32 connections" in daemon.log()
         for _ in range(100):
             open_ones.enter_context(wire.connect(daemon))
-        assert daemon.ask("GET", "/health")[0] == 200
+        # A busy machine may accept all at one go, before any has given way; then some are reset, ours perhaps.
+        wait_until(lambda: _answers(daemon), within=5)
         laptop = Machine(tmp_path / "ana-laptop", daemon.url, delays=())
         for name, content in memory(3).items():
             laptop.write("crowded", name, content)
@@ -189,6 +194,13 @@ def test_downloads_that_nobody_reads_stay_within_bounded_memory(tmp_path: Path) 
             assert daemon.ask("GET", "/health")[0] == 200
             assert daemon.peak_rss_bytes() < MEMORY_BOUND
         wait_until(lambda: daemon.ask("GET", path)[0] == 200, within=10)
+
+
+def _answers(daemon: Daemon) -> bool:
+    try:
+        return daemon.ask("GET", "/health")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _from(daemon: Daemon, source: str) -> socket.socket:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mneme.store import layout
 from tests.contract import KEYS
-from tests.daemon import Daemon, free_port
+from tests.daemon import Daemon
 from tests.integration import wire
 from tests.integration.person import Person
-from tests.stock_client import StockClient
 
 pytestmark = pytest.mark.integration
 
@@ -63,27 +58,6 @@ def test_a_look_is_no_visit(tmp_path: Path) -> None:
         assert [path.name for path in daemon.projects.iterdir()] == [layout.MARK]
 
 
-def test_a_session_of_another_machine_is_named(tmp_path: Path, daemon: Daemon) -> None:
-    """And goes on undisturbed."""
-    person = _person(tmp_path, daemon)
-    with StockClient(daemon.url, "desktop-5e6f7a8b", delays=()) as client:
-        client.acquire("doctored")
-        try:
-            before = daemon.ask("GET", "/projects/doctored/lock")
-            assert "desktop-5e6f7a8b holds the lock of doctored" in person.mneme("doctor").stdout
-            assert daemon.ask("GET", "/projects/doctored/lock") == before
-        finally:
-            client.release("doctored")
-
-
-def test_a_server_that_is_down_is_told_at_once(tmp_path: Path) -> None:
-    """In one finding, with status 1."""
-    person = Person(tmp_path, {"serverUrl": f"http://127.0.0.1:{free_port()}"})
-    states = person.states()
-    assert _bad(states) == ["server-unreachable"]
-    assert "lock-free" not in states
-
-
 def test_keys_are_right_wrong_or_missing(tmp_path: Path, keyed: Daemon) -> None:
     """Each is told apart, and none is shown."""
     person = _person(tmp_path, keyed)
@@ -94,13 +68,6 @@ def test_keys_are_right_wrong_or_missing(tmp_path: Path, keyed: Daemon) -> None:
     assert KEYS[1] not in person.mneme("doctor").stdout
 
 
-def test_settings_with_a_mistake_are_the_only_error(tmp_path: Path, daemon: Daemon) -> None:
-    """The sentence names the file."""
-    person = _person(tmp_path, daemon, timeoutMs="soon")
-    assert _bad(person.states()) == ["settings-unusable"]
-    assert str(person.plugin / "config.json") in person.mneme("doctor").stdout
-
-
 def test_a_machine_without_settings_is_told_what_to_set(tmp_path: Path) -> None:
     """The first thing that a person runs may well be this."""
     done = Person(tmp_path).mneme("doctor")
@@ -109,53 +76,8 @@ def test_a_machine_without_settings_is_told_what_to_set(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_another_web_server_is_not_taken_for_one(tmp_path: Path) -> None:
-    """Whatever it answers."""
-    with _web_server() as url:
-        states = Person(tmp_path, {"serverUrl": url}).states()
-    assert _bad(states) == ["server-strange"]
-
-
-def test_the_same_project_by_the_path_of_a_mac_is_named(tmp_path: Path, daemon: Daemon) -> None:
-    """Both machines take the path for the id, and never meet."""
-    twin = "-Users-ana-src-App"
-    with wire.client(daemon) as client:
-        client.acquire(twin)
-        client.upload(twin, "summary.md", "# Use tabs\n")
-        client.release(twin)
-    person = Person(tmp_path, {"serverUrl": daemon.url})
-    assert person.states()["project-twins"] == "doubtful"
-    assert twin in person.mneme("doctor").stdout
-
-
 def test_a_machine_without_git_is_told(tmp_path: Path, daemon: Daemon) -> None:
     """It works on, with each directory a project."""
     (tmp_path / "empty").mkdir()
     person = _person(tmp_path, daemon)
     assert person.states(PATH=str(tmp_path / "empty"))["git-missing"] == "doubtful"
-
-
-@contextmanager
-def _web_server() -> Iterator[str]:
-    """A server of something else."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """Show a page."""
-        self.send_response(200)
-        self.send_header("Content-Length", "6")
-        self.end_headers()
-        self.wfile.write(b"<html>")
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""

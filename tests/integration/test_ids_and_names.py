@@ -9,24 +9,9 @@ import pytest
 from tests.daemon import Daemon, wait_until
 from tests.integration import wire
 from tests.integration.wire import HOLDER, NAME, OLD, PLACE
-from tests.stock_client import encode_uri_component, envelope
+from tests.stock_client import envelope
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.mark.parametrize(
-    "id_", ["%ZZ", "%", "a%4", "%2", "%G0", "%%", "%u0041", "%FF%FE", "%C3%28", "%ED%A0%80", "%C0%AF"]
-)
-@pytest.mark.parametrize(
-    ("method", "rest"),
-    [("GET", "lock"), ("POST", "lock"), ("GET", "files"), ("GET", f"files/{NAME}"), ("PUT", f"files/{NAME}")],
-)
-def test_an_id_that_cannot_be_decoded_is_400(daemon: Daemon, id_: str, method: str, rest: str) -> None:
-    """A broken percent escape and bytes that are no UTF-8 are refused in JSON wherever an id stands."""
-    body = envelope("x\n") if method == "PUT" else None
-    status, answer = daemon.ask(method, f"/projects/{id_}/{rest}", headers=HOLDER, body=body)
-    assert status == 400
-    assert isinstance(answer["error"], str)
 
 
 IDS = [
@@ -117,16 +102,6 @@ def test_an_id_of_nul_bytes_is_no_fault(daemon: Daemon) -> None:
         status, answer = daemon.ask(method, f"/projects/a%00b/{rest}", headers=HOLDER)
         assert status in (200, 400)
         assert isinstance(answer, dict)
-
-
-@pytest.mark.parametrize("character", ["x", "/", "μ", "記"])
-def test_an_id_of_513_characters_is_refused(daemon: Daemon, character: str) -> None:
-    """512 characters are an id, and one more is none."""
-    for count, expected in ((512, 200), (513, 400)):
-        id_ = encode_uri_component(character * count)
-        for method, rest in (("POST", "lock"), ("GET", "files"), ("DELETE", "lock")):
-            status, answer = daemon.ask(method, f"/projects/{id_}/{rest}", headers=HOLDER)
-            assert status == expected, (count, method, answer)
 
 
 def test_ids_that_differ_in_their_last_character_keep_apart(daemon: Daemon) -> None:

@@ -18,14 +18,14 @@ import pytest
 
 from tests.contract import is_time
 from tests.daemon import Daemon, wait_until
+from tests.often import times
 from tests.plugin_files import memory
 from tests.stock_client import FILE_NAMES, NoAnswer, StockClient, encode_uri_component
 
 pytestmark = pytest.mark.integration
 
-KILLS = int(os.environ.get("KILLS", "40"))
-"""How many kills are tried; hundreds by the variable of that name."""
-STOPS = 10
+KILLS = times(12, 500)
+STOPS = times(4, 50)
 DAEMONS = 2
 LATEST_END = 0.15
 TEMPORARY = re.compile(r"te?mp|\.part$|~$", re.IGNORECASE)
@@ -51,7 +51,7 @@ def test_a_kill_at_any_instant_loses_no_answered_upload(tmp_path: Path) -> None:
             for number in range(DAEMONS)
         ]
         uploads = sum(campaign.result() for campaign in campaigns)
-    assert uploads > KILLS, (
+    assert uploads > KILLS // 4, (
         f"only {uploads} uploads were answered over {KILLS} kills: the kills came too early"
     )
 

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -16,15 +15,13 @@ from attrs import frozen
 
 from mneme.model import digest
 from tests.daemon import Daemon
+from tests.often import times
 from tests.plugin_files import log
 
 pytestmark = pytest.mark.integration
 
-WITHIN = 15.0
-"""For how many seconds it goes on."""
-AT_LEAST = 10
+KILLS = times(9, 300)
 LATEST_END = 0.006
-LONG_ENOUGH = 0.2
 PLACE = "/projects/alpha"
 LOG = f"{PLACE}/files/log.jsonl"
 CONFIG = {"rateLimitPerMinute": 0, "lockTTLMinutes": 600}
@@ -66,11 +63,11 @@ def test_an_append_that_is_sent_again_after_a_kill_is_there_once(tmp_path: Path)
         ask(daemon, "POST", f"{PLACE}/lock", {"X-Client-Id": HOLDER})
         whole = {"X-Client-Id": HOLDER, "Content-Type": "application/x-ndjson"}
         ask(daemon, "PUT", LOG, whole, first)
-        for number in numbers():
+        for number in range(KILLS):
             content = ask(daemon, "GET", LOG)[1]["content"]
             append = Append(rng.choice((HOLDER, OTHER)), number, digest(content.encode()))
             sent.append(append)
-            delay = rng.choice((0.0, rng.uniform(0, LATEST_END), LONG_ENOUGH))
+            delay = (0.0, rng.uniform(0, LATEST_END), None)[number % 3]
             answered += sent_before_a_kill(daemon, append, delay)
             daemon.start()
             wanted = 200 if append.client == HOLDER else 403
@@ -88,15 +85,6 @@ def test_an_append_that_is_sent_again_after_a_kill_is_there_once(tmp_path: Path)
     assert 0 < answered < len(sent), f"{answered} of {len(sent)} appends were answered before their kill"
 
 
-def numbers() -> Iterator[int]:
-    """Numbers from 0 on, for so long."""
-    end = time.monotonic() + WITHIN
-    number = 0
-    while number < AT_LEAST or time.monotonic() < end:
-        yield number
-        number += 1
-
-
 def ask(
     daemon: Daemon, method: str, path: str, headers: dict[str, str] | None = None, body: str | None = None
 ) -> tuple[int, dict[str, str]]:
@@ -104,10 +92,14 @@ def ask(
     return daemon.ask(method, path, headers=headers, body=body.encode() if body is not None else None)
 
 
-def sent_before_a_kill(daemon: Daemon, append: Append, delay: float) -> bool:
-    """Send an append, and kill the server so many seconds later; whether an answer came."""
+def sent_before_a_kill(daemon: Daemon, append: Append, delay: float | None) -> bool:
+    """Send an append, and kill the server so many seconds later, or after its answer; whether an answer came."""
     with closing(http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)) as connection:
         connection.request("POST", f"{LOG}/append", append.line.encode(), append.headers)
+        if delay is None:
+            status = connection.getresponse().status
+            daemon.kill()
+            return status in (200, 403)
         time.sleep(delay)
         daemon.kill()
         try:

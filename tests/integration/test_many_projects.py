@@ -1,4 +1,4 @@
-"""A thousand projects with locks: the server starts as fast as with ten, and knows them all."""
+"""A thousand projects with locks: the server starts as fast as without any, and knows them all."""
 
 import time
 from pathlib import Path
@@ -17,22 +17,27 @@ TTL = Millis(1_800_000)
 PROJECTS = 1000
 
 
-def test_a_thousand_projects_with_locks_are_served_within_two_seconds_of_the_start(tmp_path: Path) -> None:
-    """The best of three, since the machine may be busy; every lock is known, and every file exported."""
+def test_a_thousand_projects_with_locks_delay_no_start(tmp_path: Path) -> None:
+    """By the best of three starts, beside those of an empty server; every lock is known, and every file exported."""
     store = DiskStore(tmp_path / "data")
     for number in range(PROJECTS):
         project = ProjectId(f"project-{number}")
         store.acquire(project, CLIENT, NOW, TTL)
         store.upload(project, Upload(FileName.LOG, b"{}\n" * 100, CLIENT), NOW)
     store.database.close()
-    seconds = []
-    with Daemon(tmp_path / "server", data_dir=tmp_path / "data") as daemon:
-        for _ in range(3):
-            daemon.kill()
-            before = time.monotonic()
-            daemon.start()
-            seconds.append(time.monotonic() - before)
-        assert min(seconds) < 2.0, seconds
-        wait_until(lambda: len(list(daemon.projects.glob("*/log.jsonl"))) == PROJECTS, within=60)
-        wait_until(lambda: daemon.log().count("Reaped the lock of laptop-0a1b2c3d") == PROJECTS, within=90)
-        wait_until(lambda: not list(daemon.projects.glob("*/.lock.json")), within=60)
+    full = Daemon(tmp_path / "server", data_dir=tmp_path / "data")
+    empty = Daemon(tmp_path / "empty")
+    with full, empty:
+        seconds = [(start_time(full), start_time(empty)) for _ in range(3)]
+        assert min(one for one, _ in seconds) < min(other for _, other in seconds) + 1.0, seconds
+        wait_until(lambda: len(list(full.projects.glob("*/log.jsonl"))) == PROJECTS, within=60)
+        wait_until(lambda: full.log().count("Reaped the lock of laptop-0a1b2c3d") == PROJECTS, within=90)
+        wait_until(lambda: not list(full.projects.glob("*/.lock.json")), within=60)
+
+
+def start_time(daemon: Daemon) -> float:
+    """The seconds that a server takes to be there again after a kill."""
+    daemon.kill()
+    began = time.monotonic()
+    daemon.start()
+    return time.monotonic() - began

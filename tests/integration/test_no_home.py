@@ -119,9 +119,8 @@ def test_a_server_without_a_home_reads_the_config_file_that_is_named(room: Path)
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--data-dir", "~/memory"], ["--data-dir", "data", "--config", "~/c"]]
+    ("how", "options"), [(["-n"], []), (["--logfile=own.log"], ["--data-dir", "data", "--config", "~/c"])]
 )
-@pytest.mark.parametrize("how", [["-n"], ["--logfile=own.log"]])
 def test_a_server_without_a_home_asks_where_in_one_sentence(
     room: Path, how: list[str], options: list[str]
 ) -> None:
@@ -132,7 +131,7 @@ def test_a_server_without_a_home_asks_where_in_one_sentence(
     assert list(room.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", ["status", "projects", "hooks", "hooks --install", "doctor", "watch"])
+@pytest.mark.parametrize("arguments", ["status", "hooks --install", "doctor", "watch"])
 def test_a_command_that_needs_a_home_says_so_in_one_sentence(room: Path, arguments: str) -> None:
     """With status 1, and nothing is made."""
     refused = ended(room, "mneme", *arguments.split())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon
+from tests.often import now_and_then
 from tests.plugin_files import log_lines, memory
 from tests.stock_client import FILE_NAMES, Answer, Machine
 
@@ -29,10 +30,10 @@ def _stop_and_start(daemon: Daemon) -> None:
 Interruption = Callable[[Daemon], None]
 
 
-@pytest.fixture(params=[OPEN, KEYED], ids=["open", "keys"])
-def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
-    """A running server, without keys and with."""
-    with Daemon(tmp_path / "server", request.param) as running:
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A running server with keys."""
+    with Daemon(tmp_path / "server", KEYED) as running:
         yield running
 
 
@@ -53,34 +54,18 @@ def test_memory_travels_between_two_machines(daemon: Daemon, project: str, tmp_p
 @pytest.mark.parametrize(
     ("config", "project", "interrupt"),
     [
-        pytest.param(KEYED, DEFAULT_ID, _stop_and_start, id="restart-default"),
         pytest.param(OPEN, SLASH_ID, _stop_and_start, id="restart-slash"),
         pytest.param(KEYED, OTHER_SCRIPT_ID, Daemon.kill_and_restart, id="kill-other-script"),
-        pytest.param(OPEN, DEFAULT_ID, Daemon.kill_and_restart, id="kill-default"),
     ],
 )
-def test_memory_travels_though_the_server_goes_between_any_two_requests(
+def test_memory_travels_though_the_server_goes_between_requests(
     config: Mapping[str, object], project: str, interrupt: Interruption, tmp_path: Path
 ) -> None:
-    """The same sessions go through while the server is stopped, or killed, and started again after every answer."""
+    """The same sessions go through while the server is stopped, or killed, and started again now and then."""
     with Daemon(tmp_path / "server", config) as daemon:
         laptop, desktop = _machines(tmp_path, daemon)
-        _sessions_in_turn(laptop, desktop, project, lambda: interrupt(daemon))
+        _sessions_in_turn(laptop, desktop, project, now_and_then(lambda: interrupt(daemon)))
         assert "Traceback" not in daemon.log()
-
-
-def test_projects_with_like_ids_keep_apart(daemon: Daemon, tmp_path: Path) -> None:
-    """Ids that the reference server maps to one directory have memories of their own."""
-    laptop, desktop = _machines(tmp_path, daemon)
-    projects = ["a_b", "a.b", "a/b", "a b", "a%2Fb", "A.b", "ä.b", "a..b"]
-    memories = {project: memory(seed) for seed, project in enumerate(projects)}
-    for project, files in memories.items():
-        _ok(laptop.pull(project))
-        _remember(laptop, project, files)
-        _ok(laptop.push(project))
-    for project, files in memories.items():
-        _ok(desktop.pull(project))
-        assert desktop.memory(project) == files, project
 
 
 def test_memory_travels_when_clocks_differ(daemon: Daemon, tmp_path: Path) -> None:
@@ -98,32 +83,6 @@ def test_memory_travels_when_clocks_differ(daemon: Daemon, tmp_path: Path) -> No
     _ok(desktop.push(DEFAULT_ID))
     _ok(laptop.pull(DEFAULT_ID))
     assert laptop.memory(DEFAULT_ID) == second
-
-
-def test_a_locked_out_machine_is_told_who_holds_the_lock(daemon: Daemon, tmp_path: Path) -> None:
-    """A second machine that starts during a session is refused, and gets the memory after the session."""
-    laptop, desktop = _machines(tmp_path, daemon)
-    files = memory(3)
-    _remember(laptop, SLASH_ID, files)
-    _ok(laptop.pull(SLASH_ID))
-    *_, refused = desktop.pull(SLASH_ID)
-    assert refused.status == 409
-    assert refused.body["lock"]["clientId"] == laptop.client_id
-    _ok(laptop.push(SLASH_ID))
-    _ok(desktop.pull(SLASH_ID))
-    assert desktop.memory(SLASH_ID) == files
-
-
-def test_two_sessions_on_one_machine_share_the_lock(daemon: Daemon, tmp_path: Path) -> None:
-    """A second session of the same machine acquires its own machine's lock again."""
-    laptop, desktop = _machines(tmp_path, daemon)
-    _ok(laptop.pull(DEFAULT_ID))
-    _ok(laptop.pull(DEFAULT_ID))
-    files = memory(4)
-    _remember(laptop, DEFAULT_ID, files)
-    _ok(laptop.push(DEFAULT_ID))
-    _ok(desktop.pull(DEFAULT_ID))
-    assert desktop.memory(DEFAULT_ID) == files
 
 
 def _sessions_in_turn(laptop: Machine, desktop: Machine, project: str, between: Callable[[], object]) -> None:

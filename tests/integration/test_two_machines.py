@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, wait_until
+from tests.often import now_and_then, times
 from tests.plugin_files import log, log_lines
 from tests.stock_client import Answer, Machine, StockClient
 
@@ -23,6 +24,7 @@ PLACE = f"/projects/{PROJECT}"
 NO_RATE_LIMIT = {"rateLimitPerMinute": 0}
 SHORT_TTL = 1.5
 """Seconds."""
+KILLS, RANDOM_KILLS = times(4, 60), times(8, 200)
 
 Interruption = Callable[[Daemon], object]
 
@@ -72,15 +74,13 @@ def uploads(answers: list[Answer]) -> list[Answer]:
         pytest.param(Daemon.kill_and_restart, False, id="killed"),
     ],
 )
-def test_both_sessions_are_kept_though_the_server_goes_between_any_two_requests(
+def test_both_sessions_are_kept_though_the_server_goes_between_requests(
     daemon: Daemon, tmp_path: Path, interrupt: Interruption, holder_ends_first: bool
 ) -> None:
     """One machine is locked out by the other; both have everything at their next session."""
     laptop, desktop = machine(tmp_path, "laptop", daemon), machine(tmp_path, "desktop", daemon)
 
-    def between() -> None:
-        interrupt(daemon)
-
+    between = now_and_then(lambda: interrupt(daemon))
     laptop.pull(PROJECT, between)
     note(laptop, "one")
     laptop.push(PROJECT, between)
@@ -122,7 +122,7 @@ def test_a_refused_upload_is_on_disk_before_its_answer(daemon: Daemon, tmp_path:
         assert holder.acquire(PROJECT).status == 200
         assert holder.upload(PROJECT, LOG, content).status == 200
     kept: dict[int, str] = {}
-    for number in range(12):
+    for number in range(KILLS):
         content += next(lines).decode()
         with StockClient(daemon.url, f"other-{number:08x}", delays=()) as other:
             refused = other.upload(PROJECT, LOG, content)
@@ -133,7 +133,7 @@ def test_a_refused_upload_is_on_disk_before_its_answer(daemon: Daemon, tmp_path:
     for version, wanted in kept.items():
         status, body = daemon.ask("GET", f"{PLACE}/files/{LOG}/versions/{version}")
         assert (status, body["content"]) == (200, wanted)
-    assert len(_overview(daemon)["waiting"]) == 12
+    assert len(_overview(daemon)["waiting"]) == KILLS
     with StockClient(daemon.url, "holder-0a1b2c3d", delays=()) as holder:
         assert holder.release(PROJECT).status == 200
     assert daemon.ask("GET", f"{PLACE}/files/{LOG}")[1]["content"] == content
@@ -150,7 +150,7 @@ def test_kills_at_random_instants_lose_no_line(daemon: Daemon, tmp_path: Path) -
         first.release(PROJECT)
     logs = [base.decode() for _ in range(4)]
     sent: set[str] = set()
-    for round_number in range(25):
+    for round_number in range(RANDOM_KILLS):
         for number, client_log in enumerate(logs):
             logs[number] = client_log + _line(f"{round_number} of {number}")
         timer = threading.Timer(random.uniform(0, 0.03), daemon.kill)
@@ -165,7 +165,7 @@ def test_kills_at_random_instants_lose_no_line(daemon: Daemon, tmp_path: Path) -
         sent |= set(entries(client_log))
         with StockClient(daemon.url, f"client{number}-0a1b2c3d", delays=()) as client:
             client.release(PROJECT)
-    assert len(sent) > len(entries(base)) + 4
+    assert len(sent) >= len(entries(base)) + len(logs)
     assert sent <= set(head(daemon))
 
 
@@ -194,29 +194,6 @@ def test_two_acquires_and_a_refused_upload_at_one_instant(daemon: Daemon, tmp_pa
     assert len(outcomes) == 48
     daemon.ask("POST", f"{PLACE}/lock", headers={"X-Client-Id": "last"})
     assert set(head(daemon)) == {f"{turn} of {number}" for turn in range(6) for number in range(8)}
-
-
-def test_history_is_seen_and_restored_over_the_wire(daemon: Daemon, tmp_path: Path) -> None:
-    """What docs/api.md shows, step by step, and a machine downloads what was restored."""
-    laptop, desktop = machine(tmp_path, "laptop", daemon), machine(tmp_path, "desktop", daemon)
-    for content in ("one", "two"):
-        laptop.pull(PROJECT)
-        note(laptop, content)
-        laptop.push(PROJECT)
-    desktop.pull(PROJECT)
-    [newest, oldest] = daemon.ask("GET", f"{PLACE}/files/{LOG}/versions")[1]["versions"]
-    assert (newest["kind"], newest["base"], oldest["version"]) == ("upload", oldest["version"], 1)
-    status, refused = daemon.ask(
-        "POST", f"{PLACE}/files/{LOG}/restore", headers={"X-Client-Id": "me"}, body=b"{}"
-    )
-    assert status == 400, refused
-    me = {"X-Client-Id": desktop.client_id}
-    status, restored = daemon.ask("POST", f"{PLACE}/files/{LOG}/restore", headers=me, body=b'{"version": 1}')
-    assert (status, head(daemon)) == (200, ["one"])
-    daemon.ask("DELETE", f"{PLACE}/lock", headers=me)
-    laptop.pull(PROJECT)
-    assert entries(laptop.read(PROJECT, LOG)) == ["one"]
-    assert restored["version"] == daemon.ask("GET", f"{PLACE}/files")[1]["files"][0]["version"]
 
 
 def _upload(daemon: Daemon, client_id: str, content: str, acquiring: bool) -> bool:

@@ -1,4 +1,4 @@
-"""`mneme watch` over the hours of a working day: servers and machines that come and go, locks that get lost."""
+"""`mneme watch` as a process: signals, terminals, servers that go; `tests/client/test_watch.py` has its rules."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.daemon import Daemon, wait_until
 pytestmark = pytest.mark.integration
 
 PLACE = "/projects/app"
-TTL_SECONDS = 3.0
+TTL_SECONDS = 30.0
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A server whose locks live for a few seconds."""
+    """A server whose locks live for longer than a test, however busy the machine."""
     config = {"rateLimitPerMinute": 0, "lockTTLMinutes": TTL_SECONDS / 60}
     with Daemon(tmp_path / "server", config) as running:
         yield running
@@ -82,26 +82,10 @@ def test_changes_are_sent_soon_after_they_are_made(daemon: Daemon, laptop: Home,
     assert len(head(daemon)) == 4
 
 
-def test_the_lock_is_held_for_longer_than_it_lives(daemon: Daemon, laptop: Home, watching: Watching) -> None:
-    """Heartbeats extend it, and it is the same lock the whole time."""
-    acquired = daemon.ask("GET", f"{PLACE}/lock")[1]["lock"]["acquiredAt"]
-    end = time.monotonic() + 3 * TTL_SECONDS
-    while time.monotonic() < end:
-        assert daemon.ask("GET", f"{PLACE}/lock")[1]["lock"]["acquiredAt"] == acquired
-        time.sleep(0.2)
-    assert watching.happened().count("lock lost") == 0
-
-
-@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
-def test_it_goes_on_when_the_server_is_back(
-    daemon: Daemon, laptop: Home, watching: Watching, killed: bool
-) -> None:
+def test_it_goes_on_when_the_server_is_back(daemon: Daemon, laptop: Home, watching: Watching) -> None:
     """What was written in the meantime is sent, and the trouble was told once."""
     wait_for_notes(daemon, laptop)
-    if killed:
-        daemon.kill()
-    else:
-        daemon.terminate()
+    daemon.kill()
     laptop.note("while it was away")
     watching.wait_for("trouble")
     daemon.start()
@@ -133,39 +117,6 @@ def test_what_a_killed_watch_left_is_sent_by_the_next_session(
     laptop.run("pull", "--strict")
     laptop.run("push", "--strict")
     assert head(daemon) == laptop.notes() == ["first", "after its death"]
-
-
-def test_a_lost_lock_is_taken_again(daemon: Daemon, laptop: Home, watching: Watching) -> None:
-    """Somebody removed it on the server."""
-    wait_for_notes(daemon, laptop)
-    (daemon.projects / "app" / ".lock.json").unlink()
-    watching.wait_for("lock lost")
-    watching.wait_for("lock taken")
-    assert holder(daemon) == laptop.client_id
-    laptop.note("later")
-    wait_for_notes(daemon, laptop)
-
-
-def test_a_lock_of_somebody_else_is_waited_for(daemon: Daemon, laptop: Home, watching: Watching) -> None:
-    """What is written meanwhile is kept by the server, and merged with what the other did."""
-    other = {"X-Client-Id": "desktop-5e6f7a8b"}
-    wait_for_notes(daemon, laptop)
-    (daemon.projects / "app" / ".lock.json").unlink()
-    assert daemon.ask("POST", f"{PLACE}/lock", headers=other)[0] == 200
-    watching.wait_for("locked out")
-    laptop.note("mine")
-
-    def is_kept() -> bool:
-        # The other is still at work.
-        daemon.ask("POST", f"{PLACE}/lock/heartbeat", headers=other)
-        return "kept" in watching.log()
-
-    wait_until(is_kept, within=20.0, every=0.2)
-    # Now it sends no heartbeat any more.
-    watching.wait_for("lock taken")
-    wait_for_notes(daemon, laptop)
-    assert laptop.notes() == ["first", "mine"]
-    assert holder(daemon) == laptop.client_id
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["TERM", "INT", "HUP"])
@@ -222,7 +173,7 @@ def test_a_second_signal_ends_it_at_once(daemon: Daemon, laptop: Home, watching:
         watching.process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         watching.process.send_signal(signal.SIGINT)
-        assert watching.process.wait(1.0) == -signal.SIGINT
+        assert watching.process.wait(20.0) == -signal.SIGINT
     finally:
         os.kill(daemon.pid, signal.SIGCONT)
 

@@ -1,4 +1,8 @@
-"""Every engine keeps the promises of a store: in memory, on disk, and restarted between every two steps."""
+"""Every engine keeps the promises of a store: in memory, and on disk, restarted after every step that writes.
+
+In memory a store remembers all it can, on disk nothing but what is written. A store on disk that runs on is left to the
+machine in `test_machine.py`, which knows a model of it, restarts and edits by hand.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,8 @@ class TestInMemory(StoreContract):
         return opened("memory", Path())
 
 
-class TestOnDisk(StoreContract):
-    """A database file with a working copy."""
-
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> Patient:
-        """A new one."""
-        return opened("disk", tmp_path)
-
-
 class TestRestarted(StoreContract):
-    """The same, restarted between every two steps."""
+    """A database file with a working copy, restarted after every step that writes."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Patient:

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 from attrs import Factory, define, evolve
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -60,6 +59,7 @@ from mneme.model import (
 )
 from mneme.store import layout
 from tests.keeping import KEEP_NONE
+from tests.often import examples
 from tests.store.looking import ANA, BEN, NOW, directory_of, node_lock, node_project, see
 from tests.store.stores import Patient, left_when_recovered
 
@@ -896,6 +896,6 @@ class DiskMachine(StoreMachine):
 
 
 TestMemoryStoreMachine = StoreMachine.TestCase
-TestMemoryStoreMachine.settings = settings(max_examples=150, stateful_step_count=40)
+TestMemoryStoreMachine.settings = examples(40, 5000, steps=40)
 TestDiskStoreMachine = DiskMachine.TestCase
-TestDiskStoreMachine.settings = settings(max_examples=300, stateful_step_count=40)
+TestDiskStoreMachine.settings = examples(40, 5000, steps=40)

@@ -17,6 +17,7 @@ from mneme.model import FileName, ProjectId, digest
 from mneme.store import Store
 from mneme.store.sqlite import Database
 from mneme.store.verifying import Finding, verify
+from tests.often import times
 from tests.store.filled import PROJECTS, contents, database_of, filled
 from tests.store.looking import NOW
 from tests.store.stores import Patient
@@ -170,7 +171,7 @@ def test_a_database_without_its_plain_files_is_whole(root: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(times(10, 400)))
 def test_flipped_bits_are_named_and_what_they_hit_is_never_served(
     tmp_path: Path, root: Path, seed: int
 ) -> None:

@@ -112,7 +112,7 @@ def test_no_header_does_any_harm(text: str, peer: str) -> None:
 
 def test_a_long_header_takes_no_time() -> None:
     """Nor does one that never closes its quotes."""
-    began = time.perf_counter()
+    began = time.process_time()
     assert by_list(",".join(["10.0.0.1"] * 5000)) == PROXY
     for text in (
         '"' * 8000,
@@ -125,7 +125,7 @@ def test_a_long_header_takes_no_time() -> None:
         "a" * 16_000 + '"',
     ):
         assert by_forwarded(text) == PROXY
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "10.0.0.0/33", "10.0.0", "UNIX", "[::1]", "10.0.0.1:80"])
