@@ -11,7 +11,7 @@ from mneme import files
 from mneme.clocks import WallClock
 from mneme.errors import BackupError, MnemeError
 from mneme.model import Millis
-from mneme.rounds import Rounds
+from mneme.periodic import PeriodicService
 from mneme.store import backup
 from mneme.work import Worker
 
@@ -35,7 +35,7 @@ class _Stopping(Exception):
     """The server is stopping while a backup is made."""
 
 
-class Backups(Rounds):
+class Backups(PeriodicService):
     """The timer for backups. The `plan` may be replaced at any time."""
 
     def __init__(

@@ -5,7 +5,7 @@ from contextlib import suppress
 from twisted.internet.interfaces import IReactorTime
 
 from mneme.errors import DiskFull
-from mneme.rounds import Rounds
+from mneme.periodic import PeriodicService
 from mneme.service import SyncService
 
 INTERVAL = 0.5
@@ -14,7 +14,7 @@ PAUSE = 10.0
 """Seconds to wait after a round in which nothing could be written."""
 
 
-class Exporter(Rounds):
+class Exporter(PeriodicService):
     """The timer that exports all changes every `INTERVAL` seconds."""
 
     def __init__(self, clock: IReactorTime, sync: SyncService) -> None:

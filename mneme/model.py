@@ -120,7 +120,7 @@ class Lock:
     extended_at: Millis | None = None
 
 
-class Place(enum.Enum):
+class Role(enum.Enum):
     """The relation of a version to the head at the time when it was stored."""
 
     HEAD = "head"
@@ -163,7 +163,7 @@ class Version:
     kind: Kind
     base: int | None
     parents: tuple[int, ...] = ()
-    place: Place = Place.HEAD
+    role: Role = Role.HEAD
     appended: Appended | None = None
     names_base: bool = False
     is_unrelated: bool = False

@@ -3,7 +3,7 @@
 from twisted.internet.interfaces import IReactorTime
 
 from mneme.model import Pruned
-from mneme.rounds import Rounds
+from mneme.periodic import PeriodicService
 from mneme.service import SyncService
 
 FIRST = 300.0
@@ -12,7 +12,7 @@ INTERVAL = 3600.0
 """Seconds between two rounds."""
 
 
-class Pruner(Rounds):
+class Pruner(PeriodicService):
     """The timer that prunes every `INTERVAL` seconds."""
 
     def __init__(self, clock: IReactorTime, sync: SyncService) -> None:

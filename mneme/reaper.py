@@ -5,14 +5,14 @@ An expired lock does not count, reaped or not. Reaping only tidies up.
 
 from twisted.internet.interfaces import IReactorTime
 
-from mneme.rounds import Rounds
+from mneme.periodic import PeriodicService
 from mneme.service import SyncService
 
 INTERVAL = 30.0
 """Seconds between two rounds."""
 
 
-class Reaper(Rounds):
+class Reaper(PeriodicService):
     """The timer that reaps expired locks every `INTERVAL` seconds."""
 
     def __init__(self, clock: IReactorTime, sync: SyncService) -> None:

@@ -1,4 +1,4 @@
-"""The server as one service, which starts, reloads and stops all its parts."""
+"""The server as one service, which starts, reloads and stops all its components."""
 
 import os
 import signal
@@ -30,10 +30,10 @@ from mneme.store.claim import Claim
 from mneme.store.thread import DatabaseThread
 from mneme.web.auth import Keys
 from mneme.web.limits import RateLimit
-from mneme.web.places import MAX_CONNECTIONS
 from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
 from mneme.web.site import Site
+from mneme.web.slots import MAX_CONNECTIONS
 from mneme.work import ThreadWorker
 
 CLOSE_SECONDS = 8.0
@@ -94,8 +94,8 @@ def _settings_of(loaded: Loaded) -> str:
 
 
 @frozen(eq=False, kw_only=True)
-class Parts:
-    """The parts of a server. The `sockets` listen already, the `endpoints` do not yet."""
+class Components:
+    """The components of a server. The `sockets` listen already, the `endpoints` do not yet."""
 
     reactor: Reactor
     claim: Claim
@@ -113,18 +113,22 @@ class Parts:
 
 
 class Server(Service):
-    """The service that runs the parts. SIGHUP reloads the configuration."""
+    """The service that runs the components. SIGHUP reloads the configuration."""
 
     _log = Logger()
 
     def __init__(
-        self, parts: Parts, loaded: Loaded, load: Callable[[], Loaded], give_up: Callable[[str], None]
+        self,
+        components: Components,
+        loaded: Loaded,
+        load: Callable[[], Loaded],
+        give_up: Callable[[str], None],
     ) -> None:
-        """Set up the server from its parts.
+        """Set up the server from its components.
 
         `load` reads the configuration again. `give_up` ends the process, with a reason for the user.
         """
-        self._parts = parts
+        self._components = components
         self._loaded = loaded
         self._load = load
         self._give_up = give_up
@@ -137,16 +141,16 @@ class Server(Service):
     def privilegedStartService(self) -> None:
         """Start to listen. This may need rights that twistd gives up afterwards."""
         super().privilegedStartService()
-        site, failures = self._parts.site, list[Failure]()
-        where = listening.describe(self._parts.sockets) or " and ".join(self._loaded.config.listen)
-        for opened in self._parts.sockets:
+        site, failures = self._components.site, list[Failure]()
+        where = listening.describe(self._components.sockets) or " and ".join(self._loaded.config.listen)
+        for opened in self._components.sockets:
             if not listening.is_loopback(opened.getsockname()[0]):
                 self._on_loopback_only = False
-            port = self._parts.reactor.adoptStreamPort(opened.fileno(), opened.family, site)
+            port = self._components.reactor.adoptStreamPort(opened.fileno(), opened.family, site)
             self._ports.append(port)
             site.watch(port)
             opened.close()
-        for endpoint in self._parts.endpoints:
+        for endpoint in self._components.endpoints:
             endpoint.listen(site).addCallbacks(self._take_port, failures.append)
         if failures:
             self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
@@ -162,21 +166,21 @@ class Server(Service):
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
-        self._parts.claim.write_pid()
-        self._parts.worker.start()
-        for thread in self._parts.threads:
+        self._components.claim.write_pid()
+        self._components.worker.start()
+        for thread in self._components.threads:
             thread.start()
-        self._parts.sync.startService()
-        self._parts.exporter.startService()
-        self._parts.reaper.startService()
-        self._parts.pruner.startService()
-        self._parts.backups.startService()
+        self._components.sync.startService()
+        self._components.exporter.startService()
+        self._components.reaper.startService()
+        self._components.pruner.startService()
+        self._components.backups.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
         # After SIGTERM, twistd would end by that signal, so not with exit status 0. The reactor sets its own handlers
         # when it starts to run, so ours is set after that.
-        self._parts.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
-        if self._parts.claim.is_read_only:
+        self._components.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
+        if self._components.claim.is_read_only:
             self._log.warn(
                 "The disk is read-only: files are served as they are, and whatever would change one is refused (507)"
             )
@@ -195,24 +199,24 @@ class Server(Service):
             await self._finish()
             self._log.info("Stopped; all writes are finished")
         finally:
-            self._parts.worker.stop()
+            self._components.worker.stop()
             # The writer is closed last: the last connection moves the write-ahead log into the database.
-            for thread in reversed(self._parts.threads):
+            for thread in reversed(self._components.threads):
                 thread.stop()
-            self._parts.claim.release()
+            self._components.claim.release()
 
     async def _finish(self) -> None:
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        await self._parts.site.close(CLOSE_SECONDS)
-        self._parts.site.request_log.close()
-        await self._parts.reaper.stopService()
-        await self._parts.pruner.stopService()
-        await self._parts.backups.stopService()
-        await self._parts.exporter.stopService()
-        stopping = Deferred.fromCoroutine(self._parts.sync.stopService())
+        await self._components.site.close(CLOSE_SECONDS)
+        self._components.site.request_log.close()
+        await self._components.reaper.stopService()
+        await self._components.pruner.stopService()
+        await self._components.backups.stopService()
+        await self._components.exporter.stopService()
+        stopping = Deferred.fromCoroutine(self._components.sync.stopService())
         # A running merge is aborted. Its upload goes on waiting.
-        self._parts.process.stop()
+        self._components.process.stop()
         await stopping
         await self._reloading
 
@@ -225,7 +229,7 @@ class Server(Service):
 
     async def _reload(self) -> None:
         try:
-            loaded = await self._parts.worker.run(self._load)
+            loaded = await self._components.worker.run(self._load)
             self._go_over_to(loaded)
         except ConfigError as problem:
             self._log.error(
@@ -240,12 +244,12 @@ class Server(Service):
         if refusal:
             raise ConfigError(refusal)
         self._loaded = loaded
-        self._parts.sync.lock_ttl = Millis(new.lock_ttl_ms)
-        self._parts.sync.merging = new.merging
-        self._parts.sync.retention = new.retention
-        self._parts.backups.plan = plan_of(loaded)
-        self._parts.site.max_body_bytes = new.max_body_bytes
-        self._parts.site.places.per_address = new.max_connections_per_address
+        self._components.sync.lock_ttl = Millis(new.lock_ttl_ms)
+        self._components.sync.merging = new.merging
+        self._components.sync.retention = new.retention
+        self._components.backups.plan = plan_of(loaded)
+        self._components.site.max_body_bytes = new.max_body_bytes
+        self._components.site.slots.per_address = new.max_connections_per_address
         self._set_policy()
         for warning in loaded.warnings:
             self._log.warn("{warning}", warning=warning)
@@ -258,7 +262,7 @@ class Server(Service):
     def _take_port(self, port: IListeningPort) -> None:
         """Record a port that an endpoint has opened, perhaps later than the others."""
         self._ports.append(port)
-        self._parts.site.watch(port)
+        self._components.site.watch(port)
         if self._on_loopback_only and not listening.is_for_this_machine(port.getHost()):
             self._on_loopback_only = False
             self._set_policy()
@@ -266,24 +270,24 @@ class Server(Service):
     def _set_policy(self) -> None:
         chosen = self._loaded.config
         only_local = self._on_loopback_only and not chosen.api_keys
-        self._parts.site.policy = evolve(policy_of(chosen), only_local=only_local)
+        self._components.site.policy = evolve(policy_of(chosen), only_local=only_local)
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self._parts.reactor.callFromThread(self._stop_reactor)
+        self._components.reactor.callFromThread(self._stop_reactor)
 
     def _stop_reactor(self) -> None:
         # A second signal may come before the reactor has handled the first.
         with suppress(ReactorNotRunning):
-            self._parts.reactor.stop()
+            self._components.reactor.stop()
 
     def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
         # A closed terminal sends the same signal as `kill -HUP`. Then the server must stop.
         closed = self._had_terminal and not os.isatty(0)
-        self._parts.reactor.callFromThread(self._stop_reactor if closed else self.reload)
+        self._components.reactor.callFromThread(self._stop_reactor if closed else self.reload)
 
     def _explain_room(self) -> None:
-        places = self._parts.site.places.total
+        places = self._components.site.slots.total
         if places < MAX_CONNECTIONS:
             self._log.warn(
                 "At most {places} connections at a time, since this process may open so few files: start it after "

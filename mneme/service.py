@@ -163,7 +163,7 @@ class SyncService(Service):
     async def acquire(self, project: ProjectId, client: ClientId) -> Granted | HeldBy:
         """Lock the project for the client, or extend its own lock."""
         return await self._write(
-            project, lambda now: self._store.acquire(project, client, now, self.lock_ttl), strict=True
+            project, lambda now: self._store.acquire(project, client, now, self.lock_ttl), needs_space=True
         )
 
     async def extend(self, project: ProjectId, client: ClientId) -> Granted | HeldBy | NotLocked:
@@ -467,13 +467,18 @@ class SyncService(Service):
     # How steps are run
 
     def _write(
-        self, project: ProjectId, attempt: Callable[[Millis], T], weight: int = 0, *, strict: bool = False
+        self,
+        project: ProjectId,
+        attempt: Callable[[Millis], T],
+        weight: int = 0,
+        *,
+        needs_space: bool = False,
     ) -> "Deferred[T]":
         """Run a step that writes. The step ends even if the answer is cancelled."""
         if not self.running:
             return fail(ShuttingDown())
         return self._shield.over(
-            Deferred.fromCoroutine(self._in_project(project, attempt, strict=strict)), weight
+            Deferred.fromCoroutine(self._in_project(project, attempt, needs_space=needs_space)), weight
         )
 
     async def _read(
@@ -501,12 +506,12 @@ class SyncService(Service):
         attempt: Callable[[Millis], T],
         *,
         durable: bool = True,
-        strict: bool = False,
+        needs_space: bool = False,
     ) -> T:
         """Run a step. If nobody holds the lock, waiting uploads are merged first.
 
         If a merge fails, its upload goes on waiting, and the step is run all the same. If a merge finds no space,
-        `strict` decides: with it, this raises `DiskFull`; without it, the step is run.
+        `needs_space` decides: with it, this raises `DiskFull`; without it, the step is run.
         """
         merges_first = True
         while True:
@@ -515,18 +520,18 @@ class SyncService(Service):
             except MergeFirst:
                 if not self.running:
                     raise ShuttingDown from None
-                merges_first = await self._merges(project, strict)
+                merges_first = await self._merges(project, needs_space)
                 continue
             return outcome
 
-    async def _merges(self, project: ProjectId, strict: bool) -> bool:
+    async def _merges(self, project: ProjectId, needs_space: bool) -> bool:
         """Merge the waiting uploads. Return whether all of them could be merged."""
         try:
             await self._merge_waiting(project)
         except (CancelledError, ShuttingDown):
             raise
         except DiskFull as full:
-            if strict:
+            if needs_space:
                 raise
             self._log.warn(
                 "The waiting uploads of {project} go on waiting: {full}", project=str(project), full=full
@@ -549,7 +554,7 @@ class SyncService(Service):
         Call this before a request takes something that other requests need, so that it is not held during the merges.
         """
         if project in self._merging:
-            await self._merges(project, strict=False)
+            await self._merges(project, needs_space=False)
 
     def _merge_waiting(self, project: ProjectId) -> "Deferred[None]":
         """Merge the waiting uploads of a project. Calls during a merge share its outcome."""

@@ -26,15 +26,15 @@ from mneme.model import Millis
 from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
-from mneme.server import Parts, Server, plan_of, policy_of
+from mneme.server import Components, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
 from mneme.store import Store, backup, layout
 from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, SCHEMA_VERSION, Database, check_identity
 from mneme.store.thread import DatabaseThread
 from mneme.store.workingcopy import WorkingCopy
-from mneme.web.places import MAX_CONNECTIONS, Places
 from mneme.web.site import Site
+from mneme.web.slots import MAX_CONNECTIONS, Slots
 from mneme.work import ThreadWorker
 
 THREADS = 2
@@ -165,8 +165,8 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     uptime = clocks.Uptime()
     sync = SyncService(wall, writer, reader, process, Millis(chosen.lock_ttl_ms), chosen.retention, uptime)
     room = left_for_connections(raise_limit())
-    places = Places(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
-    parts = Parts(
+    slots = Slots(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
+    components = Components(
         reactor=reactor,
         claim=claim,
         sockets=[] if endpoints else open_sockets(chosen.host, chosen.port, bool(chosen.api_keys)),
@@ -179,10 +179,10 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
         backups=Backups(reactor, wall, uptime, worker, path, plan_of(loaded)),
-        site=Site(reactor, wall, worker, sync, policy_of(chosen), chosen.max_body_bytes, places),
+        site=Site(reactor, wall, worker, sync, policy_of(chosen), chosen.max_body_bytes, slots),
     )
     _calm_collector()
-    return Server(parts, loaded, load, options.give_up)
+    return Server(components, loaded, load, options.give_up)
 
 
 def _calm_collector() -> None:

@@ -24,7 +24,7 @@ from mneme.model import Merging, Millis
 from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
-from mneme.server import Parts, Server, plan_of, policy_of
+from mneme.server import Components, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
 from mneme.store import Store
 from mneme.store.claim import Claim
@@ -119,7 +119,7 @@ class Endpoint:
 
 
 class Rig:
-    """A server with its parts, and what it would load next."""
+    """A server with its components, and what it would load next."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Rig:
         sync = SyncService(
             self.reactor, lane, lane, self.worker, Millis(config.lock_ttl_ms), config.retention
         )
-        self.parts = Parts(
+        self.components = Components(
             reactor=self.reactor,
             claim=Claim.take(home / "data"),
             sockets=() if endpoints else open_sockets(on, 0, protected=False),
@@ -165,7 +165,7 @@ class Rig:
                 self.reactor, self.reactor, self.worker, sync, policy_of(config), config.max_body_bytes
             ),
         )
-        self.server = Server(self.parts, self.loaded, self._load, self._give_up)
+        self.server = Server(self.components, self.loaded, self._load, self._give_up)
 
     def start(self) -> None:
         """Start as twistd does."""
@@ -250,7 +250,9 @@ def test_the_start_line_names_the_data_directory_and_the_config_file(
 def test_a_user_without_a_home_is_told_to_name_a_config_file(tmp_path: Path, config: Config) -> None:
     """There is no place where one would be looked for."""
     rig = Rig(tmp_path, evolve(config, api_keys=()))
-    rig.server = Server(rig.parts, Loaded(evolve(config, api_keys=()), (), None), rig._load, rig._give_up)
+    rig.server = Server(
+        rig.components, Loaded(evolve(config, api_keys=()), (), None), rig._load, rig._give_up
+    )
     (line,) = [line for line in said(rig.start) if "No API keys" in line]
     assert "into a file that --config names and start it again" in line
     rig.stop()
@@ -306,7 +308,7 @@ def test_made_up_names_are_refused_wherever_only_this_machine_gets(
         endpoints = tuple(Endpoint(address).open() for address in addresses)
         rig = Rig(tmp_path, evolve(config, api_keys=keys, listen=("endpoints",)), endpoints=endpoints)
         lines = said(rig.start)
-        assert rig.parts.site.policy.only_local is (is_local and not keys)
+        assert rig.components.site.policy.only_local is (is_local and not keys)
         assert any("beyond loopback" in line for line in lines) is not (is_local or bool(keys))
         rig.stop()
 
@@ -318,9 +320,9 @@ def test_an_endpoint_that_takes_its_time_opens_the_server_when_it_listens(
     late = Endpoint(tcp(ANY))
     rig = Rig(tmp_path, evolve(config, api_keys=(), listen=("tcp:1",)), endpoints=(late,))
     rig.start()
-    seen = [rig.parts.site.policy.only_local]
+    seen = [rig.components.site.policy.only_local]
     late.open()
-    assert [*seen, rig.parts.site.policy.only_local] == [True, False]
+    assert [*seen, rig.components.site.policy.only_local] == [True, False]
     rig.stop()
 
 
@@ -329,7 +331,7 @@ def test_an_endpoint_where_nobody_can_listen_ends_it(tmp_path: Path, config: Con
     rig = Rig(tmp_path, config, endpoints=(DeadEndpoint(),))
     with pytest.raises(StartupError, match="the door is shut"):
         rig.server.privilegedStartService()
-    rig.parts.claim.release()
+    rig.components.claim.release()
 
 
 def test_stopping_lets_go_of_everything(tmp_path: Path, config: Config) -> None:
@@ -347,7 +349,7 @@ def test_sighup_reloads(rig: Rig, config: Config) -> None:
     """The real signal, to this process."""
     rig.next = Loaded(evolve(config, lock_ttl_minutes=1), (), rig.loaded.path)
     os.kill(os.getpid(), signal.SIGHUP)
-    assert rig.parts.sync.lock_ttl == 60_000
+    assert rig.components.sync.lock_ttl == 60_000
 
 
 def test_sigterm_stops_the_reactor(rig: Rig) -> None:
@@ -362,31 +364,31 @@ def test_a_reload_takes_over_what_can_change(rig: Rig, config: Config) -> None:
     """Keys, limits, origins, the life of locks, merging, history, and the help for the stock client's push."""
     new = evolve(config, api_keys=("x" * 20,), lock_ttl_minutes=2, max_body_bytes=9, allowed_origins=("*",))
     assert rig.reload(new, ("odd",)) == ["odd", "The configuration was reloaded"]
-    assert (rig.parts.sync.lock_ttl, rig.parts.site.max_body_bytes) == (120_000, 9)
-    assert rig.parts.site.policy.origins == ("*",)
-    assert rig.parts.site.policy.keys.check(b"Bearer " + b"x" * 20) == 0
-    assert rig.parts.sync.merging == Merging(enabled=True, max_bytes=9)
-    helping = [rig.parts.site.policy.helps_stock_push]
+    assert (rig.components.sync.lock_ttl, rig.components.site.max_body_bytes) == (120_000, 9)
+    assert rig.components.site.policy.origins == ("*",)
+    assert rig.components.site.policy.keys.check(b"Bearer " + b"x" * 20) == 0
+    assert rig.components.sync.merging == Merging(enabled=True, max_bytes=9)
+    helping = [rig.components.site.policy.helps_stock_push]
     rig.reload(evolve(config, merge=False, stock_push_help=False, history_keep_all_hours=1))
-    assert not rig.parts.sync.merging.enabled
-    assert [*helping, rig.parts.site.policy.helps_stock_push] == [True, False]
-    assert rig.parts.sync.retention.keep_all == 3_600_000
+    assert not rig.components.sync.merging.enabled
+    assert [*helping, rig.components.site.policy.helps_stock_push] == [True, False]
+    assert rig.components.sync.retention.keep_all == 3_600_000
 
 
 def test_a_reload_names_what_takes_a_restart(rig: Rig, config: Config) -> None:
     """And takes over the rest."""
     lines = rig.reload(evolve(config, port=1, lock_ttl_minutes=1))
     assert lines == ["port has changed, which needs a restart", "The configuration was reloaded"]
-    assert rig.parts.sync.lock_ttl == 60_000
+    assert rig.components.sync.lock_ttl == 60_000
 
 
 @pytest.mark.parametrize("problem", [ConfigError("port must be a number"), RuntimeError("unheard of")])
 def test_a_reload_that_fails_leaves_all_as_it_was(rig: Rig, problem: Exception) -> None:
     """Whatever the reason; and the next one is heard."""
-    before = rig.parts.site.policy
+    before = rig.components.site.policy
     (line,) = rig.reload(problem)
     assert "the old one stays in force" in line
-    assert rig.parts.site.policy is before
+    assert rig.components.site.policy is before
     assert rig.reload(rig.loaded.config) == ["The configuration was reloaded"]
 
 
@@ -394,8 +396,8 @@ def test_a_reload_never_drops_authentication(rig: Rig, config: Config) -> None:
     """A file that lost its keys is refused as a whole."""
     (line,) = rig.reload(evolve(config, api_keys=(), lock_ttl_minutes=1))
     assert "apiKeys is gone" in line
-    assert rig.parts.site.policy.keys.required
-    assert rig.parts.sync.lock_ttl == 1_800_000
+    assert rig.components.site.policy.keys.required
+    assert rig.components.sync.lock_ttl == 1_800_000
 
 
 def test_first_keys_protect_at_once_and_open_with_a_restart(tmp_path: Path, config: Config) -> None:
@@ -404,7 +406,7 @@ def test_first_keys_protect_at_once_and_open_with_a_restart(tmp_path: Path, conf
     rig.start()
     lines = rig.reload(config)
     assert any("beyond loopback" in line for line in lines)
-    assert rig.parts.site.policy.keys.required
+    assert rig.components.site.policy.keys.required
     rig.stop()
 
 
@@ -414,16 +416,16 @@ def test_where_it_listens_and_not_the_file_says_whom_it_answers(tmp_path: Path, 
         rig = Rig(tmp_path, evolve(config, api_keys=(), host=before), on=on)
         rig.start()
         rig.reload(evolve(config, api_keys=(), host=after))
-        assert rig.parts.site.policy.only_local is (on is not ANY)
+        assert rig.components.site.policy.only_local is (on is not ANY)
         rig.reload(config)
-        assert not rig.parts.site.policy.only_local
+        assert not rig.components.site.policy.only_local
         rig.stop()
 
 
 def test_the_connections_of_an_address_are_bounded_anew_by_a_reload(rig: Rig, config: Config) -> None:
     """Those that are open stay."""
     rig.reload(evolve(config, max_connections_per_address=7))
-    assert rig.parts.site.places.per_address == 7
+    assert rig.components.site.slots.per_address == 7
 
 
 def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, config: Config) -> None:
@@ -432,7 +434,7 @@ def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, confi
     assert not any("ulimit" in line for line in said(rig.start))
     rig.stop()
     rig = Rig(tmp_path, config)
-    rig.parts.site.places.total = 32
+    rig.components.site.slots.total = 32
     (line,) = [line for line in said(rig.start) if "ulimit -n 1024" in line]
     assert line.startswith("At most 32 connections")
     assert "LimitNOFILE=1024" in line
@@ -442,4 +444,4 @@ def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, confi
 def test_proxies_are_trusted_from_the_next_request_after_a_reload(rig: Rig, config: Config) -> None:
     """As all of the policy."""
     rig.reload(evolve(config, trusted_proxies=("10.0.0.0/8",)))
-    assert rig.parts.site.policy.proxies.trust("10.1.2.3")
+    assert rig.components.site.policy.proxies.trust("10.1.2.3")

@@ -52,9 +52,9 @@ def options(*arguments: str) -> Options:
 def made(*arguments: str) -> Server:
     """A server put together, its sockets and its claim let go again."""
     server = makeService(options(*arguments))
-    for one in server._parts.sockets:
+    for one in server._components.sockets:
         one.close()
-    server._parts.claim.release()
+    server._components.claim.release()
     return server
 
 
@@ -161,7 +161,7 @@ def test_a_server_is_put_together_from_the_file_in_the_home(home: Path) -> None:
     (home / ".mneme-server").mkdir()
     (home / ".mneme-server" / "config.json").write_text('{"port": 0, "lockTTLMinutes": 0.5}')
     server = made()
-    assert server._parts.sync.lock_ttl == 30_000
+    assert server._components.sync.lock_ttl == 30_000
     assert (home / ".mneme-server" / "projects").is_dir()
 
 
@@ -177,9 +177,9 @@ def test_a_port_on_the_command_line_beats_endpoints_in_the_file(home: Path) -> N
     """And an endpoint on the command line beats both."""
     file = home / "c.json"
     file.write_text('{"listen": ["unix:/nowhere.sock"], "port": 1}')
-    assert len(made("--config", str(file))._parts.endpoints) == 1
-    assert made("--config", str(file), "--port", "0")._parts.endpoints == []
-    assert len(made("--config", str(file), "--port", "0", "--listen", "tcp:1")._parts.endpoints) == 1
+    assert len(made("--config", str(file))._components.endpoints) == 1
+    assert made("--config", str(file), "--port", "0")._components.endpoints == []
+    assert len(made("--config", str(file), "--port", "0", "--listen", "tcp:1")._components.endpoints) == 1
 
 
 def test_what_is_wrong_is_one_sentence(home: Path) -> None:
@@ -278,11 +278,11 @@ def test_a_damaged_database_is_one_sentence_with_the_way_back(
 def test_backups_go_where_the_configuration_says(home: Path) -> None:
     """Beside the database if it says nothing."""
     data = home / "data"
-    plan = made("--port", "0", "--data-dir", str(data))._parts.backups.plan
+    plan = made("--port", "0", "--data-dir", str(data))._components.backups.plan
     assert plan == Plan(data / "backups", 7, None)
     file = home / "c.json"
     file.write_text('{"backup": {"dir": "~/elsewhere", "keep": 3}}')
-    plan = made("--port", "0", "--data-dir", str(data), "--config", str(file))._parts.backups.plan
+    plan = made("--port", "0", "--data-dir", str(data), "--config", str(file))._components.backups.plan
     assert plan == Plan(home / "elsewhere", 3, file)
 
 
@@ -291,4 +291,4 @@ def test_a_reload_takes_the_plan_of_backups_over(home: Path) -> None:
     server = made("--port", "0", "--data-dir", str(home / "data"))
     chosen = evolve(server._loaded.config, backup_dir=home / "elsewhere", backup_keep=0)
     server._go_over_to(Loaded(chosen, (), home / "c.json", found=True))
-    assert server._parts.backups.plan == Plan(home / "elsewhere", 0, home / "c.json")
+    assert server._components.backups.plan == Plan(home / "elsewhere", 0, home / "c.json")

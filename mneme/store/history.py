@@ -12,8 +12,8 @@ from mneme.model import (
     Kind,
     Millis,
     NotLocked,
-    Place,
     Restore,
+    Role,
     StaleToken,
     Version,
     VersionContent,
@@ -88,6 +88,6 @@ def _protected(step: Step, versions: Iterable[Version]) -> set[int]:
         *(row.exported for row in step.heads.values() if row.exported is not None),
         *(one.number for one in waiting),
         *(one.base for one in waiting if one.base is not None),
-        *(one.number for one in versions if one.place is Place.HEAD and one.mtime == latest.get(one.file)),
+        *(one.number for one in versions if one.role is Role.HEAD and one.mtime == latest.get(one.file)),
         *step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST),
     }

@@ -22,8 +22,8 @@ from mneme.model import (
     Lock,
     Millis,
     Overview,
-    Place,
     ProjectId,
+    Role,
     TwoPlaces,
     Version,
     digest,
@@ -47,7 +47,7 @@ _DAY = 24 * 60 * 60 * 1000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _VERSION = """
-    v.number, v.file, c.sha256, c.size, v.time, v.mtime, v.client, v.kind, v.base, v.parents, v.place,
+    v.number, v.file, c.sha256, c.size, v.time, v.mtime, v.client, v.kind, v.base, v.parents, v.role,
     v.append_key, v.append_lines, v.names_base, v.is_unrelated, length(c.zstd)
 """
 _VERSIONS = f"SELECT {_VERSION} FROM versions v JOIN contents c ON c.id = v.content"  # noqa: S608 - no values in it
@@ -290,7 +290,7 @@ class Queries:
         appended = version.appended or Appended(None, "")
         self._run(
             """
-            INSERT INTO versions (project, number, file, content, time, mtime, client, kind, place, base, parents,
+            INSERT INTO versions (project, number, file, content, time, mtime, client, kind, role, base, parents,
                 append_key, append_lines, names_base, is_unrelated, is_waiting, is_unmerged)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
@@ -303,7 +303,7 @@ class Queries:
                 version.mtime,
                 version.client.value if version.client else None,
                 version.kind.value,
-                version.place.value,
+                version.role.value,
                 version.base,
                 " ".join(map(str, version.parents)),
                 appended.key,
@@ -821,7 +821,7 @@ def _version(row: Sequence[Any]) -> Version:
         kind,
         base,
         parents,
-        place,
+        role,
         key,
         lines,
         names,
@@ -839,7 +839,7 @@ def _version(row: Sequence[Any]) -> Version:
         kind=Kind(kind),
         base=base,
         parents=tuple(_numbers(parents)),
-        place=Place(place),
+        role=Role(role),
         appended=None if lines is None else Appended(key, lines),
         names_base=bool(names),
         is_unrelated=bool(unrelated),

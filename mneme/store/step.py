@@ -16,8 +16,8 @@ from mneme.model import (
     Lock,
     Merging,
     Millis,
-    Place,
     ProjectId,
+    Role,
     Version,
 )
 from mneme.store.apart import Results
@@ -158,7 +158,7 @@ class Step:
 
     def keep(self, version: Version, content: bytes) -> None:
         """Store a version, and leave the head unchanged."""
-        waits = version.place is Place.WAITING
+        waits = version.role is Role.WAITING
         self._add(version, content, waits=waits, unmerged=True)
         if waits:
             self.row = evolve(self.row, has_waiting=True)

@@ -24,9 +24,9 @@ from mneme.model import (
     HeldBy,
     Kind,
     NotLocked,
-    Place,
     Precondition,
     Rescued,
+    Role,
     StaleToken,
     Upload,
     Version,
@@ -82,7 +82,7 @@ def _accept_merged(step: Step, asked: Upload, basis: Basis, seen: Head) -> Accep
                 step, asked.file, asked.client, accepted.head.version, "it replaces the head"
             )
         return accepted
-    kept = _keep_upload(step, asked, Kind.UPLOAD, Place.WAITING, basis)
+    kept = _keep_upload(step, asked, Kind.UPLOAD, Role.WAITING, basis)
     return Accepted(merging.advance_merged(step, kept, merged, seen), merged=True)
 
 
@@ -100,8 +100,8 @@ def _rescue(step: Step, asked: Upload, refusal: HeldBy | NotLocked) -> Rescued:
     if repeated:
         return Rescued(refusal, repeated.number)
     _tell_unrelated(step, asked, basis)
-    place = Place.WAITING if step.merging.enabled else Place.BESIDE
-    kept = _keep_upload(step, asked, Kind.RESCUED, place, basis)
+    role = Role.WAITING if step.merging.enabled else Role.BESIDE
+    kept = _keep_upload(step, asked, Kind.RESCUED, role, basis)
     step.tell(
         "Kept {file} of {project} from {client}, which does not hold the lock, as version {n}",
         file=asked.file.value,
@@ -164,22 +164,22 @@ def _is_of_head(step: Step, asked: Upload, seen: Head) -> bool:
 
 
 def _become_head(step: Step, asked: Upload, basis: Basis) -> Accepted:
-    return Accepted(step.advance(_of_upload(step, asked, Kind.UPLOAD, Place.HEAD, basis), asked.content))
+    return Accepted(step.advance(_of_upload(step, asked, Kind.UPLOAD, Role.HEAD, basis), asked.content))
 
 
-def _keep_upload(step: Step, asked: Upload, kind: Kind, place: Place, basis: Basis) -> Version:
-    version = _of_upload(step, asked, kind, place, basis)
+def _keep_upload(step: Step, asked: Upload, kind: Kind, role: Role, basis: Basis) -> Version:
+    version = _of_upload(step, asked, kind, role, basis)
     step.keep(version, asked.content)
     return version
 
 
-def _of_upload(step: Step, asked: Upload, kind: Kind, place: Place, basis: Basis) -> Version:
+def _of_upload(step: Step, asked: Upload, kind: Kind, role: Role, basis: Basis) -> Version:
     return evolve(
         step.new(asked.file, asked.sha256, len(asked.content), kind),
         client=asked.client,
         base=basis.version.number if basis.version else None,
         parents=(basis.replaces.number,) if basis.replaces else (),
-        place=place,
+        role=role,
         appended=asked.appended,
         names_base=basis.names_base and basis.version is not None,
         is_unrelated=basis.is_unrelated,

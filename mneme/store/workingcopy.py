@@ -26,7 +26,7 @@ from twisted.logger import Logger
 
 from mneme import files
 from mneme.errors import UnsafePath
-from mneme.model import FileName, Kind, Millis, Place, ProjectId, Version, digest
+from mneme.model import FileName, Kind, Millis, ProjectId, Role, Version, digest
 from mneme.store import layout, lockfile, merging
 from mneme.store.queries import FILES, HeadRow, Queries
 from mneme.store.step import Step
@@ -383,7 +383,7 @@ class WorkingCopy:
                 )
             step.advance(version, content)
         else:
-            kept = evolve(version, place=Place.WAITING)
+            kept = evolve(version, role=Role.WAITING)
             step.keep(kept, content)
             merging.advance_merged(step, kept, merged, step.head(file))
         self._set_mark(step, file, version.number, state)
@@ -505,7 +505,7 @@ class WorkingCopy:
                     step.new(file, digest(content), len(content), Kind.FOUND),
                     mtime=files.millis(state),
                     base=row.exported,
-                    place=Place.BESIDE,
+                    role=Role.BESIDE,
                 )
                 step.keep(version, content)
                 step.tell(

@@ -6,7 +6,7 @@ import zlib
 import token_bucket
 
 from mneme.web.errors import TooManyRequests
-from mneme.web.places import group_of
+from mneme.web.slots import group_of
 
 SESSION = 14
 """Requests of one session of the stock client, which always fit into one burst."""

@@ -8,9 +8,9 @@ from twisted.logger import Logger
 from mneme.errors import MnemeError
 from mneme.logs import REQUESTS
 from mneme.web import reading
-from mneme.web.places import group_of
 from mneme.web.refusals import SECONDS, Refusals
 from mneme.web.request import Request
+from mneme.web.slots import group_of
 
 _log = Logger(REQUESTS)
 

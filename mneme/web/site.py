@@ -18,10 +18,10 @@ from mneme.web.api import Api
 from mneme.web.coding import Coding
 from mneme.web.connection import IDLE_SECONDS, Channel
 from mneme.web.encoding import Encoding
-from mneme.web.places import Places, group_of
 from mneme.web.policy import Policy
 from mneme.web.request import Request
 from mneme.web.requestlog import RequestLog
+from mneme.web.slots import Slots, group_of
 from mneme.web.tree import Tree
 from mneme.work import Worker
 
@@ -54,7 +54,7 @@ class Site(server.Site):
         sync: SyncService,
         policy: Policy,
         max_body_bytes: int,
-        places: Places | None = None,
+        slots: Slots | None = None,
     ) -> None:
         """Take `clock` for timers, `wall` for the time of day; `max_body_bytes` may change."""
         self._sync, self._coding = sync, Coding(worker)
@@ -64,7 +64,7 @@ class Site(server.Site):
         self.displayTracebacks = False
         self.request_log = RequestLog(clock)
         self.max_body_bytes = max_body_bytes
-        self.places = places or Places()
+        self.slots = slots or Slots()
         self.held = 0
         self._time_of_day = wall
         self._date = -1, b""
@@ -146,18 +146,18 @@ class Site(server.Site):
         peer = getattr(addr, "host", "")
         # A proxy asks for many, whose number is its own business.
         group = "" if self.policy.proxies.trust(proxies.plain(peer)) else group_of(peer)
-        if self.closing or not self.places.has_room(group):
+        if self.closing or not self.slots.has_room(group):
             return TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))
         channel.group, channel.idle_since = group, self.reactor.seconds()
-        self.places.take(channel)
+        self.slots.take(channel)
         self._channels.add(channel)
         return channel
 
     def forget(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
-        self.places.leave(channel)
+        self.slots.leave(channel)
         if self._emptied and not self._channels:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)

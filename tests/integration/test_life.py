@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from mneme.web.places import MAX_CONNECTIONS
+from mneme.web.slots import MAX_CONNECTIONS
 from tests.daemon import Daemon, free_port, self_signed, wait_until
 
 pytestmark = pytest.mark.integration

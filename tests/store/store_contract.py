@@ -32,7 +32,6 @@ from mneme.model import (
     Millis,
     NotLocked,
     Overview,
-    Place,
     ProjectId,
     Pruned,
     Reader,
@@ -40,6 +39,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Role,
     Served,
     StaleToken,
     TwoPlaces,
@@ -507,10 +507,10 @@ class StoreContract:
         kept = held.version(ALPHA, 2)
         assert kept
         assert kept.content == ONE + TWO
-        assert (kept.version.client, kept.version.kind, kept.version.place) == (
+        assert (kept.version.client, kept.version.kind, kept.version.role) == (
             BEN,
             Kind.RESCUED,
-            Place.WAITING,
+            Role.WAITING,
         )
         assert (kept.version.time, kept.version.size) == (after(5), len(ONE + TWO))
         assert waiting(held) == 1
@@ -647,10 +647,10 @@ class StoreContract:
         assert document
         assert (document.content, document.head.mtime) == (ONE + TWO, after(10))
         merged = held.versions(ALPHA)[-1]
-        assert (merged.number, merged.kind, merged.place) == (
+        assert (merged.number, merged.kind, merged.role) == (
             document.head.version,
             Kind.MERGED,
-            Place.HEAD,
+            Role.HEAD,
         )
         assert (merged.client, merged.parents) == (BEN, (1, number))
         assert waiting(held) == 0
@@ -906,7 +906,7 @@ class StoreContract:
         held.merging = Merging()
         assert [head.version for head in held.heads(ALPHA, NOW)] == [1]
         assert [content_of(held, ALPHA, one) for one in (number, free)] == [TWO, THREE]
-        assert [v.place for v in held.versions(ALPHA)] == [Place.HEAD, Place.BESIDE, Place.BESIDE]
+        assert [v.place for v in held.versions(ALPHA)] == [Role.HEAD, Role.BESIDE, Role.BESIDE]
 
     def test_what_waited_when_merging_was_turned_off_is_merged_when_it_is_on_again(
         self, held: Patient
@@ -960,7 +960,7 @@ class StoreContract:
             1,
             len(ONE + THREE),
         )
-        assert upload.place is not Place.HEAD
+        assert upload.place is not Role.HEAD
         assert (merged.kind, merged.client, merged.parents) == (Kind.MERGED, ANA, (2, 3))
         assert content_of(moved, ALPHA, 3) == ONE + THREE
         assert waiting(moved) == 0
@@ -1036,7 +1036,7 @@ class StoreContract:
         moved.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         contents = [content_of(moved, ALPHA, v.number) for v in moved.versions(ALPHA)]
         assert contents == [ONE, ONE + TWO, ONE + THREE, ONE]
-        assert {v.place for v in moved.versions(ALPHA)} == {Place.HEAD}
+        assert {v.place for v in moved.versions(ALPHA)} == {Role.HEAD}
 
     def test_files_have_bases_of_their_own(self, moved: Patient) -> None:
         """What a client had of one says nothing about another."""

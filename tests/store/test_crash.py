@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mneme.errors import DiskFull
-from mneme.model import FileName, Kind, Place, ProjectId, Upload, digest
+from mneme.model import FileName, Kind, ProjectId, Role, Upload, digest
 from mneme.store import layout
 from tests.kept import DiskStore, full_disk
 from tests.store import stores
@@ -227,7 +227,7 @@ def test_a_power_cut_leaves_what_the_database_has(
         assert store.lock(ALPHA, NOW) == lock
         is_whole(store, tmp_path)
         strange = [one for one in store.versions(ALPHA) if one.kind is Kind.FOUND]
-        assert all(one.place is Place.BESIDE for one in strange)
+        assert all(one.role is Role.BESIDE for one in strange)
         is_strange = survivor in ("an empty file", "zeros", "a part of it") and not in_order
         assert len(strange) == int(is_strange)
 

@@ -42,7 +42,6 @@ from mneme.model import (
     Millis,
     NotLocked,
     Overview,
-    Place,
     Precondition,
     ProjectId,
     Pruned,
@@ -50,6 +49,7 @@ from mneme.model import (
     Released,
     Rescued,
     Restore,
+    Role,
     Served,
     StaleToken,
     Upload,
@@ -174,7 +174,7 @@ class ProjectState:
 
     def named(self, file: FileName, content: bytes) -> int | None:
         """The newest version that was a head with this content."""
-        found = [v for v in self.versions if v.file is file and v.place is Place.HEAD]
+        found = [v for v in self.versions if v.file is file and v.role is Role.HEAD]
         return max((v.number for v in found if v.sha256 == digest(content)), default=None)
 
     def keyed(self, append: Append) -> Version | None:
@@ -187,7 +187,7 @@ class ProjectState:
     def in_its_place(self, version: Version) -> Version:
         """The head that somebody made of a refused version by restoring it, or the version itself."""
         restored = (v for v in self.versions if v.parents == (version.number,))
-        return next(restored, version) if version.place is not Place.HEAD else version
+        return next(restored, version) if version.role is not Role.HEAD else version
 
     def add(
         self,
@@ -205,7 +205,7 @@ class ProjectState:
     ) -> int:
         """Keep a version; it is the head if it has an mtime of its own."""
         self.last_number = number = self.last_number + 1
-        place = Place.BESIDE if mtime is None else Place.HEAD
+        place = Role.BESIDE if mtime is None else Role.HEAD
         told = time if mtime is None else mtime
         self.versions.append(
             Version(
@@ -300,7 +300,7 @@ class ProjectState:
         """The numbers of the versions that are not pruned: bases of clients, and what a project goes on from."""
         needed = {*self.bases.values(), *self.doubtful.values()}
         for file, known in self.known.items() if self.exists else ():
-            heads = (v for v in self.versions if v.file is file and v.place is Place.HEAD)
+            heads = (v for v in self.versions if v.file is file and v.role is Role.HEAD)
             needed |= {known.newest, *(v.number for v in heads if v.mtime == known.latest)}
         return needed
 
@@ -508,9 +508,9 @@ class StoreMachine(RuleBasedStateMachine):
             state.exists = True
             refusal = None if held and held.client == client else HeldBy(held) if held else NotLocked()
             done = state.in_its_place(before) if before else None
-            if done and done.place is Place.HEAD and head:
+            if done and done.role is Role.HEAD and head:
                 assert outcome == Accepted(head, merged=done.number != head.version)
-            elif done and done.place is not Place.HEAD and refusal:
+            elif done and done.role is not Role.HEAD and refusal:
                 assert outcome == Rescued(refusal, done.number)
             elif name == "another" and not refusal:
                 assert outcome == Changed(head)

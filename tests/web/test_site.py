@@ -6,10 +6,10 @@ from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web import connection as connection_module
 from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS, RECEIVE_SECONDS
-from mneme.web.places import MAX_CONNECTIONS
 from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
 from mneme.web.site import TurnedAway
+from mneme.web.slots import MAX_CONNECTIONS
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
 from tests.web.connections import Server, Transport
@@ -282,7 +282,7 @@ def test_the_connection_that_has_been_idle_longest_gives_way() -> None:
     """One that never had an answer first, however it trickles; one with a request or an answer under way never."""
     steps = SteppedSteps(MemoryStore())
     server = Server(steps=steps)
-    server.site.places.total = 4
+    server.site.slots.total = 4
     busy, served, half, unread = (server.connect() for _ in range(4))
     busy.send(ASK)
     served.send(GET)
@@ -307,7 +307,7 @@ def test_the_connection_that_has_been_idle_longest_gives_way() -> None:
 def test_a_refusal_makes_no_connection_worth_keeping() -> None:
     """It is as if nothing had been asked."""
     server = Server(keys=("alpha-key-0123456789",))
-    server.site.places.total = 2
+    server.site.slots.total = 2
     served, refused = server.connect(), server.connect()
     served.send(GET)
     server.clock.advance(1)
@@ -320,7 +320,7 @@ def test_a_refusal_makes_no_connection_worth_keeping() -> None:
 def test_the_connections_of_a_trusted_proxy_are_bounded_by_no_address() -> None:
     """It asks for many."""
     server = Server()
-    server.site.places.per_address = 1
+    server.site.slots.per_address = 1
     server.stub.site.policy = Policy(proxies=TrustedProxies.parse(["192.0.2.7"]))
     clients = [server.connect() for _ in range(3)]
     assert not any(client.transport.disconnecting for client in clients)
@@ -329,7 +329,7 @@ def test_the_connections_of_a_trusted_proxy_are_bounded_by_no_address() -> None:
 def test_an_address_has_so_many_connections() -> None:
     """Its own give way to a new one; a refused one that lingers is cut off."""
     server = Server()
-    server.site.places.per_address = 2
+    server.site.slots.per_address = 2
     first = server.connect()
     first.send(b"garbage\r\n\r\n")
     server.clock.advance(1)

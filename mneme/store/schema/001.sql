@@ -53,7 +53,7 @@ CREATE TABLE versions (
     mtime INTEGER NOT NULL,
     client TEXT,
     kind TEXT NOT NULL,
-    place TEXT NOT NULL,
+    role TEXT NOT NULL,
     base INTEGER,
     parents TEXT NOT NULL DEFAULT '',       -- numbers of versions, separated by spaces
     append_key TEXT,

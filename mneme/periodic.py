@@ -9,7 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 
-class Rounds(Service):
+class PeriodicService(Service):
     """A timer that makes a round every `interval` seconds.
 
     The first round comes `first` seconds after the start, by default after one interval. Rounds never overlap: a long

@@ -38,7 +38,7 @@ class Occupant(Protocol):
         ...
 
 
-class Places:
+class Slots:
     """Slots of all connections and of each address; both numbers may change at any time."""
 
     def __init__(self, total: int = MAX_CONNECTIONS, per_address: int = 0) -> None:

@@ -7,14 +7,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from mneme.rounds import Rounds
+from mneme.periodic import PeriodicService
 from tests.results import result_of, started, waits
 
 INTERVAL = 10.0
 
 
 class Work:
-    """Rounds that take as long as the test wants them to, and count themselves."""
+    """PeriodicService that take as long as the test wants them to, and count themselves."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -45,9 +45,9 @@ def work(clock: Clock) -> Work:
     return Work(clock)
 
 
-def rounds(clock: Clock, work: Work, first: float | None = None) -> Rounds:
+def rounds(clock: Clock, work: Work, first: float | None = None) -> PeriodicService:
     """The timer, not started yet."""
-    return Rounds(clock, INTERVAL, work, "do the work", first)
+    return PeriodicService(clock, INTERVAL, work, "do the work", first)
 
 
 @pytest.mark.parametrize("first", [None, 0.0, 1.0, 25.0])

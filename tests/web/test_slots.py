@@ -5,12 +5,12 @@ from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.web.places import MAX_CONNECTIONS, Places, group_of
+from mneme.web.slots import MAX_CONNECTIONS, Slots, group_of
 
 
 @define(eq=False)
 class Guest:
-    """A connection as the places see it."""
+    """A connection as the slots see it."""
 
     group: str = "192.0.2.1"
     idle_since: float = 0.0
@@ -25,55 +25,55 @@ class Guest:
         self.has_left = True
 
 
-def filled(places: Places, *guests: Guest) -> Places:
-    """The places with these connections in them."""
+def filled(slots: Slots, *guests: Guest) -> Slots:
+    """The slots with these connections in them."""
     for guest in guests:
-        assert places.has_room(guest.group)
-        places.take(guest)
-    return places
+        assert slots.has_room(guest.group)
+        slots.take(guest)
+    return slots
 
 
 def test_the_longest_idle_gives_way_and_first_one_that_was_of_no_use() -> None:
     """Of those that served, the longest idle goes when there is no other."""
     old, served, young = Guest(idle_since=5), Guest(idle_since=1, has_served=True), Guest(idle_since=9)
     busy = Guest(idle_since=0, is_busy=True)
-    places = filled(Places(4), served, young, busy, old)
+    slots = filled(Slots(4), served, young, busy, old)
     gone = []
     for _ in range(3):
-        assert places.has_room("192.0.2.9")
+        assert slots.has_room("192.0.2.9")
         gone.append([one for one in (old, young, served) if one.has_left and one not in gone][-1])
-        places.take(Guest(is_busy=True))
+        slots.take(Guest(is_busy=True))
     assert gone == [old, young, served]
-    assert not places.has_room("192.0.2.9")
+    assert not slots.has_room("192.0.2.9")
 
 
 def test_an_address_with_too_many_makes_room_among_its_own() -> None:
-    """Others keep their places, however long they have been idle."""
+    """Others keep their slots, however long they have been idle."""
     other = Guest("192.0.2.2", idle_since=-100)
     mine = [Guest(idle_since=moment) for moment in (3, 2, 4)]
-    places = filled(Places(10, 3), other, *mine)
-    assert places.has_room("192.0.2.1")
+    slots = filled(Slots(10, 3), other, *mine)
+    assert slots.has_room("192.0.2.1")
     assert [one.has_left for one in (other, *mine)] == [False, False, True, False]
 
 
 def test_an_address_whose_connections_are_all_busy_has_no_more() -> None:
     """Another has; and so has it without a bound, or when one has left."""
     first = Guest(is_busy=True)
-    places = filled(Places(10, 2), first, Guest(is_busy=True))
-    assert not places.has_room("192.0.2.1")
-    assert places.has_room("192.0.2.2")
-    places.per_address = 0
-    assert places.has_room("192.0.2.1")
-    places.per_address = 2
-    places.leave(first)
-    assert places.has_room("192.0.2.1")
-    places.leave(first)
+    slots = filled(Slots(10, 2), first, Guest(is_busy=True))
+    assert not slots.has_room("192.0.2.1")
+    assert slots.has_room("192.0.2.2")
+    slots.per_address = 0
+    assert slots.has_room("192.0.2.1")
+    slots.per_address = 2
+    slots.leave(first)
+    assert slots.has_room("192.0.2.1")
+    slots.leave(first)
 
 
 def test_what_has_no_address_is_bounded_by_none() -> None:
     """A trusted proxy, or a socket in the file system."""
-    places = filled(Places(10, 2), *[Guest("", is_busy=True) for _ in range(10)])
-    assert not places.has_room("")
+    slots = filled(Slots(10, 2), *[Guest("", is_busy=True) for _ in range(10)])
+    assert not slots.has_room("")
 
 
 @given(
@@ -87,15 +87,15 @@ def test_neither_bound_is_ever_passed(
     crowd: list[tuple[str, bool, bool, int]], total: int, per_address: int
 ) -> None:
     """Whoever comes, and nobody gives way in vain."""
-    places, inside = Places(total, per_address), list[Guest]()
+    slots, inside = Slots(total, per_address), list[Guest]()
     for group, has_served, is_busy, moment in crowd:
         before = len([one for one in inside if not one.has_left])
-        has_room = places.has_room(group)
+        has_room = slots.has_room(group)
         inside = [one for one in inside if not one.has_left]
         assert before - len(inside) <= has_room
         if has_room:
             inside.append(Guest(group, moment, has_served, is_busy))
-            places.take(inside[-1])
+            slots.take(inside[-1])
         assert len(inside) <= total
         if group and per_address:
             assert len([one for one in inside if one.group == group]) <= per_address
@@ -120,4 +120,4 @@ def test_an_ipv6_network_counts_as_one_address(address: str, group: str) -> None
 
 def test_there_are_as_many_places_as_ever() -> None:
     """For a process that may open enough files."""
-    assert (Places().total, MAX_CONNECTIONS) == (500, 500)
+    assert (Slots().total, MAX_CONNECTIONS) == (500, 500)
