@@ -7,7 +7,7 @@ from pathlib import Path
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from mneme import files
+from mneme import durable
 from mneme.clocks import WallClock
 from mneme.errors import BackupError, MnemeError
 from mneme.model import Millis
@@ -120,7 +120,7 @@ def _content_of(config: Path | None) -> bytes | None:
 
 def _check_room(directory: Path, database: Path) -> None:
     """Refuse a backup that takes more than half of the free space."""
-    files.make_directory(directory)
+    durable.make_directory(directory)
     system = os.statvfs(directory)
     if system.f_bavail * system.f_frsize < 2 * database.stat().st_size:
         raise BackupError(f"A backup would take more than half of the space that is left for {directory}")

@@ -1,5 +1,10 @@
 """The errors of mneme. Each has a sentence for the person who can correct it."""
 
+import msgspec
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The errors of msgspec for content that is not JSON of the expected type."""
+
 
 class MnemeError(Exception):
     """Base of all errors that a user can correct; `str()` is a sentence for them."""

@@ -14,7 +14,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
-from mneme import __version__, clocks, config, files
+from mneme import __version__, clocks, config, homedir
 from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import left_for_connections, raise_limit
@@ -142,7 +142,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     given = options.given()
 
     def load() -> Loaded:
-        loaded = config.load(given, environ, files.home())
+        loaded = config.load(given, environ, homedir.home())
         return evolve(loaded, config=_with_explicit_port(loaded.config, given))
 
     loaded = load()

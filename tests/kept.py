@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mneme import files
+from mneme import durable
 from mneme.model import Merging, digest
 from mneme.service import Lane
 from mneme.store import Store, layout
@@ -53,7 +53,7 @@ class DiskStore(Store):
     """A store in a data directory."""
 
     def __init__(self, root: Path, merging: Merging | None = None) -> None:
-        files.make_directory(root)
+        durable.make_directory(root)
         self.database = FillableDatabase(root / NAME)
         super().__init__(self.database, WorkingCopy(root / layout.PROJECTS), merging)
 

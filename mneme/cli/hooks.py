@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mneme import files
+from mneme import homedir
 from mneme.cli import output
 from mneme.cli.options import as_json, telling
 from mneme.client.errors import SettingsError
@@ -41,7 +41,7 @@ def hooks(installs: bool, settings: Path | None, as_json: bool) -> None:
     """
     if settings and not installs:
         raise click.UsageError("--settings says where to install the hooks: give --install, too.")
-    home = files.home()
+    home = homedir.home()
     program = this_program()
     path = settings or settings_path(needed(home))
     done = install(path, program) if installs else None

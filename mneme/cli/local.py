@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
-from mneme import files
+from mneme import homedir
 from mneme.config import ConfigError, Loaded, load
 from mneme.errors import MnemeError
 
@@ -34,7 +34,7 @@ def loaded(data_dir: str | None, config_file: str | None) -> Loaded:
     """The configuration of the server, which says where its data lies; raises `MnemeError`."""
     given = {"dataDir": data_dir, "config": config_file}
     try:
-        return load({name: text for name, text in given.items() if text}, os.environ, files.home())
+        return load({name: text for name, text in given.items() if text}, os.environ, homedir.home())
     except ConfigError as problem:
         raise MnemeError(str(problem)) from None
 

@@ -13,7 +13,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from mneme import clocks, files
+from mneme import clocks, homedir
 from mneme.cli import output
 from mneme.client import Address, Client, Patience
 from mneme.client.connection import connected
@@ -64,7 +64,7 @@ def run(command: Callable[[CommandContext], Coroutine[Any, Any, T]], *, patientl
     reactor = cast(Any, installed)
     reactor.seconds = clocks.monotonic
     worker = ThreadWorker(reactor, 1)
-    context = CommandContext(reactor, TimeOfDay(), worker, files.home(), _directory(), Deferred())
+    context = CommandContext(reactor, TimeOfDay(), worker, homedir.home(), _directory(), Deferred())
     results: list[T | Failure] = []
 
     def start() -> None:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mneme import files, wire
+from mneme import homedir, wire
 from mneme.cli import output, wording
 from mneme.cli.options import as_json, server_options, telling
 from mneme.cli.run import CommandContext, run
@@ -65,7 +65,7 @@ def watch(server: str | None, key: str | None, is_strict: bool, as_json: bool) -
     then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
     """
     # A hook ignores bad settings; a person who starts a watch wants to know of them.
-    home = needed(files.home())
+    home = needed(homedir.home())
     address_in(load(home, server, key), home)
 
     def tell(event: Event) -> None:

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 
-from mneme import __version__, files, wire
+from mneme import __version__, wire
 from mneme.client.errors import (
     KeyRefused,
     ServerFault,
@@ -34,6 +34,7 @@ from mneme.client.errors import (
     Untrusted,
 )
 from mneme.clocks import WallClock
+from mneme.errors import NOT_JSON
 from mneme.work import Worker
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -186,7 +187,7 @@ class Exchange:
         """The body of an answer; raises `StrangeAnswer`."""
         try:
             return msgspec.json.decode(reply.body, type=form)
-        except files.NOT_JSON as error:
+        except NOT_JSON as error:
             raise self.strange(f"status {reply.status}, {error}") from None
 
     def strange(self, what: str) -> StrangeAnswer:

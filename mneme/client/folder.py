@@ -22,8 +22,8 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from mneme import files
-from mneme.errors import DiskFull, MnemeError
+from mneme import durable
+from mneme.errors import NOT_JSON, DiskFull, MnemeError
 from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
 
@@ -52,7 +52,7 @@ class Local:
 
     content: bytes = field(repr=False)
     mtime: Millis
-    mark: files.Mark
+    mark: durable.Mark
 
 
 @frozen
@@ -107,10 +107,10 @@ class Folder:
         self._beside = path / _BESIDE
         self._server = server
 
-    def marks(self) -> Mapping[FileName, files.Mark]:
+    def marks(self) -> Mapping[FileName, durable.Mark]:
         """Marks of the files, of which a write changes one."""
         states = {file: _state(self._local_path(file)) for file in FileName}
-        return {file: files.mark(state) for file, state in states.items() if state}
+        return {file: durable.mark(state) for file, state in states.items() if state}
 
     def snapshots(self) -> dict[FileName, Snapshot]:
         """All files as they are now.
@@ -123,7 +123,7 @@ class Folder:
     def refreshed(self, file: FileName, seen: Snapshot) -> Snapshot:
         """A file as it is now, read only if it was written since `seen`."""
         state = _state(self._local_path(file))
-        mark = files.mark(state) if state else None
+        mark = durable.mark(state) if state else None
         return seen if mark == (seen.local.mark if seen.local else None) else self.snapshot(file)
 
     def snapshot(self, file: FileName) -> Snapshot:
@@ -180,12 +180,12 @@ class Folder:
 
     def _local(self, file: FileName) -> Local | None:
         path = self._local_path(file)
-        found = files.read(path)
+        found = durable.read(path)
         if found is None:
             return None
         content, state = found
         text = content.decode(errors="replace").encode()
-        return Local(text, files.millis(state), files.mark(state))
+        return Local(text, durable.millis(state), durable.mark(state))
 
     def _write(self, file: FileName, content: bytes, seen: Local | None) -> bool:
         """Replace a file, whole or not at all, and keep the old content as .bak.
@@ -194,11 +194,11 @@ class Folder:
         """
         path = self._local_path(file)
         staged = path.with_name(f".{path.name}.next")
-        files.clear(staged)
-        files.write_new(staged, content)
+        durable.clear(staged)
+        durable.write_new(staged, content)
         if seen is None:
             staged.rename(path)
-            files.sync_directory(path.parent)
+            durable.sync_directory(path.parent)
             return True
         with path.open("rb") as old:
             if os.fstat(old.fileno()).st_ino != seen.mark[0] or not self._replace(path, staged, seen.mark[0]):
@@ -212,12 +212,12 @@ class Folder:
         """Rename a new file onto the one that was seen, which stays as .bak."""
         staged.chmod(stat.S_IMODE(path.stat().st_mode))
         backup = path.with_name(f"{path.name}.bak")
-        files.clear(backup)
-        files.link(path, backup)
+        durable.clear(backup)
+        durable.link(path, backup)
         if path.lstat().st_ino != inode:
             return False
         staged.rename(path)
-        files.sync_directory(path.parent)
+        durable.sync_directory(path.parent)
         return True
 
     def _catch_up(self, file: FileName, written: bytes, seen: Local, found: bytes) -> None:
@@ -227,7 +227,7 @@ class Folder:
             return
         if file is FileName.LOG and late.startswith(seen.content) and written.endswith(b"\n"):
             # Appended as the plugin does, so that no concurrent append is lost.
-            files.append(self._local_path(file), late[len(seen.content) :])
+            durable.append(self._local_path(file), late[len(seen.content) :])
             return
         now = self._local(file)
         if now is None:
@@ -243,7 +243,7 @@ class Folder:
     # What the server had
 
     def _kept(self, file: FileName, known: _Known | None) -> Kept | None:
-        found = files.read(self._kept_path(file, known.version)) if known else None
+        found = durable.read(self._kept_path(file, known.version)) if known else None
         if known is None or found is None or digest(found[0]) != (known.text or known.sha256):
             return None
         return Kept(known.version, found[0], known.sha256)
@@ -252,10 +252,10 @@ class Folder:
         """Write the state of a file; old bases are removed only after that."""
         for one in filter(None, kept):
             if self._kept(file, _Known.of(one)) is None:
-                files.replace(self._kept_path(file, one.version), one.content)
+                durable.replace(self._kept_path(file, one.version), one.content)
         states = {**self._state().files, file: state}
         whole = msgspec.json.encode(_State(self._server, self.project.value, states))
-        files.replace(self._beside / "state.json", msgspec.json.format(whole, indent=2) + b"\n")
+        durable.replace(self._beside / "state.json", msgspec.json.format(whole, indent=2) + b"\n")
         self._clear_away(file, state)
 
     def _clear_away(self, file: FileName, state: _FileState) -> None:
@@ -263,7 +263,7 @@ class Folder:
         needed = {self._kept_path(file, one.version) for one in known}
         kept = self._beside.glob(f"*-{file.value}")
         # Temporary files were left by processes that died.
-        unfinished = self._beside.glob(f"*{files.TEMPORARY}")
+        unfinished = self._beside.glob(f"*{durable.TEMPORARY}")
         for path in {*kept, *unfinished} - needed:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -271,12 +271,12 @@ class Folder:
     def _state(self) -> _State:
         """The state for this server and project; empty if it is another's or unreadable."""
         nothing = _State(self._server, self.project.value)
-        found = files.read(self._beside / "state.json")
+        found = durable.read(self._beside / "state.json")
         if found is None:
             return nothing
         try:
             state = msgspec.json.decode(found[0], type=_State)
-        except files.NOT_JSON:
+        except NOT_JSON:
             return nothing
         ours = (state.server, state.project) == (self._server, self.project.value)
         return state if ours else nothing
@@ -288,7 +288,7 @@ class Folder:
     def _step(self) -> Iterator[None]:
         """Be the only process that takes a step in this folder."""
         try:
-            with files.naming_disk_full(), self._locked():
+            with durable.naming_disk_full(), self._locked():
                 yield
         except DiskFull:
             raise DiskFull(
@@ -303,9 +303,9 @@ class Folder:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        files.make_directory(self._beside)
+        durable.make_directory(self._beside)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._beside / "lock", flags, files.FILE_MODE)
+        descriptor = os.open(self._beside / "lock", flags, durable.FILE_MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -334,5 +334,5 @@ def _added_since(file: FileName, seen: Snapshot, now: Snapshot, content: bytes) 
 
 def _state(path: Path) -> os.stat_result | None:
     with suppress(OSError):
-        return files.look(path)
+        return durable.look(path)
     return None

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from attrs import frozen
 
-from mneme import files
+from mneme import durable
 from mneme.client.errors import SettingsError
 from mneme.merge import jsonvalues
 
@@ -114,9 +114,9 @@ def read(path: Path) -> tuple[bytes, object] | None:
 
     Raises `SettingsError` if it is no JSON.
     """
-    found = files.read(Path(os.path.realpath(path)))
+    found = durable.read(Path(os.path.realpath(path)))
     if found is None:
-        if files.exists(path):
+        if durable.exists(path):
             raise SettingsError(f"{path} must be a file with JSON in it, and is no file: see what lies there")
         return None
     try:
@@ -143,7 +143,7 @@ def install(path: Path, program: Program) -> Installed:
 
 
 def _made(path: Path, program: Program) -> Installed:
-    files.make_directory(path.parent)
+    durable.make_directory(path.parent)
     _write(path, _encoded(snippet(program), program), None)
     return Installed(path, HookChange.ADDED)
 
@@ -181,7 +181,7 @@ def _backed_up(path: Path, content: bytes) -> Path:
 def _write(path: Path, content: bytes, seen: bytes | None) -> None:
     """Replace the content that was `seen`, whole or not at all."""
     state = _still(path, seen)
-    staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{files.TEMPORARY}")
+    staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{durable.TEMPORARY}")
     _write_new(staged, content, state)
     try:
         _still(path, seen)
@@ -191,12 +191,12 @@ def _write(path: Path, content: bytes, seen: bytes | None) -> None:
         raise
     # The file is replaced. Without a sync of the directory a power cut may undo that, no more.
     with suppress(OSError):
-        files.sync_directory(path.parent)
+        durable.sync_directory(path.parent)
 
 
 def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns: int | None = None) -> None:
     """Create a file, open to whom another one is."""
-    files.write_new(path, content, mtime_ns)
+    durable.write_new(path, content, mtime_ns)
     try:
         if like:
             with suppress(PermissionError):
@@ -209,7 +209,7 @@ def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns
 
 def _still(path: Path, seen: bytes | None) -> os.stat_result | None:
     """The stat of a file that still holds the content `seen`; None if missing."""
-    content, state = files.read(path) or (None, None)
+    content, state = durable.read(path) or (None, None)
     if content != seen:
         raise SettingsError(f"{path} was written by somebody else just now: try again")
     return state

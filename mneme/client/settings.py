@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import msgspec
 from attrs import frozen
 
-from mneme import files
+from mneme import durable
 from mneme.client.authorities import read_authorities
 from mneme.client.errors import SettingsError
 from mneme.client.exchange import Address, Patience
-from mneme.errors import MnemeError
+from mneme.errors import NOT_JSON, MnemeError
 from mneme.model import MAX_CLIENT_ID, ClientId, ProjectId
 
 FOLDER = ".claude-mneme"
@@ -120,7 +120,7 @@ def client_id(home: Path) -> ClientId:
     if found is None or not found.strip():
         host = socket.gethostname()[: MAX_CLIENT_ID - _MARK_LENGTH] or "machine"
         try:
-            files.make_directory(path.parent)
+            durable.make_directory(path.parent)
             found = _kept(path, f"{host}-{secrets.token_hex(4)}".encode())
         except OSError as error:
             raise SettingsError(
@@ -137,10 +137,10 @@ def client_id(home: Path) -> ClientId:
 
 def _kept(path: Path, content: bytes) -> bytes:
     """The client id at a path: `content`, or that of a process that was quicker."""
-    staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}{files.TEMPORARY}")
-    files.write_new(staged, content + b"\n")
+    staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}{durable.TEMPORARY}")
+    durable.write_new(staged, content + b"\n")
     try:
-        files.link(staged, path)
+        durable.link(staged, path)
     except FileExistsError:
         found = _read(path)
         if found and found.strip():
@@ -149,7 +149,7 @@ def _kept(path: Path, content: bytes) -> bytes:
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
-    files.sync_directory(path.parent)
+    durable.sync_directory(path.parent)
     return content
 
 
@@ -159,7 +159,7 @@ def _section(path: Path) -> SyncSection:
         return SyncSection()
     try:
         return msgspec.json.decode(content, type=_Config).sync
-    except files.NOT_JSON as error:
+    except NOT_JSON as error:
         raise SettingsError(f"{path} cannot be used: {error}; what is needed of it is {_EXAMPLE}") from None
 
 

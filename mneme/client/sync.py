@@ -17,8 +17,8 @@ from mneme.client.calls import Client, Download, Outdated, Unmodified
 from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
 from mneme.clocks import WallClock
+from mneme.durable import Mark
 from mneme.errors import DiskFull
-from mneme.files import Mark
 from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
     NOT_THERE,

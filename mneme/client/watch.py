@@ -12,12 +12,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from mneme import files
+from mneme import durable
 from mneme.client.sync import Action, Report, Sync
 from mneme.clocks import WallClock
 from mneme.model import ClientId, FileName, Granted, HeldBy, Lock
 
-Marks = Mapping[FileName, files.Mark]
+Marks = Mapping[FileName, durable.Mark]
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files: what has not changed between two is sent."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from mneme import __version__, files, times
+from mneme import __version__, durable, times
 from mneme.errors import BackupError, DamagedDatabase, DiskFull
 from mneme.model import Millis
 from mneme.store.claim import Claim
@@ -63,7 +63,7 @@ def make(database: Path, target: Path, now: Millis, config: bytes | None, told: 
 
     The backup has every commit made before the start. `BackupError` if the database cannot be backed up.
     """
-    if files.exists(target) and (target.samefile(database) or not _is_backup(target)):
+    if durable.exists(target) and (target.samefile(database) or not _is_backup(target)):
         raise BackupError(f"{target} already exists and is no backup: give another name")
     with (
         _faults_of(database),
@@ -86,7 +86,7 @@ def make_in(
     told: Told = _ignored,
 ) -> Path:
     """Add a backup to a directory, and return it. The newest `keep` stay there."""
-    files.make_directory(directory)
+    durable.make_directory(directory)
     if not directory.is_dir():
         raise BackupError(f"{directory} is no directory")
     target = directory / _next_name(directory, now)
@@ -146,9 +146,9 @@ def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: To
             os.fsync(descriptor)
             moved = _move_aside(database, now)
         config = directory / CONFIG
-        if backup.config is not None and not files.exists(config):
-            files.replace(config, backup.config)
-        return Restored(moved, config if files.exists(config) else None)
+        if backup.config is not None and not durable.exists(config):
+            durable.replace(config, backup.config)
+        return Restored(moved, config if durable.exists(config) else None)
     finally:
         claim.release()
 
@@ -173,7 +173,7 @@ def _next_name(directory: Path, now: Millis) -> str:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    if not files.look(path):
+    if not durable.look(path):
         raise BackupError(f"{path}: there is no such file")
     database = Database(path, writable=False)
     try:
@@ -186,7 +186,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 def _faults_of(path: Path) -> Iterator[None]:
     """Raise `BackupError` with a sentence about the fault instead of a database's own errors."""
     try:
-        with naming_errors(), files.naming_disk_full():
+        with naming_errors(), durable.naming_disk_full():
             yield
     except DamagedDatabase:
         raise BackupError(f"{path} is damaged, or no database of mneme") from None
@@ -203,15 +203,15 @@ def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
     """A temporary file and its descriptor; renamed to `target` when the block ends."""
     if not target.parent.is_dir():
         raise BackupError(f"{target.parent}: there is no such directory")
-    temporary = target.with_name(f".mneme-backup{files.TEMPORARY}")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, files.FILE_MODE)
+    temporary = target.with_name(f".mneme-backup{durable.TEMPORARY}")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, durable.FILE_MODE)
     try:
         _take_over(temporary, descriptor)
         try:
             yield temporary, descriptor
             os.fsync(descriptor)
             os.rename(temporary, target)
-            files.sync_directory(target.parent)
+            durable.sync_directory(target.parent)
         except BaseException:
             _remove(temporary, "", *_SIDE_FILES)
             raise
@@ -287,8 +287,8 @@ def _is_marked(connection: sqlite3.Connection) -> bool:
 
 def _holds_something(database: Path) -> bool:
     """Whether there is a database. An empty file does not count: `Claim` makes one."""
-    state = files.look(database)
-    return files.exists(database) if state is None else state.st_size > 0
+    state = durable.look(database)
+    return durable.exists(database) if state is None else state.st_size > 0
 
 
 def _move_aside(database: Path, now: Millis) -> Path | None:
@@ -300,6 +300,6 @@ def _move_aside(database: Path, now: Millis) -> Path | None:
     holds_something = _holds_something(database)
     for end in ("", *_SIDE_FILES):
         path = f"{database}{end}"
-        if files.exists(path) and (end or holds_something):
+        if durable.exists(path) and (end or holds_something):
             os.rename(path, f"{aside}{end}")
     return aside if holds_something else None

@@ -6,8 +6,9 @@ import stat
 from pathlib import Path
 from typing import Self
 
-from mneme import files
+from mneme import durable
 from mneme.errors import StartupError
+from mneme.store import plainfiles
 from mneme.store.sqlite import NAME
 
 LOCK_NAME = "server.lock"
@@ -31,13 +32,13 @@ class Claim:
     def take(cls, data_directory: Path) -> Self:
         """Make the directory if missing, close it to other users, claim it; raises `StartupError`."""
         try:
-            is_read_only = files.is_read_only(data_directory)
+            is_read_only = plainfiles.is_read_only(data_directory)
             if not is_read_only:
                 _make_private(data_directory)
             flags = os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_RDONLY if is_read_only else os.O_RDWR | os.O_CREAT)
             claim = cls(
-                os.open(data_directory / LOCK_NAME, flags, files.FILE_MODE),
-                os.open(data_directory / NAME, flags, files.FILE_MODE),
+                os.open(data_directory / LOCK_NAME, flags, durable.FILE_MODE),
+                os.open(data_directory / NAME, flags, durable.FILE_MODE),
                 is_read_only,
             )
             claim._lock(data_directory)
@@ -79,6 +80,6 @@ class Claim:
 
 
 def _make_private(directory: Path) -> None:
-    files.make_directory(directory)
-    if stat.S_IMODE(directory.stat().st_mode) != files.DIRECTORY_MODE:
-        directory.chmod(files.DIRECTORY_MODE)
+    durable.make_directory(directory)
+    if stat.S_IMODE(directory.stat().st_mode) != durable.DIRECTORY_MODE:
+        directory.chmod(durable.DIRECTORY_MODE)

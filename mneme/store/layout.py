@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from mneme import files
+from mneme.errors import NOT_JSON
 from mneme.model import ProjectId, digest
 
 PROJECTS = "projects"
@@ -66,6 +66,6 @@ def recorded_id(directory: Path, recorded: bytes | None) -> ProjectId | None:
     if recorded is not None:
         try:
             return ProjectId(msgspec.json.decode(recorded, type=Identity).id)
-        except files.NOT_JSON:
+        except NOT_JSON:
             return None
     return ProjectId(directory.name) if _OWN_NAME.fullmatch(directory.name) else None

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import msgspec
 
-from mneme import files, times
+from mneme import times
+from mneme.errors import NOT_JSON
 from mneme.model import ClientId, Lock
 
 
@@ -40,7 +41,7 @@ def decode(content: bytes) -> Lock | None:
     """The lock in `content`; None if the content is empty, broken, or has another shape."""
     try:
         found = msgspec.json.decode(content, type=_LockFile)
-    except files.NOT_JSON:
+    except NOT_JSON:
         return None
     return Lock(
         ClientId(found.client_id),

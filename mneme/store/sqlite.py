@@ -16,8 +16,9 @@ from typing import TypeVar, cast
 from attrs import frozen
 from twisted.python.failure import Failure
 
-from mneme import files
+from mneme import durable
 from mneme.errors import DamagedDatabase, DatabaseBusy, DatabaseGone, DiskFull, NotYet, StartupError
+from mneme.store import plainfiles
 from mneme.store.queries import Queries
 
 T = TypeVar("T")
@@ -284,7 +285,7 @@ def naming_errors() -> Iterator[None]:
 
 def _inodes(path: Path) -> tuple[int, ...]:
     """The inodes of a database and its write-ahead log; 0 for a missing file."""
-    return tuple(state.st_ino if (state := files.look(name)) else 0 for name in (path, f"{path}-wal"))
+    return tuple(state.st_ino if (state := durable.look(name)) else 0 for name in (path, f"{path}-wal"))
 
 
 def _failure_of(error: BaseException) -> Failure:
@@ -294,7 +295,7 @@ def _failure_of(error: BaseException) -> Failure:
     """
     if isinstance(error, NotYet):
         return Failure(error.with_traceback(None))
-    if isinstance(error, OSError) and files.means_no_space(error):
+    if isinstance(error, OSError) and durable.means_no_space(error):
         return Failure(DiskFull())
     return Failure(_named(error) if isinstance(error, sqlite3.Error) else error)
 
@@ -313,7 +314,7 @@ def _named(error: sqlite3.Error) -> Exception:
 def _connected(path: Path | None, *, writable: bool, exclusive: bool) -> sqlite3.Connection:
     if path and writable and not path.exists():
         # SQLite gives its other files the mode of this file.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.FILE_MODE))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, durable.FILE_MODE))
     if path is None:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     else:
@@ -337,12 +338,12 @@ def _mode_of_reader(path: Path) -> str:
     A reader makes files beside the database, too, which a read-only disk refuses. If there are none, nobody has the
     database open, and it is complete. See https://www.sqlite.org/wal.html#readonly.
     """
-    if not files.is_read_only(path):
+    if not plainfiles.is_read_only(path):
         return "mode=ro"
-    log = files.look(f"{path}-wal")
+    log = durable.look(f"{path}-wal")
     if log is None or log.st_size == 0:
         return "mode=ro&immutable=1"
-    if not files.look(f"{path}-shm"):
+    if not durable.look(f"{path}-shm"):
         raise StartupError(
             f"The disk is read-only, and {path}-wal has changes that cannot be read without {path.name}-shm: "
             "start the server once where it can write"

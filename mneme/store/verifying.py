@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from mneme import files
+from mneme import durable
 from mneme.errors import DamagedDatabase, MnemeError
 from mneme.model import FileName, ProjectId, digest
 from mneme.store import layout
@@ -38,7 +38,7 @@ _NOT_EXPORTED = Finding(
 def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Iterator[Finding]:
     """Findings in a data directory. Nothing is written; a server may be running on it."""
     path = data_directory / NAME
-    if not files.look(path):
+    if not durable.look(path):
         raise MnemeError(f"There is no database in {data_directory}: --data-dir says where else to look")
     database, copy = Database(path, writable=False), WorkingCopy(data_directory / layout.PROJECTS)
     try:

@@ -24,10 +24,10 @@ import msgspec
 from attrs import Factory, define, evolve
 from twisted.logger import Logger
 
-from mneme import files
+from mneme import durable
 from mneme.errors import UnsafePath
 from mneme.model import FileName, Kind, Millis, ProjectId, Role, Version, digest
-from mneme.store import layout, lockfile, merging
+from mneme.store import layout, lockfile, merging, plainfiles
 from mneme.store.queries import FILES, HeadRow, Queries
 from mneme.store.step import Step
 
@@ -114,17 +114,17 @@ class WorkingCopy:
 
     def make_root(self) -> None:
         """Make the directory if missing; `UnsafePath` for another kind of file, or a link."""
-        files.make_directory(self._root)
+        durable.make_directory(self._root)
         check_directory(self._root)
 
     def _is_exported_from(self, mark: str) -> bool:
         """Whether the working copy has this mark, and so was exported from the same database."""
-        found = files.read(f"{self._root}/{layout.MARK}") if mark else None
+        found = durable.read(f"{self._root}/{layout.MARK}") if mark else None
         return found is not None and found[0].decode("ascii", "replace").strip() == mark
 
     def _mark_root(self) -> str:
         mark = secrets.token_hex(8)
-        files.replace(f"{self._root}/{layout.MARK}", f"{mark}\n".encode())
+        durable.replace(f"{self._root}/{layout.MARK}", f"{mark}\n".encode())
         return mark
 
     def new_projects(self, queries: Queries) -> tuple[list[ProjectId], list[int]]:
@@ -144,7 +144,7 @@ class WorkingCopy:
         return row is not None and not row.is_removed
 
     def _project_in(self, directory: str) -> ProjectId | None:
-        recorded = files.read(f"{self._root}/{directory}/{layout.IDENTITY}")
+        recorded = durable.read(f"{self._root}/{directory}/{layout.IDENTITY}")
         project = layout.recorded_id(Path(directory), recorded[0] if recorded else None)
         return project if project and layout.directory_name(project) == directory else None
 
@@ -162,7 +162,7 @@ class WorkingCopy:
         such an id gets a copy.
         """
         own = f"{self._root}/{layout.directory_name(project)}"
-        if files.exists(own):
+        if durable.exists(own):
             check_directory(own)
             return own
         if not is_new:
@@ -171,7 +171,7 @@ class WorkingCopy:
         shared = f"{self._root}/{name}"
         if shared == own or len(name) > layout.MAX_NAME or not _is_directory(shared):
             return None
-        return None if files.look(f"{shared}/{layout.IDENTITY}") else shared
+        return None if durable.look(f"{shared}/{layout.IDENTITY}") else shared
 
     def adopt(self, step: Step, directory: str) -> None:
         """Store the files and the lock of a project that is new to the database."""
@@ -179,10 +179,10 @@ class WorkingCopy:
         step.queries.set_removed(step.key, False)
         for file in FILES:
             path = f"{directory}/{file.value}"
-            found = _read(path) if directory == own else files.read(path)
+            found = _read(path) if directory == own else durable.read(path)
             if found:
                 self._adopt_file(step, file, *found, is_own=directory == own)
-        found = files.read(f"{directory}/{layout.LOCK}")
+        found = durable.read(f"{directory}/{layout.LOCK}")
         lock = lockfile.decode(found[0]) if found else None
         if lock:
             # The token and the time of the acquire may belong to another project with the same directory.
@@ -220,7 +220,7 @@ class WorkingCopy:
         directory = f"{self._root}/{row.directory}"
         paths = {file: f"{directory}/{file.value}" for file in wanted}
         is_unsure = row.key in self._unsure
-        if is_unsure and (self._lost_power or files.exists(directory)):
+        if is_unsure and (self._lost_power or durable.exists(directory)):
             return True
         if not is_unsure and self._is_as_exported(step, directory, paths):
             return True
@@ -278,18 +278,18 @@ class WorkingCopy:
         step.tell("{project} was removed by hand; its history stays until it is pruned")
 
     def _look_at_lock(self, step: Step, path: str) -> None:
-        state = files.look(path)
+        state = durable.look(path)
         mark = _mark(state)
         row = step.row
-        if mark == row.lock_mark and (mark or not files.exists(path)):
+        if mark == row.lock_mark and (mark or not durable.exists(path)):
             return
-        if mark is None and not files.exists(path):
+        if mark is None and not durable.exists(path):
             # Removing the file frees the lock, even a newer lock that is not exported yet.
             self._set_lock_mark(step, None, None)
             if row.lock:
                 step.set_lock(None)
             return
-        found = files.read(path)
+        found = durable.read(path)
         if found and row.lock_mark and found[0].decode(errors="replace") == row.lock_exported:
             self._set_lock_mark(step, _mark(found[1]), row.lock_exported)
             return
@@ -307,10 +307,10 @@ class WorkingCopy:
     def _note_lock(self, step: Step) -> None:
         """Record `.lock.json` as exported. Move it aside if it holds no lock."""
         path = f"{self._root}/{step.row.directory}/{layout.LOCK}"
-        found = files.read(path)
+        found = durable.read(path)
         if found and lockfile.decode(found[0]):
             self._set_lock_mark(step, _mark(found[1]), found[0].decode(errors="replace"))
-        elif files.exists(path):
+        elif durable.exists(path):
             self._set_aside(path)
 
     def _set_lock_mark(self, step: Step, mark: str | None, exported: str | None) -> None:
@@ -318,7 +318,7 @@ class WorkingCopy:
         step.row = evolve(step.row, lock_mark=mark, lock_exported=exported)
 
     def _look_at(self, step: Step, file: FileName, path: str) -> None:
-        state = files.look(path)
+        state = durable.look(path)
         row = step.heads.get(file)
         if _mark(state) == (row.mark if row else None):
             return
@@ -369,7 +369,7 @@ class WorkingCopy:
         """Make an edit by hand the head, or merge it with a newer head."""
         version = evolve(
             step.new(file, digest(content), len(content), Kind.FOUND),
-            mtime=files.millis(state),
+            mtime=durable.millis(state),
             base=row.exported if row and row.is_there else None,
         )
         merged = self._merged(step, version, content, row)
@@ -464,15 +464,15 @@ class WorkingCopy:
 
     def _make_directory(self, step: Step, directory: str) -> bool:
         """Make the directory of a project; False if somebody has just removed it."""
-        if not files.exists(directory):
+        if not durable.exists(directory):
             if step.row.is_exported and step.key not in self._unsure:
                 return False
-            os.mkdir(directory, files.DIRECTORY_MODE)
+            os.mkdir(directory, durable.DIRECTORY_MODE)
         check_directory(directory)
         if step.row.is_exported:
             return True
         identity = f"{directory}/{layout.IDENTITY}"
-        if not files.exists(identity):
+        if not durable.exists(identity):
             content = msgspec.json.encode(layout.Identity(step.name.value)) + b"\n"
             self._write(identity, content, step.now, None)
         return True
@@ -503,7 +503,7 @@ class WorkingCopy:
             if not step.queries.versions_with(step.key, file, [digest(content)]):
                 version = evolve(
                     step.new(file, digest(content), len(content), Kind.FOUND),
-                    mtime=files.millis(state),
+                    mtime=durable.millis(state),
                     base=row.exported,
                     role=Role.BESIDE,
                 )
@@ -524,7 +524,7 @@ class WorkingCopy:
         After an unclean end, `.lock.json` may be an older one, so its content does not count. If the exported lock is
         the one still held, and the file is missing, somebody has removed it.
         """
-        state, row = files.look(path), step.row
+        state, row = durable.look(path), step.row
         was_there = row.is_exported and not self._lost_power
         if (
             was_there
@@ -542,7 +542,7 @@ class WorkingCopy:
         """
         row = step.row
         if row.lock is None:
-            if files.look(path):
+            if durable.look(path):
                 os.unlink(path)
                 self._unrecorded[step.key].lock = None, None
             if row.lock_mark is not None:
@@ -559,16 +559,16 @@ class WorkingCopy:
         return state is not None
 
     def _write(self, path: str, content: bytes, mtime: Millis, mark: str | None) -> os.stat_result | None:
-        """Put a content at a path, in place of the file with this mark: `files.exchange`.
+        """Put a content at a path, in place of the file with this mark: `plainfiles.exchange`.
 
         A directory at the path is moved aside.
         """
         mtime_ns = mtime * 1_000_000
         try:
-            return files.exchange(path, content, mtime_ns, _numbers(mark))
+            return plainfiles.exchange(path, content, mtime_ns, _numbers(mark))
         except IsADirectoryError:
             self._set_aside(path)
-            return files.exchange(path, content, mtime_ns, None)
+            return plainfiles.exchange(path, content, mtime_ns, None)
 
     def remove_empty(self, directory: str) -> bool:
         """Remove the directory of a project without files. Return whether it is gone."""
@@ -592,16 +592,16 @@ class WorkingCopy:
 
     def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
         """The mark and the content of a file in the working copy; None if missing."""
-        found = files.read(f"{self._root}/{directory}/{file.value}")
+        found = durable.read(f"{self._root}/{directory}/{file.value}")
         return (_mark(found[1]) or "", found[0]) if found else None
 
     def _set_aside(self, path: str) -> None:
         """Rename a directory or a damaged file that is in the way of a file."""
         aside = f"{path}.damaged-{secrets.token_hex(4)}"
         os.rename(path, aside)
-        state = files.look(aside)
+        state = durable.look(aside)
         if state:
-            files.close_to_others(aside, state)
+            plainfiles.close_to_others(aside, state)
         self._log.warn("{path} is in the way and cannot be read: moved to {aside}", path=path, aside=aside)
 
 
@@ -616,16 +616,16 @@ def _synced() -> bool:
     return not syncing.is_alive()
 
 
-def check_directory(directory: files.StrPath) -> None:
+def check_directory(directory: durable.StrPath) -> None:
     """Close a directory to other users; `UnsafePath` for another kind of file, or a link."""
     state = os.lstat(directory)
     if not stat.S_ISDIR(state.st_mode):
         raise UnsafePath(
             f"{directory} must be a directory, and symbolic links are not followed: put a directory there"
         )
-    if stat.S_IMODE(state.st_mode) != files.DIRECTORY_MODE:
+    if stat.S_IMODE(state.st_mode) != durable.DIRECTORY_MODE:
         with suppress(PermissionError):
-            os.chmod(directory, files.DIRECTORY_MODE)
+            os.chmod(directory, durable.DIRECTORY_MODE)
 
 
 def _is_directory(path: str) -> bool:
@@ -642,19 +642,19 @@ def _state(path: str) -> os.stat_result | None:
 
 def _read(path: str) -> tuple[bytes, os.stat_result] | None:
     """The content and state of a file, now closed to other users; None if missing."""
-    state = files.look(path)
+    state = durable.look(path)
     if state:
-        files.close_to_others(path, state)
-    return files.read(path) if state else None
+        plainfiles.close_to_others(path, state)
+    return durable.read(path) if state else None
 
 
 def _mark(state: os.stat_result | None) -> str | None:
     """The mark of a file as text; writing or replacing the file changes it."""
-    return ":".join(map(str, files.mark(state))) if state else None
+    return ":".join(map(str, durable.mark(state))) if state else None
 
 
-def _numbers(mark: str | None) -> files.Mark | None:
-    return cast(files.Mark, tuple(map(int, mark.split(":")))) if mark else None
+def _numbers(mark: str | None) -> durable.Mark | None:
+    return cast(durable.Mark, tuple(map(int, mark.split(":")))) if mark else None
 
 
 def _client_mtime(row: HeadRow, state: os.stat_result) -> Millis:
@@ -662,6 +662,6 @@ def _client_mtime(row: HeadRow, state: os.stat_result) -> Millis:
 
     If the file system keeps only whole seconds, the head's mtime is the precise one.
     """
-    on_disk = files.millis(state)
+    on_disk = durable.millis(state)
     rounded = state.st_mtime_ns % 1_000_000_000 == 0 and 0 <= row.mtime - on_disk < _COARSE_MS
     return row.mtime if rounded else on_disk

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mneme import files
+from mneme import durable
 from mneme.model import FileName
 from mneme.store.sqlite import NAME
 from tests import plugin_files
@@ -121,7 +121,7 @@ def _rows(connection: sqlite3.Connection, table: str, column: str, value: object
 
 
 def _mark(directory: Path, file: int) -> str:
-    return ":".join(map(str, files.mark((directory / tuple(FileName)[file].value).stat())))
+    return ":".join(map(str, durable.mark((directory / tuple(FileName)[file].value).stat())))
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:

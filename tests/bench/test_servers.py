@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mneme import files
+from mneme import durable
 from mneme.store.sqlite import NAME
 from tests.bench import data, servers, sessions, slow_sync
 from tests.bench.errors import NotMeasured
@@ -136,7 +136,7 @@ def test_copies_of_a_project_are_projects_to_the_server(tmp_path: Path) -> None:
         with StockClient(found.url, "machine-reading") as client:
             assert client.download(name, "summary.json").body["content"] == data.SMALL
             assert [file["version"] for file in client.files(name).body["files"]] == [1]
-    mark = files.mark((home / "projects" / name / "summary.json").stat())
+    mark = durable.mark((home / "projects" / name / "summary.json").stat())
     with closing(sqlite3.connect(home / NAME)) as connection:
         marks = [marked for (marked,) in connection.execute("SELECT mark FROM heads")]
     assert len(set(marks)) == 4

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mneme import files
+from mneme import durable
 from mneme.client.errors import SettingsError
 from mneme.client.hooks import (
     Hook,
@@ -401,13 +401,13 @@ def test_what_somebody_writes_meanwhile_is_not_overwritten(
 ) -> None:
     """Claude Code writes its settings when it likes: what it has just written stays."""
     path.write_text(THEIRS)
-    real = files.write_new
+    real = durable.write_new
 
     def written_meanwhile(at: Path, content: bytes, mtime_ns: int | None = None) -> None:
         real(at, content, mtime_ns)
         path.write_text('{"model": "new"}')
 
-    monkeypatch.setattr(files, "write_new", written_meanwhile)
+    monkeypatch.setattr(durable, "write_new", written_meanwhile)
     with pytest.raises(SettingsError, match="try again"):
         install(path, NAMED)
     assert path.read_text() == '{"model": "new"}'

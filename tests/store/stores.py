@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from mneme import files
+from mneme import durable
 from mneme.errors import UnsafePath
 from mneme.model import Merging, Millis, Overview, Precondition, ProjectId, Pruned, digest
 from mneme.retention import Retention
@@ -31,7 +31,7 @@ class Patient:
 
     def __init__(self, root: Path | None, merging: Merging | None = None) -> None:
         if root:
-            files.make_directory(root)
+            durable.make_directory(root)
         self.database = Database(root / NAME if root else None)
         copy = WorkingCopy(root / layout.PROJECTS) if root else None
         self.store = Store(self.database, copy, merging)

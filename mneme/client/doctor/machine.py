@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mneme import files
+from mneme import durable
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, Snapshot
@@ -46,13 +46,13 @@ def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Set
 def folder_finding(code: str, path: Path) -> Finding:
     """A check that a folder can be written or made, and has free space."""
     try:
-        there = next(one for one in (path, *path.parents) if files.exists(one))
-        probe = there / f".mneme-doctor.{secrets.token_hex(8)}{files.TEMPORARY}"
-        files.write_new(probe, b"\0" * _PAGE)
+        there = next(one for one in (path, *path.parents) if durable.exists(one))
+        probe = there / f".mneme-doctor.{secrets.token_hex(8)}{durable.TEMPORARY}"
+        durable.write_new(probe, b"\0" * _PAGE)
         probe.unlink()
         free = shutil.disk_usage(there).free
     except OSError as error:
-        if files.means_no_space(error):
+        if durable.means_no_space(error):
             advice = "Free some space on this disk, and see that it is not mounted read-only"
         else:
             advice = "See whose it is, and what lies there: ls -ld shows it"

@@ -6,7 +6,6 @@ regular files are opened: opening a FIFO would block.
 
 import errno
 import os
-import pwd
 import secrets
 import shutil
 import stat
@@ -14,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
-
-import msgspec
 
 from mneme.errors import DiskFull
 from mneme.model import Millis
@@ -28,15 +25,12 @@ Mark: TypeAlias = tuple[int, int, int, int]
 StrPath: TypeAlias = str | Path
 """A path. As text it takes half the time of a `Path`, and each upload uses about twenty."""
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The errors of msgspec for content that is not JSON of the expected type."""
-
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
@@ -59,23 +53,15 @@ def means_no_space(error: OSError) -> bool:
     return error.errno in _NO_SPACE
 
 
-def is_read_only(path: StrPath) -> bool:
-    """Whether the file system of `path` is mounted read-only; False for a missing path."""
-    try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except FileNotFoundError:
-        return False
-
-
 def write_new(path: StrPath, content: bytes, mtime_ns: int | None = None) -> None:
     """Create `path` with `content`, durable once its directory is synced, too.
 
     There must be no file at `path`. After a failure there is none.
     """
-    descriptor = os.open(path, _NEW, FILE_MODE)
+    descriptor = os.open(path, NEW_FILE, FILE_MODE)
     try:
         try:
-            _write_all(descriptor, content)
+            write_all(descriptor, content)
             if mtime_ns is not None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
             os.fsync(descriptor)
@@ -97,70 +83,13 @@ def replace(path: StrPath, content: bytes) -> None:
     sync_directory(os.path.dirname(path))
 
 
-def exchange(path: StrPath, content: bytes, mtime_ns: int, expected: Mark | None) -> os.stat_result | None:
-    """Put `content` at `path`, without a sync, and return the state of the new file.
-
-    At any instant, the path has the whole old or the whole new content. If the file at `path` does not have the mark
-    `expected`, somebody has just written, made or removed it. Then nothing is changed, and the outcome is None. On file
-    systems without hard links such an edit may be missed.
-    """
-    temporary, aside = (f"{path}.{secrets.token_hex(8)}{TEMPORARY}" for _ in range(2))
-    descriptor = os.open(temporary, _NEW, FILE_MODE)
-    try:
-        _write_all(descriptor, content)
-        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-        written = os.fstat(descriptor)
-        if not _keeps_at(path, aside) and expected:
-            os.unlink(temporary)
-            return None
-        os.rename(temporary, path)
-        before = look(aside)
-        # The hard link has changed the ctime, the last part of the mark.
-        if before and (expected is None or mark(before)[:3] != expected[:3]):
-            os.rename(aside, path)
-            return None
-        with suppress(FileNotFoundError):
-            os.unlink(aside)
-        renamed = os.fstat(descriptor)
-        # If the file was edited since the rename, the mark that is returned must not be that of the edit.
-        return renamed if mark(renamed)[:3] == mark(written)[:3] else written
-    except BaseException:
-        for name in (temporary, aside):
-            with suppress(OSError):
-                os.unlink(name)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _keeps_at(path: StrPath, aside: str) -> bool:
-    """Give a file a second name, if hard links work; False for a missing file."""
-    try:
-        os.link(path, aside, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-    return True
-
-
-def sync(path: StrPath) -> None:
-    """Make the content of a file durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def append(path: StrPath, line: bytes) -> None:
     """Append `line` durably. If that fails, the file is left as it was."""
     descriptor = os.open(path, _AT_END, FILE_MODE)
     try:
         before = os.fstat(descriptor).st_size
         try:
-            _write_all(descriptor, line)
+            write_all(descriptor, line)
             os.fsync(descriptor)
             if before == 0:
                 sync_directory(os.path.dirname(path))
@@ -223,7 +152,7 @@ def link(source: StrPath, target: StrPath) -> bool:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
+        if error.errno not in NO_HARD_LINKS:
             raise
         write_new(target, Path(source).read_bytes(), os.stat(source).st_mtime_ns)
         return False
@@ -239,33 +168,12 @@ def sync_directory(path: StrPath) -> None:
         os.close(descriptor)
 
 
-def home() -> Path | None:
-    """The home directory of the user; None without one.
-
-    This is HOME, if HOME is an absolute path. Else it is the entry in the list of users.
-    """
-    named = os.environ.get("HOME", "")
-    if not named.startswith("/"):
-        try:
-            named = pwd.getpwuid(os.getuid()).pw_dir
-        except KeyError:
-            return None
-    return Path(named) if named else None
-
-
 def make_directory(path: StrPath) -> None:
     """Make a directory and its missing parents, durably. Only this user can enter them."""
     whole = Path(path)
     for missing in reversed([p for p in (whole, *whole.parents) if not p.exists()]):
         missing.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         sync_directory(missing.parent)
-
-
-def close_to_others(path: StrPath, state: os.stat_result) -> None:
-    """Remove the rights of other users on a file, if that is permitted."""
-    if stat.S_IMODE(state.st_mode) & 0o077:
-        with suppress(PermissionError):
-            os.chmod(path, FILE_MODE)
 
 
 def mark(state: os.stat_result) -> Mark:
@@ -278,7 +186,8 @@ def millis(state: os.stat_result) -> Millis:
     return Millis(state.st_mtime_ns // 1_000_000)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of `content`; a disk may take less at a time."""
     written = os.write(descriptor, content)
     if written < len(content):
         rest = memoryview(content)[written:]

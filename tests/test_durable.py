@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from mneme import files
+from mneme import durable, homedir
 from mneme.errors import DiskFull
+from mneme.store import plainfiles
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
 
 
@@ -25,14 +26,14 @@ class TestNamingDiskFull:
     def test_no_space_is_disk_full(self, number: int) -> None:
         """Disk, quota and file-size limit, or mounted read-only: a person frees some, and all goes on."""
         problem = OSError(number, os.strerror(number))
-        with pytest.raises(DiskFull) as caught, files.naming_disk_full():
+        with pytest.raises(DiskFull) as caught, durable.naming_disk_full():
             raise problem
         assert caught.value.__cause__ is problem
 
     @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOENT])
     def test_other_errors_stay_what_they_are(self, number: int) -> None:
         """They are faults."""
-        with pytest.raises(OSError, match=os.strerror(number)), files.naming_disk_full():
+        with pytest.raises(OSError, match=os.strerror(number)), durable.naming_disk_full():
             raise OSError(number, os.strerror(number))
 
 
@@ -41,7 +42,7 @@ class TestWriteNew:
 
     def test_the_file_has_the_content_the_mtime_and_is_closed_to_others(self, tmp_path: Path) -> None:
         """To the nanosecond."""
-        files.write_new(tmp_path / "new", b"content", 1_234_567_890_123_456_789)
+        durable.write_new(tmp_path / "new", b"content", 1_234_567_890_123_456_789)
         state = (tmp_path / "new").stat()
         assert (tmp_path / "new").read_bytes() == b"content"
         assert state.st_mtime_ns == 1_234_567_890_123_456_789
@@ -52,7 +53,7 @@ class TestWriteNew:
         write = os.write
         monkeypatch.setattr(os, "write", lambda fd, content: write(fd, bytes(content[:1000])))
         content = os.urandom(10_500)
-        files.write_new(tmp_path / "new", content)
+        durable.write_new(tmp_path / "new", content)
         assert (tmp_path / "new").read_bytes() == content
 
     @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory"])
@@ -68,17 +69,17 @@ class TestWriteNew:
         if kind == "link":
             other.write_bytes(b"old")
         with pytest.raises(FileExistsError):
-            files.write_new(place, b"new")
+            durable.write_new(place, b"new")
         assert not other.exists() or other.read_bytes() == b"old"
 
     @pytest.mark.parametrize("fault", [NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
     def test_a_failure_leaves_nothing(self, tmp_path: Path, faults: Faults, fault: Fault) -> None:
         """At whichever step."""
         with faults.failing() as clean:
-            files.write_new(tmp_path / "clean", b"content", 5)
+            durable.write_new(tmp_path / "clean", b"content", 5)
         for at in fault.places(clean):
             with faults.failing(at, fault), pytest.raises(OSError, match=r"No space|Input/output"):
-                files.write_new(tmp_path / "new", b"content", 5)
+                durable.write_new(tmp_path / "new", b"content", 5)
             assert not (tmp_path / "new").exists()
 
 
@@ -92,13 +93,13 @@ class TestReplace:
         """Whichever step fails."""
         path = tmp_path / "file"
         with faults.failing() as clean:
-            files.replace(path, b"old")
+            durable.replace(path, b"old")
         seen = set()
         for at in fault.places(clean):
             with faults.failing(at, fault), pytest.raises((OSError, Killed)):
-                files.replace(path, b"new")
+                durable.replace(path, b"new")
             seen.add(path.read_bytes())
-            files.replace(path, b"old")
+            durable.replace(path, b"old")
         assert seen <= {b"old", b"new"}
         assert b"old" in seen
 
@@ -106,7 +107,7 @@ class TestReplace:
         """What it leads to is as it was."""
         (tmp_path / "other").write_bytes(b"other")
         (tmp_path / "file").symlink_to(tmp_path / "other")
-        files.replace(tmp_path / "file", b"new")
+        durable.replace(tmp_path / "file", b"new")
         assert (tmp_path / "other").read_bytes() == b"other"
         assert not (tmp_path / "file").is_symlink()
 
@@ -121,14 +122,14 @@ class TestExchange:
         """Whichever step fails; nothing else is left by what is no kill."""
         path = tmp_path / "file"
         with faults.failing() as clean:
-            files.exchange(path, b"old", 5, _mark_of(path))
+            plainfiles.exchange(path, b"old", 5, _mark_of(path))
         seen = set()
         for at in fault.places(clean):
             with faults.failing(at, fault), pytest.raises((OSError, Killed)):
-                files.exchange(path, b"new", 6, _mark_of(path))
+                plainfiles.exchange(path, b"new", 6, _mark_of(path))
             seen.add(path.read_bytes())
             assert fault is KILL or os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
-            files.exchange(path, b"old", 5, _mark_of(path))
+            plainfiles.exchange(path, b"old", 5, _mark_of(path))
         assert seen <= {b"old", b"new"}
         assert b"old" in seen
 
@@ -136,9 +137,9 @@ class TestExchange:
         """With the mtime that was asked for, so that anybody's change is told from it."""
         path = tmp_path / "file"
         path.write_bytes(b"old")
-        state = files.exchange(path, b"new", 1_234_567_890_123_456_789, _mark_of(path))
+        state = plainfiles.exchange(path, b"new", 1_234_567_890_123_456_789, _mark_of(path))
         assert state
-        assert files.mark(state) == files.mark(path.stat())
+        assert durable.mark(state) == durable.mark(path.stat())
         assert (path.read_bytes(), state.st_mtime_ns) == (b"new", 1_234_567_890_123_456_789)
         assert stat.S_IMODE(state.st_mode) == 0o600
 
@@ -159,7 +160,7 @@ class TestExchange:
             step(*arguments, **options)
 
         monkeypatch.setattr(os, moment, edit_first)
-        assert files.exchange(path, b"new", 5, before) is None
+        assert plainfiles.exchange(path, b"new", 5, before) is None
         assert path.read_bytes() == b"old and edited"
         assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
 
@@ -174,9 +175,9 @@ class TestExchange:
             path.write_bytes(b"edited")
 
         monkeypatch.setattr(os, "rename", rename_and_edit)
-        state = files.exchange(path, b"new", 5, None)
+        state = plainfiles.exchange(path, b"new", 5, None)
         assert state
-        assert files.mark(state) != _mark_of(path)
+        assert durable.mark(state) != _mark_of(path)
 
     @pytest.mark.parametrize("there", [True, False], ids=["removed", "made"])
     def test_a_file_that_comes_or_goes_at_the_last_moment_is_left_so(
@@ -188,7 +189,7 @@ class TestExchange:
         expected = _mark_of(path) if there else None
         if there:
             path.unlink()
-        assert files.exchange(path, b"new", 5, expected) is None
+        assert plainfiles.exchange(path, b"new", 5, expected) is None
         assert not (there and path.exists())
         assert there or path.read_bytes() == b"somebody's"
 
@@ -203,14 +204,14 @@ class TestExchange:
         monkeypatch.setattr(os, "link", refuse)
         path = tmp_path / "file"
         path.write_bytes(b"old")
-        assert files.exchange(path, b"new", 5, _mark_of(path))
+        assert plainfiles.exchange(path, b"new", 5, _mark_of(path))
         assert path.read_bytes() == b"new"
 
     def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
         """The file that it leads to is as it was."""
         (tmp_path / "other").write_bytes(b"other")
         (tmp_path / "file").symlink_to(tmp_path / "other")
-        files.exchange(tmp_path / "file", b"new", 5, None)
+        plainfiles.exchange(tmp_path / "file", b"new", 5, None)
         assert (tmp_path / "other").read_bytes() == b"other"
         assert not (tmp_path / "file").is_symlink()
 
@@ -221,7 +222,7 @@ class TestAppend:
     def test_lines_follow_each_other(self, tmp_path: Path) -> None:
         """In a file that is made if need be, and closed to others."""
         for line in (b"one\n", b"two\n"):
-            files.append(tmp_path / "file", line)
+            durable.append(tmp_path / "file", line)
         assert (tmp_path / "file").read_bytes() == b"one\ntwo\n"
         assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 
@@ -230,7 +231,7 @@ class TestAppend:
         (tmp_path / "other").write_bytes(b"other")
         (tmp_path / "file").symlink_to(tmp_path / "other")
         with pytest.raises(OSError, match="symbolic links"):
-            files.append(tmp_path / "file", b"line\n")
+            durable.append(tmp_path / "file", b"line\n")
         assert (tmp_path / "other").read_bytes() == b"other"
 
     def test_where_there_is_no_fdatasync_lines_are_synced_all_the_same(
@@ -238,10 +239,10 @@ class TestAppend:
     ) -> None:
         """As on a Mac."""
         path, synced = tmp_path / "lines", []
-        files.append(path, b"one\n")
+        durable.append(path, b"one\n")
         monkeypatch.delattr(os, "fdatasync")
         monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
-        files.append(path, b"two\n")
+        durable.append(path, b"two\n")
         assert synced == [path.stat().st_ino]
         assert path.read_bytes() == b"one\ntwo\n"
 
@@ -252,7 +253,7 @@ class TestRead:
     def test_a_file_comes_with_its_state(self, tmp_path: Path) -> None:
         """Its size and times from before it was read."""
         (tmp_path / "file").write_bytes(b"content")
-        found = files.read(tmp_path / "file")
+        found = durable.read(tmp_path / "file")
         assert found
         assert (found[0], found[1]) == (b"content", (tmp_path / "file").stat())
 
@@ -274,20 +275,20 @@ class TestRead:
         }
         makers[kind]()
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
-        assert files.read(place) is None
-        assert files.look(place) is None
+        assert durable.read(place) is None
+        assert durable.look(place) is None
         assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - names alone
         listener.close()
 
     def test_what_cannot_be_read_is_a_fault(self, tmp_path: Path) -> None:
         """A path that is too long is no missing file."""
         with pytest.raises(OSError, match="too long"):
-            files.read(tmp_path / ("x" * 300))
+            durable.read(tmp_path / ("x" * 300))
 
     def test_a_path_below_a_file_is_nothing_to_look_at(self, tmp_path: Path) -> None:
         """There can be no file there."""
         (tmp_path / "file").write_bytes(b"")
-        assert files.look(tmp_path / "file" / "below") is None
+        assert durable.look(tmp_path / "file" / "below") is None
 
 
 class TestLink:
@@ -296,7 +297,7 @@ class TestLink:
     def test_a_link_is_the_same_file(self, tmp_path: Path) -> None:
         """Nothing is copied."""
         (tmp_path / "one").write_bytes(b"content")
-        assert files.link(tmp_path / "one", tmp_path / "two")
+        assert durable.link(tmp_path / "one", tmp_path / "two")
         assert (tmp_path / "one").samefile(tmp_path / "two")
 
     @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS])
@@ -311,7 +312,7 @@ class TestLink:
         (tmp_path / "one").write_bytes(b"content")
         os.utime(tmp_path / "one", ns=(5, 1_234_567_890))
         monkeypatch.setattr(os, "link", refuse)
-        assert not files.link(tmp_path / "one", tmp_path / "two")
+        assert not durable.link(tmp_path / "one", tmp_path / "two")
         assert (tmp_path / "two").read_bytes() == b"content"
         assert (tmp_path / "two").stat().st_mtime_ns == 1_234_567_890
         assert not (tmp_path / "one").samefile(tmp_path / "two")
@@ -320,7 +321,7 @@ class TestLink:
         """A name that is taken, for one."""
         (tmp_path / "one").write_bytes(b"")
         with pytest.raises(FileExistsError):
-            files.link(tmp_path / "one", tmp_path / "one")
+            durable.link(tmp_path / "one", tmp_path / "one")
 
 
 class TestMakeDirectory:
@@ -331,8 +332,8 @@ class TestMakeDirectory:
         tmp_path.chmod(0o755)
         before = os.umask(0)
         try:
-            files.make_directory(tmp_path / "a" / "b")
-            files.make_directory(tmp_path / "a" / "b")
+            durable.make_directory(tmp_path / "a" / "b")
+            durable.make_directory(tmp_path / "a" / "b")
         finally:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
@@ -343,7 +344,7 @@ class TestMakeDirectory:
         """Nothing is put in its place."""
         (tmp_path / "a").write_bytes(b"")
         with pytest.raises(OSError, match=r"Not a directory|exists"):
-            files.make_directory(tmp_path / "a" / "b")
+            durable.make_directory(tmp_path / "a" / "b")
 
 
 class TestCloseToOthers:
@@ -355,7 +356,7 @@ class TestCloseToOthers:
         for mode in (0o644, 0o640, 0o604, 0o666):
             path.touch()
             path.chmod(mode)
-            files.close_to_others(path, path.stat())
+            plainfiles.close_to_others(path, path.stat())
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
     def test_a_file_that_is_not_ours_stays_as_it_is(
@@ -370,7 +371,7 @@ class TestCloseToOthers:
         path.touch(0o644)
         path.chmod(0o644)
         monkeypatch.setattr(os, "chmod", refuse)
-        files.close_to_others(path, path.stat())
+        plainfiles.close_to_others(path, path.stat())
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
@@ -386,7 +387,7 @@ class TestHome:
     def test_home_is_where_the_environment_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whatever the list of users has."""
         monkeypatch.setenv("HOME", "/home/ana")
-        assert files.home() == Path("/home/ana")
+        assert homedir.home() == Path("/home/ana")
 
     @pytest.mark.parametrize("home", [None, "", '"/home/ana"', "$HOME", "home"])
     def test_an_unknown_user_without_home_has_none(
@@ -395,14 +396,14 @@ class TestHome:
         """A HOME that is no whole path is none: it would be another one everywhere."""
         if home is not None:
             monkeypatch.setenv("HOME", home)
-        assert files.home() is None
+        assert homedir.home() is None
 
     def test_a_known_user_has_a_home_without_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The list of users says where."""
         monkeypatch.setattr(os, "getuid", lambda: 0)
-        assert files.home() == Path(pwd.getpwuid(0).pw_dir)
+        assert homedir.home() == Path(pwd.getpwuid(0).pw_dir)
 
 
-def _mark_of(path: Path) -> files.Mark | None:
-    state = files.look(path)
-    return files.mark(state) if state else None
+def _mark_of(path: Path) -> durable.Mark | None:
+    state = durable.look(path)
+    return durable.mark(state) if state else None
