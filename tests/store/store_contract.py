@@ -906,7 +906,7 @@ class StoreContract:
         held.merging = Merging()
         assert [head.version for head in held.heads(ALPHA, NOW)] == [1]
         assert [content_of(held, ALPHA, one) for one in (number, free)] == [TWO, THREE]
-        assert [v.place for v in held.versions(ALPHA)] == [Role.HEAD, Role.BESIDE, Role.BESIDE]
+        assert [v.role for v in held.versions(ALPHA)] == [Role.HEAD, Role.BESIDE, Role.BESIDE]
 
     def test_what_waited_when_merging_was_turned_off_is_merged_when_it_is_on_again(
         self, held: Patient
@@ -960,7 +960,7 @@ class StoreContract:
             1,
             len(ONE + THREE),
         )
-        assert upload.place is not Role.HEAD
+        assert upload.role is not Role.HEAD
         assert (merged.kind, merged.client, merged.parents) == (Kind.MERGED, ANA, (2, 3))
         assert content_of(moved, ALPHA, 3) == ONE + THREE
         assert waiting(moved) == 0
@@ -1036,7 +1036,7 @@ class StoreContract:
         moved.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
         contents = [content_of(moved, ALPHA, v.number) for v in moved.versions(ALPHA)]
         assert contents == [ONE, ONE + TWO, ONE + THREE, ONE]
-        assert {v.place for v in moved.versions(ALPHA)} == {Role.HEAD}
+        assert {v.role for v in moved.versions(ALPHA)} == {Role.HEAD}
 
     def test_files_have_bases_of_their_own(self, moved: Patient) -> None:
         """What a client had of one says nothing about another."""
