@@ -1,6 +1,7 @@
 """Answers: values that handlers return, and resources that render themselves."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import ClassVar
 
 import msgspec
@@ -31,10 +32,15 @@ class Answer:
             return {}
         return {b"Content-Type": b"application/json", b"Content-Length": b"%d" % len(self.body)}
 
+    @property
+    def phrase(self) -> bytes:
+        """The words of the status; twisted.web lacks those of 428 and 429."""
+        return HTTPStatus(self.status).phrase.encode()
+
     def render(self, request: Request) -> int:
         """Send the answer, which ends the request."""
         headers = request.responseHeaders
-        request.setResponseCode(self.status)
+        request.setResponseCode(self.status, self.phrase)
         for name, value in self.headers_of_body.items():
             headers.addRawHeader(name, value)
         for name, value in self.headers.items():

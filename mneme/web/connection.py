@@ -190,9 +190,8 @@ class Channel(http.HTTPChannel):
             **answer.headers_of_body,
             **answer.headers,
         }
-        phrase = http.RESPONSES[answer.status]
         raw = Headers({name: [value] for name, value in headers.items()})
-        self.writeHeaders(b"HTTP/1.1", b"%d" % answer.status, phrase, raw)
+        self.writeHeaders(b"HTTP/1.1", b"%d" % answer.status, answer.phrase, raw)
         self._end_with(answer.body)
         return True
 

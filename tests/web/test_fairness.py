@@ -180,6 +180,7 @@ def test_refusals_in_a_row_are_followed_by_a_break(now: list[float]) -> None:
     client.send(OPTIONS * 1000)
     server.clock.advance(0)
     assert client.statuses == [204] * 60 + [429] * REFUSALS_IN_A_ROW
+    assert b"HTTP/1.1 429 Too Many Requests\r\n" in client.transport.value()
     assert b"Retry-After: 1\r\n" in client.transport.value()
     assert client.transport.producerState == "paused"
     for _ in range(3):
