@@ -51,7 +51,7 @@ class SharedLogFile:
         """Write to the end of the file that now has the name."""
         with self._lock:
             self._follow()
-            if self._file.tell() >= _ROTATE_BYTES:
+            if self._size >= _ROTATE_BYTES:
                 self._rotate()
             self._file.write(text.encode())
 
@@ -72,7 +72,7 @@ class SharedLogFile:
         self._file = open(self._path, "ab", buffering=0)  # noqa: PTH123, SIM115 - it stays open, unbuffered
         append_only(self._file.fileno())
         state = os.fstat(self._file.fileno())
-        self._inode = state.st_dev, state.st_ino
+        self._inode, self._size = (state.st_dev, state.st_ino), state.st_size
 
     def _rotate(self) -> None:
         """Rename the old files, remove the oldest, and begin a new file.
@@ -94,7 +94,7 @@ class SharedLogFile:
             state = os.stat(self._path)  # noqa: PTH116 - called for each line of the log, and twice as fast as with a Path
             if (state.st_dev, state.st_ino) == self._inode:
                 # Another program may have truncated the file.
-                self._file.seek(0, os.SEEK_END)
+                self._size = state.st_size
                 return False
         before = self._file
         try:
