@@ -20,8 +20,8 @@ _WORDS = {
     Action.MISSED: "not in step yet",
 }
 
-PULL_FAILED = "This session works with the local memory; changes are merged once a push or pull succeeds."
-PUSH_FAILED = "Changes stay on this machine, and are merged once a push or pull succeeds."
+PULL_FAILED = "This session works with the local memory; changes are sent with the next push that succeeds."
+PUSH_FAILED = "Changes stay on this machine, and are sent with the next push that succeeds."
 
 
 def done(report: Report) -> str:

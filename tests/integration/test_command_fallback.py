@@ -19,8 +19,8 @@ pytestmark = pytest.mark.integration
 
 NO_RATE_LIMIT = {"rateLimitPerMinute": 0}
 NO_PATIENCE = {"timeoutMs": 400, "retries": 0}
-STAYS = "Changes stay on this machine, and are merged once a push or pull succeeds."
-WORKS = "This session works with the local memory; changes are merged once a push or pull succeeds."
+STAYS = "Changes stay on this machine, and are sent with the next push that succeeds."
+WORKS = "This session works with the local memory; changes are sent with the next push that succeeds."
 
 
 @pytest.fixture
