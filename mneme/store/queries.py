@@ -242,15 +242,15 @@ class Queries:
 
     # Heads
 
-    def heads(self, key: int) -> dict[FileName, HeadRow]:
-        """The files of a project, removed ones included."""
+    def heads(self, key: int, file: FileName | None = None) -> dict[FileName, HeadRow]:
+        """The files of a project, or one of them, removed ones included."""
         rows = self._run(
             f"""
             SELECT h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION} FROM heads h
             JOIN versions v ON v.project = h.project AND v.number = h.version JOIN contents c ON c.id = v.content
-            WHERE h.project = ? ORDER BY h.file
+            WHERE h.project = ? {"" if file is None else "AND h.file = ?"} ORDER BY h.file
             """,  # noqa: S608 - no values in it
-            (key,),
+            (key,) if file is None else (key, _NUMBER_OF[file]),
         )
         found = map(_head, rows)
         return {one.newest.file: one for one in found}

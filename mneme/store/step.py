@@ -71,6 +71,7 @@ class Step:
         self.results = results
         self.after_commit = after_commit
         self._heads: dict[FileName, HeadRow] | None = None
+        self._some_heads: dict[FileName, HeadRow | None] = {}
         self._bases: dict[tuple[ClientId, FileName], Base] = {}
 
     @property
@@ -118,15 +119,24 @@ class Step:
     def forget_heads(self) -> None:
         """Drop the cached files, because they were changed."""
         self._heads = None
+        self._some_heads.clear()
+
+    def head_row(self, file: FileName) -> HeadRow | None:
+        """Row of one file, removed or not; most steps need no other."""
+        if self._heads is not None:
+            return self._heads.get(file)
+        if file not in self._some_heads:
+            self._some_heads[file] = self.queries.heads(self.key, file).get(file)
+        return self._some_heads[file]
 
     def head(self, file: FileName) -> Head | None:
         """The head of a file; None without one."""
-        row = self.heads.get(file)
+        row = self.head_row(file)
         return row.head if row else None
 
     def newest(self, file: FileName) -> Version | None:
         """The newest version that became the head of a file, even if removed since."""
-        row = self.heads.get(file)
+        row = self.head_row(file)
         return row.newest if row else None
 
     def head_version(self, file: FileName) -> Version | None:
@@ -146,7 +156,8 @@ class Step:
         """The version of this number; None if there is none, or it was pruned."""
         if number is None:
             return None
-        known = next((one.newest for one in self.heads.values() if one.newest.number == number), None)
+        rows = (self._some_heads if self._heads is None else self._heads).values()
+        known = next((row.newest for row in rows if row and row.newest.number == number), None)
         return known or self.queries.version(self.key, number)
 
     def content(self, version: Version | None) -> bytes | None:
@@ -192,7 +203,7 @@ class Step:
 
         Mtimes in the future are left out: a wrong clock has set them.
         """
-        row = self.heads.get(version.file)
+        row = self.head_row(version.file)
         earlier = (row.latest_mtime, row.mtime) if row else ()
         last = [mtime + 1 for mtime in earlier if not is_to_come(mtime, version.time)]
         return evolve(version, mtime=Millis(max(version.time, *last))) if last else version

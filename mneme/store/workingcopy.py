@@ -201,7 +201,7 @@ class WorkingCopy:
     def _adopt_file(
         self, step: Step, file: FileName, content: bytes, state: os.stat_result, *, is_own: bool
     ) -> None:
-        row = step.heads.get(file)
+        row = step.head_row(file)
         if row is None or not self._is_known(step, row, digest(content), state):
             self._store_edit(step, file, content, state, row)
         if not is_own:
@@ -239,7 +239,9 @@ class WorkingCopy:
     def _is_as_exported(self, step: Step, directory: str, paths: Mapping[FileName, str]) -> bool:
         """Whether the lock and some files are unchanged since they were exported."""
         known = [(f"{directory}/{layout.LOCK}", step.row.lock_mark)]
-        known += [(path, row.mark if (row := step.heads.get(file)) else None) for file, path in paths.items()]
+        # Several files are read by one statement.
+        rows = step.heads if len(paths) > 1 else {file: step.head_row(file) for file in paths}
+        known += [(path, row.mark if (row := rows.get(file)) else None) for file, path in paths.items()]
         is_there = False
         for path, mark in known:
             state = _state(path)
@@ -319,7 +321,7 @@ class WorkingCopy:
 
     def _look_at(self, step: Step, file: FileName, path: str) -> None:
         state = durable.look(path)
-        row = step.heads.get(file)
+        row = step.head_row(file)
         if _mark(state) == (row.mark if row else None):
             return
         found = _read(path) if state else None
@@ -487,7 +489,7 @@ class WorkingCopy:
                 os.unlink(f"{directory}/{name}")
         for file in FILES:
             path = f"{directory}/{file.value}"
-            row = step.heads.get(file)
+            row = step.head_row(file)
             if row and row.exported == row.newest.number:
                 self._look_at(step, file, path)
                 continue
