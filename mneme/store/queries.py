@@ -513,11 +513,15 @@ class Queries:
         )
 
     def bound_clients(self, key: int, most: int) -> None:
-        """Forget all clients but the `most` that were seen last, with their bases."""
+        """Forget all clients but `most`, with their bases.
+
+        Clients whose uploads had something of their bases stay before all others: made-up ids have no such uploads.
+        """
         gone = self._run(
             """
             DELETE FROM clients WHERE project = ? AND client IN (
-                SELECT client FROM clients WHERE project = ? ORDER BY last_seen DESC LIMIT -1 OFFSET ?)
+                SELECT client FROM clients WHERE project = ?
+                ORDER BY familiar_at IS NULL, last_seen DESC LIMIT -1 OFFSET ?)
             RETURNING client
             """,
             (key, key, most),

@@ -95,3 +95,17 @@ def test_made_up_clients_make_nobody_else_wait_and_are_bounded() -> None:
         assert known <= 1000
     # Whoever is one too many has the oldest of the thousand forgotten.
     assert costs[1] <= costs[0] + 3000, costs
+
+
+def test_made_up_clients_take_no_base_from_a_client_that_uploads() -> None:
+    """A fact that its owner forgets stays forgotten, however many ids somebody has made up meanwhile."""
+    store, project = MemoryStore(), ProjectId("alpha")
+    store.acquire(project, ANA, NOW, TTL)
+    for lines in (b"one\n", b"one\ntwo\n", b"one\ntwo\nthree\n"):
+        store.upload(project, Upload(LOG, lines, ANA), NOW)
+    for number in range(1100):
+        store.download(project, LOG, type(ANA)(f"made-up-{number}"), Millis(NOW + 120_000))
+    known = store.database.connection.execute(
+        "SELECT client FROM bases WHERE client = ?", (ANA.value,)
+    ).fetchall()
+    assert known == [(ANA.value,)]
