@@ -232,35 +232,25 @@ def test_a_power_cut_leaves_what_the_database_has(
         assert len(strange) == int(is_strange)
 
 
+@pytest.mark.parametrize("starts", [0, 2], ids=["found at once", "found before"])
+@pytest.mark.parametrize("has_mark", [True, False], ids=["marked", "mark lost"])
 @pytest.mark.parametrize("survivor", ["an empty file", "zeros", "a part of it"])
 def test_what_a_power_cut_left_in_doubt_stays_so_until_it_is_exported(
-    survivor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    survivor: str, has_mark: bool, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though the server that found it ends before it could, as on a full disk."""
+    """Although earlier servers ended before that, as on a full disk; or the copy lost its mark, as when just made."""
     with prepared(tmp_path, held):
         pass
     SURVIVORS[survivor](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
-    for _ in range(2):
+    if not has_mark:
+        (tmp_path / layout.PROJECTS / layout.MARK).unlink()
+    for _ in range(starts):
         store = DiskStore(tmp_path)
         store.open_copy(ANOTHER_BOOT)
         store.database.close()
     with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store_again:
         assert served(store_again) == {LOG: ONE}
         is_whole(store_again, tmp_path)
-
-
-@pytest.mark.parametrize("survivor", ["an empty file", "zeros", "a part of it"])
-def test_a_power_cut_that_also_took_the_mark_of_the_working_copy_leaves_what_the_database_has(
-    survivor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What lies there is no edit: the directory may have been made anew a moment before."""
-    with prepared(tmp_path, held):
-        pass
-    SURVIVORS[survivor](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
-    (tmp_path / layout.PROJECTS / layout.MARK).unlink()
-    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store:
-        assert served(store) == {LOG: ONE}
-        is_whole(store, tmp_path)
 
 
 def test_exports_of_an_epoch_whose_beginning_is_run_twice_are_in_doubt_after_a_power_cut(
