@@ -15,7 +15,7 @@ _JUMP_SECONDS = 5 * 60.0
 """Most seconds that the time of day may gain on the uptime between two checks."""
 
 _VOUCHING_DAYS = range(2, 6)
-"""Days before the start, counted back. One of them must have a version, or the clock is not trusted.
+"""Days before the start of which one must have a version, or the clock is not trusted.
 
 Younger versions prove nothing: they may have been made with the same wrong clock, before a restart.
 """

@@ -150,7 +150,7 @@ class Config:
         default=(),
         metadata=_key("allowedOrigins", _Origin, '"*" or scheme://host[:port], lower case', split=_at_commas),
     )
-    """The web origins that may call the API from a browser, in lower case as browsers send them, or `*`."""
+    """Web origins that may call the API from a browser, in lower case, or `*`."""
     rate_limit_per_minute: int = field(
         default=1200,
         metadata=_key("rateLimitPerMinute", _Rate, "a whole number from 0 (off) to 100000000"),
@@ -195,7 +195,7 @@ class Config:
     history_keep_weekly_days: float = field(
         default=365.0, metadata=_key("keepWeeklyDays", _Days, _DAYS_WANTED, section=_HISTORY)
     )
-    """The newest version of a file in each week stays for this time, in days. Older ones are removed."""
+    """Days for which the newest version of a file in each week stays."""
     history_max_bytes_per_project: int = field(
         default=1024**3,
         metadata=_key(

@@ -56,7 +56,7 @@ from mneme.work import Worker
 T = TypeVar("T")
 
 _REPORTED_FOR = Millis(7 * 24 * 60 * 60 * 1000)
-"""Time, in milliseconds, for which an id in two places is reported. After a repair, the reports end then."""
+"""Milliseconds for which an id in two places is reported after it was last seen so."""
 
 _AT_ONCE = 32
 """Steps of house-keeping that are queued at a time. Steps of clients come in between."""
@@ -68,7 +68,7 @@ _TRY_AGAIN_SECONDS = 10.0
 """Seconds until a failed export of a project is tried again."""
 
 _EXPORT_SECONDS = 1.0
-"""Seconds after which an export begins no more projects, so that a stop of the server is not delayed."""
+"""Seconds after which an export begins no more projects, so that a stop comes soon."""
 
 _EPOCH_SECONDS = 600.0
 """Seconds of an epoch of exports."""

@@ -41,7 +41,7 @@ THREADS = 2
 """Number of threads for long work outside the database: decompression, encoding, large merges."""
 
 _COLLECT_AFTER = 20_000
-"""New objects before Python looks for cycles. With the default of 700, that took 5 % of the time."""
+"""New objects before Python looks for cycles; with the default of 700, that took 5 % of the time."""
 
 _CHECK_SECONDS = 0.1
 """Seconds by which the check of the database may delay the start."""

@@ -15,7 +15,7 @@ from mneme.model import digest
 T = TypeVar("T")
 
 LARGE = 1024 * 1024
-"""Bytes of arguments from which a computation counts as large. Below that it takes at most about 15 ms."""
+"""Bytes of arguments from which a computation is large; below, it takes 15 ms at most."""
 
 
 @frozen(eq=False)

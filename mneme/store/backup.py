@@ -30,7 +30,7 @@ Told = Callable[[int, int], object]
 """A callback for progress: pages copied, and pages in all. An exception that it raises ends the copying."""
 
 _PAGES = 256
-"""Pages that are copied and synced at a time. With this megabyte, no commit of the server waits 20 ms."""
+"""Pages copied and synced at a time: a megabyte, for which no commit waits 20 ms."""
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _NAME = "mneme-%Y%m%dT%H%M%SZ.db"

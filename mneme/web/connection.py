@@ -31,7 +31,7 @@ REFUSALS_IN_A_ROW = 16
 """Refusals for its rate after which a connection is not read from until its caller may ask again."""
 
 MAX_HELD = 400 * 1024 * 1024
-"""Bytes of bodies, also inflated, and of answers not yet read, that are held at one time over all connections."""
+"""Bytes of bodies and unread answers that all connections may hold together."""
 
 MAX_UNREAD = 64 * 1024 * 1024
 """Bytes of answers that one client may ask for without reading them, one answer of any size apart."""
@@ -41,7 +41,7 @@ IDLE_SECONDS = 60.0
 RECEIVE_SECONDS = 120.0
 """How long a request may take to arrive, first byte to last."""
 LINGER_SECONDS = 10.0
-"""How long a client that was refused may go on sending before it is cut off; cut at once, it may miss the answer."""
+"""Seconds that a refused client may go on sending; if cut off at once, it may miss the answer."""
 
 _FIRST_ERROR = 400
 _TOO_MANY = 429

@@ -99,9 +99,6 @@ class Request(server.Request):
     started: float | None = None
     """When it was here, on the reactor's clock; None before."""
 
-    is_over = False
-    """Whether the client has hung up."""
-
     is_turned_away = False
     """Whether it was refused for who sent it, or how often, and not for what it asks."""
 
@@ -221,7 +218,6 @@ class Request(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
-        self.is_over = True
         home = self.home
         self._let_go()
         super().connectionLost(reason)
