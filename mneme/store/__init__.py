@@ -5,7 +5,7 @@ be done first, then the step is run again. `ComputeFirst` carries a large comput
 transaction. `MergeFirst` means that uploads are waiting: `merge_next` merges them, one at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
@@ -47,7 +47,7 @@ from mneme.model import (
 from mneme.retention import Retention
 from mneme.store import downloads, history, layout, locks, merging, uploads
 from mneme.store.apart import ComputeFirst, Results
-from mneme.store.queries import FILES, ProjectRow, Queries
+from mneme.store.queries import FILES, HeadRow, ProjectRow, Queries
 from mneme.store.sqlite import Database
 from mneme.store.step import MergeFirst, Step
 from mneme.store.workingcopy import WorkingCopy
@@ -427,7 +427,7 @@ class Store:
     def _opened(
         self, queries: Queries, project: ProjectId, now: Millis, wanted: tuple[FileName, ...]
     ) -> Step | None:
-        row = queries.project(project)
+        row, heads = _read(queries, project, wanted)
         if (row is None or row.is_removed) and self._copy:
             directory = self._copy.finds(project, is_new=row is None)
             if directory:
@@ -437,7 +437,7 @@ class Store:
                 return step
         if row is None:
             return None
-        step = self._step_of(queries, row, now)
+        step = self._step_of(queries, row, now, heads)
         if self._copy and not row.is_removed:
             self._copy.look(step, wanted)
         return step
@@ -449,8 +449,14 @@ class Store:
         row = queries.add_project(project, directory, now, is_changed=self._copy is not None)
         return self._step_of(queries, row, now)
 
-    def _step_of(self, queries: Queries, row: ProjectRow, now: Millis) -> Step:
-        return Step(queries, row, now, self.merging, self._results, self._database.after_commit)
+    def _step_of(
+        self,
+        queries: Queries,
+        row: ProjectRow,
+        now: Millis,
+        heads: Mapping[FileName, HeadRow | None] | None = None,
+    ) -> Step:
+        return Step(queries, row, now, self.merging, self._results, self._database.after_commit, heads or {})
 
     def _merge_before(self, step: Step, merges_first: bool) -> None:
         if merges_first and self._merges_first and merging.has_work(step):
@@ -462,3 +468,13 @@ class Store:
 
     def _tell_changes(self) -> None:
         self.has_changes = True
+
+
+def _read(
+    queries: Queries, project: ProjectId, wanted: tuple[FileName, ...]
+) -> tuple[ProjectRow | None, dict[FileName, HeadRow | None]]:
+    """The row of a project. If one file is wanted, its row is read by the same statement."""
+    if len(wanted) != 1:
+        return queries.project(project), {}
+    row, head = queries.project_and_head(project, *wanted)
+    return row, {wanted[0]: head}

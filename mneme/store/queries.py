@@ -42,8 +42,6 @@ _GIVEN_BACK_AT_ONCE = 500
 _LARGEST = 2**63 - 1
 """The largest integer in SQLite."""
 
-_DAY = 24 * 60 * 60 * 1000
-
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _VERSION = """
@@ -58,13 +56,15 @@ _WAITING = f"""
 """Waiting uploads of a project. The index is named: SQLite itself would choose a slower one, by file."""
 
 _LOCK = "lock_client, lock_acquired_at, lock_expires_at, lock_token, lock_last_acquired_at, lock_extended_at"
-_CLIENT = "last_seen, familiar_at, stranger_at, stranger_file"
+_CLIENT = "c.last_seen, c.familiar_at, c.stranger_at, c.stranger_file"
 _PROJECT = f"""
-    SELECT id, name, directory, is_removed, last_number, last_token, {_LOCK},
-        granted_client, granted_at, listed_token, listed_at, is_changed, is_exported, lock_mark, lock_exported,
-        EXISTS (SELECT 1 FROM versions WHERE project = p.id AND is_waiting)
-    FROM projects p
+    p.id, p.name, p.directory, p.is_removed, p.last_number, p.last_token, {_LOCK},
+    p.granted_client, p.granted_at, p.listed_token, p.listed_at, p.is_changed, p.is_exported, p.lock_mark,
+    p.lock_exported, EXISTS (SELECT 1 FROM versions WHERE project = p.id AND is_waiting)
 """  # noqa: S608 - no values in it
+_PROJECT_COLUMNS = 21
+_PROJECTS = f"SELECT {_PROJECT} FROM projects p"  # noqa: S608 - no values in it
+_HEAD = f"h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION}"
 
 
 @frozen
@@ -130,6 +130,15 @@ class ClientRow:
     stranger_file: FileName | None = None
 
 
+@frozen
+class BaseRow:
+    """A base with numbers instead of versions, separated by spaces. See `Base`."""
+
+    known: str
+    received: str
+    lacking: Millis | None
+
+
 class Queries:
     """The statements on one connection. The caller begins and ends the transaction."""
 
@@ -138,17 +147,36 @@ class Queries:
         self._run_many = connection.executemany
         self._recent = Recent()
         self._compression = Compression()
+        self.last_day = 0
+        """The day of the last version, as days since 1970, once it is committed. See `add_day`."""
 
     # Projects
 
     def project(self, name: ProjectId) -> ProjectRow | None:
         """The project of this name, even if removed; None without such a project."""
-        row = self._run(f"{_PROJECT} WHERE name = ?", (name.value,)).fetchone()
+        row = self._run(f"{_PROJECTS} WHERE p.name = ?", (name.value,)).fetchone()
         return _project(row) if row else None
+
+    def project_and_head(self, name: ProjectId, file: FileName) -> tuple[ProjectRow | None, HeadRow | None]:
+        """The project of this name, and one of its files; None for each that is missing."""
+        row = self._run(
+            f"""
+            SELECT {_PROJECT}, {_HEAD} FROM projects p
+            LEFT JOIN heads h ON h.project = p.id AND h.file = ?
+            LEFT JOIN versions v ON v.project = h.project AND v.number = h.version
+            LEFT JOIN contents c ON c.id = v.content
+            WHERE p.name = ?
+            """,  # noqa: S608 - no values in it
+            (_NUMBER_OF[file], name.value),
+        ).fetchone()
+        if row is None:
+            return None, None
+        project, head = row[:_PROJECT_COLUMNS], row[_PROJECT_COLUMNS:]
+        return _project(project), _head(head) if head[-1] is not None else None
 
     def project_by_key(self, key: int) -> ProjectRow | None:
         """The project of this number; None without such a project."""
-        row = self._run(f"{_PROJECT} WHERE id = ?", (key,)).fetchone()
+        row = self._run(f"{_PROJECTS} WHERE p.id = ?", (key,)).fetchone()
         return _project(row) if row else None
 
     def add_project(self, name: ProjectId, directory: str, now: Millis, *, is_changed: bool) -> ProjectRow:
@@ -157,7 +185,7 @@ class Queries:
             "INSERT INTO projects (name, directory, created_at, is_changed) VALUES (?, ?, ?, ?)",
             (name.value, directory, now, is_changed),
         )
-        return _project(self._run(f"{_PROJECT} WHERE name = ?", (name.value,)).fetchone())
+        return _project(self._run(f"{_PROJECTS} WHERE p.name = ?", (name.value,)).fetchone())
 
     def drop_project(self, key: int) -> None:
         """Remove a project that has no versions left."""
@@ -246,7 +274,7 @@ class Queries:
         """The files of a project, or one of them, removed ones included."""
         rows = self._run(
             f"""
-            SELECT h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION} FROM heads h
+            SELECT {_HEAD} FROM heads h
             JOIN versions v ON v.project = h.project AND v.number = h.version JOIN contents c ON c.id = v.content
             WHERE h.project = ? {"" if file is None else "AND h.file = ?"} ORDER BY h.file
             """,  # noqa: S608 - no values in it
@@ -315,7 +343,6 @@ class Queries:
             ),
         )
         self._run("UPDATE projects SET last_number = ?, is_removed = 0 WHERE id = ?", (version.number, key))
-        self._run("INSERT OR IGNORE INTO days VALUES (?)", (version.time // _DAY,))
 
     def _keep_content(self, version: Version, content: bytes) -> int | None:
         """Store a content, and return its number. A damaged stored content is replaced."""
@@ -492,13 +519,18 @@ class Queries:
 
     # Clients
 
-    def client(self, key: int, client: ClientId) -> ClientRow | None:
-        """The record of a client; None for a new client."""
-        row = self._run(
-            f"SELECT {_CLIENT} FROM clients WHERE project = ? AND client = ?",  # noqa: S608 - no values in it
+    def client(self, key: int, client: ClientId) -> tuple[ClientRow | None, dict[FileName, BaseRow]]:
+        """The record of a client, None for a new client, and its bases by file."""
+        rows = self._run(
+            f"""
+            SELECT {_CLIENT}, b.file, b.known, b.received, b.lacking FROM clients c
+            LEFT JOIN bases b ON b.project = c.project AND b.client = c.client
+            WHERE c.project = ? AND c.client = ?
+            """,  # noqa: S608 - no values in it
             (key, client.value),
-        ).fetchone()
-        return _client(row) if row else None
+        ).fetchall()
+        bases = {FILES[row[4]]: BaseRow(*row[5:]) for row in rows if row[4] is not None}
+        return (_client(rows[0][:4]) if rows else None), bases
 
     def add_client(self, key: int, client: ClientId, now: Millis) -> None:
         """Record a new client."""
@@ -557,25 +589,21 @@ class Queries:
 
     # Bases
 
-    def base(self, key: int, client: ClientId, file: FileName, newest: Version | None) -> Base:
-        """The base of a client. `newest` is the newest version of the file.
+    def base(self, key: int, row: BaseRow, newest: Version | None) -> Base:
+        """The base of a client for a file. `newest` is the newest version of the file.
 
         Usually this is the base, so one query is saved.
         """
-        row = self._run(
-            "SELECT known, received, lacking FROM bases WHERE project = ? AND client = ? AND file = ?",
-            (key, client.value, _NUMBER_OF[file]),
-        ).fetchone()
-        if row is None:
-            return Base()
-        known, received, lacking = _numbers(row[0]), _numbers(row[1]), row[2]
+        known, received = _numbers(row.known), _numbers(row.received)
         there = {newest.number: newest} if newest else {}
         for number in known:
             version = there.get(number) or self.version(key, number)
             if version:
                 there[number] = version
         left = still_known(known, received, there)
-        return Base(tuple(there[number] for number in left), frozenset(received).intersection(left), lacking)
+        return Base(
+            tuple(there[number] for number in left), frozenset(received).intersection(left), row.lacking
+        )
 
     def set_base(self, key: int, client: ClientId, file: FileName, base: Base) -> None:
         """Record the base of a client."""
@@ -685,6 +713,10 @@ class Queries:
             )
             for key, name, *lock in projects
         ]
+
+    def add_day(self, day: int) -> None:
+        """Record that a version was kept on a day since 1970."""
+        self._run("INSERT OR IGNORE INTO days VALUES (?)", (day,))
 
     def days(self) -> AbstractSet[int]:
         """The latest days on which a version was kept, as days since 1970."""

@@ -1,6 +1,6 @@
 """A step in one project: reads and changes the records of the project."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attrs import evolve
 from twisted.logger import Logger
@@ -22,13 +22,15 @@ from mneme.model import (
 )
 from mneme.store.apart import Results
 from mneme.store.base import Base
-from mneme.store.queries import ClientRow, HeadRow, ProjectRow, Queries
+from mneme.store.queries import BaseRow, ClientRow, HeadRow, ProjectRow, Queries
 
 MAX_WAITING = 64
 """Most waiting uploads of a project. With one more, the oldest waits no longer, and stays in history."""
 
 MAX_CLIENTS = 1000
 """Most clients on record for a project. With more, those not seen for the longest time are forgotten."""
+
+_DAY = 24 * 60 * 60 * 1000
 
 ONE_PUSH = Millis(60 * 1000)
 """Longest time, in milliseconds, from the first to the last upload of one push."""
@@ -63,7 +65,9 @@ class Step:
         merging: Merging,
         results: Results,
         after_commit: Callable[[Callable[[], object]], None],
+        heads: Mapping[FileName, HeadRow | None],
     ) -> None:
+        """Begin a step in a project; `heads` are the files that are read already."""
         self.queries = queries
         self.row = row
         self.now = now
@@ -71,7 +75,8 @@ class Step:
         self.results = results
         self.after_commit = after_commit
         self._heads: dict[FileName, HeadRow] | None = None
-        self._some_heads: dict[FileName, HeadRow | None] = {}
+        self._some_heads = dict(heads)
+        self._clients: dict[ClientId, tuple[ClientRow | None, dict[FileName, BaseRow]]] = {}
         self._bases: dict[tuple[ClientId, FileName], Base] = {}
 
     @property
@@ -187,9 +192,15 @@ class Step:
 
     def _add(self, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
         self.queries.add_version(self.key, version, content, waits=waits, unmerged=unmerged)
+        self._note_day(version.time // _DAY)
         self.row = evolve(self.row, last_number=version.number, is_removed=False)
         if version.client is not None and version.kind in (Kind.UPLOAD, Kind.RESCUED):
             self._note_upload(version, version.client, unmerged)
+
+    def _note_day(self, day: int) -> None:
+        if day != self.queries.last_day:
+            self.queries.add_day(day)
+            self.after_commit(lambda: setattr(self.queries, "last_day", day))
 
     def _note_upload(self, version: Version, client: ClientId, unmerged: bool) -> None:
         self._note_stranger(version, client, self.see(client))
@@ -227,18 +238,27 @@ class Step:
 
     def see(self, client: ClientId) -> ClientRow | None:
         """Record that a client was seen; its record so far, None for a new client."""
-        known = self.queries.client(self.key, client)
+        known, _ = self._client(client)
         if known is None:
             self.queries.add_client(self.key, client, self.now)
             self.queries.bound_clients(self.key, MAX_CLIENTS)
         elif self.now - known.last_seen > _SEEN_WITHIN:
             self.queries.see(self.key, client, self.now)
+        else:
+            return known
+        self._clients.pop(client)
         return known
+
+    def _client(self, client: ClientId) -> tuple[ClientRow | None, dict[FileName, BaseRow]]:
+        if client not in self._clients:
+            self._clients[client] = self.queries.client(self.key, client)
+        return self._clients[client]
 
     def base(self, client: ClientId, file: FileName) -> Base:
         """The base of a client for a file."""
         if (client, file) not in self._bases:
-            self._bases[client, file] = self.queries.base(self.key, client, file, self.newest(file))
+            row = self._client(client)[1].get(file)
+            self._bases[client, file] = self.queries.base(self.key, row, self.newest(file)) if row else Base()
         return self._bases[client, file]
 
     def note_base(self, client: ClientId, file: FileName, base: Base) -> None:
@@ -248,7 +268,7 @@ class Step:
         """
         waits = self.row.has_waiting and self.queries.replaceable(self.key, client, file) is not None
         if not waits and base == self.base(client, file):
-            known = self.queries.client(self.key, client)
+            known, _ = self._client(client)
             if known and self.now - known.last_seen <= _SEEN_EVERY:
                 return
         if waits:
@@ -268,6 +288,7 @@ class Step:
         """
         if not version.is_unrelated and version.base is None:
             return
+        self._clients.pop(client, None)
         if known is None:
             known = ClientRow(self.now)
         if version.is_unrelated:

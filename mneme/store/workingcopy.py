@@ -218,7 +218,7 @@ class WorkingCopy:
             return True
         self._record(step)
         directory = f"{self._root}/{row.directory}"
-        paths = {file: f"{directory}/{file.value}" for file in wanted}
+        paths = _paths(directory, wanted)
         is_unsure = row.key in self._unsure
         if is_unsure and (self._lost_power or durable.exists(directory)):
             return True
@@ -415,9 +415,9 @@ class WorkingCopy:
             self._look_at_doubtful_lock(step, lock_path)
         if step.key in self._unsure:
             self._keep_what_differs(step, directory)
-        else:
-            for file in FILES:
-                self._look_at(step, file, f"{directory}/{file.value}")
+        elif not self._is_as_exported(step, directory, paths := _paths(directory, FILES)):
+            for file, path in paths.items():
+                self._look_at(step, file, path)
         self._unrecorded.setdefault(step.key, _Written())
         step.after_commit(lambda: self._settle(step.key))
         is_whole = all(
@@ -605,6 +605,10 @@ class WorkingCopy:
         if state:
             plainfiles.close_to_others(aside, state)
         self._log.warn("{path} is in the way and cannot be read: moved to {aside}", path=path, aside=aside)
+
+
+def _paths(directory: str, files: Iterable[FileName]) -> dict[FileName, str]:
+    return {file: f"{directory}/{file.value}" for file in files}
 
 
 def _synced() -> bool:
