@@ -13,8 +13,10 @@ import codecs
 import difflib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
@@ -97,18 +99,9 @@ _HISTORY = "history"
 _BACKUP = "backup"
 
 
-def _key(
-    name: str,
-    schema: object,
-    expected: str,
-    *,
-    split: Callable[[str], list[str]] | None = None,
-    section: str = "",
-    check: Callable[[str], object] | None = None,
-) -> dict[str, object]:
+def _key(name: str, schema: object, expected: str, **more: object) -> dict[str, object]:
     """Metadata that makes a field of `Config` a key: see `_Key`."""
-    texts = {"name": name, "expected": expected, "section": section}
-    return {**texts, "schema": schema, "split": split, "check": check}
+    return {"name": name, "schema": schema, "expected": expected, **more}
 
 
 def _check_proxy(text: str) -> None:
@@ -271,6 +264,11 @@ class Loaded:
     path: Path | None
     found: bool = False
 
+    @property
+    def file(self) -> Path | None:
+        """The config file, if it exists."""
+        return self.path if self.found else None
+
 
 def load(
     command_line: Mapping[str, str | list[str]], environ: Mapping[str, str], home: Path | None
@@ -296,7 +294,10 @@ def load(
         )
     values.setdefault("data_dir", "~/.mneme-server")
     config = msgspec.convert(values, Config, dec_hook=lambda _, text: _expanded(text, home))
-    return Loaded(config, (*warnings, *_short_keys(config)), path, found)
+    warnings += _short_keys(config)
+    if named is None:
+        warnings += _unused_file(config.data_dir.absolute() / "config.json", path, found)
+    return Loaded(config, tuple(warnings), path, found)
 
 
 def _config_file(
@@ -534,6 +535,16 @@ def _file_warnings(path: Path, document: Mapping[str, object], mode: int) -> Ite
         yield from _unknown(inside, _section(path, document, section), keys, outside)
     if document.get(_API_KEYS.name) and mode & (stat.S_IRGRP | stat.S_IROTH):
         yield f"{path}: holds apiKeys and other users can read it: chmod 600 it"
+
+
+def _unused_file(beside: Path, path: Path | None, found: bool) -> Iterator[str]:
+    """Warn of a config file in the data directory that is not the one in use."""
+    # If the directory cannot be read, the start of the server says so.
+    with suppress(OSError):
+        if beside.is_file() and not (found and path and beside.samefile(path)):
+            used = f"the settings are from {path}" if found else "no config file is used"
+            option = f"--config {shlex.quote(str(beside))}"
+            yield f"{beside} is not read: {used}. Start the server with {option} to use it, or remove it"
 
 
 def _short_keys(config: Config) -> Iterator[str]:

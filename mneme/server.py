@@ -77,20 +77,8 @@ def policy_of(chosen: Config) -> Policy:
 
 def plan_of(loaded: Loaded) -> Plan:
     """The plan for daily backups by the configuration, whose file is part of each backup."""
-    chosen = loaded.config
-    return Plan(
-        chosen.backups.absolute(),
-        chosen.backup_keep,
-        loaded.path.absolute() if loaded.path and loaded.found else None,
-    )
-
-
-def _settings_of(loaded: Loaded) -> str:
-    return (
-        f"its settings in {loaded.path.absolute()}"
-        if loaded.path and loaded.found
-        else "there is no config file"
-    )
+    chosen, file = loaded.config, loaded.file
+    return Plan(chosen.backups.absolute(), chosen.backup_keep, file.absolute() if file else None)
 
 
 @frozen(eq=False, kw_only=True)
@@ -155,12 +143,13 @@ class Server(Service):
         if failures:
             self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
         self._set_policy()
+        file = self._loaded.file
         self._log.info(
             "mneme {version} listens on {where}; its data is in {data_directory}, {settings}",
             version=__version__,
             where=where,
             data_directory=str(self._loaded.config.data_dir.absolute()),
-            settings=_settings_of(self._loaded),
+            settings=f"its settings in {file.absolute()}" if file else "there is no config file",
         )
 
     def startService(self) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +102,8 @@ def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) ->
     if done.moved:
         output.tell(f"The database that lay there is {done.moved} now")
     options = ["--data-dir", str(directory), *(["--config", str(done.config)] if done.config else [])]
-    output.tell(f"Now start the server: {shlex.join(['twistd', '-n', '--pidfile=', 'mneme', *options])}")
+    command = [_twistd(), "--nodaemon", "--pidfile=", "mneme", *options]
+    output.tell(f"Now start the server: {shlex.join(command)}")
 
 
 @contextmanager
@@ -124,6 +126,12 @@ def _copying() -> Iterator[Callable[[int, int], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _twistd() -> str:
+    """The `twistd` that was installed with this command, which need not be on PATH."""
+    beside = Path(sys.executable).with_name("twistd")
+    return str(beside) if beside.exists() else "twistd"
 
 
 def _now() -> Millis:
