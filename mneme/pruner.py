@@ -4,6 +4,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mneme.model import Pruned
 from mneme.periodic import PeriodicService
+from mneme.readable import counted, size
 from mneme.service import SyncService
 
 FIRST = 300.0
@@ -31,16 +32,8 @@ class Pruner(PeriodicService):
     def _tell(self, pruned: Pruned) -> None:
         self._log.info(
             "Pruned {amount} of the history of {project}",
-            amount=f"{_counted(len(pruned.versions))} ({_measured(pruned.size)})",
+            amount=f"{counted(len(pruned.versions), 'version')} ({size(pruned.size)})",
             project=str(pruned.project),
             versions=len(pruned.versions),
             size=pruned.size,
         )
-
-
-def _counted(versions: int) -> str:
-    return "1 version" if versions == 1 else f"{versions} versions"
-
-
-def _measured(size: int) -> str:
-    return f"{size / 1_000_000:.1f} MB" if size >= 1_000_000 else f"{size / 1_000:.1f} kB"

@@ -113,8 +113,8 @@ def test_it_prunes_a_while_after_the_start_and_then_every_hour(
     ("versions", "size", "amount"),
     [
         (1, 1000, r"1 version \(1\.\d kB\)"),
-        (2, 10_000, r"2 versions \(20\.\d kB\)"),
-        (1, 1, r"1 version \(0\.\d kB\)"),
+        (2, 10_000, r"2 versions \(2\d kB\)"),
+        (1, 1, r"1 version \(\d+ B\)"),
         (3, 500_000, r"3 versions \(1\.5 MB\)"),
     ],
 )

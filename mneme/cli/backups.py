@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mneme import clocks, times
+from mneme import clocks, readable, times
 from mneme.cli import output
 from mneme.cli.local import configuration, data_options, loaded
 from mneme.cli.options import NumberType, as_json, telling
@@ -66,7 +66,7 @@ def backup(
     beside = "API keys included" if config else "without the configuration"
     if config is None and not without_config:
         beside = "there is no configuration file"
-    output.tell(f"Backed {database.parent} up into {file} ({output.size(size)}, {beside})")
+    output.tell(f"Backed {database.parent} up into {file} ({readable.size(size)}, {beside})")
 
 
 @click.command("restore-backup")

@@ -26,6 +26,7 @@ from mneme.errors import MnemeError
 from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, Lines, differences
 from mneme.merge.jsonvalues import written
 from mneme.model import FileName, ProjectId
+from mneme.readable import plain
 
 
 class TooLarge(MnemeError):
@@ -89,9 +90,7 @@ async def pair_of(client: Client, project: ProjectId, file: FileName, older: int
 
 def _header(project: ProjectId, file: FileName, pair: Pair) -> Text:
     newer = f"version {pair.newer.version}" + (", the head" if pair.is_head else "")
-    return Text(
-        output.plain(f"{file.value} of {project.value}: version {pair.older.version} → {newer}"), "bold"
-    )
+    return Text(plain(f"{file.value} of {project.value}: version {pair.older.version} → {newer}"), "bold")
 
 
 def _nothing(pair: Pair) -> str:

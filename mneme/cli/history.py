@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 from attrs import frozen
 
-from mneme import times, wire
+from mneme import readable, times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.lookup import NotThere, no_file
@@ -91,7 +91,7 @@ def _row(version: wire.FileVersion) -> Sequence[str]:
         version.kind,
         times.text_to_local_text(version.mtime),
         version.client_id or "",
-        output.size(version.size),
+        readable.size(version.size),
         _made_from(version),
     )
 

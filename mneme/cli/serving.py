@@ -6,7 +6,7 @@ import click
 import msgspec
 from attrs import frozen
 
-from mneme import times, wire
+from mneme import readable, times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.options import as_json, server_options, telling
@@ -114,11 +114,11 @@ def _print_status(overview: ServerOverview) -> None:
     facts = {
         "server": overview.url,
         "version": status.version,
-        "up for": f"{output.span(status.uptime_seconds)}, since {times.text_to_local_text(status.started_at)}",
+        "up for": f"{readable.span(status.uptime_seconds)}, since {times.text_to_local_text(status.started_at)}",
         "projects": str(len(overview.projects)),
         "locks": str(len(locks) or "none"),
         "waiting uploads": str(len(waiting) or "none"),
-        "disk": f"{output.size(status.data_bytes)} used, {output.size(status.free_bytes)} free",
+        "disk": f"{readable.size(status.data_bytes)} used, {readable.size(status.free_bytes)} free",
     }
     output.print_facts(facts)
     places = [_two_places_row(one) for one in status.in_two_places]
@@ -153,7 +153,7 @@ def _project_row(project: wire.WireProject, now: Millis) -> Sequence[str]:
     return (
         project.id,
         str(len(project.files)),
-        output.size(project.size),
+        readable.size(project.size),
         output.ago_of(project.mtime, now),
         project.lock.client_id if project.lock else "",
         str(len(project.waiting) or ""),

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mneme import homedir, wire
+from mneme import homedir, readable, wire
 from mneme.cli import output, wording
 from mneme.cli.options import as_json, server_options, telling
 from mneme.cli.run import CommandContext, run
@@ -151,7 +151,7 @@ def _end(report: Report | None, warnings: Sequence[str], is_strict: bool, as_jso
 
 def _show(show: Callable[[str], None], did: Action, file: FileName, size: int) -> None:
     verb = "Fetching" if did is Action.FETCHED else "Sending"
-    show(f"{verb} {file.value}, {output.size(size)}")
+    show(f"{verb} {file.value}, {readable.size(size)}")
 
 
 def _event(event: Event) -> dict[str, object]:

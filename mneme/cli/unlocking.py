@@ -15,6 +15,7 @@ from mneme.cli.run import CommandContext, run
 from mneme.cli.wording import holder
 from mneme.client import Client
 from mneme.model import HeldBy, Lock, ProjectId
+from mneme.readable import plain
 
 
 class End(enum.Enum):
@@ -99,7 +100,7 @@ def _is_attended() -> bool:
 
 
 def _confirmed(project: ProjectId, lock: Lock) -> bool:
-    question = output.plain(f"{project.value} is locked by {holder(lock)}. Release that lock?")
+    question = plain(f"{project.value} is locked by {holder(lock)}. Release that lock?")
     return click.confirm(question, err=True)
 
 

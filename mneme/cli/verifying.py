@@ -8,6 +8,7 @@ import click
 from mneme.cli import output
 from mneme.cli.local import data_options, loaded
 from mneme.cli.options import as_json, telling
+from mneme.readable import counted, plain
 
 
 @click.command()
@@ -41,17 +42,13 @@ def verify(data_dir: str | None, config_file: str | None, as_json: bool) -> None
 
 def _print(sentences: Sequence[str]) -> None:
     for sentence in sentences:
-        click.echo(output.plain(sentence))
+        click.echo(plain(sentence))
 
 
 def _sum_up(directory: str, damages: Sequence[str], others: Sequence[str]) -> None:
     if damages:
-        output.warn(f"{directory} is damaged ({_counted(damages, 'finding')})")
+        output.warn(f"{directory} is damaged ({counted(len(damages), 'finding')})")
     elif others:
-        output.tell(f"{directory} is whole ({_counted(others, 'difference')}, which can be)")
+        output.tell(f"{directory} is whole ({counted(len(others), 'difference')}, which can be)")
     else:
         output.tell(f"{directory} is whole")
-
-
-def _counted(sentences: Sequence[str], what: str) -> str:
-    return f"{len(sentences)} {what}" + ("s" if len(sentences) != 1 else "")

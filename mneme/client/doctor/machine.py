@@ -14,12 +14,11 @@ from mneme.client.settings import Settings, config_path, load
 from mneme.errors import MnemeError
 from mneme.merge import is_damaged
 from mneme.model import FileName, digest
+from mneme.readable import size
 
 _ENOUGH = 100_000_000
 """Bytes for the five files with their bases and backups, at nearly full size."""
 
-_MEGABYTE = 1_000_000
-_GIGABYTE = 1_000_000_000
 _PAGE = 4096
 _EXAMPLE = '"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}'
 _OFF = 'put "enabled": false into "sync" in'
@@ -57,7 +56,7 @@ def folder_finding(code: str, path: Path) -> Finding:
         else:
             advice = "See whose it is, and what lies there: ls -ld shows it"
         return bad(f"{code}-not-writable", f"{path} cannot be written: {error.strerror}", advice)
-    space = f"{free // _MEGABYTE} MB free" if free < _GIGABYTE else f"{free // _GIGABYTE} GB free"
+    space = f"{size(free)} free"
     if free < _ENOUGH:
         return doubtful(
             f"{code}-low-space",

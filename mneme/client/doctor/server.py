@@ -9,6 +9,7 @@ from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable, Untrusted
 from mneme.client.exchange import Address
 from mneme.model import ClientId, Lock, ProjectId
+from mneme.readable import span
 
 _SLOW_SECONDS = 1.0
 _APART_SECONDS = 5.0
@@ -16,7 +17,6 @@ IN_TWO_PLACES = (
     "Nothing was lost, both memories were merged. If two folders of that machine share this id, remove sync.projectId "
     "from its settings, so that each has its own. If the machine was cloned, remove ~/.claude-mneme/.client-id on one"
 )
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 @frozen
@@ -124,9 +124,7 @@ def _clocks(ahead: float | None) -> Finding:
     apart = round(abs(ahead))
     if not apart:
         return good("clocks-agree", "The clocks of this machine and of the server agree to the second")
-    found = (
-        f"The clock of the server is {_span(apart)} {'ahead of' if ahead > 0 else 'behind'} this machine's"
-    )
+    found = f"The clock of the server is {span(apart)} {'ahead of' if ahead > 0 else 'behind'} this machine's"
     if abs(ahead) <= _APART_SECONDS:
         return good("clocks-agree", found)
     return doubtful(
@@ -178,13 +176,3 @@ def _no_entry(address: Address) -> Finding:
         "The server does not know the API key that is set",
         "Copy one of the apiKeys in the server's config.json into sync.apiKey",
     )
-
-
-def _span(seconds: int) -> str:
-    """A length of time to the second: `1 hour 2 seconds`."""
-    words = []
-    for length, name in _UNITS:
-        number, seconds = divmod(seconds, length)
-        if number:
-            words.append(f"{number} {name}" + ("s" if number != 1 else ""))
-    return " ".join(words)
