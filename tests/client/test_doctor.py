@@ -523,7 +523,7 @@ def test_little_space_is_doubtful(machine: Machine, monkeypatch: pytest.MonkeyPa
     found = _is(machine.examined(), "home-folder-low-space", State.DOUBTFUL).found
     assert "only 90 MB free" in found
     monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage(83_900_000_000))
-    assert "with 83 GB free" in _is(machine.examined(), "home-folder-writable", State.GOOD).found
+    assert "with 84 GB free" in _is(machine.examined(), "home-folder-writable", State.GOOD).found
 
 
 class _Usage:
