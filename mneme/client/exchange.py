@@ -47,6 +47,7 @@ WORTH_COMPRESSING = 1024
 """Bytes from which a body is compressed; a smaller body fits into one packet."""
 
 _FIRST_DELAY = 0.5
+_GZIP = 31
 _WRONG_KEY = "Invalid API key"
 
 
@@ -201,7 +202,7 @@ class Exchange:
         body = ask.body or b""
         if len(body) < WORTH_COMPRESSING:
             return ask
-        compressed = await self._worker.run(lambda: _gzipped(body))
+        compressed = await self._worker.run(lambda: zlib.compress(body, wbits=_GZIP))
         return evolve(ask, body=compressed, headers={**ask.headers, "Content-Encoding": "gzip"})
 
     async def _answer(self, ask: Ask) -> Reply:
@@ -271,11 +272,6 @@ def _cancellable(answer: "defer.Deferred[V]") -> "defer.Deferred[V]":
     outer: defer.Deferred[V] = defer.Deferred(cancel)
     answer.addBoth(pass_on)
     return outer
-
-
-def _gzipped(body: bytes) -> bytes:
-    compressor = zlib.compressobj(wbits=31)
-    return compressor.compress(body) + compressor.flush()
 
 
 def _cause(error: Exception) -> Exception:
