@@ -12,7 +12,7 @@ import click
 from mneme import clocks, readable, times
 from mneme.cli import output
 from mneme.cli.local import configuration, data_options, loaded
-from mneme.cli.options import NumberType, as_json, telling
+from mneme.cli.options import NUMBER, as_json
 from mneme.errors import MnemeError
 from mneme.model import Millis
 
@@ -23,7 +23,7 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("target", type=_PATH, metavar="FILE")
 @click.option(
-    "--keep", type=NumberType(), metavar="N", help="FILE is a directory, in which the newest N backups stay."
+    "--keep", type=NUMBER, metavar="N", help="FILE is a directory, in which the newest N backups stay."
 )
 @click.option(
     "--without-config",
@@ -32,7 +32,6 @@ _PATH = click.Path(path_type=Path)
 )
 @data_options
 @as_json
-@telling
 def backup(
     target: Path,
     keep: int | None,
@@ -74,7 +73,6 @@ def backup(
 @click.argument("directory", type=_PATH, metavar="DIRECTORY")
 @click.option("--replace", is_flag=True, help="Move a database that lies there aside.")
 @as_json
-@telling
 def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) -> None:
     """Put a backup into the data directory of a server.
 

@@ -13,13 +13,12 @@ from mneme.cli.changes import drawn
 from mneme.cli.lookup import content_of
 from mneme.cli.options import (
     FILES,
-    NumberType,
+    NUMBER,
     ProjectCommand,
     as_json,
     file_argument,
     project_argument,
     server_options,
-    telling,
 )
 from mneme.client import Client, Download
 from mneme.errors import MnemeError
@@ -45,11 +44,10 @@ class Pair:
 @click.command(cls=ProjectCommand, epilog=FILES)
 @project_argument
 @file_argument
-@click.argument("older", metavar="A", type=NumberType())
-@click.argument("newer", metavar="[B]", type=NumberType(), required=False)
+@click.argument("older", metavar="A", type=NUMBER)
+@click.argument("newer", metavar="[B]", type=NUMBER, required=False)
 @server_options
 @as_json
-@telling
 def diff(
     project: ProjectId,
     file: str,

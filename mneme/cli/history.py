@@ -11,13 +11,12 @@ from mneme.cli.asking import ask
 from mneme.cli.lookup import NotThere, no_file
 from mneme.cli.options import (
     FILES,
-    NumberType,
+    NUMBER,
     ProjectCommand,
     as_json,
     optional_file_argument,
     project_argument,
     server_options,
-    telling,
 )
 from mneme.client import Client
 from mneme.model import FileName, ProjectId
@@ -37,16 +36,10 @@ class Listing:
 @project_argument
 @optional_file_argument
 @click.option(
-    "--limit",
-    type=NumberType(),
-    metavar="N",
-    default=25,
-    show_default=True,
-    help="How many to list at most.",
+    "--limit", type=NUMBER, metavar="N", default=25, show_default=True, help="How many to list at most."
 )
 @server_options
 @as_json
-@telling
 def history(
     project: ProjectId, file: str | None, limit: int, server: str | None, key: str | None, as_json: bool
 ) -> None:

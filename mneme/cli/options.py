@@ -17,8 +17,6 @@ R = TypeVar("R")
 
 _HIDDEN = "\x00"
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
-
 
 class ProjectType(click.ParamType[ProjectId]):
     """The id of a project."""
@@ -70,21 +68,8 @@ class FileType(click.Choice[str]):
         return super().convert(value.removeprefix(_HIDDEN), param, ctx)
 
 
-class NumberType(click.ParamType[int]):
-    """A whole number from 1."""
-
-    name = "number"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Check it."""
-        try:
-            number = int(value)
-        except ValueError:
-            number = 0
-        if number < 1:
-            self.fail(f"{value!r} is no whole number from 1", param, ctx)
-        return number
-
+NUMBER = click.IntRange(min=1)
+NUMBER.name = "whole number"
 
 project_argument = click.argument("project", type=ProjectType())
 file_argument = click.argument("file", type=FileType(), metavar="FILE")
@@ -104,22 +89,20 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
     return server(key(command))
 
 
-def telling(command: Callable[P, R]) -> Callable[P, R]:
-    """Tell what goes wrong in one sentence, and end with status 1."""
+def as_json(command: Callable[P, R]) -> Callable[P, R]:
+    """The option `--json`, and an end with status 1 and one sentence if something goes wrong."""
 
     @functools.wraps(command)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except MnemeError as problem:
-            fail(str(problem), kwargs.get("as_json") is True)
         except BrokenPipeError:
             # The reader closed the pipe: click ends quietly.
             raise
-        except OSError as error:
+        except (MnemeError, OSError) as error:
             fail(output.sentence_of(error), kwargs.get("as_json") is True)
 
-    return told
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")(told)
 
 
 def fail(sentence: str, as_json: bool) -> NoReturn:

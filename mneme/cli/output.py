@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mneme import times
+from mneme.errors import MnemeError
 from mneme.model import Millis
 from mneme.readable import plain, span
 
@@ -83,8 +84,10 @@ def ago(instant: Millis, now: Millis) -> str:
     return f"{span((now - instant) / 1000)} ago" if now >= instant else f"in {span((instant - now) / 1000)}"
 
 
-def sentence_of(error: OSError) -> str:
-    """The sentence of an operating system error."""
+def sentence_of(error: MnemeError | OSError) -> str:
+    """The sentence of an error."""
+    if isinstance(error, MnemeError):
+        return str(error)
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 

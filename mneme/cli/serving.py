@@ -9,7 +9,7 @@ from attrs import frozen
 from mneme import readable, times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
-from mneme.cli.options import as_json, server_options, telling
+from mneme.cli.options import as_json, server_options
 from mneme.client import Client, Refused
 from mneme.client.doctor.server import IN_TWO_PLACES
 from mneme.model import Millis
@@ -40,7 +40,6 @@ class Projects:
 @click.command()
 @server_options
 @as_json
-@telling
 def status(server: str | None, key: str | None, as_json: bool) -> None:
     """Show the state of the server.
 
@@ -56,7 +55,6 @@ def status(server: str | None, key: str | None, as_json: bool) -> None:
 @click.command()
 @server_options
 @as_json
-@telling
 def projects(server: str | None, key: str | None, as_json: bool) -> None:
     """List the projects on the server.
 

@@ -8,13 +8,12 @@ from mneme.cli.asking import ask
 from mneme.cli.lookup import content_of
 from mneme.cli.options import (
     FILES,
-    NumberType,
+    NUMBER,
     ProjectCommand,
     as_json,
     file_argument,
     project_argument,
     server_options,
-    telling,
 )
 from mneme.client import Download
 from mneme.model import FileName, ProjectId, digest
@@ -26,13 +25,12 @@ from mneme.model import FileName, ProjectId, digest
 @click.option(
     "--version",
     "number",
-    type=NumberType(),
+    type=NUMBER,
     metavar="N",
     help="An older version, instead of the head.",
 )
 @server_options
 @as_json
-@telling
 def show(
     project: ProjectId, file: str, number: int | None, server: str | None, key: str | None, as_json: bool
 ) -> None:

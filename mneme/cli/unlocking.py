@@ -10,7 +10,7 @@ from attrs import frozen
 from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import visitor_of
-from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options, telling
+from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options
 from mneme.cli.run import CommandContext, run
 from mneme.cli.wording import holder
 from mneme.client import Client
@@ -47,7 +47,6 @@ class Unlocking:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options
 @as_json
-@telling
 def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, as_json: bool) -> None:
     """Release the lock of PROJECT, whoever holds it.
 

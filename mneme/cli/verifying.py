@@ -7,14 +7,13 @@ import click
 
 from mneme.cli import output
 from mneme.cli.local import data_options, loaded
-from mneme.cli.options import as_json, telling
+from mneme.cli.options import as_json
 from mneme.readable import counted, plain
 
 
 @click.command()
 @data_options
 @as_json
-@telling
 def verify(data_dir: str | None, config_file: str | None, as_json: bool) -> None:
     """Look for damage in the server's data.
 
