@@ -25,12 +25,13 @@ import msgspec
 from attrs import field, fields, frozen
 from msgspec import Meta
 
+from mneme.errors import MnemeError
 from mneme.model import Merging, Millis
 from mneme.retention import Retention
 
 
-class ConfigError(Exception):
-    """A configuration that cannot be used. The only argument is a sentence for its author."""
+class ConfigError(MnemeError):
+    """A configuration that cannot be used. The sentence is for its author."""
 
 
 def _at_commas(text: str) -> list[str]:

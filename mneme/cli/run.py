@@ -25,7 +25,7 @@ from mneme.work import ThreadWorker, Worker
 
 T = TypeVar("T")
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @frozen
@@ -69,7 +69,7 @@ def run(command: Callable[[CommandContext], Coroutine[Any, Any, T]], *, patientl
 
     def start() -> None:
         worker.start()
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, end)
         Deferred.fromCoroutine(command(context)).addBoth(results.append).addBoth(lambda _: stop())
 
