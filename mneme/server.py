@@ -22,6 +22,7 @@ from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import ENOUGH
 from mneme.exporter import Exporter
 from mneme.model import Millis
+from mneme.periodic import PeriodicService
 from mneme.process import ProcessWorker
 from mneme.pruner import Pruner
 from mneme.reaper import Reaper
@@ -99,6 +100,11 @@ class Components:
     backups: Backups
     site: Site
 
+    @property
+    def timers(self) -> Sequence[PeriodicService]:
+        """All timers, in the order in which they are started."""
+        return self.exporter, self.reaper, self.pruner, self.backups
+
 
 class Server(Service):
     """The service that runs the components. SIGHUP reloads the configuration."""
@@ -160,10 +166,8 @@ class Server(Service):
         for thread in self._components.threads:
             thread.start()
         self._components.sync.startService()
-        self._components.exporter.startService()
-        self._components.reaper.startService()
-        self._components.pruner.startService()
-        self._components.backups.startService()
+        for timer in self._components.timers:
+            timer.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
         # After SIGTERM, twistd would end by that signal, so not with exit status 0. The reactor sets its own handlers
@@ -199,10 +203,8 @@ class Server(Service):
             await maybeDeferred(port.stopListening)
         await self._components.site.close(CLOSE_SECONDS)
         self._components.site.request_log.close()
-        await self._components.reaper.stopService()
-        await self._components.pruner.stopService()
-        await self._components.backups.stopService()
-        await self._components.exporter.stopService()
+        for timer in reversed(self._components.timers):
+            await timer.stopService()
         stopping = Deferred.fromCoroutine(self._components.sync.stopService())
         # A running merge is aborted. Its upload goes on waiting.
         self._components.process.stop()

@@ -77,7 +77,7 @@ def show(
     if digest(found.content) != found.sha256:
         output.warn(
             f"Version {found.version} is not UTF-8, and no answer of the server can hold it: what is not is shown as "
-            f"\N{REPLACEMENT CHARACTER}; on the server it is in .history, as it is"
+            f"\N{REPLACEMENT CHARACTER}; the database of the server has it as it is"
         )
 
 

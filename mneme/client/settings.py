@@ -25,7 +25,7 @@ _LONGEST = 2**31 - 1
 
 _QUOTES = ("'", '"')
 
-_EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
+EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
 
 
 class SyncSection(msgspec.Struct, frozen=True, rename="camel"):
@@ -109,7 +109,7 @@ def address_in(settings: Settings, home: Path | None) -> Address:
             raise SettingsError(
                 "No server is set, and this user has no home directory with settings: give --server, or set HOME"
             )
-        raise SettingsError(f"No server is set: put {_EXAMPLE} into {config_path(home)}, or give --server")
+        raise SettingsError(f"No server is set: put {EXAMPLE} into {config_path(home)}, or give --server")
     return settings.address
 
 
@@ -160,7 +160,7 @@ def _section(path: Path) -> SyncSection:
     try:
         return msgspec.json.decode(content, type=_Config).sync
     except NOT_JSON as error:
-        raise SettingsError(f"{path} cannot be used: {error}; what is needed of it is {_EXAMPLE}") from None
+        raise SettingsError(f"{path} cannot be used: {error}; what is needed of it is {EXAMPLE}") from None
 
 
 def _read(path: Path) -> bytes | None:

@@ -9,8 +9,8 @@ from msgspec import UNSET
 from mneme.merge import entities, remembered, summary
 from mneme.merge.bounds import MAX_DOCUMENT
 from mneme.merge.jsonvalues import JSON, has_form, read, written
-from mneme.merge.stamps import wins
 from mneme.merge.threeway import Rule, ThreeWay, one_sided, same_items
+from mneme.merge.times import wins
 from mneme.model import FileName
 
 JsonDocument: TypeAlias = dict[str, JSON] | list[JSON]

@@ -7,9 +7,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mneme.merge.jsonvalues import JSON, Value, canonical
-from mneme.merge.stamps import later
 from mneme.merge.threeway import Rule, ThreeWay, by_item, by_key, general, one_sided
-from mneme.merge.times import parsed_time
+from mneme.merge.times import later, parsed_time
 
 _MOST_CONTEXTS = 5
 _LARGEST_COUNT = 2**53

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mneme.merge.jsonvalues import JSON, Value, canonical
-from mneme.merge.stamps import later
 from mneme.merge.threeway import Rule, ThreeWay, by_item, by_key, general, one_sided, winner
+from mneme.merge.times import later
 
 
 class FORM(msgspec.Struct, rename="camel"):

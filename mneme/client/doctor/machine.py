@@ -10,7 +10,7 @@ from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
-from mneme.client.settings import Settings, config_path, load
+from mneme.client.settings import EXAMPLE, Settings, config_path, load
 from mneme.errors import MnemeError
 from mneme.merge import is_damaged
 from mneme.model import FileName, digest
@@ -20,7 +20,6 @@ _ENOUGH = 100_000_000
 """Bytes for the five files with their bases and backups, at nearly full size."""
 
 _PAGE = 4096
-_EXAMPLE = '"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}'
 _OFF = 'put "enabled": false into "sync" in'
 
 
@@ -36,7 +35,7 @@ def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Set
         return settings, bad(
             "server-not-set",
             f"{path} does not say where the server is",
-            f"Put {_EXAMPLE} into it, or give --server",
+            f"Put {EXAMPLE} into it, or give --server",
         )
     origin = "--server" if server else path
     return settings, good("settings-usable", f"The server is {settings.address.url}, from {origin}")
