@@ -514,7 +514,7 @@ def _file_warnings(path: Path, document: Mapping[str, object], mode: int) -> Ite
 
 
 def _unused_file(beside: Path, path: Path | None, found: bool) -> Iterator[str]:
-    """Warn of a config file in the data directory that is not the one in use."""
+    """Warn of a config file in the data directory that is not in use."""
     # If the directory cannot be read, the start of the server says so.
     with suppress(OSError):
         if beside.is_file() and not (found and path and beside.samefile(path)):

@@ -1,4 +1,4 @@
-"""Values as text for people: sizes, spans of time, numbers of things, and text from elsewhere."""
+"""Text for people: sizes, spans of time, numbers of things, escaped text."""
 
 import unicodedata
 

@@ -23,15 +23,15 @@ class ProjectType(click.ParamType[ProjectId]):
 
     name = "project"
 
-    def convert(
-        self, value: str | ProjectId, param: click.Parameter | None, ctx: click.Context | None
-    ) -> ProjectId:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> ProjectId:
         """Check it."""
+        text = value.removeprefix(_HIDDEN)
         try:
-            if isinstance(value, ProjectId):
-                return value
-            return ProjectId.parse(_text(value.removeprefix(_HIDDEN)))
-        except MnemeError as problem:
+            text.encode()
+            return ProjectId.parse(text)
+        except UnicodeEncodeError:
+            self.fail("A project id is UTF-8 text", param, ctx)
+        except InvalidProjectId as problem:
             self.fail(str(problem), param, ctx)
 
 
@@ -90,7 +90,7 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def as_json(command: Callable[P, R]) -> Callable[P, R]:
-    """The option `--json`, and an end with status 1 and one sentence if something goes wrong."""
+    """The option `--json`, and a sentence and status 1 for any error."""
 
     @functools.wraps(command)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -116,12 +116,3 @@ def fail(sentence: str, as_json: bool) -> NoReturn:
 
 def _is_dashed(argument: str) -> bool:
     return len(argument) > len("-x") and argument.startswith("-") and not argument.startswith("--")
-
-
-def _text(argument: str) -> str:
-    """An argument that is text; raises `InvalidProjectId`."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        raise InvalidProjectId("A project id is UTF-8 text") from None
-    return argument

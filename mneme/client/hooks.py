@@ -134,21 +134,14 @@ def install(path: Path, program: Program) -> Installed:
     """
     path = Path(os.path.realpath(path))
     try:
-        found = read(path)
-        if found is None:
-            return _made(path, program)
-        return _changed(path, *found, program)
+        before, settings = read(path) or (None, {})
+        return _changed(path, before, settings, program)
     except OSError as error:
         raise SettingsError(f"{path} cannot be changed, and is as it was: {error.strerror}") from None
 
 
-def _made(path: Path, program: Program) -> Installed:
-    durable.make_directory(path.parent)
-    _write(path, _encoded(snippet(program), program), None)
-    return Installed(path, HookChange.ADDED)
-
-
-def _changed(path: Path, before: bytes, settings: object, program: Program) -> Installed:
+def _changed(path: Path, before: bytes | None, settings: object, program: Program) -> Installed:
+    """Put the hooks into the `settings`, which are the content `before`."""
     try:
         wanted = with_hooks(settings, program)
         content = _encoded(wanted, program)
@@ -157,11 +150,13 @@ def _changed(path: Path, before: bytes, settings: object, program: Program) -> I
     if wanted == settings:
         return Installed(path, HookChange.NOTHING)
     events = {hook.event for hook in hooks_in(settings)}
-    backup = _backed_up(path, before)
+    durable.make_directory(path.parent)
+    backup = None if before is None else _backed_up(path, before)
     try:
         _write(path, content, before)
     except BaseException:
-        backup.unlink()
+        if backup:
+            backup.unlink()
         raise
     return Installed(path, HookChange.MENDED if events == _DOES.keys() else HookChange.ADDED, backup)
 

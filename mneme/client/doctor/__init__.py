@@ -20,10 +20,10 @@ from mneme.client.doctor.machine import (
     settings_found,
     sync_findings,
 )
-from mneme.client.doctor.project import project_findings
 from mneme.client.doctor.server import (
     ServerAnswers,
     lock_finding,
+    project_findings,
     server_findings,
     two_places_findings,
     waiting_finding,
