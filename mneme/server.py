@@ -20,15 +20,13 @@ from mneme import __version__, config, listening
 from mneme.backups import Backups, Plan
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import ENOUGH
-from mneme.exporter import Exporter
 from mneme.model import Millis
 from mneme.periodic import PeriodicService
 from mneme.process import ProcessWorker
-from mneme.pruner import Pruner
-from mneme.reaper import Reaper
 from mneme.service import SyncService
 from mneme.store.claim import Claim
 from mneme.store.thread import DatabaseThread
+from mneme.timers import Exporter, Pruner, Reaper
 from mneme.web.auth import Keys
 from mneme.web.limits import RateLimit
 from mneme.web.policy import Policy

@@ -11,9 +11,11 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
 from mneme.model import ClientId, FileName, Millis, ProjectId, Pruned, Upload
-from mneme.pruner import FIRST, INTERVAL, Pruner
 from mneme.retention import Retention
 from mneme.service import Lane, SyncService
+from mneme.timers import FIRST_PRUNE as FIRST
+from mneme.timers import PRUNE_INTERVAL as INTERVAL
+from mneme.timers import Pruner
 from tests.immediate import ImmediateWorker
 from tests.keeping import KEEP_NONE
 from tests.kept import MemoryStore, lane_of
