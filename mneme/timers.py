@@ -1,4 +1,4 @@
-"""The timers of the service: export of the working copy, removal of expired locks and of old versions."""
+"""The timers of the service: exporter, reaper and pruner."""
 
 from contextlib import suppress
 

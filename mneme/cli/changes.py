@@ -23,7 +23,7 @@ _WHAT = ("content", "decision", "summary", "topic")
 
 
 def drawn(found: Entries | Lines) -> Iterator[Text]:
-    """Line by line what changed."""
+    """The changes as lines of text."""
     match found:
         case Entries(changes):
             return _entries(changes)
@@ -50,7 +50,7 @@ def _entries(changes: tuple[Change, ...]) -> Iterator[Text]:
 
 
 def _spread(change: Change) -> Iterator[Change]:
-    """A list or kind of entities that was added or removed whole, entry by entry."""
+    """The entries of a list or kind that was added or removed whole."""
     came, went = change.before is UNSET, change.after is UNSET
     if change.is_item or not (came or went):
         yield change

@@ -34,7 +34,7 @@ class TooLarge(MnemeError):
 
 @frozen
 class Pair:
-    """Two versions of a file; `is_head` says that the newer is the head."""
+    """Two versions of a file; `is_head` is whether the newer is the head."""
 
     older: Download
     newer: Download

@@ -26,7 +26,7 @@ _PATH = click.Path(path_type=Path)
 
 
 def data_options(command: Callable[P, R]) -> Callable[P, R]:
-    """Which data: `--data-dir` and `--config`, as `twistd mneme` has them."""
+    """The options `--data-dir` and `--config`, as `twistd mneme` has them."""
     directory = click.option(
         "-d", "--data-dir", metavar="DIR", help="Directory of the memory [default: as the server]."
     )

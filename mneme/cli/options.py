@@ -42,7 +42,7 @@ class ProjectCommand(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Hide what is an id from those who look for options in it."""
+        """Hide ids that begin with a dash from the search for options."""
         options = [option for option in self.params if isinstance(option, click.Option)]
         known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
         known |= set(ctx.help_option_names)
@@ -79,7 +79,7 @@ FILES = f"FILE is one of {', '.join(file.value for file in FileName)}."
 
 
 def server_options(command: Callable[P, R]) -> Callable[P, R]:
-    """Which server: `--server` and `--key`."""
+    """The options `--server` and `--key`."""
     server = click.option("--server", metavar="URL", help="The server, instead of sync.serverUrl.")
     key = click.option(
         "--key",

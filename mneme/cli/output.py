@@ -20,7 +20,7 @@ _SECOND = 1000
 
 
 def warn(sentence: str) -> None:
-    """Say what went wrong, on stderr; whoever reads it may be gone."""
+    """Print a problem on stderr; a closed stderr is ignored."""
     _say("bold yellow", sentence)
 
 
@@ -116,7 +116,7 @@ def print_bytes(content: bytes) -> None:
 
 
 def ago_of(text: str | None, now: Millis) -> str:
-    """An instant on the wire as `ago` shows it; nothing where there is none."""
+    """A time from the API as `ago` shows it; empty without one."""
     try:
         instant = times.from_text(text) if text else None
     except ValueError:

@@ -25,7 +25,7 @@ from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
 @frozen
 class Restored:
-    """A version that is the head again, under the number `version`.
+    """A restored version, which is the head under the number `version`.
 
     The number is new unless the version was the head already.
     """

@@ -30,7 +30,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @frozen
 class CommandContext:
-    """CommandContext of a command; `ending` fires when somebody first wants it to end.
+    """The surroundings of a command; `ending` fires at the first signal to end.
 
     `settings_home` is the home directory, where there is one: not every command needs it.
     """

@@ -22,7 +22,7 @@ _PROJECT_COLUMNS = ("project", "files", "size", "changed", "locked by", "waiting
 
 @frozen
 class ServerOverview:
-    """A server and its projects, the one that changed last first."""
+    """A server and its projects, the last changed first."""
 
     url: str
     status: wire.Status
@@ -31,7 +31,7 @@ class ServerOverview:
 
 @frozen
 class Projects:
-    """The projects of a server, the one that changed last first; `now` by its clock."""
+    """The projects of a server, the last changed first; `now` by its clock."""
 
     projects: Sequence[wire.WireProject]
     now: Millis
@@ -71,7 +71,7 @@ def projects(server: str | None, key: str | None, as_json: bool) -> None:
 
 
 async def overview_of(client: Client) -> ServerOverview:
-    """How the server is; raises `Refused` where it is too old to say."""
+    """The state of the server; raises `Refused` if it is too old to tell."""
     try:
         status = await client.status()
     except Refused as problem:

@@ -1,4 +1,4 @@
-"""`pull`, `push` and `watch`: the two ends of a session, and a whole one."""
+"""`pull`, `push` and `watch`: start, end, and course of a session."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
@@ -132,7 +132,7 @@ def _come_to(
 
 
 def _end(report: Report | None, warnings: Sequence[str], is_strict: bool, as_json: bool) -> NoReturn:
-    """Tell people what was done, and end with a status that suits a hook."""
+    """Print the report, and end with a status that suits a hook."""
     if report and not as_json:
         output.tell(wording.done(report))
     for warning in warnings:

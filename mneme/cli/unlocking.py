@@ -1,4 +1,4 @@
-"""`unlock`: a lock is taken away from whoever holds it, if a person wants that."""
+"""`unlock`: release of a lock, whoever holds it."""
 
 import enum
 import sys
@@ -94,7 +94,7 @@ async def unlocked(
 
 
 def _is_attended() -> bool:
-    """Whether there is somebody to ask; stdin may be closed."""
+    """Whether a person can be asked; stdin may be closed."""
     return bool(sys.stdin and sys.stdin.isatty())
 
 

@@ -66,13 +66,13 @@ class Client:
     """
 
     def __init__(self, exchange: Exchange, client: ClientId) -> None:
-        """`client` is what the machine calls itself."""
+        """Set up the client; `client` is the id of this machine."""
         self.client = client
         self._exchange = exchange
 
     @property
     def url(self) -> str:
-        """Where the server is."""
+        """The URL of the server."""
         return self._exchange.address.url
 
     @property

@@ -49,7 +49,7 @@ class Program:
 
 @frozen
 class Hook:
-    """A hook that calls mneme: at which event, and by which word of the shell."""
+    """A hook that calls mneme: its event, and the word for the shell."""
 
     event: str
     word: str
@@ -74,7 +74,7 @@ class Installed:
 
 
 def settings_path(home: Path) -> Path:
-    """Where Claude Code keeps the settings of a person."""
+    """The path of the settings that Claude Code keeps for a person."""
     return home / ".claude" / "settings.json"
 
 
@@ -190,7 +190,7 @@ def _write(path: Path, content: bytes, seen: bytes | None) -> None:
 
 
 def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns: int | None = None) -> None:
-    """Create a file, open to whom another one is."""
+    """Create a file with the owner and the mode of another."""
     durable.write_new(path, content, mtime_ns)
     try:
         if like:
@@ -272,7 +272,7 @@ def _mended(event: str, hook: dict[str, object], program: Program) -> dict[str, 
 
 
 def _calls(event: str, hook: Mapping[str, object]) -> Sequence[re.Match[str]]:
-    """Where a hook calls mneme for what the event is there for."""
+    """The calls of mneme in a hook, for the purpose of its event."""
     command = hook.get("command")
     return list(_calls_in(command, _DOES[event])) if isinstance(command, str) else []
 

@@ -58,7 +58,7 @@ class Settings:
 
 
 def config_path(home: Path) -> Path:
-    """Where the plugin keeps its settings."""
+    """The path of the plugin's settings."""
     return home / FOLDER / "config.json"
 
 
@@ -94,7 +94,7 @@ def _address(home: Path | None, url: str, key: str | None, ca_file: str | None) 
 
 
 def needed(home: Path | None) -> Path:
-    """The home directory, for what cannot be done without; raises `SettingsError` where there is none."""
+    """The home directory; raises `SettingsError` without one."""
     if home is None:
         raise SettingsError(
             "This user has no home directory, where the plugin keeps memory and settings: set HOME to the directory"
@@ -103,7 +103,7 @@ def needed(home: Path | None) -> Path:
 
 
 def address_in(settings: Settings, home: Path | None) -> Address:
-    """Where the server is; raises `SettingsError` where nobody has said."""
+    """The address of the server; raises `SettingsError` if not set."""
     if settings.address is None:
         if home is None:
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""`entities.json`: what the log mentions, by kind and name."""
+"""`entities.json`: the things that the log mentions, by kind and name."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -61,7 +61,7 @@ def _number(value: Value) -> int | float | None:
 
 
 def _contexts(values: ThreeWay) -> Value:
-    """The newest, in the order of their times."""
+    """The newest contexts, in the order of their times."""
     return one_sided(values, lambda changed: sorted(by_item(changed), key=_age)[-_MOST_CONTEXTS:])
 
 

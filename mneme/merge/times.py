@@ -14,7 +14,7 @@ def in_utc(moment: datetime) -> datetime:
 
 
 def parsed_time(value: object) -> datetime | None:
-    """The instant that a value of JSON says, if it is text that says one."""
+    """The time in a JSON value; None unless the value is text with a time."""
     try:
         return in_utc(msgspec.convert(value, datetime)) if isinstance(value, str) else None
     except ValueError:
@@ -22,7 +22,7 @@ def parsed_time(value: object) -> datetime | None:
 
 
 def later(values: ThreeWay) -> Value:
-    """The later of two times; that which is one, if only one is."""
+    """The later of two times; the valid one, if only one is valid."""
     head, upload = parsed_time(values.head), parsed_time(values.upload)
     if head == upload:
         return general(values)
@@ -32,7 +32,7 @@ def later(values: ThreeWay) -> Value:
 
 
 def wins(head: JSON, upload: JSON, otherwise: bool) -> bool:
-    """Whether the upload was updated later than the head; `otherwise` if they do not say."""
+    """Whether the upload was updated later than the head; `otherwise` if not known."""
     ours, theirs = _updated(head), _updated(upload)
     return otherwise if ours is None or theirs is None or ours == theirs else theirs > ours
 

@@ -11,7 +11,7 @@ _LONGEST = 1000
 
 
 class State(enum.Enum):
-    """How it stands with what was looked at."""
+    """The result of a check."""
 
     GOOD = "good"
     DOUBTFUL = "doubtful"

@@ -86,7 +86,7 @@ def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
 
 
 def damage_findings(folder: Folder) -> Iterator[Finding]:
-    """Which files are damaged, if any."""
+    """Findings for damaged files."""
     for file in FileName:
         try:
             local = folder.look(file).local
@@ -110,7 +110,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
         except (SettingsError, OSError) as problem:
             yield doubtful(
                 "hooks-unreadable",
-                f"Whether it has hooks of mneme cannot be change: {problem}",
+                f"Whether it has hooks of mneme cannot be told: {problem}",
                 f"Mend {path}, or remove it",
             )
     yield _syncs(hooks, plugin_syncs, config_path(home))
@@ -123,7 +123,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
 
 
 def git_findings() -> Iterator[Finding]:
-    """Whether git is missing, without which nobody knows where a repository begins."""
+    """A finding if git, which finds the root of a repository, is missing."""
     if shutil.which("git") is None:
         yield doubtful(
             "git-missing",

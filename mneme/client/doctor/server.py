@@ -94,7 +94,7 @@ def project_findings(
 
 
 def lock_finding(answers: ServerAnswers, project: ProjectId, machine: ClientId) -> Finding:
-    """Who holds the lock of a project."""
+    """The holder of the lock of a project."""
     lock = answers.lock
     if lock is None:
         return good("lock-free", f"Nobody holds the lock of {project.value}")
