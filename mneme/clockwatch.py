@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from twisted.logger import Logger
 
 from mneme.clocks import WallClock
+from mneme.readable import span
 
 _DAY_SECONDS = 86_400.0
 
@@ -49,7 +50,7 @@ class ClockWatch:
         if before is None:
             self._look_at_days(int(wall // _DAY_SECONDS), uptime)
         elif ahead - before > _JUMP_SECONDS:
-            self._wait(uptime, f"The clock has jumped ahead by {_span(ahead - before)}")
+            self._wait(uptime, f"The clock has jumped ahead by {span(ahead - before)}")
         return uptime >= self._believed_from
 
     def _look_at_days(self, today: int, uptime: float) -> None:
@@ -65,10 +66,3 @@ class ClockWatch:
             reason=reason,
             hours=WAIT_SECONDS / 3600,
         )
-
-
-def _span(seconds: float) -> str:
-    """A length of time in rounded minutes, hours or days."""
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.0f} hours" if seconds < 2 * 86_400 else f"{seconds / 86_400:.0f} days"

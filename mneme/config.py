@@ -13,54 +13,76 @@ import codecs
 import difflib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import msgspec
-from attrs import field, fields, frozen
+from attrs import field, frozen
 from msgspec import Meta
 
+from mneme.errors import MnemeError
 from mneme.model import Merging, Millis
 from mneme.retention import Retention
 
 
-class ConfigError(Exception):
-    """A configuration that cannot be used. The only argument is a sentence for its author."""
+class ConfigError(MnemeError):
+    """A configuration that cannot be used. The sentence is for its author."""
 
 
 def _at_commas(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
+# Each type has the values that a key may have, and their description for error messages.
+_NAME = r"\A[^\s\x00-\x1f\x7f]+\Z"
+_ORIGIN = r"\A(?:\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)\Z"
+_Switch = Annotated[bool, Meta(description="true or false")]
 # `~name` is refused. Only `~` is expanded, and a directory with the name `~name` would surprise the user.
-_PathText = Annotated[str, Meta(pattern=r"\A(?:~(?:/|\Z)|[^~\0])[^\0]*\Z")]
-_Port = Annotated[int, Meta(ge=0, le=65535)]
-_Name = Annotated[str, Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z")]
-_Endpoint = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z")]
-_Secret = Annotated[str, Meta(pattern=r"\A[!-~]+\Z")]
-_Origin = Annotated[
-    str, Meta(pattern=r"\A(?:\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)\Z")
+_PathText = Annotated[
+    str,
+    Meta(pattern=r"\A(?:~(?:/|\Z)|[^~\0])[^\0]*\Z", description="a path, with ~/ for the home directory"),
 ]
-_Minutes = Annotated[float, Meta(gt=0, le=365 * 24 * 60)]
-# More than a hundred million a minute has no effect as a limit; 0 is the clear way to say so.
-_Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
-_Count = _Rate
+_Port = Annotated[int, Meta(ge=0, le=65535, description="a whole number from 0 to 65535")]
+_Host = Annotated[str, Meta(pattern=_NAME, description="a host name or an IP address")]
+_Endpoint = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z",
+        description="a Twisted endpoint string such as tcp:3847",
+    ),
+]
+_Secret = Annotated[
+    str, Meta(pattern=r"\A[!-~]+\Z", description="printable ASCII without spaces, and not empty")
+]
+_Origin = Annotated[str, Meta(pattern=_ORIGIN, description='"*" or scheme://host[:port], lower case')]
+_Proxy = Annotated[
+    str, Meta(pattern=_NAME, description="an IP address, a network such as 10.0.0.0/8, or unix")
+]
+_Minutes = Annotated[
+    float, Meta(gt=0, le=365 * 24 * 60, description="a number over 0, at most 525600 (a year)")
+]
+# More than a hundred million has no effect as a limit; 0 is the clear way to say so.
+_Limit = Annotated[int, Meta(ge=0, le=100_000_000, description="a whole number from 0 (off) to 100000000")]
 # A body is held in memory, several times while it is parsed. More than 1 GiB is a mistake in the unit.
-_Bytes = Annotated[int, Meta(ge=1, le=1024**3)]
-_Hours = Annotated[float, Meta(ge=0, le=100 * 365 * 24)]
-_Days = Annotated[float, Meta(ge=0, le=100 * 365)]
-_Backups = Annotated[int, Meta(ge=0, le=10_000)]
+_BodyBytes = Annotated[int, Meta(ge=1, le=1024**3, description="a whole number from 1 to 1073741824 (1 GiB)")]
+_Hours = Annotated[float, Meta(ge=0, le=100 * 365 * 24, description="a number from 0 to 876000 (100 years)")]
+_Days = Annotated[float, Meta(ge=0, le=100 * 365, description="a number from 0 to 36500 (100 years)")]
+_Backups = Annotated[int, Meta(ge=0, le=10_000, description="a whole number from 0 (no backups) to 10000")]
 # No disk is larger than that. More is a mistake in the unit, too.
-_DiskBytes = Annotated[int, Meta(ge=0, le=1024**5)]
+_DiskBytes = Annotated[
+    int,
+    Meta(ge=0, le=1024**5, description="a whole number from 0 (no bound) to 1125899906842624 (1 PiB)"),
+]
 
-_PATH_WANTED = "a path, with ~/ for the home directory"
 _QUOTES = ("'", '"')
 # Variables of a shell ($HOME, ${HOME}, $(pwd)), systemd (%h) and Windows (%HOME%), which nobody has expanded here.
 _UNEXPANDED = re.compile(r"\$[A-Za-z_{(]|%[A-Za-z_]+%|%[A-Za-z](?![A-Za-z0-9])")
-_DAYS_WANTED = "a number from 0 to 36500 (100 years)"
 
 
 @frozen(eq=False, kw_only=True)
@@ -73,12 +95,13 @@ class _Key:
 
     field: str
     name: str
-    schema: object
-    expected: str
+    schema: Any
     split: Callable[[str], list[str]] | None = None
     section: str = ""
-    check: Callable[[str], object] | None = None
-    """A check beyond the schema's, which raises `ValueError`."""
+
+    @property
+    def expected(self) -> str:
+        return str(self.schema.__metadata__[0].description)
 
     @property
     def full_name(self) -> str:
@@ -93,29 +116,6 @@ class _Key:
         return f"--{self.field.replace('_', '-')}"
 
 
-_HISTORY = "history"
-_BACKUP = "backup"
-
-
-def _key(
-    name: str,
-    schema: object,
-    expected: str,
-    *,
-    split: Callable[[str], list[str]] | None = None,
-    section: str = "",
-    check: Callable[[str], object] | None = None,
-) -> dict[str, object]:
-    """Metadata that makes a field of `Config` a key: see `_Key`."""
-    texts = {"name": name, "expected": expected, "section": section}
-    return {**texts, "schema": schema, "split": split, "check": check}
-
-
-def _check_proxy(text: str) -> None:
-    if text != "unix":
-        ip_network(text, strict=False)
-
-
 @frozen(kw_only=True)
 class Config:
     """The settings of the server. The values are checked by `load`, not by the class.
@@ -124,96 +124,45 @@ class Config:
     the fields with `backup_` in an object `backup`.
     """
 
-    port: int = field(default=3847, metadata=_key("port", _Port, "a whole number from 0 to 65535"))
+    port: _Port = 3847
     """The TCP port, 0 for any free one."""
-    host: str | None = field(default=None, metadata=_key("host", _Name, "a host name or an IP address"))
+    host: _Host | None = None
     """The name or address to listen on; None if none was given."""
-    listen: tuple[str, ...] = field(
-        default=(),
-        metadata=_key("listen", _Endpoint, "a Twisted endpoint string such as tcp:3847", split=str.split),
-    )
+    listen: tuple[_Endpoint, ...] = ()
     """Twisted endpoint strings to listen on."""
-    data_dir: Path = field(metadata=_key("dataDir", _PathText, _PATH_WANTED))
+    data_dir: Path
     """The data directory. `~` is replaced by the home directory; a relative path stays relative."""
-    api_keys: tuple[str, ...] = field(
-        default=(),
-        repr=False,
-        metadata=_key("apiKeys", _Secret, "printable ASCII without spaces, and not empty", split=_at_commas),
-    )
+    api_keys: tuple[_Secret, ...] = field(default=(), repr=False)
     """The API keys that clients may use. Without keys, clients need none."""
-    lock_ttl_minutes: float = field(
-        default=30.0,
-        metadata=_key("lockTTLMinutes", _Minutes, "a number over 0, at most 525600 (a year)"),
-    )
+    lock_ttl_minutes: _Minutes = 30.0
     """Life time of a lock in minutes. Fractions are allowed."""
-    allowed_origins: tuple[str, ...] = field(
-        default=(),
-        metadata=_key("allowedOrigins", _Origin, '"*" or scheme://host[:port], lower case', split=_at_commas),
-    )
+    allowed_origins: tuple[_Origin, ...] = ()
     """Web origins that may call the API from a browser, in lower case, or `*`."""
-    rate_limit_per_minute: int = field(
-        default=1200,
-        metadata=_key("rateLimitPerMinute", _Rate, "a whole number from 0 (off) to 100000000"),
-    )
+    rate_limit_per_minute: _Limit = 1200
     """Most requests a minute for each API key, or for each address without keys. 0 is no limit."""
-    trusted_proxies: tuple[str, ...] = field(
-        default=(),
-        metadata=_key(
-            "trustedProxies",
-            _Name,
-            "an IP address, a network such as 10.0.0.0/8, or unix",
-            split=_at_commas,
-            check=_check_proxy,
-        ),
-    )
+    trusted_proxies: tuple[_Proxy, ...] = ()
     """The reverse proxies whose headers are trusted to name the client's address."""
-    max_connections_per_address: int = field(
-        default=64,
-        metadata=_key("maxConnectionsPerAddress", _Count, "a whole number from 0 (off) to 100000000"),
-    )
+    max_connections_per_address: _Limit = 64
     """Most connections of one address at a time. 0 is no limit other than that on all connections."""
-    max_body_bytes: int = field(
-        default=10 * 1024 * 1024,
-        metadata=_key("maxBodyBytes", _Bytes, "a whole number from 1 to 1073741824 (1 GiB)"),
-    )
+    max_body_bytes: _BodyBytes = 10 * 1024 * 1024
     """The largest request body, in bytes."""
-    merge: bool = field(default=True, metadata=_key("merge", bool, "true or false"))
+    merge: _Switch = True
     """Whether uploads that were not made from the head are merged with it."""
-    stock_push_help: bool = field(default=True, metadata=_key("stockPushHelp", bool, "true or false"))
+    stock_push_help: _Switch = True
     """Whether the server helps the stock client's push, so that it does not lose uploads of other machines."""
-    working_copy: bool = field(default=True, metadata=_key("workingCopy", bool, "true or false"))
+    working_copy: _Switch = True
     """Whether heads and locks are also exported as plain files into the data directory."""
-    history_keep_all_hours: float = field(
-        default=48.0,
-        metadata=_key("keepAllHours", _Hours, "a number from 0 to 876000 (100 years)", section=_HISTORY),
-    )
+    history_keep_all_hours: _Hours = 48.0
     """All versions younger than this stay, in hours. Fractions are allowed here and in the days."""
-    history_keep_daily_days: float = field(
-        default=30.0, metadata=_key("keepDailyDays", _Days, _DAYS_WANTED, section=_HISTORY)
-    )
+    history_keep_daily_days: _Days = 30.0
     """The newest version of a file on each day stays for this time, in days."""
-    history_keep_weekly_days: float = field(
-        default=365.0, metadata=_key("keepWeeklyDays", _Days, _DAYS_WANTED, section=_HISTORY)
-    )
+    history_keep_weekly_days: _Days = 365.0
     """Days for which the newest version of a file in each week stays."""
-    history_max_bytes_per_project: int = field(
-        default=1024**3,
-        metadata=_key(
-            "maxBytesPerProject",
-            _DiskBytes,
-            "a whole number from 0 (no bound) to 1125899906842624 (1 PiB)",
-            section=_HISTORY,
-        ),
-    )
+    history_max_bytes_per_project: _DiskBytes = 1024**3
     """Largest size of a project's history in bytes. 0 is no limit."""
-    backup_dir: Path | None = field(
-        default=None, metadata=_key("dir", _PathText, _PATH_WANTED, section=_BACKUP)
-    )
+    backup_dir: Path | None = None
     """Directory of the daily backups; None for `backups` in the data directory."""
-    backup_keep: int = field(
-        default=7,
-        metadata=_key("keep", _Backups, "a whole number from 0 (no backups) to 10000", section=_BACKUP),
-    )
+    backup_keep: _Backups = 7
     """Number of daily backups that stay. With 0, none are made."""
 
     @property
@@ -244,15 +193,35 @@ class Config:
 
 _NO_HOME = "This user has no home directory (HOME is no whole path, and the list of users has no entry)"
 _HOUR_MS = 60 * 60 * 1000
-_KEYS = tuple(_Key(field=one.name, **one.metadata) for one in fields(Config))
+_SECTION_NAMES = ("history", "backup")
+
+
+def _key(field: str, hint: Any) -> _Key:  # noqa: ANN401 - a type of any form
+    """The key for a field of `Config` with this type."""
+    inner = get_args(hint)
+    is_list = Ellipsis in inner
+    schema = inner[0] if is_list or NoneType in inner else hint
+    words = field.split("_")
+    section = words.pop(0) if words[0] in _SECTION_NAMES else ""
+    capitals = ("TTL" if word == "ttl" else word.title() for word in words[1:])
+    return _Key(
+        field=field,
+        name="".join((words[0], *capitals)),
+        schema=_PathText if schema is Path else schema,
+        split=(str.split if field == "listen" else _at_commas) if is_list else None,
+        section=section,
+    )
+
+
+_KEYS = tuple(_key(*one) for one in get_type_hints(Config, include_extras=True).items())
 _IN_FILE = {key.name: key for key in _KEYS if not key.section}
 _SECTIONS = {
-    section: {key.name: key for key in _KEYS if key.section == section} for section in (_HISTORY, _BACKUP)
+    section: {key.name: key for key in _KEYS if key.section == section} for section in _SECTION_NAMES
 }
 _JSON_LIST = re.compile(r"""\A\[\s*["'].*["']\s*\]\Z""", re.DOTALL)
 _HOST, _API_KEYS = _IN_FILE["host"], _IN_FILE["apiKeys"]
 _FIXED = tuple(_IN_FILE[name] for name in ("port", "host", "listen", "dataDir", "workingCopy"))
-_CONFIG = _Key(field="config", name="config", schema=_PathText, expected=_PATH_WANTED)
+_CONFIG = _Key(field="config", name="config", schema=_PathText)
 _IN_ENVIRONMENT = {key.variable: key for key in (*_KEYS, _CONFIG)}
 # There is no option for API keys: `ps` shows the options of every process to all users.
 _OPTIONS = {key.name: key for key in (*_FIXED, _CONFIG)}
@@ -270,6 +239,11 @@ class Loaded:
     warnings: tuple[str, ...]
     path: Path | None
     found: bool = False
+
+    @property
+    def file(self) -> Path | None:
+        """The config file, if it exists."""
+        return self.path if self.found else None
 
 
 def load(
@@ -296,7 +270,10 @@ def load(
         )
     values.setdefault("data_dir", "~/.mneme-server")
     config = msgspec.convert(values, Config, dec_hook=lambda _, text: _expanded(text, home))
-    return Loaded(config, (*warnings, *_short_keys(config)), path, found)
+    warnings += _short_keys(config)
+    if named is None:
+        warnings += _unused_file(config.data_dir.absolute() / "config.json", path, found)
+    return Loaded(config, tuple(warnings), path, found)
 
 
 def _config_file(
@@ -419,8 +396,8 @@ def _converted(what: str, raw: object, key: _Key, strict: bool) -> object:
             )
     try:
         value: object = msgspec.convert(raw, key.schema, strict=strict)
-        if key.check and isinstance(value, str):
-            key.check(value)
+        if key.schema is _Proxy and value != "unix":
+            ip_network(cast(str, value), strict=False)
     except (
         msgspec.ValidationError,
         ValueError,
@@ -534,6 +511,16 @@ def _file_warnings(path: Path, document: Mapping[str, object], mode: int) -> Ite
         yield from _unknown(inside, _section(path, document, section), keys, outside)
     if document.get(_API_KEYS.name) and mode & (stat.S_IRGRP | stat.S_IROTH):
         yield f"{path}: holds apiKeys and other users can read it: chmod 600 it"
+
+
+def _unused_file(beside: Path, path: Path | None, found: bool) -> Iterator[str]:
+    """Warn of a config file in the data directory that is not in use."""
+    # If the directory cannot be read, the start of the server says so.
+    with suppress(OSError):
+        if beside.is_file() and not (found and path and beside.samefile(path)):
+            used = f"the settings are from {path}" if found else "no config file is used"
+            option = f"--config {shlex.quote(str(beside))}"
+            yield f"{beside} is not read: {used}. Start the server with {option} to use it, or remove it"
 
 
 def _short_keys(config: Config) -> Iterator[str]:

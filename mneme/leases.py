@@ -43,22 +43,16 @@ def acquire(
 
 def extend(lock: Lock | None, client: ClientId, now: Millis, ttl: Millis) -> Granted | HeldBy | NotLocked:
     """Move the expiry of the client's own lock to `ttl` from now."""
-    held = current(lock, now)
-    if held is None:
-        return NotLocked()
-    if held.client != client:
-        return HeldBy(held)
-    return Granted(evolve(held, expires_at=Millis(now + ttl), extended_at=now))
+    held = _held(lock, client, now)
+    if isinstance(held, Granted):
+        return Granted(evolve(held.lock, expires_at=Millis(now + ttl), extended_at=now))
+    return held
 
 
 def release(lock: Lock | None, client: ClientId, now: Millis) -> Released | HeldBy | NotLocked:
     """Release the client's own lock."""
-    held = current(lock, now)
-    if held is None:
-        return NotLocked()
-    if held.client != client:
-        return HeldBy(held)
-    return Released(held)
+    held = _held(lock, client, now)
+    return Released(held.lock) if isinstance(held, Granted) else held
 
 
 def permit(
@@ -69,10 +63,14 @@ def permit(
     A `token` older than that of the held lock is stale, even from the holder.
     """
     held = current(lock, now)
+    if held and token is not None and token < held.token:
+        return StaleToken(held)
+    return _held(lock, client, now)
+
+
+def _held(lock: Lock | None, client: ClientId, now: Millis) -> Granted | HeldBy | NotLocked:
+    """The lock that is held at `now`, granted if it is the client's own."""
+    held = current(lock, now)
     if held is None:
         return NotLocked()
-    if token is not None and token < held.token:
-        return StaleToken(held)
-    if held.client != client:
-        return HeldBy(held)
-    return Granted(held)
+    return Granted(held) if held.client == client else HeldBy(held)

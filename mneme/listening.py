@@ -15,6 +15,7 @@ from mneme.errors import StartupError
 _BACKLOG = 1024
 """Connections that may wait to be accepted. One more would be delayed by a second."""
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - asked for by the person, or protected by keys
+_LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
@@ -25,10 +26,10 @@ def open_sockets(host: str | None, port: int, protected: bool) -> list[socket.so
     address" and a host name mean both IPv4 and IPv6, if the machine has them. Port 0 is any free port.
     """
     if host in _EVERYWHERE or (host is None and protected):
-        return [_open_everywhere(port)]
-    if host is None:
-        return _open_loopback(port)
-    return _open_all(_addresses(host), host, port)
+        dualstack = socket.has_dualstack_ipv6()
+        every = (socket.AF_INET6, "::") if dualstack else (socket.AF_INET, "0.0.0.0")  # noqa: S104 - as above
+        return _open_all([every], port, dualstack)
+    return _open_all(_LOOPBACK if host is None else _addresses(host), port)
 
 
 def describe(sockets: Sequence[socket.socket]) -> str:
@@ -51,24 +52,6 @@ def is_for_this_machine(address: object) -> bool:
     return isinstance(address, UNIXAddress) or is_loopback(str(getattr(address, "host", "")))
 
 
-def _open_everywhere(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        return _open(socket.AF_INET6, "::", port, dualstack=True)
-    return _open(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - as above
-
-
-def _open_loopback(port: int) -> list[socket.socket]:
-    first = _open(socket.AF_INET, "127.0.0.1", port)
-    port = first.getsockname()[1]
-    try:
-        return [first, _create(socket.AF_INET6, "::1", port)]
-    except OSError as error:
-        if error.errno in _NO_IPV6:
-            return [first]
-        first.close()
-        raise _sentence(error, "::1", port) from None
-
-
 def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -80,32 +63,24 @@ def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
 
 
 def _open_all(
-    addresses: Sequence[tuple[socket.AddressFamily, str]], host: str, port: int
+    addresses: Sequence[tuple[socket.AddressFamily, str]], port: int, dualstack: bool = False
 ) -> list[socket.socket]:
+    """Open a socket for each address, all with the same port."""
     opened: list[socket.socket] = []
     for family, address in addresses:
         try:
-            opened.append(_create(family, address, port))
+            one = socket.create_server(
+                (address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dualstack
+            )
         except OSError as error:
             if error.errno in _NO_IPV6 and family is socket.AF_INET6 and len(addresses) > 1:
                 continue
-            for one in opened:
-                one.close()
-            raise _sentence(error, host, port) from None
-        port = opened[0].getsockname()[1]
-    return opened
-
-
-def _open(family: socket.AddressFamily, address: str, port: int, dualstack: bool = False) -> socket.socket:
-    try:
-        return _create(family, address, port, dualstack)
-    except OSError as error:
-        raise _sentence(error, address, port) from None
-
-
-def _create(family: socket.AddressFamily, address: str, port: int, dualstack: bool = False) -> socket.socket:
-    opened = socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dualstack)
-    opened.setblocking(False)
+            for other in opened:
+                other.close()
+            raise _sentence(error, address, port) from None
+        one.setblocking(False)
+        opened.append(one)
+        port = one.getsockname()[1]
     return opened
 
 

@@ -31,7 +31,7 @@ class PeriodicService(Service):
         self._first = interval if first is None else first
         self._make_round = make_round
         self._what = what
-        self._loop = LoopingCall(self._round)
+        self._loop = LoopingCall(self._safe_round)
         self._loop.clock = clock
         self._before_first: IDelayedCall | None = None
         self._stopped: Deferred[LoopingCall] | None = None
@@ -53,10 +53,7 @@ class PeriodicService(Service):
     def _begin(self) -> None:
         self._stopped = self._loop.start(self._interval)
 
-    def _round(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._outlived())
-
-    async def _outlived(self) -> None:
+    async def _safe_round(self) -> None:
         try:
             await self._make_round()
         except Exception:  # noqa: BLE001 - LoopingCall stops for good after its first exception

@@ -1,7 +1,7 @@
 """Computations in a separate process, whose memory is free again when it ends.
 
 The process is started when it is first needed, and ended when it has been idle for a while. Jobs and outcomes are
-pickled, each with its length before it. Both processes run this program.
+pickled. Both processes run this program.
 """
 
 import os
@@ -23,8 +23,9 @@ T = TypeVar("T")
 IDLE_SECONDS = 30.0
 """Seconds that the process waits for another job before it is ended."""
 
-_LENGTH = 8
 _NICENESS = 5
+_CUT_OFF = (EOFError, OSError, pickle.UnpicklingError)
+"""The errors of a stream whose other end has died."""
 
 
 class ProcessEnded(MnemeError):
@@ -51,30 +52,26 @@ class ProcessWorker:
 
     def run(self, job: Callable[[], T], /, weight: int = 0) -> "Deferred[T]":
         """See `Worker`. Run one job at a time; `ProcessEnded` if the process dies meanwhile."""
-        if self._ending:
-            self._ending.cancel()
-            self._ending = None
+        self._keep()
         return self._worker.run(lambda: self._outcome(job), weight).addBoth(self._rest)
 
     def stop(self) -> None:
         """End the process, even during a job."""
         self._is_stopped = True
-        if self._ending:
-            self._ending.cancel()
-            self._ending = None
+        self._keep()
         if self._is_busy and self._process:
             self._process.kill()
         else:
             self._discard()
 
+    def _keep(self) -> None:
+        if self._ending and self._ending.active():
+            self._ending.cancel()
+
     def _rest(self, result: T) -> T:
         if not self._is_stopped:
-            self._ending = self._clock.callLater(IDLE_SECONDS, self._end)
+            self._ending = self._clock.callLater(IDLE_SECONDS, self._discard)
         return result
-
-    def _end(self) -> None:
-        self._ending = None
-        self._discard()
 
     def _discard(self) -> None:
         process, self._process = self._process, None
@@ -93,8 +90,8 @@ class ProcessWorker:
                 # `stop` may have been called while the process was started.
                 process.kill()
             _send(cast(BinaryIO, process.stdin), job)
-            succeeded, outcome = _received(cast(BinaryIO, process.stdout))
-        except (EOFError, OSError) as error:
+            succeeded, outcome = pickle.load(cast(BinaryIO, process.stdout))  # noqa: S301 - sent by our own process
+        except _CUT_OFF as error:
             self._discard()
             raise ProcessEnded from error
         finally:
@@ -121,34 +118,20 @@ def main() -> None:
     """Run jobs until there are no more."""
     os.nice(_NICENESS)
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(*_CUT_OFF):
         while True:
-            (job,) = _received(source)
+            job = pickle.load(source)  # noqa: S301 - sent by our own process
             try:
-                outcome = True, cast(Callable[[], object], job)()
+                outcome = True, job()
             except Exception as error:  # noqa: BLE001 - any error is the outcome
                 outcome = False, error
-            _send(target, *outcome)
+            _send(target, outcome)
             del job, outcome
 
 
-def _send(stream: BinaryIO, *values: object) -> None:
-    content = pickle.dumps(values, protocol=5)
-    stream.write(len(content).to_bytes(_LENGTH, "big"))
-    stream.write(content)
+def _send(stream: BinaryIO, value: object) -> None:
+    stream.write(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
     stream.flush()
-
-
-def _received(stream: BinaryIO) -> tuple[object, ...]:
-    length = int.from_bytes(_exactly(stream, _LENGTH), "big")
-    return cast(tuple[object, ...], pickle.loads(_exactly(stream, length)))  # noqa: S301 - sent by our own process
-
-
-def _exactly(stream: BinaryIO, length: int) -> bytes:
-    content = stream.read(length)
-    if len(content) < length:
-        raise EOFError
-    return content
 
 
 if __name__ == "__main__":

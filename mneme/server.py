@@ -20,14 +20,13 @@ from mneme import __version__, config, listening
 from mneme.backups import Backups, Plan
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import ENOUGH
-from mneme.exporter import Exporter
 from mneme.model import Millis
+from mneme.periodic import PeriodicService
 from mneme.process import ProcessWorker
-from mneme.pruner import Pruner
-from mneme.reaper import Reaper
 from mneme.service import SyncService
 from mneme.store.claim import Claim
 from mneme.store.thread import DatabaseThread
+from mneme.timers import Exporter, Pruner, Reaper
 from mneme.web.auth import Keys
 from mneme.web.limits import RateLimit
 from mneme.web.policy import Policy
@@ -77,20 +76,8 @@ def policy_of(chosen: Config) -> Policy:
 
 def plan_of(loaded: Loaded) -> Plan:
     """The plan for daily backups by the configuration, whose file is part of each backup."""
-    chosen = loaded.config
-    return Plan(
-        chosen.backups.absolute(),
-        chosen.backup_keep,
-        loaded.path.absolute() if loaded.path and loaded.found else None,
-    )
-
-
-def _settings_of(loaded: Loaded) -> str:
-    return (
-        f"its settings in {loaded.path.absolute()}"
-        if loaded.path and loaded.found
-        else "there is no config file"
-    )
+    chosen, file = loaded.config, loaded.file
+    return Plan(chosen.backups.absolute(), chosen.backup_keep, file.absolute() if file else None)
 
 
 @frozen(eq=False, kw_only=True)
@@ -110,6 +97,11 @@ class Components:
     pruner: Pruner
     backups: Backups
     site: Site
+
+    @property
+    def timers(self) -> Sequence[PeriodicService]:
+        """All timers, in the order in which they are started."""
+        return self.exporter, self.reaper, self.pruner, self.backups
 
 
 class Server(Service):
@@ -155,12 +147,13 @@ class Server(Service):
         if failures:
             self._give_up(f"Cannot listen where --listen says: {failures[0].getErrorMessage()}")
         self._set_policy()
+        file = self._loaded.file
         self._log.info(
             "mneme {version} listens on {where}; its data is in {data_directory}, {settings}",
             version=__version__,
             where=where,
             data_directory=str(self._loaded.config.data_dir.absolute()),
-            settings=_settings_of(self._loaded),
+            settings=f"its settings in {file.absolute()}" if file else "there is no config file",
         )
 
     def startService(self) -> None:
@@ -171,10 +164,8 @@ class Server(Service):
         for thread in self._components.threads:
             thread.start()
         self._components.sync.startService()
-        self._components.exporter.startService()
-        self._components.reaper.startService()
-        self._components.pruner.startService()
-        self._components.backups.startService()
+        for timer in self._components.timers:
+            timer.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
         # After SIGTERM, twistd would end by that signal, so not with exit status 0. The reactor sets its own handlers
@@ -210,10 +201,8 @@ class Server(Service):
             await maybeDeferred(port.stopListening)
         await self._components.site.close(CLOSE_SECONDS)
         self._components.site.request_log.close()
-        await self._components.reaper.stopService()
-        await self._components.pruner.stopService()
-        await self._components.backups.stopService()
-        await self._components.exporter.stopService()
+        for timer in reversed(self._components.timers):
+            await timer.stopService()
         stopping = Deferred.fromCoroutine(self._components.sync.stopService())
         # A running merge is aborted. Its upload goes on waiting.
         self._components.process.stop()

@@ -158,7 +158,7 @@ class SyncService(Service):
 
     async def lock(self, project: ProjectId) -> Lock | None:
         """The lock that is held now."""
-        return await self._read(project, lambda now: self._store.lock(project, now), self._reader.store.lock)
+        return await self._read(project, lambda store, now: store.lock(project, now))
 
     async def acquire(self, project: ProjectId, client: ClientId) -> Granted | HeldBy:
         """Lock the project for the client, or extend its own lock."""
@@ -181,25 +181,19 @@ class SyncService(Service):
 
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
         """The heads of the project."""
-        return await self._read(
-            project, lambda now: self._store.heads(project, now), self._reader.store.heads
-        )
+        return await self._read(project, lambda store, now: store.heads(project, now))
 
     async def stock_heads(self, project: ProjectId, again: bool = False) -> tuple[Head, ...]:
         """The heads as a list for the stock client. See `Store.stock_heads`."""
         return await self._read(
             project,
-            lambda now: self._store.stock_heads(project, now, again=again),
-            self._reader.store.heads,
+            lambda store, now: store.stock_heads(project, now, again=again),
+            lambda store, now: store.heads(project, now),
         )
 
     async def read(self, project: ProjectId, file: FileName) -> Document | None:
         """The head of a file with its content."""
-        return await self._read(
-            project,
-            lambda now: self._store.read(project, file, now),
-            lambda _project, now: self._reader.store.read(project, file, now),
-        )
+        return await self._read(project, lambda store, now: store.read(project, file, now))
 
     async def download(
         self, project: ProjectId, file: FileName, reader: Reader, unless: Precondition | None = None
@@ -209,14 +203,14 @@ class SyncService(Service):
         See `Store.download`.
         """
 
-        def plainly(_project: ProjectId, now: Millis) -> Served | Unmodified | None:
-            document = self._reader.store.read(project, file, now)
+        def plainly(store: Store, now: Millis) -> Served | Unmodified | None:
+            document = store.read(project, file, now)
             if document and unless and unless.holds(document.head):
                 return Unmodified(document.head)
             return Served(document, None) if document else None
 
         return await self._read(
-            project, lambda now: self._store.download(project, file, reader, now, unless=unless), plainly
+            project, lambda store, now: store.download(project, file, reader, now, unless=unless), plainly
         )
 
     def confirm(self, project: ProjectId, receipt: Receipt) -> None:
@@ -266,11 +260,7 @@ class SyncService(Service):
         self, project: ProjectId, file: FileName, limit: int | None = None
     ) -> tuple[Version, ...]:
         """The versions of a file, newest first; at most `limit`."""
-        return await self._read(
-            project,
-            lambda now: self._store.history(project, file, now, limit),
-            lambda _project, now: self._reader.store.history(project, file, now, limit),
-        )
+        return await self._read(project, lambda store, now: store.history(project, file, now, limit))
 
     async def version(self, project: ProjectId, number: int) -> VersionContent | None:
         """A version with its content."""
@@ -484,17 +474,17 @@ class SyncService(Service):
     async def _read(
         self,
         project: ProjectId,
-        attempt: Callable[[Millis], T],
-        plainly: Callable[[ProjectId, Millis], T],
+        attempt: Callable[[Store, Millis], T],
+        plainly: Callable[[Store, Millis], T] | None = None,
     ) -> T:
         """The outcome of a step that reads.
 
-        On a full disk, `plainly` reads the same without recording anything.
+        On a full disk, `plainly`, or else the same step, reads without recording anything.
         """
         try:
-            return await self._in_project(project, attempt, durable=False)
+            return await self._in_project(project, partial(attempt, self._store), durable=False)
         except DiskFull:
-            return await self._look_up(lambda: plainly(project, self._now()))
+            return await self._look_up(lambda: (plainly or attempt)(self._reader.store, self._now()))
 
     async def _look_up(self, look: Callable[[], T]) -> T:
         """Run a step that changes nothing, at the same time as steps that write."""
@@ -516,13 +506,11 @@ class SyncService(Service):
         merges_first = True
         while True:
             try:
-                outcome = await self._attempts(attempt, durable=durable, merges_first=merges_first)
+                return await self._attempts(attempt, durable=durable, merges_first=merges_first)
             except MergeFirst:
                 if not self.running:
                     raise ShuttingDown from None
                 merges_first = await self._merges(project, needs_space)
-                continue
-            return outcome
 
     async def _merges(self, project: ProjectId, needs_space: bool) -> bool:
         """Merge the waiting uploads. Return whether all of them could be merged."""

@@ -19,13 +19,10 @@ from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import left_for_connections, raise_limit
 from mneme.errors import DamagedDatabase, DiskFull, StartupError, UnsafePath
-from mneme.exporter import Exporter
 from mneme.listening import open_sockets
 from mneme.logs import FORMS, LogChoice
 from mneme.model import Millis
 from mneme.process import ProcessWorker
-from mneme.pruner import Pruner
-from mneme.reaper import Reaper
 from mneme.server import Components, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
 from mneme.store import Store, backup, layout
@@ -33,6 +30,7 @@ from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, SCHEMA_VERSION, Database, check_identity
 from mneme.store.thread import DatabaseThread
 from mneme.store.workingcopy import WorkingCopy
+from mneme.timers import Exporter, Pruner, Reaper
 from mneme.web.site import Site
 from mneme.web.slots import MAX_CONNECTIONS, Slots
 from mneme.work import ThreadWorker

@@ -25,12 +25,10 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from mneme.exporter import Exporter
 from mneme.model import Merging, Millis
-from mneme.pruner import Pruner
-from mneme.reaper import Reaper
 from mneme.retention import Retention
 from mneme.service import SyncService
+from mneme.timers import Exporter, Pruner, Reaper
 from mneme.web.auth import Keys
 from mneme.web.policy import Policy
 from mneme.web.site import Site

@@ -703,6 +703,29 @@ def test_short_key_is_a_warning_by_position(house: House) -> None:
     assert house.load().warnings == (wanted,)
 
 
+def test_a_config_file_in_the_data_directory_that_is_not_read_is_a_warning(house: House) -> None:
+    """The warning says which file is used, and how to use this one."""
+    beside = house.write({"port": 1}, house.home / "my data" / "config.json")
+    advice = f"Start the server with --config '{beside}' to use it, or remove it"
+    data_dir = str(beside.parent)
+    (warning,) = house.load(dataDir=data_dir).warnings
+    assert warning == f"{beside} is not read: no config file is used. {advice}"
+    house.write({"port": 2})
+    (warning,) = house.load({"MNEME_DATA_DIR": data_dir}).warnings
+    assert warning == f"{beside} is not read: the settings are from {house.file}. {advice}"
+
+
+def test_a_config_file_that_is_read_or_was_not_asked_for_is_no_warning(house: House) -> None:
+    """It is the one in use, under any name, or a person has named another."""
+    house.write({"port": 2})
+    assert house.load().warnings == ()
+    (house.home / "link").symlink_to(house.file.parent)
+    assert house.load(dataDir=str(house.home / "link")).warnings == ()
+    beside = house.write({"port": 1}, house.home / "data" / "config.json")
+    for named in (beside, house.file):
+        assert house.load(dataDir=str(beside.parent), config=str(named)).warnings == ()
+
+
 def test_changes_that_need_a_restart_are_named() -> None:
     """Of two configurations, the keys that a running server cannot take over are named as in the file."""
     old = Config(data_dir=Path("/a"))

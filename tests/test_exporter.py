@@ -9,9 +9,11 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from mneme.exporter import INTERVAL, PAUSE, Exporter
 from mneme.model import ClientId, FileName, Millis, ProjectId, Upload
 from mneme.service import SyncService
+from mneme.timers import EXPORT_INTERVAL as INTERVAL
+from mneme.timers import EXPORT_PAUSE as PAUSE
+from mneme.timers import Exporter
 from tests.immediate import ImmediateWorker
 from tests.keeping import KEEP_ALL
 from tests.kept import DiskStore, lane_of

@@ -12,8 +12,9 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.errors import DiskFull
-from mneme.exporter import PAUSE, Exporter
 from mneme.model import digest
+from mneme.timers import EXPORT_PAUSE as PAUSE
+from mneme.timers import Exporter
 from tests.kept import DiskStore
 from tests.store.faults import FULL as FULL_DISK
 from tests.store.faults import Faults

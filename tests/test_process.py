@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -44,6 +45,13 @@ def pid() -> int:
 def die() -> None:
     """End as by a lack of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_while_answering() -> None:
+    """End with half of an outcome sent."""
+    content = pickle.dumps((True, b"x" * 100_000))
+    os.write(1, content[: len(content) // 2])
+    die()
 
 
 def refuse() -> None:
@@ -91,9 +99,10 @@ def test_a_job_that_fails_ends_no_process(worker: ProcessWorker) -> None:
     assert result_of(worker.run(pid)) == first
 
 
-def test_a_process_that_dies_is_told_and_replaced(worker: ProcessWorker) -> None:
+@pytest.mark.parametrize("job", [die, die_while_answering])
+def test_a_process_that_dies_is_told_and_replaced(worker: ProcessWorker, job: Callable[[], None]) -> None:
     """Whoever waits for it waits no longer."""
-    assert isinstance(failure_of(worker.run(die)), ProcessEnded)
+    assert isinstance(failure_of(worker.run(job)), ProcessEnded)
     assert result_of(worker.run(pid)) != os.getpid()
 
 

@@ -7,8 +7,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from mneme.model import ClientId, Lock, Millis, ProjectId
-from mneme.reaper import INTERVAL, Reaper
 from mneme.service import Lane, SyncService
+from mneme.timers import REAP_INTERVAL as INTERVAL
+from mneme.timers import Reaper
 from tests.immediate import ImmediateWorker
 from tests.keeping import KEEP_ALL
 from tests.kept import MemoryStore, lane_of

@@ -18,18 +18,16 @@ from zope.interface import implementer
 from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError
-from mneme.exporter import Exporter
 from mneme.listening import open_sockets
 from mneme.model import Merging, Millis
 from mneme.process import ProcessWorker
-from mneme.pruner import Pruner
-from mneme.reaper import Reaper
 from mneme.server import Components, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
 from mneme.store import Store
 from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import DatabaseThread
+from mneme.timers import Exporter, Pruner, Reaper
 from mneme.web.site import Site
 from mneme.work import T, ThreadWorker
 

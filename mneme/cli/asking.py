@@ -34,7 +34,7 @@ def ask(
     *,
     patiently: bool = False,
 ) -> T:
-    """Ask the server, and return what it comes to; `patiently` as in `run`."""
+    """Ask the server, and return the result of `question`; `patiently` as in `run`."""
 
     async def command(context: CommandContext) -> T:
         async with visitor_of(context, server, key) as client:

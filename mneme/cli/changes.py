@@ -8,10 +8,10 @@ from msgspec import UNSET
 from rich.text import Text
 
 from mneme import times
-from mneme.cli.output import plain
 from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, KeyPath, Lines, inside
 from mneme.merge.jsonvalues import JSON, read, written
 from mneme.merge.times import parsed_time
+from mneme.readable import counted, plain
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 _INDENT = "  "
@@ -23,7 +23,7 @@ _WHAT = ("content", "decision", "summary", "topic")
 
 
 def drawn(found: Entries | Lines) -> Iterator[Text]:
-    """Line by line what changed."""
+    """The changes as lines of text."""
     match found:
         case Entries(changes):
             return _entries(changes)
@@ -50,7 +50,7 @@ def _entries(changes: tuple[Change, ...]) -> Iterator[Text]:
 
 
 def _spread(change: Change) -> Iterator[Change]:
-    """A list or kind of entities that was added or removed whole, entry by entry."""
+    """The entries of a list or kind that was added or removed whole."""
     came, went = change.before is UNSET, change.after is UNSET
     if change.is_item or not (came or went):
         yield change
@@ -78,17 +78,17 @@ def _headings(last: KeyPath, heading: KeyPath) -> Iterator[Text]:
     while common < min(len(last), len(heading)) and last[common] == heading[common]:
         common += 1
     for depth in range(common, len(heading)):
-        yield Text(_INDENT * depth + _text(heading[depth]), "bold")
+        yield Text(_INDENT * depth + plain(heading[depth]), "bold")
 
 
 def _entry(change: Change, name: str, depth: int) -> Iterator[Text]:
-    label = f"{_text(name)}: " if name else ""
+    label = f"{plain(name)}: " if name else ""
     if change.before is UNSET:
         yield _signed(depth, "+", label + _words(change.after))
     elif change.after is UNSET:
         yield _signed(depth, "-", label + _words(change.before))
     elif isinstance(change.before, dict) and isinstance(change.after, dict):
-        yield _signed(depth, "~", _text(name) or _title(change.after))
+        yield _signed(depth, "~", plain(name) or _title(change.after))
         for inner in inside(change.before, change.after):
             yield from _entry(inner, ".".join(inner.path), depth + 1)
     else:
@@ -116,10 +116,10 @@ def _words(entry: ChangedValue) -> str:
         case dict() as fields if fields:
             return _described(fields)
         case list() as items if any(isinstance(item, dict | list) for item in items):
-            return f"{len(items)} items" if len(items) > 1 else "1 item"
+            return counted(len(items), "item")
         case str() as text if text:
             time = parsed_time(text)
-            return times.to_local_text(times.from_datetime(time)) if time else _text(text)
+            return times.to_local_text(times.from_datetime(time)) if time else plain(text)
         case value:
             return _exact(value)
 
@@ -140,7 +140,7 @@ def _described(fields: Mapping[str, JSON]) -> str:
     kind = "type" if _is_text(fields.get("type")) else None
     first = " ".join(_words(fields[key]) for key in (when, kind) if key)
     rest = ", ".join(
-        f"{_text(key)}: {_exact(value) if isinstance(value, dict) else _words(value)}"
+        f"{plain(key)}: {_exact(value) if isinstance(value, dict) else _words(value)}"
         for key, value in fields.items()
         if key not in (when, kind, what)
     )
@@ -163,10 +163,6 @@ def _exact(entry: ChangedValue) -> str:
     if isinstance(entry, bytes):
         return plain(entry.decode(errors="replace"))
     return plain("" if entry is UNSET else written(entry).decode())
-
-
-def _text(text: str) -> str:
-    return plain(text)
 
 
 def _signed(depth: int, sign: str, text: str) -> Text:

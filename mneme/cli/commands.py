@@ -4,17 +4,15 @@ import click
 
 from mneme import __version__
 from mneme.cli import (
-    backups,
     comparing,
+    data,
     doctor,
     history,
     hooks,
     restoring,
     serving,
-    showing,
     syncing,
     unlocking,
-    verifying,
 )
 
 
@@ -36,7 +34,7 @@ for command in (
     *(syncing.pull, syncing.push, syncing.watch),
     *(hooks.hooks, doctor.doctor),
     *(serving.status, serving.projects, unlocking.unlock),
-    *(history.history, showing.show, comparing.diff, restoring.restore),
-    *(verifying.verify, backups.backup, backups.restore_backup),
+    *(history.history, history.show, comparing.diff, restoring.restore),
+    *(data.verify, data.backup, data.restore_backup),
 ):
     mneme.add_command(command)

@@ -13,19 +13,19 @@ from mneme.cli.changes import drawn
 from mneme.cli.lookup import content_of
 from mneme.cli.options import (
     FILES,
-    NumberType,
+    NUMBER,
     ProjectCommand,
     as_json,
     file_argument,
     project_argument,
     server_options,
-    telling,
 )
 from mneme.client import Client, Download
 from mneme.errors import MnemeError
 from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, Lines, differences
 from mneme.merge.jsonvalues import written
 from mneme.model import FileName, ProjectId
+from mneme.readable import plain
 
 
 class TooLarge(MnemeError):
@@ -34,7 +34,7 @@ class TooLarge(MnemeError):
 
 @frozen
 class Pair:
-    """Two versions of a file; `is_head` says that the newer is the head."""
+    """Two versions of a file; `is_head` is whether the newer is the head."""
 
     older: Download
     newer: Download
@@ -44,11 +44,10 @@ class Pair:
 @click.command(cls=ProjectCommand, epilog=FILES)
 @project_argument
 @file_argument
-@click.argument("older", metavar="A", type=NumberType())
-@click.argument("newer", metavar="[B]", type=NumberType(), required=False)
+@click.argument("older", metavar="A", type=NUMBER)
+@click.argument("newer", metavar="[B]", type=NUMBER, required=False)
 @server_options
 @as_json
-@telling
 def diff(
     project: ProjectId,
     file: str,
@@ -89,9 +88,7 @@ async def pair_of(client: Client, project: ProjectId, file: FileName, older: int
 
 def _header(project: ProjectId, file: FileName, pair: Pair) -> Text:
     newer = f"version {pair.newer.version}" + (", the head" if pair.is_head else "")
-    return Text(
-        output.plain(f"{file.value} of {project.value}: version {pair.older.version} → {newer}"), "bold"
-    )
+    return Text(plain(f"{file.value} of {project.value}: version {pair.older.version} → {newer}"), "bold")
 
 
 def _nothing(pair: Pair) -> str:

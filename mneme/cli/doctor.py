@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mneme.cli import output
-from mneme.cli.options import as_json, server_options, telling
+from mneme.cli.options import as_json, server_options
 from mneme.cli.run import CommandContext, run
 from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, State
@@ -24,7 +24,6 @@ _INDENT = "  "
 @click.command()
 @server_options
 @as_json
-@telling
 def doctor(server: str | None, key: str | None, as_json: bool) -> None:
     """Find out why memory is not synced, and what to do.
 

@@ -1,26 +1,26 @@
-"""`history`: the versions that the server keeps."""
+"""`history` and `show`: the versions that the server keeps, and the content of one."""
 
 from collections.abc import Sequence
 
 import click
 from attrs import frozen
 
-from mneme import times, wire
+from mneme import readable, times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
-from mneme.cli.lookup import NotThere, no_file
+from mneme.cli.lookup import NotThere, content_of, no_file
 from mneme.cli.options import (
     FILES,
-    NumberType,
+    NUMBER,
     ProjectCommand,
     as_json,
+    file_argument,
     optional_file_argument,
     project_argument,
     server_options,
-    telling,
 )
-from mneme.client import Client
-from mneme.model import FileName, ProjectId
+from mneme.client import Client, Download
+from mneme.model import FileName, ProjectId, digest
 
 _COLUMNS = ("version", "file", "kind", "when", "client", "size", "made from")
 
@@ -37,16 +37,10 @@ class Listing:
 @project_argument
 @optional_file_argument
 @click.option(
-    "--limit",
-    type=NumberType(),
-    metavar="N",
-    default=25,
-    show_default=True,
-    help="How many to list at most.",
+    "--limit", type=NUMBER, metavar="N", default=25, show_default=True, help="How many to list at most."
 )
 @server_options
 @as_json
-@telling
 def history(
     project: ProjectId, file: str | None, limit: int, server: str | None, key: str | None, as_json: bool
 ) -> None:
@@ -63,6 +57,28 @@ def history(
     output.print_table(_COLUMNS, [_row(version) for version in listing.versions], "")
     if listing.more:
         output.tell(f"There are older ones: --limit {2 * limit} lists more")
+
+
+@click.command(cls=ProjectCommand, epilog=FILES)
+@project_argument
+@file_argument
+@click.option("--version", "number", type=NUMBER, metavar="N", help="An older version, instead of the head.")
+@server_options
+@as_json
+def show(
+    project: ProjectId, file: str, number: int | None, server: str | None, key: str | None, as_json: bool
+) -> None:
+    """Print FILE of PROJECT as the server has it, byte for byte."""
+    found = ask(server, key, lambda client: content_of(client, project, FileName(file), number))
+    if as_json:
+        output.print_json(_document(project, file, found))
+    else:
+        output.print_bytes(found.content)
+    if digest(found.content) != found.sha256:
+        output.warn(
+            f"Version {found.version} is not UTF-8, and no answer of the server can hold it: what is not is shown as "
+            f"\N{REPLACEMENT CHARACTER}; the database of the server has it as it is"
+        )
 
 
 async def listing_of(client: Client, project: ProjectId, files: Sequence[FileName], limit: int) -> Listing:
@@ -91,7 +107,7 @@ def _row(version: wire.FileVersion) -> Sequence[str]:
         version.kind,
         times.text_to_local_text(version.mtime),
         version.client_id or "",
-        output.size(version.size),
+        readable.size(version.size),
         _made_from(version),
     )
 
@@ -99,3 +115,14 @@ def _row(version: wire.FileVersion) -> Sequence[str]:
 def _made_from(version: wire.FileVersion) -> str:
     parents = " + ".join(map(str, version.parents))
     return parents or ("" if version.base is None else str(version.base))
+
+
+def _document(project: ProjectId, file: str, found: Download) -> dict[str, object]:
+    return {
+        "project": project.value,
+        "file": file,
+        "version": found.version,
+        "mtime": times.to_text(found.mtime),
+        "sha256": found.sha256,
+        "content": found.content.decode(),
+    }

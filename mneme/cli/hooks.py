@@ -9,7 +9,7 @@ import click
 
 from mneme import homedir
 from mneme.cli import output
-from mneme.cli.options import as_json, telling
+from mneme.cli.options import as_json
 from mneme.client.errors import SettingsError
 from mneme.client.hooks import HookChange, Installed, Program, install, settings_path, snippet
 from mneme.client.settings import config_path, load, needed
@@ -32,7 +32,6 @@ _DONE = {
     help="The settings file to add them to, that of a project say.  [default: ~/.claude/settings.json]",
 )
 @as_json
-@telling
 def hooks(installs: bool, settings: Path | None, as_json: bool) -> None:
     """Have Claude Code pull when a session starts and push when it ends.
 

@@ -17,23 +17,21 @@ R = TypeVar("R")
 
 _HIDDEN = "\x00"
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
-
 
 class ProjectType(click.ParamType[ProjectId]):
     """The id of a project."""
 
     name = "project"
 
-    def convert(
-        self, value: str | ProjectId, param: click.Parameter | None, ctx: click.Context | None
-    ) -> ProjectId:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> ProjectId:
         """Check it."""
+        text = value.removeprefix(_HIDDEN)
         try:
-            if isinstance(value, ProjectId):
-                return value
-            return ProjectId.parse(_text(value.removeprefix(_HIDDEN)))
-        except MnemeError as problem:
+            text.encode()
+            return ProjectId.parse(text)
+        except UnicodeEncodeError:
+            self.fail("A project id is UTF-8 text", param, ctx)
+        except InvalidProjectId as problem:
             self.fail(str(problem), param, ctx)
 
 
@@ -44,7 +42,7 @@ class ProjectCommand(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Hide what is an id from those who look for options in it."""
+        """Hide ids that begin with a dash from the search for options."""
         options = [option for option in self.params if isinstance(option, click.Option)]
         known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
         known |= set(ctx.help_option_names)
@@ -70,21 +68,8 @@ class FileType(click.Choice[str]):
         return super().convert(value.removeprefix(_HIDDEN), param, ctx)
 
 
-class NumberType(click.ParamType[int]):
-    """A whole number from 1."""
-
-    name = "number"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Check it."""
-        try:
-            number = int(value)
-        except ValueError:
-            number = 0
-        if number < 1:
-            self.fail(f"{value!r} is no whole number from 1", param, ctx)
-        return number
-
+NUMBER = click.IntRange(min=1)
+NUMBER.name = "whole number"
 
 project_argument = click.argument("project", type=ProjectType())
 file_argument = click.argument("file", type=FileType(), metavar="FILE")
@@ -94,7 +79,7 @@ FILES = f"FILE is one of {', '.join(file.value for file in FileName)}."
 
 
 def server_options(command: Callable[P, R]) -> Callable[P, R]:
-    """Which server: `--server` and `--key`."""
+    """The options `--server` and `--key`."""
     server = click.option("--server", metavar="URL", help="The server, instead of sync.serverUrl.")
     key = click.option(
         "--key",
@@ -104,22 +89,20 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
     return server(key(command))
 
 
-def telling(command: Callable[P, R]) -> Callable[P, R]:
-    """Tell what goes wrong in one sentence, and end with status 1."""
+def as_json(command: Callable[P, R]) -> Callable[P, R]:
+    """The option `--json`, and a sentence and status 1 for any error."""
 
     @functools.wraps(command)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except MnemeError as problem:
-            fail(str(problem), kwargs.get("as_json") is True)
         except BrokenPipeError:
             # The reader closed the pipe: click ends quietly.
             raise
-        except OSError as error:
+        except (MnemeError, OSError) as error:
             fail(output.sentence_of(error), kwargs.get("as_json") is True)
 
-    return told
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")(told)
 
 
 def fail(sentence: str, as_json: bool) -> NoReturn:
@@ -133,12 +116,3 @@ def fail(sentence: str, as_json: bool) -> NoReturn:
 
 def _is_dashed(argument: str) -> bool:
     return len(argument) > len("-x") and argument.startswith("-") and not argument.startswith("--")
-
-
-def _text(argument: str) -> str:
-    """An argument that is text; raises `InvalidProjectId`."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        raise InvalidProjectId("A project id is UTF-8 text") from None
-    return argument

@@ -1,7 +1,6 @@
 """Output: tables and colours for people, one JSON document with `--json`."""
 
 import shlex
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -12,20 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from mneme import times
+from mneme.errors import MnemeError
 from mneme.model import Millis
+from mneme.readable import plain, span
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_STEP = 1000
 _UNBOUNDED = 100_000
-_UNPRINTABLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
-_JOINERS = "\u200c\u200d"
-"""Emoji and some scripts are made with them."""
 _SECOND = 1000
-_SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 def warn(sentence: str) -> None:
-    """Say what went wrong, on stderr; whoever reads it may be gone."""
+    """Print a problem on stderr; a closed stderr is ignored."""
     _say("bold yellow", sentence)
 
 
@@ -84,31 +79,15 @@ def print_facts(facts: Mapping[str, str]) -> None:
     print_table(("", ""), [(Text(plain(name), "bold"), value) for name, value in facts.items()], "")
 
 
-def size(count: int) -> str:
-    """Bytes as people read them: `158 kB`."""
-    amount, unit = float(count), 0
-    while amount >= _STEP and unit < len(_UNITS) - 1:
-        amount, unit = amount / _STEP, unit + 1
-    return f"{amount:.0f} {_UNITS[unit]}" if amount >= 10 or not unit else f"{amount:.1f} {_UNITS[unit]}"
-
-
-def span(seconds: float) -> str:
-    """A length of time in its largest unit: `3 hours`."""
-    whole = int(abs(seconds))
-    for length, name in _SPANS:
-        if whole >= length:
-            count = whole // length
-            return f"{count} {name}" + ("s" if count != 1 else "")
-    return "0 seconds"
-
-
 def ago(instant: Millis, now: Millis) -> str:
     """How long ago something was: `3 hours ago`."""
     return f"{span((now - instant) / 1000)} ago" if now >= instant else f"in {span((instant - now) / 1000)}"
 
 
-def sentence_of(error: OSError) -> str:
-    """The sentence of an operating system error."""
+def sentence_of(error: MnemeError | OSError) -> str:
+    """The sentence of an error."""
+    if isinstance(error, MnemeError):
+        return str(error)
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 
@@ -120,11 +99,6 @@ def _say(style: str, sentence: str) -> None:
         )
     except OSError:
         return
-
-
-def plain(text: str) -> str:
-    """Text with escapes for control and bidirectional characters."""
-    return text if text.isprintable() else "".join(map(_plain, text))
 
 
 def print_lines(lines: Iterable[Text]) -> None:
@@ -142,7 +116,7 @@ def print_bytes(content: bytes) -> None:
 
 
 def ago_of(text: str | None, now: Millis) -> str:
-    """An instant on the wire as `ago` shows it; nothing where there is none."""
+    """A time from the API as `ago` shows it; empty without one."""
     try:
         instant = times.from_text(text) if text else None
     except ValueError:
@@ -162,9 +136,3 @@ def _console() -> Console:
     console = Console(highlight=False)
     # Tables in a file or pipe are not cut to 80 columns.
     return console if console.is_terminal else Console(highlight=False, width=_UNBOUNDED)
-
-
-def _plain(character: str) -> str:
-    if character in _JOINERS or unicodedata.category(character) not in _UNPRINTABLE:
-        return character
-    return character.encode("unicode_escape").decode()

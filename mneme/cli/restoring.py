@@ -11,13 +11,12 @@ from mneme.cli.asking import ask
 from mneme.cli.lookup import NotThere, no_version
 from mneme.cli.options import (
     FILES,
-    NumberType,
+    NUMBER,
     ProjectCommand,
     as_json,
     file_argument,
     project_argument,
     server_options,
-    telling,
 )
 from mneme.cli.wording import holder
 from mneme.client import Client, ClientError
@@ -26,7 +25,7 @@ from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
 @frozen
 class Restored:
-    """A version that is the head again, under the number `version`.
+    """A restored version, which is the head under the number `version`.
 
     The number is new unless the version was the head already.
     """
@@ -41,10 +40,9 @@ class Restored:
 @click.command(cls=ProjectCommand, epilog=FILES)
 @project_argument
 @file_argument
-@click.option("--version", "number", type=NumberType(), metavar="N", required=True, help="Which version.")
+@click.option("--version", "number", type=NUMBER, metavar="N", required=True, help="Which version.")
 @server_options
 @as_json
-@telling
 def restore(
     project: ProjectId, file: str, number: int, server: str | None, key: str | None, as_json: bool
 ) -> None:

@@ -25,12 +25,12 @@ from mneme.work import ThreadWorker, Worker
 
 T = TypeVar("T")
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @frozen
 class CommandContext:
-    """CommandContext of a command; `ending` fires when somebody first wants it to end.
+    """The surroundings of a command; `ending` fires at the first signal to end.
 
     `settings_home` is the home directory, where there is one: not every command needs it.
     """
@@ -69,7 +69,7 @@ def run(command: Callable[[CommandContext], Coroutine[Any, Any, T]], *, patientl
 
     def start() -> None:
         worker.start()
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, end)
         Deferred.fromCoroutine(command(context)).addBoth(results.append).addBoth(lambda _: stop())
 

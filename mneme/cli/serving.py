@@ -6,10 +6,10 @@ import click
 import msgspec
 from attrs import frozen
 
-from mneme import times, wire
+from mneme import readable, times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
-from mneme.cli.options import as_json, server_options, telling
+from mneme.cli.options import as_json, server_options
 from mneme.client import Client, Refused
 from mneme.client.doctor.server import IN_TWO_PLACES
 from mneme.model import Millis
@@ -22,7 +22,7 @@ _PROJECT_COLUMNS = ("project", "files", "size", "changed", "locked by", "waiting
 
 @frozen
 class ServerOverview:
-    """A server and its projects, the one that changed last first."""
+    """A server and its projects, the last changed first."""
 
     url: str
     status: wire.Status
@@ -31,7 +31,7 @@ class ServerOverview:
 
 @frozen
 class Projects:
-    """The projects of a server, the one that changed last first; `now` by its clock."""
+    """The projects of a server, the last changed first; `now` by its clock."""
 
     projects: Sequence[wire.WireProject]
     now: Millis
@@ -40,7 +40,6 @@ class Projects:
 @click.command()
 @server_options
 @as_json
-@telling
 def status(server: str | None, key: str | None, as_json: bool) -> None:
     """Show the state of the server.
 
@@ -56,7 +55,6 @@ def status(server: str | None, key: str | None, as_json: bool) -> None:
 @click.command()
 @server_options
 @as_json
-@telling
 def projects(server: str | None, key: str | None, as_json: bool) -> None:
     """List the projects on the server.
 
@@ -73,7 +71,7 @@ def projects(server: str | None, key: str | None, as_json: bool) -> None:
 
 
 async def overview_of(client: Client) -> ServerOverview:
-    """How the server is; raises `Refused` where it is too old to say."""
+    """The state of the server; raises `Refused` if it is too old to tell."""
     try:
         status = await client.status()
     except Refused as problem:
@@ -114,11 +112,11 @@ def _print_status(overview: ServerOverview) -> None:
     facts = {
         "server": overview.url,
         "version": status.version,
-        "up for": f"{output.span(status.uptime_seconds)}, since {times.text_to_local_text(status.started_at)}",
+        "up for": f"{readable.span(status.uptime_seconds)}, since {times.text_to_local_text(status.started_at)}",
         "projects": str(len(overview.projects)),
         "locks": str(len(locks) or "none"),
         "waiting uploads": str(len(waiting) or "none"),
-        "disk": f"{output.size(status.data_bytes)} used, {output.size(status.free_bytes)} free",
+        "disk": f"{readable.size(status.data_bytes)} used, {readable.size(status.free_bytes)} free",
     }
     output.print_facts(facts)
     places = [_two_places_row(one) for one in status.in_two_places]
@@ -153,7 +151,7 @@ def _project_row(project: wire.WireProject, now: Millis) -> Sequence[str]:
     return (
         project.id,
         str(len(project.files)),
-        output.size(project.size),
+        readable.size(project.size),
         output.ago_of(project.mtime, now),
         project.lock.client_id if project.lock else "",
         str(len(project.waiting) or ""),

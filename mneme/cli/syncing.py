@@ -1,4 +1,4 @@
-"""`pull`, `push` and `watch`: the two ends of a session, and a whole one."""
+"""`pull`, `push` and `watch`: start, end, and course of a session."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import click
 
-from mneme import homedir, wire
+from mneme import homedir, readable, wire
 from mneme.cli import output, wording
-from mneme.cli.options import as_json, server_options, telling
+from mneme.cli.options import as_json, server_options
 from mneme.cli.run import CommandContext, run
 from mneme.client.folder import Folder
 from mneme.client.localproject import local_project
@@ -29,35 +29,28 @@ strict_option = click.option(
 @server_options
 @strict_option
 @as_json
-@telling
 def pull(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
     """Start a session: lock the project, and fetch what other machines have learned.
 
     The project is that of the working directory. What is new on this machine is merged with it, and what each file
     held before is beside it as .bak. Whatever goes wrong, the local files stay whole.
     """
-    _one_end(
-        lambda sync: sync.pull(), wording.pull_warnings, wording.PULL_FAILED, server, key, is_strict, as_json
-    )
+    _one_end(Sync.pull, wording.pull_warnings, wording.PULL_FAILED, server, key, is_strict, as_json)
 
 
 @click.command(short_help="End a session: send what is new here.")
 @server_options
 @strict_option
 @as_json
-@telling
 def push(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
     """End a session: send what is new on this machine, and give up the lock."""
-    _one_end(
-        lambda sync: sync.push(), wording.push_warnings, wording.PUSH_FAILED, server, key, is_strict, as_json
-    )
+    _one_end(Sync.push, wording.push_warnings, wording.PUSH_FAILED, server, key, is_strict, as_json)
 
 
 @click.command(short_help="Keep in step while it runs.")
 @server_options
 @strict_option
 @as_json
-@telling
 def watch(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
     """Keep the project in step until you end it: hold the lock, send changes.
 
@@ -133,15 +126,13 @@ def _come_to(
     """The report of a run, None if it failed, and the warnings for a person."""
     try:
         report = act()
-    except MnemeError as problem:
-        return None, [f"{problem}. {failed}"]
-    except OSError as error:
+    except (MnemeError, OSError) as error:
         return None, [f"{output.sentence_of(error)}. {failed}"]
     return report, list(warnings_of(report))
 
 
 def _end(report: Report | None, warnings: Sequence[str], is_strict: bool, as_json: bool) -> NoReturn:
-    """Tell people what was done, and end with a status that suits a hook."""
+    """Print the report, and end with a status that suits a hook."""
     if report and not as_json:
         output.tell(wording.done(report))
     for warning in warnings:
@@ -151,7 +142,7 @@ def _end(report: Report | None, warnings: Sequence[str], is_strict: bool, as_jso
 
 def _show(show: Callable[[str], None], did: Action, file: FileName, size: int) -> None:
     verb = "Fetching" if did is Action.FETCHED else "Sending"
-    show(f"{verb} {file.value}, {output.size(size)}")
+    show(f"{verb} {file.value}, {readable.size(size)}")
 
 
 def _event(event: Event) -> dict[str, object]:

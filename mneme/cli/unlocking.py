@@ -1,4 +1,4 @@
-"""`unlock`: a lock is taken away from whoever holds it, if a person wants that."""
+"""`unlock`: release of a lock, whoever holds it."""
 
 import enum
 import sys
@@ -10,11 +10,12 @@ from attrs import frozen
 from mneme import wire
 from mneme.cli import output
 from mneme.cli.asking import visitor_of
-from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options, telling
+from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options
 from mneme.cli.run import CommandContext, run
 from mneme.cli.wording import holder
 from mneme.client import Client
 from mneme.model import HeldBy, Lock, ProjectId
+from mneme.readable import plain
 
 
 class End(enum.Enum):
@@ -46,7 +47,6 @@ class Unlocking:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options
 @as_json
-@telling
 def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, as_json: bool) -> None:
     """Release the lock of PROJECT, whoever holds it.
 
@@ -94,12 +94,12 @@ async def unlocked(
 
 
 def _is_attended() -> bool:
-    """Whether there is somebody to ask; stdin may be closed."""
+    """Whether a person can be asked; stdin may be closed."""
     return bool(sys.stdin and sys.stdin.isatty())
 
 
 def _confirmed(project: ProjectId, lock: Lock) -> bool:
-    question = output.plain(f"{project.value} is locked by {holder(lock)}. Release that lock?")
+    question = plain(f"{project.value} is locked by {holder(lock)}. Release that lock?")
     return click.confirm(question, err=True)
 
 

@@ -1,9 +1,9 @@
 """The calls of the API, typed: a method for each."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -29,18 +29,12 @@ from mneme.model import (
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
-V_co = TypeVar("V_co", covariant=True)
+V = TypeVar("V")
 
 _NAMES = {file.value for file in FileName}
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 """The digest in a tag; the server or a proxy may add a suffix."""
-
-
-class _Convertible(Protocol[V_co]):
-    """Words of the wire that tell of a value."""
-
-    def to_model(self) -> V_co: ...
 
 
 @frozen
@@ -72,13 +66,13 @@ class Client:
     """
 
     def __init__(self, exchange: Exchange, client: ClientId) -> None:
-        """`client` is what the machine calls itself."""
+        """Set up the client; `client` is the id of this machine."""
         self.client = client
         self._exchange = exchange
 
     @property
     def url(self) -> str:
-        """Where the server is."""
+        """The URL of the server."""
         return self._exchange.address.url
 
     @property
@@ -109,7 +103,7 @@ class Client:
     async def lock(self, project: ProjectId) -> Lock | None:
         """`GET …/lock`: the lock that is held now; None if there is none."""
         status = await self._get(_project_path(project, "lock"), wire.LockStatus)
-        return self._to_model(status.lock) if status.lock else None
+        return self._converted(status.lock.to_model) if status.lock else None
 
     async def acquire(self, project: ProjectId) -> Granted | HeldBy:
         """`POST …/lock`: acquires or extends this machine's lock; `HeldBy` if another client holds it."""
@@ -117,8 +111,8 @@ class Client:
         if reply.status == HTTPStatus.CONFLICT:
             lock = self._exchange.problem(reply).lock
             if lock:
-                return HeldBy(self._to_model(lock))
-        return Granted(self._to_model(self._read(reply, wire.LockGranted).lock))
+                return HeldBy(self._converted(lock.to_model))
+        return Granted(self._converted(self._read(reply, wire.LockGranted).lock.to_model))
 
     async def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
         """`POST …/lock/heartbeat` as this machine: moves the expiry of its own lock.
@@ -130,7 +124,7 @@ class Client:
         )
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
-        return Granted(self._to_model(self._read(reply, wire.LockGranted).lock))
+        return Granted(self._converted(self._read(reply, wire.LockGranted).lock.to_model))
 
     async def release(self, project: ProjectId, holder: ClientId | None = None) -> HeldBy | NotLocked | None:
         """`DELETE …/lock` as this machine, or as the `holder` whose lock a person wants gone.
@@ -149,7 +143,7 @@ class Client:
     async def heads(self, project: ProjectId) -> tuple[Head, ...]:
         """`GET …/files`: the project's files of names that this client knows."""
         listed = await self._get(_project_path(project, "files"), wire.FileList)
-        return tuple(self._to_model(head) for head in listed.files if head.name in _NAMES)
+        return tuple(self._converted(head.to_model) for head in listed.files if head.name in _NAMES)
 
     async def download(
         self, project: ProjectId, file: FileName, known: str | None = None, size: int = 0
@@ -247,9 +241,10 @@ class Client:
             return None
         body = self._read(reply, wire.Download)
         content = body.content.encode()
+        mtime = self._converted(lambda: times.from_text(body.mtime))
         tag = _DIGEST.search(reply.header(b"etag") or b"")
         sha256 = tag[0].decode() if tag else digest(content)
-        return Download(content, body.version, self._instant(body.mtime), sha256)
+        return Download(content, body.version, mtime, sha256)
 
     def _outcome(self, reply: Reply) -> wire.Uploaded | Rescued | Outdated:
         if reply.status == HTTPStatus.PRECONDITION_FAILED:
@@ -260,17 +255,12 @@ class Client:
 
     def _refusal(self, reply: Reply) -> HeldBy | NotLocked:
         lock = self._exchange.problem(reply).lock
-        return HeldBy(self._to_model(lock)) if lock else NotLocked()
+        return HeldBy(self._converted(lock.to_model)) if lock else NotLocked()
 
-    def _to_model(self, words: _Convertible[V_co]) -> V_co:
+    def _converted(self, convert: Callable[[], V]) -> V:
+        """A value of an answer; raises `StrangeAnswer` if it cannot be converted."""
         try:
-            return words.to_model()
-        except ValueError as error:
-            raise self._exchange.strange(str(error)) from None
-
-    def _instant(self, text: str) -> Millis:
-        try:
-            return times.from_text(text)
+            return convert()
         except ValueError as error:
             raise self._exchange.strange(str(error)) from None
 

@@ -1,6 +1,6 @@
 """Requests with retries, and answers, of which 401, 429 and 5xx are raised.
 
-What is raised here any call of `Client` may raise; its module says what means what.
+Any call of `Client` may raise these errors.
 """
 
 import os
@@ -47,6 +47,7 @@ WORTH_COMPRESSING = 1024
 """Bytes from which a body is compressed; a smaller body fits into one packet."""
 
 _FIRST_DELAY = 0.5
+_GZIP = 31
 _WRONG_KEY = "Invalid API key"
 
 
@@ -74,7 +75,7 @@ class Http(Protocol):
     def request(
         self, method: str, url: str, *, headers: Headers, data: BytesIO | None, allow_redirects: bool
     ) -> "defer.Deferred[Response]":
-        """Send one."""
+        """Send a request."""
         ...
 
 
@@ -124,7 +125,7 @@ class Reply:
 
 
 class Exchange:
-    """Sends requests to one server.
+    """The sender of requests to one server.
 
     `server_ahead` is by how many seconds the server's clock was ahead of this machine's at the last answer, to within a
     second; None before the first.
@@ -139,7 +140,7 @@ class Exchange:
         address: Address,
         patience: Patience,
     ) -> None:
-        """Bodies are compressed on `worker`."""
+        """Set up the exchange; bodies are compressed on `worker`."""
         self.address = address
         self.server_ahead: float | None = None
         self._clock = clock
@@ -191,7 +192,7 @@ class Exchange:
             raise self.strange(f"status {reply.status}, {error}") from None
 
     def strange(self, what: str) -> StrangeAnswer:
-        """The error that says that it cannot be our server."""
+        """The error for an answer that is not from a mneme server."""
         return StrangeAnswer(
             f"What answers at {self.address.url} does not speak as a mneme server does ({what}): "
             "see that serverUrl is right, and that the server is no older than this client"
@@ -201,7 +202,7 @@ class Exchange:
         body = ask.body or b""
         if len(body) < WORTH_COMPRESSING:
             return ask
-        compressed = await self._worker.run(lambda: _gzipped(body))
+        compressed = await self._worker.run(lambda: zlib.compress(body, wbits=_GZIP))
         return evolve(ask, body=compressed, headers={**ask.headers, "Content-Encoding": "gzip"})
 
     async def _answer(self, ask: Ask) -> Reply:
@@ -273,11 +274,6 @@ def _cancellable(answer: "defer.Deferred[V]") -> "defer.Deferred[V]":
     return outer
 
 
-def _gzipped(body: bytes) -> bytes:
-    compressor = zlib.compressobj(wbits=31)
-    return compressor.compress(body) + compressor.flush()
-
-
 def _cause(error: Exception) -> Exception:
     """The error inside those that only say that a response or a request failed."""
     reasons: list[Failure] = getattr(error, "reasons", [])
@@ -292,7 +288,7 @@ def _is_untrusted(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Why no answer came, in a few words."""
+    """The reason why no answer came, in a few words."""
     error = _cause(error)
     if isinstance(error, ConnectError) and isinstance(error.osError, int):
         return os.strerror(error.osError).lower()

@@ -34,7 +34,7 @@ _BESIDE = ".mneme"
 
 
 class FolderSpoiled(MnemeError):
-    """State beside the plugin's files that cannot be used."""
+    """A state beside the plugin's files that cannot be used."""
 
 
 @frozen
@@ -286,7 +286,7 @@ class Folder:
 
     @contextmanager
     def _step(self) -> Iterator[None]:
-        """Be the only process that takes a step in this folder."""
+        """Keep other processes out of this folder during a step."""
         try:
             with durable.naming_disk_full(), self._locked():
                 yield

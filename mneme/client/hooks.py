@@ -49,7 +49,7 @@ class Program:
 
 @frozen
 class Hook:
-    """A hook that calls mneme: at which event, and by which word of the shell."""
+    """A hook that calls mneme: its event, and the word for the shell."""
 
     event: str
     word: str
@@ -74,7 +74,7 @@ class Installed:
 
 
 def settings_path(home: Path) -> Path:
-    """Where Claude Code keeps the settings of a person."""
+    """The path of the settings that Claude Code keeps for a person."""
     return home / ".claude" / "settings.json"
 
 
@@ -134,21 +134,14 @@ def install(path: Path, program: Program) -> Installed:
     """
     path = Path(os.path.realpath(path))
     try:
-        found = read(path)
-        if found is None:
-            return _made(path, program)
-        return _changed(path, *found, program)
+        before, settings = read(path) or (None, {})
+        return _changed(path, before, settings, program)
     except OSError as error:
         raise SettingsError(f"{path} cannot be changed, and is as it was: {error.strerror}") from None
 
 
-def _made(path: Path, program: Program) -> Installed:
-    durable.make_directory(path.parent)
-    _write(path, _encoded(snippet(program), program), None)
-    return Installed(path, HookChange.ADDED)
-
-
-def _changed(path: Path, before: bytes, settings: object, program: Program) -> Installed:
+def _changed(path: Path, before: bytes | None, settings: object, program: Program) -> Installed:
+    """Put the hooks into the `settings`, which are the content `before`."""
     try:
         wanted = with_hooks(settings, program)
         content = _encoded(wanted, program)
@@ -157,11 +150,13 @@ def _changed(path: Path, before: bytes, settings: object, program: Program) -> I
     if wanted == settings:
         return Installed(path, HookChange.NOTHING)
     events = {hook.event for hook in hooks_in(settings)}
-    backup = _backed_up(path, before)
+    durable.make_directory(path.parent)
+    backup = None if before is None else _backed_up(path, before)
     try:
         _write(path, content, before)
     except BaseException:
-        backup.unlink()
+        if backup:
+            backup.unlink()
         raise
     return Installed(path, HookChange.MENDED if events == _DOES.keys() else HookChange.ADDED, backup)
 
@@ -195,7 +190,7 @@ def _write(path: Path, content: bytes, seen: bytes | None) -> None:
 
 
 def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns: int | None = None) -> None:
-    """Create a file, open to whom another one is."""
+    """Create a file with the owner and the mode of another."""
     durable.write_new(path, content, mtime_ns)
     try:
         if like:
@@ -277,7 +272,7 @@ def _mended(event: str, hook: dict[str, object], program: Program) -> dict[str, 
 
 
 def _calls(event: str, hook: Mapping[str, object]) -> Sequence[re.Match[str]]:
-    """Where a hook calls mneme for what the event is there for."""
+    """The calls of mneme in a hook, for the purpose of its event."""
     command = hook.get("command")
     return list(_calls_in(command, _DOES[event])) if isinstance(command, str) else []
 

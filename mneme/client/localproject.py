@@ -45,7 +45,7 @@ def project_root(directory: Path) -> Path:
 
 
 def _git(directory: Path, *arguments: str) -> list[str]:
-    """The lines that git answers; none if it does not."""
+    """The lines of an answer of git; none without an answer."""
     try:
         done = subprocess.run(  # noqa: S603 - the arguments are ours
             ["git", *arguments],  # noqa: S607 - whichever git the person uses

@@ -25,7 +25,7 @@ _LONGEST = 2**31 - 1
 
 _QUOTES = ("'", '"')
 
-_EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
+EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
 
 
 class SyncSection(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,7 +58,7 @@ class Settings:
 
 
 def config_path(home: Path) -> Path:
-    """Where the plugin keeps its settings."""
+    """The path of the plugin's settings."""
     return home / FOLDER / "config.json"
 
 
@@ -94,7 +94,7 @@ def _address(home: Path | None, url: str, key: str | None, ca_file: str | None) 
 
 
 def needed(home: Path | None) -> Path:
-    """The home directory, for what cannot be done without; raises `SettingsError` where there is none."""
+    """The home directory; raises `SettingsError` without one."""
     if home is None:
         raise SettingsError(
             "This user has no home directory, where the plugin keeps memory and settings: set HOME to the directory"
@@ -103,13 +103,13 @@ def needed(home: Path | None) -> Path:
 
 
 def address_in(settings: Settings, home: Path | None) -> Address:
-    """Where the server is; raises `SettingsError` where nobody has said."""
+    """The address of the server; raises `SettingsError` if not set."""
     if settings.address is None:
         if home is None:
             raise SettingsError(
                 "No server is set, and this user has no home directory with settings: give --server, or set HOME"
             )
-        raise SettingsError(f"No server is set: put {_EXAMPLE} into {config_path(home)}, or give --server")
+        raise SettingsError(f"No server is set: put {EXAMPLE} into {config_path(home)}, or give --server")
     return settings.address
 
 
@@ -160,7 +160,7 @@ def _section(path: Path) -> SyncSection:
     try:
         return msgspec.json.decode(content, type=_Config).sync
     except NOT_JSON as error:
-        raise SettingsError(f"{path} cannot be used: {error}; what is needed of it is {_EXAMPLE}") from None
+        raise SettingsError(f"{path} cannot be used: {error}; what is needed of it is {EXAMPLE}") from None
 
 
 def _read(path: Path) -> bytes | None:

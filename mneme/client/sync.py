@@ -71,7 +71,7 @@ Progress: TypeAlias = Callable[[Action, FileName, int], None]
 
 
 def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
-    """Hear of nothing."""
+    """Ignore a transfer."""
 
 
 @frozen
@@ -95,12 +95,12 @@ class Report:
     """The lock that this machine has now."""
 
     def files_with(self, action: Action) -> tuple[FileName, ...]:
-        """The files to which this was done."""
+        """The files with this action."""
         return tuple(one.file for one in self.files if action in one.actions)
 
 
 class Sync:
-    """Keeps one folder in step with one project on the server."""
+    """The sync of one folder with one project on the server."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Sync:
         folder: Folder,
         progress: Progress = no_progress,
     ) -> None:
-        """The folder is read and written on `worker`; `progress` is called before each transfer."""
+        """Set up the sync; `progress` is called before each transfer."""
         self.client = client
         self.project = folder.project
         self._worker = worker
@@ -188,7 +188,7 @@ class Sync:
             await self.client.release(self.project)
 
     async def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
-        """Take in what is on the server, if that is news."""
+        """Fetch a file and merge it in, if it changed on the server."""
         for _ in range(_ATTEMPTS):
             seen = await self._refreshed(head.file, seen)
             taken = await self._take_in(head, seen, holds)
@@ -326,7 +326,7 @@ class Sync:
         return base if isinstance(found, Unmodified) else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
-        """Whether the local file was written later, each age by its own machine's clock."""
+        """Whether the local file is the younger one, each by its own clock."""
         here_ago = Millis(round(self._wall.seconds() * 1000)) - local.mtime
         return here_ago <= self.client.server_now() - there.mtime
 

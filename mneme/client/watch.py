@@ -62,7 +62,7 @@ class Event:
 
 
 class Watch:
-    """Keeps one project in step for as long as it runs."""
+    """The sync of one project for as long as it runs."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Watch:
         sync: Sync,
         tell: Callable[[Event], None],
     ) -> None:
-        """`tell` is called with all that happens."""
+        """Set up the watch; `tell` is called with each event."""
         self._clock = clock
         self._wall = wall
         self._sync = sync
@@ -87,7 +87,7 @@ class Watch:
         self._changing_since: float | None = None
 
     async def run(self, ending: Deferred[None]) -> Report:
-        """Go on until `ending` fires, then push.
+        """Run until `ending` fires, then push.
 
         Raises the error of that push. When it is cancelled, it ends at once.
         """
@@ -114,7 +114,7 @@ class Watch:
             await deferLater(self._clock, self._pause)
 
     async def _turn(self) -> None:
-        """Do what is due."""
+        """Do the work that is due."""
         if self._outcome is None:
             await self._begin()
         elif self._is_beat_due():
@@ -126,7 +126,7 @@ class Watch:
     # The lock
 
     async def _begin(self) -> None:
-        """Take the lock, if it is to be had, and fetch what others did meanwhile."""
+        """Pull, and so take the lock if it is free."""
         report = await self._pull()
         if report.lock and self._began:
             self._tell(Event(Happened.LOCK_TAKEN, report, report.lock))
@@ -138,7 +138,7 @@ class Watch:
         self._holder, self._began = holder, True
 
     async def _beat(self) -> None:
-        """Extend the lock; one that is gone, or another's, is tried for again."""
+        """Extend the lock, or try again to take a lost one."""
         if isinstance(self._outcome, Granted):
             outcome = await self._sync.client.extend(self._sync.project)
             if isinstance(outcome, Granted):
@@ -173,7 +173,7 @@ class Watch:
     # The files
 
     def _is_to_be_sent(self, marks: Marks) -> bool:
-        """Whether something has changed, and is quiet now or has been changing for long."""
+        """Whether changes are complete, or have gone on for too long."""
         if marks == self._in_step:
             self._changing_since = None
             return False

@@ -26,12 +26,12 @@ def body_size(content: bytes) -> int:
 
 
 def line_size(line: bytes) -> int:
-    """By how much a line and its newline make the body larger."""
+    """The bytes that a line and its newline add to the body."""
     return len(msgspec.json.encode(line.decode(errors="replace") + "\n")) - len('""')
 
 
 def fits(content: bytes, max_bytes: int) -> bool:
-    """Whether the body is within `max_bytes`."""
+    """Whether a download of `content` takes at most `max_bytes`."""
     # The quick upper bound: every byte escaped.
     surely = body_size(b"") + len(content) * _LONGEST_ESCAPE <= max_bytes
     return surely or body_size(content) <= max_bytes

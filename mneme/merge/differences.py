@@ -31,7 +31,7 @@ _FINEST = 8
 
 @frozen
 class Change:
-    """An entry that only one of two contents has, or that both have, each otherwise.
+    """An entry that differs between two contents, or that one of them lacks.
 
     It is what lies at `path`, or else, where it `is_item`, one of the items of the array there.
     """

@@ -9,8 +9,8 @@ from msgspec import UNSET
 from mneme.merge import entities, remembered, summary
 from mneme.merge.bounds import MAX_DOCUMENT
 from mneme.merge.jsonvalues import JSON, has_form, read, written
-from mneme.merge.stamps import wins
 from mneme.merge.threeway import Rule, ThreeWay, one_sided, same_items
+from mneme.merge.times import wins
 from mneme.model import FileName
 
 JsonDocument: TypeAlias = dict[str, JSON] | list[JSON]
@@ -35,7 +35,7 @@ def is_document(file: FileName) -> bool:
 
 
 def is_json(content: bytes) -> bool:
-    """Whether a content is JSON of any form, or too deep to be told."""
+    """Whether a content is JSON of any form, or nested too deeply to know."""
     try:
         read(content)
     except RecursionError:
@@ -76,6 +76,6 @@ def merge_documents(
 
 
 def _written(value: JSON, like: bytes) -> bytes:
-    """The document as text, indented and ended in the way of another."""
+    """The document as text, with the indentation and the end of another text."""
     text = written(value, indent=2 if b"\n" in like.strip() else None)
     return text + (b"\n" if like.endswith(b"\n") else b"")

@@ -1,4 +1,4 @@
-"""`entities.json`: what the log mentions, by kind and name."""
+"""`entities.json`: the things that the log mentions, by kind and name."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,9 +7,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mneme.merge.jsonvalues import JSON, Value, canonical
-from mneme.merge.stamps import later
 from mneme.merge.threeway import Rule, ThreeWay, by_item, by_key, general, one_sided
-from mneme.merge.times import parsed_time
+from mneme.merge.times import later, parsed_time
 
 _MOST_CONTEXTS = 5
 _LARGEST_COUNT = 2**53
@@ -62,7 +61,7 @@ def _number(value: Value) -> int | float | None:
 
 
 def _contexts(values: ThreeWay) -> Value:
-    """The newest, in the order of their times."""
+    """The newest contexts, in the order of their times."""
     return one_sided(values, lambda changed: sorted(by_item(changed), key=_age)[-_MOST_CONTEXTS:])
 
 

@@ -82,7 +82,7 @@ def _time(line: bytes) -> datetime | None:
 
 
 def _fitting(found: Sequence[bytes], ends: bool, max_bytes: int) -> bytes | None:
-    """As many of the last lines as fit."""
+    """The last lines, as many as fit."""
     content = _joined(found, ends)
     if fits(content, max_bytes):
         return content

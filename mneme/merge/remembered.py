@@ -1,4 +1,4 @@
-"""`remembered.json`: what a person had remembered, an array of objects."""
+"""`remembered.json`: the facts that a person wanted remembered, an array of objects."""
 
 import msgspec
 from msgspec import UNSET, UnsetType

@@ -1,4 +1,4 @@
-"""`summary.json`: what the plugin has summed up of the log."""
+"""`summary.json`: the plugin's summary of the log."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mneme.merge.jsonvalues import JSON, Value, canonical
-from mneme.merge.stamps import later
 from mneme.merge.threeway import Rule, ThreeWay, by_item, by_key, general, one_sided, winner
+from mneme.merge.times import later
 
 
 class FORM(msgspec.Struct, rename="camel"):
@@ -27,7 +27,7 @@ def merge_summaries(values: ThreeWay) -> Value:
 
 
 def _states(values: ThreeWay) -> Value:
-    """By topic, where each state has one of its own."""
+    """The merge of states: by topic, if each has its own."""
     if all(has_topics(value) for value in values.all if value is not UNSET):
         return by_item(values, topic_of, winner)
     return by_item(values)
@@ -46,7 +46,7 @@ def topic_of(item: JSON) -> bytes:
 
 
 def _smaller(values: ThreeWay) -> Value:
-    """The smaller number, for what lies after it has been summed up by neither side."""
+    """The smaller number: neither side has summed up the entries after it."""
     numbers = [value for value in (values.head, values.upload) if isinstance(value, int | float)]
     return min(numbers) if numbers else general(values)
 

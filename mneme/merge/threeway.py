@@ -114,7 +114,7 @@ class Items:
 
 
 def together(names: Iterable[bytes], those: Sequence[Items]) -> Iterator[list[Value]]:
-    """For each copy of an item, what it is in each of those."""
+    """The values of each copy of an item, in each of several lists."""
     copies: Counter[bytes] = Counter()
     for name in names:
         yield [items.get(name, copies[name]) for items in those]
@@ -122,7 +122,7 @@ def together(names: Iterable[bytes], those: Sequence[Items]) -> Iterator[list[Va
 
 
 def _item(values: ThreeWay, rule: Rule) -> JSON:
-    """An item of which it is decided that it stays."""
+    """The merge of an item that stays."""
     both = values.head is not UNSET and values.upload is not UNSET
     value = rule(values) if both else next(one for one in (values.head, values.upload) if one is not UNSET)
     return None if value is UNSET else value

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from mneme.cli import comparing
 from mneme.cli.changes import drawn
 from mneme.cli.comparing import Pair
-from mneme.cli.output import plain
 from mneme.client import Download
 from mneme.merge.differences import differences
 from mneme.model import FileName, Millis
+from mneme.readable import plain
 from tests.cli.asked import DEMO
 from tests.merge.strategies import anything
 

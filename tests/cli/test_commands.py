@@ -73,8 +73,8 @@ def test_what_takes_a_file_names_the_five(command: str) -> None:
     [
         (("show", "demo", "notes.txt"), "'notes.txt' is not one of 'log.jsonl'"),
         (("history", "demo", "notes.txt"), "'notes.txt' is not one of 'log.jsonl'"),
-        (("history", "demo", "--limit", "0"), "'0' is no whole number from 1"),
-        (("show", "demo", "log.jsonl", "--version", "one"), "'one' is no whole number from 1"),
+        (("history", "demo", "--limit", "0"), "0 is not in the range x>=1"),
+        (("show", "demo", "log.jsonl", "--version", "one"), "'one' is not a valid whole number"),
         (("diff", "demo", "log.jsonl"), "Missing argument 'A'"),
         (("diff", "demo", "log.jsonl", "-1"), "No such option"),
         (("restore", "demo", "log.jsonl"), "Missing option '--version'"),

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from mneme.cli import output
 from mneme.model import Millis
+from mneme.readable import plain
 from mneme.times import text_to_local_text
 
 
@@ -26,7 +27,7 @@ from mneme.times import text_to_local_text
 )
 def test_what_could_drive_a_terminal_is_escaped(text: str, shown: str) -> None:
     """Text in any script stays as it is."""
-    assert output.plain(text) == shown
+    assert plain(text) == shown
 
 
 def test_a_table_takes_nothing_for_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner, Result
 
-from mneme.cli import comparing, history, restoring, serving, showing
+from mneme.cli import comparing, history, restoring, serving
 from mneme.cli.commands import mneme
 from tests.cli.asked import Asked
 from tests.web.stub import Stub
@@ -32,7 +32,7 @@ def asked() -> Asked:
 @pytest.fixture
 def types(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Types:
     """Types a command to that server, instead of one over the network."""
-    for module in (serving, history, showing, comparing, restoring):
+    for module in (serving, history, comparing, restoring):
         monkeypatch.setattr(module, "ask", asked.ask)
     return lambda *arguments: CliRunner().invoke(mneme, arguments)
 

@@ -20,10 +20,10 @@ from mneme.client.doctor.machine import (
     settings_found,
     sync_findings,
 )
-from mneme.client.doctor.project import project_findings
 from mneme.client.doctor.server import (
     ServerAnswers,
     lock_finding,
+    project_findings,
     server_findings,
     two_places_findings,
     waiting_finding,
@@ -54,9 +54,9 @@ class Doctor:
     connect: Connect
 
     async def examine(self, server: str | None = None, key: str | None = None) -> tuple[Finding, ...]:
-        """All findings, `server` and `key` in the local of what the settings say.
+        """All findings; `server` and `key` replace those of the settings.
 
-        What one finding makes impossible to look at is left out.
+        Checks that a finding makes impossible are left out.
         """
         settings, of_settings = await self.worker.run(lambda: settings_found(self.home, server, key))
         findings = [of_settings]

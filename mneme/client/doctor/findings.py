@@ -5,11 +5,13 @@ import enum
 from attrs import field, frozen
 from attrs.converters import optional
 
+from mneme.readable import plain
+
 _LONGEST = 1000
 
 
 class State(enum.Enum):
-    """How it stands with what was looked at."""
+    """The result of a check."""
 
     GOOD = "good"
     DOUBTFUL = "doubtful"
@@ -20,8 +22,7 @@ class State(enum.Enum):
 
 def printable(text: str) -> str:
     """Text of bounded length without characters that would garble a terminal."""
-    shown = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+    return plain(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")
 
 
 @frozen

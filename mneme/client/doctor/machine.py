@@ -10,18 +10,16 @@ from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
-from mneme.client.settings import Settings, config_path, load
+from mneme.client.settings import EXAMPLE, Settings, config_path, load
 from mneme.errors import MnemeError
 from mneme.merge import is_damaged
 from mneme.model import FileName, digest
+from mneme.readable import size
 
 _ENOUGH = 100_000_000
 """Bytes for the five files with their bases and backups, at nearly full size."""
 
-_MEGABYTE = 1_000_000
-_GIGABYTE = 1_000_000_000
 _PAGE = 4096
-_EXAMPLE = '"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}'
 _OFF = 'put "enabled": false into "sync" in'
 
 
@@ -37,7 +35,7 @@ def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Set
         return settings, bad(
             "server-not-set",
             f"{path} does not say where the server is",
-            f"Put {_EXAMPLE} into it, or give --server",
+            f"Put {EXAMPLE} into it, or give --server",
         )
     origin = "--server" if server else path
     return settings, good("settings-usable", f"The server is {settings.address.url}, from {origin}")
@@ -57,7 +55,7 @@ def folder_finding(code: str, path: Path) -> Finding:
         else:
             advice = "See whose it is, and what lies there: ls -ld shows it"
         return bad(f"{code}-not-writable", f"{path} cannot be written: {error.strerror}", advice)
-    space = f"{free // _MEGABYTE} MB free" if free < _GIGABYTE else f"{free // _GIGABYTE} GB free"
+    space = f"{size(free)} free"
     if free < _ENOUGH:
         return doubtful(
             f"{code}-low-space",
@@ -88,7 +86,7 @@ def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
 
 
 def damage_findings(folder: Folder) -> Iterator[Finding]:
-    """Which files are damaged, if any."""
+    """Findings for damaged files."""
     for file in FileName:
         try:
             local = folder.look(file).local
@@ -112,7 +110,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
         except (SettingsError, OSError) as problem:
             yield doubtful(
                 "hooks-unreadable",
-                f"Whether it has hooks of mneme cannot be change: {problem}",
+                f"Whether it has hooks of mneme cannot be told: {problem}",
                 f"Mend {path}, or remove it",
             )
     yield _syncs(hooks, plugin_syncs, config_path(home))
@@ -125,7 +123,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
 
 
 def git_findings() -> Iterator[Finding]:
-    """Whether git is missing, without which nobody knows where a repository begins."""
+    """A finding if git, which finds the root of a repository, is missing."""
     if shutil.which("git") is None:
         yield doubtful(
             "git-missing",

@@ -1,5 +1,6 @@
-"""Checks of a server by its answers. Pure."""
+"""Checks of a server, and of a project on it, by its answers. Pure."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from attrs import frozen
@@ -8,15 +9,21 @@ from mneme import times, wire
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable, Untrusted
 from mneme.client.exchange import Address
+from mneme.client.localproject import LocalProject
 from mneme.model import ClientId, Lock, ProjectId
+from mneme.readable import span
 
 _SLOW_SECONDS = 1.0
 _APART_SECONDS = 5.0
+_SHOWN = 5
+_SAME_ID = (
+    "keep it at the same path on each machine, else they never meet. (sync.projectId would be one id for all projects "
+    "of a machine, which then share one memory.)"
+)
 IN_TWO_PLACES = (
     "Nothing was lost, both memories were merged. If two folders of that machine share this id, remove sync.projectId "
     "from its settings, so that each has its own. If the machine was cloned, remove ~/.claude-mneme/.client-id on one"
 )
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 @frozen
@@ -60,8 +67,34 @@ def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Findin
         yield _trouble(answers.problem, address)
 
 
+def project_findings(
+    local: LocalProject, is_chosen: bool, projects: Sequence[wire.WireProject]
+) -> Iterator[Finding]:
+    """Whether the server knows the project; `is_chosen` is whether the settings gave its id."""
+    origin = "sync.projectId" if is_chosen else f"the path {local.root}"
+    found = f"The project is {local.project.value}, from {origin}"
+    others = [ProjectId(one.id) for one in projects if one.id != local.project.value]
+    twins = [other for other in others if _is_named(other, local.root.name)]
+    if len(others) < len(projects):
+        yield good("project-known", f"{found}, and the server knows it")
+    elif twins or not others:
+        yield good("project-new", f"{found}: the server does not know it yet, the first push brings it there")
+    else:
+        yield doubtful(
+            "project-unknown",
+            f"{found}, and the server does not know it; it knows {_listed(others)}",
+            f"If it is new, nothing: the first push brings it there. If it is one of these, {_SAME_ID}",
+        )
+    if twins:
+        yield doubtful(
+            "project-twins",
+            f"The server knows a project of this name by other ids: {_listed(twins)}",
+            f"If it is the same project, {_SAME_ID}",
+        )
+
+
 def lock_finding(answers: ServerAnswers, project: ProjectId, machine: ClientId) -> Finding:
-    """Who holds the lock of a project."""
+    """The holder of the lock of a project."""
     lock = answers.lock
     if lock is None:
         return good("lock-free", f"Nobody holds the lock of {project.value}")
@@ -124,9 +157,7 @@ def _clocks(ahead: float | None) -> Finding:
     apart = round(abs(ahead))
     if not apart:
         return good("clocks-agree", "The clocks of this machine and of the server agree to the second")
-    found = (
-        f"The clock of the server is {_span(apart)} {'ahead of' if ahead > 0 else 'behind'} this machine's"
-    )
+    found = f"The clock of the server is {span(apart)} {'ahead of' if ahead > 0 else 'behind'} this machine's"
     if abs(ahead) <= _APART_SECONDS:
         return good("clocks-agree", found)
     return doubtful(
@@ -180,11 +211,18 @@ def _no_entry(address: Address) -> Finding:
     )
 
 
-def _span(seconds: int) -> str:
-    """A length of time to the second: `1 hour 2 seconds`."""
-    words = []
-    for length, name in _UNITS:
-        number, seconds = divmod(seconds, length)
-        if number:
-            words.append(f"{number} {name}" + ("s" if number != 1 else ""))
-    return " ".join(words)
+def _is_named(project: ProjectId, name: str) -> bool:
+    """Whether an id is a folder's name, or a path that ends with it."""
+    text, last = _folded(project.value), _folded(name)
+    return bool(last) and (text == last or text.endswith((f"-{last}", f"/{last}")))
+
+
+def _folded(text: str) -> str:
+    # A Mac writes an é in a path as two characters, Linux as one.
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _listed(projects: Sequence[ProjectId]) -> str:
+    shown = ", ".join(project.value for project in projects[:_SHOWN])
+    more = len(projects) - _SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,28 +1,86 @@
-"""`backup` and `restore-backup`: the server's database in a file of its own, and back."""
+"""`verify`, `backup` and `restore-backup`: the server's data, where it lies."""
 
+import os
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import click
 
-from mneme import clocks, times
+from mneme import clocks, homedir, readable, times
 from mneme.cli import output
-from mneme.cli.local import configuration, data_options, loaded
-from mneme.cli.options import NumberType, as_json, telling
+from mneme.cli.options import NUMBER, as_json
+from mneme.cli.run import ENDING
+from mneme.config import Loaded, load
 from mneme.errors import MnemeError
 from mneme.model import Millis
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _PATH = click.Path(path_type=Path)
+
+
+def data_options(command: Callable[P, R]) -> Callable[P, R]:
+    """The options `--data-dir` and `--config`, as `twistd mneme` has them."""
+    directory = click.option(
+        "-d", "--data-dir", metavar="DIR", help="Directory of the memory [default: as the server]."
+    )
+    config = click.option(
+        "-c",
+        "--config",
+        "config_file",
+        metavar="FILE",
+        help="Configuration file of the server [default: as the server].",
+    )
+    return directory(config(command))
+
+
+def _loaded(data_dir: str | None, config_file: str | None) -> Loaded:
+    """The configuration of the server, which says where its data lies; raises `ConfigError`."""
+    given = {"dataDir": data_dir, "config": config_file}
+    return load({name: text for name, text in given.items() if text}, os.environ, homedir.home())
+
+
+@click.command()
+@data_options
+@as_json
+def verify(data_dir: str | None, config_file: str | None, as_json: bool) -> None:
+    """Look for damage in the server's data.
+
+    The database, each content in it against its digest, and the plain files of the heads. The server may run.
+    Nothing is changed; the status is 1 if something is damaged.
+    """
+    from mneme.store import backup as backups
+    from mneme.store import verifying
+    from mneme.store.sqlite import NAME
+
+    config = _loaded(data_dir, config_file).config
+    with output.progress() as show:
+        findings = list(
+            verifying.verify(config.data_dir, lambda done, all_: show(f"{done} of {all_} contents"))
+        )
+    damages = [one.sentence for one in findings if one.is_damage]
+    others = [one.sentence for one in findings if not one.is_damage]
+    if as_json:
+        output.print_json({"damaged": damages, "differing": others})
+    else:
+        for sentence in (*damages, *others):
+            click.echo(readable.plain(sentence))
+        _sum_up(str(config.data_dir), len(damages), len(others))
+        if damages:
+            output.warn(f"Stop the server first. {backups.way_back(config.data_dir / NAME, config.backups)}")
+    sys.exit(1 if damages else 0)
 
 
 @click.command()
 @click.argument("target", type=_PATH, metavar="FILE")
 @click.option(
-    "--keep", type=NumberType(), metavar="N", help="FILE is a directory, in which the newest N backups stay."
+    "--keep", type=NUMBER, metavar="N", help="FILE is a directory, in which the newest N backups stay."
 )
 @click.option(
     "--without-config",
@@ -31,7 +89,6 @@ _PATH = click.Path(path_type=Path)
 )
 @data_options
 @as_json
-@telling
 def backup(
     target: Path,
     keep: int | None,
@@ -48,8 +105,8 @@ def backup(
     from mneme.store import backup as backups
     from mneme.store.sqlite import NAME
 
-    found = loaded(data_dir, config_file)
-    config = None if without_config else configuration(found)
+    found = _loaded(data_dir, config_file)
+    config = None if without_config else found.file
     content = config.read_bytes() if config else None
     database = found.config.data_dir / NAME
     with _copying() as told:
@@ -65,7 +122,7 @@ def backup(
     beside = "API keys included" if config else "without the configuration"
     if config is None and not without_config:
         beside = "there is no configuration file"
-    output.tell(f"Backed {database.parent} up into {file} ({output.size(size)}, {beside})")
+    output.tell(f"Backed {database.parent} up into {file} ({readable.size(size)}, {beside})")
 
 
 @click.command("restore-backup")
@@ -73,7 +130,6 @@ def backup(
 @click.argument("directory", type=_PATH, metavar="DIRECTORY")
 @click.option("--replace", is_flag=True, help="Move a database that lies there aside.")
 @as_json
-@telling
 def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) -> None:
     """Put a backup into the data directory of a server.
 
@@ -101,7 +157,17 @@ def restore_backup(file: Path, directory: Path, replace: bool, as_json: bool) ->
     if done.moved:
         output.tell(f"The database that lay there is {done.moved} now")
     options = ["--data-dir", str(directory), *(["--config", str(done.config)] if done.config else [])]
-    output.tell(f"Now start the server: {shlex.join(['twistd', '-n', '--pidfile=', 'mneme', *options])}")
+    command = [_twistd(), "--nodaemon", "--pidfile=", "mneme", *options]
+    output.tell(f"Now start the server: {shlex.join(command)}")
+
+
+def _sum_up(directory: str, damages: int, others: int) -> None:
+    if damages:
+        output.warn(f"{directory} is damaged ({readable.counted(damages, 'finding')})")
+    elif others:
+        output.tell(f"{directory} is whole ({readable.counted(others, 'difference')}, which can be)")
+    else:
+        output.tell(f"{directory} is whole")
 
 
 @contextmanager
@@ -111,7 +177,7 @@ def _copying() -> Iterator[Callable[[int, int], None]]:
     A signal ends the copy between two steps, and nothing that comes after it.
     """
     signals: list[int] = []
-    before = {number: signal.signal(number, lambda *_: signals.append(1)) for number in _ENDING}
+    before = {number: signal.signal(number, lambda *_: signals.append(1)) for number in ENDING}
     try:
         with output.progress() as show:
 
@@ -124,6 +190,12 @@ def _copying() -> Iterator[Callable[[int, int], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _twistd() -> str:
+    """The `twistd` that was installed with this command, which need not be on PATH."""
+    beside = Path(sys.executable).with_name("twistd")
+    return str(beside) if beside.exists() else "twistd"
 
 
 def _now() -> Millis:
