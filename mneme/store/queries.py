@@ -158,7 +158,7 @@ class Queries:
         return _project(row) if row else None
 
     def project_and_head(self, name: ProjectId, file: FileName) -> tuple[ProjectRow | None, HeadRow | None]:
-        """The project of this name, and one of its files; None for each that is missing."""
+        """The project of this name, and one of its files; None if missing."""
         row = self._run(
             f"""
             SELECT {_PROJECT}, {_HEAD} FROM projects p
@@ -590,9 +590,9 @@ class Queries:
     # Bases
 
     def base(self, key: int, row: BaseRow, newest: Version | None) -> Base:
-        """The base of a client for a file. `newest` is the newest version of the file.
+        """The base of a client for a file.
 
-        Usually this is the base, so one query is saved.
+        Usually this is `newest`, the newest version of the file, so one query is saved.
         """
         known, received = _numbers(row.known), _numbers(row.received)
         there = {newest.number: newest} if newest else {}
