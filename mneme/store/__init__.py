@@ -473,7 +473,7 @@ class Store:
 def _read(
     queries: Queries, project: ProjectId, wanted: tuple[FileName, ...]
 ) -> tuple[ProjectRow | None, dict[FileName, HeadRow | None]]:
-    """The row of a project. If one file is wanted, its row is read by the same statement."""
+    """The row of a project, and that of the file if one alone is wanted."""
     if len(wanted) != 1:
         return queries.project(project), {}
     row, head = queries.project_and_head(project, *wanted)
