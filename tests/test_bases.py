@@ -1,4 +1,4 @@
-"""Which version an upload was made from, and what it can have removed from that."""
+"""Rules that find the version an upload was made from, and the items that it can have removed."""
 
 from __future__ import annotations
 
@@ -25,41 +25,69 @@ def log(words: str) -> bytes:
     return b"".join(word.encode() + b"\n" for word in words.split())
 
 
-def nearest_log(sure: str | None, candidates: list[str], upload: str) -> int | None:
-    """Which log an upload was made from."""
-    return chosen(LOG, None if sure is None else log(sure), list(map(log, candidates)), log(upload))
+def received(words: str) -> Candidate:
+    """A log that its client took whole."""
+    return Candidate(log(words), Evidence.RECEIVED)
 
 
-def test_the_download_that_a_client_has_built_on_is_it() -> None:
-    """Its upload has what was new in it."""
-    assert nearest_log("a b", ["a b c", "a b c d"], "a b c mine") == 0
-    assert nearest_log("a b", ["a b c", "a b c d"], "a b c d mine") == 1
+def sent(words: str) -> Candidate:
+    """A log whose answer was perhaps cut off."""
+    return Candidate(log(words), Evidence.SENT)
 
 
-def test_a_stray_download_is_not_it() -> None:
-    """Nothing of what was new in it is in the upload, so what it has and the upload has not was never removed."""
-    assert nearest_log("a b", ["a b c"], "a b mine") is None
+NEAREST: list[tuple[str, str | None, list[str], str, int | None]] = [
+    ("an upload has what was new in the download", "a b", ["a b c", "a b c d"], "a b c mine", 0),
+    ("an upload has what was new in a later download", "a b", ["a b c", "a b c d"], "a b c d mine", 1),
+    ("a stray download has nothing new that is in the upload", "a b", ["a b c"], "a b mine", None),
+    ("a stray download is none even if it is nearer", "a b c d e", ["a f"], "a mine", None),
+    ("a client that summed up a real download had it", "a b c d e f", ["a b c d e f g h"], "g h mine", 0),
+    ("a version that only removed something can be it", "a b c d", ["a b"], "a b mine", 0),
+    ("of two that are as near the older is it", "a b c d", ["a b"], "a b c", None),
+    ("without a sure one the nearest is it, however far", None, ["a b c d e f"], "f mine", 0),
+    ("without a sure one a stray download is none", None, ["a b"], "mine", None),
+    ("where nothing is older only the last line is a sign", None, ["a b new"], "a b mine", None),
+    ("the last line is a sign", None, ["a b new"], "a b new mine", 0),
+    ("the last line alone is a sign", None, ["a b new"], "new mine", 0),
+    ("a stray download is nothing older", None, ["x y", "a b new"], "a b mine", None),
+    ("after a stray download the last line is a sign", None, ["x y", "a b new"], "b new mine", 1),
+    ("where something is older any new line is a sign", "a", ["a b c d"], "a b c mine", 0),
+    ("lines of a stray download are new in the next", "a b c d e", ["a b c d e f", "a f"], "a mine", None),
+    ("without candidates there is none", None, [], "a", None),
+    ("beside a sure one without candidates there is none", "a", [], "a", None),
+    ("an empty sure one is like any other", "", ["", "a"], "", None),
+    ("an empty candidate is like any other", None, [""], "", 0),
+]
 
 
-def test_a_stray_download_is_not_it_even_if_it_is_nearer() -> None:
-    """The upload lacks what the download lacks, too, but has nothing that would show that its client received it."""
-    assert nearest_log("a b c d e", ["a f"], "a mine") is None
+@pytest.mark.parametrize(
+    ("sure", "candidates", "upload", "index"),
+    [case[1:] for case in NEAREST],
+    ids=[case[0] for case in NEAREST],
+)
+def test_the_nearest_candidate_that_can_have_arrived_is_the_base(
+    sure: str | None, candidates: list[str], upload: str, index: int | None
+) -> None:
+    """None is for the sure one, or for no base."""
+    known = None if sure is None else log(sure)
+    assert chosen(LOG, known, list(map(log, candidates)), log(upload)) == index
 
 
-def test_a_received_version_needs_no_sign_and_puts_out_all_older_ones() -> None:
-    """Forgetting all that was fetched leaves what was there before, and is no sign of the older version."""
-    candidates = [received("a b"), received("a b c d")]
-    assert choose(LOG, candidates, log("a b")) == Choice(1)
-    assert choose(LOG, [received("a b"), sent("a b c d")], log("a b")) == Choice(0)
-    assert choose(LOG, candidates, b"") == Choice(1)
-
-
-def test_a_version_that_was_cut_off_is_the_base_only_if_the_upload_has_something_of_it() -> None:
-    """Then it has arrived after all."""
-    candidates = [received("a b"), sent("a b c d")]
-    assert choose(LOG, candidates, log("a b c mine")) == Choice(1)
-    assert choose(LOG, candidates, log("b c mine")) == Choice(1)
-    assert choose(LOG, candidates, log("b mine")) == Choice(0)
+@pytest.mark.parametrize(
+    ("newest", "upload", "choice"),
+    [
+        (received("a b c d"), "a b", 1),
+        (received("a b c d"), "", 1),
+        (sent("a b c d"), "a b", 0),
+        (sent("a b c d"), "a b c mine", 1),
+        (sent("a b c d"), "b c mine", 1),
+        (sent("a b c d"), "b mine", 0),
+    ],
+)
+def test_a_received_version_rules_out_older_ones_and_one_that_was_cut_off_needs_a_sign(
+    newest: Candidate, upload: str, choice: int
+) -> None:
+    """An upload that forgets all that was fetched leaves what was there before: no sign of the older version."""
+    assert choose(LOG, [received("a b"), newest], log(upload)) == Choice(choice)
 
 
 def test_a_named_version_is_the_base_whatever_else_was_received() -> None:
@@ -71,63 +99,9 @@ def test_a_named_version_is_the_base_whatever_else_was_received() -> None:
 
 @pytest.mark.parametrize("evidence", [Evidence.SENT, Evidence.RECEIVED])
 def test_an_upload_that_shares_nothing_with_its_base_has_none(evidence: Evidence) -> None:
-    """One id in two folders, or a machine set up anew: only what was surely had makes it a stranger."""
+    """One id in two folders, or a machine set up anew: only a version that was surely had tells of it."""
     choice = choose(LOG, [Candidate(log("a b"), evidence)], log("mine"))
     assert choice == Choice(None, is_unrelated=evidence is Evidence.RECEIVED)
-
-
-def received(words: str) -> Candidate:
-    """A log that its client took whole."""
-    return Candidate(log(words), Evidence.RECEIVED)
-
-
-def sent(words: str) -> Candidate:
-    """A log whose answer was perhaps cut off."""
-    return Candidate(log(words), Evidence.SENT)
-
-
-def test_a_client_that_summed_up_a_real_download_had_it() -> None:
-    """It removed all the old lines, and what was new is still there."""
-    assert nearest_log("a b c d e f", ["a b c d e f g h"], "g h mine") == 0
-
-
-def test_a_version_that_only_removed_something_can_be_it() -> None:
-    """It has nothing that the client would have had to receive."""
-    assert nearest_log("a b c d", ["a b"], "a b mine") == 0
-
-
-def test_of_two_that_are_as_near_the_older_is_it() -> None:
-    """One that only removed something brought nothing by which to tell."""
-    assert nearest_log("a b c d", ["a b"], "a b c") is None
-    assert nearest_log("a b c d", ["a b"], "a b mine") == 0
-
-
-def test_without_a_surely_known_one_the_nearest_of_the_others_is_it() -> None:
-    """However far it is."""
-    assert nearest_log(None, ["a b c d e f"], "f mine") == 0
-
-
-def test_without_a_surely_known_one_a_stray_download_is_none() -> None:
-    """It is not known then."""
-    assert nearest_log(None, ["a b"], "mine") is None
-
-
-def test_where_nothing_is_older_only_the_last_line_is_a_sign() -> None:
-    """What is before it may be older than the download: a client that was given an old copy has it, too."""
-    assert nearest_log(None, ["a b new"], "a b mine") is None
-    assert nearest_log(None, ["a b new"], "a b new mine") == 0
-    assert nearest_log(None, ["a b new"], "new mine") == 0
-
-
-def test_what_does_not_count_itself_is_nothing_older() -> None:
-    """Of the download after a stray one, too, only the last line is a sign."""
-    assert nearest_log(None, ["x y", "a b new"], "a b mine") is None
-    assert nearest_log(None, ["x y", "a b new"], "b new mine") == 1
-
-
-def test_where_something_is_older_any_line_that_was_new_is_a_sign() -> None:
-    """The client can have removed the last one, but cannot have had the others from anywhere else."""
-    assert nearest_log("a", ["a b c d"], "a b c mine") == 0
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"  \n", b"\t\r\n"])
@@ -199,45 +173,18 @@ def test_what_is_too_much_to_look_at_is_none_and_neither_is_what_is_newer() -> N
     assert chosen(LOG, None, [log("a"), large], log("a mine")) == 0
 
 
-def test_what_only_a_stray_download_brought_is_still_new_in_the_next() -> None:
-    """The client did not receive the first, so the second would have brought it."""
-    assert nearest_log("a b c d e", ["a b c d e f", "a f"], "a mine") is None
-
-
-def test_without_candidates_there_is_none() -> None:
-    """Whether there is a surely known one or not."""
-    assert nearest_log(None, [], "a") is None
-    assert nearest_log("a", [], "a") is None
-
-
-def test_an_empty_content_is_like_any_other() -> None:
-    """It has no items."""
-    assert nearest_log("", ["", "a"], "") is None
-    assert nearest_log(None, [""], "") == 0
-
-
-DOCUMENTS: list[tuple[FileName, Any, Any, Any]] = [
-    (FileName.REMEMBERED, [{"content": "a"}], [{"content": "a"}, {"content": "b"}], [{"content": "b"}]),
-    (
-        FileName.ENTITIES,
-        {"files": {"a": {"mentions": 1}}},
-        {"files": {"a": {"mentions": 1}, "b": {"mentions": 1}}},
-        {"files": {"a": {"mentions": 1}, "b": {"mentions": 1}, "c": {"mentions": 1}}},
-    ),
-    (
-        FileName.SUMMARY_JSON,
-        {"projectContext": "a", "recentWork": [{"date": "1"}]},
-        {"projectContext": "b", "recentWork": [{"date": "1"}, {"date": "2"}]},
-        {"projectContext": "b", "recentWork": [{"date": "1"}, {"date": "2"}, {"date": "3"}]},
-    ),
-]
-
-
-@pytest.mark.parametrize(("file", "sure", "candidate", "upload"), DOCUMENTS)
+@pytest.mark.parametrize(
+    ("file", "sure", "candidate", "upload"),
+    [
+        (FileName.REMEMBERED, [fact("a")], [fact("a"), fact("b")], [fact("b")]),
+        (FileName.ENTITIES, {"files": {"a": {}}}, {"files": {"a": {}, "b": {}}}, {"files": {"b": {}}}),
+        (FileName.SUMMARY_JSON, {"x": [{"a": 1}]}, {"x": [{"a": 1}, {"b": 1}]}, {"x": [{"b": 1}]}),
+    ],
+)
 def test_documents_are_compared_by_their_items(
     file: FileName, sure: Any, candidate: Any, upload: Any
 ) -> None:
-    """Not by how they are written."""
+    """The layout means nothing."""
     written = json.dumps(upload, indent=4).encode()
     one, other = (json.dumps(value).encode() for value in (sure, candidate))
     assert chosen(file, one, [other], written) == 0
@@ -259,7 +206,7 @@ def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
 @pytest.mark.parametrize("file", FileName)
 @given(data=st.data())
 def test_an_upload_that_was_not_changed_was_made_from_its_like(file: FileName, data: st.DataObject) -> None:
-    """Unless one that is older has the same items."""
+    """An older one may have the same items."""
     known = data.draw(st.lists(candidates_of(file), min_size=1, max_size=4))
     upload = known[-1].content
     index = choose(file, known, upload).index

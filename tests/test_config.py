@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -79,7 +80,7 @@ def test_defaults_need_no_file(house: House) -> None:
     assert list(house.home.iterdir()) == []
 
 
-SETTINGS: list[tuple[str, str, str, object, str, object]] = [
+SETTINGS: list[tuple[str, str, str, Any, str, Any]] = [
     ("", "port", "port", 0, " 0 ", 0),
     ("", "host", "host", "null", "null", "null"),
     ("", "listen", "listen", ["tcp:80", "unix:/a,b"], "tcp:80  unix:/a,b", ("tcp:80", "unix:/a,b")),
@@ -123,7 +124,7 @@ VARIABLES = {f"MNEME_{field.upper()}": text for _, _, field, _, text, _ in SETTI
 
 @pytest.mark.parametrize(("section", "name", "field", "raw", "text", "value"), SETTINGS)
 def test_the_file_and_the_environment_set_every_key(
-    house: House, section: str, name: str, field: str, raw: object, text: str, value: object
+    house: House, section: str, name: str, field: str, raw: object, text: str, value: Any
 ) -> None:
     """Each arrives in its field alone; variables have lists taken apart at commas or spaces."""
     wanted = evolve(house.default, **{field: value})
@@ -560,7 +561,7 @@ def test_a_short_key_is_a_warning_by_position(house: House) -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for _, _, field, _, _, value in SETTINGS])
-def test_changes_that_need_a_restart_are_named(field: str, value: object) -> None:
+def test_changes_that_need_a_restart_are_named(field: str, value: Any) -> None:
     """Keys that a running server cannot take over, by their names in the file."""
     old = Config(data_dir=Path("/a"))
     fixed = {"port": "port", "host": "host", "listen": "listen", "data_dir": "dataDir"}

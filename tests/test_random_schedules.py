@@ -22,38 +22,20 @@ from tests.in_process import InProcess
 from tests.keeping import KEEP_NONE
 from tests.often import examples
 from tests.proxies import ROUTES, Route, Way
-from tests.stock_client import Answer, Machine, NoAnswer, items_in
+from tests.proxies import nothing as losing_nothing
+from tests.stock_client import Answer, Machine, NoAnswer
+from tests.world import FILES, LOG, PROJECT, REMOVE, World, adding, nothing
 
-PROJECT, LOG, FACTS, ENTITIES, SUMMARY = (
-    "demo",
-    "log.jsonl",
-    "remembered.json",
-    "entities.json",
-    "summary.json",
-)
-FILES = (LOG, FACTS, ENTITIES, SUMMARY)
 OFFSETS = {"laptop": +20.0, "desktop": -20.0, "server": 0.0}
-"""By how many seconds each machine's clock is ahead: less than what passes between two steps of theirs."""
+"""Seconds by which each machine's clock is ahead: less than what passes between two steps of theirs."""
 STEP = 60.0
 FAR_AHEAD = 30 * STEP
 TTL_STEPS = 20
 
-ADD: dict[str, Callable[..., None]] = {
-    LOG: Machine.note,
-    FACTS: Machine.remember,
-    ENTITIES: Machine.see,
-    SUMMARY: Machine.decide,
-}
-REMOVE: dict[str, Callable[..., None]] = {
-    FACTS: Machine.forget,
-    ENTITIES: Machine.prune_entities,
-    SUMMARY: Machine.drop_decisions,
-}
-
 machines = st.sampled_from(sorted(OFFSETS))
 files = st.sampled_from(FILES)
-INTERRUPTIONS: dict[str, Callable[[InProcess], None]] = {
-    "nothing": lambda server: None,
+INTERRUPTIONS: dict[str, Callable[[InProcess], object]] = {
+    "nothing": nothing,
     "restart": InProcess.restart,
     "kill": InProcess.kill_and_restart,
 }
@@ -81,7 +63,8 @@ class Schedules(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
-        self.server = InProcess(self.directory / "server", ttl_seconds=TTL_STEPS * STEP)
+        self.world = World(self.directory, ttl_seconds=TTL_STEPS * STEP)
+        self.server = self.world.server
         self.minds: dict[str, Mind] = {}
         self.is_rough = False
         self.sent: dict[str, set[str]] = {name: set() for name in FILES}
@@ -98,20 +81,9 @@ class Schedules(RuleBasedStateMachine):
     def machines_are_set_up(self, routes: list[Route], is_rough: bool, ahead: float) -> None:
         """Those on the same route share it, as the clients of a proxy share its connections."""
         self.is_rough = is_rough
-        ways = {route.name: route.to(self.server) for route in routes}
         for (name, offset), route in zip(OFFSETS.items(), routes, strict=True):
-            way = ways[route.name]
-            machine = Machine(
-                self.directory / name,
-                self.server.url,
-                client_id=f"{name}-0a1b2c3d",
-                clock_offset=offset or ahead,
-                delays=(0.0,),
-                clock=self.server.now,
-                connect=way.accept,
-                keep_alive=route.keep_alive,
-            )
-            self.minds[name] = Mind(machine, way)
+            machine = self.world.machine(name, ahead=offset or ahead, retries=1, route=route)
+            self.minds[name] = Mind(machine, self.world.way(route))
 
     @rule(name=machines, interruption=interruptions, lost=st.sampled_from([None, None, *FILES]), fate=fates)
     def session_begins(self, name: str, interruption: str, lost: str | None, fate: str | None) -> None:
@@ -124,7 +96,7 @@ class Schedules(RuleBasedStateMachine):
             if answer.method == "GET" and file in FILES and answer.ok:
                 mind.had[file] = mind.items(file)
             self.interrupt(interruption)
-        mind.way.loses = lambda _request: None
+        mind.way.loses = losing_nothing
 
     @rule(name=machines, interruption=interruptions)
     def session_ends(self, name: str, interruption: str) -> None:
@@ -158,7 +130,7 @@ class Schedules(RuleBasedStateMachine):
     def items_are_added(self, name: str, file: str, count: int) -> None:
         """Each with the time that the machine's clock tells."""
         self.number += 1
-        ADD[file](self.minds[name].machine, PROJECT, *(f"{name} {self.number}.{n}" for n in range(count)))
+        adding(file, *(f"{name} {self.number}.{n}" for n in range(count)))(self.minds[name].machine)
         self.later()
 
     @rule(name=machines, share=st.floats(0, 1))
@@ -216,7 +188,7 @@ class Schedules(RuleBasedStateMachine):
             for answer in mind.machine.push_steps(PROJECT):
                 self.note_sent(mind, answer)
         self.server.let_pass((TTL_STEPS + 1) * STEP)
-        heads = {name: self.head(name) for name in FILES}
+        heads = {name: set(self.world.head(name)) for name in FILES}
         for name, head in heads.items():
             assert self.sent[name] - self.removed[name] <= head, name
             assert self.is_rough or not head & self.removed[name], name
@@ -252,11 +224,6 @@ class Schedules(RuleBasedStateMachine):
         else:
             self.removed[file] |= had - items
         mind.had[file] = items
-
-    def head(self, name: str) -> set[str]:
-        """The items of a head."""
-        status, body = self.server.ask("GET", f"/projects/{PROJECT}/files/{name}")
-        return set(items_in(name, body["content"])) if status == 200 else set()
 
     def later(self) -> None:
         """Let time pass."""
