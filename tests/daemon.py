@@ -68,7 +68,7 @@ class Daemon(AbstractContextManager["Daemon"]):
 
     @property
     def url(self) -> str:
-        """Where the server is reached."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -144,7 +144,9 @@ class Daemon(AbstractContextManager["Daemon"]):
 
     def peak_rss_bytes(self) -> int:
         """The most memory that the server ever occupied since its start."""
-        return self._memory("VmHWM")
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
 
     def ask(
         self,
@@ -201,13 +203,6 @@ class Daemon(AbstractContextManager["Daemon"]):
         except (OSError, http.client.HTTPException):
             return False
 
-    def _memory(self, field: str) -> int:
-        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
-            name, _, value = line.partition(":")
-            if name == field:
-                return int(value.split()[0]) * 1024
-        raise LookupError(field)
-
 
 def wait_until(
     condition: Callable[[], bool],
@@ -257,25 +252,7 @@ def _is_free(port: int) -> bool:
 def self_signed(directory: Path) -> Path:
     """A key and a certificate of its own for `localhost`, in one file."""
     file = directory / "server.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            *subject,
-            "-keyout",
-            file,
-            "-out",
-            file,
-        ],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost".split()
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(file), "-out", str(file)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
     return file

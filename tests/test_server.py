@@ -167,7 +167,7 @@ class Rig:
 
     def start(self) -> list[str]:
         """Start as twistd does, and return what the log says."""
-        return said(lambda: (self.server.privilegedStartService(), self.server.startService()))
+        return said(self.server.privilegedStartService, self.server.startService)
 
     def stop(self) -> None:
         """Stop, to the end."""
@@ -189,10 +189,11 @@ class Rig:
         raise StartupError(reason)
 
 
-def said(action: Callable[[], object]) -> list[str]:
-    """What an action writes to the log."""
+def said(*actions: Callable[[], object]) -> list[str]:
+    """The log of some actions."""
     with capturedLogs() as logged:
-        action()
+        for action in actions:
+            action()
     events: list[LogEvent] = [e for e in logged if e.get("log_namespace", "").startswith("mneme")]
     return [formatEvent(event) for event in events]
 
