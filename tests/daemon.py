@@ -1,4 +1,4 @@
-"""A harness that runs the real server as a user starts it: `twistd mneme` in a process of its own."""
+"""The real server, started as by a user: `twistd mneme` in a process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DidNotStart(Exception):
 
 
 class Daemon(AbstractContextManager["Daemon"]):
-    """One server on a data directory and a port that stay the same over restarts.
+    """A server on a data directory and a port that stay the same.
 
     `home` becomes the HOME of the process and holds the configuration, the log and, unless `data_dir` says otherwise,
     the data. `config` is what is written to the configuration file. Entering the context starts the server; leaving it
@@ -106,7 +106,7 @@ class Daemon(AbstractContextManager["Daemon"]):
             raise DidNotStart(f"no answer within {START_WITHIN} s\n{self.log()}") from error
 
     def terminate(self) -> int:
-        """Send SIGTERM and wait for the end; the exit status. Fails, and kills, after 10 s."""
+        """Send SIGTERM, wait for the end, kill after 10 s; the exit status."""
         process = self._running()
         process.send_signal(signal.SIGTERM)
         try:
@@ -124,7 +124,7 @@ class Daemon(AbstractContextManager["Daemon"]):
             self._process = None
 
     def restart(self) -> int:
-        """Stop the server in order and start it again on the same data and port; the exit status of the stop."""
+        """Stop the server in order, and start it again; the exit status."""
         status = self.terminate()
         self.start()
         return status
@@ -157,7 +157,7 @@ class Daemon(AbstractContextManager["Daemon"]):
         body: bytes | None = None,
         timeout: float = 10.0,
     ) -> tuple[int, Any]:
-        """One request on a connection of its own: status and JSON body (None when there is none)."""
+        """A request on a connection of its own: status and JSON body, if any."""
         status, _, raw = self.ask_raw(method, path, headers=headers, body=body, timeout=timeout)
         return status, json.loads(raw) if raw else None
 
@@ -170,7 +170,7 @@ class Daemon(AbstractContextManager["Daemon"]):
         body: bytes | None = None,
         timeout: float = 10.0,
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """One request on a connection of its own: status, headers and bytes of the body."""
+        """A request on a connection of its own: status, headers and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -211,7 +211,7 @@ def wait_until(
     every: float = 0.01,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Poll until the condition holds; TimeoutError when it does not in time, on a busy machine."""
+    """Poll until the condition holds; TimeoutError if it does not in time."""
     end = clock() + within * PATIENCE
     while not condition():
         if clock() > end:
@@ -220,7 +220,7 @@ def wait_until(
 
 
 def free_port() -> int:
-    """A port on which nothing listens, on IPv4 and IPv6, and that no other test gets.
+    """A free port of IPv4 and IPv6 that no other test gets.
 
     It lies below the range from which the kernel takes the ports of outgoing connections: nobody's connection can sit
     on it while the server is down, and no client can connect to itself. Each process of pytest-xdist has its own ports.

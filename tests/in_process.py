@@ -1,4 +1,4 @@
-"""The whole server in this process, on a fake clock and a real directory, without sockets.
+"""The server in this process, with a fake clock, real files and no sockets.
 
 All of it but the reactor, the threads and the sockets is what `twistd mneme` runs; the pruner makes its round when the
 test says so. Bytes that are sent are received at once, and answered before `sendall` returns. Time stands still but for
@@ -51,7 +51,7 @@ _CURL = "Host: mneme.invalid:3847\r\nUser-Agent: curl/8.14.1\r\nAccept: */*"
 
 
 class InProcess:
-    """A server on a data directory, which stays the same over restarts, as the time of day does.
+    """A server on a data directory; both directory and time outlive restarts.
 
     Whatever the server logs as a fault is in `faults`.
     """
@@ -92,7 +92,7 @@ class InProcess:
         self.start()
 
     def set_clock(self, seconds: float) -> None:
-        """Set the server's time of day by so much; the true time, by which the machines go, stays."""
+        """Move the server's time of day; the true time of the machines stays."""
         self.wrong_by += seconds
         if self._life:
             self._life.wall.rightNow += seconds
@@ -190,7 +190,7 @@ class InProcess:
 
 
 class _Life:
-    """A server from its start to its end. The clock is its own, so that a dead server's timers are dead, too."""
+    """A server from its start to its end; its timers die with its clock."""
 
     def __init__(self, owner: InProcess) -> None:
         self.clock, self.wall = Clock(), Clock()
@@ -277,7 +277,7 @@ class InProcessConnection:
         self._open = False
 
     def break_off(self) -> None:
-        """End as the system ends the connection of a client that is gone: by a reset."""
+        """End by a reset, as for a client that is gone."""
         self._end(Failure(ConnectionLost()))
         self._open = False
 

@@ -1,4 +1,4 @@
-"""Ways from the stock client to a server: straight, or through a reverse proxy of one manner or another.
+"""Ways from the stock client to a server: straight, or through a reverse proxy.
 
 A proxy here takes a whole request, sends it on in its own way, takes the whole answer, and passes that on: so do nginx,
 Caddy, Traefik and HAProxy with answers as small as these. What was lost between the proxy and its client the server

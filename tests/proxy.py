@@ -1,4 +1,4 @@
-"""What lies between a client and a server: it counts the bytes, and can lose an answer."""
+"""A proxy that counts bytes, and can lose an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulator of the stock client: the sync code of the claude-mneme plugin, as measured on the wire.
+"""A simulator of the stock client: the claude-mneme plugin, as measured on the wire.
 
 Written from the contract ("How the stock client behaves"), not from the server: it blocks, it talks through a bare
 socket, and every byte it sends is what Node's `http.request` sends for the same call. `Machine` adds what surrounds
@@ -62,7 +62,7 @@ class Answer:
 
 
 class Connection(Protocol):
-    """Connection over which a request is sent, and its answer read: a socket, or a substitute."""
+    """Connection for a request and its answer: a socket, or a substitute."""
 
     def sendall(self, data: bytes, /) -> None:
         """Send."""
@@ -112,7 +112,7 @@ def envelope(content: str) -> bytes:
 
 
 class StockClient(AbstractContextManager["StockClient"]):
-    """The plugin's HTTP calls, over one kept-alive connection, or one for each, as before Node 19.
+    """The plugin's HTTP calls, over a kept connection, or one each as before Node 19.
 
     `connect` makes a connection; without it there is a real one to where the URL says.
     """
@@ -210,7 +210,7 @@ class StockClient(AbstractContextManager["StockClient"]):
         return Answer(method, path, response.status, headers, raw)
 
     def _connection(self) -> Connection:
-        """The kept connection, or a new one when there is none or the server has closed it meanwhile."""
+        """The kept connection, or a new one if the server has closed it."""
         if self._kept is not None and self._kept.is_over():
             self.close()
         if self._kept is None:
@@ -242,7 +242,7 @@ def _place(project: str, *more: str) -> str:
 
 
 class Machine:
-    """One of a person's machines: a client id, a clock, and the memory of its projects in a folder.
+    """A person's machine: a client id, a clock, and memory in a folder.
 
     `clock_offset` is by how many seconds this machine's clock is ahead of the true time. Every file in the folder is
     stamped by that clock, and the server's times are compared with it to the millisecond. The true time is what `clock`
@@ -313,7 +313,7 @@ class Machine:
         self._rewrite(project, "remembered.json", [*self._document(project, "remembered.json", []), *entries])
 
     def forget(self, project: str, *facts: str) -> None:
-        """Remove facts, as `/forget` does: the others are written anew, as an empty array if there are none."""
+        """Remove facts, as `/forget` does: an empty array may be left."""
         known = self._document(project, "remembered.json", [])
         self._rewrite(project, "remembered.json", [one for one in known if one["content"] not in facts])
 
@@ -340,7 +340,7 @@ class Machine:
         self._rewrite(project, "entities.json", index)
 
     def prune_entities(self, project: str, *names: str) -> None:
-        """Remove files from the index, as the plugin does after a week in which they were not seen."""
+        """Remove files from the index, as the plugin does after a week."""
         index = self._document(project, "entities.json", {"files": {}})
         index["files"] = {name: seen for name, seen in index["files"].items() if name not in names}
         self._rewrite(project, "entities.json", index)
@@ -359,7 +359,7 @@ class Machine:
         self._rewrite(project, "summary.json", summary | {"keyDecisions": left, "lastUpdated": self._stamp()})
 
     def items(self, project: str, name: str) -> list[str]:
-        """The names of the items in a file, in its order: contents of facts and lines, entities, decisions."""
+        """Contents of facts and lines, names of entities, or decisions of a file."""
         return items_in(name, self.read(project, name) or b"")
 
     def _document(self, project: str, name: str, default: Any) -> Any:
@@ -370,7 +370,7 @@ class Machine:
         self.write(project, name, (json.dumps(value, indent=2) + "\n").encode())
 
     def _stamp(self) -> str:
-        """The time by this machine's clock, each time another: nothing is written twice in one millisecond."""
+        """The time by this machine's clock, each time another millisecond."""
         self._stamps += 1
         moment = datetime.fromtimestamp(round(self.now(), 3) + self._stamps / 1000, UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -419,7 +419,7 @@ class Machine:
                 yield answer
 
     def push_steps(self, project: str) -> Iterator[Answer]:
-        """End a session, stopping after every answer. A refused upload does not keep the others back."""
+        """End a session, stopping after every answer, be it a refusal."""
         with self.session() as client:
             listed = yield from self._asked(client.health, partial(client.files, project))
             if listed is None:

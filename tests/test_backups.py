@@ -94,7 +94,7 @@ def test_the_first_backup_comes_ten_minutes_after_the_start(rig: Rig) -> None:
 
 
 def test_a_day_later_there_is_another_if_something_has_changed(rig: Rig) -> None:
-    """A changed configuration and a removed file are changes, too; so is a newest backup that is damaged."""
+    """A changed configuration, a removed file, and a damaged newest backup are changes, too."""
     rig.pass_time(FIRST + 3 * DAY)
     assert len(rig.kept()) == 1
     rig.write()
@@ -117,7 +117,7 @@ def test_a_day_later_there_is_another_if_something_has_changed(rig: Rig) -> None
 
 
 def test_the_newest_stay(rig: Rig) -> None:
-    """As many as the plan says, which may change at any time; with a plan for none, none is removed."""
+    """A new plan counts at once; a plan for none removes none."""
     rig.pass_time(FIRST)
     made = []
     for _ in range(5):
@@ -133,7 +133,7 @@ def test_the_newest_stay(rig: Rig) -> None:
 
 
 def test_a_restart_makes_no_second_one_on_the_same_day(rig: Rig) -> None:
-    """The name of the newest tells a restarted server when its day is over, be it made by hand."""
+    """The name of the newest tells the time, also if it was made by hand."""
     backup.make_in(rig.plan.directory, 3, rig.database, Millis(NOW + 1000), b"{}")
     rig.pass_time(FIRST)
     rig.write()
@@ -172,7 +172,7 @@ def test_a_configuration_that_is_gone_does_not_keep_the_database_from_being_back
 
 @pytest.mark.parametrize("in_the_way", ["directory", "parent", "database"])
 def test_a_failure_is_logged_once_and_tried_again(rig: Rig, in_the_way: str) -> None:
-    """Every hour, until it comes to something, though the names of temporary files are others each time."""
+    """Attempts go on every hour, with other names of temporary files."""
     file = rig.config.with_name("file")
     if in_the_way == "database":
         rig.database.rename(file)
@@ -192,7 +192,7 @@ def test_a_failure_is_logged_once_and_tried_again(rig: Rig, in_the_way: str) -> 
 
 
 def test_stopping_breaks_a_backup_off(tmp_path: Path) -> None:
-    """The server waits until it is gone, and nothing is left of it. Two are never made at once."""
+    """The server waits, and nothing is left; two backups never run at once."""
     worker = SteppedWorker()
     rig = Rig(tmp_path, worker)
     rig.backups.startService()
@@ -208,9 +208,7 @@ def test_stopping_breaks_a_backup_off(tmp_path: Path) -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_a_backup_that_takes_the_space_of_the_server_is_not_made(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backup_leaves_half_of_the_free_space(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log says so; it is made once there is space."""
     size = rig.database.stat().st_size
     real = os.statvfs

@@ -1,4 +1,4 @@
-"""Rules that find the version an upload was made from, and the items that it can have removed."""
+"""Rules of bases: the origin of an upload, and the items that it removed."""
 
 from __future__ import annotations
 
@@ -83,10 +83,8 @@ def test_the_nearest_candidate_that_can_have_arrived_is_the_base(
         (sent("a b c d"), "b mine", 0),
     ],
 )
-def test_a_received_version_rules_out_older_ones_and_one_that_was_cut_off_needs_a_sign(
-    newest: Candidate, upload: str, choice: int
-) -> None:
-    """An upload that forgets all that was fetched leaves what was there before: no sign of the older version."""
+def test_a_version_needs_a_sign_only_if_it_was_cut_off(newest: Candidate, upload: str, choice: int) -> None:
+    """An upload that forgets all that was fetched looks like the older version."""
     assert choose(LOG, [received("a b"), newest], log(upload)) == Choice(choice)
 
 
@@ -99,7 +97,7 @@ def test_a_named_version_is_the_base_whatever_else_was_received() -> None:
 
 @pytest.mark.parametrize("evidence", [Evidence.SENT, Evidence.RECEIVED])
 def test_an_upload_that_shares_nothing_with_its_base_has_none(evidence: Evidence) -> None:
-    """One id in two folders, or a machine set up anew: only a version that was surely had tells of it."""
+    """Only a version that was surely received tells of one id in two folders."""
     choice = choose(LOG, [Candidate(log("a b"), evidence)], log("mine"))
     assert choice == Choice(None, is_unrelated=evidence is Evidence.RECEIVED)
 
@@ -120,7 +118,7 @@ def fact(content: str, kind: str = "note") -> dict[str, str]:
 @pytest.mark.parametrize("sure", [None, [], [fact(content, "decision") for content in "abcd"]])
 @pytest.mark.parametrize("last", ["ts", "type", "content"])
 def test_that_two_items_are_of_one_type_is_no_sign(sure: list[dict[str, str]] | None, last: str) -> None:
-    """Most of what is remembered is a note; nor is it one though the download is nearer than what is older."""
+    """Most items are notes, though the download may be nearer than older versions."""
     older = None if sure is None else json.dumps(sure).encode()
     theirs, mine = ([_with_last(fact(content), last)] for content in ("theirs", "mine"))
     assert theirs[0]["type"] == mine[0]["type"]
@@ -154,7 +152,7 @@ def test_a_whole_item_is_a_sign(sure: list[dict[str, str]] | None) -> None:
     ],
 )
 def test_an_equal_value_of_a_key_is_no_sign(file: FileName, key: str, value: Any, items: str) -> None:
-    """Two counters can meet, and what has not been set is the same everywhere; an item in common is one."""
+    """Counters can meet, and unset values are equal everywhere; a common item is a sign."""
 
     def document(names: str) -> bytes:
         entities, listed = {name: {"mentions": 1} for name in names}, [{"date": name} for name in names]
@@ -165,7 +163,7 @@ def test_an_equal_value_of_a_key_is_no_sign(file: FileName, key: str, value: Any
         assert chosen(file, older, [document("a")], document("ab")) == 0
 
 
-def test_what_is_too_much_to_look_at_is_none_and_neither_is_what_is_newer() -> None:
+def test_a_version_with_too_many_lines_is_no_base_and_no_newer_one_is() -> None:
     """Nobody knows what of the newer one is in the older already."""
     large = b"{}\n" * MAX_LINES
     assert choose(LOG, [sent("a")], large) == Choice(None)
@@ -181,9 +179,7 @@ def test_what_is_too_much_to_look_at_is_none_and_neither_is_what_is_newer() -> N
         (FileName.SUMMARY_JSON, {"x": [{"a": 1}]}, {"x": [{"a": 1}, {"b": 1}]}, {"x": [{"b": 1}]}),
     ],
 )
-def test_documents_are_compared_by_their_items(
-    file: FileName, sure: Any, candidate: Any, upload: Any
-) -> None:
+def test_documents_are_compared_by_items(file: FileName, sure: Any, candidate: Any, upload: Any) -> None:
     """The layout means nothing."""
     written = json.dumps(upload, indent=4).encode()
     one, other = (json.dumps(value).encode() for value in (sure, candidate))
@@ -191,13 +187,13 @@ def test_documents_are_compared_by_their_items(
     assert chosen(file, other, [one], written) is None
 
 
-def test_what_is_not_of_its_form_is_compared_by_lines() -> None:
-    """It may be half a document."""
+def test_malformed_documents_are_compared_by_lines() -> None:
+    """Half a document is such a content."""
     assert chosen(FileName.ENTITIES, b"{\nx", [b"{\nx\ny"], b"{\nx\ny\nz") == 0
 
 
-def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
-    """Somewhere between what can be looked into and what cannot be read, it is compared by lines."""
+def test_documents_of_any_depth_do_not_raise() -> None:
+    """At some depth the contents are compared by lines."""
     for depth in range(1200):
         content = b'{"x": ' + b"[" * depth + b"]" * depth + b"}"
         assert chosen(FileName.SUMMARY_JSON, None, [content], content) == 0
@@ -251,7 +247,7 @@ def test_more_evidence_never_makes_an_older_choice(file: FileName, data: st.Data
 @pytest.mark.parametrize("file", FileName)
 @given(data=st.data())
 def test_disjoint_is_none(file: FileName, data: st.DataObject) -> None:
-    """Nothing is chosen that shares nothing with the upload, however it came; an empty one shares with all."""
+    """No chosen version shares nothing with the upload, whatever its evidence."""
     known = data.draw(st.lists(candidates_of(file), min_size=1, max_size=4))
     upload = data.draw(contents(file))
     choice = choose(file, known, upload)
@@ -275,7 +271,7 @@ def test_disjoint_is_none(file: FileName, data: st.DataObject) -> None:
     ],
 )
 def test_documents_share_by_their_entries(file: FileName, one: Any, other: Any) -> None:
-    """Counters and times of a whole document are in common by chance; an empty document is no stranger."""
+    """Counters and times are equal by chance; an empty document is no stranger."""
     mine, theirs = json.dumps(one).encode(), json.dumps(other).encode()
     assert share_nothing(file, mine, theirs)
     assert not share_nothing(file, mine, json.dumps(one, indent=2).encode())
@@ -285,7 +281,7 @@ def test_documents_share_by_their_entries(file: FileName, one: Any, other: Any) 
 
 
 def test_an_entity_is_known_again_by_what_was_seen_of_it() -> None:
-    """All entities of a small index may be counted up in one session; of two projects both may have a README."""
+    """All entities may be counted up in a session; two projects may have a README."""
 
     def index(mentions: int, *contexts: str) -> bytes:
         entity = {"mentions": mentions, "contexts": [{"ts": one, "summary": "Fix it"} for one in contexts]}
@@ -329,7 +325,7 @@ def test_a_blank_line_does_not_tell_where_a_log_was_cut(base: bytes) -> None:
     ],
 )
 def test_lines_of_a_log_behind_a_kept_one_were_not_removed(base: str, upload: str, left: str) -> None:
-    """The summarizer drops the oldest; nothing takes lines out of the middle, or off the end."""
+    """The summarizer drops the oldest lines; nothing takes others."""
     assert removable(LOG, log(base), log(upload)) == log(left)
 
 
@@ -343,7 +339,7 @@ words = st.lists(st.sampled_from("abcd"), max_size=8).map(" ".join)
 
 
 @given(base=words, upload=words)
-def test_what_can_be_removed_is_of_the_base_and_all_that_was_kept_is_in_it(base: str, upload: str) -> None:
+def test_the_removable_part_has_all_that_was_kept(base: str, upload: str) -> None:
     """And asking again comes to the same."""
     before, kept = Counter(base.split()), Counter(base.split()) & Counter(upload.split())
     left = removable(LOG, log(base), log(upload))
@@ -352,10 +348,8 @@ def test_what_can_be_removed_is_of_the_base_and_all_that_was_kept_is_in_it(base:
 
 
 @given(base=words, count=st.integers(0, 8), added=words)
-def test_a_log_that_was_cut_at_its_front_and_added_to_was_removed_from(
-    base: str, count: int, added: str
-) -> None:
-    """Whatever was cut, and whatever was added that is not a copy of what was cut."""
+def test_lines_can_be_removed_from_the_front_of_a_log(base: str, count: int, added: str) -> None:
+    """Any cut counts, if the added lines are no copies of it."""
     lines = base.split()
     new = [f"new {word}" for word in added.split()]
     upload = b"".join(line.encode() + b"\n" for line in [*lines[count:], *new])
@@ -363,7 +357,7 @@ def test_a_log_that_was_cut_at_its_front_and_added_to_was_removed_from(
 
 
 def test_a_later_upload_continues_an_earlier_one_unless_it_lacks_what_a_stock_client_keeps() -> None:
-    """Of two folders with one id, or of a cloned machine, neither upload replaces the other."""
+    """Uploads of two folders with one id, or of clones, do not replace each other."""
     assert continues(LOG, log("a b mine"), log("b mine more"))
     assert not continues(LOG, log("a b mine"), log("a b other"))
     assert not continues(LOG, log("mine"), log("other"))

@@ -33,7 +33,7 @@ class Clocks:
 
 
 def test_a_clock_that_goes_right_is_believed() -> None:
-    """From the start on, day after day, and though it is set a little at times."""
+    """From the start on, though it is set a little at times."""
     clocks = Clocks()
     for _ in range(100):
         assert clocks.watch.is_believed()
@@ -74,10 +74,8 @@ def test_a_clock_that_was_put_back_is_believed() -> None:
         ((-1095, 1095), False),
     ],
 )
-def test_a_clock_is_believed_at_the_start_if_something_was_kept_some_days_ago(
-    days_ago: tuple[int, ...], is_believed: bool
-) -> None:
-    """What was kept yesterday may have been kept by the same wrong clock, before a restart."""
+def test_a_clock_is_believed_if_versions_are_days_old(days_ago: tuple[int, ...], is_believed: bool) -> None:
+    """Versions of yesterday may come from the same wrong clock, before a restart."""
     clocks = Clocks(*days_ago)
     assert clocks.watch.is_believed() is is_believed
     clocks.pass_by(WAIT_SECONDS)

@@ -26,7 +26,7 @@ Options = str | list[str]
 
 
 class House:
-    """A home directory, with a config file if one was written, and a way to load what is in it."""
+    """A home directory, and a way to write and load its config file."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -34,7 +34,7 @@ class House:
         self.default = Config(data_dir=home / ".mneme-server")
 
     def write(self, content: object, path: Path | None = None) -> Path:
-        """Write a config file that only its owner can read: bytes as they are, all else as JSON."""
+        """Write a config file for its owner alone: bytes, or a value as JSON."""
         path = path or self.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
@@ -42,7 +42,7 @@ class House:
         return path
 
     def write_key(self, section: str, key: str, raw: object) -> None:
-        """Write a config file with a single key, in a section or (empty) at the top."""
+        """Write a config file with a single key, in a section or at the top."""
         self.write({section: {key: raw}} if section else {key: raw})
 
     def load(self, environ: Mapping[str, str] | None = None, **options: Options) -> Loaded:
@@ -87,23 +87,11 @@ SETTINGS: list[tuple[str, str, str, Any, str, Any]] = [
     ("", "dataDir", "data_dir", "/srv/memory", "/srv/memory", Path("/srv/memory")),
     ("", "apiKeys", "api_keys", [KEY, OTHER], f"{KEY}, {OTHER}", (KEY, OTHER)),
     ("", "lockTTLMinutes", "lock_ttl_minutes", 0.5, "0.5", 0.5),
-    (
-        "",
-        "allowedOrigins",
-        "allowed_origins",
-        ["*", "http://[::1]:8"],
-        "*,http://[::1]:8",
-        ("*", "http://[::1]:8"),
-    ),
+    ("", "allowedOrigins", "allowed_origins", ["http://[::1]:8"], "http://[::1]:8", ("http://[::1]:8",)),
+    ("", "allowedOrigins", "allowed_origins", ["*", "app://b"], "*,app://b", ("*", "app://b")),
     ("", "rateLimitPerMinute", "rate_limit_per_minute", 0, "0", 0),
-    (
-        "",
-        "trustedProxies",
-        "trusted_proxies",
-        ["10.1.2.3/8", "unix"],
-        "10.1.2.3/8, unix",
-        ("10.1.2.3/8", "unix"),
-    ),
+    ("", "trustedProxies", "trusted_proxies", ["10.1.2.3/8"], "10.1.2.3/8", ("10.1.2.3/8",)),
+    ("", "trustedProxies", "trusted_proxies", ["::1", "unix"], "::1, unix", ("::1", "unix")),
     ("", "maxConnectionsPerAddress", "max_connections_per_address", 0, "0", 0),
     ("", "maxBodyBytes", "max_body_bytes", 1024**3, "1073741824", 1024**3),
     ("", "merge", "merge", False, "false", False),
@@ -255,7 +243,7 @@ WRONG_IN_BACKUP: dict[str, list[object]] = {
     ],
 )
 def test_a_wrong_value_in_the_file_stops_the_start(house: House, section: str, key: str, raw: object) -> None:
-    """A wrong type or value is refused with the file, the key, its object, and what was expected."""
+    """The sentence names the file, the key, its object, and the expected value."""
     house.write_key(section, key, raw)
     sentence = house.error()
     name = f"{key} of {section}" if section else key
@@ -364,7 +352,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from([setting[:2] for setting in SETTINGS]), JSON)
 def test_no_value_ever_leaks(place: tuple[str, str], raw: object) -> None:
-    """Any value is loaded as it stands or refused, and no message repeats an API key."""
+    """Any value is loaded or refused, and no message repeats an API key."""
     section, key = place
     with tempfile.TemporaryDirectory() as home:
         house = House(Path(home))
@@ -384,7 +372,7 @@ def test_no_value_ever_leaks(place: tuple[str, str], raw: object) -> None:
     st.sampled_from(["PORT", "API_KEYS", "LISTEN"]),
 )
 def test_any_text_in_a_variable_is_a_value_or_a_sentence(text: str, variable: str) -> None:
-    """No text whatever, surrogates included, gets past `load` as anything but a value or a `ConfigError`."""
+    """No text, surrogates included, raises anything but a `ConfigError`."""
     with tempfile.TemporaryDirectory() as home:
         try:
             config = House(Path(home)).config({f"MNEME_{variable}": text})
@@ -418,7 +406,7 @@ def test_other_empty_variables_count_as_unset(house: House) -> None:
     "name", "apikeys apiKey api_keys keys key APIKEYS apiKesy аpiKeys allowedKeys token".split()
 )
 def test_a_typo_in_the_file_never_turns_authentication_off(house: House, name: str) -> None:
-    """An unknown name that may have meant the API keys stops the start, inside a section, too."""
+    """An unknown name that may have meant the API keys stops the start."""
     house.write({name: [KEY]})
     assert house.error().startswith(f"{house.file}: {name!r} is unknown: write apiKeys if it was meant")
     house.write({"history": {name: [KEY]}})
@@ -428,7 +416,7 @@ def test_a_typo_in_the_file_never_turns_authentication_off(house: House, name: s
 
 @pytest.mark.parametrize("name", "MNEME_API_KEY MNEME_APIKEYS MNEME_KEYS mneme_api_keys MNEME_TOKEN".split())
 def test_a_typo_in_the_environment_never_turns_authentication_off(house: House, name: str) -> None:
-    """An unknown variable that may have meant the API keys stops the start, even an empty one."""
+    """An unknown variable that may have meant the API keys stops the start."""
     for text in (KEY, ""):
         sentence = house.error({name: text})
         assert sentence.startswith(f"environment variable {name!r} is unknown: write MNEME_API_KEYS")
@@ -454,10 +442,8 @@ def test_a_typo_in_the_environment_never_turns_authentication_off(house: House, 
         ),
     ],
 )
-def test_an_unknown_key_is_a_warning_with_the_nearest(
-    house: House, section: str, name: str, hint: str
-) -> None:
-    """An ignored key of its object gets the nearest name there, or all that there are."""
+def test_an_unknown_key_is_a_warning(house: House, section: str, name: str, hint: str) -> None:
+    """The warning has the nearest name in that object, or all that there are."""
     house.write_key(section, name, 1)
     loaded = house.load()
     where = f" in {section}" if section else ""
@@ -489,7 +475,7 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest(house: House) -> None
     ],
 )
 def test_a_broken_file_stops_the_start(house: House, content: bytes, found: str) -> None:
-    """A file that is no JSON object is refused with its path and the place of the trouble."""
+    """The sentence has the path and the place of the trouble."""
     house.write(content)
     sentence = house.error()
     assert sentence.startswith(f"{house.file}: ")
@@ -497,13 +483,13 @@ def test_a_broken_file_stops_the_start(house: House, content: bytes, found: str)
 
 
 def test_a_byte_order_mark_is_tolerated(house: House) -> None:
-    """A file saved by an editor that begins files with a mark is read like any other."""
+    """Some editors begin files with such a mark."""
     house.write(codecs.BOM_UTF8 + b'{"port": 80}')
     assert house.config().port == 80
 
 
 def test_a_named_file_replaces_the_default_one(house: House, tmp_path: Path) -> None:
-    """The option names the file, else the variable does, and the default one is not read."""
+    """The option, else the variable, names the file; the default one is not read."""
     house.write(b"broken")
     first = house.write({"port": 1}, tmp_path / "first.json")
     house.write({"port": 2}, tmp_path / "second.json")
@@ -514,7 +500,7 @@ def test_a_named_file_replaces_the_default_one(house: House, tmp_path: Path) -> 
 
 
 def test_a_named_file_must_be_there(house: House) -> None:
-    """A file that was asked for and is missing stops the start, whichever way it was named."""
+    """A missing file stops the start, whichever way it was named."""
     missing = house.home / "missing.json"
     assert house.error(config=str(missing)) == f"{missing}: there is no such file"
     assert house.error({"MNEME_CONFIG": str(missing)}) == f"{missing}: there is no such file"
@@ -532,7 +518,7 @@ def test_an_unreadable_file_stops_the_start(house: House) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_forbidden_file_stops_the_start(house: House) -> None:
-    """A file of somebody else's is not taken for a missing one, which would turn authentication off."""
+    """A forbidden file taken for a missing one would turn authentication off."""
     house.write({}).chmod(0)
     assert house.error() == f"{house.file}: cannot be read: Permission denied"
 
@@ -571,7 +557,7 @@ def test_changes_that_need_a_restart_are_named(field: str, value: Any) -> None:
 
 
 def test_a_reload_does_not_drop_authentication() -> None:
-    """A running server goes over to other keys, or to its first, but not from some to none."""
+    """A running server takes other keys, or its first, but never drops all."""
     without = Config(data_dir=Path())
     with_one, with_other = (evolve(without, api_keys=(key,)) for key in (KEY, OTHER))
     sentence = refuse_reload(with_one, without)
@@ -622,9 +608,7 @@ def test_an_item_in_quotes_is_refused_too(house: House, name: str, value: str) -
     [("MNEME_API_KEYS", "commas"), ("MNEME_ALLOWED_ORIGINS", "commas"), ("MNEME_LISTEN", "spaces")],
 )
 @pytest.mark.parametrize("template", ['["{}"]', "['{}']", '[ "{}", "x" ]'])
-def test_a_variable_that_is_a_list_as_in_the_file_is_refused(
-    house: House, name: str, between: str, template: str
-) -> None:
+def test_a_variable_with_a_json_list_is_refused(house: House, name: str, between: str, template: str) -> None:
     """Its brackets would be part of the first and the last key."""
     wanted = f"is a list as in the file: give its items alone, with {between} between them"
     assert house.error({name: template.format(KEY)}) == f"environment variable {name} {wanted}"

@@ -50,26 +50,13 @@ def world(pair: tuple[Route, str], tmp_path: Path) -> Iterator[World]:
     assert world.server.faults == []
 
 
-@pytest.fixture
-def laptop(world: World) -> Machine:
-    """A machine."""
-    return world.machine("laptop")
-
-
-@pytest.fixture
-def desktop(world: World) -> Machine:
-    """Another machine, which asks four times for an answer that is lost."""
-    return world.machine("desktop", retries=3)
-
-
 class TestForgetting:
     """A removed item is gone everywhere, after one push, for good."""
 
     @pytest.mark.parametrize("kept", [0, 1, 3])
-    def test_a_machine_removes_what_the_other_added(
-        self, world: World, laptop: Machine, desktop: Machine, name: str, kept: int
-    ) -> None:
+    def test_a_machine_removes_items_of_the_other(self, world: World, name: str, kept: int) -> None:
         """An empty file that is left is no reason to bring the items back."""
+        laptop, desktop = world.laptop, world.desktop
         world.session(laptop, adding(name, "a", "b", *"cde"[:kept]))
         world.session(desktop, removing(name, "a", "b"))
         for machine in (laptop, desktop, laptop):
@@ -77,10 +64,9 @@ class TestForgetting:
             world.session(machine)
             assert machine.items(PROJECT, name) == [*"cde"[:kept]]
 
-    def test_a_machine_removes_the_only_item_it_was_just_told_of(
-        self, world: World, laptop: Machine, desktop: Machine, name: str
-    ) -> None:
+    def test_a_machine_removes_the_item_it_was_just_told_of(self, world: World, name: str) -> None:
         """The file is then as the machine had it before."""
+        laptop, desktop = world.laptop, world.desktop
         world.session(desktop, adding(name, "Use tabs"))
         world.session(laptop, adding(name, "new"))
         gone, left = ("Use tabs", "new") if name == LOG else ("new", "Use tabs")
@@ -88,17 +74,17 @@ class TestForgetting:
         world.session(laptop)
         assert laptop.items(PROJECT, name) == world.head(name) == [left]
 
-    def test_a_machine_removes_its_own_newest(self, world: World, laptop: Machine, desktop: Machine) -> None:
+    def test_a_machine_removes_its_own_newest(self, world: World) -> None:
         """Added in the session before, or in the same."""
+        laptop, desktop = world.laptop, world.desktop
         world.session(laptop, adding(FACTS, "a", "b"))
         world.session(laptop, removing(FACTS, "b"), adding(FACTS, "c"), removing(FACTS, "c"))
         world.session(desktop)
         assert desktop.items(PROJECT, FACTS) == world.head(FACTS) == ["a"]
 
-    def test_a_machine_removes_while_the_other_adds(
-        self, world: World, laptop: Machine, desktop: Machine, name: str
-    ) -> None:
+    def test_a_machine_removes_while_the_other_adds(self, world: World, name: str) -> None:
         """The desktop is locked out, and forgets what it has."""
+        laptop, desktop = world.laptop, world.desktop
         world.session(laptop, adding(name, "a", "b"))
         world.session(desktop)
         world.pull(laptop)
@@ -109,10 +95,9 @@ class TestForgetting:
         world.push(laptop)
         assert world.head(name) == ["b", "c"]
 
-    def test_a_machine_removes_after_the_server_was_killed(
-        self, world: World, laptop: Machine, desktop: Machine, name: str
-    ) -> None:
+    def test_a_machine_removes_after_the_server_was_killed(self, world: World, name: str) -> None:
         """The server remembers who has what, also over its end."""
+        laptop, desktop = world.laptop, world.desktop
         world.session(laptop, adding(name, "a", "b"))
         world.pull(desktop)
         world.head(name)
@@ -121,10 +106,9 @@ class TestForgetting:
         world.push(desktop)
         assert world.head(name) == []
 
-    def test_a_change_from_before_another_push_is_uploaded(
-        self, world: World, laptop: Machine, desktop: Machine, name: str
-    ) -> None:
-        """A stock client pushes only what is newer than the list says: so that list is no true one."""
+    def test_a_change_from_before_another_push_is_uploaded(self, world: World, name: str) -> None:
+        """A stock client pushes only files newer than its list says."""
+        laptop, desktop = world.laptop, world.desktop
         world.session(laptop, adding(name, "both"))
         world.session(desktop)
         world.pull(laptop)
@@ -138,7 +122,7 @@ class TestForgetting:
 
 
 class TestOneIdInTwoPlaces:
-    """A client id that works on two memories: nothing of either goes, and the person is told."""
+    """A client id with two memories: nothing of either goes, and the person is told."""
 
     @pytest.fixture
     def twins(self, world: World) -> list[Machine]:
@@ -146,10 +130,8 @@ class TestOneIdInTwoPlaces:
         return [world.machine(f"folder {number}", client="laptop") for number in (1, 2)]
 
     @pytest.mark.parametrize("at_once", [True, False])
-    def test_both_folders_are_kept(
-        self, world: World, twins: list[Machine], name: str, at_once: bool
-    ) -> None:
-        """In turn, or at once, where the first to end gives away the lock of both."""
+    def test_both_memories_stay(self, world: World, twins: list[Machine], name: str, at_once: bool) -> None:
+        """If they work at once, the first to end gives away the lock of both."""
         for machine in twins:
             world.later()
             adding(name, f"from {machine.folder.name}")(machine)
@@ -164,10 +146,9 @@ class TestOneIdInTwoPlaces:
         [found] = world.server.ask("GET", "/status")[1]["inTwoPlaces"]
         assert (found["project"], found["clientId"], found["file"]) == (PROJECT, "laptop-0a1b2c3d", name)
 
-    def test_both_are_kept_while_another_holds_the_lock(
-        self, world: World, twins: list[Machine], desktop: Machine
-    ) -> None:
-        """The second upload does not take the place of the first, for it was not made from that."""
+    def test_both_stay_while_another_holds_the_lock(self, world: World, twins: list[Machine]) -> None:
+        """The second upload was not made from the first, and does not replace it."""
+        desktop = world.desktop
         world.session(desktop, adding(FACTS, "of the desktop"))
         world.pull(desktop)
         for machine in twins:
@@ -193,10 +174,9 @@ class TestOneIdInTwoPlaces:
         world.push(second)
         assert world.head() == ["3", *wanted]
 
-    def test_a_session_that_summarized_everything_is_no_second_place(
-        self, world: World, laptop: Machine
-    ) -> None:
-        """No line is left that the log had before, but the other files of the push are known."""
+    def test_a_session_that_summarized_everything_is_no_second_place(self, world: World) -> None:
+        """No old line is left, but the other files of the push are known."""
+        laptop = world.laptop
         world.session(laptop, adding(LOG, "1", "2"), adding(ENTITIES, "a.py", "b.py"))
         acts = (adding(LOG, "3"), removing(LOG, "1", "2"), adding(ENTITIES, "a.py"))
         world.session(laptop, *acts)
@@ -209,12 +189,12 @@ def losing(name: str, fate: str) -> Loses:
 
 
 class TestCutOff:
-    """The answer of a pull does not arrive: its items were never there, and so were not removed."""
+    """An answer of a pull does not arrive: its items were not removed."""
 
     @pytest.mark.parametrize("route", [STRAIGHT, NODE_18], ids=lambda route: route.name)
     @pytest.mark.parametrize("file", FILES)
     @pytest.mark.parametrize("fate", ["reset", "half"])
-    def test_nothing_is_removed_after_a_single_attempt(
+    def test_nothing_is_removed_after_an_attempt(
         self, tmp_path: Path, route: Route, file: str, fate: str
     ) -> None:
         """The server sees the connection break."""
@@ -222,16 +202,14 @@ class TestCutOff:
         self.cut_off(world, world.machine("desktop"), file, losing(file, fate))
 
     @pytest.mark.parametrize("fate", ["reset", "half", "503"])
-    def test_nothing_is_removed_though_a_proxy_took_every_answer(
-        self, world: World, desktop: Machine, name: str, fate: str
-    ) -> None:
+    def test_nothing_is_removed_after_four_attempts(self, world: World, name: str, fate: str) -> None:
         """Nothing arrived in four attempts; the server can only tell by their number."""
+        desktop = world.desktop
         self.cut_off(world, desktop, name, losing(name, fate))
 
-    def test_nothing_is_removed_though_the_acquire_was_lost_as_well(
-        self, world: World, desktop: Machine
-    ) -> None:
-        """It came twice, as if two pulls had begun; four attempts for one file are more than two."""
+    def test_nothing_is_removed_though_the_acquire_was_lost_as_well(self, world: World) -> None:
+        """Two acquires look like two pulls; four attempts for one file are more."""
+        desktop = world.desktop
         fates = iter(["reset"])
 
         def loses(request: str) -> str | None:
@@ -241,10 +219,9 @@ class TestCutOff:
 
         self.cut_off(world, desktop, FACTS, loses)
 
-    def test_nothing_is_removed_though_the_server_was_killed_during_the_pull(
-        self, world: World, desktop: Machine
-    ) -> None:
-        """It no longer knows that a pull began, and yet a file that is asked for again was lost before."""
+    def test_nothing_is_removed_if_the_server_dies_during_the_pull(self, world: World) -> None:
+        """A file that is asked for again was lost, though no pull is known."""
+        desktop = world.desktop
         self.cut_off(world, desktop, FACTS, losing(FACTS, "reset"), InProcess.kill_and_restart)
 
     def cut_off(
@@ -255,7 +232,7 @@ class TestCutOff:
         loses: Loses,
         after_acquire: Callable[[InProcess], None] = lambda _: None,
     ) -> None:
-        """The desktop's second pull fails; it pushes what it had, and then something of its own."""
+        """The desktop's second pull fails; it pushes its old file, and then an addition."""
         laptop = world.machine("laptop")
         world.session(laptop, adding(name, "a"))
         world.session(desktop)
@@ -275,7 +252,7 @@ class TestCutOff:
 
 
 def test_a_machine_whose_clock_is_ahead_gets_the_memory_of_the_others(world: World, name: str) -> None:
-    """Its files are newer than the server's, but its push shows what it lacks; what it writes later stays."""
+    """The push of its too new files shows that it lacks something."""
     ahead, other = world.machine("ahead", ahead=1800.0), world.machine("other")
     world.session(ahead, adding(name, "mine"))
     world.session(other, adding(name, "theirs"))
@@ -289,10 +266,9 @@ def test_a_machine_whose_clock_is_ahead_gets_the_memory_of_the_others(world: Wor
     assert sorted(ahead.items(PROJECT, name)) == ["mine", "offline", "theirs"]
 
 
-def test_what_is_written_after_the_servers_clock_was_ahead_is_not_overwritten(
-    world: World, laptop: Machine, desktop: Machine, name: str
-) -> None:
-    """The clock was three years ahead during a session; mtimes are right again with the next push."""
+def test_files_written_after_the_clock_of_the_server_was_ahead_stay(world: World, name: str) -> None:
+    """The next push sets the mtimes right again."""
+    laptop, desktop = world.laptop, world.desktop
     world.session(laptop, adding(name, "before"))
     world.pull(laptop)
     adding(name, "in the future")(laptop)
@@ -310,7 +286,7 @@ def test_what_is_written_after_the_servers_clock_was_ahead_is_not_overwritten(
 
 
 def test_an_empty_list_of_facts_is_as_the_plugin_writes_it(tmp_path: Path) -> None:
-    """The simulator forgets the last fact as the plugin does: an empty array is left, and a newline."""
+    """The simulator leaves an empty array and a newline, as the plugin does."""
     machine = Machine(tmp_path / "laptop", "http://mneme.invalid:3847")
     machine.remember(PROJECT, "a")
     machine.forget(PROJECT, "a")

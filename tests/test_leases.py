@@ -1,4 +1,4 @@
-"""Rules of locks beyond the contract of stores: odd clocks, locks of the Node server, all rules at once."""
+"""Rules of locks beyond the contract of stores: odd clocks, the Node server's locks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ locks = st.builds(Lock, clients, instants, instants, st.integers(0, 9))
 
 @pytest.mark.parametrize("field", ["acquired_at", "last_acquired_at", "extended_at"])
 def test_a_lock_from_over_an_hour_ahead_is_none(field: str) -> None:
-    """A clock that was wrong has been put right; such a lock would be held for years."""
+    """The clock has been put right; such a lock would be held for years."""
     lock = evolve(LOCK, expires_at=Millis(NOW + 3 * 365 * 24 * HOUR))
     moments: list[Any] = [{field: Millis(NOW + HOUR + more)} for more in (0, 1)]
     soon, ahead = (evolve(lock, **moment) for moment in moments)
@@ -64,10 +64,8 @@ def test_a_lock_of_the_node_server_gets_a_token_when_it_is_acquired() -> None:
 
 
 @given(st.lists(clients, min_size=2, max_size=6), instants, st.integers(1, 4_000))
-def test_of_acquires_at_one_instant_exactly_one_client_wins(
-    asking: list[ClientId], now: Millis, ttl: int
-) -> None:
-    """Whoever comes first has the lock; all others are told so, even within the same millisecond."""
+def test_of_acquires_at_one_instant_one_client_wins(asking: list[ClientId], now: Millis, ttl: int) -> None:
+    """The first has the lock; all others are told so, in the same millisecond."""
     lock: Lock | None = None
     winners = set()
     for client in asking:
@@ -88,7 +86,7 @@ def test_a_heartbeat_can_shorten_a_lock() -> None:
 
 
 def test_the_holder_may_upload_until_the_last_millisecond() -> None:
-    """With its lock's token, with a later one (of which nothing is known), or with none at all."""
+    """With its lock's token, with an unknown later one, or with none."""
     for token in (None, 7, 8):
         assert leases.permit(LOCK, ANA, token, LAST_MOMENT) == Granted(LOCK)
 
@@ -122,7 +120,7 @@ def test_all_rules_agree_on_who_holds_the_lock(
 def test_a_granted_lock_counts_from_its_first_millisecond(
     lock: Lock | None, client: ClientId, now: Millis, ttl: int, token: int
 ) -> None:
-    """What was granted for some time is held at once, until just before that time is over; its token is never 0."""
+    """The lock is held until just before its time is over; no token is 0."""
     outcome = leases.acquire(lock, client, now, Millis(ttl), token)
     if isinstance(outcome, Granted):
         assert leases.current(outcome.lock, now) == outcome.lock

@@ -38,9 +38,7 @@ def test_loopback_is_listened_to_on_one_port(closing: ExitStack, host: str | Non
 
 
 @pytest.mark.parametrize(("host", "protected"), [(None, True), (ANY, False), ("::", False), ("*", True)])
-def test_every_address_is_one_socket_for_both_families(
-    closing: ExitStack, host: str | None, protected: bool
-) -> None:
+def test_one_socket_is_for_both_families(closing: ExitStack, host: str | None, protected: bool) -> None:
     """IPv4 and IPv6 clients reach it alike."""
     (one,) = opened(closing, host, protected=protected)
     port = one.getsockname()[1]
@@ -102,9 +100,7 @@ def test_a_port_in_use_on_ipv6_alone_is_in_use(closing: ExitStack) -> None:
         (errno.ENOBUFS, "Cannot listen on 192.0.2.1"),
     ],
 )
-def test_an_address_that_cannot_be_listened_to_is_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, number: int, sentence: str
-) -> None:
+def test_a_refusal_to_listen_is_told(monkeypatch: pytest.MonkeyPatch, number: int, sentence: str) -> None:
     """The advice fits the reason."""
 
     def fail(*_: object, **__: object) -> None:

@@ -17,14 +17,15 @@ from zope.interface import implementer
 
 from mneme.logs import REQUESTS, LogChoice, as_json_line, as_text_line
 
+Say = Callable[[str], None]
+Choose = Callable[..., None]
+
 
 @pytest.fixture
-def choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """A way to choose file and form; the signal acts at once, and is as it was at the end."""
+def choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Choose]:
+    """A way to choose file and form; the handler of the signal comes back."""
 
-    def choose(
-        file: str = str(tmp_path / "m.log"), form: str = "text", call: object = lambda do: do()
-    ) -> None:
+    def choose(file: str = str(tmp_path / "m.log"), form: str = "text", call: Any = lambda do: do()) -> None:
         monkeypatch.setattr(LogChoice, "file", file)
         monkeypatch.setattr(LogChoice, "form", form)
         monkeypatch.setattr(LogChoice, "call_from_signal", call, raising=False)
@@ -36,8 +37,8 @@ def choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable
 
 
 @pytest.fixture
-def said(choice: Callable[..., None]) -> Iterator[Callable[[str], None]]:
-    """A way to write a line to the chosen log, which is opened at the first."""
+def said(choice: Choose) -> Iterator[Say]:
+    """A way to write lines to the chosen log."""
     opened: list[Any] = []
 
     def say(text: str) -> None:
@@ -51,9 +52,7 @@ def said(choice: Callable[..., None]) -> Iterator[Callable[[str], None]]:
             one._outFile.close()
 
 
-def test_a_log_for_machines_has_an_object_a_line(
-    said: Callable[[str], None], choice: Callable[..., None], tmp_path: Path
-) -> None:
+def test_a_log_for_machines_has_an_object_a_line(said: Say, choice: Choose, tmp_path: Path) -> None:
     """With the details of the event, as far as they are JSON."""
     choice(form="json")
     said("a word in\ntwo lines")
@@ -65,7 +64,7 @@ def test_a_log_for_machines_has_an_object_a_line(
 
 
 def test_without_a_file_the_log_goes_to_standard_output(
-    said: Callable[[str], None], choice: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    said: Say, choice: Choose, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The journal picks it up there."""
     choice("-", "json")
@@ -73,9 +72,7 @@ def test_without_a_file_the_log_goes_to_standard_output(
     assert json.loads(capsys.readouterr().out)["message"] == "said"
 
 
-def test_a_place_that_is_no_file_is_written_to_and_never_rotated(
-    said: Callable[[str], None], choice: Callable[..., None], tmp_path: Path
-) -> None:
+def test_a_log_that_is_no_file_is_never_rotated(said: Say, choice: Choose, tmp_path: Path) -> None:
     """`--logfile /dev/null` must not move that out of the way of everybody."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -87,10 +84,8 @@ def test_a_place_that_is_no_file_is_written_to_and_never_rotated(
     os.close(reading)
 
 
-def test_a_log_is_rotated_in_turn_and_not_in_the_middle_of_a_line(
-    said: Callable[[str], None], choice: Callable[..., None], tmp_path: Path
-) -> None:
-    """SIGUSR1 can come while a line is written, and the file is then neither to be closed nor waited for."""
+def test_a_log_is_not_rotated_in_the_middle_of_a_line(said: Say, choice: Choose, tmp_path: Path) -> None:
+    """SIGUSR1 can come while a line is written, and must not close the file then."""
     asked: list[Callable[[], object]] = []
     choice(call=asked.append)
     said("some one")
@@ -108,8 +103,8 @@ def lines(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_log_that_somebody_truncates_goes_on_at_its_new_end(
-    said: Callable[[str], None],
-    choice: Callable[..., None],
+    said: Say,
+    choice: Choose,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     form: str,
@@ -128,9 +123,7 @@ def test_a_log_that_somebody_truncates_goes_on_at_its_new_end(
     assert not (tmp_path / "m.log.1").exists()
 
 
-def test_a_log_still_begins_anew_when_it_is_large(
-    said: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_large_log_begins_anew(said: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The old one is kept beside it."""
     monkeypatch.setattr("mneme.logs._ROTATE_BYTES", 60)
     for word in ("one", "two", "three"):
@@ -142,7 +135,7 @@ def test_a_log_still_begins_anew_when_it_is_large(
 @pytest.mark.parametrize("signalled", [False, True])
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_log_that_somebody_moves_goes_on_in_a_file_of_its_name(
-    said: Callable[[str], None], tmp_path: Path, signalled: bool, replaced: bool
+    said: Say, tmp_path: Path, signalled: bool, replaced: bool
 ) -> None:
     """At its next line, or by SIGUSR1, which then moves nothing away once more."""
     log, moved = tmp_path / "m.log", tmp_path / "m.log.1"
@@ -158,7 +151,7 @@ def test_a_log_that_somebody_moves_goes_on_in_a_file_of_its_name(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.log", "m.log.1"]
 
 
-def test_a_log_that_somebody_removes_is_made_again(said: Callable[[str], None], tmp_path: Path) -> None:
+def test_a_log_that_somebody_removes_is_made_again(said: Say, tmp_path: Path) -> None:
     """Nothing is written into a file that has no name."""
     said("some one")
     (tmp_path / "m.log").unlink()
@@ -168,7 +161,7 @@ def test_a_log_that_somebody_removes_is_made_again(said: Callable[[str], None], 
 
 @pytest.mark.parametrize("in_the_way", ["directory", "nothing"])
 def test_a_log_that_cannot_be_opened_again_goes_on_where_it_is(
-    said: Callable[[str], None], choice: Callable[..., None], tmp_path: Path, in_the_way: str
+    said: Say, choice: Choose, tmp_path: Path, in_the_way: str
 ) -> None:
     """Until it can."""
     parent, log = tmp_path / "logs", tmp_path / "logs" / "m.log"
@@ -185,9 +178,9 @@ def test_a_log_that_cannot_be_opened_again_goes_on_where_it_is(
     assert (lines(moved), lines(log)) == (["one", "two"], ["three"])
 
 
-def test_standard_output_that_is_a_file_goes_on_at_its_new_end(
-    said: Callable[[str], None],
-    choice: Callable[..., None],
+def test_truncated_standard_output_goes_on_at_its_new_end(
+    said: Say,
+    choice: Choose,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -213,7 +206,7 @@ def test_any_event_is_one_line_of_json(details: dict[str, object]) -> None:
 
 
 def test_a_line_for_people_is_as_twisted_would_write_it() -> None:
-    """Time, logger, level, and the message; that of a request comes ready, and has the same form."""
+    """The message of a request comes ready, and has the same form."""
     lines: list[str | None] = []
 
     @implementer(ILogObserver)

@@ -41,7 +41,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def work(clock: Clock) -> Work:
-    """What is done in a round."""
+    """The work of a round."""
     return Work(clock)
 
 
@@ -61,10 +61,8 @@ def test_the_first_round_comes_when_it_was_told_to(clock: Clock, work: Work, fir
 
 
 @pytest.mark.parametrize("problem", [OSError(5, "Input/output error"), RuntimeError("a slip"), KeyError()])
-def test_a_round_that_fails_is_logged_and_the_next_one_comes(
-    clock: Clock, work: Work, problem: Exception
-) -> None:
-    """The log names the work, and says that it is tried again; the round may fail late."""
+def test_a_failed_round_is_logged_and_the_next_comes(clock: Clock, work: Work, problem: Exception) -> None:
+    """The log names the work, and says that it is tried again."""
     rounds(clock, work, first=1.0).startService()
     work.problem = problem
     with capturedLogs() as events:
@@ -93,10 +91,8 @@ def test_a_long_round_is_waited_for(clock: Clock, work: Work) -> None:
 
 
 @pytest.mark.parametrize(("passed", "begun"), [(0.0, []), (0.5, []), (5.0, [5.0])])
-def test_a_stopped_timer_makes_no_more_rounds(
-    clock: Clock, work: Work, passed: float, begun: list[float]
-) -> None:
-    """Before the first round or later, it stops at once, and leaves nothing on the clock."""
+def test_a_stopped_timer_makes_no_rounds(clock: Clock, work: Work, passed: float, begun: list[float]) -> None:
+    """The timer stops at once, and leaves nothing on the clock."""
     timer = rounds(clock, work, first=1.0)
     timer.startService()
     clock.advance(passed)

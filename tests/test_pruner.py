@@ -37,7 +37,7 @@ class Store(MemoryStore):
         return super().prunable(project, retention, now)
 
     def fill(self, project: ProjectId, versions: int, size: int = 1000) -> None:
-        """Upload a file so often that all but the last version can go; nothing in it can be compressed."""
+        """Upload random content, so that so many versions can go."""
         self.acquire(project, ANA, Millis(0), TTL)
         for number in range(versions + 1):
             content = Random(number).randbytes(size)
@@ -88,10 +88,8 @@ def under_way(clock: Clock, store: Store) -> tuple[SyncService, Pruner, SteppedS
     return sync, pruner, steps
 
 
-def test_the_pruner_works_a_while_after_the_start_and_then_every_hour(
-    clock: Clock, store: Store, sync: SyncService
-) -> None:
-    """A server that is restarted daily has to prune, too; the retention may change at any time."""
+def test_rounds_come_after_the_start_and_every_hour(clock: Clock, store: Store, sync: SyncService) -> None:
+    """A server that is restarted daily prunes, too; the retention may change."""
     store.fill(ALPHA, 1)
     clock.advance(FIRST - 0.001)
     assert len(store.versions(ALPHA)) == 2
@@ -117,10 +115,10 @@ def test_the_pruner_works_a_while_after_the_start_and_then_every_hour(
     ],
 )
 @pytest.mark.usefixtures("sync")
-def test_the_log_says_in_words_how_much_was_removed(
+def test_the_log_says_how_much_goes(
     clock: Clock, store: Store, versions: int, size: int, amount: str
 ) -> None:
-    """One line for each project, with the numbers beside it for machines."""
+    """Each project has a line, with numbers beside it for machines."""
     store.fill(ALPHA, versions, size)
     with capturedLogs() as events:
         clock.advance(FIRST)
@@ -195,7 +193,7 @@ def test_stopping_does_not_wait_for_projects_not_yet_begun(clock: Clock, store: 
 
 
 def test_a_long_history_does_not_keep_the_service_from_its_end(clock: Clock, store: Store) -> None:
-    """Only the few versions that are being removed at that moment are waited for; the next start goes on from there."""
+    """Only the removal of a few versions is waited for; the next start goes on."""
     store.fill(ALPHA, 500)
     sync, pruner, steps = under_way(clock, store)
     for _ in range(2):
@@ -210,7 +208,7 @@ def test_a_long_history_does_not_keep_the_service_from_its_end(clock: Clock, sto
 
 
 def test_a_round_that_meets_the_end_of_the_service_is_quiet(clock: Clock, store: Store) -> None:
-    """What is not pruned now is pruned after the next start."""
+    """The other versions are pruned after the next start."""
     for project in (ALPHA, BETA, GAMMA):
         store.fill(project, 40)
     sync, pruner, steps = under_way(clock, store)

@@ -1,4 +1,4 @@
-"""Three machines in any schedule: what was added and not removed is there, and what was removed stays away.
+"""Three machines in any schedule: added items are there, and removed ones stay away.
 
 Each machine reaches the server in a way of its own, and the schedules forget and summarize as the plugin does. Of rough
 days, on which the server is killed, files are edited there by hand, or a machine stays away for longer than its base is
@@ -79,7 +79,7 @@ class Schedules(RuleBasedStateMachine):
         ahead=st.sampled_from([0.0, 0.0, FAR_AHEAD]),
     )
     def machines_are_set_up(self, routes: list[Route], is_rough: bool, ahead: float) -> None:
-        """Those on the same route share it, as the clients of a proxy share its connections."""
+        """Machines on the same route share its connections."""
         self.is_rough = is_rough
         for (name, offset), route in zip(OFFSETS.items(), routes, strict=True):
             machine = self.world.machine(name, ahead=offset or ahead, retries=1, route=route)
@@ -87,7 +87,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(name=machines, interruption=interruptions, lost=st.sampled_from([None, None, *FILES]), fate=fates)
     def session_begins(self, name: str, interruption: str, lost: str | None, fate: str | None) -> None:
-        """What the pull overwrites without its ever having been sent was never in the server's hands."""
+        """A pull may overwrite files that never reached the server."""
         mind = self.minds[name]
         self.later()
         mind.way.loses = lambda request: fate if lost and request.endswith(f"/files/{lost}") else None
@@ -157,7 +157,7 @@ class Schedules(RuleBasedStateMachine):
     @precondition(lambda self: self.is_rough)
     @rule()
     def somebody_edits(self) -> None:
-        """A line is appended to the log on the server, in place: its last version is spoiled by that."""
+        """A line is appended to the log on the server, in place."""
         for head in self.server.directory.glob(f"projects/{PROJECT}/{LOG}"):
             self.number += 1
             moment = datetime.fromtimestamp(self.server.now(), UTC).isoformat(timespec="milliseconds")
@@ -170,7 +170,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(days=st.sampled_from([0, 1, 20, 40]))
     def history_is_pruned(self, days: int) -> None:
-        """Of all that it need not keep, after some days in which the server was off."""
+        """The server was off for some days before."""
         if days <= 1 or self.is_rough:
             self.server.be_off(days * 24 * 3600.0)
         self.server.prune(KEEP_NONE)
@@ -182,7 +182,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule()
     def all_push_and_pull(self) -> None:
-        """The head is what it should be, and then on each machine, at its next start or the one after."""
+        """The heads are right, and on each machine within two starts."""
         for mind in self.minds.values():
             self.later()
             for answer in mind.machine.push_steps(PROJECT):
@@ -211,7 +211,7 @@ class Schedules(RuleBasedStateMachine):
             INTERRUPTIONS[interruption](self.server)
 
     def note_sent(self, mind: Mind, answer: Answer) -> None:
-        """Note that what was uploaded is the server's from now on, and what it lacks was removed."""
+        """Note the uploaded items, and those that were removed."""
         if answer.method != "PUT":
             return
         assert answer.status == 200 or answer.body["rescued"] is True

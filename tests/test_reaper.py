@@ -44,7 +44,7 @@ def told(clock: Clock, seconds: float) -> list[str]:
 
 
 def test_expired_locks_are_reaped_and_logged_after_every_interval(clock: Clock, store: MemoryStore) -> None:
-    """One line for each, with its project, its holder and its age; a round with nothing to do says nothing."""
+    """Each has a line, with project, holder and age; other rounds say nothing."""
     store.acquire(ALPHA, ANA, Millis(0), Millis(10_000))
     store.acquire(BETA, ANA, Millis(12_000), Millis(10_000))
     store.acquire(HELD, ANA, Millis(0), Millis(10_000_000))

@@ -1,4 +1,4 @@
-"""Pruning of a history: examples at the edges of each rule, and laws that hold for every history."""
+"""Pruning of a history: examples at the edges of each rule, and laws."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def pruned(
 
 
 def test_ages_count_to_the_millisecond() -> None:
-    """By the age of each version, not of its day; a version from the future is young."""
+    """The age is that of the version, not of its day; the future is young."""
     ages = (2 * HOUR + 1, 2 * HOUR, 2 * HOUR - 1, 0, -1)
     versions = [version(n, Millis(NOW - age)) for n, age in enumerate(ages, start=1)]
     assert pruned(versions, keeping(all_of=2 * HOUR)) == [1, 2]
@@ -97,7 +97,7 @@ FIVE = tuple(version(n, Millis(NOW - 10 + n), size=100) for n in range(1, 6))
     ],
 )
 def test_the_oldest_make_room(max_bytes: int, protected: tuple[int, ...], gone: list[int]) -> None:
-    """No more than needed, however young; protected ones take space and stay. 0 is no bound."""
+    """No more than needed go, however young; protected ones stay. 0 is no bound."""
     assert pruned(FIVE, keeping(all_of=DAY, max_bytes=max_bytes), protected, apart={1}) == gone
 
 
@@ -135,7 +135,7 @@ def histories(draw: st.DrawFn) -> list[Version]:
 def test_a_pruned_history_fits_and_stays_as_it_is(
     versions: list[Version], retention: Retention, protected: frozenset[int], apart: frozenset[int]
 ) -> None:
-    """Protected versions stay, and nothing else that does not fit; the order of arguments means nothing."""
+    """Only protected versions stay without space; the order of arguments means nothing."""
     gone = pruned(versions, retention, protected, apart)
     assert gone == sorted(set(gone) & {one.number for one in versions} - protected)
     assert gone == pruned(sorted(versions, key=lambda one: one.number), retention, protected, apart)
@@ -152,7 +152,7 @@ def test_a_pruned_history_fits_and_stays_as_it_is(
 def test_without_a_bound_the_young_stay_and_the_newest_of_days_and_weeks(
     versions: list[Version], retention: Retention, protected: frozenset[int], apart: frozenset[int]
 ) -> None:
-    """Each file has its own; versions apart stay for the longest age. A bound takes more."""
+    """Each file has its own; versions apart stay for the longest age."""
     longest = max(retention.keep_all, retention.keep_daily, retention.keep_weekly)
 
     def stays(one: Version) -> bool:
@@ -198,7 +198,7 @@ def moment(instant: Millis) -> datetime:
 def test_nothing_goes_that_a_right_clock_would_have_kept(
     ages: list[int], retention: Retention, stretch: list[int], wrong_by: int, later: int
 ) -> None:
-    """For a while it was ahead, or behind, or showed 1970, as on a board without a clock; now it is right again.
+    """The clock was ahead, or behind, or showed 1970, and is right again.
 
     Where it was wrong is told by the order of versions, so the law is about what is between others.
     """

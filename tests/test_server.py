@@ -219,7 +219,7 @@ Making = Callable[..., tuple[Rig, list[str]]]
 
 @pytest.fixture
 def run(tmp_path: Path, config: Config) -> Iterator[Making]:
-    """A way to run a server with other settings, without keys if not told otherwise; it is stopped at the end."""
+    """A way to run a server with other settings, by default without keys."""
     running: list[Rig] = []
 
     def make(keys: tuple[str, ...] = (), **options: Any) -> tuple[Rig, list[str]]:
@@ -245,9 +245,7 @@ def rig(run: Making) -> Rig:
 @pytest.mark.parametrize(
     ("found", "part"), [(True, "its settings in {home}/config.json"), (False, "there is no config file")]
 )
-def test_the_start_line_names_addresses_data_directory_and_config_file(
-    run: Making, tmp_path: Path, found: bool, part: str
-) -> None:
+def test_the_start_line_names_address_and_files(run: Making, tmp_path: Path, found: bool, part: str) -> None:
     """Warnings of the configuration are in the log, too."""
     _, lines = run((KEY,), warnings=("something is odd",), found=found)
     assert "something is odd" in lines
@@ -271,7 +269,7 @@ def test_the_start_line_names_addresses_data_directory_and_config_file(
 def test_a_server_without_keys_says_who_can_reach_it(
     run: Making, tmp_path: Path, host: str | None, on: str, part: str
 ) -> None:
-    """The advice names the file to write into; a user without a home is told to name a file."""
+    """The advice names the config file; without a home, a file must be named."""
     _, lines = run(host=host, on=on)
     (line,) = [line for line in lines if "No API keys" in line]
     assert part in line
@@ -299,9 +297,7 @@ def tcp(host: str) -> IPv4Address | IPv6Address:
         ([object()], False),
     ],
 )
-def test_made_up_names_are_refused_wherever_only_this_machine_gets(
-    run: Making, addresses: list[object], is_local: bool
-) -> None:
+def test_made_up_names_are_refused_on_loopback(run: Making, addresses: list[object], is_local: bool) -> None:
     """However it was said where to listen; with keys any name will do."""
     for keys in ((), (KEY,)):
         endpoints = tuple(Endpoint(address).open() for address in addresses)

@@ -40,7 +40,7 @@ def test_a_failure_of_the_work_is_that_of_the_answer(shield: Shield, work: Defer
 
 
 def test_bytes_are_abandoned_from_the_hang_up_to_the_end_of_the_work(shield: Shield) -> None:
-    """Cancelling gives up the answer, and never the work; bytes for which somebody waits are counted elsewhere."""
+    """Cancelling gives up the answer, and never the work."""
     works: list[Deferred[int]] = [Deferred(), Deferred(), Deferred()]
     answers = [shield.over(work, weight) for work, weight in zip(works, (1, 10, 100), strict=True)]
     assert shield.abandoned_weight == 0
@@ -70,7 +70,7 @@ def test_a_failure_of_which_nobody_is_told_is_logged(shield: Shield, work: Defer
     assert shield.abandoned_weight == 0
 
 
-def test_it_is_idle_once_no_work_is_under_way(shield: Shield) -> None:
+def test_a_shield_is_idle_once_no_work_is_under_way(shield: Shield) -> None:
     """Given up or not; whoever asks is told, each one."""
     assert result_of(shield.idle()) is None
     works: list[Deferred[int]] = [Deferred(), Deferred()]

@@ -68,7 +68,7 @@ def refusal(*arguments: str) -> str:
 
 
 def test_only_what_was_given_is_passed_on() -> None:
-    """What was not comes from the layers below."""
+    """Other settings come from the layers below."""
     assert options().given() == {}
     given = options("--port", "0", "-d", "/d", "--listen", "tcp:1", "--listen", "tcp:2").given()
     assert given == {"port": "0", "dataDir": "/d", "listen": ["tcp:1", "tcp:2"]}
@@ -76,7 +76,7 @@ def test_only_what_was_given_is_passed_on() -> None:
 
 @pytest.mark.parametrize("arguments", [["--prot", "1"], ["extra"], ["--port"], ["--log-format", "xml"]])
 def test_a_slip_on_the_command_line_is_one_sentence(arguments: list[str]) -> None:
-    """It says where the options are listed."""
+    """The sentence says where the options are listed."""
     with pytest.raises(SystemExit, match=r"^mneme: .*--help"):
         options(*arguments)
 
@@ -125,7 +125,7 @@ def twistd(*arguments: str) -> Any:
 def test_the_log_is_ours_and_goes_where_twistds_own_would(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], form: str, file: str | None
 ) -> None:
-    """A log for people is not, if twistd was told of another, or refuses: a daemon has no standard output."""
+    """A log for people is not, if twistd was told of another log."""
     for name in ("file", "form"):
         monkeypatch.setattr(LogChoice, name, None)
     chosen = twistd(*arguments, "mneme", "--log-format", form)["logger"]
@@ -142,7 +142,7 @@ def test_giving_up_in_the_foreground_takes_the_pid_file_away(tmp_path: Path) -> 
 
 
 def test_giving_up_when_daemonized_is_left_to_twistd() -> None:
-    """It tells its parent process, which has the terminal."""
+    """Twistd tells its parent process, which has the terminal."""
     with pytest.raises(StartupError, match="no reason"):
         twistd("mneme").subOptions.give_up("no reason")
 
@@ -173,8 +173,8 @@ def test_a_port_on_the_command_line_beats_endpoints_in_the_file(home: Path) -> N
     assert len(made("--config", str(file), "--listen", "tcp:1")._components.endpoints) == 1
 
 
-def test_what_is_wrong_is_one_sentence(home: Path) -> None:
-    """With what to do about it; what was taken before it was found out is free again."""
+def test_an_error_at_the_start_is_one_sentence(home: Path) -> None:
+    """The sentence says what to do; all that was taken is free again."""
     (home / "file").write_text("")
     assert "cannot be used" in refusal("--data-dir", str(home / "file"))
     assert "--listen" in refusal("--listen", "") or "listen" in refusal("--listen", "")
@@ -194,10 +194,8 @@ def test_what_is_wrong_is_one_sentence(home: Path) -> None:
     ("version", "application", "said"),
     [(99, 0x6D6E656D, "newer mneme"), (1, 7, "another program"), (None, 0, "is damaged")],
 )
-def test_a_database_that_is_not_ours_is_one_sentence(
-    home: Path, version: int | None, application: int, said: str
-) -> None:
-    """It is left as it is."""
+def test_a_foreign_database_is_refused(home: Path, version: int | None, application: int, said: str) -> None:
+    """The file is left as it is."""
     path = home / "data" / NAME
     path.parent.mkdir()
     if version is None:
@@ -212,7 +210,7 @@ def test_a_database_that_is_not_ours_is_one_sentence(
 
 
 def test_a_user_without_a_home_says_where_the_data_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No HOME and no entry in the list of users: one sentence says what to give."""
+    """Without HOME and an entry for the user, a sentence says what to give."""
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
     said = refusal("--port", "0")
@@ -223,7 +221,7 @@ def test_a_user_without_a_home_says_where_the_data_is(home: Path, monkeypatch: p
 
 
 def test_a_server_that_is_about_to_start_has_its_umask_clock_and_signal() -> None:
-    """Files are for this user alone, timers do not follow the time of day, and SIGHUP does not end it."""
+    """Files are for this user alone, and timers do not follow the time of day."""
     os.umask(0)
     made()
     assert os.umask(0) == 0o077
@@ -234,10 +232,8 @@ def test_a_server_that_is_about_to_start_has_its_umask_clock_and_signal() -> Non
 
 @pytest.mark.parametrize("has_backup", [True, False])
 @pytest.mark.parametrize("part", [0.0, 0.03, 0.5])
-def test_a_damaged_database_is_one_sentence_with_the_way_back(
-    home: Path, part: float, has_backup: bool
-) -> None:
-    """The newest backup and the command; without a backup, the way to start with the plain files alone."""
+def test_a_damaged_database_is_told_with_the_way_back(home: Path, part: float, has_backup: bool) -> None:
+    """The way is the newest backup, or else the plain files alone."""
     data = home / "data"
     filled(data, versions=20).close()
     content = database_of(data).read_bytes()

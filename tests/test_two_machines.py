@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.in_process import InProcess
-from tests.stock_client import Answer, Machine, NoAnswer
+from tests.stock_client import Answer, NoAnswer
 from tests.world import FILES, LOG, PROJECT, World, adding, nothing, removing
 
 INTERRUPTIONS = {
@@ -23,27 +23,19 @@ INTERRUPTIONS = {
 
 
 @pytest.fixture(params=list(INTERRUPTIONS.values()), ids=list(INTERRUPTIONS))
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """A server that merges, and is interrupted."""
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """A server that is interrupted, without any memory."""
     world = World(tmp_path, interrupt=request.param)
     yield world
     assert world.server.faults == []
 
 
 @pytest.fixture
-def laptop(world: World) -> Machine:
-    """A machine whose clock is a little ahead; the log has one line."""
-    machine = world.machine("laptop", ahead=+40.0)
-    world.session(machine, adding(LOG, "one"))
-    return machine
-
-
-@pytest.fixture
-def desktop(world: World, laptop: Machine) -> Machine:
-    """A machine whose clock is a little behind; it has the line, too."""
-    machine = world.machine("desktop", ahead=-25.0)
-    world.session(machine)
-    return machine
+def world(empty: World) -> World:
+    """A server that is interrupted, and two machines whose log has a line."""
+    empty.session(empty.laptop, adding(LOG, "one"))
+    empty.session(empty.desktop)
+    return empty
 
 
 def uploads(answers: list[Answer]) -> list[int]:
@@ -54,14 +46,14 @@ def uploads(answers: list[Answer]) -> list[int]:
 def everywhere(world: World, name: str, *items: str) -> None:
     """Check the head, and then each machine after its next pull."""
     assert world.head(name) == list(items)
-    for client in ("laptop", "desktop"):
-        machine = world.machine(client)
+    for machine in (world.laptop, world.desktop):
         world.session(machine)
         assert machine.items(PROJECT, name) == list(items)
 
 
-def test_sessions_in_turn_make_no_merges(world: World, laptop: Machine, desktop: Machine) -> None:
+def test_sessions_in_turn_make_no_merges(world: World) -> None:
     """Each upload becomes the head, byte for byte."""
+    laptop, desktop = world.laptop, world.desktop
     path = f"/projects/{PROJECT}/files/{LOG}"
     for machine in (laptop, desktop, laptop, desktop):
         assert uploads(world.session(machine, adding(LOG, "more"))) == [200]
@@ -70,8 +62,9 @@ def test_sessions_in_turn_make_no_merges(world: World, laptop: Machine, desktop:
     assert [version["kind"] for version in versions] == ["upload"] * 5
 
 
-def test_a_session_that_outlives_its_lock_is_kept(world: World, laptop: Machine, desktop: Machine) -> None:
-    """The upload is refused, and merged at once; its own next pull does not overwrite it."""
+def test_a_session_that_outlives_its_lock_is_kept(world: World) -> None:
+    """The upload is refused, and merged at once; its next pull does not overwrite it."""
+    laptop = world.laptop
     world.pull(laptop)
     laptop.note(PROJECT, "a long session")
     world.later(40)
@@ -81,10 +74,9 @@ def test_a_session_that_outlives_its_lock_is_kept(world: World, laptop: Machine,
     everywhere(world, LOG, "one", "a long session")
 
 
-def test_an_upload_waits_while_another_machine_holds_the_lock(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_an_upload_waits_while_another_has_the_lock(world: World) -> None:
     """The holder sees nothing of it before its session ends."""
+    laptop, desktop = world.laptop, world.desktop
     world.pull(laptop)
     laptop.note(PROJECT, "a long session")
     world.later(40)
@@ -99,10 +91,9 @@ def test_an_upload_waits_while_another_machine_holds_the_lock(
 
 
 @pytest.mark.parametrize("holder_ends_first", [True, False])
-def test_a_machine_that_is_locked_out_works_on_what_it_has(
-    world: World, laptop: Machine, desktop: Machine, holder_ends_first: bool
-) -> None:
+def test_a_machine_that_is_locked_out_works_on_what_it_has(world: World, holder_ends_first: bool) -> None:
     """Each file is merged by its form, whichever session ends first."""
+    laptop, desktop = world.laptop, world.desktop
     for name in FILES[1:]:
         world.session(laptop, adding(name, "one"))
     world.session(desktop)
@@ -120,8 +111,9 @@ def test_a_machine_that_is_locked_out_works_on_what_it_has(
     everywhere(world, LOG, "one", "by the holder", "locked out")
 
 
-def test_two_sessions_on_one_machine_share_a_lock(world: World, laptop: Machine, desktop: Machine) -> None:
-    """The first to end takes it from the other, and a third machine gets it in between."""
+def test_two_sessions_on_one_machine_share_a_lock(world: World) -> None:
+    """The first to end takes it from the other, and another machine gets it."""
+    laptop, desktop = world.laptop, world.desktop
     world.pull(laptop)
     world.pull(laptop)
     laptop.note(PROJECT, "first session")
@@ -135,9 +127,9 @@ def test_two_sessions_on_one_machine_share_a_lock(world: World, laptop: Machine,
     everywhere(world, LOG, "one", "first session", "desktop", "second session")
 
 
-def test_memories_from_before_the_first_sync_are_both_kept(world: World) -> None:
+def test_memories_from_before_the_first_sync_are_both_kept(empty: World) -> None:
     """The second upload is merged without a base: nothing is removed, all is in order."""
-    laptop, desktop = (world.machine(name) for name in ("laptop", "desktop"))
+    world, laptop, desktop = empty, empty.laptop, empty.desktop
     for machine, line in ((desktop, "desktop 1"), (laptop, "laptop 1")):
         machine.note(PROJECT, line)
         world.later()
@@ -149,10 +141,9 @@ def test_memories_from_before_the_first_sync_are_both_kept(world: World) -> None
 
 
 @pytest.mark.parametrize("laptop_is_first", [True, False])
-def test_machines_that_were_offline_come_back_in_either_order(
-    world: World, laptop: Machine, desktop: Machine, laptop_is_first: bool
-) -> None:
-    """Neither has a lock when it is back, and both are merged; a removed line stays away."""
+def test_machines_that_were_offline_come_back_in_either_order(world: World, laptop_is_first: bool) -> None:
+    """Neither has a lock, and both are merged; a removed line stays away."""
+    laptop, desktop = world.laptop, world.desktop
     world.session(laptop, adding(LOG, "two"))
     world.session(desktop)
     laptop.note(PROJECT, "laptop offline")
@@ -164,8 +155,9 @@ def test_machines_that_were_offline_come_back_in_either_order(
     everywhere(world, LOG, "two", "laptop offline", "desktop offline")
 
 
-def test_a_session_whose_push_found_no_server_is_sent_with_the_next(world: World, laptop: Machine) -> None:
+def test_a_session_whose_push_found_no_server_is_sent_with_the_next(world: World) -> None:
     """The next pull does not overwrite it."""
+    laptop = world.laptop
     world.pull(laptop)
     laptop.note(PROJECT, "two")
     with world.server.unreachable(), pytest.raises(NoAnswer, match="GET /health"):

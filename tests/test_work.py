@@ -58,9 +58,7 @@ class TestThreadWorker:
         worker.stop()
         assert not [thread for thread in threading.enumerate() if "mneme-worker" in thread.name]
 
-    def test_a_job_runs_on_another_thread_and_its_answer_comes_on_this_one(
-        self, worker: ThreadWorker, inbox: Inbox
-    ) -> None:
+    def test_a_job_runs_on_another_thread_and_answers_here(self, worker: ThreadWorker, inbox: Inbox) -> None:
         """The reactor thread does no blocking work, and it alone sees answers."""
         answered: list[tuple[int, int]] = []
         answer = worker.run(threading.get_ident)
@@ -85,9 +83,7 @@ class TestThreadWorker:
         inbox.make_calls_for(*answers)
         assert sorted(result_of(answer) for answer in answers) == [0, 0, 0, 1, 1, 1]
 
-    def test_a_job_goes_on_when_nobody_waits_for_it_any_more(
-        self, worker: ThreadWorker, inbox: Inbox
-    ) -> None:
+    def test_a_job_goes_on_when_nobody_waits_for_it(self, worker: ThreadWorker, inbox: Inbox) -> None:
         """Its bytes count until it has ended."""
         told = threading.Event()
         gone = worker.run(lambda: told.wait(30), 1000)

@@ -67,6 +67,8 @@ class World:
         self._route = route
         self._interrupt = interrupt
         self._ways: dict[str, Way] = {}
+        self.laptop = self.machine("laptop", ahead=+20.0)
+        self.desktop = self.machine("desktop", ahead=-20.0, retries=3)
 
     def way(self, route: Route | None = None) -> Way:
         """The way along a route, which all machines on it share."""
@@ -81,7 +83,7 @@ class World:
         retries: int = 0,
         route: Route | None = None,
     ) -> Machine:
-        """A machine of the person's; `client` is the id that it has, if that is another's."""
+        """A machine of the person's; `client` is its id, if that is another's."""
         route = route or self._route
         return Machine(
             self._directory / name,

@@ -42,9 +42,7 @@ def merged_entity(base: Any, head: Any, upload: Any, *, later: bool = True) -> A
         (-3, -2, -1, 0),
     ],
 )
-def test_mentions_grow_by_what_both_sides_counted(
-    base: float, head: float, upload: float, result: float
-) -> None:
+def test_mentions_grow_by_the_counts_of_both(base: float, head: float, upload: float, result: float) -> None:
     """And never shrink: a side that counts less has begun anew."""
     assert merged_entity(entity(base), entity(head, h=1), entity(upload, u=1))["mentions"] == result
 
@@ -104,9 +102,7 @@ def test_contexts_without_a_time_go_first() -> None:
         pytest.param(None, {"h": 1}, {"mentions": 2}, {"h": 1, "mentions": 2}, id="mentions on one side"),
     ],
 )
-def test_an_entity_is_as_the_side_that_changed_it_has_it(
-    base: Any, one: Any, other: Any, result: Any
-) -> None:
+def test_an_entity_is_as_the_changed_side_has_it(base: Any, one: Any, other: Any, result: Any) -> None:
     """Whichever side that is."""
     assert merged_entity(base, one, other) == result
     assert merged_entity(base, other, one) == result

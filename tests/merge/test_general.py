@@ -1,4 +1,4 @@
-"""Merges of unknown keys, of any depth and size, and of what is not of the form of its file."""
+"""Merges of unknown keys, of any depth and size, and of malformed contents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def merged_value(base: Any, head: Any, upload: Any, *, later: bool = True) -> An
 
 
 @pytest.mark.parametrize("other", [2, 1.0, True, "1", None, [1], {"a": 1}])
-def test_what_one_side_changed_is_as_it_has_it(other: Any) -> None:
+def test_a_value_that_one_side_changed_stays_so(other: Any) -> None:
     """Even into what Python would call the same."""
     for result in (merged_value(1, other, 1), merged_value(1, 1, other)):
         assert (type(result), result) == (type(other), other)
@@ -31,9 +31,7 @@ def test_what_one_side_changed_is_as_it_has_it(other: Any) -> None:
 @pytest.mark.parametrize(
     ("head", "upload"), [(1, 2), ([1], {"a": 1}), (None, "x"), ({"a": 1}, [1]), (1, True)]
 )
-def test_what_both_changed_and_nothing_joins_is_of_the_later_upload(
-    head: Any, upload: Any, later: bool
-) -> None:
+def test_a_value_that_both_changed_is_that_of_the_later_upload(head: Any, upload: Any, later: bool) -> None:
     """Either value, whole."""
     result, expected = merged_value("base", head, upload, later=later), upload if later else head
     assert (type(result), result) == (type(expected), expected)
@@ -66,7 +64,7 @@ def test_what_both_changed_and_nothing_joins_is_of_the_later_upload(
     ],
 )
 def test_objects_are_merged_by_key_and_arrays_by_item(base: Any, head: Any, upload: Any, result: Any) -> None:
-    """The order is that of the head, then of the upload; a change outranks a removal."""
+    """The order is that of the head; a change outranks a removal."""
     found = merged_value(base, head, upload)
     assert found == result
     assert list(found) == list(result)
@@ -100,7 +98,7 @@ def test_documents_nested_as_deep_as_can_be_do_not_raise(form: bytes) -> None:
 
 
 @pytest.mark.parametrize("later", [True, False])
-def test_what_is_nested_very_deep_is_merged_whole(later: bool) -> None:
+def test_values_nested_very_deep_are_merged_whole(later: bool) -> None:
     """Each level costs a look at all that is within."""
     head: Any = {"h": 1}
     upload: Any = {"u": 1}
@@ -183,8 +181,6 @@ def test_a_text_that_cannot_be_read_is_not_merged(content: bytes) -> None:
         (FileName.SUMMARY_MD, b"{", False),
     ],
 )
-def test_a_content_that_the_plugin_cannot_write_is_damaged(
-    file: FileName, content: bytes, damaged: bool
-) -> None:
+def test_contents_that_the_plugin_cannot_write_are_bad(file: FileName, content: bytes, damaged: bool) -> None:
     """Other JSON is no damage, nor are some bad lines in a log."""
     assert is_damaged(file, content) is damaged

@@ -25,10 +25,8 @@ def sides(data: st.DataObject, of: st.SearchStrategy[bytes]) -> tuple[bytes | No
 
 @every_file
 @given(data=st.data(), later=st.booleans())
-def test_where_one_side_changed_nothing_the_other_is_the_result(
-    file: FileName, data: st.DataObject, later: bool
-) -> None:
-    """Byte for byte, be it of the form of its file or not; two equal sides are the result, too."""
+def test_a_side_that_changed_nothing_gives_way(file: FileName, data: st.DataObject, later: bool) -> None:
+    """The other side is the result, byte for byte, whatever its form."""
     base, other = data.draw(anything(file)), data.draw(anything(file))
     assert merge(file, base, other, base, upload_is_later=later, max_bytes=0) == other
     assert merge(file, base, base, other, upload_is_later=later, max_bytes=0) == other
@@ -38,7 +36,7 @@ def test_where_one_side_changed_nothing_the_other_is_the_result(
 
 @every_file
 @given(data=st.data(), later=st.booleans())
-def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, later: bool) -> None:
+def test_no_bytes_raise(file: FileName, data: st.DataObject, later: bool) -> None:
     """Malformed contents are not merged, and a result can be merged again."""
     base, head, upload = sides(data, anything(file))
     result = merge(file, base, head, upload, upload_is_later=later, max_bytes=LIMIT)
@@ -111,7 +109,9 @@ def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, late
 
 @every_file
 @given(data=st.data(), later=st.booleans(), max_bytes=st.integers(0, 400))
-def test_what_is_merged_fits(file: FileName, data: st.DataObject, later: bool, max_bytes: int) -> None:
+def test_a_merge_fits_into_the_limit(
+    file: FileName, data: st.DataObject, later: bool, max_bytes: int
+) -> None:
     """The result is within the limit, or equals a side."""
     base, head, upload = sides(data, anything(file))
     result = merge(file, base, head, upload, upload_is_later=later, max_bytes=max_bytes)

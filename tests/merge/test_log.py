@@ -101,7 +101,7 @@ def test_logs_without_any_time_are_kept_one_behind_the_other() -> None:
 
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"[]\n", b"\xff\x00", b"{\n}\n", b"[" * 100_000])
-def test_what_has_no_entry_at_all_is_not_merged(content: bytes) -> None:
+def test_contents_without_any_entry_are_not_merged(content: bytes) -> None:
     """Text without an entry is no log."""
     assert cannot_merge(LOG, content, log(NINE))
     assert not is_well_formed(LOG, content)
@@ -137,12 +137,12 @@ def test_of_a_log_that_is_too_large_the_newest_entries_stay() -> None:
 
 
 def test_of_a_log_that_is_far_too_large_a_single_entry_stays() -> None:
-    """A log of which none fits is not merged: an empty one would be no merge."""
+    """A log of which none fits is not merged."""
     assert merged(LOG, None, log(NINE), log(TEN), max_bytes=body_size(log(TEN))) == log(TEN)
     assert merge(LOG, None, log(NINE), log(TEN), upload_is_later=True, max_bytes=40) is None
 
 
-def test_what_is_left_of_a_log_fits_into_the_answer_to_a_download() -> None:
+def test_the_rest_of_a_log_fits_into_the_answer_to_a_download() -> None:
     """The whole answer is within the limit, and with a line more is not."""
     head, upload = (log(*(entry(f"10:{minute:02}:00Z") for minute in range(of, 60, 2))) for of in (0, 1))
     whole = merged(LOG, None, head, upload)

@@ -38,7 +38,7 @@ def test_an_item_that_one_side_edited_is_not_kept_twice() -> None:
 
 @pytest.mark.parametrize("later", [True, False])
 @pytest.mark.parametrize("head_is_late", [True, False])
-def test_what_both_changed_is_of_the_side_updated_later(later: bool, head_is_late: bool) -> None:
+def test_a_conflict_goes_to_the_side_updated_later(later: bool, head_is_late: bool) -> None:
     """Whichever upload came later; times are compared as instants."""
     updated = (LATE, EARLY) if head_is_late else (EARLY, LATE)
     base, head, upload = (
@@ -50,7 +50,7 @@ def test_what_both_changed_is_of_the_side_updated_later(later: bool, head_is_lat
 
 @pytest.mark.parametrize("later", [True, False])
 @pytest.mark.parametrize("updated", [EARLY, None, "yesterday"])
-def test_what_both_changed_is_of_the_later_upload_else(later: bool, updated: str | None) -> None:
+def test_another_conflict_goes_to_the_later_upload(later: bool, updated: str | None) -> None:
     """Where the sides do not say which of them was updated later."""
     head, upload = ({"projectContext": side, "lastUpdated": updated} for side in "hu")
     assert merged_json(SUMMARY, None, head, upload, later=later) == (upload if later else head)
@@ -74,7 +74,7 @@ A, B, C = (state(topic, "1") for topic in "abc")
     ],
 )
 def test_states_are_merged_by_topic(base: Any, head: Any, upload: Any, result: Any) -> None:
-    """A topic keeps its place; its status and what else is said of it belong together."""
+    """A topic keeps its place, and is not mixed of two sides."""
     assert merged_key("currentState", base, head, upload) == result
 
 
@@ -94,6 +94,6 @@ def test_states_without_topics_of_their_own_are_merged_by_item(odd: Any) -> None
 def test_the_smaller_index_stays(
     base: int | None, head: int | None, upload: int | None, result: int | None
 ) -> None:
-    """Later entries are not yet summarized by both; an index that only one side has stays."""
+    """Later entries are not yet summarized by both sides."""
     three = ({"lastEntryIndex": base}, {"lastEntryIndex": head, "h": 1}, {"lastEntryIndex": upload, "u": 1})
     assert merged_json(SUMMARY, *three)["lastEntryIndex"] == result
