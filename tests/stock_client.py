@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, cast
 from urllib.parse import quote, urlsplit
 
@@ -141,9 +140,7 @@ class StockClient(AbstractContextManager["StockClient"]):
         self._keep_alive = keep_alive
         self._kept: Connection | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -280,26 +280,16 @@ def test_a_number_beyond_floats_is_refused_by_name(house: House, number: bytes) 
     ("variable", "text"),
     [
         *(
-            ("MNEME_PORT", text)
-            for text in ("-1", "65536", "0x50", "80.5", "true", "8 0", "\udcff", "9" * 5000)
+            ("MNEME_PORT", one)
+            for one in ("-1", "65536", "0x50", "80.5", "true", "8 0", "\udcff", "9" * 5000)
         ),
-        *(("MNEME_LOCK_TTL_MINUTES", text) for text in ("0", "-1", "inf", "nan", "1e999", "half", "\udcff")),
-        ("MNEME_RATE_LIMIT_PER_MINUTE", "off"),
-        ("MNEME_MAX_BODY_BYTES", "10MB"),
-        *(("MNEME_MERGE", text) for text in ("yes please", "2", "fals", "\udcff")),
-        ("MNEME_STOCK_PUSH_HELP", "maybe"),
-        ("MNEME_WORKING_COPY", "some"),
-        *(("MNEME_HISTORY_KEEP_ALL_HOURS", text) for text in ("-1", "inf", "nan", "two days")),
-        ("MNEME_HISTORY_KEEP_DAILY_DAYS", "36501"),
-        ("MNEME_HISTORY_KEEP_WEEKLY_DAYS", "1y"),
-        *(("MNEME_HISTORY_MAX_BYTES_PER_PROJECT", text) for text in ("1.5", "-1", "1GB")),
+        *(("MNEME_LOCK_TTL_MINUTES", one) for one in ("0", "-1", "inf", "nan", "1e999", "half", "\udcff")),
+        *(("MNEME_MERGE", one) for one in ("yes please", "2", "fals", "\udcff")),
+        *(("MNEME_HISTORY_MAX_BYTES_PER_PROJECT", one) for one in ("1.5", "-1", "1GB")),
+        *(("MNEME_API_KEYS", one) for one in (f"{KEY},", ",", f"{KEY} {KEY}")),
         ("MNEME_HOST", "a b"),
-        ("MNEME_DATA_DIR", "~bob"),
         ("MNEME_CONFIG", "~bob/config.json"),
         ("MNEME_ALLOWED_ORIGINS", "https://a.example/"),
-        ("MNEME_API_KEYS", f"{KEY},"),
-        ("MNEME_API_KEYS", ","),
-        ("MNEME_API_KEYS", f"{KEY} {KEY}"),
     ],
 )
 def test_a_wrong_variable_stops_the_start(house: House, variable: str, text: str) -> None:

@@ -34,12 +34,6 @@ class Work:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """A clock that the test moves, at 0."""
-    return Clock()
-
-
-@pytest.fixture
 def work(clock: Clock) -> Work:
     """The work of a round."""
     return Work(clock)

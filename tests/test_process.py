@@ -23,12 +23,6 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The time of the test."""
-    return Clock()
-
-
-@pytest.fixture
 def worker(clock: Clock) -> Iterator[ProcessWorker]:
     """A worker, which has no process yet."""
     worker = ProcessWorker(clock, ImmediateWorker())

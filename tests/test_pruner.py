@@ -45,12 +45,6 @@ class Store(MemoryStore):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """A clock that the test moves."""
-    return Clock()
-
-
-@pytest.fixture
 def store() -> Store:
     """A store without projects."""
     return Store()

@@ -19,12 +19,6 @@ TTL = Millis(60_000)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """A clock that the test moves."""
-    return Clock()
-
-
-@pytest.fixture
 def store(clock: Clock) -> MemoryStore:
     """A store without locks, which a reaper looks after."""
     store = MemoryStore()

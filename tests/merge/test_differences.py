@@ -122,19 +122,13 @@ def test_no_bytes_raise(file: FileName, data: st.DataObject) -> None:
 
 @every_file
 @given(data=st.data())
-def test_of_a_content_and_itself_nothing_is_said(file: FileName, data: st.DataObject) -> None:
-    """Be it of the form of its file or not."""
-    content = data.draw(anything(file))
-    assert differences(file, content, content) in (Entries(()), Lines(()))
-
-
-@every_file
-@given(data=st.data())
 def test_every_change_has_two_sides_that_differ(file: FileName, data: st.DataObject) -> None:
-    """Nothing is named that is alike."""
+    """Of a content and itself, be it of the form of its file or not, there are no changes."""
     found = differences(file, data.draw(contents(file)), data.draw(contents(file)))
     for change in found.changes if isinstance(found, Entries) else ():
         assert repr(change.before) != repr(change.after)
+    content = data.draw(anything(file))
+    assert differences(file, content, content) in (Entries(()), Lines(()))
 
 
 def test_lines_of_a_log_are_its_entries() -> None:
