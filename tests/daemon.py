@@ -145,17 +145,9 @@ class Daemon(AbstractContextManager["Daemon"]):
         [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        timeout: float = 10.0,
-    ) -> tuple[int, Any]:
-        """A request on a connection of its own: status and JSON body, if any."""
-        status, _, raw = self.ask_raw(method, path, headers=headers, body=body, timeout=timeout)
+    def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        """A request as `ask_raw` makes it: status and JSON body, if any."""
+        status, _, raw = self.ask_raw(method, path, **options)
         return status, json.loads(raw) if raw else None
 
     def ask_raw(

@@ -114,18 +114,11 @@ class Rig:
     """A server with its components, and what it would load next."""
 
     def __init__(
-        self,
-        home: Path,
-        config: Config,
-        *,
-        on: str = "127.0.0.1",
-        endpoints: tuple[Any, ...] = (),
-        warnings: tuple[str, ...] = (),
-        file: Path | None = None,
-        found: bool = False,
+        self, home: Path, loaded: Loaded, on: str = "127.0.0.1", endpoints: tuple[Any, ...] = ()
     ) -> None:
+        config = loaded.config
         self.reactor = Reactor()
-        self.loaded = Loaded(config, warnings, file, found)
+        self.loaded = loaded
         self.next: Loaded | Exception = self.loaded
         self.worker = NoThreads(cast(Any, self.reactor), 1)
         database = Database(home / NAME)
@@ -223,12 +216,13 @@ def run(tmp_path: Path, config: Config) -> Iterator[Making]:
     running: list[Rig] = []
 
     def make(keys: tuple[str, ...] = (), **options: Any) -> tuple[Rig, list[str]]:
-        names = options.keys() - {"on", "endpoints", "warnings", "found", "file"}
-        changes = {name: options.pop(name) for name in names}
-        chosen = evolve(config, api_keys=keys, **changes)
         while running:
             running.pop().stop()
-        running.append(Rig(tmp_path, chosen, **{"file": tmp_path / "config.json"} | options))
+        place = {name: options.pop(name) for name in ("on", "endpoints") if name in options}
+        path, warnings = options.pop("path", tmp_path / "config.json"), options.pop("warnings", ())
+        found = options.pop("found", False)
+        loaded = Loaded(evolve(config, api_keys=keys, **options), warnings, path, found)
+        running.append(Rig(tmp_path, loaded, **place))
         return running[0], running[0].start()
 
     yield make
@@ -274,7 +268,7 @@ def test_a_server_without_keys_says_who_can_reach_it(
     (line,) = [line for line in lines if "No API keys" in line]
     assert part in line
     assert str(tmp_path / "config.json") in line
-    _, lines = run(host=host, on=on, file=None)
+    _, lines = run(host=host, on=on, path=None)
     (line,) = [line for line in lines if "No API keys" in line]
     assert "into a file that --config names and start it again" in line
 
@@ -319,7 +313,7 @@ def test_an_endpoint_where_nobody_can_listen_ends_the_start(tmp_path: Path, conf
     """The reason is told."""
     dead = Endpoint(None)
     dead.listening.errback(OSError("the door is shut"))
-    rig = Rig(tmp_path, config, endpoints=(dead,))
+    rig = Rig(tmp_path, Loaded(config, (), None), endpoints=(dead,))
     with pytest.raises(StartupError, match="the door is shut"):
         rig.start()
     rig.components.claim.release()
@@ -327,7 +321,7 @@ def test_an_endpoint_where_nobody_can_listen_ends_the_start(tmp_path: Path, conf
 
 def test_a_stopped_server_lets_go_of_everything(tmp_path: Path, config: Config) -> None:
     """Another server can have the directory at once, and no timer is left behind."""
-    rig = Rig(tmp_path, config)
+    rig = Rig(tmp_path, Loaded(config, (), None))
     rig.start()
     rig.stop()
     Claim.take(tmp_path / "data").release()
@@ -425,10 +419,10 @@ def test_the_bound_addresses_and_not_the_file_guard_against_made_up_names(
 
 def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, config: Config) -> None:
     """Nothing is said where there is room enough."""
-    rig = Rig(tmp_path, config)
+    rig = Rig(tmp_path, Loaded(config, (), None))
     assert not any("ulimit" in line for line in rig.start())
     rig.stop()
-    rig = Rig(tmp_path, config)
+    rig = Rig(tmp_path, Loaded(config, (), None))
     rig.components.site.slots.total = 32
     (line,) = [line for line in rig.start() if "ulimit -n 1024" in line]
     assert line.startswith("At most 32 connections")

@@ -123,7 +123,7 @@ def test_no_bytes_raise(file: FileName, data: st.DataObject) -> None:
 @every_file
 @given(data=st.data())
 def test_every_change_has_two_sides_that_differ(file: FileName, data: st.DataObject) -> None:
-    """Of a content and itself, be it of the form of its file or not, there are no changes."""
+    """Between a content and itself, whatever its form, there are no changes."""
     found = differences(file, data.draw(contents(file)), data.draw(contents(file)))
     for change in found.changes if isinstance(found, Entries) else ():
         assert repr(change.before) != repr(change.after)
