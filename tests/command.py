@@ -1,4 +1,4 @@
-"""The real `mneme` command on a machine of its own: a home directory with the plugin's folder, and a project."""
+"""The real `mneme` command on a machine with the plugin's folder and a project."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDS_WITHIN = 60.0
 
 
 class Home:
-    """One machine. `sync` is added to the section of that name in the plugin's settings."""
+    """A machine; `sync` is added to that section of the plugin's settings."""
 
     def __init__(self, path: Path, url: str, **sync: object) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class Home:
 
     @property
     def client_id(self) -> str:
-        """What the machine calls itself, once it has been asked."""
+        """The client id of the machine, once it has been asked."""
         return (self.plugin / ".client-id").read_text(encoding="utf-8").strip()
 
     @property
@@ -43,11 +43,11 @@ class Home:
         return self.plugin / "projects" / str(self.root).replace("/", "-")
 
     def file(self, name: str = LOG) -> Path:
-        """One of the five files."""
+        """Path of a memory file."""
         return self.memory / name
 
     def contents(self) -> dict[str, bytes]:
-        """What all that is not hidden in the memory folder holds."""
+        """The contents of all files in the memory folder that are not hidden."""
         return {
             path.name: path.read_bytes()
             for path in sorted(self.memory.glob("[!.]*"))
@@ -78,7 +78,7 @@ class Home:
         return ended
 
     def json(self, *arguments: str) -> Any:
-        """What a command prints with `--json`."""
+        """Output of a command with `--json`."""
         return json.loads(self.run(*arguments, "--json").out)
 
     def start(self, *arguments: str, cwd: Path | None = None, **more: Any) -> subprocess.Popen[str]:
@@ -103,7 +103,7 @@ class Home:
 
 
 class Ended:
-    """What a command has printed, and the status it has ended with."""
+    """Output and exit status of a command."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         try:
@@ -125,12 +125,12 @@ class Watching:
             self.process = home.start("watch", "--json", stdout=log, stderr=log)
 
     def events(self) -> list[dict[str, Any]]:
-        """What has happened."""
+        """The events so far."""
         lines = self._log.read_text(encoding="utf-8").splitlines()
         return [json.loads(text) for text in lines if text.startswith('{"event"')]
 
     def happened(self) -> list[str]:
-        """What has happened, in a word each."""
+        """The names of the events so far."""
         return [event["event"] for event in self.events()]
 
     def wait_for(self, event: str, times: int = 1, within: float = 30.0) -> None:

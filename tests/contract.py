@@ -1,4 +1,4 @@
-"""The recorded cases of the wire contract, and the comparison of an answer with what is right.
+"""The recorded cases of the wire contract, and the comparison of answers with them.
 
 `contract_cases.json` holds two lists of requests, to be made in their order: `open`, for a server without keys and
 without data, and `with keys`, for a server with the two keys of `KEYS`. In the expected answers `"<time>"` stands for
@@ -23,7 +23,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 @dataclass(frozen=True)
 class Case:
-    """One request and the answer that is right. `answer` is None where there is no body."""
+    """A request with the right answer; `answer` is None where there is no body."""
 
     what: str
     method: str
@@ -41,7 +41,7 @@ def load() -> dict[str, list[Case]]:
 
 
 def difference(case: Case, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
-    """What is wrong with an answer to the case, in words; None when it is right.
+    """The fault of an answer to the case, in words; None without one.
 
     A `Content-Length` is compared where the headers have one: HTTP clients like treq's keep it to themselves.
     """

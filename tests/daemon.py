@@ -1,4 +1,4 @@
-"""A harness that runs the real server as a user starts it: `twistd mneme` in a process of its own."""
+"""The real server, started as by a user: `twistd mneme` in a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 START_WITHIN = 60.0
@@ -29,7 +28,7 @@ class DidNotStart(Exception):
 
 
 class Daemon(AbstractContextManager["Daemon"]):
-    """One server on a data directory and a port that stay the same over restarts.
+    """A server on a data directory and a port that stay the same.
 
     `home` becomes the HOME of the process and holds the configuration, the log and, unless `data_dir` says otherwise,
     the data. `config` is what is written to the configuration file. Entering the context starts the server; leaving it
@@ -61,14 +60,12 @@ class Daemon(AbstractContextManager["Daemon"]):
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     @property
     def url(self) -> str:
-        """Where the server is reached."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -106,7 +103,7 @@ class Daemon(AbstractContextManager["Daemon"]):
             raise DidNotStart(f"no answer within {START_WITHIN} s\n{self.log()}") from error
 
     def terminate(self) -> int:
-        """Send SIGTERM and wait for the end; the exit status. Fails, and kills, after 10 s."""
+        """Send SIGTERM, wait for the end, kill after 10 s; the exit status."""
         process = self._running()
         process.send_signal(signal.SIGTERM)
         try:
@@ -124,7 +121,7 @@ class Daemon(AbstractContextManager["Daemon"]):
             self._process = None
 
     def restart(self) -> int:
-        """Stop the server in order and start it again on the same data and port; the exit status of the stop."""
+        """Stop the server in order, and start it again; the exit status."""
         status = self.terminate()
         self.start()
         return status
@@ -144,19 +141,13 @@ class Daemon(AbstractContextManager["Daemon"]):
 
     def peak_rss_bytes(self) -> int:
         """The most memory that the server ever occupied since its start."""
-        return self._memory("VmHWM")
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        timeout: float = 10.0,
-    ) -> tuple[int, Any]:
-        """One request on a connection of its own: status and JSON body (None when there is none)."""
-        status, _, raw = self.ask_raw(method, path, headers=headers, body=body, timeout=timeout)
+    def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        """A request as `ask_raw` makes it: status and JSON body, if any."""
+        status, _, raw = self.ask_raw(method, path, **options)
         return status, json.loads(raw) if raw else None
 
     def ask_raw(
@@ -168,7 +159,7 @@ class Daemon(AbstractContextManager["Daemon"]):
         body: bytes | None = None,
         timeout: float = 10.0,
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """One request on a connection of its own: status, headers and bytes of the body."""
+        """A request on a connection of its own: status, headers and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -201,13 +192,6 @@ class Daemon(AbstractContextManager["Daemon"]):
         except (OSError, http.client.HTTPException):
             return False
 
-    def _memory(self, field: str) -> int:
-        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
-            name, _, value = line.partition(":")
-            if name == field:
-                return int(value.split()[0]) * 1024
-        raise LookupError(field)
-
 
 def wait_until(
     condition: Callable[[], bool],
@@ -216,7 +200,7 @@ def wait_until(
     every: float = 0.01,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Poll until the condition holds; TimeoutError when it does not in time, on a busy machine."""
+    """Poll until the condition holds; TimeoutError if it does not in time."""
     end = clock() + within * PATIENCE
     while not condition():
         if clock() > end:
@@ -225,7 +209,7 @@ def wait_until(
 
 
 def free_port() -> int:
-    """A port on which nothing listens, on IPv4 and IPv6, and that no other test gets.
+    """A free port of IPv4 and IPv6 that no other test gets.
 
     It lies below the range from which the kernel takes the ports of outgoing connections: nobody's connection can sit
     on it while the server is down, and no client can connect to itself. Each process of pytest-xdist has its own ports.
@@ -257,25 +241,7 @@ def _is_free(port: int) -> bool:
 def self_signed(directory: Path) -> Path:
     """A key and a certificate of its own for `localhost`, in one file."""
     file = directory / "server.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            *subject,
-            "-keyout",
-            file,
-            "-out",
-            file,
-        ],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost".split()
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(file), "-out", str(file)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
     return file

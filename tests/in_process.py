@@ -1,16 +1,16 @@
-"""The whole server in this process, on a fake clock and a real directory, spoken to in bytes and without sockets.
+"""The server in this process, with a fake clock, real files and no sockets.
 
 All of it but the reactor, the threads and the sockets is what `twistd mneme` runs; the pruner makes its round when the
-test says so. What is sent is received at once,
-and answered before `sendall` returns. Time stands still but for what a request takes (`REQUEST_SECONDS`) and for what
-the test lets pass. The server can be stopped and started, or killed, at any moment between two requests.
+test says so. Bytes that are sent are received at once, and answered before `sendall` returns. Time stands still but for
+what a request takes (`REQUEST_SECONDS`) and for what the test lets pass. The server can be stopped and started, or
+killed, at any moment between two requests.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -45,37 +45,24 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 URL = "http://mneme.invalid:3847"
 
 _ADDRESS = IPv4Address("TCP", "192.0.2.7", 50000)
-_CURL = {"Host": "mneme.invalid:3847", "User-Agent": "curl/8.14.1", "Accept": "*/*"}
+_CURL = "Host: mneme.invalid:3847\r\nUser-Agent: curl/8.14.1\r\nAccept: */*"
 
 
 class InProcess:
-    """One server on a data directory, which stays the same over restarts, as the time of day does.
+    """A server on a data directory; both directory and time outlive restarts.
 
-    `reaps` says whether the reaper runs; without it expired locks stay until somebody finds them. Whatever the server
-    logs as a fault is in `faults`.
+    Whatever the server logs as a fault is in `faults`.
     """
 
     url = URL
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        keys: Sequence[str] = (),
-        merge: bool = True,
-        stock_push_help: bool = True,
-        reaps: bool = True,
-        ttl_seconds: float = TTL_SECONDS,
-    ) -> None:
+    def __init__(self, directory: Path, *, ttl_seconds: float = TTL_SECONDS) -> None:
         self.directory = directory
-        self.ttl_seconds = ttl_seconds
+        self.ttl = Millis(round(ttl_seconds * 1000))
         self.faults: list[str] = []
-        self._keys = tuple(keys)
-        self._merge = merge
-        self._stock_push_help = stock_push_help
-        self._reaps = reaps
+        self.wrong_by = 0.0
+        """Seconds by which the server's clock is ahead of the true time."""
         self._now = START
-        self._wrong_by = 0.0
         self._life: _Life | None = None
         self._reachable = True
         self._observe = cast(ILogObserver, self._note_fault)
@@ -103,15 +90,10 @@ class InProcess:
         self.start()
 
     def set_clock(self, seconds: float) -> None:
-        """Set the server's time of day by so much; the true time, by which the machines go, stays."""
-        self._wrong_by += seconds
+        """Move the server's time of day; the true time of the machines stays."""
+        self.wrong_by += seconds
         if self._life:
             self._life.wall.rightNow += seconds
-
-    @property
-    def wrong_by(self) -> float:
-        """By how much the server's clock is ahead of the true time."""
-        return self._wrong_by
 
     # Coming and going.
 
@@ -125,13 +107,12 @@ class InProcess:
         life = self._running()
         with self._watched():
             life.stop()
-        self._life = None
-        self._store.database.close()
+        self.kill()
 
     def kill(self) -> None:
         """End as on SIGKILL: nothing is told, and nothing done, any more."""
+        self._running().store.database.close()
         self._life = None
-        self._store.database.close()
 
     def restart(self) -> None:
         """Stop, and start again."""
@@ -166,32 +147,15 @@ class InProcess:
             raise ConnectionRefusedError
         return InProcessConnection(self, self._life)
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        only: bool = False,
-    ) -> tuple[int, Any]:
-        """One request on a connection of its own, with the headers that curl sends, unless it is to have `only` these.
-
-        Status and JSON body (None when there is none). A server with keys is shown the first.
-        """
-        sent = dict(headers or {})
-        if not only:
-            sent = _CURL | ({"Authorization": f"Bearer {self._keys[0]}"} if self._keys else {}) | sent
-        if body is not None:
-            sent["Content-Length"] = str(len(body))
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
+    def ask(self, method: str, path: str) -> tuple[int, Any]:
+        """A request of curl on a connection of its own: status and JSON body."""
         connection = self.connect()
-        connection.sendall("\r\n".join(lines).encode("latin-1") + (body or b""))
+        connection.sendall(f"{method} {path} HTTP/1.1\r\n{_CURL}\r\n\r\n".encode())
         with http.client.HTTPResponse(connection, method=method) as response:  # type: ignore[arg-type]  # it asks no more of a socket
             response.begin()
             raw = response.read()
         connection.close()
-        return response.status, json.loads(raw) if raw else None
+        return response.status, json.loads(raw)
 
     # For the parts below.
 
@@ -204,22 +168,6 @@ class InProcess:
         self.let_pass(REQUEST_SECONDS)
         with self._watched():
             protocol.dataReceived(data)
-
-    def put_together(self, clock: Clock, wall: Clock) -> tuple[SyncService, Site, Reaper, Exporter]:
-        """The parts of a server: the one place that knows how they are wired."""
-        self._store = DiskStore(self.directory, Merging(self._merge, MAX_BODY_BYTES))
-        lane = lane_of(self._store)
-        ttl = Millis(round(self.ttl_seconds * 1000))
-        worker = ImmediateWorker()
-        sync = SyncService(wall, lane, lane, worker, ttl, KEEP_ALL)
-        policy = Policy(Keys(self._keys), helps_stock_push=self._stock_push_help)
-        site = Site(clock, wall, worker, sync, policy, MAX_BODY_BYTES)
-        return sync, site, Reaper(clock, sync), Exporter(clock, sync)
-
-    @property
-    def reaps(self) -> bool:
-        """Whether the reaper runs."""
-        return self._reaps
 
     def _note_fault(self, event: LogEvent) -> None:
         if "log_failure" in event:
@@ -240,18 +188,19 @@ class InProcess:
 
 
 class _Life:
-    """A server from its start to its end. The clock is its own, so that a dead server's timers are dead, too."""
+    """A server from its start to its end; its timers die with its clock."""
 
     def __init__(self, owner: InProcess) -> None:
         self.clock, self.wall = Clock(), Clock()
         self.clock.advance(owner.now())
         self.wall.advance(owner.now() + owner.wrong_by)
-        self._sync, self.site, self._reaper, self._exporter = owner.put_together(self.clock, self.wall)
-        self._reaps = owner.reaps
-        self._exporter.startService()
-        self._sync.startService()
-        if self._reaps:
-            self._reaper.startService()
+        self.store = DiskStore(owner.directory, Merging(True, MAX_BODY_BYTES))
+        lane, worker = lane_of(self.store), ImmediateWorker()
+        self._sync = SyncService(self.wall, lane, lane, worker, owner.ttl, KEEP_ALL)
+        self.site = Site(self.clock, self.wall, worker, self._sync, Policy(Keys(())), MAX_BODY_BYTES)
+        self._timers = (Reaper(self.clock, self._sync), Exporter(self.clock, self._sync))
+        for service in (self._sync, *self._timers):
+            service.startService()
 
     def advance_to(self, now: float) -> None:
         """Let time pass until then, by both clocks."""
@@ -261,13 +210,11 @@ class _Life:
     def stop(self) -> None:
         """Stop everything in the order in which `Server` does."""
         self._end(self.site.close(0.5))
-        if self._reaps:
-            self._end(self._reaper.stopService())
-        self._end(self._exporter.stopService())
-        self._end(self._sync.stopService())
+        for service in (*self._timers, self._sync):
+            self._end(service.stopService())
 
     def prune(self, retention: Retention) -> None:
-        """Make one round of pruning."""
+        """Make a round of pruning."""
         self._sync.retention = retention
         pruner = Pruner(self.clock, self._sync)
         pruner.startService()
@@ -290,17 +237,10 @@ class _Transport(StringTransport):
         self._clock = clock
 
     def loseConnection(self) -> None:
-        """See `ITransport`."""
         super().loseConnection()
         self._clock.callLater(0, self.end)
 
-    def abortConnection(self) -> None:
-        """See `ITCPTransport`."""
-        self.loseConnection()
-
-    def loseWriteConnection(self) -> None:
-        """See `ITCPTransport`."""
-        self.loseConnection()
+    abortConnection = loseWriteConnection = loseConnection
 
 
 class InProcessConnection:
@@ -323,7 +263,7 @@ class InProcessConnection:
         self._server.receive(self._life, self._protocol, data)
 
     def makefile(self, mode: Literal["rb"], /) -> BinaryIO:
-        """What was answered and not yet read."""
+        """The answer, as far as it is not yet read."""
         answered = self._transport.value()
         self._transport.clear()
         return BytesIO(answered)
@@ -335,7 +275,7 @@ class InProcessConnection:
         self._open = False
 
     def break_off(self) -> None:
-        """End as the system ends the connection of a client that is gone: by a reset."""
+        """End by a reset, as for a client that is gone."""
         self._end(Failure(ConnectionLost()))
         self._open = False
 

@@ -16,7 +16,7 @@ from tests.results import waits
 
 @implementer(IReactorFromThreads)
 class Inbox:
-    """What a reactor is to a worker: a place where threads leave calls, made when the test says so."""
+    """A reactor to which threads give calls, made when the test says so."""
 
     def __init__(self) -> None:
         self._calls: list[Callable[[], object]] = []

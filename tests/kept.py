@@ -1,4 +1,4 @@
-"""Stores to test with: in memory, or on disk with a working copy, and what runs their steps at once."""
+"""Stores for tests: in memory, or on disk with a working copy."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def full_disk(store: MemoryStore | DiskStore) -> Iterator[None]:
 
 
 def damage(store: MemoryStore | DiskStore, content: bytes) -> None:
-    """Have the database hold something else in place of a content, as a failing disk would."""
+    """Replace a content in the database, as a failing disk would."""
     changed = store.database.connection.execute(
         "UPDATE contents SET zstd = ? WHERE sha256 = ?", (b"otherwise", bytes.fromhex(digest(content)))
     )

@@ -1,4 +1,4 @@
-"""The number of times a test repeats itself: few in the suite, many in `scripts/check --long`.
+"""Repetitions of a test: few in the suite, many in `scripts/check --long`.
 
 The environment variable `LONG` switches to the many: `LONG=1` for as many as the test says, `LONG=3` for three
 times that.

@@ -1,4 +1,4 @@
-"""Memory as the plugin really writes it: the five files, seeded, and as large as on a machine in daily use.
+"""Memory as the plugin writes it: five files, seeded, of the size of daily use.
 
 The same seed gives the same bytes. Sizes are met to within one entry.
 """
@@ -57,7 +57,7 @@ def log(seed: int, size: int = LOG_SIZE) -> bytes:
 
 
 def log_lines(seed: int, start: datetime = _FIRST_MOMENT) -> Iterator[bytes]:
-    """The lines of a log without an end, each with its newline, in the order of their times."""
+    """Lines of an endless log, each with its newline, in order."""
     rng = Random(f"log {seed}")
     moment = start
     while True:
@@ -66,7 +66,7 @@ def log_lines(seed: int, start: datetime = _FIRST_MOMENT) -> Iterator[bytes]:
 
 
 def log_line(rng: Random, moment: datetime) -> bytes:
-    """One entry of a log, with its newline."""
+    """An entry of a log, with its newline."""
     kind = rng.choice(_TYPES)
     entry: dict[str, Any] = {"ts": stamp(moment), "type": kind, "content": _text(rng, rng.randrange(1, 9))}
     if kind == "task":
@@ -145,7 +145,7 @@ def summary_md(seed: int, paragraphs: int = 12) -> bytes:
 
 
 def memory(seed: int) -> dict[str, bytes]:
-    """All five files of one project, by name, in the order in which a server lists them."""
+    """The five files of a project, in the order in which a server lists them."""
     return {
         "log.jsonl": log(seed),
         "summary.json": summary(seed),

@@ -1,4 +1,4 @@
-"""Ways from the stock client to a server: straight, or through a reverse proxy of one manner or another.
+"""Ways from the stock client to a server: straight, or through a reverse proxy.
 
 A proxy here takes a whole request, sends it on in its own way, takes the whole answer, and passes that on: so do nginx,
 Caddy, Traefik and HAProxy with answers as small as these. What was lost between the proxy and its client the server
@@ -36,32 +36,21 @@ class Manner:
     counts: bool = False
 
 
+_FOR = "X-Forwarded-For: 192.0.2.7"
+_GZIP = "Accept-Encoding: gzip"
 NGINX = Manner("nginx", pooled=False, version="HTTP/1.0", connection="close", counts=True)
 NGINX_KEPT = Manner(
-    "nginx with upstream keepalive",
-    pooled=True,
-    adds=("X-Real-IP: 192.0.2.7", "X-Forwarded-For: 192.0.2.7"),
-    counts=True,
+    "nginx with upstream keepalive", pooled=True, adds=("X-Real-IP: 192.0.2.7", _FOR), counts=True
 )
 CADDY = Manner(
     "Caddy",
     pooled=True,
-    adds=(
-        "X-Forwarded-For: 192.0.2.7",
-        "X-Forwarded-Host: memory.example",
-        "X-Forwarded-Proto: https",
-        "Accept-Encoding: gzip",
-    ),
+    adds=(_FOR, "X-Forwarded-Host: memory.example", "X-Forwarded-Proto: https", _GZIP),
 )
 TRAEFIK = Manner(
     "Traefik",
     pooled=True,
-    adds=(
-        "X-Forwarded-For: 192.0.2.7",
-        "X-Forwarded-Server: traefik",
-        "X-Real-Ip: 192.0.2.7",
-        "Accept-Encoding: gzip",
-    ),
+    adds=(_FOR, "X-Forwarded-Server: traefik", "X-Real-Ip: 192.0.2.7", _GZIP),
 )
 APACHE = Manner(
     "Apache", pooled=False, connection="close", adds=("Via: 1.1 memory.example", "Forwarded: for=192.0.2.7")
@@ -88,7 +77,6 @@ class Server(Protocol):
 
     def connect(self) -> Upstream:
         """A connection to it."""
-        ...
 
 
 class Upstream(Connection, Protocol):
@@ -96,7 +84,6 @@ class Upstream(Connection, Protocol):
 
     def break_off(self) -> None:
         """End it by a reset."""
-        ...
 
 
 class Way(Protocol):
@@ -106,7 +93,6 @@ class Way(Protocol):
 
     def accept(self) -> Connection:
         """A connection of a client, as `StockClient` uses one."""
-        ...
 
 
 @define
@@ -130,14 +116,12 @@ class _Straight:
         self._fate: str | None = None
 
     def sendall(self, data: bytes, /) -> None:
-        """See `Connection`."""
         method, path, _ = data.split(b" ", 2)
         self._fate = self._way.loses(f"{method.decode()} {path.decode()}")
         if self._fate != "503":
             self._upstream.sendall(data)
 
     def makefile(self, mode: Literal["rb"], /) -> BinaryIO:
-        """See `Connection`."""
         if self._fate is None:
             return self._upstream.makefile(mode)
         if self._fate == "503":
@@ -147,11 +131,9 @@ class _Straight:
         return BytesIO(answer[: len(answer) * 2 // 3] if self._fate == "half" else b"")
 
     def close(self) -> None:
-        """See `Connection`."""
         self._upstream.close()
 
     def is_over(self) -> bool:
-        """See `Connection`."""
         return self._upstream.is_over()
 
 
@@ -169,7 +151,7 @@ class Proxy:
         return _Accepted(self)
 
     def ask(self, request: bytes) -> bytes:
-        """Send a request on, and return what the client gets."""
+        """Send a request on, and return the answer that the client gets."""
         head, _, body = request.partition(b"\r\n\r\n")
         line, *headers = head.decode("latin-1").split("\r\n")
         method, path, _ = line.split(" ")
@@ -229,20 +211,16 @@ class _Accepted:
         self._open = True
 
     def sendall(self, data: bytes, /) -> None:
-        """See `Connection`."""
         self._answers += self._proxy.ask(data)
 
     def makefile(self, mode: Literal["rb"], /) -> BinaryIO:
-        """See `Connection`."""
         answers, self._answers = self._answers, b""
         return BytesIO(answers)
 
     def close(self) -> None:
-        """See `Connection`."""
         self._open = False
 
     def is_over(self) -> bool:
-        """See `Connection`."""
         return not self._open
 
 

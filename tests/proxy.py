@@ -1,4 +1,4 @@
-"""What lies between a client and a server: it counts the bytes, and can lose an answer."""
+"""A proxy that counts bytes, and can lose an answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from types import TracebackType
 from typing import Self
 
 BUFFER = 65536
@@ -35,9 +34,7 @@ class Proxy(AbstractContextManager["Proxy"]):
         self._threads[0].start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

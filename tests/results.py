@@ -1,4 +1,4 @@
-"""What a Deferred has come to, for tests that have no reactor: it must have fired by now."""
+"""Results of Deferreds that have fired, for tests without a reactor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def started(awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> Deferred[T]:
 
 
 def result_of(awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> T:
-    """What it has come to; raises what it failed with, and AssertionError if it still waits."""
+    """The result; raises the failure, and AssertionError if it still waits."""
     results: list[T] = []
     failures: list[Failure] = []
     started(awaitable).addCallbacks(results.append, failures.append)
@@ -28,7 +28,7 @@ def result_of(awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> T:
 
 
 def failure_of(awaitable: Deferred[T] | Coroutine[Any, Any, T]) -> BaseException:
-    """What it has failed with; AssertionError if it still waits, or has a result."""
+    """The failure; AssertionError if it still waits, or has a result."""
     results: list[T] = []
     failures: list[Failure] = []
     started(awaitable).addCallbacks(results.append, failures.append)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class SteppedWorker:
-    """A `Worker` whose jobs run when the test says `step`, or at once while it is not `holding`."""
+    """A `Worker` whose jobs run by `step`, or at once while not `holding`."""
 
     def __init__(self, holding: bool = True) -> None:
         self.holding = holding
@@ -59,7 +59,7 @@ class SteppedWorker:
 
 
 class SteppedSteps(StepQueue):
-    """The steps of a store, which run when the test says `step`, or at once while it is not `holding`."""
+    """Steps of a store that run by `step`, or at once while not `holding`."""
 
     def __init__(self, store: MemoryStore | DiskStore, holding: bool = True) -> None:
         super().__init__(store.database)
@@ -75,11 +75,11 @@ class SteppedSteps(StepQueue):
         return Lane(self.store, self)
 
     def step(self, index: int = 0) -> None:
-        """Run the step that has waited longest, or the one at `index` from there, and commit it."""
+        """Run and commit the oldest waiting step, or that at `index`."""
         self.commit(index)()
 
     def commit(self, index: int = 0) -> Callable[[], None]:
-        """Run and commit a step, as `step` does; its answer comes when the test calls what is returned."""
+        """Run and commit a step; its answer comes when the returned function is called."""
         waiting = self._waiting[index]
         del self._waiting[index]
         results = self._run_all([waiting])

@@ -1,4 +1,4 @@
-"""A simulator of the stock client: the sync code of the claude-mneme plugin, as measured on the wire.
+"""A simulator of the stock client: the claude-mneme plugin, as measured on the wire.
 
 Written from the contract ("How the stock client behaves"), not from the server: it blocks, it talks through a bare
 socket, and every byte it sends is what Node's `http.request` sends for the same call. `Machine` adds what surrounds
@@ -15,13 +15,12 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, cast
 from urllib.parse import quote, urlsplit
 
@@ -42,7 +41,7 @@ class AnswerTooLarge(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server answered to one request."""
+    """Answer of the server to a request."""
 
     method: str
     path: str
@@ -62,27 +61,23 @@ class Answer:
 
 
 class Connection(Protocol):
-    """What a request is sent over, and its answer read from: a socket, or what stands in for one."""
+    """Connection for a request and its answer: a socket, or a substitute."""
 
     def sendall(self, data: bytes, /) -> None:
         """Send."""
-        ...
 
     def makefile(self, mode: Literal["rb"], /) -> BinaryIO:
-        """What comes back."""
-        ...
+        """The bytes that come back."""
 
     def close(self) -> None:
         """Hang up."""
-        ...
 
     def is_over(self) -> bool:
         """Whether the server has closed it meanwhile, or said what nobody asked for."""
-        ...
 
 
 class TcpConnection:
-    """A real one, from the address `source` if one is given."""
+    """A real connection, from the address `source` if one is given."""
 
     def __init__(self, host: str, port: int, timeout: float, source: str | None = None) -> None:
         self._socket = socket.create_connection((host, port), timeout, (source, 0) if source else None)
@@ -116,7 +111,7 @@ def envelope(content: str) -> bytes:
 
 
 class StockClient(AbstractContextManager["StockClient"]):
-    """The plugin's HTTP calls, over one kept-alive connection, or one for each, as before Node 19.
+    """The plugin's HTTP calls, over a kept connection, or one each as before Node 19.
 
     `connect` makes a connection; without it there is a real one to where the URL says.
     """
@@ -145,9 +140,7 @@ class StockClient(AbstractContextManager["StockClient"]):
         self._keep_alive = keep_alive
         self._kept: Connection | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -214,7 +207,7 @@ class StockClient(AbstractContextManager["StockClient"]):
         return Answer(method, path, response.status, headers, raw)
 
     def _connection(self) -> Connection:
-        """The kept connection, or a new one when there is none or the server has closed it meanwhile."""
+        """The kept connection, or a new one if the server has closed it."""
         if self._kept is not None and self._kept.is_over():
             self.close()
         if self._kept is None:
@@ -246,11 +239,11 @@ def _place(project: str, *more: str) -> str:
 
 
 class Machine:
-    """One of a person's machines: a client id, a clock, and the memory of its projects in a folder.
+    """A person's machine: a client id, a clock, and memory in a folder.
 
     `clock_offset` is by how many seconds this machine's clock is ahead of the true time. Every file in the folder is
     stamped by that clock, and the server's times are compared with it to the millisecond. The true time is what `clock`
-    tells, in seconds since 1970. `connect` and `keep_alive` are those of `StockClient`.
+    tells, in seconds since 1970. `options` are those of `StockClient`.
     """
 
     def __init__(
@@ -261,44 +254,30 @@ class Machine:
         *,
         client_id: str | None = None,
         clock_offset: float = 0.0,
-        delays: Sequence[float] = RETRY_DELAYS,
-        timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
-        connect: Callable[[], Connection] | None = None,
-        keep_alive: bool = True,
+        **options: Any,
     ) -> None:
         self.folder = folder
         self.url = url
         self.client_id = client_id if client_id is not None else f"{folder.name}-{os.urandom(4).hex()}"
         self.clock_offset = clock_offset
         self._key = key
-        self._delays = delays
-        self._timeout = timeout
         self._clock = clock
-        self._connect = connect
-        self._keep_alive = keep_alive
+        self._options = options
         self._stamps = 0
 
     def session(self) -> StockClient:
         """A new process of the plugin: the same client id, a connection of its own."""
-        return StockClient(
-            self.url,
-            self.client_id,
-            self._key,
-            delays=self._delays,
-            timeout=self._timeout,
-            connect=self._connect,
-            keep_alive=self._keep_alive,
-        )
+        return StockClient(self.url, self.client_id, self._key, **self._options)
 
     def now(self) -> float:
-        """What this machine's clock says, in seconds since 1970."""
+        """The time by this machine's clock, in seconds since 1970."""
         return self._clock() + self.clock_offset
 
     # The local memory.
 
     def path(self, project: str, name: str) -> Path:
-        """Where this machine keeps a file of the project."""
+        """Path at which this machine keeps a file of the project."""
         return self.folder / f"project {quote(project, safe='')}" / name
 
     def read(self, project: str, name: str) -> bytes | None:
@@ -326,30 +305,30 @@ class Machine:
     # What the plugin and its commands do to the files.
 
     def remember(self, project: str, *facts: str) -> None:
-        """One more fact each in `remembered.json`, as `/remember` writes it."""
+        """Add facts to `remembered.json`, as `/remember` does."""
         entries = [{"ts": self._stamp(), "type": "fact", "content": fact} for fact in facts]
-        self._rewrite(project, "remembered.json", [*self._facts(project), *entries])
+        self._rewrite(project, "remembered.json", [*self._document(project, "remembered.json", []), *entries])
 
     def forget(self, project: str, *facts: str) -> None:
-        """The facts go, as `/forget` removes them: the others are written anew, as an empty array if there are none."""
-        left = [one for one in self._facts(project) if one["content"] not in facts]
-        self._rewrite(project, "remembered.json", left)
+        """Remove facts, as `/forget` does: an empty array may be left."""
+        known = self._document(project, "remembered.json", [])
+        self._rewrite(project, "remembered.json", [one for one in known if one["content"] not in facts])
 
     def note(self, project: str, *contents: str) -> None:
-        """One more line each in the log."""
+        """Add lines to the log."""
         for content in contents:
             entry = {"ts": self._stamp(), "type": "note", "content": content}
             self.append(project, "log.jsonl", json.dumps(entry).encode() + b"\n")
 
     def summarize(self, project: str, count: int) -> None:
-        """The oldest lines of the log go: the summarizer drops them by their number and writes the others anew."""
+        """Remove the oldest lines of the log: the summarizer drops them by their number."""
         lines = (self.read(project, "log.jsonl") or b"").decode().split("\n")
         left = [line for line in lines if line][count:]
         self.write(project, "log.jsonl", "".join(f"{line}\n" for line in left).encode())
 
     def see(self, project: str, *names: str) -> None:
-        """One more mention each of a file in the index of entities, as the agent's work makes it."""
-        index = json.loads(self.read(project, "entities.json") or b'{"files": {}}')
+        """Count a mention of files in the index of entities, as the agent's work does."""
+        index = self._document(project, "entities.json", {"files": {}})
         for name in names:
             seen = index["files"].setdefault(name, {"mentions": 0, "lastSeen": None, "contexts": []})
             context = {"ts": self._stamp(), "type": "note", "summary": f"Look at {name}"}
@@ -358,38 +337,37 @@ class Machine:
         self._rewrite(project, "entities.json", index)
 
     def prune_entities(self, project: str, *names: str) -> None:
-        """Files that were not seen for a week go from the index."""
-        index = json.loads(self.read(project, "entities.json") or b'{"files": {}}')
+        """Remove files from the index, as the plugin does after a week."""
+        index = self._document(project, "entities.json", {"files": {}})
         index["files"] = {name: seen for name, seen in index["files"].items() if name not in names}
         self._rewrite(project, "entities.json", index)
 
     def decide(self, project: str, *decisions: str) -> None:
-        """One more decision each in the summary, which keeps the last ten."""
-        summary = json.loads(self.read(project, "summary.json") or b'{"keyDecisions": []}')
+        """Add decisions to the summary, which keeps the last ten."""
+        summary = self._document(project, "summary.json", {"keyDecisions": []})
         made = [{"date": self._stamp(), "decision": one, "reason": "why"} for one in decisions]
         summary["keyDecisions"] = [*summary["keyDecisions"], *made][-10:]
         self._rewrite(project, "summary.json", summary | {"lastUpdated": self._stamp()})
 
     def drop_decisions(self, project: str, *decisions: str) -> None:
-        """Decisions go from the summary, as the summarizer drops those that no longer hold."""
-        summary = json.loads(self.read(project, "summary.json") or b'{"keyDecisions": []}')
+        """Remove decisions from the summary, as the summarizer drops those that no longer hold."""
+        summary = self._document(project, "summary.json", {"keyDecisions": []})
         left = [one for one in summary["keyDecisions"] if one["decision"] not in decisions]
         self._rewrite(project, "summary.json", summary | {"keyDecisions": left, "lastUpdated": self._stamp()})
 
     def items(self, project: str, name: str) -> list[str]:
-        """The names of the items in a file, in its order: contents of facts and lines, entities, decisions."""
-        content = self.read(project, name) or b""
-        return items_in(name, content)
+        """Contents of facts and lines, names of entities, or decisions of a file."""
+        return items_in(name, self.read(project, name) or b"")
 
-    def _facts(self, project: str) -> list[dict[str, str]]:
-        facts: list[dict[str, str]] = json.loads(self.read(project, "remembered.json") or b"[]")
-        return facts
+    def _document(self, project: str, name: str, default: Any) -> Any:
+        content = self.read(project, name)
+        return json.loads(content) if content else default
 
     def _rewrite(self, project: str, name: str, value: Any) -> None:
         self.write(project, name, (json.dumps(value, indent=2) + "\n").encode())
 
     def _stamp(self) -> str:
-        """The time by this machine's clock, each time another: nothing is written twice in one millisecond."""
+        """The time by this machine's clock, each time another millisecond."""
         self._stamps += 1
         moment = datetime.fromtimestamp(round(self.now(), 3) + self._stamps / 1000, UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -420,17 +398,10 @@ class Machine:
         A machine that is refused the lock works locally: it asks for nothing more.
         """
         with self.session() as client:
-            answer = client.health()
-            yield answer
-            if not answer.ok:
-                return
-            answer = client.acquire(project)
-            yield answer
-            if not answer.ok:
-                return
-            listed = client.files(project)
-            yield listed
-            if not listed.ok:
+            listed = yield from self._asked(
+                client.health, partial(client.acquire, project), partial(client.files, project)
+            )
+            if listed is None:
                 return
             for file in listed.body["files"]:
                 if not self._is_older_here(project, file["name"], file["mtime"]):
@@ -445,15 +416,10 @@ class Machine:
                 yield answer
 
     def push_steps(self, project: str) -> Iterator[Answer]:
-        """End a session, stopping after every answer. A refused upload does not keep the others back."""
+        """End a session, stopping after every answer, be it a refusal."""
         with self.session() as client:
-            answer = client.health()
-            yield answer
-            if not answer.ok:
-                return
-            listed = client.files(project)
-            yield listed
-            if not listed.ok:
+            listed = yield from self._asked(client.health, partial(client.files, project))
+            if listed is None:
                 return
             mtimes = {file["name"]: file["mtime"] for file in listed.body["files"]}
             for name, content in self.memory(project).items():
@@ -461,6 +427,16 @@ class Machine:
                     continue
                 yield client.upload(project, name, content.decode("utf-8", "replace"))
             yield client.release(project)
+
+    def _asked(self, *calls: Callable[[], Answer]) -> Generator[Answer, None, Answer | None]:
+        """Make calls until one is refused; the last answer, None after a refusal."""
+        answer = None
+        for call in calls:
+            answer = call()
+            yield answer
+            if not answer.ok:
+                return None
+        return answer
 
 
 def items_in(name: str, content: bytes | str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The nightly backup, with a clock moved by hand and a database on disk."""
+"""Daily backups, with a clock moved by hand and a database on disk."""
 
 from __future__ import annotations
 
@@ -51,13 +51,15 @@ class Rig:
         self.backups.startService()
         self.pass_time(FIRST)
 
-    def pass_time(self, seconds: float) -> None:
-        """Let time pass, an hour at a time."""
-        while seconds > 0:
-            step = min(seconds, INTERVAL)
-            self.wall.advance(step)
-            self.clock.advance(step)
-            seconds -= step
+    def pass_time(self, seconds: float) -> list[str]:
+        """Let time pass, an hour at a time; the errors that the log tells of."""
+        with capturedLogs() as events:
+            while seconds > 0:
+                step = min(seconds, INTERVAL)
+                self.wall.advance(step)
+                self.clock.advance(step)
+                seconds -= step
+        return [str(formatEvent(event)) for event in events if event["log_level"] is LogLevel.error]
 
     def write(self) -> None:
         """Upload something new."""
@@ -85,42 +87,37 @@ def test_the_first_backup_comes_ten_minutes_after_the_start(rig: Rig) -> None:
     with capturedLogs() as events:
         rig.pass_time(1)
     (name,) = rig.kept()
-    assert [str(formatEvent(event)) for event in events] == [
-        f"Backed the database up into {rig.plan.directory / name}"
-    ]
+    wanted = f"Backed the database up into {rig.plan.directory / name}"
+    assert [str(formatEvent(event)) for event in events] == [wanted]
     found = backup.read(rig.plan.directory / name)
     assert (found.config, found.signs) == (b"{}", backup.read(rig.database).signs)
 
 
 def test_a_day_later_there_is_another_if_something_has_changed(rig: Rig) -> None:
-    """And none if nothing has, for however long."""
-    rig.pass_time(FIRST)
-    rig.pass_time(3 * DAY)
+    """A changed configuration, a removed file, and a damaged newest backup are changes, too."""
+    rig.pass_time(FIRST + 3 * DAY)
     assert len(rig.kept()) == 1
     rig.write()
     rig.pass_time(INTERVAL)
     assert len(rig.kept()) == 2
-    rig.write()
+    rig.config.write_bytes(b'{"port": 1}')
     rig.pass_time(DAY - INTERVAL)
     assert len(rig.kept()) == 2
     rig.pass_time(INTERVAL)
     assert len(rig.kept()) == 3
-
-
-def test_a_changed_configuration_and_a_removed_file_are_changes(rig: Rig) -> None:
-    """Whatever a backup has that its predecessor has not."""
-    rig.pass_time(FIRST)
-    rig.config.write_bytes(b'{"port": 1}')
-    rig.pass_time(DAY)
-    assert len(rig.kept()) == 2
-    (rig.config.parent / "projects" / "alpha" / "log.jsonl").unlink()
-    rig.store.heads(ALPHA, NOW)
-    rig.pass_time(DAY)
-    assert len(rig.kept()) == 3
+    for change in (
+        (rig.config.parent / "projects" / "alpha" / "log.jsonl").unlink,
+        lambda: (rig.plan.directory / rig.kept()[-1]).write_bytes(b"nonsense"),
+    ):
+        before = rig.kept()[-1]
+        change()
+        rig.store.heads(ALPHA, NOW)
+        rig.pass_time(DAY)
+        assert rig.kept()[-1] > before
 
 
 def test_the_newest_stay(rig: Rig) -> None:
-    """As many as the plan says, which may change at any time."""
+    """A new plan counts at once; a plan for none removes none."""
     rig.pass_time(FIRST)
     made = []
     for _ in range(5):
@@ -128,23 +125,16 @@ def test_the_newest_stay(rig: Rig) -> None:
         rig.pass_time(DAY)
         made.append(rig.kept()[-1])
     assert rig.kept() == made[-3:]
-    rig.backups.plan = evolve(rig.plan, keep=1)
-    rig.write()
-    rig.pass_time(DAY)
-    assert len(rig.kept()) == 1
-
-
-def test_none_are_made_where_none_are_to_be_kept(rig: Rig) -> None:
-    """Those that lie there stay."""
-    rig.pass_time(FIRST)
-    rig.backups.plan = evolve(rig.plan, keep=0)
-    rig.write()
-    rig.pass_time(3 * DAY)
-    assert len(rig.kept()) == 1
+    for keep, left in ((1, 1), (0, 1)):
+        rig.backups.plan = evolve(rig.plan, keep=keep)
+        rig.write()
+        rig.pass_time(3 * DAY)
+        assert len(rig.kept()) == left
 
 
 def test_a_restart_makes_no_second_one_on_the_same_day(rig: Rig) -> None:
-    """The name of the newest tells a restarted server when its day is over."""
+    """The name of the newest tells the time, also if it was made by hand."""
+    backup.make_in(rig.plan.directory, 3, rig.database, Millis(NOW + 1000), b"{}")
     rig.pass_time(FIRST)
     rig.write()
     rig.restart()
@@ -173,14 +163,6 @@ def test_a_clock_that_jumps_does_not_push_good_backups_out(rig: Rig, jump: float
     assert len(rig.kept()) in (2, 3)
 
 
-def test_a_newest_backup_that_is_damaged_is_no_reason_not_to_make_another(rig: Rig) -> None:
-    """Nobody knows what it has."""
-    rig.pass_time(FIRST)
-    (rig.plan.directory / rig.kept()[0]).write_bytes(b"nonsense")
-    rig.pass_time(DAY)
-    assert len(rig.kept()) == 2
-
-
 def test_a_configuration_that_is_gone_does_not_keep_the_database_from_being_backed_up(rig: Rig) -> None:
     """The backup has none then."""
     rig.config.unlink()
@@ -188,38 +170,33 @@ def test_a_configuration_that_is_gone_does_not_keep_the_database_from_being_back
     assert backup.read(rig.plan.directory / rig.kept()[0]).config is None
 
 
-def test_a_failure_is_logged_once_and_tried_again(rig: Rig) -> None:
-    """Every hour, until it comes to something; another failure is news again."""
-    rig.plan.directory.write_text("in the way")
-    with capturedLogs() as events:
-        rig.pass_time(FIRST)
-        rig.pass_time(5 * INTERVAL)
-    (said,) = [str(formatEvent(event)) for event in events]
+@pytest.mark.parametrize("in_the_way", ["directory", "parent", "database"])
+def test_a_failure_is_logged_once_and_tried_again(rig: Rig, in_the_way: str) -> None:
+    """Attempts go on every hour, with other names of temporary files."""
+    file = rig.config.with_name("file")
+    if in_the_way == "database":
+        rig.database.rename(file)
+    else:
+        file.touch()
+        directory = file if in_the_way == "directory" else file / "backups"
+        rig.backups.plan = evolve(rig.plan, directory=directory)
+    (said,) = rig.pass_time(FIRST + 5 * INTERVAL)
     assert said.startswith("Could not back the database up, trying again every 60 minutes: ")
-    assert str(rig.plan.directory) in said
-    assert {event["log_level"] for event in events} == {LogLevel.error}
-    rig.plan.directory.unlink()
-    rig.pass_time(INTERVAL)
-    assert len(rig.kept()) == 1
-
-
-def test_a_database_that_is_gone_is_a_failure_like_any_other(rig: Rig) -> None:
-    """The backups that there are stay."""
-    rig.pass_time(FIRST)
-    rig.write()
-    rig.database.rename(rig.database.with_suffix(".away"))
-    with capturedLogs() as events:
-        rig.pass_time(2 * DAY)
-    assert [event["log_level"] for event in events] == [LogLevel.error]
-    assert len(rig.kept()) == 1
+    assert in_the_way == "database" or str(rig.backups.plan.directory) in said
+    if in_the_way == "database":
+        file.rename(rig.database)
+    else:
+        file.unlink()
+    assert rig.pass_time(INTERVAL) == []
+    assert len(backup.kept_in(rig.backups.plan.directory)) == 1
 
 
 def test_stopping_breaks_a_backup_off(tmp_path: Path) -> None:
-    """It is waited for until it is gone, and leaves nothing."""
+    """The server waits, and nothing is left; two backups never run at once."""
     worker = SteppedWorker()
     rig = Rig(tmp_path, worker)
     rig.backups.startService()
-    rig.pass_time(FIRST)
+    rig.pass_time(FIRST + 5 * INTERVAL)
     assert len(worker) == 1
     stopped = started(rig.backups.stopService())
     assert waits(stopped)
@@ -231,28 +208,8 @@ def test_stopping_breaks_a_backup_off(tmp_path: Path) -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_two_backups_are_never_made_at_once(tmp_path: Path) -> None:
-    """One that takes longer than the interval is waited for."""
-    worker = SteppedWorker()
-    rig = Rig(tmp_path, worker)
-    rig.backups.startService()
-    rig.pass_time(FIRST + 5 * INTERVAL)
-    assert len(worker) == 1
-    worker.finish()
-    assert len(rig.kept()) == 1
-
-
-def test_backups_by_hand_in_the_same_directory_count(rig: Rig) -> None:
-    """A backup by hand with nothing new since is as good as the server's own."""
-    backup.make_in(rig.plan.directory, 3, rig.database, Millis(NOW + 1000), b"{}")
-    rig.pass_time(FIRST)
-    assert len(rig.kept()) == 1
-
-
-def test_a_backup_that_takes_the_space_of_the_server_is_not_made(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The log says so; it is made once there is space."""
+def test_a_backup_leaves_half_of_the_free_space(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log says so; once there was space, the next failure is news again."""
     size = rig.database.stat().st_size
     real = os.statvfs
 
@@ -262,21 +219,12 @@ def test_a_backup_that_takes_the_space_of_the_server_is_not_made(
         return os.statvfs_result(system)
 
     monkeypatch.setattr(os, "statvfs", nearly_full)
-    with capturedLogs() as events:
-        rig.pass_time(FIRST + INTERVAL)
-    (said,) = [str(formatEvent(event)) for event in events]
+    (said,) = rig.pass_time(FIRST + INTERVAL)
     assert "more than half of the space that is left" in said
     assert rig.kept() == []
     monkeypatch.undo()
     rig.pass_time(INTERVAL)
     assert len(rig.kept()) == 1
-
-
-def test_a_directory_that_cannot_be_made_is_a_failure_with_its_name(rig: Rig) -> None:
-    """Said once, though the names of temporary files are others each time."""
-    rig.config.with_name("file").touch()
-    rig.backups.plan = evolve(rig.plan, directory=rig.config.with_name("file") / "backups")
-    with capturedLogs() as events:
-        rig.pass_time(FIRST + 2 * INTERVAL)
-    (said,) = [str(formatEvent(event)) for event in events]
-    assert said.endswith("file/backups: Not a directory")
+    rig.write()
+    monkeypatch.setattr(os, "statvfs", nearly_full)
+    assert rig.pass_time(DAY) == [said]

@@ -1,4 +1,4 @@
-"""Which version an upload was made from, and what it can have removed from that."""
+"""Rules of bases: the origin of an upload, and the items that it removed."""
 
 from __future__ import annotations
 
@@ -25,41 +25,67 @@ def log(words: str) -> bytes:
     return b"".join(word.encode() + b"\n" for word in words.split())
 
 
-def nearest_log(sure: str | None, candidates: list[str], upload: str) -> int | None:
-    """Which log an upload was made from."""
-    return chosen(LOG, None if sure is None else log(sure), list(map(log, candidates)), log(upload))
+def received(words: str) -> Candidate:
+    """A log that its client took whole."""
+    return Candidate(log(words), Evidence.RECEIVED)
 
 
-def test_the_download_that_a_client_has_built_on_is_it() -> None:
-    """Its upload has what was new in it."""
-    assert nearest_log("a b", ["a b c", "a b c d"], "a b c mine") == 0
-    assert nearest_log("a b", ["a b c", "a b c d"], "a b c d mine") == 1
+def sent(words: str) -> Candidate:
+    """A log whose answer was perhaps cut off."""
+    return Candidate(log(words), Evidence.SENT)
 
 
-def test_a_stray_download_is_not_it() -> None:
-    """Nothing of what was new in it is in the upload, so what it has and the upload has not was never removed."""
-    assert nearest_log("a b", ["a b c"], "a b mine") is None
+NEAREST: list[tuple[str, str | None, list[str], str, int | None]] = [
+    ("an upload has what was new in the download", "a b", ["a b c", "a b c d"], "a b c mine", 0),
+    ("an upload has what was new in a later download", "a b", ["a b c", "a b c d"], "a b c d mine", 1),
+    ("a stray download has nothing new that is in the upload", "a b", ["a b c"], "a b mine", None),
+    ("a stray download is none even if it is nearer", "a b c d e", ["a f"], "a mine", None),
+    ("a client that summed up a real download had it", "a b c d e f", ["a b c d e f g h"], "g h mine", 0),
+    ("a version that only removed something can be it", "a b c d", ["a b"], "a b mine", 0),
+    ("of two that are as near the older is it", "a b c d", ["a b"], "a b c", None),
+    ("without a sure one the nearest is it, however far", None, ["a b c d e f"], "f mine", 0),
+    ("without a sure one a stray download is none", None, ["a b"], "mine", None),
+    ("where nothing is older only the last line is a sign", None, ["a b new"], "a b mine", None),
+    ("the last line is a sign", None, ["a b new"], "a b new mine", 0),
+    ("the last line alone is a sign", None, ["a b new"], "new mine", 0),
+    ("a stray download is nothing older", None, ["x y", "a b new"], "a b mine", None),
+    ("after a stray download the last line is a sign", None, ["x y", "a b new"], "b new mine", 1),
+    ("where something is older any new line is a sign", "a", ["a b c d"], "a b c mine", 0),
+    ("lines of a stray download are new in the next", "a b c d e", ["a b c d e f", "a f"], "a mine", None),
+    ("without candidates there is none", None, [], "a", None),
+    ("beside a sure one without candidates there is none", "a", [], "a", None),
+    ("an empty sure one is like any other", "", ["", "a"], "", None),
+    ("an empty candidate is like any other", None, [""], "", 0),
+]
 
 
-def test_a_stray_download_is_not_it_even_if_it_is_nearer() -> None:
-    """The upload lacks what the download lacks, too, but has nothing that would show that its client received it."""
-    assert nearest_log("a b c d e", ["a f"], "a mine") is None
+@pytest.mark.parametrize(
+    ("sure", "candidates", "upload", "index"),
+    [case[1:] for case in NEAREST],
+    ids=[case[0] for case in NEAREST],
+)
+def test_the_nearest_candidate_that_can_have_arrived_is_the_base(
+    sure: str | None, candidates: list[str], upload: str, index: int | None
+) -> None:
+    """None is for the sure one, or for no base."""
+    known = None if sure is None else log(sure)
+    assert chosen(LOG, known, list(map(log, candidates)), log(upload)) == index
 
 
-def test_a_received_version_needs_no_sign_and_puts_out_all_older_ones() -> None:
-    """Forgetting all that was fetched leaves what was there before, and is no sign of the older version."""
-    candidates = [received("a b"), received("a b c d")]
-    assert choose(LOG, candidates, log("a b")) == Choice(1)
-    assert choose(LOG, [received("a b"), sent("a b c d")], log("a b")) == Choice(0)
-    assert choose(LOG, candidates, b"") == Choice(1)
-
-
-def test_a_version_that_was_cut_off_is_the_base_only_if_the_upload_has_something_of_it() -> None:
-    """Then it has arrived after all."""
-    candidates = [received("a b"), sent("a b c d")]
-    assert choose(LOG, candidates, log("a b c mine")) == Choice(1)
-    assert choose(LOG, candidates, log("b c mine")) == Choice(1)
-    assert choose(LOG, candidates, log("b mine")) == Choice(0)
+@pytest.mark.parametrize(
+    ("newest", "upload", "choice"),
+    [
+        (received("a b c d"), "a b", 1),
+        (received("a b c d"), "", 1),
+        (sent("a b c d"), "a b", 0),
+        (sent("a b c d"), "a b c mine", 1),
+        (sent("a b c d"), "b c mine", 1),
+        (sent("a b c d"), "b mine", 0),
+    ],
+)
+def test_a_version_needs_a_sign_only_if_it_was_cut_off(newest: Candidate, upload: str, choice: int) -> None:
+    """An upload that forgets all that was fetched looks like the older version."""
+    assert choose(LOG, [received("a b"), newest], log(upload)) == Choice(choice)
 
 
 def test_a_named_version_is_the_base_whatever_else_was_received() -> None:
@@ -71,63 +97,9 @@ def test_a_named_version_is_the_base_whatever_else_was_received() -> None:
 
 @pytest.mark.parametrize("evidence", [Evidence.SENT, Evidence.RECEIVED])
 def test_an_upload_that_shares_nothing_with_its_base_has_none(evidence: Evidence) -> None:
-    """One id in two folders, or a machine set up anew: only what was surely had makes it a stranger."""
+    """Only a version that was surely received tells of one id in two folders."""
     choice = choose(LOG, [Candidate(log("a b"), evidence)], log("mine"))
     assert choice == Choice(None, is_unrelated=evidence is Evidence.RECEIVED)
-
-
-def received(words: str) -> Candidate:
-    """A log that its client took whole."""
-    return Candidate(log(words), Evidence.RECEIVED)
-
-
-def sent(words: str) -> Candidate:
-    """A log whose answer was perhaps cut off."""
-    return Candidate(log(words), Evidence.SENT)
-
-
-def test_a_client_that_summed_up_a_real_download_had_it() -> None:
-    """It removed all the old lines, and what was new is still there."""
-    assert nearest_log("a b c d e f", ["a b c d e f g h"], "g h mine") == 0
-
-
-def test_a_version_that_only_removed_something_can_be_it() -> None:
-    """It has nothing that the client would have had to receive."""
-    assert nearest_log("a b c d", ["a b"], "a b mine") == 0
-
-
-def test_of_two_that_are_as_near_the_older_is_it() -> None:
-    """One that only removed something brought nothing by which to tell."""
-    assert nearest_log("a b c d", ["a b"], "a b c") is None
-    assert nearest_log("a b c d", ["a b"], "a b mine") == 0
-
-
-def test_without_a_surely_known_one_the_nearest_of_the_others_is_it() -> None:
-    """However far it is."""
-    assert nearest_log(None, ["a b c d e f"], "f mine") == 0
-
-
-def test_without_a_surely_known_one_a_stray_download_is_none() -> None:
-    """It is not known then."""
-    assert nearest_log(None, ["a b"], "mine") is None
-
-
-def test_where_nothing_is_older_only_the_last_line_is_a_sign() -> None:
-    """What is before it may be older than the download: a client that was given an old copy has it, too."""
-    assert nearest_log(None, ["a b new"], "a b mine") is None
-    assert nearest_log(None, ["a b new"], "a b new mine") == 0
-    assert nearest_log(None, ["a b new"], "new mine") == 0
-
-
-def test_what_does_not_count_itself_is_nothing_older() -> None:
-    """Of the download after a stray one, too, only the last line is a sign."""
-    assert nearest_log(None, ["x y", "a b new"], "a b mine") is None
-    assert nearest_log(None, ["x y", "a b new"], "b new mine") == 1
-
-
-def test_where_something_is_older_any_line_that_was_new_is_a_sign() -> None:
-    """The client can have removed the last one, but cannot have had the others from anywhere else."""
-    assert nearest_log("a", ["a b c d"], "a b c mine") == 0
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"  \n", b"\t\r\n"])
@@ -146,7 +118,7 @@ def fact(content: str, kind: str = "note") -> dict[str, str]:
 @pytest.mark.parametrize("sure", [None, [], [fact(content, "decision") for content in "abcd"]])
 @pytest.mark.parametrize("last", ["ts", "type", "content"])
 def test_that_two_items_are_of_one_type_is_no_sign(sure: list[dict[str, str]] | None, last: str) -> None:
-    """Most of what is remembered is a note; nor is it one though the download is nearer than what is older."""
+    """Most items are notes, though the download may be nearer than older versions."""
     older = None if sure is None else json.dumps(sure).encode()
     theirs, mine = ([_with_last(fact(content), last)] for content in ("theirs", "mine"))
     assert theirs[0]["type"] == mine[0]["type"]
@@ -180,7 +152,7 @@ def test_a_whole_item_is_a_sign(sure: list[dict[str, str]] | None) -> None:
     ],
 )
 def test_an_equal_value_of_a_key_is_no_sign(file: FileName, key: str, value: Any, items: str) -> None:
-    """Two counters can meet, and what has not been set is the same everywhere; an item in common is one."""
+    """Counters can meet, and unset values are equal everywhere; a common item is a sign."""
 
     def document(names: str) -> bytes:
         entities, listed = {name: {"mentions": 1} for name in names}, [{"date": name} for name in names]
@@ -191,7 +163,7 @@ def test_an_equal_value_of_a_key_is_no_sign(file: FileName, key: str, value: Any
         assert chosen(file, older, [document("a")], document("ab")) == 0
 
 
-def test_what_is_too_much_to_look_at_is_none_and_neither_is_what_is_newer() -> None:
+def test_a_version_with_too_many_lines_is_no_base_and_no_newer_one_is() -> None:
     """Nobody knows what of the newer one is in the older already."""
     large = b"{}\n" * MAX_LINES
     assert choose(LOG, [sent("a")], large) == Choice(None)
@@ -199,58 +171,29 @@ def test_what_is_too_much_to_look_at_is_none_and_neither_is_what_is_newer() -> N
     assert chosen(LOG, None, [log("a"), large], log("a mine")) == 0
 
 
-def test_what_only_a_stray_download_brought_is_still_new_in_the_next() -> None:
-    """The client did not receive the first, so the second would have brought it."""
-    assert nearest_log("a b c d e", ["a b c d e f", "a f"], "a mine") is None
-
-
-def test_without_candidates_there_is_none() -> None:
-    """Whether there is a surely known one or not."""
-    assert nearest_log(None, [], "a") is None
-    assert nearest_log("a", [], "a") is None
-
-
-def test_an_empty_content_is_like_any_other() -> None:
-    """It has no items."""
-    assert nearest_log("", ["", "a"], "") is None
-    assert nearest_log(None, [""], "") == 0
-
-
-DOCUMENTS: list[tuple[FileName, Any, Any, Any]] = [
-    (FileName.REMEMBERED, [{"content": "a"}], [{"content": "a"}, {"content": "b"}], [{"content": "b"}]),
-    (
-        FileName.ENTITIES,
-        {"files": {"a": {"mentions": 1}}},
-        {"files": {"a": {"mentions": 1}, "b": {"mentions": 1}}},
-        {"files": {"a": {"mentions": 1}, "b": {"mentions": 1}, "c": {"mentions": 1}}},
-    ),
-    (
-        FileName.SUMMARY_JSON,
-        {"projectContext": "a", "recentWork": [{"date": "1"}]},
-        {"projectContext": "b", "recentWork": [{"date": "1"}, {"date": "2"}]},
-        {"projectContext": "b", "recentWork": [{"date": "1"}, {"date": "2"}, {"date": "3"}]},
-    ),
-]
-
-
-@pytest.mark.parametrize(("file", "sure", "candidate", "upload"), DOCUMENTS)
-def test_documents_are_compared_by_their_items(
-    file: FileName, sure: Any, candidate: Any, upload: Any
-) -> None:
-    """Not by how they are written."""
+@pytest.mark.parametrize(
+    ("file", "sure", "candidate", "upload"),
+    [
+        (FileName.REMEMBERED, [fact("a")], [fact("a"), fact("b")], [fact("b")]),
+        (FileName.ENTITIES, {"files": {"a": {}}}, {"files": {"a": {}, "b": {}}}, {"files": {"b": {}}}),
+        (FileName.SUMMARY_JSON, {"x": [{"a": 1}]}, {"x": [{"a": 1}, {"b": 1}]}, {"x": [{"b": 1}]}),
+    ],
+)
+def test_documents_are_compared_by_items(file: FileName, sure: Any, candidate: Any, upload: Any) -> None:
+    """The layout means nothing."""
     written = json.dumps(upload, indent=4).encode()
     one, other = (json.dumps(value).encode() for value in (sure, candidate))
     assert chosen(file, one, [other], written) == 0
     assert chosen(file, other, [one], written) is None
 
 
-def test_what_is_not_of_its_form_is_compared_by_lines() -> None:
-    """It may be half a document."""
+def test_malformed_documents_are_compared_by_lines() -> None:
+    """Half a document is such a content."""
     assert chosen(FileName.ENTITIES, b"{\nx", [b"{\nx\ny"], b"{\nx\ny\nz") == 0
 
 
-def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
-    """Somewhere between what can be looked into and what cannot be read, it is compared by lines."""
+def test_documents_of_any_depth_do_not_raise() -> None:
+    """At some depth the contents are compared by lines."""
     for depth in range(1200):
         content = b'{"x": ' + b"[" * depth + b"]" * depth + b"}"
         assert chosen(FileName.SUMMARY_JSON, None, [content], content) == 0
@@ -259,7 +202,7 @@ def test_what_is_nested_as_deep_as_can_be_does_not_raise() -> None:
 @pytest.mark.parametrize("file", FileName)
 @given(data=st.data())
 def test_an_upload_that_was_not_changed_was_made_from_its_like(file: FileName, data: st.DataObject) -> None:
-    """Unless one that is older has the same items."""
+    """An older one may have the same items."""
     known = data.draw(st.lists(candidates_of(file), min_size=1, max_size=4))
     upload = known[-1].content
     index = choose(file, known, upload).index
@@ -304,7 +247,7 @@ def test_more_evidence_never_makes_an_older_choice(file: FileName, data: st.Data
 @pytest.mark.parametrize("file", FileName)
 @given(data=st.data())
 def test_disjoint_is_none(file: FileName, data: st.DataObject) -> None:
-    """Nothing is chosen that shares nothing with the upload, however it came; an empty one shares with all."""
+    """No chosen version shares nothing with the upload, whatever its evidence."""
     known = data.draw(st.lists(candidates_of(file), min_size=1, max_size=4))
     upload = data.draw(contents(file))
     choice = choose(file, known, upload)
@@ -328,7 +271,7 @@ def test_disjoint_is_none(file: FileName, data: st.DataObject) -> None:
     ],
 )
 def test_documents_share_by_their_entries(file: FileName, one: Any, other: Any) -> None:
-    """Counters and times of a whole document are in common by chance; an empty document is no stranger."""
+    """Counters and times are equal by chance; an empty document is no stranger."""
     mine, theirs = json.dumps(one).encode(), json.dumps(other).encode()
     assert share_nothing(file, mine, theirs)
     assert not share_nothing(file, mine, json.dumps(one, indent=2).encode())
@@ -338,7 +281,7 @@ def test_documents_share_by_their_entries(file: FileName, one: Any, other: Any) 
 
 
 def test_an_entity_is_known_again_by_what_was_seen_of_it() -> None:
-    """All entities of a small index may be counted up in one session; of two projects both may have a README."""
+    """All entities may be counted up in a session; two projects may have a README."""
 
     def index(mentions: int, *contexts: str) -> bytes:
         entity = {"mentions": mentions, "contexts": [{"ts": one, "summary": "Fix it"} for one in contexts]}
@@ -382,7 +325,7 @@ def test_a_blank_line_does_not_tell_where_a_log_was_cut(base: bytes) -> None:
     ],
 )
 def test_lines_of_a_log_behind_a_kept_one_were_not_removed(base: str, upload: str, left: str) -> None:
-    """The summarizer drops the oldest; nothing takes lines out of the middle, or off the end."""
+    """The summarizer drops the oldest lines; nothing takes others."""
     assert removable(LOG, log(base), log(upload)) == log(left)
 
 
@@ -396,7 +339,7 @@ words = st.lists(st.sampled_from("abcd"), max_size=8).map(" ".join)
 
 
 @given(base=words, upload=words)
-def test_what_can_be_removed_is_of_the_base_and_all_that_was_kept_is_in_it(base: str, upload: str) -> None:
+def test_the_removable_part_has_all_that_was_kept(base: str, upload: str) -> None:
     """And asking again comes to the same."""
     before, kept = Counter(base.split()), Counter(base.split()) & Counter(upload.split())
     left = removable(LOG, log(base), log(upload))
@@ -405,10 +348,8 @@ def test_what_can_be_removed_is_of_the_base_and_all_that_was_kept_is_in_it(base:
 
 
 @given(base=words, count=st.integers(0, 8), added=words)
-def test_a_log_that_was_cut_at_its_front_and_added_to_was_removed_from(
-    base: str, count: int, added: str
-) -> None:
-    """Whatever was cut, and whatever was added that is not a copy of what was cut."""
+def test_lines_can_be_removed_from_the_front_of_a_log(base: str, count: int, added: str) -> None:
+    """Any cut counts, if the added lines are no copies of it."""
     lines = base.split()
     new = [f"new {word}" for word in added.split()]
     upload = b"".join(line.encode() + b"\n" for line in [*lines[count:], *new])
@@ -416,7 +357,7 @@ def test_a_log_that_was_cut_at_its_front_and_added_to_was_removed_from(
 
 
 def test_a_later_upload_continues_an_earlier_one_unless_it_lacks_what_a_stock_client_keeps() -> None:
-    """Of two folders with one id, or of a cloned machine, neither upload replaces the other."""
+    """Uploads of two folders with one id, or of clones, do not replace each other."""
     assert continues(LOG, log("a b mine"), log("b mine more"))
     assert not continues(LOG, log("a b mine"), log("a b other"))
     assert not continues(LOG, log("mine"), log("other"))

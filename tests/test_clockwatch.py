@@ -1,4 +1,4 @@
-"""When a clock is believed, by which old versions are told from young ones."""
+"""Belief in the clock by which old versions are told from young ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Clocks:
 
 
 def test_a_clock_that_goes_right_is_believed() -> None:
-    """From the start on, day after day, and though it is set a little at times."""
+    """From the start on, though it is set a little at times."""
     clocks = Clocks()
     for _ in range(100):
         assert clocks.watch.is_believed()
@@ -43,13 +43,14 @@ def test_a_clock_that_goes_right_is_believed() -> None:
 
 @pytest.mark.parametrize("seconds", [400.0, 40 * DAY, 3 * YEAR])
 def test_a_clock_that_has_jumped_ahead_is_believed_after_a_day(seconds: float) -> None:
-    """It may have been wrong before, or be wrong now."""
+    """With each jump the day begins anew."""
     clocks = Clocks()
     assert clocks.watch.is_believed()
-    clocks.jump(seconds)
-    assert not clocks.watch.is_believed()
-    clocks.pass_by(WAIT_SECONDS - 1)
-    assert not clocks.watch.is_believed()
+    for _ in range(3):
+        clocks.jump(seconds)
+        assert not clocks.watch.is_believed()
+        clocks.pass_by(WAIT_SECONDS - 1)
+        assert not clocks.watch.is_believed()
     clocks.pass_by(1)
     assert clocks.watch.is_believed()
 
@@ -59,18 +60,6 @@ def test_a_clock_that_was_put_back_is_believed() -> None:
     clocks = Clocks()
     assert clocks.watch.is_believed()
     clocks.jump(-3 * YEAR)
-    assert clocks.watch.is_believed()
-
-
-def test_a_clock_that_jumps_again_is_waited_for_again() -> None:
-    """The day begins anew."""
-    clocks = Clocks()
-    assert clocks.watch.is_believed()
-    for _ in range(3):
-        clocks.jump(+DAY)
-        assert not clocks.watch.is_believed()
-        clocks.pass_by(WAIT_SECONDS / 2)
-    clocks.pass_by(WAIT_SECONDS / 2)
     assert clocks.watch.is_believed()
 
 
@@ -85,36 +74,28 @@ def test_a_clock_that_jumps_again_is_waited_for_again() -> None:
         ((-1095, 1095), False),
     ],
 )
-def test_a_clock_is_believed_at_the_start_if_something_was_kept_some_days_ago(
-    days_ago: tuple[int, ...], is_believed: bool
-) -> None:
-    """What was kept yesterday may have been kept by the same wrong clock, before a restart."""
+def test_a_clock_is_believed_if_versions_are_days_old(days_ago: tuple[int, ...], is_believed: bool) -> None:
+    """Versions of yesterday may come from the same wrong clock, before a restart."""
     clocks = Clocks(*days_ago)
     assert clocks.watch.is_believed() is is_believed
     clocks.pass_by(WAIT_SECONDS)
     assert clocks.watch.is_believed()
 
 
-def test_the_log_says_once_why_nothing_is_pruned() -> None:
-    """And for how long, and what to see to."""
-    clocks = Clocks()
-    clocks.watch.is_believed()
-    clocks.jump(3 * YEAR)
+@pytest.mark.parametrize(
+    ("days_ago", "jump", "reason"),
+    [
+        ((), 3 * YEAR, "The clock has jumped ahead by 1095 days."),
+        ((40,), 0.0, "By this clock, no version is from 5 to 2 days ago."),
+    ],
+)
+def test_the_log_says_once_why_nothing_is_pruned(days_ago: tuple[int, ...], jump: float, reason: str) -> None:
+    """A person knows whether that is so; the log says for how long, too."""
+    clocks = Clocks(*days_ago)
     with capturedLogs() as events:
+        clocks.watch.is_believed()
+        clocks.jump(jump)
         clocks.watch.is_believed()
         clocks.watch.is_believed()
     [told] = [str(formatEvent(event)) for event in events]
-    assert told.startswith(
-        "The clock has jumped ahead by 1095 days. The clock may be wrong, so nothing is pruned for 24 h"
-    )
-
-
-def test_the_log_says_when_nothing_was_kept() -> None:
-    """A person knows whether that is so."""
-    clocks = Clocks(40)
-    with capturedLogs() as events:
-        clocks.watch.is_believed()
-    [told] = [str(formatEvent(event)) for event in events]
-    assert told.startswith(
-        "By this clock, no version is from 5 to 2 days ago. The clock may be wrong, so nothing is"
-    )
+    assert told.startswith(f"{reason} The clock may be wrong, so nothing is pruned for 24 h")

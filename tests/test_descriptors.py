@@ -1,4 +1,4 @@
-"""What the limit on open files leaves for connections."""
+"""The limit on open files, and the part that is left for connections."""
 
 import resource
 from collections.abc import Iterator

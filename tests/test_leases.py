@@ -1,7 +1,10 @@
-"""Rules of locks beyond the contract of stores: odd clocks, locks of the Node server, and all rules at once."""
+"""Rules of locks beyond the contract of stores: odd clocks, the Node server's locks."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +19,6 @@ LOCK = Lock(ANA, NOW, Millis(NOW + TTL), token=7)
 LAST_MOMENT = Millis(NOW + TTL - 1)
 EXPIRY = Millis(NOW + TTL)
 HOUR = 60 * 60 * 1000
-AHEAD = evolve(LOCK, expires_at=Millis(NOW + 9 * HOUR), last_acquired_at=Millis(NOW + HOUR + 1))
-"""Last acquired in more than an hour from now."""
 
 instants = st.integers(0, 4_000).map(lambda moved: Millis(NOW + moved))
 clients = st.sampled_from([ANA, BEN])
@@ -25,62 +26,46 @@ tokens = st.none() | st.integers(0, 9)
 locks = st.builds(Lock, clients, instants, instants, st.integers(0, 9))
 
 
-def test_a_lock_that_was_last_acquired_in_over_an_hour_is_none() -> None:
-    """A clock that was wrong has been put right: whoever asks gets a new lock, its own client too."""
-    assert leases.current(AHEAD, NOW) is None
-    for client in (ANA, BEN):
-        new = Lock(client, NOW, Millis(NOW + TTL), 8, NOW)
-        assert leases.acquire(AHEAD, client, NOW, TTL, 8) == Granted(new)
-        assert leases.extend(AHEAD, client, NOW, TTL) == NotLocked()
-        assert leases.release(AHEAD, client, NOW) == NotLocked()
-        assert leases.permit(AHEAD, client, 7, NOW) == NotLocked()
-
-
-def test_a_lock_that_was_last_acquired_within_the_next_hour_counts() -> None:
-    """To the millisecond: a clock may have been put back by so much."""
-    soon = evolve(AHEAD, last_acquired_at=Millis(NOW + HOUR))
+@pytest.mark.parametrize("field", ["acquired_at", "last_acquired_at", "extended_at"])
+def test_a_lock_from_over_an_hour_ahead_is_none(field: str) -> None:
+    """The clock has been put right; such a lock would be held for years."""
+    lock = evolve(LOCK, expires_at=Millis(NOW + 3 * 365 * 24 * HOUR))
+    moments: list[Any] = [{field: Millis(NOW + HOUR + more)} for more in (0, 1)]
+    soon, ahead = (evolve(lock, **moment) for moment in moments)
     assert leases.current(soon, NOW) == soon
     assert leases.acquire(soon, BEN, NOW, TTL, 8) == HeldBy(soon)
-    assert leases.current(AHEAD, Millis(NOW + 1)) == AHEAD
+    assert leases.current(ahead, NOW) is None
+    assert leases.current(ahead, Millis(NOW + 1)) == ahead
+    for client in (ANA, BEN):
+        new = Lock(client, NOW, Millis(NOW + TTL), 8, NOW)
+        assert leases.acquire(ahead, client, NOW, TTL, 8) == Granted(new)
 
 
 def test_a_lock_that_is_acquired_again_to_the_hour_counts() -> None:
-    """Who is told that it has the lock has it."""
-    soon = evolve(AHEAD, last_acquired_at=Millis(NOW + HOUR))
+    """A client that is told that it has the lock has it."""
+    soon = evolve(LOCK, expires_at=Millis(NOW + 9 * HOUR), last_acquired_at=Millis(NOW + HOUR))
     again = leases.acquire(soon, ANA, NOW, TTL, 8)
     assert isinstance(again, Granted)
     assert leases.current(again.lock, NOW) == again.lock
 
 
-def test_a_lock_of_a_clock_that_was_ahead_is_none() -> None:
-    """Be it one of the Node server, or extended while the clock was ahead: it would be held for years."""
-    lock = evolve(LOCK, expires_at=Millis(NOW + 3 * 365 * 24 * HOUR))
-    for time, counts in ((Millis(NOW + HOUR), True), (Millis(NOW + HOUR + 1), False)):
-        for told in (
-            evolve(lock, acquired_at=time),
-            evolve(lock, last_acquired_at=time),
-            evolve(lock, extended_at=time),
-        ):
-            assert leases.current(told, NOW) == (told if counts else None)
-
-
-def test_acquire_of_ones_own_expired_lock_begins_anew() -> None:
-    """A client whose lock has expired has none to extend: it gets a new one."""
+def test_a_client_whose_own_lock_has_expired_gets_a_new_one() -> None:
+    """There is none to extend."""
     again = Lock(ANA, EXPIRY, Millis(EXPIRY + TTL), 8, EXPIRY)
     assert leases.acquire(LOCK, ANA, EXPIRY, TTL, 8) == Granted(again)
 
 
-def test_acquire_gives_a_token_to_a_lock_that_has_none() -> None:
-    """A lock of the Node server has no token; it gets one when its holder asks for it here."""
-    granted = leases.acquire(evolve(LOCK, token=0, last_acquired_at=None), ANA, NOW, TTL, 8)
-    assert granted == Granted(evolve(LOCK, token=8, last_acquired_at=NOW))
+def test_a_lock_of_the_node_server_gets_a_token_when_it_is_acquired() -> None:
+    """A heartbeat acquires none, and so leaves it without."""
+    node = evolve(LOCK, token=0, last_acquired_at=None)
+    granted = Granted(evolve(node, token=8, last_acquired_at=NOW))
+    assert leases.acquire(node, ANA, NOW, TTL, 8) == granted
+    assert leases.extend(node, ANA, NOW, TTL) == Granted(evolve(node, extended_at=NOW))
 
 
 @given(st.lists(clients, min_size=2, max_size=6), instants, st.integers(1, 4_000))
-def test_of_acquires_at_one_instant_exactly_one_client_wins(
-    asking: list[ClientId], now: Millis, ttl: int
-) -> None:
-    """Whoever comes first has the lock; all others are told so, even within the same millisecond."""
+def test_of_acquires_at_one_instant_one_client_wins(asking: list[ClientId], now: Millis, ttl: int) -> None:
+    """The first has the lock; all others are told so, in the same millisecond."""
     lock: Lock | None = None
     winners = set()
     for client in asking:
@@ -100,14 +85,8 @@ def test_a_heartbeat_can_shorten_a_lock() -> None:
     assert leases.extend(LOCK, ANA, NOW, Millis(5)) == Granted(shorter)
 
 
-def test_a_heartbeat_leaves_a_lock_of_the_node_server_without_a_token() -> None:
-    """A token is for a lock that is acquired; a heartbeat acquires none."""
-    node = evolve(LOCK, token=0)
-    assert leases.extend(node, ANA, NOW, TTL) == Granted(evolve(node, extended_at=NOW))
-
-
 def test_the_holder_may_upload_until_the_last_millisecond() -> None:
-    """With its lock's token, with a later one (of which nothing is known), or with none at all."""
+    """With its lock's token, with an unknown later one, or with none."""
     for token in (None, 7, 8):
         assert leases.permit(LOCK, ANA, token, LAST_MOMENT) == Granted(LOCK)
 
@@ -141,7 +120,7 @@ def test_all_rules_agree_on_who_holds_the_lock(
 def test_a_granted_lock_counts_from_its_first_millisecond(
     lock: Lock | None, client: ClientId, now: Millis, ttl: int, token: int
 ) -> None:
-    """What was granted for some time is held at once, until just before that time is over; its token is never 0."""
+    """The lock is held until just before its time is over; no token is 0."""
     outcome = leases.acquire(lock, client, now, Millis(ttl), token)
     if isinstance(outcome, Granted):
         assert leases.current(outcome.lock, now) == outcome.lock

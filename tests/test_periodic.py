@@ -14,7 +14,7 @@ INTERVAL = 10.0
 
 
 class Work:
-    """PeriodicService that take as long as the test wants them to, and count themselves."""
+    """Rounds that take as long as the test wants them to, and count themselves."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -34,14 +34,8 @@ class Work:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """A clock that the test moves, at 0."""
-    return Clock()
-
-
-@pytest.fixture
 def work(clock: Clock) -> Work:
-    """What is done in a round."""
+    """The work of a round."""
     return Work(clock)
 
 
@@ -61,10 +55,8 @@ def test_the_first_round_comes_when_it_was_told_to(clock: Clock, work: Work, fir
 
 
 @pytest.mark.parametrize("problem", [OSError(5, "Input/output error"), RuntimeError("a slip"), KeyError()])
-def test_a_round_that_fails_is_logged_and_the_next_one_comes(
-    clock: Clock, work: Work, problem: Exception
-) -> None:
-    """The log says what could not be done, and when it is tried again."""
+def test_a_failed_round_is_logged_and_the_next_comes(clock: Clock, work: Work, problem: Exception) -> None:
+    """The log names the work, and says that it is tried again."""
     rounds(clock, work, first=1.0).startService()
     work.problem = problem
     with capturedLogs() as events:
@@ -72,21 +64,13 @@ def test_a_round_that_fails_is_logged_and_the_next_one_comes(
     assert [str(formatEvent(event)) for event in events] == ["Could not do the work; trying again later"] * 2
     assert [event["log_failure"].value for event in events] == [problem] * 2
     assert {event["log_level"] for event in events} == {LogLevel.critical}
-    work.problem = None
-    clock.advance(INTERVAL)
-    assert work.begun == [1, 11, 21]
-
-
-def test_a_round_that_fails_late_is_no_other(clock: Clock, work: Work) -> None:
-    """It fails in the middle of its work."""
-    work.takes_time = True
-    rounds(clock, work).startService()
+    work.problem, work.takes_time = None, True
     clock.advance(INTERVAL)
     with capturedLogs() as events:
-        work.under_way[0].errback(OSError(5, "Input/output error"))
+        work.under_way[0].errback(problem)
     assert len(events) == 1
     clock.advance(INTERVAL)
-    assert work.begun == [10, 20]
+    assert work.begun == [1, 11, 21, 31]
 
 
 def test_a_long_round_is_waited_for(clock: Clock, work: Work) -> None:
@@ -100,27 +84,16 @@ def test_a_long_round_is_waited_for(clock: Clock, work: Work) -> None:
     assert work.begun == [10, 50]
 
 
-@pytest.mark.parametrize("passed", [0.0, 0.5])
-def test_stopped_before_the_first_round_it_makes_none(clock: Clock, work: Work, passed: float) -> None:
-    """And leaves nothing on the clock."""
+@pytest.mark.parametrize(("passed", "begun"), [(0.0, []), (0.5, []), (5.0, [5.0])])
+def test_a_stopped_timer_makes_no_rounds(clock: Clock, work: Work, passed: float, begun: list[float]) -> None:
+    """The timer stops at once, and leaves nothing on the clock."""
     timer = rounds(clock, work, first=1.0)
     timer.startService()
     clock.advance(passed)
     assert result_of(timer.stopService()) is None
     assert clock.getDelayedCalls() == []
     clock.pump([INTERVAL] * 3)
-    assert work.begun == []
-
-
-def test_stopped_between_two_rounds_it_makes_no_more(clock: Clock, work: Work) -> None:
-    """At once."""
-    timer = rounds(clock, work, first=1.0)
-    timer.startService()
-    clock.advance(5)
-    assert result_of(timer.stopService()) is None
-    assert clock.getDelayedCalls() == []
-    clock.pump([INTERVAL] * 3)
-    assert work.begun == [5]
+    assert work.begun == begun
 
 
 @pytest.mark.parametrize("problem", [None, OSError(5, "Input/output error")])
@@ -141,21 +114,14 @@ def test_stopping_waits_for_the_round_under_way(clock: Clock, work: Work, proble
     assert clock.getDelayedCalls() == []
 
 
-def test_stopping_what_is_not_running_is_nothing(clock: Clock, work: Work) -> None:
-    """Never started, or stopped already."""
-    timer = rounds(clock, work)
-    assert result_of(timer.stopService()) is None
-    timer.startService()
-    assert result_of(timer.stopService()) is None
-    assert result_of(timer.stopService()) is None
-
-
-def test_what_was_stopped_can_be_started_again(clock: Clock, work: Work) -> None:
+def test_a_stopped_timer_can_be_stopped_and_started_again(clock: Clock, work: Work) -> None:
     """With its first round when it was told to come, and one timer."""
     timer = rounds(clock, work, first=1.0)
+    assert result_of(timer.stopService()) is None
     for _ in range(2):
         timer.startService()
         clock.advance(1)
-        result_of(timer.stopService())
+        assert result_of(timer.stopService()) is None
+        assert result_of(timer.stopService()) is None
     assert work.begun == [1, 2]
     assert clock.getDelayedCalls() == []

@@ -24,12 +24,6 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The time of the test."""
-    return Clock()
-
-
-@pytest.fixture
 def worker(clock: Clock) -> Iterator[ProcessWorker]:
     """A worker, which has no process yet."""
     worker = ProcessWorker(clock, ImmediateWorker())
@@ -67,7 +61,7 @@ def test_a_merge_comes_to_the_same_there(worker: ProcessWorker) -> None:
     assert result_of(worker.run(call)) == call() == ONE + TWO + THREE
 
 
-def test_what_a_step_asks_for_can_be_sent(worker: ProcessWorker) -> None:
+def test_the_computation_of_a_step_can_be_sent(worker: ProcessWorker) -> None:
     """A call with candidates, and its outcome."""
     results = Results()
     content = ONE * 20_000
@@ -79,10 +73,8 @@ def test_what_a_step_asks_for_can_be_sent(worker: ProcessWorker) -> None:
     assert results.of(bases.choose, FileName.LOG, candidates, content + TWO) == bases.Choice(0)
 
 
-def test_one_process_does_job_after_job_and_ends_when_there_are_no_more(
-    worker: ProcessWorker, clock: Clock
-) -> None:
-    """It is not this one, and its memory goes with it."""
+def test_one_process_does_all_jobs_and_ends_when_it_is_idle(worker: ProcessWorker, clock: Clock) -> None:
+    """Memory of large jobs goes with the process."""
     first = result_of(worker.run(pid))
     clock.advance(IDLE_SECONDS - 1)
     assert first == result_of(worker.run(pid)) != os.getpid()

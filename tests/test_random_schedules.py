@@ -1,4 +1,4 @@
-"""Three machines in any schedule: what was added and not removed is there, and what was removed stays away.
+"""Three machines in any schedule: added items are there, and removed ones stay away.
 
 Each machine reaches the server in a way of its own, and the schedules forget and summarize as the plugin does. Of rough
 days, on which the server is killed, files are edited there by hand, or a machine stays away for longer than its base is
@@ -22,38 +22,20 @@ from tests.in_process import InProcess
 from tests.keeping import KEEP_NONE
 from tests.often import examples
 from tests.proxies import ROUTES, Route, Way
-from tests.stock_client import Answer, Machine, NoAnswer, items_in
+from tests.proxies import nothing as losing_nothing
+from tests.stock_client import Answer, Machine, NoAnswer
+from tests.world import FILES, LOG, PROJECT, REMOVE, World, adding, nothing
 
-PROJECT, LOG, FACTS, ENTITIES, SUMMARY = (
-    "demo",
-    "log.jsonl",
-    "remembered.json",
-    "entities.json",
-    "summary.json",
-)
-FILES = (LOG, FACTS, ENTITIES, SUMMARY)
 OFFSETS = {"laptop": +20.0, "desktop": -20.0, "server": 0.0}
-"""By how many seconds each machine's clock is ahead: less than what passes between two steps of theirs."""
+"""Seconds by which each machine's clock is ahead: less than what passes between two steps of theirs."""
 STEP = 60.0
 FAR_AHEAD = 30 * STEP
 TTL_STEPS = 20
 
-ADD: dict[str, Callable[..., None]] = {
-    LOG: Machine.note,
-    FACTS: Machine.remember,
-    ENTITIES: Machine.see,
-    SUMMARY: Machine.decide,
-}
-REMOVE: dict[str, Callable[..., None]] = {
-    FACTS: Machine.forget,
-    ENTITIES: Machine.prune_entities,
-    SUMMARY: Machine.drop_decisions,
-}
-
 machines = st.sampled_from(sorted(OFFSETS))
 files = st.sampled_from(FILES)
-INTERRUPTIONS: dict[str, Callable[[InProcess], None]] = {
-    "nothing": lambda server: None,
+INTERRUPTIONS: dict[str, Callable[[InProcess], object]] = {
+    "nothing": nothing,
     "restart": InProcess.restart,
     "kill": InProcess.kill_and_restart,
 }
@@ -81,7 +63,8 @@ class Schedules(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
-        self.server = InProcess(self.directory / "server", ttl_seconds=TTL_STEPS * STEP)
+        self.world = World(self.directory, ttl_seconds=TTL_STEPS * STEP)
+        self.server = self.world.server
         self.minds: dict[str, Mind] = {}
         self.is_rough = False
         self.sent: dict[str, set[str]] = {name: set() for name in FILES}
@@ -96,26 +79,15 @@ class Schedules(RuleBasedStateMachine):
         ahead=st.sampled_from([0.0, 0.0, FAR_AHEAD]),
     )
     def machines_are_set_up(self, routes: list[Route], is_rough: bool, ahead: float) -> None:
-        """Those on the same route share it, as the clients of a proxy share its connections."""
+        """Machines on the same route share its connections."""
         self.is_rough = is_rough
-        ways = {route.name: route.to(self.server) for route in routes}
         for (name, offset), route in zip(OFFSETS.items(), routes, strict=True):
-            way = ways[route.name]
-            machine = Machine(
-                self.directory / name,
-                self.server.url,
-                client_id=f"{name}-0a1b2c3d",
-                clock_offset=offset or ahead,
-                delays=(0.0,),
-                clock=self.server.now,
-                connect=way.accept,
-                keep_alive=route.keep_alive,
-            )
-            self.minds[name] = Mind(machine, way)
+            machine = self.world.machine(name, ahead=offset or ahead, retries=1, route=route)
+            self.minds[name] = Mind(machine, self.world.way(route))
 
     @rule(name=machines, interruption=interruptions, lost=st.sampled_from([None, None, *FILES]), fate=fates)
     def session_begins(self, name: str, interruption: str, lost: str | None, fate: str | None) -> None:
-        """What the pull overwrites without its ever having been sent was never in the server's hands."""
+        """A pull may overwrite files that never reached the server."""
         mind = self.minds[name]
         self.later()
         mind.way.loses = lambda request: fate if lost and request.endswith(f"/files/{lost}") else None
@@ -124,7 +96,7 @@ class Schedules(RuleBasedStateMachine):
             if answer.method == "GET" and file in FILES and answer.ok:
                 mind.had[file] = mind.items(file)
             self.interrupt(interruption)
-        mind.way.loses = lambda _request: None
+        mind.way.loses = losing_nothing
 
     @rule(name=machines, interruption=interruptions)
     def session_ends(self, name: str, interruption: str) -> None:
@@ -158,7 +130,7 @@ class Schedules(RuleBasedStateMachine):
     def items_are_added(self, name: str, file: str, count: int) -> None:
         """Each with the time that the machine's clock tells."""
         self.number += 1
-        ADD[file](self.minds[name].machine, PROJECT, *(f"{name} {self.number}.{n}" for n in range(count)))
+        adding(file, *(f"{name} {self.number}.{n}" for n in range(count)))(self.minds[name].machine)
         self.later()
 
     @rule(name=machines, share=st.floats(0, 1))
@@ -185,7 +157,7 @@ class Schedules(RuleBasedStateMachine):
     @precondition(lambda self: self.is_rough)
     @rule()
     def somebody_edits(self) -> None:
-        """A line is appended to the log on the server, in place: its last version is spoiled by that."""
+        """A line is appended to the log on the server, in place."""
         for head in self.server.directory.glob(f"projects/{PROJECT}/{LOG}"):
             self.number += 1
             moment = datetime.fromtimestamp(self.server.now(), UTC).isoformat(timespec="milliseconds")
@@ -198,7 +170,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(days=st.sampled_from([0, 1, 20, 40]))
     def history_is_pruned(self, days: int) -> None:
-        """Of all that it need not keep, after some days in which the server was off."""
+        """The server was off for some days before."""
         if days <= 1 or self.is_rough:
             self.server.be_off(days * 24 * 3600.0)
         self.server.prune(KEEP_NONE)
@@ -210,13 +182,13 @@ class Schedules(RuleBasedStateMachine):
 
     @rule()
     def all_push_and_pull(self) -> None:
-        """The head is what it should be, and then on each machine, at its next start or the one after."""
+        """The heads are right, and on each machine within two starts."""
         for mind in self.minds.values():
             self.later()
             for answer in mind.machine.push_steps(PROJECT):
                 self.note_sent(mind, answer)
         self.server.let_pass((TTL_STEPS + 1) * STEP)
-        heads = {name: self.head(name) for name in FILES}
+        heads = {name: set(self.world.head(name)) for name in FILES}
         for name, head in heads.items():
             assert self.sent[name] - self.removed[name] <= head, name
             assert self.is_rough or not head & self.removed[name], name
@@ -239,7 +211,7 @@ class Schedules(RuleBasedStateMachine):
             INTERRUPTIONS[interruption](self.server)
 
     def note_sent(self, mind: Mind, answer: Answer) -> None:
-        """Note that what was uploaded is the server's from now on, and what it lacks was removed."""
+        """Note the uploaded items, and those that were removed."""
         if answer.method != "PUT":
             return
         assert answer.status == 200 or answer.body["rescued"] is True
@@ -252,11 +224,6 @@ class Schedules(RuleBasedStateMachine):
         else:
             self.removed[file] |= had - items
         mind.had[file] = items
-
-    def head(self, name: str) -> set[str]:
-        """The items of a head."""
-        status, body = self.server.ask("GET", f"/projects/{PROJECT}/files/{name}")
-        return set(items_in(name, body["content"])) if status == 200 else set()
 
     def later(self) -> None:
         """Let time pass."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from attrs import evolve
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, execute, fail
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, capturedLogs, formatEvent
@@ -28,6 +28,7 @@ from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import DatabaseThread
 from mneme.timers import Exporter, Pruner, Reaper
+from mneme.web.policy import Policy
 from mneme.web.site import Site
 from mneme.work import T, ThreadWorker
 
@@ -83,29 +84,20 @@ class NoThread(DatabaseThread):
 
 
 @implementer(IStreamServerEndpoint)
-class DeadEndpoint:
-    """An endpoint where nobody can listen."""
-
-    def listen(self, _factory: object) -> "Deferred[Any]":
-        """See `IStreamServerEndpoint`."""
-        return fail(OSError("the door is shut"))
-
-
-@implementer(IStreamServerEndpoint)
 class Endpoint:
     """An endpoint that listens on an address, as soon as the test says so."""
 
     def __init__(self, address: object) -> None:
         self._address = address
-        self._listening: Deferred[Any] = Deferred()
+        self.listening: Deferred[Any] = Deferred()
 
     def listen(self, _factory: object) -> "Deferred[Any]":
         """See `IStreamServerEndpoint`."""
-        return self._listening
+        return self.listening
 
     def open(self) -> "Endpoint":
         """Listen."""
-        self._listening.callback(self)
+        self.listening.callback(self)
         return self
 
     def getHost(self) -> object:
@@ -120,17 +112,11 @@ class Rig:
     """A server with its components, and what it would load next."""
 
     def __init__(
-        self,
-        home: Path,
-        config: Config,
-        *,
-        on: str = "127.0.0.1",
-        endpoints: tuple[Any, ...] = (),
-        warnings: tuple[str, ...] = (),
-        found: bool = False,
+        self, home: Path, loaded: Loaded, on: str = "127.0.0.1", endpoints: tuple[Any, ...] = ()
     ) -> None:
+        config = loaded.config
         self.reactor = Reactor()
-        self.loaded = Loaded(config, warnings, home / "config.json", found)
+        self.loaded = loaded
         self.next: Loaded | Exception = self.loaded
         self.worker = NoThreads(cast(Any, self.reactor), 1)
         database = Database(home / NAME)
@@ -165,10 +151,14 @@ class Rig:
         )
         self.server = Server(self.components, self.loaded, self._load, self._give_up)
 
-    def start(self) -> None:
-        """Start as twistd does."""
-        self.server.privilegedStartService()
-        self.server.startService()
+    @property
+    def policy(self) -> Policy:
+        """The policy that is in force."""
+        return self.components.site.policy
+
+    def start(self) -> list[str]:
+        """Start as twistd does, and return what the log says."""
+        return said(self.server.privilegedStartService, self.server.startService)
 
     def stop(self) -> None:
         """Stop, to the end."""
@@ -190,10 +180,11 @@ class Rig:
         raise StartupError(reason)
 
 
-def said(action: Callable[[], object]) -> list[str]:
-    """What an action writes to the log."""
+def said(*actions: Callable[[], object]) -> list[str]:
+    """The log of some actions."""
     with capturedLogs() as logged:
-        action()
+        for action in actions:
+            action()
     events: list[LogEvent] = [e for e in logged if e.get("log_namespace", "").startswith("mneme")]
     return [formatEvent(event) for event in events]
 
@@ -214,46 +205,44 @@ def _signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+Making = Callable[..., tuple[Rig, list[str]]]
+
+
 @pytest.fixture
-def rig(tmp_path: Path, config: Config) -> Iterator[Rig]:
-    """A server that runs, and is stopped at the end."""
-    rig = Rig(tmp_path, config)
-    rig.start()
-    yield rig
-    rig.stop()
+def run(tmp_path: Path, config: Config) -> Iterator[Making]:
+    """A way to run a server with other settings, by default without keys."""
+    running: list[Rig] = []
+
+    def make(keys: tuple[str, ...] = (), **options: Any) -> tuple[Rig, list[str]]:
+        while running:
+            running.pop().stop()
+        place = {name: options.pop(name) for name in ("on", "endpoints") if name in options}
+        path, warnings = options.pop("path", tmp_path / "config.json"), options.pop("warnings", ())
+        found = options.pop("found", False)
+        loaded = Loaded(evolve(config, api_keys=keys, **options), warnings, path, found)
+        running.append(Rig(tmp_path, loaded, **place))
+        return running[0], running[0].start()
+
+    yield make
+    for rig in running:
+        rig.stop()
 
 
-def test_it_says_where_it_listens_and_what_it_was_warned_of(tmp_path: Path, config: Config) -> None:
-    """In the log, at the start."""
-    rig = Rig(tmp_path, config, warnings=("something is odd",))
-    lines = said(rig.start)
-    assert any("listens on http://127.0.0.1:" in line for line in lines)
-    assert "something is odd" in lines
-    rig.stop()
+@pytest.fixture
+def rig(run: Making) -> Rig:
+    """A server that runs, with a key."""
+    return run((KEY,))[0]
 
 
 @pytest.mark.parametrize(
     ("found", "part"), [(True, "its settings in {home}/config.json"), (False, "there is no config file")]
 )
-def test_the_start_line_names_the_data_directory_and_the_config_file(
-    tmp_path: Path, config: Config, found: bool, part: str
-) -> None:
-    """Whoever looks for the memory, or for what is in force, finds both there."""
-    rig = Rig(tmp_path, config, found=found)
-    (line,) = [line for line in said(rig.start) if "listens on" in line]
+def test_the_start_line_names_address_and_files(run: Making, tmp_path: Path, found: bool, part: str) -> None:
+    """Warnings of the configuration are in the log, too."""
+    _, lines = run((KEY,), warnings=("something is odd",), found=found)
+    assert "something is odd" in lines
+    (line,) = [line for line in lines if "listens on http://127.0.0.1:" in line]
     assert line.endswith(f"; its data is in {tmp_path / 'data'}, {part.format(home=tmp_path)}")
-    rig.stop()
-
-
-def test_a_user_without_a_home_is_told_to_name_a_config_file(tmp_path: Path, config: Config) -> None:
-    """There is no place where one would be looked for."""
-    rig = Rig(tmp_path, evolve(config, api_keys=()))
-    rig.server = Server(
-        rig.components, Loaded(evolve(config, api_keys=()), (), None), rig._load, rig._give_up
-    )
-    (line,) = [line for line in said(rig.start) if "No API keys" in line]
-    assert "into a file that --config names and start it again" in line
-    rig.stop()
 
 
 @pytest.mark.parametrize(
@@ -269,15 +258,17 @@ def test_a_user_without_a_home_is_told_to_name_a_config_file(tmp_path: Path, con
         (ANY, ANY, "beyond loopback. To protect"),
     ],
 )
-def test_without_keys_it_says_who_can_reach_it(
-    tmp_path: Path, config: Config, host: str | None, on: str, part: str
+def test_a_server_without_keys_says_who_can_reach_it(
+    run: Making, tmp_path: Path, host: str | None, on: str, part: str
 ) -> None:
-    """And what to write into which file."""
-    rig = Rig(tmp_path, evolve(config, api_keys=(), host=host), on=on)
-    (line,) = [line for line in said(rig.start) if "No API keys" in line]
+    """The advice names the config file; without a home, a file must be named."""
+    _, lines = run(host=host, on=on)
+    (line,) = [line for line in lines if "No API keys" in line]
     assert part in line
     assert str(tmp_path / "config.json") in line
-    rig.stop()
+    _, lines = run(host=host, on=on, path=None)
+    (line,) = [line for line in lines if "No API keys" in line]
+    assert "into a file that --config names and start it again" in line
 
 
 def tcp(host: str) -> IPv4Address | IPv6Address:
@@ -298,43 +289,37 @@ def tcp(host: str) -> IPv4Address | IPv6Address:
         ([object()], False),
     ],
 )
-def test_made_up_names_are_refused_wherever_only_this_machine_gets(
-    tmp_path: Path, config: Config, addresses: list[object], is_local: bool
-) -> None:
+def test_made_up_names_are_refused_on_loopback(run: Making, addresses: list[object], is_local: bool) -> None:
     """However it was said where to listen; with keys any name will do."""
     for keys in ((), (KEY,)):
         endpoints = tuple(Endpoint(address).open() for address in addresses)
-        rig = Rig(tmp_path, evolve(config, api_keys=keys, listen=("endpoints",)), endpoints=endpoints)
-        lines = said(rig.start)
-        assert rig.components.site.policy.only_local is (is_local and not keys)
+        rig, lines = run(keys, listen=("endpoints",), endpoints=endpoints)
+        assert rig.policy.only_local is (is_local and not keys)
         assert any("beyond loopback" in line for line in lines) is not (is_local or bool(keys))
-        rig.stop()
 
 
-def test_an_endpoint_that_takes_its_time_opens_the_server_when_it_listens(
-    tmp_path: Path, config: Config
-) -> None:
+def test_an_endpoint_that_takes_its_time_opens_the_server_when_it_listens(run: Making) -> None:
     """Until then nobody comes in by it."""
     late = Endpoint(tcp(ANY))
-    rig = Rig(tmp_path, evolve(config, api_keys=(), listen=("tcp:1",)), endpoints=(late,))
-    rig.start()
-    seen = [rig.components.site.policy.only_local]
+    rig, _ = run(listen=("tcp:1",), endpoints=(late,))
+    seen = [rig.policy.only_local]
     late.open()
-    assert [*seen, rig.components.site.policy.only_local] == [True, False]
-    rig.stop()
+    assert [*seen, rig.policy.only_local] == [True, False]
 
 
-def test_an_endpoint_where_nobody_can_listen_ends_it(tmp_path: Path, config: Config) -> None:
-    """With the reason."""
-    rig = Rig(tmp_path, config, endpoints=(DeadEndpoint(),))
+def test_an_endpoint_where_nobody_can_listen_ends_the_start(tmp_path: Path, config: Config) -> None:
+    """The reason is told."""
+    dead = Endpoint(None)
+    dead.listening.errback(OSError("the door is shut"))
+    rig = Rig(tmp_path, Loaded(config, (), None), endpoints=(dead,))
     with pytest.raises(StartupError, match="the door is shut"):
-        rig.server.privilegedStartService()
+        rig.start()
     rig.components.claim.release()
 
 
-def test_stopping_lets_go_of_everything(tmp_path: Path, config: Config) -> None:
+def test_a_stopped_server_lets_go_of_everything(tmp_path: Path, config: Config) -> None:
     """Another server can have the directory at once, and no timer is left behind."""
-    rig = Rig(tmp_path, config)
+    rig = Rig(tmp_path, Loaded(config, (), None))
     rig.start()
     rig.stop()
     Claim.take(tmp_path / "data").release()
@@ -351,30 +336,41 @@ def test_sighup_reloads(rig: Rig, config: Config) -> None:
 
 
 def test_sigterm_stops_the_reactor(rig: Rig) -> None:
-    """By stopping it in order, and not by the signal."""
+    """The services stop in order."""
     for call, arguments, options in rig.reactor.whenRunningHooks:
         call(*arguments, **options)
     os.kill(os.getpid(), signal.SIGTERM)
     assert rig.reactor.hasStopped
 
 
-def test_a_reload_takes_over_what_can_change(rig: Rig, config: Config) -> None:
-    """Keys, limits, origins, the life of locks, merging, history, and the help for the stock client's push."""
-    new = evolve(config, api_keys=("x" * 20,), lock_ttl_minutes=2, max_body_bytes=9, allowed_origins=("*",))
+def test_a_reload_takes_over_all_that_can_change(rig: Rig, config: Config) -> None:
+    """The policy counts from the next request, and open connections stay."""
+    new = evolve(
+        config,
+        api_keys=("x" * 20,),
+        lock_ttl_minutes=2,
+        max_body_bytes=9,
+        allowed_origins=("*",),
+        trusted_proxies=("10.0.0.0/8",),
+        max_connections_per_address=7,
+        history_keep_all_hours=1,
+    )
     assert rig.reload(new, ("odd",)) == ["odd", "The configuration was reloaded"]
-    assert (rig.components.sync.lock_ttl, rig.components.site.max_body_bytes) == (120_000, 9)
-    assert rig.components.site.policy.origins == ("*",)
-    assert rig.components.site.policy.keys.check(b"Bearer " + b"x" * 20) == 0
-    assert rig.components.sync.merging == Merging(enabled=True, max_bytes=9)
-    helping = [rig.components.site.policy.helps_stock_push]
-    rig.reload(evolve(config, merge=False, stock_push_help=False, history_keep_all_hours=1))
-    assert not rig.components.sync.merging.enabled
-    assert [*helping, rig.components.site.policy.helps_stock_push] == [True, False]
-    assert rig.components.sync.retention.keep_all == 3_600_000
+    sync, site = rig.components.sync, rig.components.site
+    assert (sync.lock_ttl, sync.retention.keep_all) == (120_000, 3_600_000)
+    assert (site.max_body_bytes, site.slots.per_address) == (9, 7)
+    assert sync.merging == Merging(enabled=True, max_bytes=9)
+    assert rig.policy.origins == ("*",)
+    assert rig.policy.keys.check(b"Bearer " + b"x" * 20) == 0
+    assert rig.policy.proxies.trust("10.1.2.3")
+    assert rig.policy.helps_stock_push
+    rig.reload(evolve(config, merge=False, stock_push_help=False))
+    assert not sync.merging.enabled
+    assert not rig.policy.helps_stock_push
 
 
-def test_a_reload_names_what_takes_a_restart(rig: Rig, config: Config) -> None:
-    """And takes over the rest."""
+def test_a_reload_names_the_keys_that_take_a_restart(rig: Rig, config: Config) -> None:
+    """The others are taken over."""
     lines = rig.reload(evolve(config, port=1, lock_ttl_minutes=1))
     assert lines == ["port has changed, which needs a restart", "The configuration was reloaded"]
     assert rig.components.sync.lock_ttl == 60_000
@@ -383,10 +379,10 @@ def test_a_reload_names_what_takes_a_restart(rig: Rig, config: Config) -> None:
 @pytest.mark.parametrize("problem", [ConfigError("port must be a number"), RuntimeError("unheard of")])
 def test_a_reload_that_fails_leaves_all_as_it_was(rig: Rig, problem: Exception) -> None:
     """Whatever the reason; and the next one is heard."""
-    before = rig.components.site.policy
+    before = rig.policy
     (line,) = rig.reload(problem)
     assert "the old one stays in force" in line
-    assert rig.components.site.policy is before
+    assert rig.policy is before
     assert rig.reload(rig.loaded.config) == ["The configuration was reloaded"]
 
 
@@ -394,52 +390,39 @@ def test_a_reload_never_drops_authentication(rig: Rig, config: Config) -> None:
     """A file that lost its keys is refused as a whole."""
     (line,) = rig.reload(evolve(config, api_keys=(), lock_ttl_minutes=1))
     assert "apiKeys is gone" in line
-    assert rig.components.site.policy.keys.required
+    assert rig.policy.keys.required
     assert rig.components.sync.lock_ttl == 1_800_000
 
 
-def test_first_keys_protect_at_once_and_open_with_a_restart(tmp_path: Path, config: Config) -> None:
-    """Where it listens was settled at the start, and that is said."""
-    rig = Rig(tmp_path, evolve(config, api_keys=()))
-    rig.start()
-    lines = rig.reload(config)
-    assert any("beyond loopback" in line for line in lines)
-    assert rig.components.site.policy.keys.required
-    rig.stop()
+def test_first_keys_protect_at_once_and_open_with_a_restart(run: Making, config: Config) -> None:
+    """Addresses are bound at the start, and that is said."""
+    rig, _ = run()
+    assert any("beyond loopback" in line for line in rig.reload(config))
+    assert rig.policy.keys.required
 
 
-def test_where_it_listens_and_not_the_file_says_whom_it_answers(tmp_path: Path, config: Config) -> None:
-    """A `host` that came or went takes a restart, and so does the guard against made-up names."""
-    for before, after, on in ((None, ANY, "127.0.0.1"), ("::1", ANY, "::1"), (ANY, None, ANY)):
-        rig = Rig(tmp_path, evolve(config, api_keys=(), host=before), on=on)
-        rig.start()
-        rig.reload(evolve(config, api_keys=(), host=after))
-        assert rig.components.site.policy.only_local is (on is not ANY)
-        rig.reload(config)
-        assert not rig.components.site.policy.only_local
-        rig.stop()
-
-
-def test_the_connections_of_an_address_are_bounded_anew_by_a_reload(rig: Rig, config: Config) -> None:
-    """Those that are open stay."""
-    rig.reload(evolve(config, max_connections_per_address=7))
-    assert rig.components.site.slots.per_address == 7
+@pytest.mark.parametrize(
+    ("before", "after", "on"), [(None, ANY, "127.0.0.1"), ("::1", ANY, "::1"), (ANY, None, ANY)]
+)
+def test_the_bound_addresses_and_not_the_file_guard_against_made_up_names(
+    run: Making, config: Config, before: str | None, after: str | None, on: str
+) -> None:
+    """A `host` that came or went takes a restart."""
+    rig, _ = run(host=before, on=on)
+    rig.reload(evolve(config, api_keys=(), host=after))
+    assert rig.policy.only_local is (on is not ANY)
+    rig.reload(config)
+    assert not rig.policy.only_local
 
 
 def test_a_process_that_may_open_few_files_says_what_to_do(tmp_path: Path, config: Config) -> None:
-    """And nothing is said where there is room enough."""
-    rig = Rig(tmp_path, config)
-    assert not any("ulimit" in line for line in said(rig.start))
+    """Nothing is said where there is room enough."""
+    rig = Rig(tmp_path, Loaded(config, (), None))
+    assert not any("ulimit" in line for line in rig.start())
     rig.stop()
-    rig = Rig(tmp_path, config)
+    rig = Rig(tmp_path, Loaded(config, (), None))
     rig.components.site.slots.total = 32
-    (line,) = [line for line in said(rig.start) if "ulimit -n 1024" in line]
+    (line,) = [line for line in rig.start() if "ulimit -n 1024" in line]
     assert line.startswith("At most 32 connections")
     assert "LimitNOFILE=1024" in line
     rig.stop()
-
-
-def test_proxies_are_trusted_from_the_next_request_after_a_reload(rig: Rig, config: Config) -> None:
-    """As all of the policy."""
-    rig.reload(evolve(config, trusted_proxies=("10.0.0.0/8",)))
-    assert rig.components.site.policy.proxies.trust("10.1.2.3")

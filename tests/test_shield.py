@@ -31,7 +31,7 @@ def test_the_answer_is_what_the_work_comes_to(shield: Shield, work: Deferred[int
 
 
 def test_a_failure_of_the_work_is_that_of_the_answer(shield: Shield, work: Deferred[int]) -> None:
-    """Whoever waits for it is told; the log is not."""
+    """A client that waits for it is told; the log is not."""
     answer = shield.over(work)
     with capturedLogs() as events:
         work.errback(OSError(5, "Input/output error"))
@@ -39,24 +39,15 @@ def test_a_failure_of_the_work_is_that_of_the_answer(shield: Shield, work: Defer
     assert events == []
 
 
-def test_cancelling_gives_up_the_answer_and_never_the_work(shield: Shield, work: Deferred[int]) -> None:
-    """The work is not even told."""
-    answer = shield.over(work)
-    answer.cancel()
-    assert isinstance(failure_of(answer), CancelledError)
-    assert waits(work)
-    work.callback(7)
-    assert waits(shield.over(Deferred()))
-
-
 def test_bytes_are_abandoned_from_the_hang_up_to_the_end_of_the_work(shield: Shield) -> None:
-    """Those of work for which somebody waits are counted elsewhere."""
+    """Cancelling gives up the answer, and never the work."""
     works: list[Deferred[int]] = [Deferred(), Deferred(), Deferred()]
     answers = [shield.over(work, weight) for work, weight in zip(works, (1, 10, 100), strict=True)]
     assert shield.abandoned_weight == 0
     for answer in answers[:2]:
         answer.cancel()
-        failure_of(answer)
+        assert isinstance(failure_of(answer), CancelledError)
+    assert all(map(waits, works))
     assert shield.abandoned_weight == 11
     works[1].callback(0)
     assert shield.abandoned_weight == 1
@@ -79,7 +70,7 @@ def test_a_failure_of_which_nobody_is_told_is_logged(shield: Shield, work: Defer
     assert shield.abandoned_weight == 0
 
 
-def test_it_is_idle_once_no_work_is_under_way(shield: Shield) -> None:
+def test_a_shield_is_idle_once_no_work_is_under_way(shield: Shield) -> None:
     """Given up or not; whoever asks is told, each one."""
     assert result_of(shield.idle()) is None
     works: list[Deferred[int]] = [Deferred(), Deferred()]

@@ -1,4 +1,4 @@
-"""The command line of `twistd mneme`, and what keeps the server from being put together."""
+"""Command line of `twistd mneme`, and errors that keep the server from being put together."""
 
 import os
 import select
@@ -49,9 +49,9 @@ def options(*arguments: str) -> Options:
     return parsed
 
 
-def made(*arguments: str) -> Server:
-    """A server put together, its sockets and its claim let go again."""
-    server = makeService(options(*arguments))
+def made(*arguments: str, port: str = "0") -> Server:
+    """A server put together on any port, its sockets and its claim let go again."""
+    server = makeService(options(*(("--port", port) if port else ()), *arguments))
     for one in server._components.sockets:
         one.close()
     server._components.claim.release()
@@ -68,7 +68,7 @@ def refusal(*arguments: str) -> str:
 
 
 def test_only_what_was_given_is_passed_on() -> None:
-    """What was not comes from the layers below."""
+    """Other settings come from the layers below."""
     assert options().given() == {}
     given = options("--port", "0", "-d", "/d", "--listen", "tcp:1", "--listen", "tcp:2").given()
     assert given == {"port": "0", "dataDir": "/d", "listen": ["tcp:1", "tcp:2"]}
@@ -76,7 +76,7 @@ def test_only_what_was_given_is_passed_on() -> None:
 
 @pytest.mark.parametrize("arguments", [["--prot", "1"], ["extra"], ["--port"], ["--log-format", "xml"]])
 def test_a_slip_on_the_command_line_is_one_sentence(arguments: list[str]) -> None:
-    """It says where the options are listed."""
+    """The sentence says where the options are listed."""
     with pytest.raises(SystemExit, match=r"^mneme: .*--help"):
         options(*arguments)
 
@@ -100,67 +100,58 @@ class Twistd(usage.Options):
     subCommands: ClassVar = [["mneme", None, Options, ""]]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "file"),
-    [(["-n"], "-"), (["-n", "-l", "x.log"], "x.log"), ([], "twistd.log"), (["-l", "-"], "-")],
-)
-def test_a_log_for_machines_goes_where_twistds_own_would(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], file: str
-) -> None:
-    """To standard output in the foreground, else to a file."""
-    monkeypatch.setattr(LogChoice, "file", "?")
-    twistd = Twistd()
-    twistd.parseOptions([*arguments, "mneme", "--log-format", "json"])
-    assert (LogChoice.file, twistd["logger"]) == (file, LogChoice.name)
+def twistd(*arguments: str) -> Any:
+    """The options of twistd, as parsed."""
+    parsed = Twistd()
+    parsed.parseOptions([*arguments])
+    return parsed
 
 
 @pytest.mark.parametrize(
-    ("arguments", "ours"),
+    ("arguments", "form", "file"),
     [
-        (["-n"], True),
-        ([], True),
-        (["-n", "-l", "-"], True),
-        (["-l", "-"], False),
-        (["--syslog"], False),
-        (["--logger", "a.b"], False),
+        (["-n"], "json", "-"),
+        (["-n", "-l", "x.log"], "json", "x.log"),
+        ([], "json", "twistd.log"),
+        (["-l", "-"], "json", "-"),
+        (["-n"], "text", "-"),
+        ([], "text", "twistd.log"),
+        (["-n", "-l", "-"], "text", "-"),
+        (["-l", "-"], "text", None),
+        (["--syslog"], "text", None),
+        (["--logger", "a.b"], "text", None),
     ],
 )
-def test_the_log_for_people_is_ours_unless_twistd_was_told_of_another(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], ours: bool
+def test_the_log_is_ours_and_goes_where_twistds_own_would(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], form: str, file: str | None
 ) -> None:
-    """What it refuses it is left to refuse: a daemon has no standard output."""
-    monkeypatch.setattr(LogChoice, "file", "?")
-    monkeypatch.setattr(LogChoice, "form", "?")
-    twistd = Twistd()
-    twistd.parseOptions([*arguments, "mneme"])
-    assert (LogChoice.form == "text", twistd["logger"] == LogChoice.name) == (ours, ours)
+    """A log for people is not, if twistd was told of another log."""
+    for name in ("file", "form"):
+        monkeypatch.setattr(LogChoice, name, None)
+    chosen = twistd(*arguments, "mneme", "--log-format", form)["logger"]
+    assert (LogChoice.file, LogChoice.form) == (file, form if file else None)
+    assert (chosen == LogChoice.name) is (file is not None)
 
 
-def test_giving_up_in_the_foreground_says_why_and_takes_the_pid_file_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What twistd would do for an error it knows."""
-    twistd = Twistd()
+def test_giving_up_in_the_foreground_takes_the_pid_file_away(tmp_path: Path) -> None:
+    """As twistd would do for an error it knows."""
     (tmp_path / "m.pid").write_text("1")
-    twistd.parseOptions(["-n", "--pidfile", str(tmp_path / "m.pid"), "mneme"])
     with pytest.raises(SystemExit):
-        twistd.subOptions.give_up("no reason")
+        twistd("-n", "--pidfile", str(tmp_path / "m.pid"), "mneme").subOptions.give_up("no reason")
     assert not (tmp_path / "m.pid").exists()
 
 
-def test_giving_up_when_daemonized_is_left_to_twistd(tmp_path: Path) -> None:
-    """It tells its parent process, which is the one with the terminal."""
-    twistd = Twistd()
-    twistd.parseOptions(["mneme"])
+def test_giving_up_when_daemonized_is_left_to_twistd() -> None:
+    """Twistd tells its parent process, which has the terminal."""
     with pytest.raises(StartupError, match="no reason"):
-        twistd.subOptions.give_up("no reason")
+        twistd("mneme").subOptions.give_up("no reason")
 
 
 def test_a_server_is_put_together_from_the_file_in_the_home(home: Path) -> None:
-    """Which is read without being asked for."""
+    """The file is read without being asked for."""
     (home / ".mneme-server").mkdir()
     (home / ".mneme-server" / "config.json").write_text('{"port": 0, "lockTTLMinutes": 0.5}')
-    server = made()
+    server = made(port="")
     assert server._components.sync.lock_ttl == 30_000
     assert (home / ".mneme-server" / "projects").is_dir()
 
@@ -169,7 +160,7 @@ def test_a_server_is_put_together_where_there_is_no_epoll(monkeypatch: pytest.Mo
     """As on a Mac: its reactor takes no turns, and is left as it is."""
     before = vars(reactor).get("_poller")
     monkeypatch.delattr(select, "epoll", raising=False)
-    made("--port", "0")
+    made()
     assert vars(reactor).get("_poller") is before
 
 
@@ -177,13 +168,13 @@ def test_a_port_on_the_command_line_beats_endpoints_in_the_file(home: Path) -> N
     """And an endpoint on the command line beats both."""
     file = home / "c.json"
     file.write_text('{"listen": ["unix:/nowhere.sock"], "port": 1}')
-    assert len(made("--config", str(file))._components.endpoints) == 1
-    assert made("--config", str(file), "--port", "0")._components.endpoints == []
-    assert len(made("--config", str(file), "--port", "0", "--listen", "tcp:1")._components.endpoints) == 1
+    assert len(made("--config", str(file), port="")._components.endpoints) == 1
+    assert made("--config", str(file))._components.endpoints == []
+    assert len(made("--config", str(file), "--listen", "tcp:1")._components.endpoints) == 1
 
 
-def test_what_is_wrong_is_one_sentence(home: Path) -> None:
-    """With what to do about it; what was taken before it was found out is free again."""
+def test_an_error_at_the_start_is_one_sentence(home: Path) -> None:
+    """The sentence says what to do; all that was taken is free again."""
     (home / "file").write_text("")
     assert "cannot be used" in refusal("--data-dir", str(home / "file"))
     assert "--listen" in refusal("--listen", "") or "listen" in refusal("--listen", "")
@@ -203,10 +194,8 @@ def test_what_is_wrong_is_one_sentence(home: Path) -> None:
     ("version", "application", "said"),
     [(99, 0x6D6E656D, "newer mneme"), (1, 7, "another program"), (None, 0, "is damaged")],
 )
-def test_a_database_that_is_not_ours_is_one_sentence(
-    home: Path, version: int | None, application: int, said: str
-) -> None:
-    """It is left as it is."""
+def test_a_foreign_database_is_refused(home: Path, version: int | None, application: int, said: str) -> None:
+    """The file is left as it is."""
     path = home / "data" / NAME
     path.parent.mkdir()
     if version is None:
@@ -221,42 +210,30 @@ def test_a_database_that_is_not_ours_is_one_sentence(
 
 
 def test_a_user_without_a_home_says_where_the_data_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No HOME and no entry in the list of users: one sentence says what to give."""
+    """Without HOME and an entry for the user, a sentence says what to give."""
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
     said = refusal("--port", "0")
     assert said.startswith("mneme: This user has no home directory")
     assert "--data-dir or MNEME_DATA_DIR" in said
-    made("--port", "0", "--data-dir", str(home / "data"))
+    made("--data-dir", str(home / "data"))
     assert (home / "data" / "projects").is_dir()
 
 
-def test_files_are_made_for_this_user_alone() -> None:
-    """Those that twistd opens later, its log among them, too."""
+def test_a_server_that_is_about_to_start_has_its_umask_clock_and_signal() -> None:
+    """Files are for this user alone, and timers do not follow the time of day."""
     os.umask(0)
-    made("--port", "0")
+    made()
     assert os.umask(0) == 0o077
-
-
-def test_timers_do_not_follow_the_time_of_day() -> None:
-    """It can jump by years; locks do follow it, being the same on all machines."""
-    made("--port", "0")
     assert abs(cast(Any, reactor).seconds() - time.monotonic()) < 60
     assert abs(TimeOfDay().seconds() - time.time()) < 60
-
-
-def test_sighup_does_not_end_a_server_that_is_about_to_start() -> None:
-    """There is nothing to reload yet."""
-    made("--port", "0")
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize("has_backup", [True, False])
 @pytest.mark.parametrize("part", [0.0, 0.03, 0.5])
-def test_a_damaged_database_is_one_sentence_with_the_way_back(
-    home: Path, part: float, has_backup: bool
-) -> None:
-    """The newest backup and the command; without a backup, the way to start with the plain files alone."""
+def test_a_damaged_database_is_told_with_the_way_back(home: Path, part: float, has_backup: bool) -> None:
+    """The way is the newest backup, or else the plain files alone."""
     data = home / "data"
     filled(data, versions=20).close()
     content = database_of(data).read_bytes()
@@ -276,19 +253,14 @@ def test_a_damaged_database_is_one_sentence_with_the_way_back(
 
 
 def test_backups_go_where_the_configuration_says(home: Path) -> None:
-    """Beside the database if it says nothing."""
+    """Beside the database if it says nothing; a reload takes the plan over."""
     data = home / "data"
-    plan = made("--port", "0", "--data-dir", str(data))._components.backups.plan
-    assert plan == Plan(data / "backups", 7, None)
-    file = home / "c.json"
-    file.write_text('{"backup": {"dir": "~/elsewhere", "keep": 3}}')
-    plan = made("--port", "0", "--data-dir", str(data), "--config", str(file))._components.backups.plan
-    assert plan == Plan(home / "elsewhere", 3, file)
-
-
-def test_a_reload_takes_the_plan_of_backups_over(home: Path) -> None:
-    """Without a restart."""
-    server = made("--port", "0", "--data-dir", str(home / "data"))
+    server = made("--data-dir", str(data))
+    assert server._components.backups.plan == Plan(data / "backups", 7, None)
     chosen = evolve(server._loaded.config, backup_dir=home / "elsewhere", backup_keep=0)
     server._go_over_to(Loaded(chosen, (), home / "c.json", found=True))
     assert server._components.backups.plan == Plan(home / "elsewhere", 0, home / "c.json")
+    file = home / "c.json"
+    file.write_text('{"backup": {"dir": "~/elsewhere", "keep": 3}}')
+    plan = made("--data-dir", str(data), "--config", str(file))._components.backups.plan
+    assert plan == Plan(home / "elsewhere", 3, file)

@@ -30,6 +30,12 @@ def merged(
     return result
 
 
+def cannot_merge(file: FileName, one: bytes, other: bytes) -> bool:
+    """Whether two contents are not merged, whichever of them is the head."""
+    sides = ((one, other), (other, one))
+    return all(merge(file, None, *two, upload_is_later=True, max_bytes=LIMIT) is None for two in sides)
+
+
 def merged_json(file: FileName, base: Any, head: Any, upload: Any, *, later: bool = True) -> Any:
     """The merge of documents; a base of None is one that is not known."""
     before = None if base is None else json.dumps(base).encode()

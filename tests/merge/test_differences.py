@@ -94,7 +94,7 @@ def _with(document: Any, change: Change) -> Any:
 
 @every_file
 @given(data=st.data())
-def test_what_changed_makes_the_one_into_the_other(file: FileName, data: st.DataObject) -> None:
+def test_changes_turn_one_content_into_the_other(file: FileName, data: st.DataObject) -> None:
     """ChangedValue by entry, whatever their order; line by line exactly."""
     before, after = data.draw(contents(file)), data.draw(contents(file))
     found = differences(file, before, after)
@@ -110,7 +110,7 @@ def test_what_changed_makes_the_one_into_the_other(file: FileName, data: st.Data
 
 @every_file
 @given(data=st.data())
-def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject) -> None:
+def test_no_bytes_raise(file: FileName, data: st.DataObject) -> None:
     """Malformed contents are compared by lines, others by entries."""
     before, after = data.draw(anything(file)), data.draw(anything(file))
     found = differences(file, before, after)
@@ -122,19 +122,13 @@ def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject) 
 
 @every_file
 @given(data=st.data())
-def test_of_a_content_and_itself_nothing_is_said(file: FileName, data: st.DataObject) -> None:
-    """Be it of the form of its file or not."""
-    content = data.draw(anything(file))
-    assert differences(file, content, content) in (Entries(()), Lines(()))
-
-
-@every_file
-@given(data=st.data())
 def test_every_change_has_two_sides_that_differ(file: FileName, data: st.DataObject) -> None:
-    """Nothing is named that is alike."""
+    """Between a content and itself, whatever its form, there are no changes."""
     found = differences(file, data.draw(contents(file)), data.draw(contents(file)))
     for change in found.changes if isinstance(found, Entries) else ():
         assert repr(change.before) != repr(change.after)
+    content = data.draw(anything(file))
+    assert differences(file, content, content) in (Entries(()), Lines(()))
 
 
 def test_lines_of_a_log_are_its_entries() -> None:
@@ -144,7 +138,7 @@ def test_lines_of_a_log_are_its_entries() -> None:
     assert found == Entries((gone, new))
 
 
-def test_what_was_remembered_is_known_again_by_its_words() -> None:
+def test_a_remembered_item_is_known_again_by_its_words() -> None:
     """If something else about it changes, it is the same item, otherwise."""
     one: JSON = {"ts": "2026", "type": "note", "content": "one"}
     same: JSON = {"ts": "2026", "type": "note", "content": "one", "by": "Ana"}
@@ -211,13 +205,13 @@ def test_text_is_compared_line_by_line() -> None:
 
 
 @pytest.mark.parametrize("file", [file for file in FileName if file is not FileName.SUMMARY_MD])
-def test_what_the_plugin_does_not_write_is_compared_line_by_line(file: FileName) -> None:
+def test_malformed_contents_are_compared_line_by_line(file: FileName) -> None:
     """Rather than not at all."""
     found = differences(file, b"<<<<<<<\none\n", b"<<<<<<<\ntwo\n")
     assert found == Lines((Hunk(2, (b"one\n",), (b"two\n",)),))
 
 
-def test_what_is_nested_too_deep_is_compared_as_a_whole_or_by_lines() -> None:
+def test_documents_nested_too_deep_are_compared_whole_or_by_lines() -> None:
     """Each level costs a look at all that is in it."""
     for depth in (17, 100, 900, 30_000):
         before = b'{"x":' * depth + b"1" + b"}" * depth

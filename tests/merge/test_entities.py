@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from mneme.merge import merge
 from mneme.model import FileName
 from tests import plugin_files
 from tests.merge.looking import merged, merged_json
-from tests.merge.strategies import LIMIT
 
 ENTITIES = FileName.ENTITIES
 
@@ -44,9 +42,7 @@ def merged_entity(base: Any, head: Any, upload: Any, *, later: bool = True) -> A
         (-3, -2, -1, 0),
     ],
 )
-def test_mentions_grow_by_what_both_sides_counted(
-    base: float, head: float, upload: float, result: float
-) -> None:
+def test_mentions_grow_by_the_counts_of_both(base: float, head: float, upload: float, result: float) -> None:
     """And never shrink: a side that counts less has begun anew."""
     assert merged_entity(entity(base), entity(head, h=1), entity(upload, u=1))["mentions"] == result
 
@@ -64,24 +60,15 @@ def test_mentions_too_large_to_count_with_are_not_added_up(large: float) -> None
     assert merged_entity(entity(0), entity(large, h=1), entity(upload, u=1))["mentions"] == large
 
 
-def test_mentions_that_only_one_side_has_are_kept() -> None:
-    """A side without them does not count as none."""
-    assert merged_entity(None, {"h": 1}, {"mentions": 2}) == {"h": 1, "mentions": 2}
+EARLIER, LATER = "2026-02-01T12:00:00+02:00", "2026-02-01T11:00:00.000Z"
 
 
-def test_last_seen_is_the_later_instant() -> None:
-    """Compared as instants, not as text."""
-    head, upload = {"lastSeen": "2026-02-01T12:00:00+02:00"}, {"lastSeen": "2026-02-01T11:00:00.000Z"}
-    assert merged_entity(None, head, upload) == upload
-    assert merged_entity(None, upload, head) == upload
-
-
-@pytest.mark.parametrize("no_time", [None, "yesterday"])
-def test_last_seen_is_the_one_that_is_a_time(no_time: str | None) -> None:
-    """On whichever side."""
-    head, upload = {"lastSeen": "2026-02-01T12:00:00Z", "h": 1}, {"lastSeen": no_time}
-    assert merged_entity(None, head, upload)["lastSeen"] == "2026-02-01T12:00:00Z"
-    assert merged_entity(None, upload, head)["lastSeen"] == "2026-02-01T12:00:00Z"
+@pytest.mark.parametrize(("one", "other"), [(EARLIER, LATER), (None, LATER), ("yesterday", LATER)])
+def test_the_later_instant_stays(one: str | None, other: str) -> None:
+    """On whichever side; a text that is no time is earlier than any."""
+    head, upload = {"lastSeen": one, "h": 1}, {"lastSeen": other, "u": 1}
+    assert merged_entity(None, head, upload)["lastSeen"] == other
+    assert merged_entity(None, upload, head)["lastSeen"] == other
 
 
 def test_the_newest_five_contexts_of_both_stay() -> None:
@@ -94,10 +81,8 @@ def test_the_newest_five_contexts_of_both_stay() -> None:
 
 def test_a_context_that_one_side_removed_does_not_come_back() -> None:
     """Though there would be room for it: perhaps it was secret."""
-    base, head = (
-        entity(1, context(1), context(2, "secret")),
-        entity(2, context(1), context(2, "secret"), context(3)),
-    )
+    secret = context(2, "secret")
+    base, head = entity(1, context(1), secret), entity(2, context(1), secret, context(3))
     upload = entity(1, context(1), edited=True)
     assert merged_entity(base, head, upload)["contexts"] == [context(1), context(3)]
 
@@ -108,22 +93,19 @@ def test_contexts_without_a_time_go_first() -> None:
     assert merged_entity(None, head, upload)["contexts"] == head["contexts"]
 
 
-def test_an_entity_that_one_side_changed_is_as_it_has_it() -> None:
-    """Its mentions may even have shrunk."""
-    assert merged_entity(entity(9), entity(9), entity(2)) == entity(2)
-    assert merged_entity(entity(9), entity(2), entity(9)) == entity(2)
-
-
-def test_an_entity_that_one_side_pruned_is_gone() -> None:
-    """The other has not touched it."""
-    assert merged_entity(entity(9), entity(9), None) is None
-    assert merged_entity(entity(9), None, entity(9)) is None
-
-
-def test_an_entity_that_one_side_pruned_and_the_other_changed_stays() -> None:
-    """As the other has it."""
-    assert merged_entity(entity(9), entity(10), None) == entity(10)
-    assert merged_entity(entity(9), None, entity(10)) == entity(10)
+@pytest.mark.parametrize(
+    ("base", "one", "other", "result"),
+    [
+        pytest.param(entity(9), entity(9), entity(2), entity(2), id="changed, mentions may even have shrunk"),
+        pytest.param(entity(9), entity(9), None, None, id="pruned, and not touched by the other"),
+        pytest.param(entity(9), entity(10), None, entity(10), id="pruned, and changed by the other"),
+        pytest.param(None, {"h": 1}, {"mentions": 2}, {"h": 1, "mentions": 2}, id="mentions on one side"),
+    ],
+)
+def test_an_entity_is_as_the_changed_side_has_it(base: Any, one: Any, other: Any, result: Any) -> None:
+    """Whichever side that is."""
+    assert merged_entity(base, one, other) == result
+    assert merged_entity(base, other, one) == result
 
 
 def test_entities_of_all_kinds_are_merged_by_name() -> None:
@@ -151,29 +133,6 @@ def test_an_unknown_key_that_both_changed_is_of_the_side_updated_later(later: bo
     upload = {"lastUpdated": "2026-02-01T10:00:00.000Z", "x": "upload"}
     assert merged_json(ENTITIES, None, head, upload, later=later)["x"] == "head"
     assert merged_json(ENTITIES, None, upload, head, later=later)["x"] == "head"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        [],
-        {"files": []},
-        {"files": None},
-        {"packages": {"a": None}},
-        {"errors": {"a": {"mentions": "2"}}},
-        {"functions": {"a": {"mentions": True}}},
-        {"files": {"a": {"contexts": {}}}},
-        {"files": {"a": {"contexts": ["x"]}}},
-        {"files": {"a": {"lastSeen": 5}}},
-        {"lastUpdated": 5},
-        {"lastPruned": []},
-    ],
-)
-def test_what_is_not_of_its_form_is_not_merged(content: Any) -> None:
-    """On either side."""
-    spoiled = json.dumps(content).encode()
-    assert merge(ENTITIES, None, b"{}", spoiled, upload_is_later=True, max_bytes=LIMIT) is None
-    assert merge(ENTITIES, None, spoiled, b"{}", upload_is_later=True, max_bytes=LIMIT) is None
 
 
 def test_the_files_of_two_machines_have_all_entities_of_both() -> None:

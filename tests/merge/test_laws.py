@@ -18,41 +18,27 @@ every_file_of_items = pytest.mark.parametrize(
 )
 
 
-@every_file
-@given(data=st.data(), later=st.booleans())
-def test_an_upload_that_changed_nothing_leaves_the_head(
-    file: FileName, data: st.DataObject, later: bool
-) -> None:
-    """Byte for byte, be it of the form of its file or not."""
-    base, head = data.draw(anything(file)), data.draw(anything(file))
-    assert merge(file, base, head, base, upload_is_later=later, max_bytes=0) == head
+def sides(data: st.DataObject, of: st.SearchStrategy[bytes]) -> tuple[bytes | None, bytes, bytes]:
+    """A base, which may be unknown, a head and an upload."""
+    return data.draw(st.none() | of), data.draw(of), data.draw(of)
 
 
 @every_file
 @given(data=st.data(), later=st.booleans())
-def test_a_head_that_is_the_base_becomes_the_upload(file: FileName, data: st.DataObject, later: bool) -> None:
-    """Byte for byte, be it of the form of its file or not."""
-    base, upload = data.draw(anything(file)), data.draw(anything(file))
-    assert merge(file, base, base, upload, upload_is_later=later, max_bytes=0) == upload
+def test_a_side_that_changed_nothing_gives_way(file: FileName, data: st.DataObject, later: bool) -> None:
+    """The other side is the result, byte for byte, whatever its form."""
+    base, other = data.draw(anything(file)), data.draw(anything(file))
+    assert merge(file, base, other, base, upload_is_later=later, max_bytes=0) == other
+    assert merge(file, base, base, other, upload_is_later=later, max_bytes=0) == other
+    for before in (None, base):
+        assert merge(file, before, other, other, upload_is_later=later, max_bytes=0) == other
 
 
 @every_file
 @given(data=st.data(), later=st.booleans())
-def test_two_equal_sides_are_the_result(file: FileName, data: st.DataObject, later: bool) -> None:
-    """Whatever the base is."""
-    base, side = data.draw(st.none() | anything(file)), data.draw(anything(file))
-    assert merge(file, base, side, side, upload_is_later=later, max_bytes=0) == side
-
-
-@every_file
-@given(data=st.data(), later=st.booleans())
-def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, later: bool) -> None:
+def test_no_bytes_raise(file: FileName, data: st.DataObject, later: bool) -> None:
     """Malformed contents are not merged, and a result can be merged again."""
-    base, head, upload = (
-        data.draw(st.none() | anything(file)),
-        data.draw(anything(file)),
-        data.draw(anything(file)),
-    )
+    base, head, upload = sides(data, anything(file))
     result = merge(file, base, head, upload, upload_is_later=later, max_bytes=LIMIT)
     if upload not in (head, base) and head != base:
         assert (result is not None) == (is_well_formed(file, head) and is_well_formed(file, upload))
@@ -65,11 +51,7 @@ def test_whatever_the_bytes_nothing_raises(file: FileName, data: st.DataObject, 
 @given(data=st.data(), later=st.booleans())
 def test_no_addition_is_lost(file: FileName, data: st.DataObject, later: bool) -> None:
     """Items that a side added are in the result, as often as there."""
-    base, head, upload = (
-        data.draw(st.none() | contents(file)),
-        data.draw(contents(file)),
-        data.draw(contents(file)),
-    )
+    base, head, upload = sides(data, contents(file))
     result = items(file, merged(file, base, head, upload, later=later))
     before = items(file, base) if base is not None else {}
     for item, count in (items(file, head) | items(file, upload)).items():
@@ -95,11 +77,7 @@ def test_no_deletion_is_undone(file: FileName, data: st.DataObject, later: bool)
 @given(data=st.data(), later=st.booleans())
 def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) -> None:
     """Every item of the result is on a side."""
-    base, head, upload = (
-        data.draw(st.none() | contents(file)),
-        data.draw(contents(file)),
-        data.draw(contents(file)),
-    )
+    base, head, upload = sides(data, contents(file))
     result = items(file, merged(file, base, head, upload, later=later))
     assert result <= items(file, head) | items(file, upload)
 
@@ -108,11 +86,7 @@ def test_nothing_is_made_up(file: FileName, data: st.DataObject, later: bool) ->
 @given(data=st.data(), later=st.booleans())
 def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later: bool) -> None:
     """Exchanged sides give an equal result, but for the order."""
-    base, head, upload = (
-        data.draw(st.none() | contents(file)),
-        data.draw(contents(file)),
-        data.draw(contents(file)),
-    )
+    base, head, upload = sides(data, contents(file))
     one = merged(file, base, head, upload, later=later)
     other = merged(file, base, upload, head, later=not later)
     assert alike(file, one, other)
@@ -122,11 +96,7 @@ def test_either_order_gives_the_same(file: FileName, data: st.DataObject, later:
 @given(data=st.data(), later=st.booleans())
 def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, later: bool) -> None:
     """Merging the result again changes nothing."""
-    base, head, upload = (
-        data.draw(st.none() | contents(file)),
-        data.draw(contents(file)),
-        data.draw(contents(file)),
-    )
+    base, head, upload = sides(data, contents(file))
     result = merged(file, base, head, upload, later=later)
     # Of two logs, lines can be left that are no entries.
     assume(is_well_formed(file, result))
@@ -139,12 +109,10 @@ def test_merging_again_changes_nothing(file: FileName, data: st.DataObject, late
 
 @every_file
 @given(data=st.data(), later=st.booleans(), max_bytes=st.integers(0, 400))
-def test_what_is_merged_fits(file: FileName, data: st.DataObject, later: bool, max_bytes: int) -> None:
+def test_a_merge_fits_into_the_limit(
+    file: FileName, data: st.DataObject, later: bool, max_bytes: int
+) -> None:
     """The result is within the limit, or equals a side."""
-    base, head, upload = (
-        data.draw(st.none() | anything(file)),
-        data.draw(anything(file)),
-        data.draw(anything(file)),
-    )
+    base, head, upload = sides(data, anything(file))
     result = merge(file, base, head, upload, upload_is_later=later, max_bytes=max_bytes)
     assert result in (None, head, upload) or body_size(result) <= max_bytes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import msgspec
 import pytest
 
@@ -13,8 +11,7 @@ from mneme.merge.bounds import MAX_LINES, body_size
 from mneme.model import FileName, Millis
 from mneme.wire import Download
 from tests import plugin_files
-from tests.merge.looking import merged
-from tests.merge.strategies import LIMIT
+from tests.merge.looking import cannot_merge, merged
 
 LOG = FileName.LOG
 
@@ -32,54 +29,45 @@ def log(*lines: bytes) -> bytes:
 NINE, TEN, ELEVEN, NOON = (entry(f"{hour:02}:00:00.000Z") for hour in (9, 10, 11, 12))
 
 
-def test_what_two_machines_appended_is_in_the_order_of_its_times() -> None:
-    """Whichever of them was there first."""
-    base = log(NINE)
-    for sides in itertools.permutations((log(NINE, ELEVEN), log(NINE, TEN, NOON))):
-        assert merged(LOG, base, *sides) == log(NINE, TEN, ELEVEN, NOON)
-
-
-def test_an_old_entry_that_one_side_removed_does_not_come_back() -> None:
-    """A client that summed up its log has removed what it summed up."""
-    assert merged(LOG, log(NINE, TEN), log(NINE, TEN, ELEVEN), log(TEN, NOON)) == log(TEN, ELEVEN, NOON)
-
-
-def test_without_a_base_nothing_is_removed() -> None:
-    """Without a base, a missing item was not removed."""
-    assert merged(LOG, None, log(NINE, ELEVEN), log(TEN)) == log(NINE, TEN, ELEVEN)
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("base", "head", "upload", "result"),
+    [
+        pytest.param(
+            [NINE], [NINE, ELEVEN], [NINE, TEN, NOON], [NINE, TEN, ELEVEN, NOON], id="in order of times"
+        ),
+        pytest.param(
+            [NINE, TEN], [NINE, TEN, ELEVEN], [TEN, NOON], [TEN, ELEVEN, NOON], id="a removed entry is gone"
+        ),
+        pytest.param(
+            None, [NINE, ELEVEN], [TEN], [NINE, TEN, ELEVEN], id="without a base nothing is removed"
+        ),
+        pytest.param([NINE], [NINE, NINE], [NINE, TEN], [NINE, NINE, TEN], id="an added copy is kept"),
+        pytest.param(
+            [NINE], [NINE] * 3, [NINE, NINE, TEN], [NINE, NINE, NINE, TEN], id="copies are not added up"
+        ),
+        pytest.param(
+            [NINE, NINE], [NINE, NINE, TEN], [NINE, ELEVEN], [NINE, TEN, ELEVEN], id="a removed copy is gone"
+        ),
+        pytest.param(
+            None, [NOON, NINE, TEN], [TEN, NINE], [NOON, NINE, TEN], id="a side with all stays as it is"
+        ),
+    ],
+)
+def test_entries_are_merged_as_lines(
+    base: list[bytes] | None, head: list[bytes], upload: list[bytes], result: list[bytes], turned: bool
+) -> None:
+    """Whichever side is the head."""
+    sides = (upload, head) if turned else (head, upload)
+    assert merged(LOG, None if base is None else log(*base), *(log(*one) for one in sides)) == log(*result)
 
 
 def test_times_are_compared_as_instants() -> None:
     """Text in another time zone would sort otherwise; without a zone it is UTC."""
     zoned, bare = entry("12:30:00+02:00"), entry("10:45:00")
     assert merged(LOG, None, log(TEN, ELEVEN), log(zoned, bare)) == log(TEN, zoned, bare, ELEVEN)
-
-
-def test_a_copy_that_one_side_added_is_kept() -> None:
-    """Equal lines are counted."""
-    assert merged(LOG, log(NINE), log(NINE, NINE), log(NINE, TEN)) == log(NINE, NINE, TEN)
-
-
-def test_copies_that_both_sides_added_are_not_added_up() -> None:
-    """The larger number stays."""
-    assert merged(LOG, log(NINE), log(NINE, NINE, NINE), log(NINE, NINE, TEN)) == log(NINE, NINE, NINE, TEN)
-
-
-def test_a_copy_that_one_side_removed_is_gone() -> None:
-    """The other copy stays."""
-    assert merged(LOG, log(NINE, NINE), log(NINE, NINE, TEN), log(NINE, ELEVEN)) == log(NINE, TEN, ELEVEN)
-
-
-def test_a_head_that_lacks_nothing_stays_as_it_is() -> None:
-    """Even where its times are out of order."""
-    head = log(NOON, NINE, TEN)
-    assert merged(LOG, None, head, log(TEN, NINE)) == head
-
-
-def test_an_upload_that_lacks_nothing_becomes_the_head_as_it_is() -> None:
-    """Even where its times are out of order."""
-    upload = log(NOON, NINE, TEN)
-    assert merged(LOG, None, log(TEN, NINE), upload) == upload
+    first, last = b'{"ts":"0001-01-01T00:00:00+14:00"}', b'{"ts":"9999-12-31T23:59:59-14:00"}'
+    assert merged(LOG, None, log(NINE, last), log(first)) == log(first, NINE, last)
 
 
 @pytest.mark.parametrize(
@@ -113,17 +101,10 @@ def test_logs_without_any_time_are_kept_one_behind_the_other() -> None:
 
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"[]\n", b"\xff\x00", b"{\n}\n", b"[" * 100_000])
-def test_what_has_no_entry_at_all_is_not_merged(content: bytes) -> None:
+def test_contents_without_any_entry_are_not_merged(content: bytes) -> None:
     """Text without an entry is no log."""
-    assert merge(LOG, None, content, log(NINE), upload_is_later=True, max_bytes=LIMIT) is None
-    assert merge(LOG, None, log(NINE), content, upload_is_later=True, max_bytes=LIMIT) is None
+    assert cannot_merge(LOG, content, log(NINE))
     assert not is_well_formed(LOG, content)
-
-
-def test_the_first_and_the_last_moment_there_are_can_be_compared() -> None:
-    """In time zones that put them outside of the years 1 to 9999."""
-    first, last = b'{"ts":"0001-01-01T00:00:00+14:00"}', b'{"ts":"9999-12-31T23:59:59-14:00"}'
-    assert merged(LOG, None, log(NINE, last), log(first)) == log(first, NINE, last)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +122,10 @@ def test_two_lines_are_never_glued_together(head: bytes, upload: bytes, result: 
     assert merged(LOG, None, head, upload) == result
 
 
-def test_an_empty_line_at_the_end_stays_a_line() -> None:
-    """Without a newline behind it, it would be none."""
-    assert merged(LOG, b"\n" + NINE + b"\n" + TEN, b"\n" + NINE, b"\n" + TEN) == b"\n"
-
-
 def test_a_log_of_which_each_side_removed_the_rest_is_empty() -> None:
-    """Nothing stands in for what is gone."""
+    """Nothing stands in for the entries; an empty line that both have stays a line."""
     assert merged(LOG, log(NINE, TEN), NINE, TEN) == b""
+    assert merged(LOG, b"\n" + NINE + b"\n" + TEN, b"\n" + NINE, b"\n" + TEN) == b"\n"
 
 
 def test_of_a_log_that_is_too_large_the_newest_entries_stay() -> None:
@@ -159,48 +136,33 @@ def test_of_a_log_that_is_too_large_the_newest_entries_stay() -> None:
     assert merged(LOG, None, *sides, max_bytes=body_size(whole) - 1) == whole.split(b"\n", 1)[1]
 
 
-def test_of_a_log_that_is_far_too_large_one_entry_stays() -> None:
-    """Rather one than none."""
+def test_of_a_log_that_is_far_too_large_a_single_entry_stays() -> None:
+    """A log of which none fits is not merged."""
     assert merged(LOG, None, log(NINE), log(TEN), max_bytes=body_size(log(TEN))) == log(TEN)
-
-
-def test_a_log_of_which_no_entry_fits_is_not_merged() -> None:
-    """An empty log would be no merge."""
     assert merge(LOG, None, log(NINE), log(TEN), upload_is_later=True, max_bytes=40) is None
 
 
-def test_what_is_left_of_a_log_fits_into_the_answer_to_a_download() -> None:
+def test_the_rest_of_a_log_fits_into_the_answer_to_a_download() -> None:
     """The whole answer is within the limit, and with a line more is not."""
     head, upload = (log(*(entry(f"10:{minute:02}:00Z") for minute in range(of, 60, 2))) for of in (0, 1))
     whole = merged(LOG, None, head, upload)
     for max_bytes in range(len(whole) // 2, len(whole) // 2 + 200):
         kept = merged(LOG, None, head, upload, max_bytes=max_bytes)
         assert whole.endswith(kept)
-        answer = msgspec.json.encode(
-            Download(
-                kept.decode(),
-                times.to_text(Millis(253_402_300_799_999)),
-                99_999_999,
-            )
-        )
+        latest = times.to_text(Millis(253_402_300_799_999))
+        answer = msgspec.json.encode(Download(kept.decode(), latest, 99_999_999))
         assert max_bytes - 2 * len(NOON) < len(answer) <= max_bytes
 
 
 def test_a_log_of_too_many_lines_is_not_merged() -> None:
-    """Too many lines are merged only if just one side changed."""
+    """Unless just one side changed; a base of too many lines is none."""
     large = b"{}\n" * (MAX_LINES + 1)
-    assert merge(LOG, None, large, log(NINE), upload_is_later=True, max_bytes=LIMIT) is None
-    assert merge(LOG, None, log(NINE), large, upload_is_later=True, max_bytes=LIMIT) is None
+    assert cannot_merge(LOG, large, log(NINE))
     assert not is_well_formed(LOG, large)
     assert merged(LOG, log(NINE), log(NINE), large) == large
+    assert merged(LOG, log(NINE, TEN) + large, log(NINE), log(TEN)) == log(NINE, TEN)
     few = b"{}\n" * (MAX_LINES // 100)
     assert merged(LOG, None, few, log(NINE)).count(b"\n") == MAX_LINES // 100 + 1
-
-
-def test_a_base_of_too_many_lines_is_none() -> None:
-    """Then nothing is removed."""
-    large = log(NINE, TEN) + b"{}\n" * (MAX_LINES + 1)
-    assert merged(LOG, large, log(NINE), log(TEN)) == log(NINE, TEN)
 
 
 def test_bytes_that_are_no_text_count_as_what_they_are_sent_as() -> None:

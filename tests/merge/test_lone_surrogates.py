@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.merge import is_damaged, is_well_formed, merge
+from mneme.merge import is_damaged, is_well_formed
 from mneme.merge.jsonvalues import canonical, read, written
 from mneme.model import FileName
+from tests.merge.looking import merged
 
 texts = st.text(st.characters() | st.sampled_from('\ud83d\ude00\udfff\ud800\\"u'), max_size=8)
 
@@ -33,40 +34,31 @@ def test_a_lone_surrogate_is_read_and_written(contents: list[str], indent: int |
 
 def test_a_cut_text_is_merged() -> None:
     """The cut text stays beside the other side's item."""
-    base, head, upload = (
-        remembered("cut \ud83d"),
-        remembered("cut \ud83d", "a"),
-        remembered("cut \ud83d", "\ude00b"),
-    )
-    merged = merge(FileName.REMEMBERED, base, head, upload, upload_is_later=True, max_bytes=10_000)
-    assert merged is not None
-    assert [item["content"] for item in json.loads(merged)] == ["cut \ud83d", "a", "\ude00b"]
-    assert rb"\ud83d" in merged
+    base, head, upload = (remembered("cut \ud83d", *more) for more in ((), ("a",), ("\ude00b",)))
+    result = merged(FileName.REMEMBERED, base, head, upload)
+    assert [item["content"] for item in json.loads(result)] == ["cut \ud83d", "a", "\ude00b"]
+    assert rb"\ud83d" in result
 
 
-@pytest.mark.parametrize("file", [FileName.SUMMARY_JSON, FileName.ENTITIES, FileName.REMEMBERED])
-def test_keys_and_texts_with_lone_surrogates_are_of_the_form(file: FileName) -> None:
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        (FileName.SUMMARY_JSON, rb'{"\ud83d": "\ude00"}'),
+        (FileName.ENTITIES, rb'{"\ud83d": "\ude00"}'),
+        (FileName.REMEMBERED, rb'[{"\ud83d": "\ude00"}]'),
+        (FileName.LOG, rb'{"ts":"2026-02-01T10:00:00.000Z","content":"cut \ud83d"}' + b"\n"),
+    ],
+)
+def test_keys_and_texts_with_lone_surrogates_are_of_the_form(file: FileName, content: bytes) -> None:
     """A surrogate in a key that the plugin does not know is merged, too."""
-    document: object = {"\ud83d": "\ude00"}
-    content = json.dumps([document] if file is FileName.REMEMBERED else document).encode()
     assert is_well_formed(file, content)
     assert not is_damaged(file, content)
 
 
-def test_a_log_of_cut_texts_is_a_log() -> None:
-    """An entry with a lone surrogate is an entry."""
-    content = rb'{"ts":"2026-02-01T10:00:00.000Z","content":"cut \ud83d"}' + b"\n"
-    assert is_well_formed(FileName.LOG, content)
-    assert not is_damaged(FileName.LOG, content)
-
-
 def test_a_cut_time_is_no_time() -> None:
     """Documents that differ in it are merged all the same."""
-    base, head, upload = (
-        json.dumps({"lastUpdated": time}).encode() for time in ("\ud83d", "\ud83e", "\ud83f")
-    )
-    merged = merge(FileName.SUMMARY_JSON, base, head, upload, upload_is_later=True, max_bytes=10_000)
-    assert merged == upload
+    three = [json.dumps({"lastUpdated": time}).encode() for time in ("\ud83d", "\ud83e", "\ud83f")]
+    assert merged(FileName.SUMMARY_JSON, *three) == three[2]
 
 
 @pytest.mark.parametrize("content", [b"NaN", b"1e999", b'"\xff"', b"\xef\xbb\xbf1", b'"\xed\xa0\xbd"', b"{"])

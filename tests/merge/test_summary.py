@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from mneme.merge import merge
 from mneme.model import FileName
 from tests.merge.looking import merged_json
-from tests.merge.strategies import LIMIT
 
 SUMMARY = FileName.SUMMARY_JSON
 EARLY, LATE = "2026-02-02T00:30:00+02:00", "2026-02-01T23:00:00.000Z"
@@ -41,52 +38,44 @@ def test_an_item_that_one_side_edited_is_not_kept_twice() -> None:
 
 @pytest.mark.parametrize("later", [True, False])
 @pytest.mark.parametrize("head_is_late", [True, False])
-def test_what_both_changed_is_of_the_side_updated_later(later: bool, head_is_late: bool) -> None:
+def test_a_conflict_goes_to_the_side_updated_later(later: bool, head_is_late: bool) -> None:
     """Whichever upload came later; times are compared as instants."""
-    head = {
-        "lastUpdated": LATE if head_is_late else EARLY,
-        "projectContext": "h",
-        "currentState": [state("a", "h")],
-    }
-    upload = {
-        "lastUpdated": EARLY if head_is_late else LATE,
-        "projectContext": "u",
-        "currentState": [state("a", "u")],
-    }
-    late = head if head_is_late else upload
-    base = {"projectContext": "b", "currentState": [state("a", "b")]}
-    result = merged_json(SUMMARY, base, head, upload, later=later)
-    assert result == late
+    updated = (LATE, EARLY) if head_is_late else (EARLY, LATE)
+    base, head, upload = (
+        {"projectContext": side, "currentState": [state("a", side)], "lastUpdated": time}
+        for side, time in zip("bhu", (None, *updated), strict=True)
+    )
+    assert merged_json(SUMMARY, base, head, upload, later=later) == (head if head_is_late else upload)
 
 
 @pytest.mark.parametrize("later", [True, False])
 @pytest.mark.parametrize("updated", [EARLY, None, "yesterday"])
-def test_what_both_changed_is_of_the_later_upload_else(later: bool, updated: str | None) -> None:
+def test_another_conflict_goes_to_the_later_upload(later: bool, updated: str | None) -> None:
     """Where the sides do not say which of them was updated later."""
-    head, upload = (
-        {"projectContext": "h", "lastUpdated": updated},
-        {"projectContext": "u", "lastUpdated": updated},
-    )
+    head, upload = ({"projectContext": side, "lastUpdated": updated} for side in "hu")
     assert merged_json(SUMMARY, None, head, upload, later=later) == (upload if later else head)
 
 
-def test_a_topic_keeps_its_place_when_it_is_changed() -> None:
-    """Each side may have changed another."""
-    base = [state("a", "1"), state("b", "1")]
-    head, upload = [state("a", "2"), state("b", "1")], [state("a", "1"), state("b", "2")]
-    assert merged_key("currentState", base, head, upload) == [state("a", "2"), state("b", "2")]
+A, B, C = (state(topic, "1") for topic in "abc")
 
 
-def test_a_topic_that_both_changed_is_not_mixed() -> None:
-    """Its status and what else is said of it belong together."""
-    head, upload = state("a", "2", by="head"), state("a", "3")
-    assert merged_key("currentState", [state("a", "1")], [head], [upload]) == [upload]
-
-
-def test_a_topic_that_one_side_removed_is_gone() -> None:
-    """The other has added one."""
-    a, b, c = (state(topic, "1") for topic in "abc")
-    assert merged_key("currentState", [a, b], [b], [a, b, c]) == [b, c]
+@pytest.mark.parametrize(
+    ("base", "head", "upload", "result"),
+    [
+        pytest.param(
+            [A, B],
+            [state("a", "2"), B],
+            [A, state("b", "2")],
+            [state("a", "2"), state("b", "2")],
+            id="changed",
+        ),
+        pytest.param([A], [state("a", "2", by="head")], [state("a", "3")], [state("a", "3")], id="not mixed"),
+        pytest.param([A, B], [B], [A, B, C], [B, C], id="removed and added"),
+    ],
+)
+def test_states_are_merged_by_topic(base: Any, head: Any, upload: Any, result: Any) -> None:
+    """A topic keeps its place, and is not mixed of two sides."""
+    assert merged_key("currentState", base, head, upload) == result
 
 
 @pytest.mark.parametrize(
@@ -94,44 +83,17 @@ def test_a_topic_that_one_side_removed_is_gone() -> None:
 )
 def test_states_without_topics_of_their_own_are_merged_by_item(odd: Any) -> None:
     """On whichever side they are."""
-    a, b = state("a", "1"), state("b", "1")
-    assert merged_key("currentState", [a, b], [a], [b, *odd]) == odd
-    assert merged_key("currentState", [a, *odd], [*odd, b], [a]) == [b]
-
-
-def test_no_entry_is_left_out_of_the_next_summary() -> None:
-    """The smaller index stays: later entries are not yet summarized by both."""
-    head, upload = {"lastEntryIndex": 40, "h": 1}, {"lastEntryIndex": 30}
-    assert merged_json(SUMMARY, {"lastEntryIndex": 20}, head, upload)["lastEntryIndex"] == 30
-    assert merged_json(SUMMARY, None, upload, head)["lastEntryIndex"] == 30
-
-
-def test_an_index_that_only_one_side_has_stays() -> None:
-    """There is nothing to compare it with."""
-    assert (
-        merged_json(SUMMARY, None, {"lastEntryIndex": 5, "h": 1}, {"lastEntryIndex": None})["lastEntryIndex"]
-        == 5
-    )
-    assert merged_json(SUMMARY, None, {"lastEntryIndex": None, "h": 1}, {"u": 1})["lastEntryIndex"] is None
+    assert merged_key("currentState", [A, B], [A], [B, *odd]) == odd
+    assert merged_key("currentState", [A, *odd], [*odd, B], [A]) == [B]
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        [],
-        {"projectContext": 5},
-        {"keyDecisions": None},
-        {"keyDecisions": {}},
-        {"recentWork": ["x"]},
-        {"currentState": {"a": 1}},
-        {"currentState": [[]]},
-        {"lastUpdated": 5},
-        {"lastEntryIndex": "5"},
-        {"lastEntryIndex": True},
-    ],
+    ("base", "head", "upload", "result"),
+    [(20, 40, 30, 30), (None, 30, 40, 30), (None, 5, None, 5), (None, None, 5, 5), (None, None, None, None)],
 )
-def test_what_is_not_of_its_form_is_not_merged(content: Any) -> None:
-    """On either side."""
-    spoiled = json.dumps(content).encode()
-    assert merge(SUMMARY, None, b"{}", spoiled, upload_is_later=True, max_bytes=LIMIT) is None
-    assert merge(SUMMARY, None, spoiled, b"{}", upload_is_later=True, max_bytes=LIMIT) is None
+def test_the_smaller_index_stays(
+    base: int | None, head: int | None, upload: int | None, result: int | None
+) -> None:
+    """Later entries are not yet summarized by both sides."""
+    three = ({"lastEntryIndex": base}, {"lastEntryIndex": head, "h": 1}, {"lastEntryIndex": upload, "u": 1})
+    assert merged_json(SUMMARY, *three)["lastEntryIndex"] == result

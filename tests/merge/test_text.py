@@ -20,7 +20,7 @@ def test_changes_in_different_places_are_joined() -> None:
     assert merged(TEXT, BASE, head, upload) == b"# Title\n\n- ONE\n\n- two\n\n- THREE\n\n- four\n"
 
 
-def test_what_one_side_removed_is_gone() -> None:
+def test_lines_that_one_side_removed_are_gone() -> None:
     """The other side has changed something else."""
     head, upload = BASE.replace(b"- one\n\n", b""), BASE.replace(b"three", b"THREE")
     assert merged(TEXT, BASE, head, upload) == b"# Title\n\n- two\n\n- THREE\n"
