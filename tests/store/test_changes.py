@@ -9,8 +9,8 @@ import pytest
 
 from mneme.model import FileName, Millis, Upload
 from tests.kept import DiskStore
+from tests.store.asking import ONE
 from tests.store.looking import ALPHA, ANA, NOW, TTL, directory_of
-from tests.store.store_contract import ONE
 
 LATER = Millis(NOW + 1)
 

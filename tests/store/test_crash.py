@@ -19,6 +19,7 @@ from mneme.model import FileName, Kind, ProjectId, Role, Upload, digest
 from mneme.store import layout
 from tests.kept import DiskStore, full_disk
 from tests.store import stores
+from tests.store.asking import ONE, THREE, TWO, head_of, put
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
 from tests.store.looking import (
     ALPHA,
@@ -33,7 +34,6 @@ from tests.store.looking import (
     node_project,
     see,
 )
-from tests.store.store_contract import ONE, THREE, TWO, head_of
 from tests.store.stores import Patient
 
 LOG, MD = FileName.LOG, FileName.SUMMARY_MD
@@ -47,7 +47,7 @@ def empty(store: Patient, root: Path) -> None:
 def held(store: Patient, root: Path) -> None:
     """Ana has the lock of a project with a file."""
     store.acquire(ALPHA, ANA, NOW, TTL)
-    store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+    put(store, ANA, ONE)
 
 
 def edited(store: Patient, root: Path) -> None:
@@ -68,8 +68,8 @@ def first_upload(store: Patient) -> None:
 
 def another_upload(store: Patient) -> None:
     """A file gets a new head, and another file its first."""
-    store.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
-    store.upload(ALPHA, Upload(MD, b"# one\n", ANA), NOW)
+    put(store, ANA, ONE + THREE)
+    put(store, ANA, b"# one\n", MD)
 
 
 def release(store: Patient) -> None:
@@ -153,7 +153,6 @@ def test_killed_at_any_step(
     with reopened(tmp_path / "whole", monkeypatch) as store:
         wanted = served(store)
     places = KILL.places(run)
-    assert places
     for at in places:
         root = tmp_path / f"killed-{at}"
         with prepared(root, prepare) as store, suppress(Killed), faults.failing(at, KILL):
@@ -211,7 +210,7 @@ def test_a_power_cut_leaves_what_the_database_has(
     Nor is it one where the server had ended well, a moment before the machine did: it had made its files durable.
     """
     with prepared(tmp_path, held) as store:
-        store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store, ANA, ONE + TWO)
         lock = store.lock(ALPHA, NOW)
         if in_order:
             store.close()
@@ -287,8 +286,7 @@ def test_a_project_or_lock_removed_while_a_killed_server_was_down_stays_removed(
 ) -> None:
     """Although an export of it was due when the server was killed."""
     with prepared(tmp_path, held) as store:
-        held_by_ben = store.acquire(ORG, BEN, NOW, TTL)
-        assert held_by_ben
+        store.acquire(ORG, BEN, NOW, TTL)
         for project, client in ((ALPHA, ANA), (ORG, BEN)):
             store.store.upload(project, Upload(LOG, ONE + TWO, client), NOW)
     shutil.rmtree(directory_of(tmp_path, ALPHA))
@@ -305,7 +303,7 @@ def test_what_an_export_wrote_that_could_not_be_committed_is_known(deed: str, tm
     """A person's next deed is told from it, and another export comes."""
     with prepared(tmp_path, held) as store:
         log = directory_of(tmp_path, ALPHA) / "log.jsonl"
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store.store, ANA, ONE + TWO)
 
         def export_without_commit() -> None:
             with store.database.step():
@@ -331,7 +329,7 @@ def test_a_persons_temporary_file_is_left_alone_after_a_crash(
 ) -> None:
     """Only what the server calls so is its own to remove."""
     with prepared(tmp_path, held) as store:
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store.store, ANA, ONE + TWO)
     directory = directory_of(tmp_path, ALPHA)
     (directory / "notes.tmp").write_text("mine")
     (directory / "log.jsonl.0123456789abcdef.tmp").write_text("half")
@@ -370,7 +368,7 @@ def test_an_edit_that_meets_an_unexported_head_after_a_crash_is_kept_as_a_versio
 ) -> None:
     """The database is right; what somebody wrote is in history."""
     with prepared(tmp_path, held) as store:
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store.store, ANA, ONE + TWO)
     replace(directory_of(tmp_path, ALPHA) / "log.jsonl", ONE + THREE)
     with reopened(tmp_path, monkeypatch) as store:
         assert served(store) == {LOG: ONE + TWO}
@@ -396,7 +394,7 @@ def test_an_edit_at_any_moment_of_an_upload_is_merged_with_it(
     with prepared(tmp_path, held) as store:
         if moment == "before":
             edit(ONE + THREE)
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store.store, ANA, ONE + TWO)
         if moment == "between commit and export":
             edit(ONE + THREE)
         store.export()
@@ -410,8 +408,8 @@ def test_an_edit_at_any_moment_of_an_upload_is_merged_with_it(
 def test_a_line_that_a_person_removed_stays_removed_although_the_head_moved_on(tmp_path: Path) -> None:
     """The base of the edit is what was exported, so that the line is known to be gone."""
     with prepared(tmp_path, held) as store:
-        store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, ANA), NOW)
+        put(store, ANA, ONE + TWO)
+        put(store.store, ANA, ONE + TWO + THREE)
         replace(directory_of(tmp_path, ALPHA) / "log.jsonl", TWO)
         assert served(store) == {LOG: TWO + THREE}
 
@@ -421,7 +419,7 @@ def test_a_head_that_was_removed_while_a_newer_one_was_yet_to_be_exported_is_the
 ) -> None:
     """Who removed the file did not know of it."""
     with prepared(tmp_path, held) as store:
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store.store, ANA, ONE + TWO)
         (directory_of(tmp_path, ALPHA) / "log.jsonl").unlink()
         assert served(store) == {LOG: ONE + TWO}
         store.export()
@@ -457,7 +455,7 @@ class TestTheWholeOfIt:
         projects = tmp_path / layout.PROJECTS
         with prepared(tmp_path, held) as store:
             projects.rename(tmp_path / "away")
-            store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+            put(store, ANA, ONE + TWO)
             store.release(ALPHA, ANA, NOW)
             assert served(store) == {LOG: ONE + TWO}
             shutil.rmtree(projects)
@@ -488,7 +486,7 @@ class TestTheWholeOfIt:
             store.close()
         shutil.copy(tmp_path / "mneme.db", tmp_path / "old.db")
         with reopened(tmp_path, monkeypatch) as store:
-            head_of(store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW))
+            head_of(put(store, ANA, ONE + TWO))
             store.close()
         for path in tmp_path.glob("mneme.db-*"):
             path.unlink()
