@@ -29,13 +29,13 @@ class Patient:
     The service does the same, if later and side by side.
     """
 
-    def __init__(self, root: Path | None, merging: Merging | None = None) -> None:
+    def __init__(self, root: Path | None, merging: Merging | None = None, boot: str = BOOT) -> None:
         if root:
             durable.make_directory(root)
         self.database = Database(root / NAME if root else None)
         copy = WorkingCopy(root / layout.PROJECTS) if root else None
         self.store = Store(self.database, copy, merging)
-        self.store.open_copy(BOOT)
+        self.store.open_copy(boot)
         self.find_all()
         self.export()
 
