@@ -999,6 +999,16 @@ class TestStore:
         assert moved.overview(ALPHA, NOW) == Overview(ALPHA, heads, lock, waits)
         assert moved.overview(ALPHA, EXPIRY) == Overview(ALPHA, moved.heads(ALPHA, EXPIRY), None, ())
 
+    def test_a_restored_version_is_a_new_one(self, moved: Patient) -> None:
+        """Its parent is the old version; to restore the content of the head makes no other."""
+        outcome = moved.restore(ALPHA, Restore(LOG, 1, ANA), after(-5))
+        assert outcome == Accepted(head_with(ONE, 3, after(1)))
+        version = moved.versions(ALPHA)[-1]
+        assert (version.kind, version.client, version.parents) == (Kind.RESTORED, ANA, (1,))
+        for number in (1, 3):
+            assert moved.restore(ALPHA, Restore(LOG, number, ANA), after(9)) == outcome
+        assert (content(moved), len(moved.versions(ALPHA))) == (ONE, 3)
+
     # Restoring
 
     def test_who_restores_has_no_other_memory_for_it(self, held: Patient) -> None:
