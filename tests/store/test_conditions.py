@@ -90,7 +90,7 @@ class TestUploadsUnderALock:
     def test_an_upload_that_names_the_head_replaces_it_whatever_it_lacks(
         self, held: Patient, upload: bytes, base: bytes
     ) -> None:
-        """Any line of a log can be removed so; an empty file has a name, too."""
+        """Any line of a log can be removed so; an empty file is a head."""
         put(held, ANA, base)
         before = held.versions(ALPHA)
         assert put(held, ANA, upload, only_if=named(base)) == Accepted(held.heads(ALPHA, NOW)[0])

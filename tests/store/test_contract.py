@@ -1000,7 +1000,7 @@ class TestStore:
         assert moved.overview(ALPHA, EXPIRY) == Overview(ALPHA, moved.heads(ALPHA, EXPIRY), None, ())
 
     def test_a_restored_version_is_a_new_one(self, moved: Patient) -> None:
-        """Its parent is the old version; to restore the content of the head makes no other."""
+        """Its parent is the old version; a restore of the head's content makes none."""
         outcome = moved.restore(ALPHA, Restore(LOG, 1, ANA), after(-5))
         assert outcome == Accepted(head_with(ONE, 3, after(1)))
         version = moved.versions(ALPHA)[-1]
@@ -1028,6 +1028,15 @@ class TestStore:
             put(held, ANA, b"%d\n" % number, now=after(50 * number))
         removed = held.prune(ALPHA, keeping, after(201), 99).versions
         assert [version.number for version in removed] == [1, 2]
+
+    def test_no_number_or_token_comes_again_whatever_is_pruned(self, moved: Patient) -> None:
+        """The newest version, which is no head, is pruned; the lock is gone."""
+        number, token = rescued(put(moved, BEN, b"junk")), moved.lock(ALPHA, NOW).token
+        moved.release(ALPHA, ANA, NOW)
+        month = Millis(NOW + 40 * DAY)
+        moved.prune(ALPHA, KEEP_NONE, month, 99)
+        assert lock_of(moved.acquire(ALPHA, ANA, month, TTL)).token > token
+        assert head_of(put(moved, ANA, note(5), now=month)).version > number
 
     def test_a_waiting_upload_and_its_base_are_not_pruned(self, moved: Patient) -> None:
         """However long it waits."""

@@ -41,7 +41,7 @@ ids = (texts | odd_texts | long_texts).map(ProjectId)
 
 
 def javascript_name(text: str) -> str:
-    """What the Node server does: `id.replace(/[^a-zA-Z0-9_-]/g, '_')`, on UTF-16 code units."""
+    """`id.replace(/[^a-zA-Z0-9_-]/g, '_')` of the Node server, on UTF-16 code units."""
     units = text.encode("utf-16-le")
     pairs = [units[i : i + 2] for i in range(0, len(units), 2)]
     return "".join(
@@ -64,7 +64,7 @@ def test_two_ids_never_share_a_directory(one: ProjectId, other: ProjectId) -> No
 
 @given(ids)
 def test_an_id_never_takes_the_directory_that_another_has(one: ProjectId) -> None:
-    """Not even an id that looks like the directory of another, or like what that would be to the Node server."""
+    """An id may look like the directory of another."""
     name = layout.directory_name(one)
     assert name == one.value or layout.directory_name(ProjectId(name)) != name
 
@@ -95,7 +95,7 @@ def test_other_ids_are_recognizable() -> None:
 
 @given(texts | odd_texts)
 def test_the_node_servers_directory_is_known(text: str) -> None:
-    """It replaces UTF-16 code units, not characters."""
+    """The Node server replaces UTF-16 code units, not characters."""
     assert layout.node_name(ProjectId(text)) == javascript_name(text)
 
 

@@ -595,7 +595,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.stock_heads(project, self.now) == heads
 
     def as_pulled(self, state: ProjectState, client: ClientId, head: Head) -> Head:
-        """The head for a pull, whose client need not fetch a head of the future that it has."""
+        """The head for a pull; mtime 0 if its client has that future head."""
         base = state.base(client, head.file)
         has_it = any(one.number == base and one.sha256 == head.sha256 for one in state.versions)
         return evolve(head, mtime=Millis(0)) if has_it and head.mtime > self.now else head

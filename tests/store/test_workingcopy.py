@@ -278,7 +278,7 @@ class TestAdoption:
         assert store.lock(ORG, NOW) == NODE_LOCK
         assert see(shared) == before
 
-    def test_it_is_logged(self, root: Path, shared: Path) -> None:
+    def test_an_adoption_is_logged(self, root: Path, shared: Path) -> None:
         """Whoever wonders where the memory came from finds it."""
         with capturedLogs() as events:
             opened("disk", root).heads(ORG, NOW)
