@@ -1,7 +1,8 @@
 """Stores against a plain model, in any row of steps, edits by hand and restarts.
 
 Merging is off here, so that the model can stay plain: an upload or an edit replaces the head, and a refused upload is
-kept beside it. Merges are shown by the contract of stores, the stories of two machines and the random schedules.
+kept beside it. Merges are shown by the contract of stores, the stories of two machines and the random schedules;
+appends by `test_appends.py`.
 
 A step looks first at the lock and at the files that it names. Whatever has changed is exported after it, and an export
 looks at all files of the project.
@@ -22,13 +23,10 @@ from attrs import Factory, define, evolve
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mneme.errors import KeyReused, MissingPrecondition
 from mneme.model import (
     NOT_THERE,
     SLACK,
     Accepted,
-    Append,
-    Appended,
     Changed,
     ClientId,
     Document,
@@ -71,8 +69,6 @@ projects = st.sampled_from([*PROJECTS[:1] * 3, *PROJECTS])
 clients = st.sampled_from([ANA, BEN])
 files = st.sampled_from(FILES)
 contents = st.sampled_from([b"", b"a", b"b", b"cc", b"dd", "🧠\n".encode()])
-lines = st.sampled_from([b"a", b"b\n", b"cc\ndd\n"])
-keys = st.sampled_from([None, "k", "l"])
 names = st.sampled_from([None, None, "the head", "another"])
 """What a condition names."""
 numbers = st.integers(0, 12)
@@ -173,23 +169,6 @@ class ProjectState:
         if before is not None and before != number:
             self.doubtful[client, file] = before
         self.bases[client, file] = number
-
-    def named(self, file: FileName, content: bytes) -> int | None:
-        """The newest version that was a head with this content."""
-        found = [v for v in self.versions if v.file is file and v.role is Role.HEAD]
-        return max((v.number for v in found if v.sha256 == digest(content)), default=None)
-
-    def keyed(self, append: Append) -> Version | None:
-        """The newest version with the client, the file and the key of an append."""
-        found = [v for v in self.versions if (v.client, v.file) == (append.client, append.file)]
-        return next(
-            (v for v in reversed(found) if append.key and v.appended and v.appended.key == append.key), None
-        )
-
-    def in_its_place(self, version: Version) -> Version:
-        """The head that a restore made of a refused version, or the version itself."""
-        restored = (v for v in self.versions if v.parents == (version.number,))
-        return next(restored, version) if version.role is not Role.HEAD else version
 
     def add(
         self,
@@ -485,67 +464,6 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, **more)
                 state.has(client, file, number)
-
-    @rule(project=projects, client=clients, file=files, added=lines, key=keys, name=names)
-    def append(
-        self,
-        project: ProjectId,
-        client: ClientId,
-        file: FileName,
-        added: bytes,
-        key: str | None,
-        name: str | None,
-    ) -> None:
-        """A client appends lines, perhaps once more, perhaps others under the same key."""
-        whole = added if added.endswith(b"\n") else added + b"\n"
-        if name is None:
-            with pytest.raises(MissingPrecondition):
-                self.store.append(project, Append(file, added, client, key=key), self.now)
-            return
-        keyed = Append(file, added, client, None, NOT_THERE, key)
-        before = self.model[project].keyed(keyed)
-        if before and before.appended and before.appended.lines != digest(whole):
-            with pytest.raises(KeyReused):
-                self.store.append(project, keyed, self.now)
-            return
-        with self.step(project, file) as state:
-            head, refusal = state.head(file), self.refusal(state, client)
-            append = Append(file, added, client, None, self.condition(state, file, name), key)
-            outcome = self.store.append(project, append, self.now)
-            state.exists = True
-            done = state.in_its_place(before) if before else None
-            if done and done.role is Role.HEAD and head:
-                assert outcome == Accepted(head, merged=done.number != head.version)
-            elif done and done.role is not Role.HEAD and refusal:
-                assert outcome == Rescued(refusal, done.number)
-            elif name == "another" and not refusal:
-                assert outcome == Changed(head)
-            else:
-                self.add_lines(state, append, whole, refusal, outcome)
-
-    def add_lines(
-        self, state: ProjectState, append: Append, added: bytes, refusal: Any, outcome: object
-    ) -> None:
-        """The lines of an append are added to the head, or to nothing."""
-        client, file = append.client, append.file
-        head = state.head(file)
-        known = append.only_if is not None and append.only_if.holds(head)
-        rest = (state.content(file) if known else None) or b""
-        content = rest + (b"" if rest.endswith(b"\n") or not rest else b"\n") + added
-        more: dict[str, Any] = {"by": client, "appended": Appended(append.key, digest(added))}
-        if refusal is None:
-            base = head.version if head else state.base(client, file)
-            more |= {"base": base, "names_base": head is not None}
-            number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, **more)
-            state.has(client, file, number)
-        elif head and state.content(file) == content:
-            state.has(client, file, head.version)
-            assert outcome == Rescued(refusal, head.version)
-        else:
-            base = state.named(file, rest)
-            more |= {"base": base, "names_base": base is not None}
-            number = state.add(file, content, Kind.RESCUED, time=self.now, **more)
-            assert outcome == Rescued(refusal, number)
 
     @rule(project=projects, client=clients, file=files, number=numbers, older=st.sampled_from(OLDER))
     def restore(
