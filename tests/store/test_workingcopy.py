@@ -266,22 +266,18 @@ class TestAdoption:
         node_project(directory, plugin_files.memory(4), NODE_LOCK)
         return directory
 
-    def test_its_files_and_its_lock_are_copied(self, root: Path, shared: Path) -> None:
-        """With their mtimes; the originals stay as they are."""
+    def test_files_and_lock_are_copied_with_a_line_in_the_log(self, root: Path, shared: Path) -> None:
+        """The copies have the mtimes of the originals, which stay as they are."""
         before = see(shared)
         store = opened("disk", root)
-        heads = store.heads(ORG, NOW)
+        with capturedLogs() as events:
+            heads = store.heads(ORG, NOW)
         assert [(h.file.value, h.mtime) for h in heads] == [
             (name, (shared / name).stat().st_mtime_ns // 1_000_000) for name in NAMES
         ]
         assert see(directory_of(root, ORG)).heads == see(shared).heads
         assert store.lock(ORG, NOW) == NODE_LOCK
         assert see(shared) == before
-
-    def test_an_adoption_is_logged(self, root: Path, shared: Path) -> None:
-        """Whoever wonders where the memory came from finds it."""
-        with capturedLogs() as events:
-            opened("disk", root).heads(ORG, NOW)
         [text] = [str(formatEvent(event)) for event in events]
         assert "org/repo" in text
         assert str(shared) in text
@@ -330,20 +326,20 @@ class TestAdoption:
         assert store.read(long, LOG, NOW)
         assert store.read(ProjectId("x" * 256), LOG, NOW) is None
 
-    def test_nothing_is_adopted_from_a_project_of_this_server(self, root: Path, store: Patient) -> None:
-        """`org_repo` is a project of its own here, and nobody else's memory."""
+    def test_nothing_is_adopted_that_is_of_another_project_or_comes_later(
+        self, root: Path, store: Patient
+    ) -> None:
+        """A project made here is nobody else's; an id with a directory takes nothing more."""
         store.acquire(ProjectId("org_repo"), ANA, NOW, TTL)
         store.upload(ProjectId("org_repo"), Upload(LOG, b"secret", ANA), NOW)
         assert store.heads(ORG, NOW) == ()
         assert store.lock(ORG, NOW) is None
         assert not directory_of(root, ORG).exists()
-
-    def test_nothing_is_adopted_once_the_id_has_a_directory(self, root: Path, store: Patient) -> None:
-        """Files that the Node server writes later are not taken."""
-        store.acquire(ORG, ANA, NOW, TTL)
-        node_project(root / layout.PROJECTS / "org_repo", {"log.jsonl": b"late"})
-        assert store.heads(ORG, NOW) == ()
-        assert opened("disk", root).heads(ORG, NOW) == ()
+        late = ProjectId("later/on")
+        store.acquire(late, ANA, NOW, TTL)
+        node_project(root / layout.PROJECTS / "later_on", {"log.jsonl": b"late"})
+        for one in (store, opened("disk", root)):
+            assert one.heads(late, NOW) == ()
 
     @pytest.mark.parametrize("kind", ["file", "link"])
     def test_nothing_is_adopted_from_a_file_or_a_link(self, root: Path, tmp_path: Path, kind: str) -> None:
