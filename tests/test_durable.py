@@ -1,4 +1,4 @@
-"""The steps that the store is made of, each on its own."""
+"""Durable files; `replace` is tested with `exchange` in `tests/store/test_plainfiles.py`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mneme import durable, homedir
 from mneme.errors import DiskFull
-from mneme.store import plainfiles
-from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
+from tests.store.faults import BROKEN, FULL, NO_SPACE, Fault, Faults
 
 
 class TestNamingDiskFull:
@@ -24,7 +22,7 @@ class TestNamingDiskFull:
 
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
     def test_no_space_is_disk_full(self, number: int) -> None:
-        """Disk, quota and file-size limit, or mounted read-only: a person frees some, and all goes on."""
+        """A full or read-only disk, a quota, and a limit on file sizes."""
         problem = OSError(number, os.strerror(number))
         with pytest.raises(DiskFull) as caught, durable.naming_disk_full():
             raise problem
@@ -57,7 +55,7 @@ class TestWriteNew:
         assert (tmp_path / "new").read_bytes() == content
 
     @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory"])
-    def test_what_is_there_is_never_overwritten(self, tmp_path: Path, kind: str) -> None:
+    def test_nothing_is_ever_overwritten(self, tmp_path: Path, kind: str) -> None:
         """Nor is a link followed, even one that leads nowhere."""
         place, other = tmp_path / "place", tmp_path / "other"
         if kind == "directory":
@@ -83,139 +81,6 @@ class TestWriteNew:
             assert not (tmp_path / "new").exists()
 
 
-class TestReplace:
-    """Another content at the same path."""
-
-    @pytest.mark.parametrize("fault", [KILL, NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
-    def test_the_path_always_holds_the_old_content_or_the_new(
-        self, tmp_path: Path, faults: Faults, fault: Fault
-    ) -> None:
-        """Whichever step fails."""
-        path = tmp_path / "file"
-        with faults.failing() as clean:
-            durable.replace(path, b"old")
-        seen = set()
-        for at in fault.places(clean):
-            with faults.failing(at, fault), pytest.raises((OSError, Killed)):
-                durable.replace(path, b"new")
-            seen.add(path.read_bytes())
-            durable.replace(path, b"old")
-        assert seen <= {b"old", b"new"}
-        assert b"old" in seen
-
-    def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
-        """What it leads to is as it was."""
-        (tmp_path / "other").write_bytes(b"other")
-        (tmp_path / "file").symlink_to(tmp_path / "other")
-        durable.replace(tmp_path / "file", b"new")
-        assert (tmp_path / "other").read_bytes() == b"other"
-        assert not (tmp_path / "file").is_symlink()
-
-
-class TestExchange:
-    """Another content at the same path, which a power cut may take back."""
-
-    @pytest.mark.parametrize("fault", [KILL, NO_SPACE, FULL, BROKEN], ids=lambda fault: fault.name)
-    def test_the_path_always_holds_the_old_content_or_the_new(
-        self, tmp_path: Path, faults: Faults, fault: Fault
-    ) -> None:
-        """Whichever step fails; nothing else is left by what is no kill."""
-        path = tmp_path / "file"
-        with faults.failing() as clean:
-            plainfiles.exchange(path, b"old", 5, _mark_of(path))
-        seen = set()
-        for at in fault.places(clean):
-            with faults.failing(at, fault), pytest.raises((OSError, Killed)):
-                plainfiles.exchange(path, b"new", 6, _mark_of(path))
-            seen.add(path.read_bytes())
-            assert fault is KILL or os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
-            plainfiles.exchange(path, b"old", 5, _mark_of(path))
-        assert seen <= {b"old", b"new"}
-        assert b"old" in seen
-
-    def test_the_state_is_that_of_the_file_at_the_path(self, tmp_path: Path) -> None:
-        """With the mtime that was asked for, so that anybody's change is told from it."""
-        path = tmp_path / "file"
-        path.write_bytes(b"old")
-        state = plainfiles.exchange(path, b"new", 1_234_567_890_123_456_789, _mark_of(path))
-        assert state
-        assert durable.mark(state) == durable.mark(path.stat())
-        assert (path.read_bytes(), state.st_mtime_ns) == (b"new", 1_234_567_890_123_456_789)
-        assert stat.S_IMODE(state.st_mode) == 0o600
-
-    @pytest.mark.parametrize("moment", ["link", "rename"])
-    def test_an_edit_at_the_last_moment_stays_where_it_is(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-    ) -> None:
-        """Whether somebody writes the file just before it gets its second name, or just before it is replaced."""
-        path = tmp_path / "file"
-        path.write_bytes(b"old")
-        before = _mark_of(path)
-        step = getattr(os, moment)
-
-        def edit_first(*arguments: Any, **options: Any) -> None:
-            with path.open("ab") as file:
-                file.write(b" and edited")
-            monkeypatch.undo()
-            step(*arguments, **options)
-
-        monkeypatch.setattr(os, moment, edit_first)
-        assert plainfiles.exchange(path, b"new", 5, before) is None
-        assert path.read_bytes() == b"old and edited"
-        assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
-
-    def test_an_edit_just_after_the_exchange_is_told_from_it(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The state that comes back is not that of the edited file."""
-        path, rename = tmp_path / "file", os.rename
-
-        def rename_and_edit(*arguments: Any) -> None:
-            rename(*arguments)
-            path.write_bytes(b"edited")
-
-        monkeypatch.setattr(os, "rename", rename_and_edit)
-        state = plainfiles.exchange(path, b"new", 5, None)
-        assert state
-        assert durable.mark(state) != _mark_of(path)
-
-    @pytest.mark.parametrize("there", [True, False], ids=["removed", "made"])
-    def test_a_file_that_comes_or_goes_at_the_last_moment_is_left_so(
-        self, tmp_path: Path, there: bool
-    ) -> None:
-        """Nobody's file is written over, and none that somebody removed is back."""
-        path = tmp_path / "file"
-        path.write_bytes(b"somebody's")
-        expected = _mark_of(path) if there else None
-        if there:
-            path.unlink()
-        assert plainfiles.exchange(path, b"new", 5, expected) is None
-        assert not (there and path.exists())
-        assert there or path.read_bytes() == b"somebody's"
-
-    def test_without_hard_links_the_content_is_exchanged_all_the_same(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A memory card or a network disk has none."""
-
-        def refuse(*_arguments: Any, **_options: Any) -> None:
-            raise OSError(errno.EPERM, "Operation not permitted")
-
-        monkeypatch.setattr(os, "link", refuse)
-        path = tmp_path / "file"
-        path.write_bytes(b"old")
-        assert plainfiles.exchange(path, b"new", 5, _mark_of(path))
-        assert path.read_bytes() == b"new"
-
-    def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
-        """The file that it leads to is as it was."""
-        (tmp_path / "other").write_bytes(b"other")
-        (tmp_path / "file").symlink_to(tmp_path / "other")
-        plainfiles.exchange(tmp_path / "file", b"new", 5, None)
-        assert (tmp_path / "other").read_bytes() == b"other"
-        assert not (tmp_path / "file").is_symlink()
-
-
 class TestAppend:
     """A line at the end."""
 
@@ -227,7 +92,7 @@ class TestAppend:
         assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 
     def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
-        """It could lead out of the data directory."""
+        """A link could lead out of the data directory."""
         (tmp_path / "other").write_bytes(b"other")
         (tmp_path / "file").symlink_to(tmp_path / "other")
         with pytest.raises(OSError, match="symbolic links"):
@@ -258,10 +123,10 @@ class TestRead:
         assert (found[0], found[1]) == (b"content", (tmp_path / "file").stat())
 
     @pytest.mark.parametrize("kind", ["nothing", "directory", "fifo", "link", "link to itself", "socket"])
-    def test_what_is_no_file_is_none(
+    def test_a_thing_that_is_no_file_is_none(
         self, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is not waited for, not followed, and keeps no descriptor open."""
+        """No reading waits, follows a link, or leaves a descriptor open."""
         monkeypatch.chdir(tmp_path)
         place = Path("place")
         listener = socket.socket(socket.AF_UNIX)
@@ -280,7 +145,7 @@ class TestRead:
         assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - names alone
         listener.close()
 
-    def test_what_cannot_be_read_is_a_fault(self, tmp_path: Path) -> None:
+    def test_a_file_that_cannot_be_read_is_a_fault(self, tmp_path: Path) -> None:
         """A path that is too long is no missing file."""
         with pytest.raises(OSError, match="too long"):
             durable.read(tmp_path / ("x" * 300))
@@ -347,34 +212,6 @@ class TestMakeDirectory:
             durable.make_directory(tmp_path / "a" / "b")
 
 
-class TestCloseToOthers:
-    """Files that were found open."""
-
-    def test_an_open_file_is_closed(self, tmp_path: Path) -> None:
-        """To group and others alike."""
-        path = tmp_path / "file"
-        for mode in (0o644, 0o640, 0o604, 0o666):
-            path.touch()
-            path.chmod(mode)
-            plainfiles.close_to_others(path, path.stat())
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-    def test_a_file_that_is_not_ours_stays_as_it_is(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Whoever owns it has to know; it is served all the same."""
-
-        def refuse(*args: object, **kwargs: object) -> None:
-            raise PermissionError(errno.EPERM, "Operation not permitted")
-
-        path = tmp_path / "file"
-        path.touch(0o644)
-        path.chmod(0o644)
-        monkeypatch.setattr(os, "chmod", refuse)
-        plainfiles.close_to_others(path, path.stat())
-        assert stat.S_IMODE(path.stat().st_mode) == 0o644
-
-
 class TestHome:
     """The home directory of the user."""
 
@@ -402,8 +239,3 @@ class TestHome:
         """The list of users says where."""
         monkeypatch.setattr(os, "getuid", lambda: 0)
         assert homedir.home() == Path(pwd.getpwuid(0).pw_dir)
-
-
-def _mark_of(path: Path) -> durable.Mark | None:
-    state = durable.look(path)
-    return durable.mark(state) if state else None

@@ -26,7 +26,7 @@ TTL = Millis(60_000)
 
 
 class Store(DiskStore):
-    """A store on disk that counts its exports, and fails them while it is told to."""
+    """A store on disk that counts its exports, and can fail them."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)

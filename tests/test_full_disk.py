@@ -1,4 +1,4 @@
-"""A disk that is full for the database, for its log of changes, or for the plain files alone: what clients are told."""
+"""Disks without space for the database, its log of changes, or the plain files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CASES = [("database", write) for write in LARGE_WRITES] + [("log of changes", wr
 
 @pytest.fixture
 def stub(tmp_path: Path) -> Iterator[Stub]:
-    """A server on disk: a file of two versions, exported, and a lock of the laptop's."""
+    """A server on disk with a file of two versions; the laptop has the lock."""
     store = DiskStore(tmp_path)
     stub = Stub(store=store)
     Exporter(stub.clock, stub.sync).startService()

@@ -18,7 +18,7 @@ from mneme.process import IDLE_SECONDS, ProcessEnded, ProcessWorker
 from mneme.store.apart import ComputeFirst, Results
 from tests.immediate import ImmediateWorker
 from tests.results import failure_of, result_of
-from tests.store.store_contract import ONE, THREE, TWO
+from tests.store.asking import ONE, THREE, TWO
 
 pytestmark = pytest.mark.integration
 

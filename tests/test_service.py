@@ -1,4 +1,4 @@
-"""The use cases: each a step of the store, or a few, at the time when its turn comes."""
+"""The use cases, each made of steps of the store."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Awaited: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any]
 
 
 class BrokenStore(MemoryStore):
-    """A store that fails where it is told to, with a fault of the disk, and counts what is read."""
+    """A store that fails where it is told to, and counts its reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ def large(word: str) -> bytes:
 
 
 def faults(events: Sequence[LogEvent]) -> list[LogEvent]:
-    """What was logged as a fault."""
+    """The faults that were logged."""
     return [event for event in events if "log_failure" in event]
 
 
@@ -197,7 +197,7 @@ def content(service: SyncService, steps: SteppedSteps) -> bytes | None:
 
 
 class TestUseCases:
-    """What a front end can ask for."""
+    """Requests of a front end."""
 
     def test_a_new_time_to_live_counts_from_the_next_lock(self, service: SyncService) -> None:
         """Locks that are held keep what they were given."""
@@ -218,7 +218,7 @@ class TestUseCases:
     def test_a_full_disk_is_told_to_the_holder_and_costs_no_other_its_refusal(
         self, service: SyncService, store: BrokenStore
     ) -> None:
-        """Whoever has no lock is refused for that: there is nothing to keep the upload in."""
+        """A client without the lock is refused for that, and nothing is kept."""
         lock = result_of(service.acquire(ALPHA, ANA)).lock
         with full_disk(store):
             assert isinstance(failure_of(service.upload(ALPHA, Upload(LOG, b"x", ANA))), DiskFull)
@@ -227,7 +227,7 @@ class TestUseCases:
         assert store.versions(ALPHA) == ()
 
     def test_a_full_disk_keeps_nobody_from_reading(self, service: SyncService, store: BrokenStore) -> None:
-        """It is only not noted who has read; nobody awaits a receipt."""
+        """Only the receipt is missing."""
         result_of(service.acquire(ALPHA, ANA))
         result_of(service.upload(ALPHA, Upload(LOG, b"one\n", ANA)))
         with full_disk(store):
@@ -241,12 +241,12 @@ class TestUseCases:
 
 
 class TestTurns:
-    """One step after the other."""
+    """Steps run one after the other."""
 
     def test_the_time_of_a_step_is_that_of_its_turn(
         self, stepped: SyncService, clock: Clock, steps: SteppedSteps
     ) -> None:
-        """A lock that expires while an upload waits for its turn is none when the turn comes."""
+        """A lock that expires before the turn of an upload is none."""
         acquired = started(stepped.acquire(ALPHA, ANA))
         steps.step()
         result_of(acquired)
@@ -259,7 +259,7 @@ class TestTurns:
         assert result_of(late) == Rescued(NotLocked(), 2)
 
     def test_a_hang_up_cancels_no_upload(self, stepped: SyncService, steps: SteppedSteps) -> None:
-        """It is written although nobody waits for the answer, and whoever comes next finds it."""
+        """The upload is written, and found by the next reader."""
         acquired = started(stepped.acquire(ALPHA, ANA))
         upload = started(stepped.upload(ALPHA, Upload(LOG, b"one\n", ANA)))
         upload.cancel()
@@ -274,7 +274,7 @@ class TestTurns:
     def test_a_read_whose_client_is_gone_before_its_turn_is_not_run(
         self, stepped: SyncService, steps: SteppedSteps, store: BrokenStore
     ) -> None:
-        """A client that asks and hangs up, again and again, costs no more than the asking."""
+        """A client that hangs up costs no reading."""
         gone, there = (started(stepped.read(ALPHA, LOG)) for _ in range(2))
         gone.cancel()
         assert isinstance(failure_of(gone), CancelledError)
@@ -284,7 +284,7 @@ class TestTurns:
 
 
 class TestMerging:
-    """What waits is merged by whoever comes next, and once for all who wait for that."""
+    """The next step merges waiting uploads, once for all who wait for that."""
 
     @pytest.fixture
     def waiting(self, service: SyncService) -> SyncService:
@@ -294,80 +294,53 @@ class TestMerging:
         result_of(service.upload(ALPHA, Upload(LOG, line(2), BEN)))
         return service
 
-    def test_a_release_is_answered_before_what_waits_is_merged(
-        self, waiting: SyncService, clock: Clock, steps: SteppedSteps
+    def test_a_release_is_answered_before_waiting_uploads_are_merged(
+        self, waiting: SyncService, stepped: SyncService, steps: SteppedSteps
     ) -> None:
         """Its client need not wait for the uploads of others."""
-        service = running(clock, steps.lane)
-        steps.holding = True
-        released = started(service.release(ALPHA, ANA))
+        released = started(stepped.release(ALPHA, ANA))
         steps.step()
         assert isinstance(result_of(released), Released)
         assert len(steps) == 1
         steps.finish()
-        assert content(service, steps) == line(1) + line(2)
+        assert content(stepped, steps) == line(1) + line(2)
 
-    def test_an_acquire_waits_until_what_waits_is_merged(
-        self, waiting: SyncService, clock: Clock, steps: SteppedSteps
+    def test_an_acquire_waits_until_waiting_uploads_are_merged(
+        self, waiting: SyncService, stepped: SyncService, clock: Clock, steps: SteppedSteps
     ) -> None:
-        """The new holder reads all that there is; whoever waits with it gets it by the same merge."""
+        """Others wait for the same merge, even if the first of them hangs up."""
         moved(clock, TTL)
-        service = running(clock, steps.lane)
-        steps.holding = True
-        acquired, read = started(service.acquire(ALPHA, BEN)), started(service.read(ALPHA, LOG))
-        steps.let_go()
-        assert waits(acquired)
-        assert waits(read)
-        assert len(steps) == 1
-        steps.finish()
-        assert isinstance(result_of(acquired), Granted)
-        assert log_in(result_of(read)) == line(1) + line(2)
-
-    def test_a_merge_goes_on_for_the_others_when_a_client_hangs_up(
-        self, waiting: SyncService, clock: Clock, steps: SteppedSteps
-    ) -> None:
-        """The first to come is not the one who has to stay; nothing is logged as a fault."""
-        moved(clock, TTL)
-        service = running(clock, steps.lane)
-        steps.holding = True
-        first, second = (started(service.read(ALPHA, LOG)) for _ in range(2))
+        gone, read = (started(stepped.read(ALPHA, LOG)) for _ in range(2))
+        acquired = started(stepped.acquire(ALPHA, BEN))
         steps.let_go()
         with capturedLogs() as events:
-            first.cancel()
-            assert isinstance(failure_of(first), CancelledError)
+            gone.cancel()
+            assert isinstance(failure_of(gone), CancelledError)
+            assert [waits(acquired), waits(read), len(steps)] == [True, True, 1]
             steps.finish()
-        assert log_in(result_of(second)) == line(1) + line(2)
+        assert isinstance(result_of(acquired), Granted)
+        assert log_in(result_of(read)) == line(1) + line(2)
         assert faults(events) == []
 
     @pytest.mark.parametrize("problem", ["merging", "space"])
-    def test_what_cannot_be_merged_keeps_nobody_from_reading(
+    def test_uploads_that_cannot_be_merged_keep_nobody_from_reading(
         self, waiting: SyncService, clock: Clock, store: BrokenStore, problem: str
     ) -> None:
-        """The log says so, and it goes on waiting."""
+        """A fault lets a client have the lock, too; a full disk does not."""
         moved(clock, TTL)
         store.broken = {problem}
         with capturedLogs() as events:
             assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1)
         assert ["The waiting uploads of alpha" in str(formatEvent(event)) for event in events] == [True]
-        store.broken = set()
-        assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1) + line(2)
-
-    def test_whoever_would_get_the_lock_is_told_of_a_full_disk(
-        self, waiting: SyncService, clock: Clock, store: BrokenStore
-    ) -> None:
-        """A holder who lacks what waits would push without it."""
-        moved(clock, TTL)
-        store.broken = {"space"}
-        assert isinstance(failure_of(waiting.acquire(ALPHA, BEN)), DiskFull)
-
-    def test_a_fault_of_a_merge_keeps_the_lock_from_nobody(
-        self, waiting: SyncService, clock: Clock, store: BrokenStore
-    ) -> None:
-        """It may never be mended; what waits is there to be merged later."""
-        moved(clock, TTL)
-        store.broken = {"merging"}
         with capturedLogs():
-            assert isinstance(result_of(waiting.acquire(ALPHA, BEN)), Granted)
+            acquired = started(waiting.acquire(ALPHA, BEN))
+        if problem == "space":
+            assert isinstance(failure_of(acquired), DiskFull)
+        else:
+            assert isinstance(result_of(acquired), Granted)
+        store.broken = set()
+        result_of(waiting.release(ALPHA, BEN))
+        assert log_in(result_of(waiting.read(ALPHA, LOG))) == line(1) + line(2)
 
 
 class TestLargeComputations:
@@ -375,7 +348,7 @@ class TestLargeComputations:
 
     @pytest.fixture
     def waiting(self, clock: Clock, store: BrokenStore) -> None:
-        """Two projects, in each of which a large upload waits for the end of a lock."""
+        """Two projects, each with a large upload that waits."""
         service = running(clock, lane_of(store))
         for project in (ALPHA, BETA):
             result_of(service.acquire(project, ANA))
@@ -414,7 +387,7 @@ class TestLargeComputations:
             assert [one.kind for one in store.versions(project)][-1] is Kind.MERGED
 
     @pytest.mark.usefixtures("waiting")
-    def test_what_comes_while_a_merge_is_computed_is_not_lost(
+    def test_an_upload_while_a_merge_is_computed_is_not_lost(
         self, clock: Clock, store: BrokenStore, worker: SteppedWorker
     ) -> None:
         """A step that finds another content than was computed with has that computed."""
@@ -434,7 +407,7 @@ class TestLargeComputations:
     def test_the_end_of_the_service_waits_for_no_further_computation(
         self, clock: Clock, store: BrokenStore, worker: SteppedWorker
     ) -> None:
-        """What is not merged by then is merged after the next start."""
+        """Uploads that are not merged by then are merged after the next start."""
         service = running(clock, lane_of(store), worker)
         result_of(service.release(ALPHA, ANA))
         with capturedLogs() as events:
@@ -474,7 +447,7 @@ class TestWorkingCopy:
         (tmp_path / "elsewhere").rename(tmp_path / "projects" / "alpha")
         assert [str(one.project) for one in result_of(service.overviews())] == ["alpha", "beta", "gamma"]
 
-    def test_what_lies_there_is_taken_in_at_the_start(
+    def test_files_that_lie_there_are_taken_in_at_the_start(
         self, clock: Clock, on_disk: DiskStore, tmp_path: Path
     ) -> None:
         """Before anybody has asked for it: the reaper has to know of its lock."""
@@ -488,7 +461,7 @@ class TestWorkingCopy:
     def test_a_working_copy_that_cannot_be_listed_does_not_stop_the_service(
         self, clock: Clock, store: BrokenStore
     ) -> None:
-        """It is logged, and clients are served."""
+        """The log has a line, and clients are served."""
         store.broken = {"listing"}
         with capturedLogs() as events:
             service = running(clock, lane_of(store))
@@ -499,7 +472,7 @@ class TestWorkingCopy:
     def test_a_project_that_cannot_be_exported_keeps_no_other_from_it(
         self, clock: Clock, on_disk: DiskStore, tmp_path: Path
     ) -> None:
-        """A fault is logged once; that project is tried again after a while, and others are exported in time."""
+        """A fault is logged once; the project is tried again after a while."""
         service = running(clock, lane_of(on_disk))
         (tmp_path / "elsewhere").mkdir()
         for project in (ALPHA, BETA):
@@ -594,7 +567,7 @@ class TestReaping:
     def test_a_round_that_meets_the_end_of_the_service_is_quiet(
         self, stepped: SyncService, clock: Clock, steps: SteppedSteps
     ) -> None:
-        """What is not reaped now is reaped after the next start."""
+        """Locks that are not reaped now are reaped after the next start."""
         acquired = started(stepped.acquire(ALPHA, ANA))
         steps.finish()
         result_of(acquired)
@@ -609,34 +582,31 @@ class TestReaping:
 
 
 class TestHistory:
-    """What was kept, and what becomes of it."""
+    """Overviews, receipts, and the merging of refused uploads."""
 
     def test_a_refused_upload_is_merged_when_the_lock_is_reaped(
         self, service: SyncService, clock: Clock
     ) -> None:
-        """Whoever held it."""
-        one, two = (
-            b'{"ts":"2026-02-04T15:0%d:00.000Z","type":"note","content":"%d"}\n' % (n, n) for n in (1, 2)
-        )
+        """The merge follows, whoever held the lock."""
         result_of(service.acquire(ALPHA, ANA))
-        result_of(service.upload(ALPHA, Upload(LOG, one, ANA)))
-        assert isinstance(result_of(service.upload(ALPHA, Upload(LOG, two, BEN))), Rescued)
+        result_of(service.upload(ALPHA, Upload(LOG, line(1), ANA)))
+        assert isinstance(result_of(service.upload(ALPHA, Upload(LOG, line(2), BEN))), Rescued)
         moved(clock, TTL)
         assert len(result_of(service.reap())) == 1
         kept = result_of(service.version(ALPHA, 3))
         assert kept
-        assert (kept.content, kept.version.parents) == (one + two, (1, 2))
+        assert (kept.content, kept.version.parents) == (line(1) + line(2), (1, 2))
         assert [v.number for v in result_of(service.history(ALPHA, LOG))] == [3, 2, 1]
 
     def test_merging_can_be_turned_off_and_on(self, service: SyncService, store: BrokenStore) -> None:
-        """It is the store that merges."""
+        """The store merges."""
         service.merging = Merging(enabled=False)
         assert store.merging == service.merging == Merging(enabled=False)
         service.merging = Merging(max_bytes=7)
         assert store.merging == Merging(enabled=True, max_bytes=7)
 
-    def test_its_condition_is_told_at_any_time(self, clock: Clock, tmp_path: Path) -> None:
-        """By the time of day at which it is told, and though every step that writes waits."""
+    def test_the_condition_of_the_service_is_told_at_any_time(self, clock: Clock, tmp_path: Path) -> None:
+        """The condition is of this moment, though every step that writes waits."""
         steps = SteppedSteps(DiskStore(tmp_path), holding=False)
         reading = Database(tmp_path / NAME, writable=False)
         reader = Lane(Store(reading), ImmediateSteps(reading))
@@ -661,14 +631,6 @@ class TestHistory:
         assert isinstance(failure_of(service.condition()), OSError)
         store.broken = set()
         assert result_of(service.condition()).usage == store.usage()
-
-    def test_all_projects_are_told_at_a_glance(self, service: SyncService) -> None:
-        """In the order of their ids."""
-        for project in (BETA, ALPHA):
-            result_of(service.acquire(project, ANA))
-        result_of(service.upload(ALPHA, Upload(LOG, b"one\n", BEN)))
-        told = [(one.project, len(one.waiting)) for one in result_of(service.overviews())]
-        assert told == [(ALPHA, 1), (BETA, 0)]
 
     @pytest.mark.parametrize(("doubted", "base"), [(False, 1), (True, None)])
     def test_a_client_has_what_it_received(
@@ -733,42 +695,30 @@ class TestStopping:
             service.condition,
         ]
 
-    def test_stopping_waits_for_all_steps_that_were_taken_on(
-        self, stepped: SyncService, steps: SteppedSteps
-    ) -> None:
-        """Those whose turn has not come included, and those whose clients have hung up."""
-        answers: list[Deferred[object]] = [
-            started(stepped.acquire(ALPHA, ANA)),
-            started(stepped.upload(ALPHA, Upload(LOG, b"one", ANA))),
-            started(stepped.upload(ALPHA, Upload(LOG, b"two", ANA))),
-        ]
-        answers[2].cancel()
-        failure_of(answers.pop())
-        stopped = started(stepped.stopService())
-        for _ in range(3):
-            assert waits(stopped)
-            steps.step()
-        steps.finish()
-        assert result_of(stopped) is None
-        assert [type(result_of(answer)) for answer in answers] == [Granted, Accepted]
-
     def test_a_stopped_service_refuses_everything(self, service: SyncService) -> None:
         """With the error that says so."""
         assert result_of(service.stopService()) is None
         for ask in [*self.writes(service), *self.reads(service)]:
             assert isinstance(failure_of(ask()), ShuttingDown)
 
-    def test_a_stopping_service_refuses_writes_that_come_late(
+    def test_a_stopping_service_waits_for_the_steps_that_came_before(
         self, stepped: SyncService, steps: SteppedSteps
     ) -> None:
-        """While it still finishes what came before."""
-        answer = started(stepped.acquire(ALPHA, ANA))
+        """Steps whose clients have hung up are waited for, too; later writes are refused."""
+        answers: list[Deferred[object]] = [started(stepped.acquire(ALPHA, ANA))]
+        answers += [started(stepped.upload(ALPHA, Upload(LOG, b"%d" % n, ANA))) for n in (1, 2)]
+        gone = answers.pop()
+        gone.cancel()
+        failure_of(gone)
         stopped = started(stepped.stopService())
         for ask in self.writes(stepped):
             assert isinstance(failure_of(ask()), ShuttingDown)
+        for _ in range(3):
+            assert waits(stopped)
+            steps.step()
         steps.finish()
-        assert isinstance(result_of(answer), Granted)
         assert result_of(stopped) is None
+        assert [type(result_of(answer)) for answer in answers] == [Granted, Accepted]
 
     def test_a_service_that_never_started_stops(self, clock: Clock, store: BrokenStore) -> None:
         """As when the start of something else failed."""

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.store.store_contract", "tests.store.looking")
+pytest.register_assert_rewrite("tests.store.asking", "tests.store.looking")

@@ -1,4 +1,4 @@
-"""A disk that fails on order, at every step in turn, so that nothing is left to chance.
+"""A disk that fails on order, at every step in turn.
 
 A step is a call to the operating system. `Faults.failing()` counts them; `Faults.failing(at, fault)` lets those before
 number `at` through and makes that one fail. What is written when a write fails is half of it.
@@ -23,12 +23,12 @@ _lstat = os.lstat
 
 
 class Killed(BaseException):
-    """What a process that was killed would feel. It is no Exception: nothing gets to handle it."""
+    """The end of a process by a kill: no Exception, so that nothing handles it."""
 
 
 @frozen
 class Step:
-    """A call to the operating system: its name (`create` for an `open` that makes a file), and what it was about."""
+    """A call to the operating system; an `open` that makes a file is a `create`."""
 
     call: str
     subject: str
@@ -49,7 +49,7 @@ class Step:
 
 @frozen
 class Fault:
-    """A way to fail: what is raised, at which steps, and which steps fail after that."""
+    """A way to fail: an error, the steps that it strikes, and those after it."""
 
     name: str
     error: Callable[[], BaseException]
@@ -94,7 +94,7 @@ class Watcher(Protocol):
 
 @define
 class Run:
-    """The steps that were taken while a fault lay in wait, and the first that it struck."""
+    """The steps taken while a fault lay in wait, and the first that it struck."""
 
     at: int
     fault: Fault | None

@@ -26,7 +26,7 @@ def filled(root: Path, versions: int = 3) -> Patient:
 
 
 def text(project: ProjectId, number: int) -> bytes:
-    """What the versions hold."""
+    """The content of a version."""
     return f'{{"content": "note {number} of {project}"}}\n'.encode()
 
 

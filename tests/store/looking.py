@@ -1,4 +1,4 @@
-"""What lies in a data directory, seen without a store: as a person with ordinary tools would see it."""
+"""Contents of a data directory, as a person with ordinary tools sees and edits them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import pytest
 from attrs import frozen
 
 from mneme import times
@@ -65,7 +66,7 @@ def see(directory: Path) -> Seen:
 
 
 def leftovers(root: Path) -> list[str]:
-    """What lies in the working copy and is no part of a project: temporary files, for one."""
+    """Files in the working copy that are no part of a project, like temporary ones."""
     own = {*NAMES, layout.LOCK, layout.IDENTITY}
     return [
         str(path.relative_to(root))
@@ -77,7 +78,7 @@ def leftovers(root: Path) -> list[str]:
 
 
 def node_project(directory: Path, contents: Mapping[str, bytes], lock: Lock | None = None) -> None:
-    """Make a project's directory as the Node server leaves it: plain files that all may read, and no history."""
+    """Make a project's directory as the Node server leaves it."""
     directory.mkdir(parents=True)
     for number, (name, content) in enumerate(contents.items()):
         (directory / name).write_bytes(content)
@@ -97,3 +98,25 @@ def node_lock(directory: Path, lock: Lock) -> None:
     }
     (directory / layout.LOCK).write_text(json.dumps(plain, indent=2))
     (directory / layout.LOCK).chmod(0o644)
+
+
+def edit(path: Path, content: bytes, mtime: Millis | None = None) -> None:
+    """Put a new file in the place of another, as an editor does."""
+    new = path.with_name("new")
+    new.write_bytes(content)
+    if mtime is not None:
+        os.utime(new, ns=(mtime * 1_000_000, mtime * 1_000_000))
+    new.rename(path)
+
+
+def edit_before(patch: pytest.MonkeyPatch, call: str, path: Path, line: bytes) -> None:
+    """Add a line to a file just before the next call of this system call."""
+    real = getattr(os, call)
+
+    def edit_first(*arguments: Any, **options: Any) -> None:
+        patch.undo()
+        with path.open("ab") as file:
+            file.write(line)
+        real(*arguments, **options)
+
+    patch.setattr(os, call, edit_first)

@@ -1,4 +1,4 @@
-"""Databases that find no space, each in a file of its own: that of the database, or the log of changes."""
+"""Databases that find no space in their own file, or in their log of changes."""
 
 from __future__ import annotations
 

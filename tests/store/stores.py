@@ -1,4 +1,4 @@
-"""The stores that there are, for promises that are tested on each of them, and conditions to test them with."""
+"""Stores of each kind, and conditions, for tests."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ LATE = Millis(1_900_000_000_000)
 
 
 class Patient:
-    """A store whose steps do first what has to be done first, and whose changes are exported after each.
+    """A store that merges, computes and exports as the service does.
 
     The service does the same, if later and side by side.
     """
 
-    def __init__(self, root: Path | None, merging: Merging | None = None) -> None:
+    def __init__(self, root: Path | None, merging: Merging | None = None, boot: str = BOOT) -> None:
         if root:
             durable.make_directory(root)
         self.database = Database(root / NAME if root else None)
         copy = WorkingCopy(root / layout.PROJECTS) if root else None
         self.store = Store(self.database, copy, merging)
-        self.store.open_copy(BOOT)
+        self.store.open_copy(boot)
         self.find_all()
         self.export()
 
@@ -112,7 +112,7 @@ class Patient:
         return tuple(self.store.in_two_places())
 
     def usage(self) -> Any:
-        """See `Store`; without what is yet to be moved from the log of changes to the database."""
+        """See `Store`; the log of changes is moved into the database first."""
         self.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return self.store.usage()
 
@@ -121,7 +121,7 @@ class Patient:
         return self.store.days()
 
     def overview(self, project: ProjectId, now: Millis) -> Overview | None:
-        """One project at a glance."""
+        """A project at a glance."""
         self.heads(project, now)
         return next((one for one in self.store.overviews(now) if one.project == project), None)
 
@@ -137,7 +137,7 @@ class Patient:
 
 
 class Restarted:
-    """A store on disk that is opened anew after every step that has written something, as after a restart."""
+    """A store on disk that is restarted after every step that has written something."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -166,16 +166,16 @@ ANY = Precondition(None)
 
 
 def named(*contents: bytes) -> Precondition:
-    """One of these must be the head."""
+    """A condition that one of these contents is the head."""
     return Precondition(frozenset(map(digest, contents)))
 
 
 STORES = ("memory", "restarted disk")
-"""The kinds that all promises are tested on; see `test_engines.py`."""
+"""The kinds that all promises are tested on; see `conftest.py`."""
 
 
 def opened(which: str, root: Path) -> Patient:
-    """A new store of one of these kinds; the data of those on disk is in `root`."""
+    """A new store of one of these kinds, with its data in `root`."""
     match which:
         case "memory":
             return Patient(None)

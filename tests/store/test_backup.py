@@ -173,7 +173,7 @@ def test_leftovers_of_a_kill_go_with_the_next_backup(root: Path, tmp_path: Path)
 
 
 def test_two_backups_into_one_directory_at_once_do_not_meet(root: Path, tmp_path: Path) -> None:
-    """The second one is refused in a sentence, and the first one comes to its end."""
+    """The second is refused in a sentence, and the first comes to its end."""
     filled(root)
     refusals: list[str] = []
 
@@ -254,7 +254,7 @@ def test_a_backup_without_the_configuration_has_no_keys(root: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"SQLite format 3\0" + b"\xff" * 5000])
-def test_what_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
     """In a sentence with its name, and nothing is made."""
     (tmp_path / "x.db").write_bytes(content)
     with pytest.raises(BackupError, match=r"x\.db"):
@@ -319,19 +319,6 @@ def test_plain_files_of_changes_that_were_not_exported_at_the_backup_are_memory(
     again.close()
 
 
-def test_heads_alone_are_taken_in_where_there_is_no_database(root: Path) -> None:
-    """The worst case costs history, never memory."""
-    store = filled(root)
-    store.close()
-    heads = {project: store.read(project, FileName.LOG, NOW).content for project in PROJECTS}
-    store.close()
-    for path in root.glob("mneme.db*"):
-        path.unlink()
-    again = Patient(root)
-    assert {project: again.read(project, FileName.LOG, NOW).content for project in again.projects()} == heads
-    again.close()
-
-
 def test_the_way_back_is_a_command(root: Path, tmp_path: Path) -> None:
     """With the newest backup; where there is none, another way is named."""
     filled(root)
@@ -346,7 +333,7 @@ def test_the_way_back_is_a_command(root: Path, tmp_path: Path) -> None:
 def test_a_fact_forgotten_after_a_backup_stays_forgotten_though_an_export_was_due(
     root: Path, tmp_path: Path
 ) -> None:
-    """The plain files were made from the heads in the backup, whatever it says was exported."""
+    """The plain files were made from the heads in the backup, exported or not."""
     store = filled(root)
     store.acquire(ALPHA, ANA, NOW, TTL)
     put(store, ALPHA, facts("a", "b"), FileName.REMEMBERED)
@@ -362,7 +349,7 @@ def test_a_fact_forgotten_after_a_backup_stays_forgotten_though_an_export_was_du
 
 
 def facts(*contents: str) -> bytes:
-    """What the plugin remembers."""
+    """A `remembered.json` of these contents."""
     return json.dumps([{"content": content} for content in contents]).encode()
 
 

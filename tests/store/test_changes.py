@@ -9,8 +9,8 @@ import pytest
 
 from mneme.model import FileName, Millis, Upload
 from tests.kept import DiskStore
+from tests.store.asking import ONE
 from tests.store.looking import ALPHA, ANA, NOW, TTL, directory_of
-from tests.store.store_contract import ONE
 
 LATER = Millis(NOW + 1)
 
@@ -40,14 +40,14 @@ def export(store: DiskStore) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_changes_a_head_or_a_lock_is_to_be_exported(store: DiskStore, change: str) -> None:
+def test_a_change_of_a_head_or_a_lock_is_to_be_exported(store: DiskStore, change: str) -> None:
     """The change may be the last that the server hears of the project."""
     CHANGES[change](store)
     assert store.has_changes
     assert len(store.changed_projects()) == 1
 
 
-def test_what_changes_nothing_is_not(store: DiskStore) -> None:
+def test_steps_that_change_nothing_are_not_to_be_exported(store: DiskStore) -> None:
     """A list, a download, and an upload of what is the head."""
     store.upload(ALPHA, Upload(FileName.LOG, ONE, ANA), NOW)
     export(store)
@@ -59,7 +59,7 @@ def test_what_changes_nothing_is_not(store: DiskStore) -> None:
 
 
 def test_an_edit_by_hand_is_noted_as_exported(store: DiskStore, tmp_path: Path) -> None:
-    """It is a head like any other."""
+    """An edit becomes a head like any other."""
     (directory_of(tmp_path, ALPHA) / "log.jsonl").write_bytes(ONE)
     store.heads(ALPHA, LATER)
     assert store.has_changes

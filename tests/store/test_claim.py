@@ -1,4 +1,4 @@
-"""One server per data directory."""
+"""Claims: a data directory has one server."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def start(directory: Path, how: str) -> subprocess.Popen[str]:
 @pytest.mark.integration
 @pytest.mark.parametrize("how", ["stay", "daemonize"])
 def test_a_claim_lasts_exactly_as_long_as_its_process(directory: Path, how: str) -> None:
-    """However that ends; the child of a daemonizing server holds it on, and is the one that is named."""
+    """The child of a daemonizing server holds it on, and is named."""
     with start(directory, how) as process:
         assert process.stdin
         assert process.stdout

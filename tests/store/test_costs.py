@@ -1,4 +1,4 @@
-"""The cost of a step is the same among few projects and among many: counted in steps of SQLite, not timed."""
+"""Costs of steps among few projects and many, counted in steps of SQLite."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS: dict[str, Callable[[Store, ProjectId], object]] = {
 
 @cache
 def filled(projects: int) -> MemoryStore:
-    """A store with so many projects, each with a file and a lock of a few; to be copied."""
+    """A store with so many projects, a few of them locked; to be copied."""
     store = MemoryStore()
     for number in range(projects):
         project = ProjectId(f"project-{number}")
@@ -61,7 +61,7 @@ def cost(store: MemoryStore, step: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_costs_as_much_among_a_thousand_projects_as_among_ten(step: str) -> None:
-    """Each finds what it needs by an index; some tens of steps more are for a deeper index."""
+    """Some tens of steps more are for a deeper index."""
     costs = []
     for projects in (FEW, MANY):
         store = filled(projects).copied()
@@ -82,7 +82,7 @@ def test_the_newest_version_costs_as_much_among_a_thousand_as_among_ten() -> Non
 
 
 def test_made_up_clients_make_nobody_else_wait_and_are_bounded() -> None:
-    """A lock costs as much after thousands of them, and no more are known than a project may have."""
+    """A lock costs as much after thousands of them, and most are forgotten."""
     costs = []
     for clients in (FEW, 3000):
         store = MemoryStore()
@@ -98,7 +98,7 @@ def test_made_up_clients_make_nobody_else_wait_and_are_bounded() -> None:
 
 
 def test_made_up_clients_take_no_base_from_a_client_that_uploads() -> None:
-    """A fact that its owner forgets stays forgotten, however many ids somebody has made up meanwhile."""
+    """A forgotten fact stays forgotten, however many ids somebody makes up."""
     store, project = MemoryStore(), ProjectId("alpha")
     store.acquire(project, ANA, NOW, TTL)
     for lines in (b"one\n", b"one\ntwo\n", b"one\ntwo\nthree\n"):

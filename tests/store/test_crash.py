@@ -1,4 +1,4 @@
-"""A crash, a fault or a power cut at every step of the working copy: what was answered stays, nothing comes back.
+"""Crashes, faults and power cuts at every step of the working copy.
 
 SQLite sees to the database. Here the steps are those on plain files: each in turn is where the process dies, or where
 the disk fails once. A power cut leaves anything in files that were exported a moment before.
@@ -18,7 +18,7 @@ from mneme.errors import DiskFull
 from mneme.model import FileName, Kind, ProjectId, Role, Upload, digest
 from mneme.store import layout
 from tests.kept import DiskStore, full_disk
-from tests.store import stores
+from tests.store.asking import ONE, THREE, TWO, content, head_of, put
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed
 from tests.store.looking import (
     ALPHA,
@@ -29,12 +29,12 @@ from tests.store.looking import (
     TTL,
     content_of,
     directory_of,
+    edit,
     leftovers,
     node_project,
     see,
 )
-from tests.store.store_contract import ONE, THREE, TWO, head_of
-from tests.store.stores import Patient
+from tests.store.stores import BOOT, Patient
 
 LOG, MD = FileName.LOG, FileName.SUMMARY_MD
 ANOTHER_BOOT = "another boot"
@@ -47,13 +47,13 @@ def empty(store: Patient, root: Path) -> None:
 def held(store: Patient, root: Path) -> None:
     """Ana has the lock of a project with a file."""
     store.acquire(ALPHA, ANA, NOW, TTL)
-    store.upload(ALPHA, Upload(LOG, ONE, ANA), NOW)
+    put(store, ANA, ONE)
 
 
 def edited(store: Patient, root: Path) -> None:
     """Somebody has put another file in the place of that file."""
     held(store, root)
-    replace(directory_of(root, ALPHA) / "log.jsonl", ONE + TWO)
+    edit(log_in(root), ONE + TWO)
 
 
 def by_node(store: Patient, root: Path) -> None:
@@ -68,8 +68,8 @@ def first_upload(store: Patient) -> None:
 
 def another_upload(store: Patient) -> None:
     """A file gets a new head, and another file its first."""
-    store.upload(ALPHA, Upload(LOG, ONE + THREE, ANA), NOW)
-    store.upload(ALPHA, Upload(MD, b"# one\n", ANA), NOW)
+    put(store, ANA, ONE + THREE)
+    put(store, ANA, b"# one\n", MD)
 
 
 def release(store: Patient) -> None:
@@ -93,15 +93,9 @@ DEEDS: dict[str, tuple[Callable[[Patient, Path], None], Callable[[Patient], None
 }
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another, as an editor does."""
-    path.with_name("new").write_bytes(content)
-    path.with_name("new").rename(path)
-
-
 @contextmanager
 def prepared(root: Path, prepare: Callable[[Patient, Path], None]) -> Iterator[Patient]:
-    """A store on which a deed is to be done; it ends as by a kill."""
+    """A store for a deed, which ends as by a kill."""
     store = Patient(root)
     try:
         prepare(store, root)
@@ -111,25 +105,25 @@ def prepared(root: Path, prepare: Callable[[Patient, Path], None]) -> Iterator[P
 
 
 def served(store: Patient, project: ProjectId = ALPHA) -> dict[FileName, bytes]:
-    """What is served of a project."""
-    found = {}
-    for file in FileName:
-        document = store.read(project, file, NOW)
-        if document:
-            found[file] = document.content
-            assert digest(document.content) == document.head.sha256
-    return found
+    """The contents that are served of a project."""
+    found = [store.read(project, file, NOW) for file in FileName]
+    assert all(digest(one.content) == one.head.sha256 for one in found if one)
+    return {one.head.file: one.content for one in found if one}
 
 
 @contextmanager
-def reopened(root: Path, monkeypatch: pytest.MonkeyPatch, boot: str = stores.BOOT) -> Iterator[Patient]:
+def reopened(root: Path, boot: str = BOOT) -> Iterator[Patient]:
     """The store after a restart of the server, or of the machine."""
-    monkeypatch.setattr(stores, "BOOT", boot)
-    store = Patient(root)
+    store = Patient(root, boot=boot)
     try:
         yield store
     finally:
         store.database.close()
+
+
+def log_in(root: Path) -> Path:
+    """The log of the project in a data directory."""
+    return directory_of(root, ALPHA) / "log.jsonl"
 
 
 def is_whole(store: Patient, root: Path) -> None:
@@ -143,22 +137,19 @@ def is_whole(store: Patient, root: Path) -> None:
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_killed_at_any_step(
-    deed: str, tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the database has is what is served and exported; an edit is taken in, then or later, once."""
+def test_killed_at_any_step(deed: str, tmp_path: Path, faults: Faults) -> None:
+    """The content of the database is served and exported; an edit is stored once."""
     prepare, act = DEEDS[deed]
     with prepared(tmp_path / "whole", prepare) as store, faults.failing() as run:
         act(store)
-    with reopened(tmp_path / "whole", monkeypatch) as store:
+    with reopened(tmp_path / "whole") as store:
         wanted = served(store)
     places = KILL.places(run)
-    assert places
     for at in places:
         root = tmp_path / f"killed-{at}"
         with prepared(root, prepare) as store, suppress(Killed), faults.failing(at, KILL):
             act(store)
-        with reopened(root, monkeypatch) as store:
+        with reopened(root) as store:
             is_whole(store, root)
             before = served(store)
             act(store)
@@ -171,10 +162,8 @@ def test_killed_at_any_step(
 
 @pytest.mark.parametrize("fault", [BROKEN, NO_SPACE, FULL], ids=lambda fault: fault.name)
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_step_fails_and_the_server_goes_on(
-    deed: str, fault: Fault, tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was not exported is exported when the disk works again."""
+def test_a_step_fails_and_the_server_goes_on(deed: str, fault: Fault, tmp_path: Path, faults: Faults) -> None:
+    """Exports that failed are done when the disk works again."""
     prepare, act = DEEDS[deed]
     with prepared(tmp_path / "whole", prepare) as store, faults.failing() as run:
         act(store)
@@ -187,12 +176,12 @@ def test_a_step_fails_and_the_server_goes_on(
             store.export()
             wanted = served(store)
             is_whole(store, root)
-        with reopened(root, monkeypatch) as store:
+        with reopened(root) as store:
             assert served(store) == wanted
 
 
 SURVIVORS: dict[str, Callable[[Path, bytes], object]] = {
-    "the file before": replace,
+    "the file before": edit,
     "nothing": lambda path, _: path.unlink(),
     "an empty file": lambda path, _: path.write_bytes(b""),
     "zeros": lambda path, _: path.write_bytes(b"\0" * path.stat().st_size),
@@ -203,26 +192,26 @@ SURVIVORS: dict[str, Callable[[Path, bytes], object]] = {
 
 @pytest.mark.parametrize("in_order", [False, True])
 @pytest.mark.parametrize("survivor", SURVIVORS)
-def test_a_power_cut_leaves_what_the_database_has(
-    survivor: str, in_order: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_power_cut_leaves_the_content_of_the_database(
+    survivor: str, in_order: bool, tmp_path: Path
 ) -> None:
-    """What the disk had kept of files that were exported a moment ago is no edit of anybody.
+    """Remains of files that were exported a moment ago are nobody's edit.
 
     Nor is it one where the server had ended well, a moment before the machine did: it had made its files durable.
     """
     with prepared(tmp_path, held) as store:
-        store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store, ANA, ONE + TWO)
         lock = store.lock(ALPHA, NOW)
         if in_order:
             store.close()
-    path = directory_of(tmp_path, ALPHA) / "log.jsonl"
+    path = log_in(tmp_path)
     if not in_order:
         state = path.stat()
         SURVIVORS[survivor](path, ONE)
         if path.exists():
             os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         (path.parent / layout.LOCK).write_bytes(b"")
-    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store:
+    with reopened(tmp_path, ANOTHER_BOOT) as store:
         assert served(store) == {LOG: ONE + TWO}
         assert store.lock(ALPHA, NOW) == lock
         is_whole(store, tmp_path)
@@ -235,36 +224,32 @@ def test_a_power_cut_leaves_what_the_database_has(
 @pytest.mark.parametrize("starts", [0, 2], ids=["found at once", "found before"])
 @pytest.mark.parametrize("has_mark", [True, False], ids=["marked", "mark lost"])
 @pytest.mark.parametrize("survivor", ["an empty file", "zeros", "a part of it"])
-def test_what_a_power_cut_left_in_doubt_stays_so_until_it_is_exported(
-    survivor: str, has_mark: bool, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_that_a_power_cut_left_in_doubt_stay_so_until_they_are_exported(
+    survivor: str, has_mark: bool, starts: int, tmp_path: Path
 ) -> None:
-    """Although earlier servers ended before that, as on a full disk; or the copy lost its mark, as when just made."""
+    """Earlier servers may have ended before that, and the copy may have no mark."""
     with prepared(tmp_path, held):
         pass
-    SURVIVORS[survivor](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
+    SURVIVORS[survivor](log_in(tmp_path), ONE)
     if not has_mark:
         (tmp_path / layout.PROJECTS / layout.MARK).unlink()
     for _ in range(starts):
         store = DiskStore(tmp_path)
         store.open_copy(ANOTHER_BOOT)
         store.database.close()
-    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store_again:
+    with reopened(tmp_path, ANOTHER_BOOT) as store_again:
         assert served(store_again) == {LOG: ONE}
         is_whole(store_again, tmp_path)
 
 
 def test_exports_of_an_epoch_whose_beginning_is_run_twice_are_in_doubt_after_a_power_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Steps that share a commit are run again when another one fails."""
     with prepared(tmp_path, held) as store:
-
-        def fail() -> None:
-            raise ValueError
-
-        store.database.run([store.store.begin_epoch, fail])
-    SURVIVORS["an empty file"](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
-    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store:
+        store.database.run([store.store.begin_epoch, lambda: 1 / 0])
+    SURVIVORS["an empty file"](log_in(tmp_path), ONE)
+    with reopened(tmp_path, ANOTHER_BOOT) as store:
         assert served(store) == {LOG: ONE}
 
 
@@ -272,28 +257,23 @@ def test_nothing_is_believed_before_the_doubt_after_a_power_cut_is_noted(tmp_pat
     """A full disk can keep the server from that, while clients ask already."""
     with prepared(tmp_path, held):
         pass
-    SURVIVORS["an empty file"](directory_of(tmp_path, ALPHA) / "log.jsonl", ONE)
+    SURVIVORS["an empty file"](log_in(tmp_path), ONE)
     store = DiskStore(tmp_path)
     with pytest.raises(DiskFull), full_disk(store):
         store.open_copy(ANOTHER_BOOT)
-    document = store.read(ALPHA, LOG, NOW)
+    assert content(store) == ONE
     store.database.close()
-    assert document
-    assert document.content == ONE
 
 
-def test_a_project_or_lock_removed_while_a_killed_server_was_down_stays_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_project_or_lock_removed_while_a_killed_server_was_down_stays_removed(tmp_path: Path) -> None:
     """Although an export of it was due when the server was killed."""
     with prepared(tmp_path, held) as store:
-        held_by_ben = store.acquire(ORG, BEN, NOW, TTL)
-        assert held_by_ben
+        store.acquire(ORG, BEN, NOW, TTL)
         for project, client in ((ALPHA, ANA), (ORG, BEN)):
             store.store.upload(project, Upload(LOG, ONE + TWO, client), NOW)
     shutil.rmtree(directory_of(tmp_path, ALPHA))
     (directory_of(tmp_path, ORG) / layout.LOCK).unlink()
-    with reopened(tmp_path, monkeypatch) as store:
+    with reopened(tmp_path) as store:
         assert served(store) == {}
         assert store.lock(ORG, NOW) is None
         assert served(store, ORG) == {LOG: ONE + TWO}
@@ -301,11 +281,11 @@ def test_a_project_or_lock_removed_while_a_killed_server_was_down_stays_removed(
 
 
 @pytest.mark.parametrize("deed", ["removed", "edited", "left alone"])
-def test_what_an_export_wrote_that_could_not_be_committed_is_known(deed: str, tmp_path: Path) -> None:
+def test_files_of_an_export_that_could_not_be_committed_are_known(deed: str, tmp_path: Path) -> None:
     """A person's next deed is told from it, and another export comes."""
     with prepared(tmp_path, held) as store:
-        log = directory_of(tmp_path, ALPHA) / "log.jsonl"
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        log = log_in(tmp_path)
+        put(store.store, ANA, ONE + TWO)
 
         def export_without_commit() -> None:
             with store.database.step():
@@ -319,60 +299,44 @@ def test_what_an_export_wrote_that_could_not_be_committed_is_known(deed: str, tm
             case "removed":
                 log.unlink()
             case "edited":
-                replace(log, TWO)
+                edit(log, TWO)
         store.export()
         expected = {"removed": {}, "edited": {LOG: TWO}, "left alone": {LOG: ONE + TWO}}
         assert served(store) == expected[deed]
         is_whole(store, tmp_path)
 
 
-def test_a_persons_temporary_file_is_left_alone_after_a_crash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_persons_temporary_file_is_left_alone_after_a_crash(tmp_path: Path) -> None:
     """Only what the server calls so is its own to remove."""
     with prepared(tmp_path, held) as store:
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+        put(store.store, ANA, ONE + TWO)
     directory = directory_of(tmp_path, ALPHA)
     (directory / "notes.tmp").write_text("mine")
     (directory / "log.jsonl.0123456789abcdef.tmp").write_text("half")
     (directory / "log.jsonl.0123456789abcdee.tmp").mkdir()
-    with reopened(tmp_path, monkeypatch) as store:
+    with reopened(tmp_path) as store:
         assert served(store) == {LOG: ONE + TWO}
     assert (directory / "notes.tmp").read_text() == "mine"
     assert not (directory / "log.jsonl.0123456789abcdef.tmp").exists()
 
 
-def test_an_edit_made_while_a_killed_server_was_down_is_what_is_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The machine went on, so that what was exported is surely there."""
-    with prepared(tmp_path, held):
-        pass
-    replace(directory_of(tmp_path, ALPHA) / "log.jsonl", ONE + THREE)
-    with reopened(tmp_path, monkeypatch) as store:
-        assert served(store) == {LOG: ONE + THREE}
-
-
-def test_an_edit_of_what_was_exported_long_before_a_power_cut_is_what_is_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By then the system has written to the disk what it was given."""
+@pytest.mark.parametrize(("epochs", "boot"), [(0, BOOT), (2, ANOTHER_BOOT)], ids=["kill", "power cut"])
+def test_an_edit_while_no_server_ran_is_served(tmp_path: Path, epochs: int, boot: str) -> None:
+    """The head was surely exported: before a kill, or long before a power cut."""
     with prepared(tmp_path, held) as store:
-        for _ in range(2):
+        for _ in range(epochs):
             store.store.begin_epoch()
-    replace(directory_of(tmp_path, ALPHA) / "log.jsonl", ONE + THREE)
-    with reopened(tmp_path, monkeypatch, ANOTHER_BOOT) as store:
+    edit(log_in(tmp_path), ONE + THREE)
+    with reopened(tmp_path, boot) as store:
         assert served(store) == {LOG: ONE + THREE}
 
 
-def test_an_edit_that_meets_an_unexported_head_after_a_crash_is_kept_as_a_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edit_that_meets_an_unexported_head_after_a_crash_is_kept_as_a_version(tmp_path: Path) -> None:
     """The database is right; what somebody wrote is in history."""
     with prepared(tmp_path, held) as store:
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
-    replace(directory_of(tmp_path, ALPHA) / "log.jsonl", ONE + THREE)
-    with reopened(tmp_path, monkeypatch) as store:
+        put(store.store, ANA, ONE + TWO)
+    edit(log_in(tmp_path), ONE + THREE)
+    with reopened(tmp_path) as store:
         assert served(store) == {LOG: ONE + TWO}
         is_whole(store, tmp_path)
         (found,) = [one for one in store.versions(ALPHA) if one.kind is Kind.FOUND]
@@ -384,35 +348,28 @@ def test_an_edit_that_meets_an_unexported_head_after_a_crash_is_kept_as_a_versio
 def test_an_edit_at_any_moment_of_an_upload_is_merged_with_it(
     tmp_path: Path, moment: str, in_place: bool
 ) -> None:
-    """With its true base: what lay there when the person wrote."""
-
-    def edit(content: bytes) -> None:
-        path = directory_of(tmp_path, ALPHA) / "log.jsonl"
-        if in_place:
-            path.write_bytes(content)
-        else:
-            replace(path, content)
-
+    """The base of the edit is the content that the person saw."""
+    write = Path.write_bytes if in_place else edit
     with prepared(tmp_path, held) as store:
         if moment == "before":
-            edit(ONE + THREE)
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+            write(log_in(tmp_path), ONE + THREE)
+        put(store.store, ANA, ONE + TWO)
         if moment == "between commit and export":
-            edit(ONE + THREE)
+            write(log_in(tmp_path), ONE + THREE)
         store.export()
         if moment == "after the export":
-            edit(ONE + TWO + THREE)
+            write(log_in(tmp_path), ONE + TWO + THREE)
         assert served(store) == {LOG: ONE + TWO + THREE}
         store.export()
         is_whole(store, tmp_path)
 
 
 def test_a_line_that_a_person_removed_stays_removed_although_the_head_moved_on(tmp_path: Path) -> None:
-    """The base of the edit is what was exported, so that the line is known to be gone."""
+    """The base of the edit is the exported version, which has the line."""
     with prepared(tmp_path, held) as store:
-        store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO + THREE, ANA), NOW)
-        replace(directory_of(tmp_path, ALPHA) / "log.jsonl", TWO)
+        put(store, ANA, ONE + TWO)
+        put(store.store, ANA, ONE + TWO + THREE)
+        edit(log_in(tmp_path), TWO)
         assert served(store) == {LOG: TWO + THREE}
 
 
@@ -421,8 +378,8 @@ def test_a_head_that_was_removed_while_a_newer_one_was_yet_to_be_exported_is_the
 ) -> None:
     """Who removed the file did not know of it."""
     with prepared(tmp_path, held) as store:
-        store.store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
-        (directory_of(tmp_path, ALPHA) / "log.jsonl").unlink()
+        put(store.store, ANA, ONE + TWO)
+        (log_in(tmp_path)).unlink()
         assert served(store) == {LOG: ONE + TWO}
         store.export()
         is_whole(store, tmp_path)
@@ -431,12 +388,12 @@ def test_a_head_that_was_removed_while_a_newer_one_was_yet_to_be_exported_is_the
 class TestTheWholeOfIt:
     """The working copy may be missing, or lie there alone."""
 
-    def test_a_database_alone_is_exported_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_database_alone_is_exported_anew(self, tmp_path: Path) -> None:
         """As after a backup was restored."""
         with prepared(tmp_path, held) as store:
             store.close()
         shutil.rmtree(tmp_path / layout.PROJECTS)
-        with reopened(tmp_path, monkeypatch) as store:
+        with reopened(tmp_path) as store:
             assert served(store) == {LOG: ONE}
             is_whole(store, tmp_path)
 
@@ -453,11 +410,11 @@ class TestTheWholeOfIt:
     def test_an_older_copy_that_comes_back_while_the_server_runs_changes_nothing(
         self, tmp_path: Path
     ) -> None:
-        """A disk may be mounted late, or be away for a while; what it has is older than the database."""
+        """A disk may be mounted late, or be away for a while."""
         projects = tmp_path / layout.PROJECTS
         with prepared(tmp_path, held) as store:
             projects.rename(tmp_path / "away")
-            store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW)
+            put(store, ANA, ONE + TWO)
             store.release(ALPHA, ANA, NOW)
             assert served(store) == {LOG: ONE + TWO}
             shutil.rmtree(projects)
@@ -466,45 +423,39 @@ class TestTheWholeOfIt:
             assert store.lock(ALPHA, NOW) is None
             is_whole(store, tmp_path)
 
-    def test_files_without_a_database_are_taken_in(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_files_without_a_database_are_taken_in(self, tmp_path: Path) -> None:
         """The worst case costs history, never memory; the lock is honoured, too."""
         with prepared(tmp_path, held) as store:
             lock = store.lock(ALPHA, NOW)
             store.close()
         for path in tmp_path.glob("mneme.db*"):
             path.unlink()
-        with reopened(tmp_path, monkeypatch) as store:
+        with reopened(tmp_path) as store:
             assert served(store) == {LOG: ONE}
             assert store.lock(ALPHA, NOW) == lock
             is_whole(store, tmp_path)
 
-    def test_an_older_database_beside_newer_files_takes_these_in(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_older_database_beside_newer_files_takes_these_in(self, tmp_path: Path) -> None:
         """Somebody restored a backup of the database alone: what lies there is newer, and stays."""
         with prepared(tmp_path, held) as store:
             store.close()
         shutil.copy(tmp_path / "mneme.db", tmp_path / "old.db")
-        with reopened(tmp_path, monkeypatch) as store:
-            head_of(store.upload(ALPHA, Upload(LOG, ONE + TWO, ANA), NOW))
+        with reopened(tmp_path) as store:
+            head_of(put(store, ANA, ONE + TWO))
             store.close()
         for path in tmp_path.glob("mneme.db-*"):
             path.unlink()
         (tmp_path / "old.db").rename(tmp_path / "mneme.db")
-        with reopened(tmp_path, monkeypatch) as store:
+        with reopened(tmp_path) as store:
             assert served(store) == {LOG: ONE + TWO}
             is_whole(store, tmp_path)
 
-    def test_a_copy_of_the_whole_data_directory_is_as_good(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """`cp -a` to another machine: no file is the file that it was, and none was edited."""
+    def test_a_copy_of_the_whole_data_directory_is_as_good(self, tmp_path: Path) -> None:
+        """A copy made by `cp -a` has no mark of the original, but no edit."""
         with prepared(tmp_path / "one", held) as store:
             store.close()
         shutil.copytree(tmp_path / "one", tmp_path / "two")
-        with reopened(tmp_path / "two", monkeypatch, ANOTHER_BOOT) as store:
+        with reopened(tmp_path / "two", ANOTHER_BOOT) as store:
             assert served(store) == {LOG: ONE}
             assert [one.kind for one in store.versions(ALPHA)] == [Kind.UPLOAD]
             is_whole(store, tmp_path / "two")

@@ -71,7 +71,7 @@ def test_unknown_fields_are_passed_over() -> None:
     ],
     ids=lambda content: repr(content[:30]),
 )
-def test_what_cannot_be_read_is_no_lock(content: bytes) -> None:
+def test_a_file_that_cannot_be_read_is_no_lock(content: bytes) -> None:
     """Empty, cut short, broken, of another shape."""
     assert lockfile.decode(content) is None
 

@@ -1,7 +1,8 @@
-"""Whole stores against a plain model: any row of steps, hand edits and restarts comes to what the model says.
+"""Stores against a plain model, in any row of steps, edits by hand and restarts.
 
 Merging is off here, so that the model can stay plain: an upload or an edit replaces the head, and a refused upload is
-kept beside it. Merges are shown by the contract of stores, the stories of two machines and the random schedules.
+kept beside it. Merges are shown by the contract of stores, the stories of two machines and the random schedules;
+appends by `test_appends.py`.
 
 A step looks first at the lock and at the files that it names. Whatever has changed is exported after it, and an export
 looks at all files of the project.
@@ -22,13 +23,10 @@ from attrs import Factory, define, evolve
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mneme.errors import KeyReused, MissingPrecondition
 from mneme.model import (
     NOT_THERE,
     SLACK,
     Accepted,
-    Append,
-    Appended,
     Changed,
     ClientId,
     Document,
@@ -60,7 +58,7 @@ from mneme.model import (
 from mneme.store import layout
 from tests.keeping import KEEP_NONE
 from tests.often import examples
-from tests.store.looking import ANA, BEN, NOW, directory_of, node_lock, node_project, see
+from tests.store.looking import ANA, BEN, NOW, directory_of, edit, node_lock, node_project, see
 from tests.store.stores import Patient, left_when_recovered
 
 SHARED = ProjectId("org_repo")
@@ -71,12 +69,12 @@ projects = st.sampled_from([*PROJECTS[:1] * 3, *PROJECTS])
 clients = st.sampled_from([ANA, BEN])
 files = st.sampled_from(FILES)
 contents = st.sampled_from([b"", b"a", b"b", b"cc", b"dd", "🧠\n".encode()])
-lines = st.sampled_from([b"a", b"b\n", b"cc\ndd\n"])
-keys = st.sampled_from([None, "k", "l"])
 names = st.sampled_from([None, None, "the head", "another"])
 """What a condition names."""
 numbers = st.integers(0, 12)
 PLAIN = Merging(enabled=False)
+OLDER = [None, 0, 1]
+"""The distance of a client's token to that of the lock; None for no token."""
 times_to_live = st.sampled_from([1, 50, 1000]).map(Millis)
 distances = st.sampled_from([-1_000_000, 10_000, 5_000_000])
 """Whether an edit has a time that is past, yet to come, or so far ahead that a clock was wrong."""
@@ -84,7 +82,7 @@ distances = st.sampled_from([-1_000_000, 10_000, 5_000_000])
 
 @define
 class Plain:
-    """A file as it lies in the working copy; `is_seen` once the store has looked at it as it is."""
+    """A file in the working copy; `is_seen` once the store has looked at it."""
 
     content: bytes
     mtime: Millis
@@ -93,7 +91,7 @@ class Plain:
 
 @define
 class Known:
-    """The newest head of a file, as the store knows it; it `is_there` unless it was found to be removed."""
+    """The newest head of a file; it `is_there` unless it was found to be removed."""
 
     newest: int
     content: bytes
@@ -105,7 +103,7 @@ class Known:
 
 @define
 class ProjectState:
-    """All there is to know about a project; it `exists` unless somebody has removed its directory."""
+    """The state of a project; it `exists` unless somebody has removed its directory."""
 
     exists: bool = False
     by_node: bool = False
@@ -172,23 +170,6 @@ class ProjectState:
             self.doubtful[client, file] = before
         self.bases[client, file] = number
 
-    def named(self, file: FileName, content: bytes) -> int | None:
-        """The newest version that was a head with this content."""
-        found = [v for v in self.versions if v.file is file and v.role is Role.HEAD]
-        return max((v.number for v in found if v.sha256 == digest(content)), default=None)
-
-    def keyed(self, append: Append) -> Version | None:
-        """The newest version that there still is of the client, the file and the key of an append."""
-        found = [v for v in self.versions if (v.client, v.file) == (append.client, append.file)]
-        return next(
-            (v for v in reversed(found) if append.key and v.appended and v.appended.key == append.key), None
-        )
-
-    def in_its_place(self, version: Version) -> Version:
-        """The head that somebody made of a refused version by restoring it, or the version itself."""
-        restored = (v for v in self.versions if v.parents == (version.number,))
-        return next(restored, version) if version.role is not Role.HEAD else version
-
     def add(
         self,
         file: FileName,
@@ -199,30 +180,14 @@ class ProjectState:
         mtime: Millis | None = None,
         by: ClientId | None = None,
         base: int | None = None,
-        parents: tuple[int, ...] = (),
-        appended: Appended | None = None,
-        names_base: bool = False,
+        **more: Any,
     ) -> int:
         """Keep a version; it is the head if it has an mtime of its own."""
         self.last_number = number = self.last_number + 1
-        place = Role.BESIDE if mtime is None else Role.HEAD
-        told = time if mtime is None else mtime
+        role, told = (Role.BESIDE, time) if mtime is None else (Role.HEAD, mtime)
+        sha256, size = digest(content), len(content)
         self.versions.append(
-            Version(
-                number,
-                file,
-                digest(content),
-                len(content),
-                time,
-                told,
-                by,
-                kind,
-                base,
-                parents,
-                place,
-                appended,
-                names_base,
-            )
+            Version(number, file, sha256, size, time, told, by, kind, base, role=role, **more)
         )
         self.accepted[number] = content
         if mtime is not None:
@@ -235,7 +200,7 @@ class ProjectState:
     def become_head(
         self, file: FileName, content: bytes, kind: Kind, outcome: object, now: Millis, **more: Any
     ) -> int:
-        """Make a version the head: later than the last one, unless that lies in a time to come."""
+        """Make a version the head, later than the last one unless a clock was wrong."""
         assert isinstance(outcome, Accepted)
         before = self.known.get(file)
         mtimes = (before.latest, before.mtime) if before else ()
@@ -271,7 +236,7 @@ class ProjectState:
             self.is_changed = False
 
     def adopt(self, shared: ProjectState, now: Millis) -> None:
-        """Take in a copy of what the Node server kept in a directory that it shared among projects."""
+        """Take in a copy of a directory that the Node server shared among projects."""
         self.exists = True
         self.set_lock(shared.lock and evolve(shared.lock, token=0, last_acquired_at=None))
         self.plain = {file: Plain(found.content, found.mtime) for file, found in shared.plain.items()}
@@ -297,7 +262,7 @@ class ProjectState:
         self.known = {file: one for file, one in self.known.items() if one.newest in self.accepted}
 
     def needed(self) -> set[int]:
-        """The numbers of the versions that are not pruned: bases of clients, and what a project goes on from."""
+        """The numbers of the versions that are not pruned: bases and heads."""
         needed = {*self.bases.values(), *self.doubtful.values()}
         for file, known in self.known.items() if self.exists else ():
             heads = (v for v in self.versions if v.file is file and v.role is Role.HEAD)
@@ -306,7 +271,7 @@ class ProjectState:
 
 
 def told_mtime(plain: Plain, known: Known) -> Millis:
-    """The mtime that is told of a file; one in whole seconds may be that of the head, rounded by a file system."""
+    """The mtime for clients: the head's, if the file's is that in whole seconds."""
     is_rounded = plain.mtime % 1000 == 0 and 0 <= known.mtime - plain.mtime < 2000
     return known.mtime if is_rounded else plain.mtime
 
@@ -332,7 +297,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @contextmanager
     def step(self, project: ProjectId, *wanted: FileName) -> Iterator[ProjectState]:
-        """A step as the model has it: a look at the lock and some files before, an export after."""
+        """A step of the model: a look at some files, the step, an export."""
         self.touched = project
         state, shared = self.model[project], self.model[SHARED]
         if state.exists:
@@ -347,7 +312,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def all_versions_are_told(self) -> None:
-        """The versions of the project that the last step was about are those of the model."""
+        """The versions of the project of the last step are those of the model."""
         if self.touched:
             assert self.store.versions(self.touched) == tuple(self.model[self.touched].versions)
             self.touched = None
@@ -386,18 +351,16 @@ class StoreMachine(RuleBasedStateMachine):
         """A machine acquires the lock and uploads some files."""
         self.acquire(project, client, Millis(1000))
         for file, content in uploads:
-            self.upload(project, client, file, content, None)
+            self.upload(project, client, file, content, None, None)
 
     @rule(project=projects, client=clients, ttl=times_to_live)
     def extend(self, project: ProjectId, client: ClientId, ttl: Millis) -> None:
         """A client sends a heartbeat."""
         with self.step(project) as state:
-            outcome = self.store.extend(project, client, self.now, ttl)
+            outcome, refusal = self.store.extend(project, client, self.now, ttl), self.refusal(state, client)
             held = state.held(self.now)
-            if held is None:
-                assert outcome == NotLocked()
-            elif held.client != client:
-                assert outcome == HeldBy(held)
+            if refusal or held is None:
+                assert outcome == refusal
             else:
                 lock = evolve(held, expires_at=Millis(self.now + ttl), extended_at=self.now)
                 assert outcome == Granted(lock)
@@ -407,12 +370,10 @@ class StoreMachine(RuleBasedStateMachine):
     def release(self, project: ProjectId, client: ClientId) -> None:
         """A client gives up its lock."""
         with self.step(project) as state:
-            outcome = self.store.release(project, client, self.now)
+            outcome, refusal = self.store.release(project, client, self.now), self.refusal(state, client)
             held = state.held(self.now)
-            if held is None:
-                assert outcome == NotLocked()
-            elif held.client != client:
-                assert outcome == HeldBy(held)
+            if refusal or held is None:
+                assert outcome == refusal
             else:
                 assert outcome == Released(held)
                 state.set_lock(None)
@@ -431,12 +392,26 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(expired) == {
             project for project, lock in known.items() if lock and self.now >= lock.expires_at
         }
-        for project in expired:
+        for project in PROJECTS:
             with self.step(project) as state:
                 gone = None if state.held(self.now) else state.lock
                 assert self.store.reap(project, self.now) == gone
                 if gone:
                     state.set_lock(None)
+
+    def refusal(self, state: ProjectState, client: ClientId, token: int | None = None) -> Any:
+        """The reason why a client may not write now; None if it may."""
+        held = state.held(self.now)
+        if held is None:
+            return NotLocked()
+        if token is not None and token < held.token:
+            return StaleToken(held)
+        return None if held.client == client else HeldBy(held)
+
+    def token(self, state: ProjectState, older: int | None) -> int | None:
+        """The token of the lock, or one that is so much older."""
+        held = state.held(self.now)
+        return None if older is None else (held.token if held else 1) - older
 
     def condition(self, state: ProjectState, file: FileName, name: str | None) -> Precondition | None:
         """A condition that holds, or that does not."""
@@ -447,184 +422,66 @@ class StoreMachine(RuleBasedStateMachine):
             return Precondition(frozenset({head.sha256})) if head else NOT_THERE
         return Precondition(frozenset({digest(b"another")}))
 
-    @rule(project=projects, client=clients, file=files, content=contents, name=names)
-    def upload_under_a_condition(
-        self, project: ProjectId, client: ClientId, file: FileName, content: bytes, name: str | None
-    ) -> None:
-        """A client uploads a file that is only to replace a certain head, or none."""
-        with self.step(project, file) as state:
-            held, head = state.held(self.now), state.head(file)
-            condition = self.condition(state, file, name)
-            outcome = self.store.upload(project, Upload(file, content, client, only_if=condition), self.now)
-            state.exists = True
-            names = head is not None and name == "the head"
-            base = head.version if head and names else state.base(client, file)
-            accepted = held and held.client == client
-            is_to_come = head is not None and head.mtime > self.now + SLACK
-            if head and state.content(file) == content and not (accepted and is_to_come):
-                state.has(client, file, head.version)
-                refusal = HeldBy(held) if held else NotLocked()
-                assert outcome == (Accepted(head) if accepted else Rescued(refusal, head.version))
-            elif held is None or held.client != client:
-                base = None if name == "another" else base
-                number = state.add(
-                    file, content, Kind.RESCUED, time=self.now, by=client, base=base, names_base=names
-                )
-                assert outcome == Rescued(HeldBy(held) if held else NotLocked(), number)
-            elif name == "another":
-                assert outcome == Changed(head)
-            else:
-                number = state.become_head(
-                    file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base, names_base=names
-                )
-                state.has(client, file, number)
-
-    @rule(project=projects, client=clients, file=files, added=lines, key=keys, name=names)
-    def append(
+    @rule(
+        project=projects,
+        client=clients,
+        file=files,
+        content=contents,
+        name=names,
+        older=st.sampled_from(OLDER),
+    )
+    def upload(
         self,
         project: ProjectId,
         client: ClientId,
         file: FileName,
-        added: bytes,
-        key: str | None,
+        content: bytes,
         name: str | None,
+        older: int | None,
     ) -> None:
-        """A client appends lines, perhaps once more, perhaps others under the same key."""
-        whole = added if added.endswith(b"\n") else added + b"\n"
-        if name is None:
-            with pytest.raises(MissingPrecondition):
-                self.store.append(project, Append(file, added, client, key=key), self.now)
-            return
-        keyed = Append(file, added, client, None, NOT_THERE, key)
-        before = self.model[project].keyed(keyed)
-        if before and before.appended and before.appended.lines != digest(whole):
-            with pytest.raises(KeyReused):
-                self.store.append(project, keyed, self.now)
-            return
+        """A client uploads a file, perhaps under a condition, or an older token."""
         with self.step(project, file) as state:
-            held, head = state.held(self.now), state.head(file)
-            append = Append(file, added, client, None, self.condition(state, file, name), key)
-            outcome = self.store.append(project, append, self.now)
+            head, token = state.head(file), self.token(state, older)
+            condition = self.condition(state, file, name)
+            outcome = self.store.upload(project, Upload(file, content, client, token, condition), self.now)
             state.exists = True
-            refusal = None if held and held.client == client else HeldBy(held) if held else NotLocked()
-            done = state.in_its_place(before) if before else None
-            if done and done.role is Role.HEAD and head:
-                assert outcome == Accepted(head, merged=done.number != head.version)
-            elif done and done.role is not Role.HEAD and refusal:
-                assert outcome == Rescued(refusal, done.number)
-            elif name == "another" and not refusal:
+            refusal = self.refusal(state, client, token)
+            names = head is not None and name == "the head"
+            base = head.version if head and names else state.base(client, file)
+            is_to_come = head is not None and head.mtime > self.now + SLACK
+            more: dict[str, Any] = {"by": client, "base": base, "names_base": names}
+            if isinstance(refusal, StaleToken):
+                assert outcome == refusal
+            elif head and state.content(file) == content and (refusal or not is_to_come):
+                state.has(client, file, head.version)
+                assert outcome == (Rescued(refusal, head.version) if refusal else Accepted(head))
+            elif refusal:
+                more["base"] = None if name == "another" else base
+                number = state.add(file, content, Kind.RESCUED, time=self.now, **more)
+                assert outcome == Rescued(refusal, number)
+            elif name == "another":
                 assert outcome == Changed(head)
             else:
-                self.add_lines(state, append, whole, refusal, outcome)
-
-    def add_lines(
-        self,
-        state: ProjectState,
-        append: Append,
-        added: bytes,
-        refusal: HeldBy | NotLocked | None,
-        outcome: object,
-    ) -> None:
-        """The lines of an append are added to the head, or to nothing that is known."""
-        client, file = append.client, append.file
-        head = state.head(file)
-        known = append.only_if is not None and append.only_if.holds(head)
-        rest = (state.content(file) if known else None) or b""
-        content = rest + (b"" if rest.endswith(b"\n") or not rest else b"\n") + added
-        appended = Appended(append.key, digest(added))
-        if refusal is None:
-            base = head.version if head else state.base(client, file)
-            more = {"base": base, "names_base": head is not None, "appended": appended}
-            number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, by=client, **more)
-            state.has(client, file, number)
-        elif head and state.content(file) == content:
-            state.has(client, file, head.version)
-            assert outcome == Rescued(refusal, head.version)
-        else:
-            base = state.named(file, rest)
-            number = state.add(
-                file,
-                content,
-                Kind.RESCUED,
-                time=self.now,
-                by=client,
-                base=base,
-                appended=appended,
-                names_base=base is not None,
-            )
-            assert outcome == Rescued(refusal, number)
-
-    @rule(project=projects, client=clients, file=files, content=contents, older=st.sampled_from([None, 0, 1]))
-    def upload(
-        self, project: ProjectId, client: ClientId, file: FileName, content: bytes, older: int | None
-    ) -> None:
-        """A client uploads a file, under the token of the lock, under an older one, or without any."""
-        with self.step(project, file) as state:
-            held = state.held(self.now)
-            token = None if older is None else (held.token if held else 1) - older
-            outcome = self.store.upload(project, Upload(file, content, client, token), self.now)
-            state.exists = True
-            if held is None:
-                self.refused(state, Upload(file, content, client), NotLocked(), outcome)
-            elif token is not None and token < held.token:
-                assert outcome == StaleToken(held)
-            elif held.client != client:
-                self.refused(state, Upload(file, content, client), HeldBy(held), outcome)
-            else:
-                head = state.head(file)
-                if head is None or state.content(file) != content or head.mtime > self.now + SLACK:
-                    base = state.base(client, file)
-                    number = state.become_head(
-                        file, content, Kind.UPLOAD, outcome, self.now, by=client, base=base
-                    )
-                else:
-                    number = head.version
+                number = state.become_head(file, content, Kind.UPLOAD, outcome, self.now, **more)
                 state.has(client, file, number)
-                assert outcome == Accepted(state.head(file) or pytest.fail("no head"))
 
-    def refused(
-        self, state: ProjectState, upload: Upload, refusal: HeldBy | NotLocked, outcome: object
-    ) -> None:
-        """A refused upload is kept, unless the head has the same content."""
-        head = state.head(upload.file)
-        if head and head.sha256 == upload.sha256:
-            number = head.version
-            state.has(upload.client, upload.file, number)
-        else:
-            base = state.base(upload.client, upload.file)
-            number = state.add(
-                upload.file,
-                upload.content,
-                Kind.RESCUED,
-                time=self.now,
-                by=upload.client,
-                base=base,
-            )
-        assert outcome == Rescued(refusal, number)
-
-    @rule(project=projects, client=clients, file=files, number=numbers, older=st.sampled_from([None, 0, 1]))
+    @rule(project=projects, client=clients, file=files, number=numbers, older=st.sampled_from(OLDER))
     def restore(
         self, project: ProjectId, client: ClientId, file: FileName, number: int, older: int | None
     ) -> None:
         """A client makes an older version the head again."""
         with self.step(project, file) as state:
-            held = state.held(self.now)
-            token = None if older is None else (held.token if held else 1) - older
+            token = self.token(state, older)
             outcome = self.store.restore(project, Restore(file, number, client, token), self.now)
-            if held is None:
-                assert outcome == NotLocked()
-            elif token is not None and token < held.token:
-                assert outcome == StaleToken(held)
-            elif held.client != client:
-                assert outcome == HeldBy(held)
+            refusal = self.refusal(state, client, token)
+            if refusal:
+                assert outcome == refusal
             elif not [v for v in state.versions if v.number == number and v.file is file]:
                 assert outcome is None
             else:
-                content = state.accepted[number]
+                content, more = state.accepted[number], {"by": client, "parents": (number,)}
                 if state.content(file) != content:
-                    state.become_head(
-                        file, content, Kind.RESTORED, outcome, self.now, by=client, parents=(number,)
-                    )
+                    state.become_head(file, content, Kind.RESTORED, outcome, self.now, **more)
                 assert outcome == Accepted(state.head(file) or pytest.fail("no head"))
 
     @rule(project=projects, client=clients, file=files)
@@ -648,15 +505,15 @@ class StoreMachine(RuleBasedStateMachine):
             heads, held = state.heads(), state.held(self.now)
             acquired_at = held.last_acquired_at if held else None
             told = (held.token, acquired_at) if held and acquired_at is not None else None
-            if told is None or told == state.listed or self.now - told[1] > 60_000:
+            if held is None or told is None or told == state.listed or self.now - told[1] > 60_000:
                 heads = tuple(evolve(head, mtime=Millis(0)) for head in heads)
-            elif held:
+            else:
                 state.listed = told
                 heads = tuple(self.as_pulled(state, held.client, head) for head in heads)
             assert self.store.stock_heads(project, self.now) == heads
 
     def as_pulled(self, state: ProjectState, client: ClientId, head: Head) -> Head:
-        """The head as a pull is told of it: it need not fetch what it has, when that tells a time to come."""
+        """The head for a pull; mtime 0 if its client has that future head."""
         base = state.base(client, head.file)
         has_it = any(one.number == base and one.sha256 == head.sha256 for one in state.versions)
         return evolve(head, mtime=Millis(0)) if has_it and head.mtime > self.now else head
@@ -741,16 +598,12 @@ class DiskMachine(StoreMachine):
         """Where a file lies."""
         return directory_of(self.root, project) / (name.value if isinstance(name, FileName) else name)
 
-    def put(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
+    def edited(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
         """Take note of an edit, whose mtime is made unlike any other."""
-        self.model[project].plain[file] = Plain(content, self.edited(project, file, ahead))
-
-    def edited(self, project: ProjectId, file: FileName, ahead: int) -> Millis:
-        """The mtime of an edit, unlike any other and not in whole seconds, which is put on the file."""
         self._edits += 1
         mtime = Millis(NOW + 1 + self._edits * ahead)
         os.utime(self.path(project, file), ns=(0, mtime * 1_000_000 + 654_321))
-        return mtime
+        self.model[project].plain[file] = Plain(content, mtime)
 
     @rule(in_order=st.booleans())
     def restart(self, in_order: bool) -> None:
@@ -766,22 +619,17 @@ class DiskMachine(StoreMachine):
         return any(state.exists for state in self.model.values())
 
     @precondition(some_exist)
-    @rule(project=projects, file=files, content=contents, ahead=distances)
-    def edit_in_place(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
-        """A person writes into a file, with an editor or with `>`."""
+    @rule(project=projects, file=files, content=contents, ahead=distances, by_rename=st.booleans())
+    def edit_by_hand(
+        self, project: ProjectId, file: FileName, content: bytes, ahead: int, by_rename: bool
+    ) -> None:
+        """A person writes into a file, or replaces it with an editor."""
         if self.model[project].exists:
-            self.path(project, file).write_bytes(content)
-            self.put(project, file, content, ahead)
-
-    @precondition(some_exist)
-    @rule(project=projects, file=files, content=contents, ahead=distances)
-    def edit_by_rename(self, project: ProjectId, file: FileName, content: bytes, ahead: int) -> None:
-        """An editor puts a new file in the place of the old one."""
-        if self.model[project].exists:
-            new = self.path(project, file).with_suffix(".swp")
-            new.write_bytes(content)
-            new.rename(self.path(project, file))
-            self.put(project, file, content, ahead)
+            if by_rename:
+                edit(self.path(project, file), content)
+            else:
+                self.path(project, file).write_bytes(content)
+            self.edited(project, file, content, ahead)
 
     @precondition(some_exist)
     @rule(project=projects, file=files, ahead=distances)
@@ -789,7 +637,7 @@ class DiskMachine(StoreMachine):
         """A person changes the mtime and nothing else."""
         plain = self.model[project].plain.get(file)
         if plain:
-            self.put(project, file, plain.content, ahead)
+            self.edited(project, file, plain.content, ahead)
 
     @precondition(some_exist)
     @rule(project=projects, file=files)
@@ -803,7 +651,7 @@ class DiskMachine(StoreMachine):
         client=clients,
         file=files,
         uploads=st.tuples(contents, contents),
-        edit=st.none() | contents,
+        change=st.none() | contents,
         ahead=distances,
     )
     def sync_edit_sync(
@@ -812,15 +660,15 @@ class DiskMachine(StoreMachine):
         client: ClientId,
         file: FileName,
         uploads: tuple[bytes, bytes],
-        edit: bytes | None,
+        change: bytes | None,
         ahead: int,
     ) -> None:
-        """A machine uploads a file, a person touches or edits it, and the machine uploads it again."""
+        """A person touches or edits a file between two uploads of a machine."""
         self.session(project, client, [(file, uploads[0])])
-        if edit is None:
+        if change is None:
             self.touch_by_hand(project, file, ahead)
         else:
-            self.edit_in_place(project, file, edit, ahead)
+            self.edit_by_hand(project, file, change, ahead, by_rename=False)
         self.session(project, client, [(file, uploads[1])])
 
     @precondition(some_exist)
@@ -833,7 +681,7 @@ class DiskMachine(StoreMachine):
     @precondition(some_exist)
     @rule(project=projects, client=clients, ttl=times_to_live)
     def write_node_lock(self, project: ProjectId, client: ClientId, ttl: Millis) -> None:
-        """The Node server, started by mistake, takes the lock: it writes a file that knows no tokens."""
+        """The Node server, started by mistake, takes the lock, without a token."""
         state = self.model[project]
         if state.exists:
             state.lock = Lock(client, self.now, Millis(self.now + ttl), 0)
@@ -843,7 +691,7 @@ class DiskMachine(StoreMachine):
     @precondition(some_exist)
     @rule(project=projects, damage=st.sampled_from([b"", b"{", b"[]", b"\xff", b'{"clientId":"ana"}']))
     def damage_lock(self, project: ProjectId, damage: bytes) -> None:
-        """A lock file that holds no lock, as a crash of the Node server leaves it."""
+        """The Node server crashes, and leaves a lock file without a lock."""
         state = self.model[project]
         if state.exists:
             self.path(project, layout.LOCK).unlink(missing_ok=True)
@@ -852,11 +700,11 @@ class DiskMachine(StoreMachine):
 
     @rule(project=st.sampled_from([PROJECTS[0], SHARED]), content=contents)
     def node_project_appears(self, project: ProjectId, content: bytes) -> None:
-        """Somebody copies a project of the Node server into the data directory, and it is asked for."""
+        """Somebody copies a project of the Node server into the data directory."""
         state = self.model[project]
         if not state.exists:
             node_project(directory_of(self.root, project), {FileName.LOG.value: content})
-            self.put(project, FileName.LOG, content, -1_000_000)
+            self.edited(project, FileName.LOG, content, -1_000_000)
             state.exists = state.by_node = True
             with self.step(project, FileName.LOG):
                 assert self.store.heads(project, self.now) == state.heads()
@@ -880,7 +728,7 @@ class DiskMachine(StoreMachine):
     @precondition(some_are_removed)
     @rule(project=projects, limit=st.integers(1, 4))
     def prune_removed(self, project: ProjectId, limit: int) -> None:
-        """The pruner comes to a project that is not there, whose heads need no longer be kept."""
+        """The pruner comes to a removed project, whose heads need not be kept."""
         if not self.model[project].exists:
             self.prune(project, limit)
 

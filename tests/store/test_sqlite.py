@@ -67,7 +67,7 @@ class TestOpening:
     """A database is ours, or is let alone."""
 
     def test_a_new_database_is_of_the_latest_version_and_ours(self, path: Path) -> None:
-        """It keeps what is committed through a power cut, and gives back the space of what was removed."""
+        """Commits survive a power cut, and removed rows give back their space."""
         database = Database(path)
         database.open()
         told = [
@@ -87,7 +87,7 @@ class TestOpening:
         again.close()
 
     def test_a_database_of_a_newer_version_is_refused_in_one_sentence(self, path: Path) -> None:
-        """It says which version that is, and what to do."""
+        """The sentence names the version, and says what to do."""
         stamp(path, SCHEMA_VERSION + 1, OURS)
         said = refusal(path)
         assert f"schema {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION}" in said
@@ -102,7 +102,7 @@ class TestOpening:
             connection.execute("CREATE TABLE theirs (x)")
         assert "of another program" in refusal(path)
 
-    def test_what_is_no_database_is_damaged(self, path: Path) -> None:
+    def test_a_file_that_is_no_database_is_damaged(self, path: Path) -> None:
         """The file is left as it is."""
         path.write_bytes(b"no database" * 1000)
         with pytest.raises(DamagedDatabase):
@@ -129,7 +129,7 @@ class TestOpening:
             assert copy.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
     def test_an_upgrade_that_fails_changes_nothing(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is one transaction."""
+        """An upgrade is one transaction."""
         old = Database(path)
         old.open()
         old.close()
@@ -181,7 +181,7 @@ class TestSteps:
         assert seen == ["a", ["a"]]
 
     def test_a_call_is_made_after_the_commit_and_only_then(self, database: Database) -> None:
-        """What it tells of is durable; a step that failed has none made."""
+        """A call comes after the commit, and none for a step that failed."""
         made: list[tuple[str, bool]] = []
 
         def step(word: str, fails: bool = False) -> None:
@@ -215,7 +215,7 @@ class TestSteps:
 
 
 class TestFaults:
-    """What SQLite says, in the words of the house."""
+    """Errors of SQLite, in the words of the domain."""
 
     @pytest.mark.parametrize("full", FULL)
     def test_a_full_disk_is_told_and_takes_nothing_from_the_others(
@@ -264,7 +264,7 @@ class TestFaults:
         ],
     )
     def test_each_error_has_its_name(self, code: int, told: type[Exception]) -> None:
-        """What is nobody's to mend stays what it is: a fault."""
+        """An error that nobody can mend stays a fault."""
         error = sqlite3.OperationalError("it went wrong")
         error.sqlite_errorcode = code
         with pytest.raises(told), naming_errors():
@@ -273,7 +273,7 @@ class TestFaults:
     def test_a_database_that_another_program_has_locked_fails_all_steps_at_once(
         self, database: Database, path: Path
     ) -> None:
-        """None is tried on its own, each with another wait; once it is free again all goes on."""
+        """No step waits on its own; all go on once it is free."""
         database.connection.execute("PRAGMA busy_timeout = 0")
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -287,7 +287,7 @@ class TestFaults:
     def test_a_database_whose_log_of_changes_is_gone_takes_nothing_more(
         self, database: Database, path: Path
     ) -> None:
-        """What would be committed to a log without a name is lost with the process."""
+        """A commit to a log without a name is lost with the process."""
         path.with_name(f"{path.name}-wal").unlink()
         [result] = database.run([partial(note, database, "a")])
         assert isinstance(result, Failure)
@@ -297,7 +297,7 @@ class TestFaults:
     def test_a_database_whose_file_is_gone_takes_nothing_more(
         self, database: Database, path: Path, exchanged: bool
     ) -> None:
-        """What would be committed to a file that has no name is lost with the process."""
+        """A commit to a file without a name is lost with the process."""
         path.rename(path.with_name("elsewhere"))
         if exchanged:
             path.write_bytes(path.with_name("elsewhere").read_bytes())
@@ -322,7 +322,7 @@ class TestSpace:
     """The bytes that the database takes, and those that are free."""
 
     def test_the_log_of_changes_counts(self, database: Database, path: Path) -> None:
-        """It is on the disk, too."""
+        """The log is on the disk, too."""
         before, _ = database.space()
         with database.step():
             note(database, "x" * 100_000)

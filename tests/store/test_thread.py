@@ -1,4 +1,4 @@
-"""What runs the steps of a store: in turn, many with one commit, on whichever thread."""
+"""The queue of steps, many of which share a commit, and its thread."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TestStepQueue:
     def test_steps_that_wait_together_share_a_commit(
         self, steps: HeldSteps, database: CountingDatabase
     ) -> None:
-        """A sync of the disk costs as much for one as for all; each gets its own answer."""
+        """A sync costs as much for one as for all; each gets its own answer."""
         answers = ask(steps, database, "abc")
         steps.run_together()
         assert [answer() for answer in answers] == ["a", "b", "c"]
@@ -107,22 +107,23 @@ class TestStepQueue:
         assert len(database.commits) == 2
         assert len(database.words) == MOST_TOGETHER + 1
 
+    @pytest.mark.parametrize(("word", "error"), [("b", ValueError), ("a", sqlite3.IntegrityError)])
     def test_a_step_that_fails_takes_nothing_from_the_others(
-        self, steps: HeldSteps, database: CountingDatabase
+        self, steps: HeldSteps, database: CountingDatabase, word: str, error: type[Exception]
     ) -> None:
-        """And leaves nothing of its own."""
+        """A step or its statement may fail; nothing is left of it."""
         first = steps.run(partial(database.note, "a"))
-        broken = steps.run(partial(database.note_and_fail, "b"))
+        broken = steps.run(partial(database.note_and_fail, word))
         last = steps.run(partial(database.note, "c"))
         steps.run_together()
         assert (result_of(first), result_of(last)) == ("a", "c")
-        assert isinstance(failure_of(broken), ValueError)
+        assert isinstance(failure_of(broken), error)
         assert database.words == ["a", "c"]
 
     def test_a_step_that_writes_files_shares_its_commit_with_no_other(
         self, steps: HeldSteps, database: CountingDatabase
     ) -> None:
-        """What it writes must be there for good before, and no other step may take it back."""
+        """Files are written for good, and no other step may take that back."""
         for word in "ab":
             steps.run(partial(database.note, word))
         steps.run(partial(database.note, "c"), alone=True)
@@ -135,19 +136,10 @@ class TestStepQueue:
         assert sizes == [2, 1, 2]
         assert database.words == list("abcde")
 
-    def test_a_statement_that_fails_takes_nothing_from_the_others(
-        self, steps: HeldSteps, database: CountingDatabase
-    ) -> None:
-        """As where a word is there already."""
-        answers = [steps.run(partial(database.note, word)) for word in "aab"]
-        steps.run_together()
-        assert isinstance(failure_of(answers[1]), sqlite3.IntegrityError)
-        assert (result_of(answers[2]), database.words) == ("b", ["a", "b"])
-
     def test_after_a_commit_that_fails_each_is_tried_alone(
         self, steps: HeldSteps, database: CountingDatabase
     ) -> None:
-        """One that cannot be committed keeps no other from it."""
+        """A step that cannot be committed keeps no other from it."""
         database.failing_commits = 2
         answers = [steps.run(partial(database.note, word)) for word in "abc"]
         steps.run_together()
@@ -155,26 +147,17 @@ class TestStepQueue:
         assert [result_of(answer) for answer in answers[1:]] == ["b", "c"]
         assert database.words == ["b", "c"]
 
-    def test_a_step_that_is_not_durable_is_dropped_if_cancelled_before_its_turn(
-        self, steps: HeldSteps, database: CountingDatabase
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_only_a_durable_step_runs_though_it_is_cancelled_before_its_turn(
+        self, steps: HeldSteps, database: CountingDatabase, durable: bool
     ) -> None:
-        """Nobody needs what it would have read."""
-        gone = steps.run(partial(database.note, "gone"), durable=False)
-        there = steps.run(partial(database.note, "there"), durable=False)
+        """A hang-up cancels no write; nobody needs the outcome of a read."""
+        gone, there = (steps.run(partial(database.note, word), durable=durable) for word in ("gone", "there"))
         gone.cancel()
         assert isinstance(failure_of(gone), CancelledError)
         steps.run_together()
-        assert (result_of(there), database.words) == ("there", ["there"])
-
-    def test_a_durable_step_runs_though_it_is_cancelled(
-        self, steps: HeldSteps, database: CountingDatabase
-    ) -> None:
-        """A client that hangs up cancels nothing."""
-        gone = steps.run(partial(database.note, "gone"))
-        gone.cancel()
-        assert isinstance(failure_of(gone), CancelledError)
-        steps.run_together()
-        assert database.words == ["gone"]
+        assert result_of(there) == "there"
+        assert database.words == (["gone", "there"] if durable else ["there"])
 
     def test_a_commit_is_durable_if_one_of_its_steps_is(
         self, steps: HeldSteps, database: CountingDatabase

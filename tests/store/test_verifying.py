@@ -40,7 +40,7 @@ def changed(root: Path, statement: str, *values: object) -> None:
 
 
 def found(root: Path) -> list[tuple[str, bool]]:
-    """What verification finds: each sentence, and whether it is of damage."""
+    """The findings: each sentence, and whether it is of damage."""
     return [(one.sentence, one.is_damage) for one in verify(root)]
 
 
@@ -54,7 +54,7 @@ def test_a_whole_directory_has_no_findings(root: Path) -> None:
 
 
 def test_a_server_may_run(tmp_path: Path) -> None:
-    """What is not in the database's own file yet is looked at, too."""
+    """The log of changes is looked at, too."""
     store = filled(tmp_path / "data")
     assert found(tmp_path / "data") == []
     store.close()
@@ -124,7 +124,7 @@ def test_a_database_that_cannot_be_opened_is_one_sentence(root: Path, where: int
 
 
 def test_no_database_is_an_error_with_advice(tmp_path: Path) -> None:
-    """It may be another directory that was meant."""
+    """Perhaps another directory was meant."""
     with pytest.raises(MnemeError, match=r"There is no database in .*--data-dir"):
         found(tmp_path)
 
