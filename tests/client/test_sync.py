@@ -89,12 +89,22 @@ def mentions(content: bytes | None) -> dict[str, int]:
 
 
 def test_a_session_in_which_nothing_happens_is_five_requests(world: World, laptop: Machine) -> None:
-    """Equal files are not sent."""
+    """No file is transferred that is on both sides: unchanged, copied by hand, or the base."""
     in_step(world, laptop)
-    assert did(laptop.pull()) == {}
-    assert world.asked(laptop) == ["POST lock", "GET files"]
-    assert did(laptop.push()) == {}
-    assert world.asked(laptop) == ["POST lock", "GET files", "DELETE lock"]
+    for prepare in (lambda: None, (laptop.path / LOG.value).unlink, lambda: copy_by_hand(laptop)):
+        prepare()
+        laptop.pull()
+        assert world.asked(laptop) == ["POST lock", "GET files"]
+        assert laptop.read() == ONE
+        assert did(laptop.push()) == {}
+        assert world.asked(laptop) == ["POST lock", "GET files", "DELETE lock"]
+
+
+def copy_by_hand(machine: Machine) -> None:
+    """Have a folder made anew, with the log and no base."""
+    content = machine.read() or b""
+    shutil.rmtree(machine.path)
+    machine.write(content)
 
 
 def test_only_new_lines_travel(world: World, laptop: Machine) -> None:
@@ -132,33 +142,28 @@ def test_the_server_has_the_very_bytes(world: World, laptop: Machine, before: by
     assert did(laptop.push()) == {}
 
 
-def test_what_others_sent_is_fetched(world: World, laptop: Machine, desktop: Machine) -> None:
-    """The fetched content is the base of the next change."""
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_files_that_others_sent_are_fetched(
+    world: World, laptop: Machine, desktop: Machine, is_locked: bool
+) -> None:
+    """Also under the lock of another; the fetched content is the base of the next change."""
     in_step(world, laptop, desktop)
     desktop.append(TWO)
-    desktop.push()
+    desktop.send() if is_locked else desktop.push()
     report = laptop.pull()
     assert did(report) == {LOG: ["fetched"]}
-    assert report.lock
+    assert (report.locked and report.locked.client) == (desktop.client if is_locked else None)
+    assert (report.lock and report.lock.client) == (None if is_locked else laptop.client)
     fetching = ["GET files/log.jsonl", "GET files/log.jsonl/versions/1"]
     assert world.asked(laptop) == ["POST lock", "GET files", *fetching]
     assert laptop.read() == ONE + TWO
     assert not laptop.seen().is_changed
 
 
-def test_what_is_here_already_is_not_downloaded(world: World, laptop: Machine, desktop: Machine) -> None:
-    """A machine whose memory was copied by hand is in step by the digests."""
-    in_step(world, laptop)
-    desktop.write(ONE)
-    assert did(desktop.pull()) == {}
-    assert world.asked(desktop) == ["POST lock", "GET files"]
-    assert not desktop.seen().is_changed
-
-
 def test_a_pull_and_a_push_lock_the_folder_once_each(
     world: World, laptop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One look at all five files; a file that is sent takes one more."""
+    """A single look at all five files; a file that is sent takes one more."""
     in_step(world, laptop)
     locked: list[int] = []
     real = fcntl.flock
@@ -175,7 +180,7 @@ def test_a_pull_and_a_push_lock_the_folder_once_each(
     assert len(locked) == 4
 
 
-def test_a_file_that_is_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:
+def test_a_file_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:
     """The look at the start of a push is not the last word."""
     laptop.write(ONE)
 
@@ -255,58 +260,26 @@ def test_a_file_that_was_deleted_here_is_fetched_again(
     assert not laptop.seen().is_changed
 
 
-def test_a_file_that_was_deleted_here_is_not_downloaded_if_it_is_the_base(
-    world: World, laptop: Machine
-) -> None:
-    """Its content is still here."""
-    in_step(world, laptop)
-    (laptop.path / LOG.value).unlink()
-    laptop.pull()
-    assert world.asked(laptop) == ["POST lock", "GET files"]
-
-
 # Locks
 
 
-def test_under_the_lock_of_another_a_file_is_fetched(world: World, laptop: Machine, desktop: Machine) -> None:
-    """To read is nobody's privilege."""
-    in_step(world, laptop, desktop)
-    desktop.append(TWO)
-    desktop.send()
-    report = laptop.pull()
-    assert did(report) == {LOG: ["fetched"]}
-    assert report.locked
-    assert report.locked.client == desktop.client
-    assert report.lock is None
-    assert laptop.read() == ONE + TWO
-
-
-def test_what_is_sent_under_the_lock_of_another_is_kept_and_merged_when_it_is_free(
+def test_a_file_sent_under_the_lock_of_another_is_kept_until_it_is_free(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """By the server, once; the machine knows it then."""
-    kept(world, laptop, desktop)
-    assert world.holder() == "desktop"
-    assert world.head() == ONE
-    desktop.append(THREE)
-    desktop.push()
-    laptop.pull()
-    assert laptop.read() == world.head() == ONE + TWO + THREE
-    assert not laptop.seen().is_changed
-    assert laptop.seen().refused is None
-
-
-def test_what_was_kept_is_not_sent_again(world: World, laptop: Machine, desktop: Machine) -> None:
-    """But what has been added since is."""
+    """It is not sent again, but later lines are; the server merges once, and the machine knows."""
     kept(world, laptop, desktop)
     assert did(laptop.push()) == {LOG: ["kept"]}
     assert world.asked(laptop) == ["POST lock"]
     laptop.append(THREE)
     assert did(laptop.push()) == {LOG: ["kept"]}
+    assert world.holder() == "desktop"
+    assert world.head() == ONE
+    desktop.append(FOUR)
     desktop.push()
     laptop.pull()
-    assert laptop.lines() == [ONE, TWO, THREE]
-    assert world.head() == laptop.read()
+    assert laptop.read() == world.head() == ONE + TWO + THREE + FOUR
+    assert not laptop.seen().is_changed
+    assert laptop.seen().refused is None
 
 
 def test_what_was_kept_is_merged_by_the_server_alone(laptop: Machine, desktop: Machine) -> None:
@@ -323,24 +296,7 @@ def test_what_was_kept_is_merged_by_the_server_alone(laptop: Machine, desktop: M
     assert mentions(laptop.read(ENTITIES)) == {"a": 13}
 
 
-def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
-    """The merged upload is the base, not the version before."""
-    kept(world, laptop, desktop)
-    desktop.push()
-    desktop.pull()
-    assert desktop.lines() == [ONE, TWO]
-    desktop.remove(TWO)
-    desktop.append(THREE)
-    desktop.push()
-    laptop.append(FOUR)
-    world.turns(laptop)
-    assert laptop.lines() == [ONE, THREE, FOUR]
-    assert world.head() == laptop.read()
-
-
-def test_lines_that_were_kept_stay_away_where_their_removal_brings_back_the_base(
+def test_kept_lines_whose_removal_restores_the_base_stay_away(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
     """The head equals the machine's base again, because the kept lines were removed."""
@@ -375,27 +331,30 @@ def test_what_was_kept_in_parts_is_counted_once(
     assert mentions(world.head(ENTITIES)) == mentions(desktop.read(ENTITIES)) == {"a": 21}
 
 
-def test_what_became_of_kept_lines_is_found_after_many_versions(
-    world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("versions", [0, 12])
+def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
+    world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch, versions: int
 ) -> None:
-    """After a day of another machine's work, more history is asked for."""
+    """The merged upload is the base, also after many versions, when more history is asked for."""
     monkeypatch.setattr(sync, "_HISTORY", 2)
     kept(world, laptop, desktop)
     desktop.push()
     desktop.pull()
+    assert desktop.lines() == [ONE, TWO]
     desktop.remove(TWO)
-    for number in range(12):
-        desktop.append(entry(f"more {number}", 30).encode())
+    desktop.append(THREE)
+    others = [entry(f"more {number}", 30).encode() for number in range(versions)]
+    for line in others:
+        desktop.append(line)
         desktop.send()
     desktop.push()
-    laptop.pull()
-    assert TWO not in laptop.lines()
+    laptop.append(FOUR)
+    world.turns(laptop)
+    assert laptop.lines() == [ONE, THREE, FOUR, *others]
     assert laptop.read() == world.head()
 
 
-def test_a_lock_that_is_lost_on_the_way_keeps_what_is_sent(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_under_a_lock_lost_on_the_way_a_file_is_kept(world: World, laptop: Machine, desktop: Machine) -> None:
     """The lock expires between two requests, and another machine takes it."""
     in_step(world, laptop, desktop)
     laptop.append(TWO)
@@ -413,9 +372,7 @@ def test_a_lock_that_is_lost_on_the_way_keeps_what_is_sent(
     assert laptop.read() == world.head() == ONE + TWO
 
 
-def test_a_lock_that_has_become_free_on_the_way_is_as_good_as_any(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_a_lock_freed_on_the_way_lets_a_file_in(world: World, laptop: Machine, desktop: Machine) -> None:
     """The upload is merged at once, for the lock is free."""
     in_step(world, laptop, desktop)
     desktop.pull()
@@ -427,9 +384,7 @@ def test_a_lock_that_has_become_free_on_the_way_is_as_good_as_any(
     assert world.head() == ONE + TWO
 
 
-def test_what_is_refused_and_finds_no_space_is_sent_at_the_next_push(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_an_upload_that_found_no_space_is_sent_again(world: World, laptop: Machine, desktop: Machine) -> None:
     """Nobody takes it to be on the server."""
     in_step(world, laptop, desktop)
     desktop.pull()
@@ -445,7 +400,7 @@ def test_what_is_refused_and_finds_no_space_is_sent_at_the_next_push(
     assert world.head() == ONE + TWO
 
 
-def test_a_file_that_was_deleted_here_is_fetched_although_something_of_it_waits(
+def test_a_deleted_file_is_fetched_although_a_part_waits(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
     """There is nothing left that could be merged twice."""
@@ -522,20 +477,10 @@ def test_a_file_that_is_written_the_whole_time_is_missed(world: World, laptop: M
     assert laptop.lines() == [TWO, entry(f"here {number}", 20).encode()]
 
 
-def test_a_file_that_goes_away_on_the_way_is_no_matter(world: World, laptop: Machine) -> None:
-    """Somebody removes it on the server between the list and the download."""
-    in_step(world, laptop)
-    world.upload(ONE + TWO, laptop)
-    gone = answer(404, b'{"error":"File not found"}')
-    world.lines["laptop"].by_hand["GET /projects/demo/files/log.jsonl"] = gone
-    assert did(laptop.pull()) == {}
-    assert laptop.read() == ONE
-
-
 # What cannot be merged
 
 
-def test_what_the_plugin_does_not_write_gives_way_to_what_it_does(laptop: Machine, desktop: Machine) -> None:
+def test_damaged_files_here_give_way_to_the_servers(laptop: Machine, desktop: Machine) -> None:
     """The damaged content is in the .bak."""
     laptop.write(entities(a=1), ENTITIES)
     laptop.push()
@@ -560,9 +505,7 @@ def test_what_cannot_be_merged_with_the_server_stays_and_replaces_it(
     assert digest(b"no JSON at all") in {one["sha256"] for one in world.stub.versions("entities.json")}
 
 
-def test_what_is_no_utf8_on_the_server_is_text_here_and_can_be_replaced(
-    world: World, laptop: Machine
-) -> None:
+def test_bytes_that_are_no_utf8_on_the_server_are_text_here(world: World, laptop: Machine) -> None:
     """The content was edited by hand on the server."""
     raw = ONE + b'{"ts":"2026-02-04T14:30:00.000Z","content":"caf\xe9"}\n'
     laptop.pull()
@@ -596,9 +539,7 @@ def test_a_file_that_the_server_refuses_keeps_none_of_the_others_back(world: Wor
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
-def test_a_server_whose_disk_is_full_keeps_the_lock_from_nobody(
-    world: World, laptop: Machine, is_cut: bool
-) -> None:
+def test_a_server_with_a_full_disk_gives_up_the_lock(world: World, laptop: Machine, is_cut: bool) -> None:
     """And why nothing was sent is told, although the lock cannot be given up either."""
     in_step(world, laptop)
     laptop.append(TWO)
@@ -613,9 +554,7 @@ def test_a_server_whose_disk_is_full_keeps_the_lock_from_nobody(
     assert world.head() == ONE + TWO
 
 
-def test_a_full_disk_of_this_machine_keeps_the_lock_from_nobody(
-    world: World, laptop: Machine, faults: Faults
-) -> None:
+def test_a_full_disk_here_keeps_the_lock_from_nobody(world: World, laptop: Machine, faults: Faults) -> None:
     """And changes nothing here."""
     in_step(world, laptop)
     world.upload(ONE + TWO, laptop)
@@ -643,7 +582,7 @@ def test_without_a_server_nothing_is_touched(
 
 
 @pytest.mark.parametrize("anew", [False, True])
-def test_a_server_that_was_put_back_gets_what_it_lacks(
+def test_a_server_that_was_put_back_gets_missing_lines(
     world: World, laptop: Machine, desktop: Machine, anew: bool
 ) -> None:
     """Its numbers come again for other contents, and nobody takes one for the other."""
@@ -660,7 +599,7 @@ def test_a_server_that_was_put_back_gets_what_it_lacks(
     assert world.head() == laptop.read() == desktop.read() == ONE + TWO + THREE + FOUR + FIVE
 
 
-def test_what_was_kept_by_a_server_that_was_put_back_is_not_taken_for_merged(
+def test_an_upload_that_a_server_kept_before_it_was_put_back_is_not_merged(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
     """The number under which it was kept is another upload's, that was merged."""
@@ -703,7 +642,7 @@ def test_who_was_later_is_decided_by_ages(world: World, hours: int, laptop_is_la
 
 
 def dies(world: World, machine: Machine, at: int, *, answered: bool) -> bool:
-    """Whether a pull and a push are killed before or after a request, if there are so many."""
+    """Whether a pull or a push was killed at a request of this number."""
     line, count = world.lines[machine.path.name], 0
 
     def die(asked: Asked) -> None:
@@ -722,7 +661,7 @@ def dies(world: World, machine: Machine, at: int, *, answered: bool) -> bool:
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("locked", [False, True], ids=["free", "locked"])
-def test_whenever_a_process_dies_nothing_is_lost_and_nothing_doubled(
+def test_a_process_that_dies_loses_nothing_and_doubles_nothing(
     tmp_path: Path, answered: bool, locked: bool
 ) -> None:
     """A kill before or after any request of a pull and a push."""
@@ -783,21 +722,22 @@ def test_a_lock_that_cannot_be_given_up_is_told_and_no_failure(world: World, lap
     assert not laptop.seen().is_changed
 
 
-@pytest.mark.parametrize("status", [410, 500])
-def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
+@pytest.mark.parametrize("status", [404, 410, 500])
+def test_a_file_that_the_server_does_not_give_keeps_no_other_back(
     world: World, laptop: Machine, desktop: Machine, status: int
 ) -> None:
-    """A pull fetches what it can, and tells of the rest."""
-    desktop.write(ONE)
+    """A pull fetches the others, and tells of it, unless it has just gone away."""
+    in_step(world, laptop, desktop)
+    desktop.append(TWO)
     desktop.write(b"# One\n", SUMMARY)
     desktop.push()
     damaged = answer(status, b'{"error":"It is damaged"}')
     world.lines["laptop"].by_hand["GET /projects/demo/files/log.jsonl"] = damaged
     report = laptop.pull()
     assert did(report) == {SUMMARY: ["fetched"]}
-    assert report.files[0].file is LOG
-    assert "It is damaged" in (report.files[0].problem or "")
-    assert laptop.read() is None
+    problem = next(one.problem for one in report.files if one.file is LOG)
+    assert "It is damaged" in (problem or "") if status != 404 else problem is None
+    assert laptop.read() == ONE
 
 
 def test_a_busy_log_is_kept_in_step_all_the_same(world: World, laptop: Machine) -> None:
