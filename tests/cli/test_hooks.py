@@ -59,7 +59,7 @@ def test_json_is_one_document(home: Path) -> None:
 
 
 def test_an_installation_tells_its_changes_and_where(home: Path) -> None:
-    """And where the backup is; nothing of it on stdout. The second has nothing to do."""
+    """Nothing is on stdout; a second installation has nothing to do."""
     _settings(home).write_text("{}")
     result = _hooks("--install")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -82,7 +82,7 @@ def test_hooks_of_a_program_that_has_moved_are_mended(home: Path, monkeypatch: p
 
 
 def test_another_settings_file_can_be_given(home: Path) -> None:
-    """That of a project, say; the person's own stays. To print the hooks, it is a mistake."""
+    """The person's own stays; without --install it is a mistake."""
     project = home / "app" / ".claude" / "settings.json"
     assert _hooks("--install", "--settings", str(project)).exit_code == 0
     assert json.loads(project.read_text()) == SNIPPET
@@ -112,7 +112,7 @@ def test_settings_that_cannot_be_changed_end_with_one_sentence(home: Path, as_js
 def test_the_plugins_own_sync_is_warned_of(
     home: Path, arguments: tuple[str, ...], content: str, warning: str
 ) -> None:
-    """Two syncs would be one too many; so are settings that cannot be read, and would stop the hooks."""
+    """So are its settings if they cannot be read."""
     config = home / ".claude-mneme" / "config.json"
     config.write_text(content)
     result = _hooks(*arguments)
@@ -153,7 +153,7 @@ def test_a_program_that_path_does_not_lead_to_is_called_by_its_path(
 def test_a_program_in_an_activated_environment_is_called_by_its_path(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An activated environment is on PATH in this shell alone; so is the one of an interpreter."""
+    """The environment is on PATH in this shell alone."""
     monkeypatch.setenv("VIRTUAL_ENV", str(home))
     assert this_program().word == str(home / "bin" / "mneme")
     monkeypatch.setattr(sys, "argv", ["-c"])

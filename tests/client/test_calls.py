@@ -135,7 +135,7 @@ NAMED_CALLS: dict[str, Call] = {
     [*((*one, None) for one in CALLS.items()), *((*one, LAPTOP.value) for one in NAMED_CALLS.items())],
 )
 def test_each_call_is_one_request(sent: str, call: Call, named: str | None) -> None:
-    """Who only looks does not say who it is, or the server would take it to have what it saw."""
+    """A look names no client: the server would take it for a download."""
     http = Script(answer(404, b'{"error":"Not found"}'))
     started(call(Client(exchange_over(http, Clock()), LAPTOP))).addErrback(
         lambda failure: failure.trap(Refused)
@@ -245,7 +245,7 @@ HEAD = {"name": "log.jsonl", "size": 1, "mtime": "2026-02-04T15:00:00.000Z", "ve
     ],
 )
 def test_an_answer_that_makes_no_sense_is_strange(status: int, body: object, call: Call) -> None:
-    """Its times are none, or there is no lock in it: nothing is done by half of it."""
+    """Bad times, or no lock in it."""
     assert isinstance(failure_of(call(told(status, body))), StrangeAnswer)
 
 
@@ -360,7 +360,7 @@ def test_an_upload_without_the_lock_is_kept(
 
 
 def test_lines_are_added_once(two: Two) -> None:
-    """In their order; equal lines to an equal version of the log have an equal key."""
+    """Equal lines to an equal version of the log have an equal key."""
     two.with_log()
     for lines, base, version in [(TWO, ONE, 1), (TWO, ONE, 1), (THREE, ONE, 1), (TWO, TWO, 1), (TWO, ONE, 3)]:
         result_of(two.laptop.append(DEMO, lines, digest(base), version))

@@ -242,7 +242,7 @@ def test_a_path_too_long_for_an_id_asks_for_one_in_the_settings(machine: Machine
 
 
 def test_a_server_that_is_down_is_told_once(machine: Machine) -> None:
-    """All that only it could tell is left out, and nobody waits for it to be tried again."""
+    """Its own findings are left out, and there is no second attempt."""
     network = answering(health=ConnectionLost())
     assert URL in machine.finds(BAD, "server-unreachable", network)
     assert len(network.asked) == 1
@@ -484,7 +484,7 @@ def test_uploads_of_this_machine_that_wait_are_told(machine: Machine) -> None:
     ],
 )
 def test_a_folder_that_cannot_be_written_is_bad(machine: Machine, spoil: Callable[[Machine], object]) -> None:
-    """A file in its place, a link to nowhere, no permission: no file in it is looked at then."""
+    """A file in its place, a link to nowhere, or no permission."""
     machine.folder.parent.mkdir()
     spoil(machine)
     assert str(machine.folder) in machine.finds(BAD, "project-folder-not-writable")
@@ -537,7 +537,7 @@ def test_files_that_the_server_lacks_are_told(machine: Machine) -> None:
 
 
 def test_a_file_that_the_server_has_is_not_to_be_pushed(machine: Machine) -> None:
-    """Even where mneme never saw it; nor is an older one, nor an upload that was refused and kept."""
+    """Nor is an older file, nor a refused upload that the server kept."""
     network = Network(having("app"))
     machine.write(entry("app"))
     machine.finds(GOOD, "changes-pushed", network)

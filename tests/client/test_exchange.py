@@ -84,7 +84,7 @@ def problem_with(clock: Clock, part: Scripted | Exception, key: str | None = Non
 def test_what_was_not_answered_is_sent_again_after_half_a_second_one_and_two(
     clock: Clock, part: Scripted | Exception
 ) -> None:
-    """Four attempts, for whatever reason there was no answer; a 503 is as good as none."""
+    """Four attempts, whatever the reason; a 503 is as good as no answer."""
     http = Script(part)
     assert times_of(clock, http, exchange_over(http, clock).send(HEALTH)) == [0.0, 0.5, 1.5, 3.5]
 

@@ -68,7 +68,7 @@ def with_base(folder: Folder, content: bytes = ONE, version: int = 1) -> Path:
 
 
 class Writer:
-    """Does the next of some acts at each replacement of a file, or the only one at a step."""
+    """A watcher that acts at each replacement of a file, or at a step."""
 
     def __init__(self, *acts: Callable[[], object], at: int | None = None, after: bool = False) -> None:
         self.steps: list[Step] = []
@@ -118,7 +118,7 @@ def test_a_new_folder_is_empty(folder: Folder) -> None:
 
 
 def test_a_file_is_told_as_it_is(folder: Folder) -> None:
-    """Its content, which is a person's and in no repr, and the time of its last write."""
+    """Its content, which is in no repr, and the time of its last write."""
     path = put(folder, b"a secret\n")
     os.utime(path, ns=(0, 1_770_217_200_123_456_789))
     seen = folder.snapshot(LOG)
@@ -322,7 +322,7 @@ def test_a_base_that_is_another_by_now_does_not_go_back(folder: Folder) -> None:
 def test_lines_that_are_appended_during_a_replacement_are_not_lost(
     tmp_path: Path, faults: Faults, after: bool, is_open: bool
 ) -> None:
-    """At whatever step; late writes of a process that had the old file open are in the .bak."""
+    """At whatever step; late writes to an old file are in the .bak."""
     at, steps = 0, 1
     while at < steps:
         folder = Folder(tmp_path / f"{at}", URL, DEMO)
@@ -346,7 +346,7 @@ def test_lines_that_are_appended_during_a_replacement_are_not_lost(
 
 
 def test_appends_come_while_appends_are_merged(folder: Folder, faults: Faults) -> None:
-    """Each time that the file is put right, the plugin has written again; the mode stays."""
+    """The plugin writes again at each replacement; the mode stays."""
     path = with_base(folder)
     path.chmod(0o644)
     seen = folder.snapshot(LOG)

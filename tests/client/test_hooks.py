@@ -78,7 +78,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_snippet_has_the_form_of_claude_code() -> None:
-    """Pull at the start, push at the end, each with a minute; by path if no shell finds the name."""
+    """Pull at the start, push at the end, by name or by path."""
     assert snippet(NAMED) == SNIPPET
     assert _command(snippet(HIDDEN)) == "/home/ana/.venv/bin/mneme pull"
     assert _command(snippet(HIDDEN), "SessionEnd") == "/home/ana/.venv/bin/mneme push"
@@ -93,7 +93,7 @@ def test_a_path_with_a_space_is_quoted() -> None:
 
 
 def test_hooks_of_others_stay_before_ours() -> None:
-    """Those in the same events, and those in others; the settings that were given are not changed."""
+    """In any event; the settings that were given are not changed."""
     before = json.loads(THEIRS)
     after: Any = with_hooks(before, NAMED)
     assert before == json.loads(THEIRS)
@@ -121,7 +121,7 @@ def test_hooks_of_others_stay_before_ours() -> None:
 def test_a_hook_that_calls_this_program_is_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch, program: Program, command: str
 ) -> None:
-    """However it is called, and whatever else the line does; also by a path that works for others."""
+    """By name or path, whatever else the line does."""
     monkeypatch.setenv("HOME", "/home/ana")
     assert _command(with_hooks(_start(command), program)) == command
 
@@ -286,7 +286,7 @@ def test_to_install_twice_changes_nothing(path: Path) -> None:
 
 
 def test_only_what_is_missing_or_wrong_is_changed(path: Path) -> None:
-    """One hook is added to the other; that of a program which has moved is mended where it stands."""
+    """A missing hook is added; that of a moved program is mended in place."""
     path.write_text(json.dumps(_start("mneme pull")))
     assert install(path, NAMED).change is HookChange.ADDED
     before = path.read_text()
@@ -349,7 +349,7 @@ def test_what_somebody_writes_meanwhile_is_not_overwritten(
 
 @pytest.mark.parametrize("fault", [FULL, BROKEN, KILL], ids=lambda fault: fault.name)
 def test_a_disk_that_fails_leaves_the_file_whole(path: Path, faults: Faults, fault: Fault) -> None:
-    """Either the old file and nothing beside it, or the new file with its backup; or a kill."""
+    """Either the old file alone, or the new file with its backup."""
     path.write_text(THEIRS)
     with faults.failing() as run:
         install(path, NAMED)
@@ -373,7 +373,7 @@ def test_a_disk_that_fails_leaves_the_file_whole(path: Path, faults: Faults, fau
 
 
 def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path, faults: Faults) -> None:
-    """With the reason: there is no space, or a file is in its place, which stays."""
+    """With the reason: no space, or a file in its place, which stays."""
     with faults.failing(0, FULL), pytest.raises(SettingsError, match=os.strerror(errno.ENOSPC)):
         install(settings_path(tmp_path), NAMED)
     assert _names(tmp_path) == []

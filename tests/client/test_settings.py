@@ -78,7 +78,7 @@ def test_all_of_the_section_is_read(tmp_path: Path) -> None:
 def test_the_options_come_before_the_file(
     tmp_path: Path, sync: object, options: tuple[str | None, str | None], address: Address | None
 ) -> None:
-    """Each by itself; an empty text is not set; a key is shown to no other server than its own."""
+    """An empty text is not set; a key is shown to its own server alone."""
     configure(tmp_path, {"sync": sync})
     found = load(tmp_path, *options)
     assert (found.address, found.project) == (address, None)

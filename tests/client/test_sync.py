@@ -89,7 +89,7 @@ def mentions(content: bytes | None) -> dict[str, int]:
 
 
 def test_a_session_in_which_nothing_happens_is_five_requests(world: World, laptop: Machine) -> None:
-    """No file is transferred that is on both sides: unchanged, copied by hand, or the base."""
+    """No file is transferred that is unchanged, copied by hand, or the base."""
     in_step(world, laptop)
     for prepare in (lambda: None, (laptop.path / LOG.value).unlink, lambda: copy_by_hand(laptop)):
         prepare()
@@ -146,7 +146,7 @@ def test_the_server_has_the_very_bytes(world: World, laptop: Machine, before: by
 def test_files_that_others_sent_are_fetched(
     world: World, laptop: Machine, desktop: Machine, is_locked: bool
 ) -> None:
-    """Also under the lock of another; the fetched content is the base of the next change."""
+    """Also under the lock of another; the fetched content is the base."""
     in_step(world, laptop, desktop)
     desktop.append(TWO)
     desktop.send() if is_locked else desktop.push()
@@ -266,7 +266,7 @@ def test_a_file_that_was_deleted_here_is_fetched_again(
 def test_a_file_sent_under_the_lock_of_another_is_kept_until_it_is_free(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It is not sent again, but later lines are; the server merges once, and the machine knows."""
+    """Only later lines are sent; the server merges once, and the machine knows."""
     kept(world, laptop, desktop)
     assert did(laptop.push()) == {LOG: ["kept"]}
     assert world.asked(laptop) == ["POST lock"]
@@ -335,7 +335,7 @@ def test_what_was_kept_in_parts_is_counted_once(
 def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
     world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch, versions: int
 ) -> None:
-    """The merged upload is the base, also after many versions, when more history is asked for."""
+    """The merged upload is the base, also after many versions."""
     monkeypatch.setattr(sync, "_HISTORY", 2)
     kept(world, laptop, desktop)
     desktop.push()

@@ -232,7 +232,7 @@ def test_a_lock_that_expired_in_the_meantime_is_taken_again(watching: Watching, 
 def test_a_lock_that_another_has_is_tried_for_every_half_minute(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """Who has it is told once; the server keeps what changes here; its news are fetched."""
+    """The holder is told once; changes are kept here, and fetched from there."""
     desktop.pull()
     watching = Watching(world, laptop)
     assert watching.happened() == [Happened.PULLED, Happened.LOCKED_OUT]
@@ -293,7 +293,7 @@ def test_a_lock_that_a_person_gives_to_another_is_lost(
 
 
 def test_an_outage_is_told_once_and_its_end_too(world: World, laptop: Machine) -> None:
-    """It is tried less and less often, down to once a minute, and what changed is sent afterwards."""
+    """Attempts grow rare, down to one a minute; changes are sent afterwards."""
     watching = Watching(world, laptop)
     watching.let_pass(3)
     watching.happened()
