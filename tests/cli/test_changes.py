@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -21,16 +19,6 @@ from mneme.model import FileName, Millis
 from mneme.readable import plain
 from tests.cli.asked import DEMO
 from tests.merge.strategies import anything
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _in_athens() -> Iterator[None]:
-    """Two hours ahead of UTC in winter."""
-    with pytest.MonkeyPatch.context() as there:
-        there.setenv("TZ", "EET-2")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 def drawing(file: FileName, before: bytes, after: bytes) -> list[str]:
@@ -132,12 +120,6 @@ def test_an_item_that_changed_inside_says_where() -> None:
         "  ~ by.who: Ana → Bo",
         '  + tags: ["a"]',
     ]
-
-
-def test_half_a_character_is_drawn_as_it_is_written() -> None:
-    """A lone surrogate is drawn as its escape."""
-    found = drawing(FileName.REMEMBERED, b"[]", rb'[{"content": "cut \ud83d"}]')
-    assert found == [r"+ cut \ud83d"]
 
 
 def test_text_is_drawn_with_the_numbers_of_its_lines() -> None:

@@ -17,21 +17,19 @@ def typed(*arguments: str) -> Result:
     return CliRunner().invoke(mneme, arguments)
 
 
+TAKEN = {
+    **dict.fromkeys(COMMANDS, ("--server URL", "--key KEY", "--json", "-h, --help")),
+    "hooks": ("--install", "--settings PATH", "--json"),
+}
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_tells_what_it_does_and_takes(command: str, option: str) -> None:
+@pytest.mark.parametrize("command", TAKEN)
+def test_every_command_has_a_help_with_its_options(command: str, option: str) -> None:
     """Which server, for one, and how scripts read it."""
     told = typed(command, option)
     assert told.exit_code == 0
-    for word in (f"Usage: mneme {command}", "--server URL", "--key KEY", "--json", "-h, --help"):
-        assert word in told.output
-
-
-def test_hooks_tells_what_it_does_and_takes() -> None:
-    """The help needs no server."""
-    told = typed("hooks", "--help")
-    assert told.exit_code == 0
-    for word in ("Usage: mneme hooks", "--install", "--settings PATH", "--json"):
+    for word in (f"Usage: mneme {command}", *TAKEN[command]):
         assert word in told.output
 
 

@@ -43,16 +43,17 @@ def test_the_files_of_a_project_are_listed_together(asked: Asked) -> None:
         ("2", "summary.md", "upload", "laptop", "5 B", ""),
         ("1", "log.jsonl", "upload", "laptop", "64 B", ""),
     ]
-
-
-def test_one_file_is_listed_alone(asked: Asked) -> None:
-    """If it is asked for."""
-    assert [version.version for version in listed(asked, (FileName.SUMMARY_MD,)).versions] == [2]
+    assert not asked.named
 
 
 @pytest.mark.parametrize(
     ("files", "limit", "numbers", "more"),
-    [(EVERY, 3, [5, 4, 3], True), (EVERY, 5, [5, 4, 3, 2, 1], False), ((FileName.LOG,), 3, [5, 4, 3], True)],
+    [
+        (EVERY, 3, [5, 4, 3], True),
+        (EVERY, 5, [5, 4, 3, 2, 1], False),
+        ((FileName.LOG,), 3, [5, 4, 3], True),
+        ((FileName.SUMMARY_MD,), 3, [2], False),
+    ],
 )
 def test_a_limit_leaves_the_newest(
     asked: Asked, files: tuple[FileName, ...], limit: int, numbers: list[int], more: bool
@@ -73,9 +74,3 @@ def test_where_there_is_nothing_one_sentence_says_so(asked: Asked) -> None:
         NotThere, match=r"^nope has no versions on http://homeserver:3847: `mneme projects` lists"
     ):
         asked.run(listing_of(asked.client, ProjectId("nope"), EVERY, 1))
-
-
-def test_nobody_is_taken_to_ask(asked: Asked) -> None:
-    """A list is no download."""
-    listed(asked)
-    assert not asked.named

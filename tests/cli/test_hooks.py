@@ -23,6 +23,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(program.parent))
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     monkeypatch.setattr(sys, "argv", [str(program), "hooks"])
+    for name in (".claude", ".claude-mneme"):
+        (tmp_path / name).mkdir()
     return tmp_path
 
 
@@ -56,29 +58,17 @@ def test_json_is_one_document(home: Path) -> None:
     assert json.loads(_hooks("--json").stdout) == {**SNIPPET, "warnings": []}
 
 
-def test_an_installation_says_what_it_did_and_where(home: Path) -> None:
-    """And where the backup is; nothing of it on stdout."""
-    _settings(home).parent.mkdir()
+def test_an_installation_tells_its_changes_and_where(home: Path) -> None:
+    """Nothing is on stdout; a second installation has nothing to do."""
     _settings(home).write_text("{}")
     result = _hooks("--install")
     assert (result.exit_code, result.stdout) == (0, "")
     assert f"The hooks are in {_settings(home)} now" in result.stderr
     assert f"{_settings(home)}.bak" in result.stderr
     assert json.loads(_settings(home).read_text()) == SNIPPET
-
-
-def test_a_second_installation_says_that_there_is_nothing_to_do(home: Path) -> None:
-    """In words, and in JSON."""
-    _hooks("--install")
     assert "already: nothing to do" in _hooks("--install").stderr
-    document = json.loads(_hooks("--install", "--json").stdout)
-    assert document == {
-        "settings": str(_settings(home)),
-        "did": "nothing",
-        "backup": None,
-        **SNIPPET,
-        "warnings": [],
-    }
+    told = {"settings": str(_settings(home)), "did": "nothing", "backup": None}
+    assert json.loads(_hooks("--install", "--json").stdout) == {**told, **SNIPPET, "warnings": []}
 
 
 def test_hooks_of_a_program_that_has_moved_are_mended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,59 +82,45 @@ def test_hooks_of_a_program_that_has_moved_are_mended(home: Path, monkeypatch: p
 
 
 def test_another_settings_file_can_be_given(home: Path) -> None:
-    """That of a project, say; the person's own stays as it is."""
+    """The person's own stays; without --install it is a mistake."""
     project = home / "app" / ".claude" / "settings.json"
     assert _hooks("--install", "--settings", str(project)).exit_code == 0
     assert json.loads(project.read_text()) == SNIPPET
     assert not _settings(home).exists()
-
-
-def test_another_settings_file_without_an_installation_is_a_mistake(home: Path) -> None:
-    """Nobody is left to believe that something was written."""
-    result = _hooks("--settings", "x.json")
+    result = _hooks("--settings", str(project))
     assert result.exit_code == 2
     assert "--install" in result.stderr
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"hooks": []}', '{"hooks": {"SessionEnd": {}}}'])
-@pytest.mark.parametrize("as_json", [(), ("--json",)])
-def test_settings_that_cannot_be_changed_end_with_one_sentence(
-    home: Path, content: str, as_json: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_settings_that_cannot_be_changed_end_with_one_sentence(home: Path, as_json: bool) -> None:
     """Status 1, an empty stdout, and an unchanged file."""
-    _settings(home).parent.mkdir()
-    _settings(home).write_text(content)
-    result = _hooks("--install", *as_json)
+    _settings(home).write_text('{"hooks": []}')
+    result = _hooks("--install", *(["--json"] if as_json else []))
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith(f"mneme: {_settings(home)}")
     sentence = result.stderr.removeprefix("mneme: ").rstrip()
     assert result.stdout == "" if not as_json else json.loads(result.stdout) == {"error": sentence}
-    assert _settings(home).read_text() == content
+    assert _settings(home).read_text() == '{"hooks": []}'
 
 
+@pytest.mark.parametrize(
+    ("content", "warning"), [('{"sync": {"enabled": true}}', '"enabled": false into "sync" in '), ("{", "")]
+)
 @pytest.mark.parametrize("arguments", [(), ("--install",)])
-def test_the_plugins_own_sync_is_warned_of(home: Path, arguments: tuple[str, ...]) -> None:
-    """Two syncs would be one too many: what to set, and where, is said."""
+def test_the_plugins_own_sync_is_warned_of(
+    home: Path, arguments: tuple[str, ...], content: str, warning: str
+) -> None:
+    """So are its settings if they cannot be read."""
     config = home / ".claude-mneme" / "config.json"
-    config.parent.mkdir()
-    config.write_text('{"sync": {"enabled": true}}')
+    config.write_text(content)
     result = _hooks(*arguments)
     assert result.exit_code == 0
-    assert f'"enabled": false into "sync" in {config}' in result.stderr
-    [warning] = json.loads(_hooks("--json", *arguments).stdout)["warnings"]
-    assert str(config) in warning
-
-
-def test_settings_of_the_plugin_that_cannot_be_read_are_warned_of(home: Path) -> None:
-    """The hooks are installed all the same; they would say so, too."""
-    config = home / ".claude-mneme" / "config.json"
-    config.parent.mkdir()
-    config.write_text("{")
-    result = _hooks("--install")
-    assert result.exit_code == 0
-    assert str(config) in result.stderr
-    assert _settings(home).exists()
+    assert f"{warning}{config}" in result.stderr
+    [told] = json.loads(_hooks("--json", *arguments).stdout)["warnings"]
+    assert str(config) in told
+    assert _settings(home).exists() is bool(arguments)
 
 
 # Which program it is
@@ -162,38 +138,24 @@ def test_a_program_on_path_is_called_by_its_name(home: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/nowhere", "{home}/other", "bin"])
+@pytest.mark.parametrize("typed", ["{home}/bin/mneme", "bin/mneme"])
 def test_a_program_that_path_does_not_lead_to_is_called_by_its_path(
-    home: Path, path: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, path: str, typed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No mneme on PATH, another one, or one that is found from this directory only."""
     _program(home / "other")
     monkeypatch.chdir(home)
     monkeypatch.setenv("PATH", path.format(home=home))
-    assert this_program().word == str(home / "bin" / "mneme")
-
-
-def test_a_program_started_by_a_relative_path_is_called_by_its_whole_path(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hook runs in another directory."""
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("PATH", "/nowhere")
-    sys.argv[0] = "bin/mneme"
+    sys.argv[0] = typed.format(home=home)
     assert this_program().word == str(home / "bin" / "mneme")
 
 
 def test_a_program_in_an_activated_environment_is_called_by_its_path(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An activated environment is on PATH in this shell alone."""
+    """The environment is on PATH in this shell alone."""
     monkeypatch.setenv("VIRTUAL_ENV", str(home))
     assert this_program().word == str(home / "bin" / "mneme")
-
-
-def test_a_program_by_another_name_is_the_one_of_its_interpreter(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Started with `python -c`, for instance."""
     monkeypatch.setattr(sys, "argv", ["-c"])
     assert this_program().path == str(Path(sys.executable).with_name("mneme"))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,16 +22,6 @@ STATUS = {
     "freeBytes": 22_000_000_000,
     "inTwoPlaces": [],
 }
-
-
-@pytest.fixture(autouse=True)
-def _in_athens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two hours ahead of UTC in winter."""
-    with monkeypatch.context() as there:
-        there.setenv("TZ", "EET-2")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.fixture
@@ -76,16 +64,6 @@ def test_status_says_how_the_server_is(asked: Asked, capsys: pytest.CaptureFixtu
     ]
 
 
-def test_status_of_a_quiet_server_has_no_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    """There is nothing to be in them."""
-    asked = Asked(Stub())
-    asked.answer_by_hand("GET /status", 200, STATUS)
-    serving._print_status(asked.run(serving.overview_of(asked.client)))
-    assert rows(capsys.readouterr().out)[3:6] == [
-        *(["projects", "0"], ["locks", "none"], ["waiting", "uploads", "none"])
-    ]
-
-
 def test_status_for_scripts_keeps_utc(asked: Asked) -> None:
     """And numbers as numbers."""
     document = _plain(serving._status_document(asked.run(serving.overview_of(asked.client))))
@@ -113,16 +91,11 @@ def test_status_for_scripts_keeps_utc(asked: Asked) -> None:
     }
 
 
-def test_status_names_the_ids_in_two_places_and_says_what_to_do(
+def test_status_names_the_ids_in_two_places_with_advice(
     asked: Asked, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the client that uses them, and the file by which it was seen."""
-    found = {
-        "project": "app",
-        "clientId": "laptop",
-        "file": "log.jsonl",
-        "time": "2026-02-04T15:00:00.000Z",
-    }
+    found = {"project": "app", "clientId": "laptop", "file": "log.jsonl", "time": "2026-02-04T15:00:00.000Z"}
     asked.answer_by_hand("GET /status", 200, STATUS | {"inTwoPlaces": [found]})
     serving._print_status(asked.run(serving.overview_of(asked.client)))
     shown = capsys.readouterr().out

@@ -41,7 +41,8 @@ def test_status_is_printed_for_people_and_scripts(types: Types) -> None:
     """Of a server on which nothing is locked and nothing waits."""
     told, document = types("status"), json.loads(types("status", "--json").stdout)
     assert told.exit_code == 0
-    assert "locks            none" in told.stdout
+    facts = [line.split()[-2:] for line in told.stdout.splitlines()]
+    assert facts[3:6] == [["projects", "1"], ["locks", "none"], ["uploads", "none"]]
     assert (document["projects"], document["locks"], document["waiting"]) == (1, [], [])
 
 
@@ -54,12 +55,10 @@ def test_projects_are_printed_for_people_and_scripts(types: Types) -> None:
 
 def test_history_is_printed_for_people_and_scripts(types: Types) -> None:
     """And says where there are older ones."""
-    told, document = (
-        types("history", "demo", "--limit", "1"),
-        json.loads(types("history", "demo", "--json").stdout),
-    )
+    told = types("history", "demo", "--limit", "1")
     assert [line.split()[0] for line in told.stdout.splitlines()] == ["version", "2"]
     assert "There are older ones: --limit 2 lists more" in told.stderr
+    document = json.loads(types("history", "demo", "--json").stdout)
     assert [version["version"] for version in document["versions"]] == [2, 1]
 
 
@@ -101,30 +100,32 @@ def test_what_is_too_large_to_compare_is_told_with_status_1(asked: Asked, types:
     assert f"Version 1 or 3 of {TEXT} has too many lines to be compared: `mneme show demo" in told.stderr
 
 
-def test_a_restore_is_told_to_people_and_scripts(types: Types) -> None:
-    """With the new version."""
+def test_a_restore_is_told_to_people_and_scripts(asked: Asked, types: Types) -> None:
+    """With the new version, and with a lock that could not be given up."""
     told = types("restore", "demo", TEXT, "--version", "1")
     assert (told.exit_code, told.stdout) == (0, "")
-    assert "is as in version 1 again, now version 3" in told.stderr
+    assert (
+        "is as in version 1 again, now version 3: machines get it when they next pull or push" in told.stderr
+    )
+    told = types("restore", "demo", TEXT, "--version", "1")
+    assert "is as in version 1 already: nothing to restore" in told.stderr
     document = json.loads(types("restore", "demo", TEXT, "--version", "2", "--json").stdout)
     assert (document["restored"], document["version"]) == (True, 4)
-
-
-def test_a_restore_during_a_session_is_told_with_status_1(asked: Asked, types: Types) -> None:
-    """For people and scripts."""
-    asked.stub.acquire("laptop")
-    told = types("restore", "demo", TEXT, "--version", "1", "--json")
-    assert told.exit_code == 1
-    assert "demo is locked by laptop since" in told.stderr
-    assert json.loads(told.stdout)["lock"]["clientId"] == "laptop"
-
-
-def test_a_lock_that_a_restore_cannot_give_up_is_warned_of(asked: Asked, types: Types) -> None:
-    """With the command that frees it."""
     asked.answer_by_hand("DELETE /projects/demo/lock", 500, {"error": "A fault"})
     told = types("restore", "demo", TEXT, "--version", "1")
     assert told.exit_code == 0
     assert "The lock of demo could not be given up: `mneme unlock demo` does it" in told.stderr
+
+
+def test_a_restore_during_a_session_is_told_with_status_1(asked: Asked, types: Types) -> None:
+    """With the lock, and advice."""
+    asked.stub.acquire("laptop")
+    told = types("restore", "demo", TEXT, "--version", "1", "--json")
+    assert told.exit_code == 1
+    assert "Nothing is restored, for demo is locked by laptop since 2026-02-0" in told.stderr
+    assert "wait for the end of that session" in told.stderr
+    assert "or release its lock with `mneme unlock demo`" in told.stderr
+    assert json.loads(told.stdout)["lock"]["clientId"] == "laptop"
 
 
 def test_what_goes_wrong_is_told_with_status_1(types: Types) -> None:

@@ -6,16 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import define
 from twisted.internet.task import Clock
 
 from mneme.client.calls import Client
-from mneme.client.exchange import Address, Exchange, Http, Patience
+from mneme.client.exchange import Http, Patience
 from mneme.client.folder import Folder, Snapshot
 from mneme.client.sync import Report, Sync
-from mneme.clocks import WallClock
-from mneme.model import ClientId, FileName, Millis, ProjectId
-from tests.client.lines import URL, Killed, Line
+from mneme.model import ClientId, FileName, Millis, ProjectId, Upload
+from tests.client.lines import URL, Ahead, Line, exchange_over
 from tests.immediate import ImmediateWorker
 from tests.kept import MemoryStore
 from tests.results import result_of
@@ -24,18 +22,6 @@ from tests.web.stub import TTL, Stub
 DEMO = ProjectId("demo")
 LOG, SUMMARY_JSON, SUMMARY = FileName.LOG, FileName.SUMMARY_JSON, FileName.SUMMARY_MD
 REMEMBERED, ENTITIES = FileName.REMEMBERED, FileName.ENTITIES
-
-
-@define
-class Ahead:
-    """A wall clock a number of seconds ahead of another."""
-
-    clock: WallClock
-    seconds_ahead: float = 0.0
-
-    def seconds(self) -> float:
-        """See `WallClock`."""
-        return self.clock.seconds() + self.seconds_ahead
 
 
 class Machine:
@@ -61,12 +47,16 @@ class Machine:
         """The memory of the project."""
         return Folder(self.path, self._url, DEMO)
 
-    def session(self, retries: int = 0) -> Sync:
-        """A new process."""
-        worker = ImmediateWorker()
-        address, patience = Address(self._url), Patience(retries=retries)
-        exchange = Exchange(self._clock, self.wall, worker, self._http, address, patience)
-        return Sync(Client(exchange, self.client), worker, self.wall, self.folder)
+    def session(self, retries: int = 0, clock: Clock | None = None) -> Sync:
+        """A new process, perhaps with timers of its own."""
+        exchange = exchange_over(
+            self._http,
+            clock or self._clock,
+            wall=self.wall,
+            url=self._url,
+            patience=Patience(retries=retries),
+        )
+        return Sync(Client(exchange, self.client), ImmediateWorker(), self.wall, self.folder)
 
     def pull(self) -> Report:
         """Begin a session."""
@@ -136,18 +126,33 @@ class World:
         """Let time pass."""
         self.stub.clock.advance(seconds)
 
+    @property
+    def now(self) -> Millis:
+        """The time by the server's clock."""
+        return Millis(int(self.stub.clock.seconds() * 1000))
+
+    def upload(self, content: bytes, by: Machine, file: FileName = LOG) -> None:
+        """Change a file on the server, whatever a machine knows of it."""
+        self.stub.store.upload(DEMO, Upload(file, content, by.client), self.now)
+
+    def turns(self, *machines: Machine) -> None:
+        """Let each have a session, one after another."""
+        for machine in machines:
+            machine.pull()
+            machine.push()
+
     def let_locks_expire(self) -> None:
         """Let as much time pass as a lock lasts."""
         self.let_pass(TTL / 1000)
 
     def head(self, file: FileName = LOG) -> bytes | None:
         """The head of a file."""
-        document = self.stub.store.read(DEMO, file, Millis(int(self.stub.clock.seconds() * 1000)))
+        document = self.stub.store.read(DEMO, file, self.now)
         return document.content if document else None
 
     def holder(self) -> str | None:
         """Who has the lock."""
-        lock = self.stub.store.lock(DEMO, Millis(int(self.stub.clock.seconds() * 1000)))
+        lock = self.stub.store.lock(DEMO, self.now)
         return lock.client.value.partition("-")[0] if lock else None
 
     def backup(self) -> MemoryStore:
@@ -169,6 +174,3 @@ class World:
 def did(report: Report) -> Mapping[FileName, list[str]]:
     """The actions of a report, by file, without unchanged files."""
     return {one.file: [did.value for did in one.actions] for one in report.files if one.actions}
-
-
-__all__ = ["DEMO", "Ahead", "Killed", "Machine", "World", "did"]

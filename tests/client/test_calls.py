@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from mneme import times
 from mneme.client.calls import Client, Download, Outdated, Unmodified
 from mneme.client.errors import Refused, ServerTrouble, StrangeAnswer, Unreachable
+from mneme.client.exchange import Patience
 from mneme.model import (
     NOT_THERE,
     ClientId,
@@ -27,8 +28,8 @@ from mneme.model import (
     Rescued,
     digest,
 )
-from tests.client.lines import URL, Line, Script, answer, exchange_over, problem_in
-from tests.results import failure_of, result_of
+from tests.client.lines import URL, Line, Script, Scripted, answer, exchange_over
+from tests.results import failure_of, result_of, started
 from tests.web.stub import NOW, TTL, Stub, entry
 
 DEMO = ProjectId("demo")
@@ -55,6 +56,11 @@ class Two:
         self.line.paths()
 
 
+def told(status: int, body: object, headers: Mapping[str, str] | None = None) -> Client:
+    """A client of a server that gives one answer to all."""
+    return Client(exchange_over(Script(answer(status, json.dumps(body).encode(), headers)), Clock()), LAPTOP)
+
+
 @pytest.fixture
 def two() -> Two:
     """A new server."""
@@ -70,111 +76,72 @@ def exactly(content: bytes) -> Precondition:
 
 
 ODD = [
-    "a/b",
-    ".",
-    "..",
-    "...",
-    "a%2Fb",
-    "%",
-    "%ZZ",
-    "a b",
-    "a+b",
-    "a?b",
-    "a#b",
-    "a;b=c",
-    "//",
-    "/",
-    "~",
-    "μνήμη",
-    "🧠",
-]
-ODD += [
-    "e\u0301",
-    "\u202eabc",
-    "x\r\nHost: evil",
-    "\x00",
-    "x" * 512,
-    "μ" * 512,
-    "/" * 512,
-    "." * 512,
-    "../../health",
+    *("a/b", ".", "..", "...", "a%2Fb", "%", "%ZZ", "a b", "a+b", "a?b", "a#b", "a;b=c", "//", "/", "~"),
+    *("μνήμη", "🧠", "e\u0301", "\u202eabc", "x\r\nHost: evil", "\x00", "../../health"),
+    *("x" * 512, "μ" * 512, "/" * 512, "." * 512),
 ]
 
 
-@pytest.mark.parametrize("text", ODD)
-def test_any_id_is_one_segment_of_the_path(two: Two, text: str) -> None:
-    """The server reads the same id back, whatever is in it."""
-    project = ProjectId(text)
-    assert isinstance(result_of(two.laptop.acquire(project)), Granted)
-    result_of(two.laptop.upload(project, LOG, ONE, NOT_THERE))
-    result_of(two.laptop.release(project))
-    [found] = result_of(two.laptop.projects())
-    assert found.id == text
-    for asked in two.line.asked[:-1]:
-        assert asked.path.split("/")[1] == "projects"
-        assert asked.path.count("/") <= 4
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
-@example("..")
-@example("%2e%2E")
-def test_no_two_ids_share_a_path(text: str) -> None:
-    """Whatever an id is made of, the server gets it back."""
+def assert_is_one_segment(text: str) -> None:
+    """The server reads the same id back."""
     two = Two(Stub())
     project = ProjectId(text)
     result_of(two.laptop.acquire(project))
     result_of(two.laptop.upload(project, LOG, ONE, NOT_THERE))
     assert [one.id for one in result_of(two.laptop.projects())] == [text]
+    for asked in two.line.asked[:-1]:
+        assert asked.path.split("/")[1] == "projects"
+        assert asked.path.count("/") <= 4
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_any_id_is_one_segment_of_the_path(text: str) -> None:
+    """However odd."""
+    assert_is_one_segment(text)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
+@example("%2e%2E")
+def test_no_two_ids_share_a_path(text: str) -> None:
+    """Whatever an id is made of, the server gets it back."""
+    assert_is_one_segment(text)
+
+
+Call = Callable[[Client], Coroutine[Any, Any, object]]
+CALLS: dict[str, Call] = {
+    "GET /health": lambda client: client.health(),
+    "GET /status": lambda client: client.status(),
+    "GET /projects": lambda client: client.projects(),
+    "GET /projects/demo/lock": lambda client: client.lock(DEMO),
+    "GET /projects/demo/files": lambda client: client.heads(DEMO),
+    "GET /projects/demo/files/log.jsonl": lambda client: client.look(DEMO, LOG),
+    "GET /projects/demo/files/log.jsonl/versions": lambda client: client.history(DEMO, LOG),
+    "GET /projects/demo/files/log.jsonl/versions?limit=7": lambda client: client.history(DEMO, LOG, 7),
+    "GET /projects/demo/files/log.jsonl/versions/1": lambda client: client.version(DEMO, LOG, 1),
+}
+NAMED_CALLS: dict[str, Call] = {
+    "POST /projects/demo/lock": lambda client: client.acquire(DEMO),
+    "POST /projects/demo/lock/heartbeat": lambda client: client.extend(DEMO),
+    "DELETE /projects/demo/lock": lambda client: client.release(DEMO),
+    "GET /projects/demo/files/log.jsonl": lambda client: client.download(DEMO, LOG),
+    "PUT /projects/demo/files/log.jsonl": lambda client: client.upload(DEMO, LOG, TWO, ANY),
+    "POST /projects/demo/files/log.jsonl/append": lambda client: client.append(DEMO, TWO, digest(ONE)),
+    "POST /projects/demo/files/log.jsonl/restore": lambda client: client.restore(DEMO, LOG, 1),
+}
 
 
 @pytest.mark.parametrize(
-    ("call", "sent"),
-    [
-        (lambda laptop: laptop.health(), "GET /health"),
-        (lambda laptop: laptop.projects(), "GET /projects"),
-        (lambda laptop: laptop.lock(DEMO), "GET /projects/demo/lock"),
-        (lambda laptop: laptop.acquire(DEMO), "POST /projects/demo/lock"),
-        (lambda laptop: laptop.extend(DEMO), "POST /projects/demo/lock/heartbeat"),
-        (lambda laptop: laptop.release(DEMO), "DELETE /projects/demo/lock"),
-        (lambda laptop: laptop.heads(DEMO), "GET /projects/demo/files"),
-        (lambda laptop: laptop.download(DEMO, LOG), "GET /projects/demo/files/log.jsonl"),
-        (lambda laptop: laptop.look(DEMO, LOG), "GET /projects/demo/files/log.jsonl"),
-        (lambda laptop: laptop.upload(DEMO, LOG, TWO, ANY), "PUT /projects/demo/files/log.jsonl"),
-        (lambda laptop: laptop.append(DEMO, TWO, digest(ONE)), "POST /projects/demo/files/log.jsonl/append"),
-        (lambda laptop: laptop.history(DEMO, LOG), "GET /projects/demo/files/log.jsonl/versions"),
-        (lambda laptop: laptop.history(DEMO, LOG, 7), "GET /projects/demo/files/log.jsonl/versions?limit=7"),
-        (lambda laptop: laptop.version(DEMO, LOG, 1), "GET /projects/demo/files/log.jsonl/versions/1"),
-        (lambda laptop: laptop.restore(DEMO, LOG, 1), "POST /projects/demo/files/log.jsonl/restore"),
-    ],
+    ("sent", "call", "named"),
+    [*((*one, None) for one in CALLS.items()), *((*one, LAPTOP.value) for one in NAMED_CALLS.items())],
 )
-def test_each_call_is_one_request(
-    two: Two, call: Callable[[Client], Coroutine[Any, Any, object]], sent: str
-) -> None:
-    """To where the API says."""
-    two.with_log()
-    result_of(call(two.laptop))
-    assert two.line.paths() == [sent]
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda laptop: laptop.health(),
-        lambda laptop: laptop.projects(),
-        lambda laptop: laptop.lock(DEMO),
-        lambda laptop: laptop.heads(DEMO),
-        lambda laptop: laptop.look(DEMO, LOG),
-        lambda laptop: laptop.history(DEMO, LOG),
-        lambda laptop: laptop.version(DEMO, LOG, 1),
-    ],
-)
-def test_who_only_looks_does_not_say_who_it_is(
-    two: Two, call: Callable[[Client], Coroutine[Any, Any, object]]
-) -> None:
-    """The server would take it to have what it looked at."""
-    two.with_log()
-    result_of(call(two.laptop))
-    assert two.line.asked[0].header("X-Client-Id") is None
+def test_each_call_is_one_request(sent: str, call: Call, named: str | None) -> None:
+    """A look names no client: the server would take it for a download."""
+    http = Script(answer(404, b'{"error":"Not found"}'))
+    started(call(Client(exchange_over(http, Clock()), LAPTOP))).addErrback(
+        lambda failure: failure.trap(Refused)
+    )
+    [asked] = http.asked
+    assert (str(asked), asked.header("X-Client-Id")) == (sent, named)
 
 
 # The server
@@ -189,19 +156,9 @@ def test_health_is_told_as_it_is() -> None:
 def test_the_status_is_read() -> None:
     """By a script: this server may be too old to have one."""
     body = {"version": "1", "startedAt": "a", "now": "b", "uptimeSeconds": 5, "dataBytes": 6, "freeBytes": 7}
-    clock = Clock()
-    http = Script(answer(200, json.dumps(body).encode()))
-    status = result_of(Client(exchange_over(http, clock), LAPTOP).status())
+    status = result_of(told(200, body).status())
     assert (status.uptime_seconds, status.data_bytes, status.free_bytes) == (5, 6, 7)
-    assert str(http.asked[0]) == "GET /status"
-
-
-def test_what_is_not_there_is_refused() -> None:
-    """In the words of the server."""
-    http = Script(answer(404, b'{"error":"Not found"}'))
-    problem = failure_of(Client(exchange_over(http, Clock()), LAPTOP).status())
-    assert isinstance(problem, Refused)
-    assert str(problem) == "Not found"
+    assert str(failure_of(told(404, {"error": "Not found"}).status())) == "Not found"
 
 
 def test_a_client_says_where_its_server_is(two: Two) -> None:
@@ -217,11 +174,14 @@ def test_a_client_says_where_its_server_is(two: Two) -> None:
 # Locks
 
 
-def test_a_lock_is_granted_and_extended_by_acquiring_it_again(two: Two) -> None:
+@pytest.mark.parametrize("extend", [Client.acquire, Client.extend])
+def test_a_lock_is_extended_by_a_heartbeat_and_by_acquiring_it_again(
+    two: Two, extend: Callable[[Client, ProjectId], Coroutine[Any, Any, object]]
+) -> None:
     """The lock keeps its token, and its expiry moves."""
     first = result_of(two.laptop.acquire(DEMO))
     two.stub.clock.advance(60)
-    second = result_of(two.laptop.acquire(DEMO))
+    second = result_of(extend(two.laptop, DEMO))
     assert isinstance(first, Granted)
     assert isinstance(second, Granted)
     assert first.lock.client == second.lock.client == LAPTOP
@@ -241,23 +201,12 @@ def test_who_holds_a_lock_is_told_to_all(two: Two) -> None:
     assert result_of(two.desktop.lock(DEMO)) == granted.lock
 
 
-def test_a_heartbeat_moves_the_expiry(two: Two) -> None:
-    """Of a lock that is there; else there is none."""
-    assert result_of(two.laptop.extend(DEMO)) == NotLocked()
-    result_of(two.laptop.acquire(DEMO))
-    two.stub.clock.advance(60)
-    extended = result_of(two.laptop.extend(DEMO))
-    assert isinstance(extended, Granted)
-    assert extended.lock.expires_at == NOW_MILLIS + TTL + 60_000
-    two.stub.clock.advance(TTL / 1000)
-    assert result_of(two.laptop.extend(DEMO)) == NotLocked()
-
-
 def test_a_lock_is_released_once(two: Two) -> None:
-    """The second time there is none."""
+    """The second time there is none, nor any to extend."""
     result_of(two.laptop.acquire(DEMO))
     assert result_of(two.laptop.release(DEMO)) is None
     assert result_of(two.laptop.release(DEMO)) == NotLocked()
+    assert result_of(two.laptop.extend(DEMO)) == NotLocked()
 
 
 def test_a_person_can_release_the_lock_of_another_machine(two: Two) -> None:
@@ -270,24 +219,34 @@ def test_a_person_can_release_the_lock_of_another_machine(two: Two) -> None:
 @pytest.mark.parametrize("status", [403, 409])
 def test_a_refused_lock_without_its_holder_is_no_lock(status: int) -> None:
     """As the Node server may answer: acquiring is refused then, in its words."""
-    client = Client(exchange_over(Script(answer(status, b'{"error":"Locked"}')), Clock()), LAPTOP)
+    client = told(status, {"error": "Locked"})
     assert str(failure_of(client.acquire(DEMO))) == "Locked"
     if status == 403:
         assert result_of(client.extend(DEMO)) == NotLocked()
         assert result_of(client.release(DEMO)) == NotLocked()
+        assert result_of(client.upload(DEMO, LOG, ONE, NOT_THERE)) == Rescued(NotLocked(), None)
 
 
 LOCK = {"clientId": "x", "acquiredAt": "2026-02-04T15:00:00.000Z", "expiresAt": "soon", "token": 1}
 
 
+HEAD = {"name": "log.jsonl", "size": 1, "mtime": "2026-02-04T15:00:00.000Z", "version": 1, "sha256": "a"}
+
+
 @pytest.mark.parametrize(
-    ("status", "body"),
-    [(200, {"lock": LOCK}), (409, {"error": "Locked", "lock": LOCK}), (200, {"lock": None}), (200, {})],
+    ("status", "body", "call"),
+    [
+        (200, {"lock": LOCK}, NAMED_CALLS["POST /projects/demo/lock"]),
+        (409, {"error": "Locked", "lock": LOCK}, NAMED_CALLS["POST /projects/demo/lock"]),
+        (200, {"lock": None}, NAMED_CALLS["POST /projects/demo/lock"]),
+        (200, {}, NAMED_CALLS["POST /projects/demo/lock"]),
+        (200, {"files": [HEAD | {"mtime": "yesterday"}]}, CALLS["GET /projects/demo/files"]),
+        (200, {"content": "x", "mtime": "noon", "version": 1}, CALLS["GET /projects/demo/files/log.jsonl"]),
+    ],
 )
-def test_a_lock_that_makes_no_sense_is_strange(status: int, body: object) -> None:
-    """Its times are none, or there is none."""
-    http = Script(answer(status, json.dumps(body).encode()))
-    assert isinstance(failure_of(Client(exchange_over(http, Clock()), LAPTOP).acquire(DEMO)), StrangeAnswer)
+def test_an_answer_that_makes_no_sense_is_strange(status: int, body: object, call: Call) -> None:
+    """Bad times, or no lock in it."""
+    assert isinstance(failure_of(call(told(status, body))), StrangeAnswer)
 
 
 # Files
@@ -302,45 +261,20 @@ def test_heads_are_listed_with_their_digests(two: Two) -> None:
     assert head.mtime == NOW_MILLIS
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        {"name": "log.jsonl", "size": 1, "mtime": "yesterday", "version": 1, "sha256": "a"},
-        {"name": "log.jsonl", "size": 1, "mtime": "2026-02-04T15:00:00.000Z"},
-    ],
-    ids=["no time", "as the Node server tells it"],
-)
-def test_a_list_that_cannot_be_kept_in_step_with_is_strange(head: object) -> None:
-    """Nothing is done by half of it."""
-    http = Script(answer(200, json.dumps({"files": [head]}).encode()))
-    assert isinstance(failure_of(Client(exchange_over(http, Clock()), LAPTOP).heads(DEMO)), StrangeAnswer)
-
-
 def test_a_file_of_a_newer_server_is_left_to_newer_clients() -> None:
     """The files of known names are listed."""
-    other = {"name": "notes.txt", "size": 1, "mtime": "2026-02-04T15:00:00.000Z", "version": 1, "sha256": "a"}
-    http = Script(answer(200, json.dumps({"files": [other, {**other, "name": "log.jsonl"}]}).encode()))
-    [head] = result_of(Client(exchange_over(http, Clock()), LAPTOP).heads(DEMO))
+    [head] = result_of(told(200, {"files": [{**HEAD, "name": "notes.txt"}, HEAD]}).heads(DEMO))
     assert head.file is LOG
 
 
 def test_a_download_has_all_that_a_base_needs(two: Two) -> None:
-    """The server takes note of who has it."""
+    """And so has a look; what a machine has already is not sent again."""
     two.with_log()
-    found = result_of(two.desktop.download(DEMO, LOG))
-    assert found == Download(ONE, 1, NOW_MILLIS, digest(ONE))
-    assert two.line.asked[0].header("X-Client-Id") == DESKTOP.value
-
-
-def test_what_a_machine_has_is_not_sent_again(two: Two) -> None:
-    """The digest names the known content; another digest gets a download."""
-    two.with_log()
+    found = Download(ONE, 1, NOW_MILLIS, digest(ONE))
+    assert result_of(two.desktop.download(DEMO, LOG)) == found
+    assert result_of(two.desktop.look(DEMO, LOG)) == found
     assert result_of(two.desktop.download(DEMO, LOG, digest(ONE))) == Unmodified()
-    assert isinstance(result_of(two.desktop.download(DEMO, LOG, digest(TWO))), Download)
-    assert [asked.header("If-None-Match") for asked in two.line.asked] == [
-        f'"{digest(ONE)}"',
-        f'"{digest(TWO)}"',
-    ]
+    assert result_of(two.desktop.download(DEMO, LOG, digest(TWO))) == found
 
 
 def test_a_file_that_is_not_there_is_none(two: Two) -> None:
@@ -351,29 +285,14 @@ def test_a_file_that_is_not_there_is_none(two: Two) -> None:
     assert result_of(two.laptop.version(DEMO, LOG, 1)) is None
 
 
-def test_a_look_finds_the_same(two: Two) -> None:
-    """But for who has seen it."""
-    two.with_log()
-    assert result_of(two.desktop.look(DEMO, LOG)) == Download(ONE, 1, NOW_MILLIS, digest(ONE))
-
-
 @pytest.mark.parametrize("tag", [None, '"{}"', '"{}-gzip"', 'W/"{}"', '"5f-1a"'])
 def test_the_digest_of_a_download_is_its_tag(tag: str | None) -> None:
     """Suffixes of codings are dropped; without a tag, the content is digested."""
-    body = json.dumps({"content": ONE.decode(), "mtime": times.to_text(NOW_MILLIS), "version": 1}).encode()
-    headers = {"ETag": tag.format(digest(ONE))} if tag else {}
-    found = result_of(
-        Client(exchange_over(Script(answer(200, body, headers)), Clock()), LAPTOP).look(DEMO, LOG)
-    )
-    assert isinstance(found, Download)
-    assert found.sha256 == digest(ONE)
-
-
-def test_a_download_of_no_time_is_strange() -> None:
-    """There is nothing to go by in a merge."""
-    http = Script(answer(200, b'{"content":"x","mtime":"noon","version":1}'))
-    client = Client(exchange_over(http, Clock()), LAPTOP)
-    assert isinstance(failure_of(client.download(DEMO, LOG)), StrangeAnswer)
+    body = {"content": ONE.decode(), "mtime": times.to_text(NOW_MILLIS), "version": 1}
+    known = digest(ONE) if tag in (None, '"5f-1a"') else digest(TWO)
+    found = result_of(told(200, body, {"ETag": tag.format(known)} if tag else {}).look(DEMO, LOG))
+    assert found
+    assert found.sha256 == known
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
@@ -405,83 +324,53 @@ def test_an_upload_says_what_the_head_must_be(
     assert two.line.asked[0].header(name) == value
 
 
-def test_an_upload_to_another_head_is_outdated(two: Two) -> None:
-    """And changes nothing."""
+def test_an_upload_counts_only_for_the_head_that_it_was_made_from(two: Two) -> None:
+    """Else it is outdated, and changes nothing."""
     two.with_log()
     assert result_of(two.laptop.upload(DEMO, LOG, TWO, exactly(TWO))) == Outdated()
     assert result_of(two.laptop.upload(DEMO, LOG, TWO, NOT_THERE)) == Outdated()
-    [head] = result_of(two.laptop.heads(DEMO))
-    assert head.sha256 == digest(ONE)
-
-
-def test_an_upload_to_the_head_that_it_was_made_from_is_the_next(two: Two) -> None:
-    """With a version of its own."""
-    two.with_log()
+    assert result_of(two.laptop.append(DEMO, TWO, digest(THREE))) == Outdated()
     uploaded = result_of(two.laptop.upload(DEMO, LOG, ONE + TWO, exactly(ONE)))
     assert not isinstance(uploaded, Outdated | Rescued)
     assert uploaded.version == 2
 
 
-def test_an_upload_without_the_lock_is_kept(two: Two) -> None:
-    """The outcome has the version number and the holder."""
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda client: client.upload(DEMO, LOG, ONE + TWO, exactly(ONE)),
+        lambda client: client.append(DEMO, TWO, digest(ONE)),
+    ],
+)
+def test_an_upload_without_the_lock_is_kept(
+    two: Two, send: Callable[[Client], Coroutine[Any, Any, object]]
+) -> None:
+    """The outcome has the version number and the holder, if there is any."""
     two.with_log()
-    rescued = result_of(two.desktop.upload(DEMO, LOG, TWO, exactly(ONE)))
-    assert isinstance(rescued, Rescued)
-    assert rescued.version == 2
-    assert isinstance(rescued.refusal, HeldBy)
-    assert rescued.refusal.lock.client == LAPTOP
-
-
-def test_an_upload_under_no_lock_is_kept(two: Two) -> None:
-    """There is nobody to name."""
-    assert result_of(two.laptop.upload(DEMO, LOG, ONE, NOT_THERE)) == Rescued(NotLocked(), 1)
-
-
-def test_a_refused_upload_that_found_no_space_has_no_version() -> None:
-    """The server says nothing of a rescue then."""
-    http = Script(answer(403, b'{"error":"No lock held - acquire lock before writing"}'))
-    client = Client(exchange_over(http, Clock()), LAPTOP)
-    assert result_of(client.upload(DEMO, LOG, ONE, NOT_THERE)) == Rescued(NotLocked(), None)
-
-
-def test_lines_are_added_to_the_log_that_they_belong_to(two: Two) -> None:
-    """Which is then what both are, in this order."""
-    two.with_log()
-    appended = result_of(two.laptop.append(DEMO, TWO, digest(ONE)))
-    assert not isinstance(appended, Outdated | Rescued)
-    found = result_of(two.laptop.look(DEMO, LOG))
-    assert found
-    assert found.content == ONE + TWO
-    assert two.line.asked[0].body == TWO
+    lock = result_of(two.laptop.lock(DEMO))
+    assert lock
+    assert result_of(send(two.desktop)) == Rescued(HeldBy(lock), 2)
+    version = result_of(two.desktop.version(DEMO, LOG, 2))
+    assert isinstance(version, Download)
+    assert version.content == ONE + TWO
+    result_of(two.laptop.release(DEMO))
+    free = result_of(two.desktop.upload(DEMO, SUMMARY, ONE, NOT_THERE))
+    assert isinstance(free, Rescued)
+    assert free.refusal == NotLocked()
 
 
 def test_lines_are_added_once(two: Two) -> None:
-    """Equal lines to an equal log have an equal key, others another."""
+    """Equal lines to an equal version of the log have an equal key."""
     two.with_log()
-    for lines, base in [(TWO, ONE), (TWO, ONE), (THREE, ONE), (TWO, TWO)]:
-        result_of(two.laptop.append(DEMO, lines, digest(base)))
+    for lines, base, version in [(TWO, ONE, 1), (TWO, ONE, 1), (THREE, ONE, 1), (TWO, TWO, 1), (TWO, ONE, 3)]:
+        result_of(two.laptop.append(DEMO, lines, digest(base), version))
     keys = [asked.header("Idempotency-Key") for asked in two.line.asked]
     assert keys[0] == keys[1]
-    assert len(set(keys)) == 3
+    assert len(set(keys)) == 4
+    assert two.line.asked[0].body == TWO
     found = result_of(two.laptop.look(DEMO, LOG))
     assert found
     assert found.content == ONE + TWO
-
-
-def test_lines_for_a_log_that_nobody_knows_are_outdated(two: Two) -> None:
-    """They are not added to another."""
-    two.with_log()
-    assert result_of(two.laptop.append(DEMO, TWO, digest(THREE))) == Outdated()
-
-
-def test_lines_without_the_lock_are_kept(two: Two) -> None:
-    """As a whole upload of the log would be."""
-    two.with_log()
-    kept = result_of(two.desktop.append(DEMO, TWO, digest(ONE)))
-    assert isinstance(kept, Rescued)
-    version = result_of(two.desktop.version(DEMO, LOG, kept.version or 0))
-    assert isinstance(version, Download)
-    assert version.content == ONE + TWO
 
 
 # History
@@ -507,8 +396,7 @@ def test_a_version_is_had_and_confirmed(two: Two) -> None:
 
 def test_a_damaged_version_confirms_nothing() -> None:
     """Who wants to read it is told what became of it."""
-    http = Script(answer(410, b'{"error":"Version 1 is damaged"}'))
-    client = Client(exchange_over(http, Clock()), LAPTOP)
+    client = told(410, {"error": "Version 1 is damaged"})
     assert result_of(client.version(DEMO, LOG, 1, digest(ONE))) is None
     assert str(failure_of(client.version(DEMO, LOG, 1))) == "Version 1 is damaged"
 
@@ -530,31 +418,10 @@ def test_a_version_is_restored_under_the_lock(two: Two) -> None:
 # What any call may raise
 
 
-CALLS: list[Callable[[Client], Coroutine[Any, Any, object]]] = [
-    lambda client: client.health(),
-    lambda client: client.status(),
-    lambda client: client.projects(),
-    lambda client: client.lock(DEMO),
-    lambda client: client.acquire(DEMO),
-    lambda client: client.extend(DEMO),
-    lambda client: client.release(DEMO),
-    lambda client: client.heads(DEMO),
-    lambda client: client.download(DEMO, LOG),
-    lambda client: client.look(DEMO, LOG),
-    lambda client: client.upload(DEMO, LOG, ONE, NOT_THERE),
-    lambda client: client.append(DEMO, ONE, digest(TWO)),
-    lambda client: client.history(DEMO, LOG),
-    lambda client: client.version(DEMO, LOG, 1),
-    lambda client: client.restore(DEMO, LOG, 1),
-]
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_every_call_can_go_wrong_in_the_same_ways(
-    call: Callable[[Client], Coroutine[Any, Any, object]],
-) -> None:
+@pytest.mark.parametrize("call", [*CALLS.values(), *NAMED_CALLS.values()])
+def test_every_call_can_go_wrong_in_the_same_ways(call: Call) -> None:
     """Each kind of failure is one type of error in every call."""
-    for part, error in [
+    parts: list[tuple[Scripted | Exception, type[Exception]]] = [
         (answer(507, b'{"error":"full"}'), ServerTrouble),
         (answer(418, b'{"error":"teapot"}'), Refused),
         (answer(302, b'{"error":"elsewhere"}', {"Location": "http://elsewhere.invalid/"}), Refused),
@@ -563,10 +430,10 @@ def test_every_call_can_go_wrong_in_the_same_ways(
         (answer(200, b"[1]"), StrangeAnswer),
         (answer(204, b""), StrangeAnswer),
         (answer(400, b""), StrangeAnswer),
-    ]:
-        http = Script(part)
-        assert type(failure_of(call(Client(exchange_over(http, Clock()), LAPTOP)))) is error
+        (OSError("no"), Unreachable),
+    ]
+    for part, error in parts:
+        clock, http = Clock(), Script(part)
+        client = Client(exchange_over(http, clock, patience=Patience(retries=0)), LAPTOP)
+        assert type(failure_of(call(client))) is error
         assert len(http) == 1
-    clock = Clock()
-    problem = problem_in(clock, call(Client(exchange_over(Script(OSError("no")), clock), LAPTOP)))
-    assert isinstance(problem, Unreachable)

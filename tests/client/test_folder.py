@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,50 @@ def beside(folder: Folder) -> set[str]:
 
 
 def with_base(folder: Folder, content: bytes = ONE, version: int = 1) -> Path:
-    """A log that is what the server has."""
+    """A log that is as the server has it."""
     path = put(folder, content)
     assert folder.receive(LOG, kept(version, content), content, folder.snapshot(LOG))
     return path
+
+
+class Writer:
+    """A watcher that acts at each replacement of a file, or at a step."""
+
+    def __init__(self, *acts: Callable[[], object], at: int | None = None, after: bool = False) -> None:
+        self.steps: list[Step] = []
+        self.left = [*acts]
+        self._at, self._after = at, after
+
+    def before(self, step: Step, /) -> None:
+        """See `Watcher`."""
+        self.steps.append(step)
+        if not self._after:
+            self._act(step)
+
+    def after(self, step: Step, subject: Any, result: Any, /) -> None:
+        """See `Watcher`."""
+        if self._after:
+            self._act(step)
+
+    def _act(self, step: Step) -> None:
+        is_due = is_replacement(step) if self._at is None else len(self.steps) == self._at + 1
+        if is_due and self.left:
+            self.left.pop(0)()
+
+
+def is_replacement(step: Step) -> bool:
+    """Whether this puts a new file in the place of the old one."""
+    return step.call == "rename" and step.subject.endswith(".next")
+
+
+def appending(path: Path, content: bytes) -> Callable[[], None]:
+    """An act of the plugin."""
+
+    def append() -> None:
+        with path.open("ab") as file:
+            file.write(content)
+
+    return append
 
 
 # Looking
@@ -77,21 +118,15 @@ def test_a_new_folder_is_empty(folder: Folder) -> None:
 
 
 def test_a_file_is_told_as_it_is(folder: Folder) -> None:
-    """Its content, and when it was written."""
-    path = put(folder, ONE)
+    """Its content, which is in no repr, and the time of its last write."""
+    path = put(folder, b"a secret\n")
     os.utime(path, ns=(0, 1_770_217_200_123_456_789))
     seen = folder.snapshot(LOG)
     assert seen.local
-    assert (seen.local.content, seen.local.mtime) == (ONE, 1_770_217_200_123)
+    assert (seen.local.content, seen.local.mtime) == (b"a secret\n", 1_770_217_200_123)
     assert (seen.base, seen.refused) == (None, None)
     assert seen.is_changed
-
-
-def test_contents_are_in_no_repr(folder: Folder) -> None:
-    """They are a person's, and large."""
-    put(folder, b"a secret\n")
-    assert "secret" not in repr(folder.snapshot(LOG))
-    assert "secret" not in repr(kept(1, b"a secret\n"))
+    assert "secret" not in repr(seen) + repr(kept(1, b"a secret\n"))
 
 
 def test_a_file_that_is_no_text_stays_as_it_is_while_it_is_told_as_text(folder: Folder) -> None:
@@ -122,8 +157,7 @@ def test_marks_change_with_anything_that_is_written(folder: Folder) -> None:
     assert set(before) == {LOG, SUMMARY}
     folder.snapshot(LOG)
     assert folder.marks() == before
-    with path.open("ab") as file:
-        file.write(TWO)
+    appending(path, TWO)()
     appended = folder.marks()
     assert appended[LOG] != before[LOG]
     assert appended[SUMMARY] == before[SUMMARY]
@@ -137,17 +171,18 @@ def test_marks_change_with_anything_that_is_written(folder: Folder) -> None:
 # Receiving
 
 
-def test_what_is_received_is_there_with_its_base(folder: Folder) -> None:
+def test_a_received_file_is_there_with_its_base(folder: Folder) -> None:
     """In a folder where there was nothing, for nobody else to read."""
     assert folder.receive(LOG, kept(7, ONE), ONE, folder.snapshot(LOG))
     seen = folder.snapshot(LOG)
     assert seen.base == kept(7, ONE)
     assert not seen.is_changed
-    assert held(folder) == ONE
-    assert (folder.path / LOG.value).stat().st_mode & 0o777 == 0o600
+    path = folder.path / LOG.value
+    assert path.read_bytes() == ONE
+    assert path.stat().st_mode & 0o777 == 0o600
     assert folder.path.stat().st_mode & 0o777 == 0o700
     assert beside(folder) == {"state.json", "00000007-log.jsonl"}
-    assert not (folder.path / "log.jsonl.bak").exists()
+    assert not path.with_name("log.jsonl.bak").exists()
 
 
 def test_a_merge_has_another_base_than_itself(folder: Folder) -> None:
@@ -161,14 +196,12 @@ def test_a_merge_has_another_base_than_itself(folder: Folder) -> None:
     assert held(folder) == ONE + TWO + THREE
 
 
-def test_what_a_file_held_is_beside_it(folder: Folder) -> None:
+def test_the_former_content_of_a_file_is_beside_it(folder: Folder) -> None:
     """Until it is replaced again."""
-    path = with_base(folder)
-    backup = path.with_name("log.jsonl.bak")
-    assert folder.receive(LOG, kept(2, TWO), TWO, folder.snapshot(LOG))
-    assert backup.read_bytes() == ONE
-    assert folder.receive(LOG, kept(3, THREE), THREE, folder.snapshot(LOG))
-    assert backup.read_bytes() == TWO
+    backup = with_base(folder).with_name("log.jsonl.bak")
+    for number, content, before in ((2, TWO, ONE), (3, THREE, TWO)):
+        assert folder.receive(LOG, kept(number, content), content, folder.snapshot(LOG))
+        assert backup.read_bytes() == before
     assert beside(folder) == {"state.json", "00000003-log.jsonl"}
 
 
@@ -193,14 +226,14 @@ def test_who_could_read_a_file_still_can(folder: Folder, mode: int) -> None:
 
 def test_a_file_that_is_kept_elsewhere_stays_there(folder: Folder, tmp_path: Path) -> None:
     """The link stays a link, over several steps, too; so does its backup lie there."""
-    elsewhere = tmp_path / "dotfiles"
-    elsewhere.mkdir()
+    elsewhere, path = tmp_path / "dotfiles", folder.path / LOG.value
+    for directory in (elsewhere, folder.path):
+        directory.mkdir(parents=True)
     (elsewhere / "real.jsonl").write_bytes(ONE)
     (elsewhere / "link").symlink_to("real.jsonl")
-    folder.path.mkdir(parents=True)
-    (folder.path / LOG.value).symlink_to(elsewhere / "link")
+    path.symlink_to(elsewhere / "link")
     assert folder.receive(LOG, kept(1, TWO), TWO, folder.snapshot(LOG))
-    assert (folder.path / LOG.value).is_symlink()
+    assert path.is_symlink()
     assert (elsewhere / "link").is_symlink()
     assert (elsewhere / "real.jsonl").read_bytes() == TWO
     assert (elsewhere / "real.jsonl.bak").read_bytes() == ONE
@@ -216,26 +249,29 @@ def test_a_link_to_itself_gives_way(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "write",
+    ("before", "write"),
     [
-        lambda path: path.write_bytes(TWO + ONE),
-        lambda path: path.write_bytes(ONE[:-1]),
-        lambda path: path.unlink(),
-        lambda path: (path.with_name("n").write_bytes(TWO), path.with_name("n").rename(path)),
+        (ONE, lambda path: path.write_bytes(TWO + ONE)),
+        (ONE, lambda path: path.write_bytes(ONE[:-1])),
+        (ONE, lambda path: path.unlink()),
+        (ONE, lambda path: (path.with_name("n").write_bytes(TWO), path.with_name("n").rename(path))),
+        (None, lambda path: (path.parent.mkdir(parents=True, exist_ok=True), path.write_bytes(TWO))),
     ],
-    ids=["written", "cut", "removed", "replaced"],
+    ids=["written", "cut", "removed", "replaced", "come"],
 )
 def test_a_file_that_is_another_by_now_is_not_replaced(
-    folder: Folder, write: Callable[[Path], object]
+    folder: Folder, write: Callable[[Path], object], before: bytes | None
 ) -> None:
-    """A decision by the old base does not count."""
-    path = with_base(folder)
+    """Or that has come by now: a decision by the old base does not count."""
+    path = folder.path / LOG.value
+    if before:
+        with_base(folder, before)
     seen = folder.snapshot(LOG)
     write(path)
     after = held(folder)
     assert not folder.receive(LOG, kept(2, THREE), THREE, seen)
     assert held(folder) == after
-    assert folder.snapshot(LOG).base == kept(1, ONE)
+    assert folder.snapshot(LOG).base == (kept(1, ONE) if before else None)
 
 
 @pytest.mark.parametrize("added", [b"", TWO, TWO + FOUR, FOUR[:10]])
@@ -261,30 +297,15 @@ def test_a_process_that_died_before_it_noted_the_base_has_noted_it(
     put(folder, ONE + FOUR)
     seen = folder.snapshot(LOG)
 
-    class Dies:
-        renamed = False
+    def die() -> None:
+        raise Killed
 
-        def before(self, step: Step, /) -> None:
-            if self.renamed:
-                raise Killed
-
-        def after(self, step: Step, subject: Any, result: Any, /) -> None:
-            self.renamed |= step.call == "rename" and step.subject == ".log.jsonl.next"
-
-    with faults.failing(watcher=Dies()), pytest.raises(Killed):
+    with faults.failing(watcher=Writer(die, after=True)), pytest.raises(Killed):
         folder.receive(LOG, kept(2, TWO), content, seen)
     assert held(folder) == content
     assert folder.snapshot(LOG).base == kept(2, TWO)
     put(folder, content + THREE)
     assert folder.snapshot(LOG).base == kept(1, ONE)
-
-
-def test_a_file_that_has_come_by_now_is_not_replaced(folder: Folder) -> None:
-    """The plugin was quicker."""
-    seen = folder.snapshot(LOG)
-    put(folder, TWO)
-    assert not folder.receive(LOG, kept(1, ONE), ONE, seen)
-    assert held(folder) == TWO
 
 
 def test_a_base_that_is_another_by_now_does_not_go_back(folder: Folder) -> None:
@@ -296,143 +317,47 @@ def test_a_base_that_is_another_by_now_does_not_go_back(folder: Folder) -> None:
     assert folder.snapshot(LOG).base == kept(3, ONE)
 
 
-# Written in between
-
-
-class Writer:
-    """Writes to the disk just before, or just after, a step of the folder."""
-
-    def __init__(self, at: int, write: Callable[[], object], *, after: bool) -> None:
-        self.steps: list[Step] = []
-        self.wrote = False
-        self._at, self._write, self._after = at, write, after
-
-    def before(self, step: Step, /) -> None:
-        """See `Watcher`."""
-        self.steps.append(step)
-        if len(self.steps) == self._at + 1 and not self._after:
-            self.wrote = True
-            self._write()
-
-    def after(self, step: Step, subject: Any, result: Any, /) -> None:
-        """See `Watcher`."""
-        if len(self.steps) == self._at + 1 and self._after and not self.wrote:
-            self.wrote = True
-            self._write()
-
-
-def is_replacement(step: Step) -> bool:
-    """Whether this puts a new file in the place of the old one."""
-    return step.call == "rename" and step.subject.endswith(".next")
-
-
-class Late:
-    """Writes to the disk once, just before a file is replaced."""
-
-    def __init__(self, write: Callable[[], object]) -> None:
-        self._left = [write]
-
-    def before(self, step: Step, /) -> None:
-        """See `Watcher`."""
-        if is_replacement(step) and self._left:
-            self._left.pop()()
-
-    def after(self, step: Step, subject: Any, result: Any, /) -> None:
-        """See `Watcher`."""
-
-
 @pytest.mark.parametrize("after", [False, True])
-def test_what_is_appended_during_a_replacement_is_in_the_file(
-    tmp_path: Path, faults: Faults, after: bool
+@pytest.mark.parametrize("is_open", [False, True])
+def test_lines_that_are_appended_during_a_replacement_are_not_lost(
+    tmp_path: Path, faults: Faults, after: bool, is_open: bool
 ) -> None:
-    """At whatever step the plugin appends, before it or after it."""
+    """At whatever step; late writes to an old file are in the .bak."""
     at, steps = 0, 1
     while at < steps:
         folder = Folder(tmp_path / f"{at}", URL, DEMO)
         path = with_base(folder)
         seen = folder.snapshot(LOG)
-
-        def append(path: Path = path) -> None:
-            with path.open("ab") as file:
-                file.write(FOUR)
-
-        writer = Writer(at, append, after=after)
-        with faults.failing(watcher=writer):
-            received = folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
-        steps, wrote = len(writer.steps), writer.wrote
+        with path.open("ab", buffering=0) as file:
+            act = partial(file.write, FOUR) if is_open else appending(path, FOUR)
+            writer = Writer(act, at=at, after=after)
+            with faults.failing(watcher=writer):
+                received = folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
+        steps, wrote = len(writer.steps), not writer.left
         lines = (held(folder) or b"").splitlines(keepends=True)
-        assert sorted(lines) == sorted([ONE, *[TWO] * (received is not None), *[FOUR] * wrote]), (
-            at,
-            writer.steps,
-        )
+        if is_open and any(is_replacement(step) for step in writer.steps[:at]):
+            backup = path.with_name("log.jsonl.bak").read_bytes()
+            assert not wrote or FOUR in (held(folder) or b"") + backup, (at, writer.steps)
+        else:
+            expected = [ONE, *[TWO] * (received is not None), *[FOUR] * wrote]
+            assert sorted(lines) == sorted(expected), (at, writer.steps)
         at += 1
     assert at > 10
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_what_a_process_appends_that_had_the_file_open_is_not_lost(
-    tmp_path: Path, faults: Faults, after: bool
-) -> None:
-    """Late writes to the old file are in the new one, or in the .bak."""
-    at, steps = 0, 1
-    while at < steps:
-        folder = Folder(tmp_path / f"{at}", URL, DEMO)
-        path = with_base(folder)
-        with path.open("ab", buffering=0) as file:
-
-            def append(file: Any = file) -> None:
-                file.write(FOUR)
-
-            writer = Writer(at, append, after=after)
-            seen = folder.snapshot(LOG)
-            with faults.failing(watcher=writer):
-                folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
-        steps, wrote = len(writer.steps), writer.wrote
-        renamed = [n for n, step in enumerate(writer.steps) if is_replacement(step)]
-        content = held(folder) or b""
-        if wrote and (not renamed or at <= renamed[0]):
-            assert content.splitlines(keepends=True).count(FOUR) == 1, (at, writer.steps)
-        elif wrote:
-            assert FOUR in content + path.with_name("log.jsonl.bak").read_bytes()
-        at += 1
-
-
 def test_appends_come_while_appends_are_merged(folder: Folder, faults: Faults) -> None:
-    """Each time that the file is put right, the plugin has written again."""
-    path = with_base(folder)
-    seen = folder.snapshot(LOG)
-    late = [entry(f"late {n}", 30 + n).encode() for n in range(5)]
-    left = list(late)
-
-    class Always:
-        def before(self, step: Step, /) -> None:
-            if step.call == "rename" and step.subject == ".log.jsonl.next" and left:
-                with path.open("ab") as file:
-                    file.write(left.pop())
-
-        def after(self, step: Step, subject: Any, result: Any, /) -> None: ...
-
-    with faults.failing(watcher=Always()):
-        assert folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
-    assert len(left) < len(late)
-    written = [line for line in late if line not in left]
-    assert sorted((held(folder) or b"").splitlines(keepends=True)) == sorted([ONE, TWO, *written])
-    assert folder.snapshot(LOG).base == kept(2, ONE + TWO)
-
-
-def test_a_mode_survives_what_is_written_in_between(folder: Folder, faults: Faults) -> None:
-    """The file is replaced twice then."""
+    """The plugin writes again at each replacement; the mode stays."""
     path = with_base(folder)
     path.chmod(0o644)
     seen = folder.snapshot(LOG)
-
-    def append() -> None:
-        with path.open("ab") as file:
-            file.write(FOUR)
-
-    with faults.failing(watcher=Late(append)):
+    late = [entry(f"late {n}", 30 + n).encode() for n in range(5)]
+    writer = Writer(*(appending(path, line) for line in late))
+    with faults.failing(watcher=writer):
         assert folder.receive(LOG, kept(2, ONE + TWO), ONE + TWO, seen)
-    assert held(folder) == ONE + TWO + FOUR
+    written = late[: len(late) - len(writer.left)]
+    assert written
+    assert sorted((held(folder) or b"").splitlines(keepends=True)) == sorted([ONE, TWO, *written])
+    assert folder.snapshot(LOG).base == kept(2, ONE + TWO)
     assert path.stat().st_mode & 0o777 == 0o644
 
 
@@ -443,7 +368,7 @@ def test_what_cannot_be_merged_in_between_is_in_the_backup(folder: Folder, fault
     seen = folder.snapshot(ENTITIES)
     new = b'{"files":{}}'
 
-    with faults.failing(watcher=Late(lambda: path.write_bytes(b"no JSON"))):
+    with faults.failing(watcher=Writer(lambda: path.write_bytes(b"no JSON"))):
         assert folder.receive(ENTITIES, kept(2, new), new, seen)
     assert path.read_bytes() == new
     assert path.with_name("entities.json.bak").read_bytes() == b"no JSON"
@@ -463,15 +388,14 @@ def test_what_was_sent_is_the_base(folder: Folder) -> None:
     assert held(folder) == ONE + TWO + THREE
 
 
-def test_what_was_refused_is_beside_the_base(folder: Folder) -> None:
+def test_a_refused_upload_is_beside_the_base(folder: Folder) -> None:
     """Until something is received, or sent; the newest takes the place of the one before."""
     with_base(folder)
-    put(folder, ONE + TWO)
-    folder.note_refused(LOG, kept(2, ONE + TWO))
-    assert folder.snapshot(LOG).refused == kept(2, ONE + TWO)
-    assert folder.snapshot(LOG).base == kept(1, ONE)
-    put(folder, ONE + TWO + THREE)
-    folder.note_refused(LOG, kept(3, ONE + TWO + THREE))
+    for number, content in ((2, ONE + TWO), (3, ONE + TWO + THREE)):
+        put(folder, content)
+        folder.note_refused(LOG, kept(number, content))
+        assert folder.snapshot(LOG).refused == kept(number, content)
+        assert folder.snapshot(LOG).base == kept(1, ONE)
     assert beside(folder) == {"state.json", "00000001-log.jsonl", "00000003-log.jsonl"}
     assert folder.receive(LOG, kept(4, ONE), ONE, folder.snapshot(LOG))
     assert folder.snapshot(LOG) == evolve(folder.snapshot(LOG), base=kept(4, ONE), refused=None)
@@ -502,27 +426,28 @@ def test_a_base_that_the_server_has_in_other_bytes_is_one(folder: Folder) -> Non
 # Bases that do not count
 
 
-DAMAGE: list[Callable[[Path], object]] = [
-    lambda beside: (beside / "state.json").unlink(),
-    lambda beside: (beside / "state.json").write_bytes(b""),
-    lambda beside: (beside / "state.json").write_bytes(b'{"server": '),
-    lambda beside: (beside / "state.json").write_bytes(b"[]"),
-    lambda beside: (beside / "state.json").write_bytes(b"\xff"),
-    lambda beside: (beside / "state.json").write_bytes(b"[" * 100_000),
-    lambda beside: (beside / "state.json").write_bytes(b"\x00" * 4096),
-    lambda beside: (beside / "00000001-log.jsonl").unlink(),
-    lambda beside: (beside / "00000001-log.jsonl").write_bytes(b""),
-    lambda beside: (beside / "00000001-log.jsonl").write_bytes(TWO),
-    lambda beside: (beside / "00000001-log.jsonl").write_bytes(ONE + b"\x00"),
-    shutil.rmtree,
+STATE, BASE = "state.json", "00000001-log.jsonl"
+DAMAGE = [
+    *(
+        (STATE, content)
+        for content in (None, b"", b'{"server": ', b"[]", b"\xff", b"[" * 100_000, b"\0" * 4096)
+    ),
+    *((BASE, content) for content in (None, b"", TWO, ONE + b"\0")),
+    ("", None),
 ]
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_base_that_is_not_what_it_was_is_none(folder: Folder, damage: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize(("name", "content"), DAMAGE)
+def test_a_base_that_is_damaged_is_none(folder: Folder, name: str, content: bytes | None) -> None:
     """The file has no base until the next step."""
     with_base(folder)
-    damage(folder.path / ".mneme")
+    damaged = folder.path / ".mneme" / name
+    if content is not None:
+        damaged.write_bytes(content)
+    elif name:
+        damaged.unlink()
+    else:
+        shutil.rmtree(damaged)
     seen = folder.snapshot(LOG)
     assert seen.base is None
     assert seen.is_changed

@@ -45,15 +45,12 @@ def below(path: Path) -> Path:
 
 
 def test_a_repository_is_a_project(tmp_path: Path) -> None:
-    """From wherever in it."""
+    """From wherever in it; a directory without one is itself, also where it is gone."""
     root = repository(tmp_path / "app")
     assert project_root(root) == root
     assert project_root(below(root / "src" / "deep")) == root
-
-
-def test_a_directory_without_a_repository_is_a_project(tmp_path: Path) -> None:
-    """The directory itself is the root."""
     assert project_root(below(tmp_path / "notes")) == tmp_path / "notes"
+    assert project_root(tmp_path / "gone") == tmp_path / "gone"
 
 
 def test_a_worktree_belongs_to_its_main_repository(tmp_path: Path) -> None:
@@ -128,11 +125,6 @@ def test_a_hook_of_git_finds_its_repository(tmp_path: Path, monkeypatch: pytest.
     assert project_root(root) == root
 
 
-def test_a_directory_that_is_gone_is_itself(tmp_path: Path) -> None:
-    """Somebody has removed it under the session."""
-    assert project_root(tmp_path / "gone") == tmp_path / "gone"
-
-
 def test_a_link_leads_to_the_project_that_it_leads_to(tmp_path: Path) -> None:
     """A project has one root, whichever symbolic link leads to it."""
     root = repository(tmp_path / "app")
@@ -154,21 +146,14 @@ def test_a_root_has_any_name(tmp_path: Path, name: str | bytes) -> None:
 
 
 def test_a_place_has_the_folder_and_the_id_of_the_plugin(tmp_path: Path) -> None:
-    """The path, with dashes for slashes."""
+    """The path, with dashes for slashes; another id is for the server alone."""
     root = repository(tmp_path / "app")
-    place = local_project(root, Path("/home/ana"), None)
     name = str(root).replace("/", "-")
-    assert place.root == root
-    assert place.folder == Path("/home/ana/.claude-mneme/projects") / name
-    assert place.project == ProjectId(name)
-
-
-def test_a_project_id_is_for_the_server_alone(tmp_path: Path) -> None:
-    """The folder stays where the plugin looks for it."""
-    root = repository(tmp_path / "app")
-    place = local_project(root, tmp_path, ProjectId("shared"))
-    assert place.project == ProjectId("shared")
-    assert place.folder.name == str(root).replace("/", "-")
+    for given in (None, ProjectId("shared")):
+        place = local_project(root, Path("/home/ana"), given)
+        assert place.root == root
+        assert place.folder == Path("/home/ana/.claude-mneme/projects") / name
+        assert place.project == (given or ProjectId(name))
 
 
 def test_a_path_that_is_no_text_has_an_id_that_is(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from twisted.internet.task import Clock
 
 from mneme.client.sync import Report
 from tests import stock_client
-from tests.client.lines import Asked, InProcessLine, Killed
-from tests.client.machines import ENTITIES, Ahead, Machine
+from tests.client.lines import Ahead, Asked, InProcessLine, Killed
+from tests.client.machines import ENTITIES, Machine
 from tests.in_process import InProcess
 from tests.often import examples
 
@@ -63,7 +63,7 @@ class Schedules(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
         self.server = InProcess(self.directory / "server", ttl_seconds=20 * STEP)
-        self.lines = {name: InProcessLine(self.server) for name in OFFSETS}
+        self.lines = {name: InProcessLine(self.server, Now(self.server)) for name in OFFSETS}
         self.machines = {
             name: Machine(
                 self.directory / name,

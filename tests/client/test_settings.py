@@ -21,7 +21,7 @@ from mneme.client.exchange import Address, Patience
 from mneme.client.settings import Settings, address_in, client_id, config_path, load, needed
 from mneme.model import ClientId, ProjectId
 
-URL = "http://homeserver:3847"
+URL, ELSEWHERE = "http://homeserver:3847", "http://elsewhere:1"
 KEY = "b3d1c0ffee"
 
 
@@ -64,6 +64,26 @@ def test_all_of_the_section_is_read(tmp_path: Path) -> None:
     assert address_in(found, tmp_path) == Address(URL, KEY)
 
 
+@pytest.mark.parametrize(
+    ("sync", "options", "address"),
+    [
+        ({"serverUrl": "", "apiKey": "", "projectId": ""}, (None, None), None),
+        ({"serverUrl": URL, "apiKey": ""}, (None, None), Address(URL, None)),
+        ({"serverUrl": URL, "apiKey": KEY}, (None, "other"), Address(URL, "other")),
+        ({"serverUrl": URL, "apiKey": KEY}, (ELSEWHERE, "other"), Address(ELSEWHERE, "other")),
+        ({"serverUrl": URL, "apiKey": KEY}, (ELSEWHERE, None), Address(ELSEWHERE, None)),
+        ({"serverUrl": URL, "apiKey": KEY}, (URL, None), Address(URL, KEY)),
+    ],
+)
+def test_the_options_come_before_the_file(
+    tmp_path: Path, sync: object, options: tuple[str | None, str | None], address: Address | None
+) -> None:
+    """An empty text is not set; a key is shown to its own server alone."""
+    configure(tmp_path, {"sync": sync})
+    found = load(tmp_path, *options)
+    assert (found.address, found.project) == (address, None)
+
+
 def test_without_a_home_the_server_and_its_key_can_be_given(tmp_path: Path) -> None:
     """There are no settings then; where nothing is given, the sentence says what to give."""
     assert load(None, URL, KEY).address == Address(URL, KEY)
@@ -76,65 +96,29 @@ def test_without_a_home_the_server_and_its_key_can_be_given(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
-def test_a_server_or_a_key_in_quotes_is_refused(tmp_path: Path, quote: str) -> None:
+@pytest.mark.parametrize(("setting", "option"), [("serverUrl", "--server"), ("apiKey", "--key")])
+def test_a_server_or_a_key_in_quotes_is_refused(
+    tmp_path: Path, quote: str, setting: str, option: str
+) -> None:
     """In the file and as an option, and neither is repeated."""
-    url, key = f"{quote}{URL}{quote}", f"{quote}{KEY}{quote}"
-    for name, sync, options in (
-        ("sync.serverUrl, or --server, is in quotes", {"serverUrl": url}, (None, None)),
-        ("sync.serverUrl, or --server, is in quotes", {}, (url, None)),
-        ("sync.apiKey, or --key, is in quotes", {"serverUrl": URL, "apiKey": key}, (None, None)),
-        ("sync.apiKey, or --key, is in quotes", {"serverUrl": URL}, (None, key)),
-    ):
-        configure(tmp_path, {"sync": sync})
-        with pytest.raises(SettingsError, match=name) as refused:
-            load(tmp_path, *options)
-        assert URL not in str(refused.value)
-        assert KEY not in str(refused.value)
-
-
-def test_what_is_empty_is_not_set(tmp_path: Path) -> None:
-    """An empty text is how a person takes a setting back."""
-    configure(tmp_path, {"sync": {"serverUrl": "", "apiKey": "", "projectId": ""}})
-    found = load(tmp_path)
-    assert (found.address, found.project) == (None, None)
-    configure(tmp_path, {"sync": {"serverUrl": URL, "apiKey": ""}})
-    assert load(tmp_path).address == Address(URL, None)
-
-
-def test_the_options_come_before_the_file(tmp_path: Path) -> None:
-    """Each by itself."""
-    configure(tmp_path, {"sync": {"serverUrl": URL, "apiKey": KEY}})
-    assert load(tmp_path, key="other").address == Address(URL, "other")
-    assert load(tmp_path, "http://elsewhere:1", "other").address == Address("http://elsewhere:1", "other")
-
-
-def test_a_key_is_shown_to_no_other_server(tmp_path: Path) -> None:
-    """Only to the one that stands beside it in the file."""
-    configure(tmp_path, {"sync": {"serverUrl": URL, "apiKey": KEY}})
-    assert load(tmp_path, "http://elsewhere:1").address == Address("http://elsewhere:1", None)
-    assert load(tmp_path, URL).address == Address(URL, KEY)
+    quoted = f"{quote}{URL if setting == 'serverUrl' else KEY}{quote}"
+    options = (quoted, None) if setting == "serverUrl" else (URL, quoted)
+    configure(tmp_path, {"sync": {"serverUrl": URL, setting: quoted}})
+    for typed in ((None, None), options):
+        with pytest.raises(SettingsError, match=f"sync.{setting}, or {option}, is in quotes") as refused:
+            load(tmp_path, *typed)
+        assert quoted not in str(refused.value)
+        configure(tmp_path, {})
 
 
 BAD = [
-    b"",
-    b"{",
-    b"[]",
-    b"null",
-    b"\xff\xfe",
-    b'{"sync": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-    {"sync": None},
-    {"sync": "on"},
-    {"sync": {"enabled": "yes"}},
-    {"sync": {"serverUrl": 3847}},
-    {"sync": {"apiKey": ["a", "b"]}},
-    {"sync": {"projectId": 7}},
-    {"sync": {"timeoutMs": 0}},
-    {"sync": {"timeoutMs": -1}},
-    {"sync": {"timeoutMs": "10s"}},
-    {"sync": {"timeoutMs": 10**400}},
-    {"sync": {"timeoutMs": 2**31}},
-    {"sync": {"retries": -1}},
-    {"sync": {"retries": 1.5}},
+    *(b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"sync": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
+    *(
+        {"sync": sync}
+        for sync in (None, "on", {"enabled": "yes"}, {"serverUrl": 3847}, {"apiKey": ["a", "b"]})
+    ),
+    *({"sync": {"timeoutMs": number}} for number in (0, -1, "10s", 10**400, 2**31)),
+    *({"sync": sync} for sync in ({"projectId": 7}, {"retries": -1}, {"retries": 1.5})),
 ]
 
 
@@ -165,12 +149,8 @@ def test_settings_that_cannot_be_read_are_told_so(tmp_path: Path) -> None:
 
 
 GOOD_URLS = [
-    "http://homeserver:3847",
-    "https://homeserver",
-    "HTTP://Homeserver",
-    "http://192.0.2.7:3847",
-    "http://[::1]:3847",
-    "https://example.org/mneme",
+    *("http://homeserver:3847", "https://homeserver", "HTTP://Homeserver", "http://192.0.2.7:3847"),
+    *("http://[::1]:3847", "https://example.org/mneme"),
 ]
 
 
@@ -182,29 +162,12 @@ def test_an_address_is_taken_without_the_slash_at_its_end(tmp_path: Path, url: s
 
 
 BAD_URLS = [
-    "homeserver:3847",
-    "homeserver",
-    "//homeserver",
-    "ftp://homeserver",
-    "http://",
-    "http://:3847",
-    "http://homeserver:0",
-    "http://homeserver:99999",
-    "http://homeserver:port",
-    "http://[::1",
-    "http://home server",
-    " http://homeserver",
-    "http://homeserver\n",
-    "http://home\tserver",
-    "http://homeserver\x00",
-    "http://höme",
-    "http://homeserver/?",
-    "http://homeserver/?a=b",
-    "http://homeserver#",
-    "http://ana:s3cret@homeserver",
-    "http://:s3cret@homeserver",
-    "http://@homeserver",
-    "s3cret",
+    *("homeserver:3847", "homeserver", "//homeserver", "ftp://homeserver", "http://", "http://:3847"),
+    *("http://homeserver:0", "http://homeserver:99999", "http://homeserver:port", "http://[::1"),
+    *("http://home server", " http://homeserver", "http://homeserver\n", "http://home\tserver"),
+    *("http://homeserver\x00", "http://höme", "http://homeserver/?", "http://homeserver/?a=b"),
+    *("http://homeserver#", "http://ana:s3cret@homeserver", "http://:s3cret@homeserver"),
+    *("http://@homeserver", "s3cret"),
 ]
 
 

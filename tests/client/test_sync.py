@@ -5,10 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -16,14 +14,14 @@ from twisted.internet.defer import Deferred
 from mneme.client import sync
 from mneme.client.errors import ServerTrouble, Unreachable
 from mneme.client.sync import Action, Report
-from mneme.errors import DamagedContent, DiskFull, FileUnknown
-from mneme.model import FileName, HeldBy, Merging, Millis, ProjectId, Rescued, Upload, digest
-from tests.client.lines import Asked, Killed, in_time
-from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
+from mneme.errors import DiskFull
+from mneme.model import FileName, Merging, digest
+from tests.client.lines import Asked, Killed, answer, in_time
+from tests.client.machines import ENTITIES, LOG, SUMMARY, Machine, World, did
 from tests.kept import MemoryStore
-from tests.results import failure_of, result_of
+from tests.results import failure_of
 from tests.store.faults import FULL, Faults
-from tests.web.stub import Stub, entry
+from tests.web.stub import entry
 
 ONE, TWO, THREE, FOUR, FIVE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3, 4, 5))
 
@@ -52,21 +50,28 @@ def in_step(world: World, *machines: Machine, log: bytes = ONE) -> None:
     for machine in machines:
         machine.push()
     for machine in machines:
-        machine.pull()
-        machine.push()
+        world.turns(machine)
         world.asked(machine)
     assert {machine.read() for machine in machines} == {log} == {world.head()}
 
 
-@contextmanager
-def doing(world: World, step: str, instead: Callable[..., object]) -> Iterator[None]:
-    """Let the store do something else in a step of its."""
-    real = getattr(world.stub.store, step)
-    setattr(world.stub.store, step, instead)
-    try:
-        yield
-    finally:
-        setattr(world.stub.store, step, real)
+def kept(world: World, laptop: Machine, desktop: Machine) -> None:
+    """The server keeps a line of the laptop, because the desktop has the lock."""
+    in_step(world, laptop, desktop)
+    desktop.pull()
+    laptop.append(TWO)
+    report = laptop.push()
+    assert did(report) == {LOG: ["kept"]}
+    assert report.locked
+    assert report.locked.client == desktop.client
+    world.asked(laptop)
+
+
+def counted(laptop: Machine, desktop: Machine) -> None:
+    """Both have a file of entities, and the desktop has the lock."""
+    laptop.write(entities(a=10), ENTITIES)
+    laptop.push()
+    desktop.pull()
 
 
 def entities(**mentions: int) -> bytes:
@@ -80,34 +85,26 @@ def mentions(content: bytes | None) -> dict[str, int]:
     return {name: one["mentions"] for name, one in json.loads(content or b"")["files"].items()}
 
 
-def items(*contents: str) -> bytes:
-    """A file of what was remembered."""
-    return json.dumps(
-        [{"ts": "2026-02-04T14:00:00.000Z", "type": "fact", "content": one} for one in contents]
-    ).encode()
-
-
 # Requests
 
 
 def test_a_session_in_which_nothing_happens_is_five_requests(world: World, laptop: Machine) -> None:
-    """Equal files are not sent."""
+    """No file is transferred that is unchanged, copied by hand, or the base."""
     in_step(world, laptop)
-    assert did(laptop.pull()) == {}
-    assert world.asked(laptop) == ["POST lock", "GET files"]
-    assert did(laptop.push()) == {}
-    assert world.asked(laptop) == ["POST lock", "GET files", "DELETE lock"]
+    for prepare in (lambda: None, (laptop.path / LOG.value).unlink, lambda: copy_by_hand(laptop)):
+        prepare()
+        laptop.pull()
+        assert world.asked(laptop) == ["POST lock", "GET files"]
+        assert laptop.read() == ONE
+        assert did(laptop.push()) == {}
+        assert world.asked(laptop) == ["POST lock", "GET files", "DELETE lock"]
 
 
-def test_the_first_session_of_a_project_sends_all_there_is(world: World, laptop: Machine) -> None:
-    """Each file whole, by a request of its own."""
-    laptop.write(ONE)
-    laptop.write(b"# One\n", SUMMARY)
-    assert did(laptop.pull()) == {}
-    world.asked(laptop)
-    assert did(laptop.push()) == {LOG: ["sent"], SUMMARY: ["sent"]}
-    assert world.asked(laptop)[2:-1] == ["PUT files/log.jsonl", "PUT files/summary.md"]
-    assert (world.head(), world.head(SUMMARY)) == (ONE, b"# One\n")
+def copy_by_hand(machine: Machine) -> None:
+    """Have a folder made anew, with the log and no base."""
+    content = machine.read() or b""
+    shutil.rmtree(machine.path)
+    machine.write(content)
 
 
 def test_only_new_lines_travel(world: World, laptop: Machine) -> None:
@@ -115,8 +112,7 @@ def test_only_new_lines_travel(world: World, laptop: Machine) -> None:
     in_step(world, laptop)
     laptop.append(TWO, THREE)
     assert did(laptop.push()) == {LOG: ["appended"]}
-    [asked] = [one for one in world.lines["laptop"].asked if one.path.endswith("append")]
-    assert asked.body == TWO + THREE
+    assert world.lines["laptop"].asked[-2].body == TWO + THREE
     assert world.head() == laptop.read() == ONE + TWO + THREE
 
 
@@ -146,41 +142,29 @@ def test_the_server_has_the_very_bytes(world: World, laptop: Machine, before: by
     assert did(laptop.push()) == {}
 
 
-def test_what_others_sent_is_fetched(world: World, laptop: Machine, desktop: Machine) -> None:
-    """The fetched content is the base of the next change."""
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_files_that_others_sent_are_fetched(
+    world: World, laptop: Machine, desktop: Machine, is_locked: bool
+) -> None:
+    """Also under the lock of another; the fetched content is the base."""
     in_step(world, laptop, desktop)
     desktop.append(TWO)
-    desktop.push()
-    world.asked(laptop)
+    desktop.send() if is_locked else desktop.push()
     report = laptop.pull()
     assert did(report) == {LOG: ["fetched"]}
-    assert report.lock
-    confirming = "GET files/log.jsonl/versions/1"
-    fetching = ["GET files/log.jsonl", confirming]
+    assert (report.locked and report.locked.client) == (desktop.client if is_locked else None)
+    assert (report.lock and report.lock.client) == (None if is_locked else laptop.client)
+    fetching = ["GET files/log.jsonl", "GET files/log.jsonl/versions/1"]
     assert world.asked(laptop) == ["POST lock", "GET files", *fetching]
     assert laptop.read() == ONE + TWO
-    assert (laptop.path / "log.jsonl.bak").read_bytes() == ONE
     assert not laptop.seen().is_changed
 
 
-def test_what_the_server_has_is_not_downloaded_where_it_is_already(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
-    """A machine whose memory was copied by hand is in step by the digests."""
-    in_step(world, laptop)
-    desktop.write(ONE)
-    assert did(desktop.pull()) == {}
-    assert world.asked(desktop) == ["POST lock", "GET files"]
-    assert not desktop.seen().is_changed
-
-
-def test_an_unchanged_file_is_read_once_and_the_folder_locked_once(
+def test_a_pull_and_a_push_lock_the_folder_once_each(
     world: World, laptop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five files, and one look at all of them; a sent file takes one more."""
+    """A single look at all five files; a file that is sent takes one more."""
     in_step(world, laptop)
-    laptop.write(b"# One\n", SUMMARY)
-    laptop.push()
     locked: list[int] = []
     real = fcntl.flock
 
@@ -189,26 +173,24 @@ def test_an_unchanged_file_is_read_once_and_the_folder_locked_once(
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    laptop.pull()
-    laptop.push()
+    world.turns(laptop)
     assert len(locked) == 2
     laptop.append(TWO)
     laptop.push()
     assert len(locked) == 4
 
 
-def test_a_file_that_is_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:
+def test_a_file_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:
     """The look at the start of a push is not the last word."""
     laptop.write(ONE)
-    real = world.stub.store.upload
 
-    def upload(project: ProjectId, asked: Upload, *more: Any, **named: Any) -> object:
-        if asked.file is LOG:
+    def write(asked: Asked) -> None:
+        if asked.path.endswith("log.jsonl"):
             laptop.write(b"# One\n", SUMMARY)
-        return real(project, asked, *more, **named)
 
-    with doing(world, "upload", upload):
-        assert did(laptop.push()) == {LOG: ["sent"], SUMMARY: ["sent"]}
+    world.lines["laptop"].after = write
+    assert did(laptop.push()) == {LOG: ["sent"], SUMMARY: ["sent"]}
+    assert world.head(SUMMARY) == b"# One\n"
 
 
 # Both sides
@@ -217,202 +199,92 @@ def test_a_file_that_is_written_while_another_is_sent_is_sent_too(world: World, 
 def test_at_first_contact_both_memories_become_one(world: World, laptop: Machine, desktop: Machine) -> None:
     """Of each file, by what it is."""
     laptop.write(ONE + THREE)
-    laptop.write(items("tabs"), REMEMBERED)
     laptop.write(entities(a=3, b=1), ENTITIES)
     laptop.push()
     desktop.write(TWO + THREE)
-    desktop.write(items("spaces"), REMEMBERED)
     desktop.write(entities(a=2, c=5), ENTITIES)
-    assert did(desktop.pull()) == {LOG: ["merged"], REMEMBERED: ["merged"], ENTITIES: ["merged"]}
-    assert desktop.read() == ONE + TWO + THREE
-    assert {one["content"] for one in json.loads(desktop.read(REMEMBERED) or b"")} == {"tabs", "spaces"}
+    assert did(desktop.pull()) == {LOG: ["merged"], ENTITIES: ["merged"]}
     assert mentions(desktop.read(ENTITIES)) == {"a": 3, "b": 1, "c": 5}
-    assert (desktop.path / "log.jsonl.bak").read_bytes() == TWO + THREE
     desktop.push()
-    assert world.head() == ONE + TWO + THREE
     laptop.pull()
-    assert laptop.read() == ONE + TWO + THREE
+    assert laptop.read() == desktop.read() == world.head() == ONE + TWO + THREE
 
 
-def test_what_was_not_yet_sent_is_merged_and_not_overwritten(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
-    """A session that ended without a connection is as if it had been later."""
+def test_what_was_not_yet_sent_is_merged(world: World, laptop: Machine, desktop: Machine) -> None:
+    """Not overwritten; a push without a pull merges first, and says both."""
     in_step(world, laptop, desktop)
     laptop.append(TWO)
-    world.lines["laptop"].is_cut = True
-    assert isinstance(failure_of(laptop.session().push()), Unreachable)
     desktop.append(THREE)
     desktop.push()
-    world.lines["laptop"].is_cut = False
     assert did(laptop.pull()) == {LOG: ["merged"]}
     assert laptop.read() == ONE + TWO + THREE
     assert did(laptop.push()) == {LOG: ["sent"]}
     assert world.head() == ONE + TWO + THREE
-
-
-def test_lines_that_were_removed_stay_removed(world: World, laptop: Machine, desktop: Machine) -> None:
-    """Whichever side removed them, while the other added some."""
-    in_step(world, laptop, desktop, log=ONE + TWO + THREE)
-    laptop.remove(ONE)
-    laptop.push()
-    desktop.remove(TWO)
     desktop.append(FOUR)
-    desktop.push()
-    assert world.head() == desktop.read() == THREE + FOUR
-    laptop.pull()
-    assert laptop.read() == THREE + FOUR
+    assert did(desktop.push()) == {LOG: ["merged", "appended"]}
+    assert world.head() == desktop.read() == ONE + TWO + THREE + FOUR
+    assert world.holder() is None
 
 
 def test_what_both_have_counted_is_added_up_once(world: World, laptop: Machine, desktop: Machine) -> None:
     """However often they pull and push after that."""
-    laptop.write(entities(a=10), ENTITIES)
-    laptop.push()
-    desktop.pull()
+    counted(laptop, desktop)
     desktop.push()
     laptop.write(entities(a=13), ENTITIES)
     laptop.push()
     desktop.write(entities(a=11), ENTITIES)
-    for machine in (desktop, laptop, desktop, laptop):
-        machine.pull()
-        machine.push()
+    world.turns(desktop, laptop, desktop, laptop)
     assert mentions(world.head(ENTITIES)) == mentions(laptop.read(ENTITIES)) == {"a": 14}
-
-
-def test_a_push_without_a_pull_merges_first(world: World, laptop: Machine, desktop: Machine) -> None:
-    """And says both."""
-    in_step(world, laptop, desktop)
-    desktop.append(THREE)
-    desktop.push()
-    laptop.append(TWO)
-    assert did(laptop.push()) == {LOG: ["merged", "sent"]}
-    assert world.head() == laptop.read() == ONE + TWO + THREE
-    assert world.holder() is None
 
 
 # Files that are not there
 
 
-def test_a_file_that_was_deleted_here_is_fetched_again(world: World, laptop: Machine) -> None:
-    """Without a download: it is the base."""
-    in_step(world, laptop)
-    (laptop.path / LOG.value).unlink()
-    assert did(laptop.pull()) == {LOG: ["fetched"]}
-    assert laptop.read() == ONE
-    assert world.asked(laptop) == ["POST lock", "GET files"]
-
-
-def test_a_file_that_was_deleted_here_is_fetched_as_it_is_now(
-    world: World, laptop: Machine, desktop: Machine
+@pytest.mark.parametrize("act", [Machine.pull, Machine.push])
+@pytest.mark.parametrize("remove", [lambda path: (path / LOG.value).unlink(), shutil.rmtree])
+@pytest.mark.parametrize("now", [ONE, ONE + TWO])
+def test_a_file_that_was_deleted_here_is_fetched_again(
+    world: World,
+    laptop: Machine,
+    act: Callable[[Machine], Report],
+    remove: Callable[[Path], object],
+    now: bytes,
 ) -> None:
-    """Also by a push."""
-    in_step(world, laptop, desktop)
-    desktop.append(TWO)
-    desktop.push()
-    (laptop.path / LOG.value).unlink()
-    assert did(laptop.push()) == {LOG: ["fetched"]}
-    assert laptop.read() == world.head() == ONE + TWO
-
-
-def test_a_folder_that_was_deleted_is_fetched_again(world: World, laptop: Machine) -> None:
-    """With all that was known of bases."""
+    """As it is now, and also where the whole folder was deleted."""
     in_step(world, laptop)
-    shutil.rmtree(laptop.path)
-    laptop.pull()
-    assert laptop.read() == ONE
+    if now != ONE:
+        world.upload(now, laptop)
+    remove(laptop.path)
+    assert did(act(laptop)) == {LOG: ["fetched"]}
+    assert laptop.read() == world.head() == now
     assert not laptop.seen().is_changed
-
-
-def test_a_file_that_is_gone_on_the_server_is_given_back(world: World, laptop: Machine) -> None:
-    """Who wants to be rid of it removes it everywhere."""
-    in_step(world, laptop)
-    world.put_back(MemoryStore())
-    assert did(laptop.pull()) == {}
-    assert did(laptop.push()) == {LOG: ["sent"]}
-    assert world.head() == laptop.read() == ONE
 
 
 # Locks
 
 
-def test_a_lock_of_another_keeps_nothing_from_being_fetched(
+def test_a_file_sent_under_the_lock_of_another_is_kept_until_it_is_free(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """To read is nobody's privilege."""
-    in_step(world, laptop, desktop)
-    desktop.append(TWO)
-    desktop.push()
-    desktop.pull()
-    report = laptop.pull()
-    assert did(report) == {LOG: ["fetched"]}
-    assert report.locked
-    assert report.locked.client == desktop.client
-    assert report.lock is None
-    assert laptop.read() == ONE + TWO
-
-
-def test_what_is_sent_under_the_lock_of_another_is_kept_and_merged_when_it_is_free(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
-    """By the server, once; the machine knows it then."""
-    in_step(world, laptop, desktop)
-    desktop.pull()
-    laptop.append(TWO)
-    report = laptop.push()
-    assert did(report) == {LOG: ["kept"]}
-    assert report.files_with(Action.KEPT) == (LOG,)
-    assert report.locked
-    assert world.holder() == "desktop"
-    assert world.head() == ONE
-    desktop.append(THREE)
-    desktop.push()
-    laptop.pull()
-    assert laptop.read() == world.head() == ONE + TWO + THREE
-    assert not laptop.seen().is_changed
-    assert laptop.seen().refused is None
-
-
-def test_what_was_kept_is_not_sent_again(world: World, laptop: Machine, desktop: Machine) -> None:
-    """But what has been added since is."""
-    in_step(world, laptop, desktop)
-    desktop.pull()
-    laptop.append(TWO)
-    laptop.push()
-    world.asked(laptop)
+    """Only later lines are sent; the server merges once, and the machine knows."""
+    kept(world, laptop, desktop)
     assert did(laptop.push()) == {LOG: ["kept"]}
     assert world.asked(laptop) == ["POST lock"]
     laptop.append(THREE)
     assert did(laptop.push()) == {LOG: ["kept"]}
+    assert world.holder() == "desktop"
+    assert world.head() == ONE
+    desktop.append(FOUR)
     desktop.push()
     laptop.pull()
-    assert laptop.lines() == [ONE, TWO, THREE]
-    assert world.head() == laptop.read()
+    assert laptop.read() == world.head() == ONE + TWO + THREE + FOUR
+    assert not laptop.seen().is_changed
+    assert laptop.seen().refused is None
 
 
-def test_what_was_kept_is_counted_once(world: World, laptop: Machine, desktop: Machine) -> None:
-    """The holder counts on, the server merges, the machine counts on, and merges."""
-    laptop.write(entities(a=10), ENTITIES)
-    laptop.push()
-    desktop.pull()
-    laptop.write(entities(a=12), ENTITIES)
-    assert did(laptop.push()) == {ENTITIES: ["kept"]}
-    laptop.write(entities(a=15), ENTITIES)
-    desktop.write(entities(a=11), ENTITIES)
-    desktop.push()
-    assert mentions(world.head(ENTITIES)) == {"a": 13}
-    for machine in (laptop, desktop, laptop):
-        machine.pull()
-        machine.push()
-    assert mentions(world.head(ENTITIES)) == mentions(laptop.read(ENTITIES)) == {"a": 16}
-
-
-def test_what_was_kept_waits_to_be_merged_by_the_server_alone(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_what_was_kept_is_merged_by_the_server_alone(laptop: Machine, desktop: Machine) -> None:
     """Under another's lock, a machine with a refused upload does not merge."""
-    laptop.write(entities(a=10), ENTITIES)
-    laptop.push()
-    desktop.pull()
+    counted(laptop, desktop)
     laptop.write(entities(a=12), ENTITIES)
     laptop.push()
     desktop.write(entities(a=11), ENTITIES)
@@ -424,35 +296,11 @@ def test_what_was_kept_waits_to_be_merged_by_the_server_alone(
     assert mentions(laptop.read(ENTITIES)) == {"a": 13}
 
 
-def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
-    """The merged upload is the base, not the version before."""
-    in_step(world, laptop, desktop)
-    desktop.pull()
-    laptop.append(TWO)
-    laptop.push()
-    desktop.push()
-    desktop.pull()
-    assert desktop.lines() == [ONE, TWO]
-    desktop.remove(TWO)
-    desktop.append(THREE)
-    desktop.push()
-    laptop.append(FOUR)
-    laptop.pull()
-    laptop.push()
-    assert laptop.lines() == [ONE, THREE, FOUR]
-    assert world.head() == laptop.read()
-
-
-def test_what_was_kept_stays_away_where_its_removal_brings_back_the_base(
+def test_kept_lines_whose_removal_restores_the_base_stay_away(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
     """The head equals the machine's base again, because the kept lines were removed."""
-    in_step(world, laptop, desktop)
-    desktop.pull()
-    laptop.append(TWO)
-    laptop.push()
+    kept(world, laptop, desktop)
     desktop.push()
     desktop.pull()
     desktop.remove(TWO)
@@ -468,9 +316,7 @@ def test_what_was_kept_in_parts_is_counted_once(
     world: World, laptop: Machine, desktop: Machine, waits: bool
 ) -> None:
     """Whether or not the first part was merged when the second was refused."""
-    laptop.write(entities(a=10), ENTITIES)
-    laptop.push()
-    desktop.pull()
+    counted(laptop, desktop)
     laptop.write(entities(a=12), ENTITIES)
     assert did(laptop.push()) == {ENTITIES: ["kept"]}
     desktop.write(entities(a=11), ENTITIES)
@@ -479,36 +325,36 @@ def test_what_was_kept_in_parts_is_counted_once(
         desktop.pull()
     laptop.write(entities(a=17), ENTITIES)
     assert did(laptop.push()) == {ENTITIES: ["kept"]}
-    for machine in (desktop, laptop, desktop):
-        machine.push()
-        machine.pull()
-    assert mentions(world.head(ENTITIES)) == mentions(desktop.read(ENTITIES)) == {"a": 18}
+    desktop.push()
+    laptop.write(entities(a=20), ENTITIES)
+    world.turns(laptop, desktop, laptop)
+    assert mentions(world.head(ENTITIES)) == mentions(desktop.read(ENTITIES)) == {"a": 21}
 
 
-def test_what_became_of_it_is_found_after_many_versions(
-    world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("versions", [0, 12])
+def test_lines_that_were_kept_and_then_removed_by_another_stay_away(
+    world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch, versions: int
 ) -> None:
-    """After a day of another machine's work, more history is asked for."""
+    """The merged upload is the base, also after many versions."""
     monkeypatch.setattr(sync, "_HISTORY", 2)
-    in_step(world, laptop, desktop)
-    desktop.pull()
-    laptop.append(TWO)
-    laptop.push()
+    kept(world, laptop, desktop)
     desktop.push()
     desktop.pull()
+    assert desktop.lines() == [ONE, TWO]
     desktop.remove(TWO)
-    for number in range(12):
-        desktop.append(entry(f"more {number}", 30).encode())
+    desktop.append(THREE)
+    others = [entry(f"more {number}", 30).encode() for number in range(versions)]
+    for line in others:
+        desktop.append(line)
         desktop.send()
     desktop.push()
-    laptop.pull()
-    assert TWO not in laptop.lines()
+    laptop.append(FOUR)
+    world.turns(laptop)
+    assert laptop.lines() == [ONE, THREE, FOUR, *others]
     assert laptop.read() == world.head()
 
 
-def test_a_lock_that_is_lost_on_the_way_keeps_what_is_sent(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_under_a_lock_lost_on_the_way_a_file_is_kept(world: World, laptop: Machine, desktop: Machine) -> None:
     """The lock expires between two requests, and another machine takes it."""
     in_step(world, laptop, desktop)
     laptop.append(TWO)
@@ -519,17 +365,14 @@ def test_a_lock_that_is_lost_on_the_way_keeps_what_is_sent(
             desktop.pull()
 
     world.lines["laptop"].before = lose
-    report = laptop.push()
-    assert did(report) == {LOG: ["kept"]}
+    assert did(laptop.push()) == {LOG: ["kept"]}
     assert world.holder() == "desktop"
     desktop.push()
     laptop.pull()
     assert laptop.read() == world.head() == ONE + TWO
 
 
-def test_a_lock_that_has_become_free_on_the_way_is_as_good_as_any(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_a_lock_freed_on_the_way_lets_a_file_in(world: World, laptop: Machine, desktop: Machine) -> None:
     """The upload is merged at once, for the lock is free."""
     in_step(world, laptop, desktop)
     desktop.pull()
@@ -541,44 +384,27 @@ def test_a_lock_that_has_become_free_on_the_way_is_as_good_as_any(
     assert world.head() == ONE + TWO
 
 
-def test_two_sessions_of_a_machine_share_its_lock(world: World, laptop: Machine) -> None:
-    """The first session releases the lock; the second's lines arrive once all the same."""
-    in_step(world, laptop)
-    laptop.pull()
-    laptop.pull()
-    laptop.append(TWO)
-    laptop.push()
-    laptop.append(THREE)
-    laptop.push()
-    assert world.head() == laptop.read() == ONE + TWO + THREE
-
-
-def test_what_is_refused_and_finds_no_space_is_sent_at_the_next_push(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_an_upload_that_found_no_space_is_sent_again(world: World, laptop: Machine, desktop: Machine) -> None:
     """Nobody takes it to be on the server."""
     in_step(world, laptop, desktop)
     desktop.pull()
     laptop.append(TWO)
-    lock = result_of(laptop.session().client.lock(DEMO))
-    assert lock
-    refused = Rescued(HeldBy(lock), None)
-    with doing(world, "append", lambda *_: refused):
-        assert did(laptop.push()) == {LOG: ["refused"]}
+    refusal = answer(403, b'{"error":"No lock held"}')
+    line = world.lines["laptop"]
+    line.by_hand["POST /projects/demo/files/log.jsonl/append"] = refusal
+    assert did(laptop.push()) == {LOG: ["refused"]}
     assert laptop.seen().refused is None
+    line.by_hand.clear()
     desktop.push()
     laptop.push()
     assert world.head() == ONE + TWO
 
 
-def test_a_file_that_was_deleted_here_is_fetched_although_something_of_it_waits(
+def test_a_deleted_file_is_fetched_although_a_part_waits(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
     """There is nothing left that could be merged twice."""
-    in_step(world, laptop, desktop)
-    desktop.pull()
-    laptop.append(TWO)
-    laptop.push()
+    kept(world, laptop, desktop)
     desktop.append(THREE)
     desktop.send()
     (laptop.path / LOG.value).unlink()
@@ -589,35 +415,22 @@ def test_a_file_that_was_deleted_here_is_fetched_although_something_of_it_waits(
 # Heads that change on the way
 
 
-def test_a_head_that_changes_on_the_way_is_merged(world: World, laptop: Machine, desktop: Machine) -> None:
-    """The upload is refused with 412, and made again from the new head."""
-    in_step(world, laptop, desktop)
+@pytest.mark.parametrize("before", [ONE, None])
+def test_a_head_that_changes_on_the_way_is_merged(
+    world: World, laptop: Machine, before: bytes | None
+) -> None:
+    """Or comes: the upload is refused with 412, and made again from the new head."""
+    if before:
+        in_step(world, laptop)
     laptop.append(TWO)
-    changed: list[bytes] = []
 
     def change(asked: Asked) -> None:
-        if asked.path.endswith("append") and not changed:
-            changed.append(THREE)
-            upload = Upload(LOG, ONE + THREE, laptop.client)
-            world.stub.store.upload(DEMO, upload, Millis(int(world.stub.clock.seconds() * 1000)))
+        if asked.path.endswith(("log.jsonl", "append")) and world.head() == before:
+            world.upload((before or b"") + THREE, laptop)
 
     world.lines["laptop"].before = change
     assert did(laptop.push()) == {LOG: ["merged", "sent"]}
-    assert world.head() == laptop.read() == ONE + TWO + THREE
-
-
-def test_a_file_that_comes_on_the_way_is_merged(world: World, laptop: Machine) -> None:
-    """There was none when the list was made."""
-    laptop.write(ONE)
-
-    def come(asked: Asked) -> None:
-        if asked.method == "PUT" and world.head() is None:
-            upload = Upload(LOG, TWO, laptop.client)
-            world.stub.store.upload(DEMO, upload, Millis(int(world.stub.clock.seconds() * 1000)))
-
-    world.lines["laptop"].before = come
-    assert did(laptop.push()) == {LOG: ["merged", "sent"]}
-    assert world.head() == laptop.read() == ONE + TWO
+    assert world.head() == laptop.read() == (before or b"") + TWO + THREE
 
 
 def test_a_head_that_always_changes_is_missed(world: World, laptop: Machine) -> None:
@@ -625,15 +438,12 @@ def test_a_head_that_always_changes_is_missed(world: World, laptop: Machine) -> 
     in_step(world, laptop)
     laptop.append(TWO)
     laptop.write(b"# One\n", SUMMARY)
-    number = 0
+    others: list[bytes] = []
 
     def change(asked: Asked) -> None:
-        nonlocal number
         if asked.path.endswith(("log.jsonl", "append")) and asked.method in ("PUT", "POST"):
-            number += 1
-            line = entry(f"other {number}", 20).encode()
-            upload = Upload(LOG, (world.head() or b"") + line, laptop.client)
-            world.stub.store.upload(DEMO, upload, Millis(int(world.stub.clock.seconds() * 1000)))
+            others.append(entry(f"other {len(others)}", 20).encode())
+            world.upload((world.head() or b"") + others[-1], laptop)
 
     world.lines["laptop"].before = change
     report = laptop.push()
@@ -643,24 +453,20 @@ def test_a_head_that_always_changes_is_missed(world: World, laptop: Machine) -> 
     world.lines["laptop"].before = lambda asked: None
     laptop.push()
     assert world.head() == laptop.read()
-    assert len(laptop.lines()) == 2 + number
+    assert sorted(laptop.lines()) == sorted([ONE, TWO, *others])
 
 
-def test_a_file_that_is_written_the_whole_time_is_missed(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_a_file_that_is_written_the_whole_time_is_missed(world: World, laptop: Machine) -> None:
     """The file stays as the plugin wrote it, and is merged at a later pull."""
-    in_step(world, laptop, desktop)
-    desktop.append(TWO)
-    desktop.push()
+    in_step(world, laptop)
+    world.upload(ONE + TWO, laptop)
     number = 0
 
     def write(asked: Asked) -> None:
         nonlocal number
-        if asked.method == "GET" and asked.path.endswith("log.jsonl"):
+        if str(asked) == "GET /projects/demo/files/log.jsonl":
             number += 1
-            laptop.remove(laptop.lines()[-1])
-            laptop.append(entry(f"here {number}", 20).encode())
+            laptop.write(entry(f"here {number}", 20).encode())
 
     world.lines["laptop"].after = write
     assert did(laptop.pull()) == {LOG: ["missed"]}
@@ -671,32 +477,10 @@ def test_a_file_that_is_written_the_whole_time_is_missed(
     assert laptop.lines() == [TWO, entry(f"here {number}", 20).encode()]
 
 
-def test_a_file_that_goes_away_on_the_way_is_no_matter(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
-    """Somebody removes it on the server between the list and the download."""
-    in_step(world, laptop, desktop)
-    desktop.append(TWO)
-    desktop.push()
-
-    empty = Stub()
-    original = world.lines["laptop"]
-
-    def swap(asked: Asked) -> None:
-        if asked.method == "GET" and asked.path.endswith("log.jsonl"):
-            original._treq = type(original)(empty, empty.clock)._treq
-
-    original.before = swap
-    assert did(laptop.pull()) == {}
-    assert laptop.read() == ONE
-
-
 # What cannot be merged
 
 
-def test_what_the_plugin_does_not_write_gives_way_to_what_it_does(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
+def test_damaged_files_here_give_way_to_the_servers(laptop: Machine, desktop: Machine) -> None:
     """The damaged content is in the .bak."""
     laptop.write(entities(a=1), ENTITIES)
     laptop.push()
@@ -712,24 +496,20 @@ def test_what_cannot_be_merged_with_the_server_stays_and_replaces_it(
 ) -> None:
     """The server's content stays in its history."""
     laptop.write(b"no JSON at all", ENTITIES)
-    laptop.push()
+    assert did(laptop.push()) == {ENTITIES: ["sent"]}
     desktop.write(here, ENTITIES)
     assert did(desktop.pull()) == {ENTITIES: ["stayed"]}
     assert desktop.read(ENTITIES) == here
     assert did(desktop.push()) == {ENTITIES: ["sent"]}
     assert world.head(ENTITIES) == here
-    history = world.stub.versions("entities.json")
-    assert digest(b"no JSON at all") in {one["sha256"] for one in history}
+    assert digest(b"no JSON at all") in {one["sha256"] for one in world.stub.versions("entities.json")}
 
 
-def test_what_is_no_utf8_on_the_server_is_text_here_and_can_be_replaced(
-    world: World, laptop: Machine
-) -> None:
+def test_bytes_that_are_no_utf8_on_the_server_are_text_here(world: World, laptop: Machine) -> None:
     """The content was edited by hand on the server."""
     raw = ONE + b'{"ts":"2026-02-04T14:30:00.000Z","content":"caf\xe9"}\n'
-    now = Millis(int(world.stub.clock.seconds() * 1000))
-    world.stub.store.acquire(DEMO, laptop.client, now, Millis(1000))
-    world.stub.store.upload(DEMO, Upload(LOG, raw, laptop.client), now)
+    laptop.pull()
+    world.upload(raw, laptop)
     assert did(laptop.pull()) == {LOG: ["fetched"]}
     assert did(laptop.pull()) == {}
     assert not laptop.seen().is_changed
@@ -758,50 +538,30 @@ def test_a_file_that_the_server_refuses_keeps_none_of_the_others_back(world: Wor
     assert laptop.seen().is_changed
 
 
-def full(*_: object) -> NoReturn:
-    """A step that fails for a full disk."""
-    raise DiskFull
-
-
-def test_a_server_whose_disk_is_full_keeps_the_lock_from_nobody(world: World, laptop: Machine) -> None:
-    """The others need not wait until it expires."""
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_server_with_a_full_disk_gives_up_the_lock(world: World, laptop: Machine, is_cut: bool) -> None:
+    """And why nothing was sent is told, although the lock cannot be given up either."""
     in_step(world, laptop)
     laptop.append(TWO)
-    with doing(world, "append", full):
-        assert isinstance(failure_of(laptop.session().push()), ServerTrouble)
-    assert world.holder() is None
+    line = world.lines["laptop"]
+    line.by_hand["POST /projects/demo/files/log.jsonl/append"] = answer(507, b'{"error":"full"}')
+    if is_cut:
+        line.by_hand["DELETE /projects/demo/lock"] = OSError("the connection broke")
+    assert isinstance(failure_of(laptop.session().push()), ServerTrouble)
+    assert (world.holder() is None) is not is_cut
+    line.by_hand.clear()
     laptop.push()
     assert world.head() == ONE + TWO
 
 
-def test_the_first_trouble_is_told_where_the_lock_cannot_be_given_up_either(
-    world: World, laptop: Machine
-) -> None:
-    """The first error says why nothing was sent."""
-    in_step(world, laptop)
-    laptop.append(TWO)
-
-    def cut(*_: object) -> NoReturn:
-        world.lines["laptop"].is_cut = True
-        raise DiskFull
-
-    with doing(world, "append", cut):
-        assert isinstance(failure_of(laptop.session().push()), ServerTrouble)
-
-
-def test_a_disk_of_this_machine_that_is_full_keeps_the_lock_from_nobody(
-    world: World, laptop: Machine, desktop: Machine, faults: Faults
-) -> None:
+def test_a_full_disk_here_keeps_the_lock_from_nobody(world: World, laptop: Machine, faults: Faults) -> None:
     """And changes nothing here."""
-    in_step(world, laptop, desktop)
-    desktop.append(TWO)
-    desktop.push()
+    in_step(world, laptop)
+    world.upload(ONE + TWO, laptop)
     with faults.failing(0, FULL):
         assert isinstance(failure_of(laptop.session().push()), DiskFull)
     assert world.holder() is None
     assert laptop.read() == ONE
-    laptop.pull()
-    assert laptop.read() == ONE + TWO
 
 
 @pytest.mark.parametrize("act", [Machine.pull, Machine.push])
@@ -821,40 +581,25 @@ def test_without_a_server_nothing_is_touched(
 # Servers that are not what they were
 
 
-def test_a_server_that_was_set_up_anew_gets_all_back(world: World, laptop: Machine, desktop: Machine) -> None:
-    """From each machine what it has."""
-    in_step(world, laptop, desktop, log=ONE + TWO)
-    desktop.append(THREE)
-    world.put_back(MemoryStore())
-    laptop.append(FOUR)
-    for machine in (laptop, desktop, laptop):
-        machine.pull()
-        machine.push()
-    assert world.head() == laptop.read() == desktop.read() == ONE + TWO + THREE + FOUR
-
-
-def test_a_server_that_was_put_back_gets_what_it_lacks(
-    world: World, laptop: Machine, desktop: Machine
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_server_that_was_put_back_gets_missing_lines(
+    world: World, laptop: Machine, desktop: Machine, anew: bool
 ) -> None:
     """Its numbers come again for other contents, and nobody takes one for the other."""
     in_step(world, laptop, desktop)
-    backup = world.backup()
-    laptop.append(TWO)
-    laptop.push()
-    laptop.append(THREE)
-    laptop.push()
+    backup = MemoryStore() if anew else world.backup()
+    for line in (TWO, THREE):
+        laptop.append(line)
+        laptop.push()
     world.put_back(backup)
-    desktop.append(FOUR)
-    desktop.push()
-    desktop.append(FIVE)
-    desktop.push()
-    for machine in (laptop, desktop):
-        machine.pull()
-        machine.push()
+    for line in (FOUR, FIVE):
+        desktop.append(line)
+        desktop.push()
+    world.turns(laptop, desktop)
     assert world.head() == laptop.read() == desktop.read() == ONE + TWO + THREE + FOUR + FIVE
 
 
-def test_what_was_kept_by_a_server_that_was_put_back_is_not_taken_for_merged(
+def test_an_upload_that_a_server_kept_before_it_was_put_back_is_not_merged(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
     """The number under which it was kept is another upload's, that was merged."""
@@ -864,60 +609,30 @@ def test_what_was_kept_by_a_server_that_was_put_back_is_not_taken_for_merged(
     backup = world.backup()
     laptop.append(TWO)
     laptop.push()
-    kept = laptop.seen().refused
-    assert kept
     world.put_back(backup)
     third.append(THREE)
     third.push()
-    again = third.seen().refused
+    kept, again = laptop.seen().refused, third.seen().refused
+    assert kept
     assert again
     assert again.version == kept.version
     desktop.push()
-    for machine in (laptop, desktop):
-        machine.pull()
-        machine.push()
+    world.turns(laptop, desktop)
     assert world.head() == laptop.read() == desktop.read() == ONE + TWO + THREE
-
-
-def test_another_server_under_the_same_url_is_merged_with(
-    world: World, laptop: Machine, desktop: Machine
-) -> None:
-    """The new server has a memory of its own."""
-    in_step(world, laptop, log=ONE + TWO)
-    world.put_back(MemoryStore())
-    desktop.write(THREE)
-    desktop.push()
-    desktop.append(FOUR)
-    desktop.push()
-    laptop.pull()
-    laptop.push()
-    assert world.head() == laptop.read() == ONE + TWO + THREE + FOUR
 
 
 # Clocks
 
 
-@pytest.mark.parametrize(
-    ("ahead", "behind"), [(0.0, 0.0), (7 * 3600.0, -7 * 3600.0), (-7 * 3600.0, 7 * 3600.0)]
-)
+@pytest.mark.parametrize("hours", [0, 7, -7])
 @pytest.mark.parametrize("laptop_is_later", [True, False])
-def test_who_was_later_is_decided_by_ages(
-    tmp_path: Path, ahead: float, behind: float, laptop_is_later: bool
-) -> None:
+def test_who_was_later_is_decided_by_ages(world: World, hours: int, laptop_is_later: bool) -> None:
     """However far apart the clocks of the machines are."""
-    world = World(tmp_path)
-    laptop, desktop = world.machine("laptop", ahead), world.machine("desktop", behind)
-    laptop.write(b"# By the laptop\n", SUMMARY, ago=60 if laptop_is_later else 600)
-    world.let_pass(0)
+    laptop, desktop = world.machine("laptop", hours * 3600.0), world.machine("desktop", hours * -3600.0)
     desktop.write(b"# By the desktop\n", SUMMARY)
-    if laptop_is_later:
-        desktop.push()
-        world.let_pass(300)
-        laptop.write(b"# By the laptop\n", SUMMARY)
-    else:
-        world.let_pass(300)
-        desktop.write(b"# By the desktop\n", SUMMARY)
-        desktop.push()
+    desktop.push()
+    world.let_pass(300)
+    laptop.write(b"# By the laptop\n", SUMMARY, ago=0 if laptop_is_later else 600)
     assert did(laptop.pull()) == {SUMMARY: ["merged"]}
     by = "laptop" if laptop_is_later else "desktop"
     assert laptop.read(SUMMARY) == f"# By the {by}\n".encode()
@@ -926,15 +641,33 @@ def test_who_was_later_is_decided_by_ages(
 # Processes that die
 
 
+def dies(world: World, machine: Machine, at: int, *, answered: bool) -> bool:
+    """Whether a pull or a push was killed at a request of this number."""
+    line, count = world.lines[machine.path.name], 0
+
+    def die(asked: Asked) -> None:
+        nonlocal count
+        count += 1
+        if count == at + 1:
+            raise Killed
+
+    line.before, line.after = (line.before, die) if answered else (die, line.after)
+    for act in (machine.session().pull, machine.session().push):
+        deferred: Deferred[Report] = Deferred.fromCoroutine(act())
+        deferred.addErrback(lambda failure: failure.trap(Killed))
+    line.before = line.after = lambda asked: None
+    return count > at
+
+
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("locked", [False, True], ids=["free", "locked"])
-def test_whenever_a_process_dies_nothing_is_lost_and_nothing_doubled(
+def test_a_process_that_dies_loses_nothing_and_doubles_nothing(
     tmp_path: Path, answered: bool, locked: bool
 ) -> None:
     """A kill before or after any request of a pull and a push."""
-
-    def prepared(name: str) -> tuple[World, Machine, Machine]:
-        world = World(tmp_path / name)
+    at, is_dying = 0, True
+    while is_dying:
+        world = World(tmp_path / f"{at}")
         laptop, desktop = world.machine("laptop"), world.machine("desktop")
         laptop.write(entities(a=10), ENTITIES)
         in_step(world, laptop, desktop)
@@ -946,35 +679,10 @@ def test_whenever_a_process_dies_nothing_is_lost_and_nothing_doubled(
         laptop.append(THREE)
         laptop.write(entities(a=12), ENTITIES)
         laptop.write(b"# One\n", SUMMARY)
-        world.lines["laptop"].asked.clear()
-        return world, laptop, desktop
-
-    at, dies = 0, True
-    while dies:
-        world, laptop, desktop = prepared(f"{at}")
-        line = world.lines["laptop"]
-        count, dies = 0, False
-
-        def die(asked: Asked) -> None:
-            nonlocal count, dies
-            count += 1
-            if count == at + 1:  # noqa: B023 - it is called before the next round
-                dies = True
-                raise Killed
-
-        if answered:
-            line.after = die
-        else:
-            line.before = die
-        for act in (laptop.session().pull, laptop.session().push):
-            deferred: Deferred[Report] = Deferred.fromCoroutine(act())
-            deferred.addErrback(lambda failure: failure.trap(Killed))
-        line.before = line.after = lambda asked: None
+        is_dying = dies(world, laptop, at, answered=answered)
         if locked:
             desktop.push()
-        for machine in (laptop, desktop, laptop):
-            machine.pull()
-            machine.push()
+        world.turns(laptop, desktop, laptop)
         assert sorted(laptop.lines()) == [ONE, TWO, THREE], at
         assert world.head() == laptop.read() == desktop.read()
         assert mentions(world.head(ENTITIES)) == mentions(laptop.read(ENTITIES)) == {"a": 13}, at
@@ -983,10 +691,8 @@ def test_whenever_a_process_dies_nothing_is_lost_and_nothing_doubled(
     assert at > 10
 
 
-def test_lines_whose_answer_was_lost_are_not_added_again_although_the_head_has_moved_on(
-    world: World, laptop: Machine
-) -> None:
-    """The second attempt finds its lines in the head, and fetches later ones."""
+def test_lines_whose_answer_was_lost_are_not_added_again(world: World, laptop: Machine) -> None:
+    """Although the head has moved on; the second attempt fetches what came since."""
     in_step(world, laptop)
     laptop.append(TWO)
     lost: list[Asked] = []
@@ -994,14 +700,12 @@ def test_lines_whose_answer_was_lost_are_not_added_again_although_the_head_has_m
     def lose(asked: Asked) -> None:
         if asked.path.endswith("append") and not lost:
             lost.append(asked)
-            now = Millis(int(world.stub.clock.seconds() * 1000))
-            world.stub.store.upload(DEMO, Upload(LOG, (world.head() or b"") + THREE, laptop.client), now)
+            world.upload(ONE + TWO + THREE, laptop)
             raise OSError("the connection broke")
 
     world.lines["laptop"].after = lose
     report = in_time(world.stub.clock, laptop.session(retries=1).push())
     assert did(report) == {LOG: ["merged"]}
-    assert lost
     assert laptop.read() == world.head() == ONE + TWO + THREE
     assert not laptop.seen().is_changed
 
@@ -1010,56 +714,48 @@ def test_a_lock_that_cannot_be_given_up_is_told_and_no_failure(world: World, lap
     """All was sent by then; the lock ends by itself."""
     in_step(world, laptop)
     laptop.append(TWO)
-    with doing(world, "release", full):
-        report = laptop.push()
+    world.lines["laptop"].by_hand["DELETE /projects/demo/lock"] = answer(507, b'{"error":"full"}')
+    report = laptop.push()
     assert did(report) == {LOG: ["appended"]}
     assert report.lock
     assert world.head() == ONE + TWO
     assert not laptop.seen().is_changed
 
 
-@pytest.mark.parametrize("error", [FileUnknown(), DamagedContent(1, "log.jsonl")], ids=["unknown", "damaged"])
-def test_a_file_that_the_server_will_not_give_keeps_none_of_the_others_back(
-    world: World, laptop: Machine, desktop: Machine, error: Exception
+@pytest.mark.parametrize("status", [404, 410, 500])
+def test_a_file_that_the_server_does_not_give_keeps_no_other_back(
+    world: World, laptop: Machine, desktop: Machine, status: int
 ) -> None:
-    """A pull fetches what it can, and tells of the rest."""
-    desktop.write(ONE)
-    desktop.write(b"# One\n", SUMMARY)
-    desktop.push()
-
-    real = world.stub.store.download
-
-    def refuse(project: ProjectId, file: FileName, *more: Any, **named: Any) -> object:
-        if file is LOG:
-            raise error
-        return real(project, file, *more, **named)
-
-    with doing(world, "download", refuse):
-        report = laptop.pull()
-    assert did(report) == {SUMMARY: ["fetched"]}
-    [problem] = [one.problem for one in report.files if one.file is LOG]
-    assert (problem is not None) is isinstance(error, DamagedContent)
-    assert laptop.read() is None
-
-
-def test_a_busy_log_is_kept_in_step_all_the_same(world: World, laptop: Machine, desktop: Machine) -> None:
-    """Lines that the plugin adds while it is merged keep nothing from its way."""
+    """A pull fetches the others, and tells of it, unless it has just gone away."""
     in_step(world, laptop, desktop)
     desktop.append(TWO)
+    desktop.write(b"# One\n", SUMMARY)
     desktop.push()
-    number = 0
+    damaged = answer(status, b'{"error":"It is damaged"}')
+    world.lines["laptop"].by_hand["GET /projects/demo/files/log.jsonl"] = damaged
+    report = laptop.pull()
+    assert did(report) == {SUMMARY: ["fetched"]}
+    problem = next(one.problem for one in report.files if one.file is LOG)
+    assert "It is damaged" in (problem or "") if status != 404 else problem is None
+    assert laptop.read() == ONE
+
+
+def test_a_busy_log_is_kept_in_step_all_the_same(world: World, laptop: Machine) -> None:
+    """Lines that the plugin adds while it is merged keep nothing from its way."""
+    in_step(world, laptop)
+    world.upload(ONE + TWO, laptop)
+    added: list[bytes] = []
 
     def write(asked: Asked) -> None:
-        nonlocal number
-        number += 1
-        laptop.append(entry(f"here {number}", 20).encode())
+        added.append(entry(f"here {len(added)}", 20).encode())
+        laptop.append(added[-1])
 
     world.lines["laptop"].after = write
     assert did(laptop.push())[LOG] == ["merged", "appended"]
     world.lines["laptop"].after = lambda asked: None
     laptop.push()
-    assert sorted((world.head() or b"").splitlines(keepends=True)) == sorted(laptop.lines())
-    assert len(laptop.lines()) == 2 + number
+    assert world.head() == laptop.read()
+    assert sorted(laptop.lines()) == sorted([ONE, TWO, *added])
 
 
 def test_the_same_lines_can_come_again_after_they_were_removed(world: World, laptop: Machine) -> None:
@@ -1096,22 +792,3 @@ def test_a_damaged_file_is_not_sent(
     assert did(laptop.push()) == {name: ["held back"]}
     assert world.head(name) == good
     assert laptop.read(name) == damaged
-
-
-def test_a_damaged_file_that_is_removed_is_fetched_again(world: World, laptop: Machine) -> None:
-    """That is what the warning advises."""
-    laptop.write(entities(a=1), ENTITIES)
-    laptop.push()
-    laptop.write(b"", ENTITIES)
-    laptop.push()
-    (laptop.path / ENTITIES.value).unlink()
-    assert did(laptop.pull()) == {ENTITIES: ["fetched"]}
-    assert laptop.read(ENTITIES) == entities(a=1)
-
-
-def test_a_file_of_which_the_server_has_nothing_better_is_sent(world: World, laptop: Machine) -> None:
-    """Whatever it is: then it is in the history at least."""
-    laptop.write(b"no JSON", ENTITIES)
-    assert did(laptop.push()) == {ENTITIES: ["sent"]}
-    laptop.write(b"nor this", ENTITIES)
-    assert did(laptop.push()) == {ENTITIES: ["sent"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,17 +10,14 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from mneme.client.calls import Client
 from mneme.client.errors import ServerTrouble, Unreachable
-from mneme.client.exchange import Address, Exchange, Patience
-from mneme.client.sync import Report, Sync
+from mneme.client.sync import Report
 from mneme.client.watch import LONGEST_PAUSE, SEND_AFTER, Event, Happened, Watch
-from mneme.errors import DiskFull
-from mneme.model import HeldBy, Lock, Merging, Millis, Rescued, Upload
-from tests.client.lines import URL, Asked
+from mneme.model import FileName, Merging
+from tests.client.lines import URL, Asked, answer
 from tests.client.machines import DEMO, LOG, SUMMARY, Machine, World, did
-from tests.immediate import ImmediateWorker
 from tests.results import failure_of, result_of, started, waits
+from tests.store.faults import FULL, Faults
 from tests.web.stub import TTL, entry
 
 ONE, TWO, THREE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3))
@@ -38,11 +35,9 @@ class Watching:
         self.events: list[Event] = []
         self.line = world.lines[machine.path.name]
         self.timers = Clock()
-        worker, wall = ImmediateWorker(), machine.wall
-        exchange = Exchange(self.timers, wall, worker, self.line, Address(URL), Patience(10, retries))
-        sync = Sync(Client(exchange, machine.client), worker, wall, machine.folder)
+        sync = machine.session(retries, self.timers)
         self._ending: Deferred[None] = Deferred()
-        watch = Watch(self.timers, wall, sync, self.events.append)
+        watch = Watch(self.timers, machine.wall, sync, self.events.append)
         self.done = started(watch.run(self._ending))
 
     def let_pass(self, seconds: float, step: float = 1.0) -> None:
@@ -53,15 +48,18 @@ class Watching:
             self.line.flush()
             seconds -= step
 
-    def sleep(self, seconds: float) -> None:
-        """Let time pass for all but the machine."""
-        self.world.let_pass(seconds)
-
     def happened(self) -> list[Happened]:
         """The events since the last call."""
         happened = [event.happened for event in self.events]
         self.events.clear()
         return happened
+
+    def did(self) -> Mapping[FileName, list[str]]:
+        """The actions of the only event since the last call."""
+        [event] = self.events
+        self.events.clear()
+        assert event.report
+        return did(event.report)
 
     def asked(self) -> list[str]:
         """The requests since the last call."""
@@ -109,15 +107,12 @@ def watching(world: World, laptop: Machine) -> Iterator[Watching]:
     assert not [event for event in watching.events if event.happened is Happened.TROUBLE]
 
 
-def test_it_begins_with_a_pull(world: World, laptop: Machine, desktop: Machine) -> None:
-    """And tells what that came to."""
-    desktop.append(TWO)
-    desktop.push()
+def test_it_begins_with_a_pull(world: World, laptop: Machine) -> None:
+    """And tells the result."""
+    world.upload(ONE + TWO, laptop)
     watching = Watching(world, laptop)
-    [event] = watching.events
-    assert event.happened is Happened.PULLED
-    assert event.report
-    assert did(event.report) == {LOG: ["fetched"]}
+    assert [event.happened for event in watching.events] == [Happened.PULLED]
+    assert watching.did() == {LOG: ["fetched"]}
     assert laptop.read() == ONE + TWO
     assert world.holder() == "laptop"
 
@@ -131,27 +126,19 @@ def test_what_was_never_sent_is_sent_soon(world: World, laptop: Machine) -> None
     assert world.head() == ONE + TWO
 
 
-def test_while_nothing_happens_nothing_is_asked(watching: Watching) -> None:
-    """No request until the lock must be extended."""
-    watching.let_pass(TTL_SECONDS / 3 - 10)
-    assert watching.asked() == []
-    assert watching.happened() == []
-
-
 # Changes
 
 
-def test_a_change_is_sent_when_it_is_quiet_for_a_second(watching: Watching) -> None:
-    """Once."""
+def test_changes_are_sent_when_it_is_quiet_for_a_second(watching: Watching) -> None:
+    """Once, and those of several files together."""
     watching.machine.append(TWO)
+    watching.machine.write(b"# One\n", SUMMARY)
     watching.let_pass(1)
     assert watching.asked() == []
     watching.let_pass(1)
-    assert watching.asked() == ["GET files", "POST files/log.jsonl/append"]
-    [event] = watching.events
-    assert event.happened is Happened.SENT
-    assert event.report
-    assert did(event.report) == {LOG: ["appended"]}
+    assert watching.asked() == ["GET files", "POST files/log.jsonl/append", "PUT files/summary.md"]
+    assert [event.happened for event in watching.events] == [Happened.SENT]
+    assert watching.did() == {LOG: ["appended"], SUMMARY: ["sent"]}
     watching.let_pass(60)
     assert watching.asked() == []
     assert watching.world.head() == ONE + TWO
@@ -166,16 +153,6 @@ def test_what_goes_on_changing_is_sent_every_ten_seconds(watching: Watching) -> 
     assert 60 / SEND_AFTER - 2 <= len(sent) <= 60 / SEND_AFTER
     watching.let_pass(3)
     assert watching.world.head() == watching.machine.read()
-
-
-def test_changes_of_several_files_are_one_event(watching: Watching) -> None:
-    """They were made together."""
-    watching.machine.append(TWO)
-    watching.machine.write(b"# One\n", SUMMARY)
-    watching.let_pass(2)
-    [event] = watching.events
-    assert event.report
-    assert did(event.report) == {LOG: ["appended"], SUMMARY: ["sent"]}
 
 
 def test_a_file_that_is_only_touched_is_not_sent(watching: Watching) -> None:
@@ -197,23 +174,22 @@ def test_a_file_that_the_server_refuses_is_told_once(watching: Watching) -> None
     assert len([one for one in watching.asked() if one.endswith("append")]) == 1
 
 
-def test_what_others_changed_on_the_server_is_merged_when_something_is_sent(watching: Watching) -> None:
+def test_what_was_changed_on_the_server_is_merged_when_something_is_sent(watching: Watching) -> None:
     """By hand, for instance: nobody else can, while the lock is held."""
-    now = Millis(int(watching.world.stub.clock.seconds() * 1000))
-    watching.world.stub.store.upload(DEMO, Upload(LOG, ONE + THREE, watching.machine.client), now)
+    watching.world.upload(ONE + THREE, watching.machine)
     watching.machine.append(TWO)
     watching.let_pass(5)
+    assert watching.did() == {LOG: ["merged", "sent"]}
     assert watching.machine.read() == watching.world.head() == ONE + TWO + THREE
-    assert [asked for asked in watching.asked() if asked.startswith(("PUT", "POST"))] == [
-        "PUT files/log.jsonl"
-    ]
 
 
 # The lock
 
 
 def test_the_lock_is_extended_at_a_third_of_its_time(watching: Watching) -> None:
-    """For as long as it takes; nobody is told of it."""
+    """Nothing else is asked; nobody is told of it."""
+    watching.let_pass(TTL_SECONDS / 3 - 10, step=5)
+    assert watching.asked() == []
     watching.let_pass(3 * TTL_SECONDS, step=5)
     beats = watching.asked()
     assert set(beats) == {"POST lock/heartbeat"}
@@ -224,7 +200,7 @@ def test_the_lock_is_extended_at_a_third_of_its_time(watching: Watching) -> None
 
 def test_a_machine_that_slept_extends_its_lock_when_it_wakes(watching: Watching) -> None:
     """Its timers stood still, but not the time of day."""
-    watching.sleep(TTL_SECONDS / 2)
+    watching.world.let_pass(TTL_SECONDS / 2)
     watching.let_pass(2)
     assert watching.asked() == ["POST lock/heartbeat"]
     assert watching.happened() == []
@@ -243,7 +219,7 @@ def test_a_clock_that_is_set_costs_no_lock(world: World, laptop: Machine, set_by
 
 def test_a_lock_that_expired_in_the_meantime_is_taken_again(watching: Watching, desktop: Machine) -> None:
     """Others' changes are fetched, and both events are reported."""
-    watching.sleep(TTL_SECONDS * 2)
+    watching.world.let_pass(TTL_SECONDS * 2)
     desktop.append(TWO)
     desktop.push()
     watching.let_pass(2)
@@ -256,38 +232,27 @@ def test_a_lock_that_expired_in_the_meantime_is_taken_again(watching: Watching, 
 def test_a_lock_that_another_has_is_tried_for_every_half_minute(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """Who has it is told once; what changes here is kept by the server."""
+    """The holder is told once; changes are kept here, and fetched from there."""
     desktop.pull()
     watching = Watching(world, laptop)
     assert watching.happened() == [Happened.PULLED, Happened.LOCKED_OUT]
-    watching.asked()
     laptop.append(TWO)
     watching.let_pass(2)
-    [event] = watching.events
-    assert event.report
-    assert did(event.report) == {LOG: ["kept"]}
+    assert watching.did() == {LOG: ["kept"]}
     watching.asked()
-    watching.events.clear()
     watching.let_pass(95)
     assert watching.asked().count("POST lock") == 3
     assert watching.happened() == []
+    desktop.write(b"# One\n", SUMMARY)
+    desktop.send()
+    watching.let_pass(35)
+    assert watching.happened()[0] is Happened.PULLED
+    assert laptop.read(SUMMARY) == b"# One\n"
     desktop.push()
     watching.let_pass(35)
     assert watching.happened() == [Happened.LOCK_TAKEN]
     assert world.holder() == "laptop"
     assert world.head() == laptop.read() == ONE + TWO
-
-
-def test_what_another_changes_meanwhile_is_told(world: World, laptop: Machine, desktop: Machine) -> None:
-    """Each attempt at the lock fetches changes."""
-    desktop.pull()
-    watching = Watching(world, laptop)
-    watching.happened()
-    desktop.append(TWO)
-    desktop.send()
-    watching.let_pass(35)
-    assert watching.happened() == [Happened.PULLED]
-    assert laptop.read() == ONE + TWO
 
 
 def test_another_holder_is_told_again(world: World, laptop: Machine, desktop: Machine) -> None:
@@ -305,29 +270,21 @@ def test_another_holder_is_told_again(world: World, laptop: Machine, desktop: Ma
     assert event.lock.client == third.client
 
 
+@pytest.mark.parametrize("version", [b', "version": 7', b""])
+@pytest.mark.parametrize("sends", [False, True])
 def test_a_lock_that_a_person_gives_to_another_is_lost(
-    watching: Watching, world: World, laptop: Machine, desktop: Machine
+    watching: Watching, desktop: Machine, sends: bool, version: bytes
 ) -> None:
-    """The next heartbeat reports the loss, and the new holder."""
-    result_of(desktop.session().client.release(DEMO, laptop.client))
+    """The next heartbeat shows it, or a refused upload, whether or not that was kept."""
+    result_of(desktop.session().client.release(DEMO, watching.machine.client))
     desktop.pull()
-    watching.let_pass(TTL_SECONDS / 3 + 5)
-    assert watching.happened() == [Happened.LOCK_LOST, Happened.LOCKED_OUT]
-
-
-@pytest.mark.parametrize("version", [7, None])
-def test_an_upload_that_is_refused_shows_that_the_lock_is_lost(
-    watching: Watching, world: World, laptop: Machine, desktop: Machine, version: int | None
-) -> None:
-    """The lock is tried for at once, whether or not the upload was kept."""
-    result_of(desktop.session().client.release(DEMO, laptop.client))
-    desktop.pull()
-    if version is None:
-        lock = result_of(desktop.session().client.lock(DEMO))
-        assert isinstance(lock, Lock)
-        store = world.stub.store
-        store.append = lambda *_: Rescued(HeldBy(lock), None)  # type: ignore[method-assign]  # a disk that is full
-    laptop.append(TWO)
+    if not sends:
+        watching.let_pass(TTL_SECONDS / 3 + 5)
+        assert watching.happened() == [Happened.LOCK_LOST, Happened.LOCKED_OUT]
+        return
+    refusal = answer(403, b'{"error": "Lock held by different client"' + version + b"}")
+    watching.line.by_hand["POST /projects/demo/files/log.jsonl/append"] = refusal
+    watching.machine.append(TWO)
     watching.let_pass(4)
     assert watching.happened() == [Happened.SENT, Happened.LOCK_LOST, Happened.LOCKED_OUT]
 
@@ -336,45 +293,31 @@ def test_an_upload_that_is_refused_shows_that_the_lock_is_lost(
 
 
 def test_an_outage_is_told_once_and_its_end_too(world: World, laptop: Machine) -> None:
-    """Changes during the outage are sent afterwards."""
+    """Attempts grow rare, down to one a minute; changes are sent afterwards."""
     watching = Watching(world, laptop)
     watching.let_pass(3)
     watching.happened()
-    watching.line.is_cut = True
-    laptop.append(TWO)
-    watching.let_pass(300)
-    [event] = watching.events
-    assert event.happened is Happened.TROUBLE
-    assert event.problem
-    assert "cannot be reached" in event.problem
-    watching.line.is_cut = False
-    watching.happened()
-    watching.let_pass(LONGEST_PAUSE + 2)
-    assert sorted(watching.happened(), key=str) == [Happened.RECOVERED, Happened.SENT]
-    assert world.head() == ONE + TWO
-
-
-def test_a_server_that_is_away_is_tried_less_and_less_often(world: World, laptop: Machine) -> None:
-    """Each pause doubles, up to a minute; after a success it is short again."""
-    watching = Watching(world, laptop)
-    watching.let_pass(3)
     tries: list[float] = []
 
     def note(asked: Asked) -> None:
         tries.append(world.stub.clock.seconds())
         raise OSError("no way")
 
-    watching.line.before = note
-    laptop.append(TWO)
-    watching.let_pass(300)
-    pauses = [round(after - before) for before, after in pairwise(tries)]
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    watching.line.before = lambda asked: None
-    watching.let_pass(60)
-    watching.asked()
-    laptop.append(THREE)
-    watching.let_pass(2)
-    assert world.head() == ONE + TWO + THREE
+    for _ in range(2):
+        watching.line.before = note
+        laptop.append(TWO)
+        watching.let_pass(300)
+        [event] = watching.events
+        assert event.happened is Happened.TROUBLE
+        assert "cannot be reached" in (event.problem or "")
+        pauses = [round(after - before) for before, after in pairwise(tries)]
+        assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        watching.line.before = lambda asked: None
+        watching.happened()
+        tries.clear()
+        watching.let_pass(LONGEST_PAUSE + 2)
+        assert sorted(watching.happened(), key=str) == [Happened.RECOVERED, Happened.SENT]
+        assert world.head() == laptop.read()
 
 
 def test_it_begins_without_a_server(world: World, laptop: Machine) -> None:
@@ -389,22 +332,14 @@ def test_it_begins_without_a_server(world: World, laptop: Machine) -> None:
     assert world.holder() == "laptop"
 
 
-def test_a_disk_that_is_full_is_trouble_that_passes(
-    world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_full_is_trouble_that_passes(world: World, laptop: Machine, faults: Faults) -> None:
     """The full disk is reported, and the watch goes on."""
-    desktop.append(TWO)
-    desktop.push()
-
-    def full(*_: object) -> None:
-        raise DiskFull
-
-    with monkeypatch.context() as patch:
-        patch.setattr("mneme.client.folder.Folder.receive", full)
+    world.upload(ONE + TWO, laptop)
+    with faults.failing(0, FULL):
         watching = Watching(world, laptop)
     [event] = watching.events
     assert event.happened is Happened.TROUBLE
-    assert event.problem == str(DiskFull())
+    assert "the disk of this machine is full" in (event.problem or "")
     watching.let_pass(3)
     assert laptop.read() == ONE + TWO
 
@@ -444,13 +379,12 @@ def test_it_ends_while_a_request_is_under_way(
     real: Callable[..., Deferred[object]] = line.request  # type: ignore[assignment]  # the type of the answer does not matter
 
     def hang(method: str, url: str, **more: object) -> Deferred[object]:
-        path = url.removeprefix(URL).replace("/projects/demo/", "").removeprefix("/")
-        if not hanging and f"{method} {path}" == request_:
-            if answered:
-                real(method, url, **more)
-            hanging.append(Deferred())
-            return hanging[0]
-        return real(method, url, **more)
+        if hanging or f"{method} {url}" != request_.replace(" ", f" {URL}/projects/demo/"):
+            return real(method, url, **more)
+        if answered:
+            real(method, url, **more)
+        hanging.append(Deferred())
+        return hanging[0]
 
     line.request = hang  # type: ignore[method-assign,assignment]  # a server that hangs
     laptop.append(TWO)
@@ -493,15 +427,10 @@ def test_an_end_without_a_server_is_told(world: World, laptop: Machine) -> None:
     assert world.head() == ONE + TWO
 
 
-def test_an_end_at_a_server_in_trouble_is_told(world: World, laptop: Machine) -> None:
+def test_an_end_at_a_server_in_trouble_is_told(watching: Watching) -> None:
     """And the lock is given up."""
-
-    def full(*_: object) -> None:
-        raise DiskFull
-
-    watching = Watching(world, laptop)
-    watching.let_pass(3)
-    laptop.append(TWO)
-    world.stub.store.append = full  # type: ignore[method-assign,assignment]  # a disk that is full
+    watching.machine.append(TWO)
+    full = answer(507, b'{"error":"full"}')
+    watching.line.by_hand["POST /projects/demo/files/log.jsonl/append"] = full
     assert isinstance(failure_of(watching.end()), ServerTrouble)
-    assert world.holder() is None
+    assert watching.world.holder() is None
