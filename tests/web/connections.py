@@ -1,4 +1,4 @@
-"""The server at the level of bytes: a site on a stub, and a client's end of a connection to it, without sockets."""
+"""Connections to a stub's site at the level of bytes, without sockets."""
 
 from __future__ import annotations
 
