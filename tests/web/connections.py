@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
@@ -95,13 +95,25 @@ class Connection:
         """Let the server receive bytes."""
         self.channel.dataReceived(data)
 
+    def ask(self, method: str, target: str, *headers: str, version: str = "HTTP/1.1") -> None:
+        """Send a request with exactly these headers."""
+        self.send("\r\n".join([f"{method} {target} {version}", *headers, "", ""]).encode())
+
     def get(self, target: str, *headers: str) -> None:
         """Ask for something with exactly these headers."""
-        self.send("\r\n".join([f"GET {target} HTTP/1.1", *headers, "", ""]).encode())
+        self.ask("GET", target, *headers)
+
+    def go_on(self) -> None:
+        """Send another request, as a client that has taken its answer."""
+        self.get("/health", "Host: x")
 
     def hang_up(self) -> None:
         """Close the connection from the client's end."""
         self.channel.connectionLost(Failure(ConnectionDone()))
+
+    def break_off(self) -> None:
+        """End the connection out of order, as a process that is killed."""
+        self.channel.connectionLost(Failure(ConnectionLost()))
 
     @property
     def statuses(self) -> list[int]:

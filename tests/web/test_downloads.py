@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
-from twisted.python.failure import Failure
 
 from mneme.model import Accepted, ClientId, FileName, Millis, ProjectId, Upload
 from mneme.web import connection as connection_module
@@ -42,8 +41,13 @@ WITH_TRACE, WITHOUT = "bc", "ac"
 NAMED = ("Host: x", "X-Client-Id: desk")
 STOCK = ("Host: x", "Connection: keep-alive")
 CURL = ("Host: x", "User-Agent: curl/8.14.1", "Accept: */*")
-READERS = pytest.mark.parametrize("headers", [NAMED, STOCK], ids=["named", "stock"])
 UPLOADS = pytest.mark.parametrize("letters", [WITH_TRACE, WITHOUT])
+
+
+@pytest.fixture(params=[NAMED, STOCK], ids=["named", "stock"])
+def headers(request: pytest.FixtureRequest) -> Sequence[str]:
+    """Headers of the desk's downloads, with its name or as the stock client's."""
+    return cast(Sequence[str], request.param)
 
 
 @pytest.fixture
@@ -75,27 +79,17 @@ def head_after(server: Server, letters: str = WITHOUT) -> str:
     return "".join(sorted(one["content"] for one in json.loads(document.content)))
 
 
-def request(method: str, path: str, headers: Sequence[str], version: str = "HTTP/1.1") -> bytes:
-    """The head of a request."""
-    return "\r\n".join([f"{method} {path} {version}", *headers, "", ""]).encode()
-
-
 def download(
     server: Server, headers: Sequence[str], full: bool = False, version: str = "HTTP/1.1"
 ) -> Connection:
     """Download over a new connection, on which a `full` client reads nothing."""
     connection = server.connect()
     connection.transport.full = full
-    connection.send(request("GET", FILE, headers, version))
+    connection.ask("GET", FILE, *headers, version=version)
     return connection
 
 
 # By a client that says who it is, or that holds the lock and is the stock client
-
-
-def asks_for_more(connection: Connection) -> None:
-    """Send the next request."""
-    connection.get("/health", "Host: x")
 
 
 def is_closed_for_saying_nothing(connection: Connection) -> None:
@@ -104,14 +98,8 @@ def is_closed_for_saying_nothing(connection: Connection) -> None:
     connection.hang_up()
 
 
-def is_reset(connection: Connection) -> None:
-    """Break off, as the system does for a process that was killed with something unread."""
-    connection.channel.connectionLost(Failure(ConnectionLost()))
-
-
 @pytest.mark.parametrize("letters", [WITH_TRACE, WITHOUT, "a"])
-@pytest.mark.parametrize("go_on", [asks_for_more, Connection.hang_up, is_closed_for_saying_nothing])
-@READERS
+@pytest.mark.parametrize("go_on", [Connection.go_on, Connection.hang_up, is_closed_for_saying_nothing])
 def test_a_client_has_an_answer_that_it_has_taken(
     server: Server, headers: Sequence[str], go_on: Callable[[Connection], None], letters: str
 ) -> None:
@@ -123,10 +111,14 @@ def test_a_client_has_an_answer_that_it_has_taken(
     assert server.stub.versions(NAME)[0]["base"] == 1
 
 
-@READERS
 @pytest.mark.parametrize(
     ("full", "end"),
-    [(False, is_reset), (True, is_reset), (True, Connection.hang_up), (True, is_closed_for_saying_nothing)],
+    [
+        (False, Connection.break_off),
+        (True, Connection.break_off),
+        (True, Connection.hang_up),
+        (True, is_closed_for_saying_nothing),
+    ],
 )
 def test_a_client_that_has_perhaps_not_read_the_answer_removes_nothing_without_a_trace(
     server: Server, headers: Sequence[str], full: bool, end: Callable[[Connection], None]
@@ -136,7 +128,6 @@ def test_a_client_that_has_perhaps_not_read_the_answer_removes_nothing_without_a
     assert head_after(server) == "abc"
 
 
-@READERS
 def test_a_client_that_is_silent_with_bytes_under_way_removes_nothing_without_a_trace(
     server: Server, headers: Sequence[str]
 ) -> None:
@@ -150,7 +141,6 @@ def test_a_client_that_is_silent_with_bytes_under_way_removes_nothing_without_a_
     assert head_after(server) == "abc"
 
 
-@READERS
 @UPLOADS
 def test_a_client_that_hangs_up_before_its_turn_has_nothing(
     server: Server, steps: SteppedSteps, headers: Sequence[str], letters: str
@@ -162,7 +152,6 @@ def test_a_client_that_hangs_up_before_its_turn_has_nothing(
     assert head_after(server, letters) == "abc"
 
 
-@READERS
 @pytest.mark.parametrize(("letters", "head"), [(WITH_TRACE, "bc"), (WITHOUT, "abc")])
 def test_a_client_that_hangs_up_before_the_answer_has_it_if_its_upload_shows_so(
     server: Server, steps: SteppedSteps, headers: Sequence[str], letters: str, head: str
@@ -176,7 +165,6 @@ def test_a_client_that_hangs_up_before_the_answer_has_it_if_its_upload_shows_so(
     assert head_after(server, letters) == head
 
 
-@READERS
 def test_a_client_that_was_told_to_come_back_removes_nothing_without_a_trace(
     server: Server, headers: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +173,7 @@ def test_a_client_that_was_told_to_come_back_removes_nothing_without_a_trace(
         little_memory.setattr(connection_module, "MAX_HELD", 100)
         connection = download(server, headers)
         assert connection.statuses == [503]
-    asks_for_more(connection)
+    connection.go_on()
     assert head_after(server) == "abc"
 
 
@@ -209,9 +197,9 @@ def test_nothing_but_its_own_download_makes_a_client_remove_anything(
 ) -> None:
     """No look at history, no HEAD, and no download of another client."""
     connection = server.connect()
-    connection.send(request(method, path, headers))
+    connection.ask(method, path, *headers)
     assert connection.statuses == [200]
-    asks_for_more(connection)
+    connection.go_on()
     assert head_after(server, letters) == "abc"
 
 
@@ -230,7 +218,7 @@ CLOSING = pytest.mark.parametrize(
 
 @CLOSING
 @pytest.mark.parametrize(
-    ("end", "head"), [(Connection.hang_up, "ac"), (is_reset, "abc")], ids=["in order", "reset"]
+    ("end", "head"), [(Connection.hang_up, "ac"), (Connection.break_off, "abc")], ids=["in order", "reset"]
 )
 def test_a_connection_that_must_close_waits_for_how_the_client_ends_it(
     server: Server, headers: Sequence[str], version: str, end: Callable[[Connection], None], head: str
@@ -254,13 +242,13 @@ def test_a_client_that_does_not_end_its_connection_is_cut_off(
     """A client that has all bytes by then has taken the answer."""
     with Choked() as choked:
         connection = server.connect(None if arrived else choked)
-        connection.send(request("GET", FILE, headers, version))
+        connection.ask("GET", FILE, *headers, version=version)
         seconds = LINGER_SECONDS if arrived else LINGER_SECONDS + IDLE_SECONDS
         server.clock.pump([1.0] * int(seconds - 1) + [0.9])
         before = connection.transport.aborted
         server.clock.advance(0.1)
         assert (before, connection.transport.aborted) == (False, True)
-        is_reset(connection)
+        connection.break_off()
     assert head_after(server) == head
 
 
@@ -294,8 +282,8 @@ def test_a_server_that_ends_does_not_wait_for_receipts(server: Server) -> None:
     closing, kept = download(server, ("Host: x", "Connection: close")), download(server, NAMED)
     Deferred.fromCoroutine(server.site.close(8.0))
     assert (closing.transport.aborted, kept.transport.disconnecting) == (True, True)
-    is_reset(closing)
-    is_reset(kept)
+    closing.break_off()
+    kept.break_off()
     assert head_after(server) == "ac"
 
 
@@ -319,7 +307,6 @@ def test_an_answer_that_has_arrived_is_taken_once_the_project_is_asked_for_again
     connection.hang_up()
 
 
-@READERS
 def test_an_answer_is_not_taken_for_being_old(server: Server, headers: Sequence[str]) -> None:
     """Nor when another project is asked for, or none, or when nobody may ask."""
     download(server, headers)
@@ -329,7 +316,6 @@ def test_an_answer_is_not_taken_for_being_old(server: Server, headers: Sequence[
     assert head_after(server) == "abc"
 
 
-@READERS
 def test_an_answer_that_has_not_arrived_is_not_taken_whoever_asks_for_the_project(
     server: Server, headers: Sequence[str]
 ) -> None:
@@ -341,7 +327,6 @@ def test_an_answer_that_has_not_arrived_is_not_taken_whoever_asks_for_the_projec
     assert head_after(server) == "abc"
 
 
-@READERS
 def test_an_answer_that_is_yet_to_be_sent_is_not_taken_whoever_asks_for_the_project(
     server: Server, steps: SteppedSteps, headers: Sequence[str]
 ) -> None:
@@ -356,14 +341,13 @@ def test_an_answer_that_is_yet_to_be_sent_is_not_taken_whoever_asks_for_the_proj
     assert head_after(server) == "abc"
 
 
-@READERS
 def test_an_answer_that_was_believed_to_be_taken_is_in_doubt_once_its_connection_is_reset(
     server: Server, headers: Sequence[str]
 ) -> None:
     """A reset outweighs that all bytes had arrived."""
     connection = download(server, headers)
     the_project_is_asked_for(server)
-    is_reset(connection)
+    connection.break_off()
     assert head_after(server) == "abc"
 
 
@@ -379,7 +363,7 @@ def pull(server: Server) -> None:
 
 def kept_pull(server: Server) -> None:
     """A stock client downloads the file, and goes on over the same connection."""
-    asks_for_more(download(server, STOCK))
+    download(server, STOCK).go_on()
 
 
 def silent_pull(server: Server) -> None:
@@ -390,7 +374,7 @@ def silent_pull(server: Server) -> None:
 
 def lost_pull(server: Server) -> None:
     """A stock client downloads the file, and its connection breaks."""
-    is_reset(download(server, STOCK))
+    download(server, STOCK).break_off()
 
 
 def acquire(server: Server) -> None:
@@ -418,8 +402,8 @@ def other_readers(server: Server) -> None:
     server.stub.upload("desk", entry("one"))
     server.connect().get(LOG, *STOCK)
     for headers in (NAMED, CURL, (*NAMED, "X-Forwarded-For: 192.0.2.1")):
-        asks_for_more(download(server, headers))
-    server.connect().send(request("HEAD", FILE, STOCK))
+        download(server, headers).go_on()
+    server.connect().ask("HEAD", FILE, *STOCK)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ async def _encoded(encoding: Encoding, content: bytes) -> bytes:
     st.integers(1, 30),
 )
 def test_pieces_join_to_the_encoding_of_the_whole(content: bytes, size: int) -> None:
-    """Wherever they are cut: in a character, in an escape, or at bytes that are no text."""
+    """Also if cut in a character, in an escape, or at bytes that are no text."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(encoding_module, "_LARGE", size)
         assert encoded(content) == msgspec.json.encode(content.decode(errors="replace"))
@@ -50,7 +50,7 @@ def test_pieces_join_to_the_encoding_of_the_whole(content: bytes, size: int) -> 
 
 @given(st.text(max_size=50) | st.binary(max_size=50))
 def test_a_download_is_as_long_as_merges_reckon(text: str | bytes) -> None:
-    """But for the digits of the version: so a merge can be downloaded within the limit."""
+    """But for the digits of the version; so a merge stays within the limit."""
     content = text.encode(errors="replace") if isinstance(text, str) else text
     assert 0 <= body_size(content) - len(downloaded(content)) <= 12
 

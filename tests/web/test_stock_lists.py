@@ -1,4 +1,4 @@
-"""Lists for the stock client: its headers, and the lists that make it upload all that it has."""
+"""Lists for the stock client, which is known by its headers and told to upload."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.error import ConnectionLost
-from twisted.python.failure import Failure
 
 from mneme.web.auth import Keys
 from mneme.web.policy import Policy
@@ -75,7 +73,7 @@ HELPFUL = with_a_file()
 def is_stock(*headers: str, version: str = "HTTP/1.1") -> bool:
     """Whether a request with these headers is taken for one of the stock client."""
     client = HELPFUL.connect()
-    client.send("\r\n".join([f"GET {FILES} {version}", *headers, "", ""]).encode())
+    client.ask("GET", FILES, *headers, version=version)
     mtime = mtime_in(client)
     assert mtime in (TRUE, EPOCH)
     return mtime == EPOCH
@@ -193,11 +191,6 @@ def test_the_first_list_of_each_pull_is_true_and_all_others_say_that_everything_
         assert [listed(server, pull), listed(server, NODE_18), listed(server)] == [TRUE, EPOCH, EPOCH]
 
 
-def is_lost(connection: Connection) -> None:
-    """Break off, with the answer unread."""
-    connection.channel.connectionLost(Failure(ConnectionLost()))
-
-
 @pytest.mark.parametrize("headers", [NODE_18, NODE_19], ids=["Node 18", "Node 19"])
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_list_of_a_pull_that_was_lost_is_told_again(
@@ -208,7 +201,7 @@ def test_a_list_of_a_pull_that_was_lost_is_told_again(
     for _ in range(times):
         connection = asked(server, headers)
         assert mtime_in(connection) == TRUE
-        is_lost(connection)
+        connection.break_off()
     assert [listed(server, headers) for _ in range(2)] == [TRUE, EPOCH]
 
 
@@ -232,26 +225,26 @@ def test_a_list_that_is_unread_when_its_connection_ends_is_lost(server: Server) 
 
 def test_a_list_of_a_push_that_was_lost_is_a_list_of_a_push_again(server: Server) -> None:
     """Before any acquire, and after a pull that had its list."""
-    is_lost(asked(server))
+    asked(server).break_off()
     assert listed(server) == EPOCH
     acquire(server)
     asked(server).hang_up()
-    is_lost(asked(server))
+    asked(server).break_off()
     assert listed(server) == EPOCH
 
 
 def test_a_list_that_was_lost_is_told_again_to_the_same_pull_alone(server: Server) -> None:
     """A minute ends its pull, as does a release; a new pull has its own."""
     acquire(server)
-    is_lost(asked(server))
+    asked(server).break_off()
     server.clock.advance(60.1)
     assert listed(server) == EPOCH
     acquire(server)
-    is_lost(asked(server))
+    asked(server).break_off()
     acquire(server)
     assert [listed(server), listed(server)] == [TRUE, EPOCH]
     acquire(server)
-    is_lost(asked(server))
+    asked(server).break_off()
     server.stub.release("desk")
     assert listed(server) == EPOCH
 
@@ -261,12 +254,12 @@ def test_others_always_get_the_true_list_and_use_up_no_other(server: Server, hea
     """Not even if theirs, or that of the pull, was lost."""
     assert listed(server, headers) == TRUE
     acquire(server)
-    is_lost(asked(server, headers))
+    asked(server, headers).break_off()
     assert [listed(server), listed(server, headers), listed(server)] == [TRUE, TRUE, EPOCH]
-    is_lost(asked(server, headers))
+    asked(server, headers).break_off()
     assert listed(server) == EPOCH
     acquire(server)
-    is_lost(asked(server))
+    asked(server).break_off()
     assert [listed(server, headers), listed(server), listed(server)] == [TRUE, TRUE, EPOCH]
 
 
@@ -282,7 +275,7 @@ def test_head_does_not_use_up_the_list_of_a_pull(server: Server) -> None:
     """The stock client never sends one."""
     acquire(server)
     client = server.connect()
-    client.send("\r\n".join([f"HEAD {FILES} HTTP/1.1", *NODE_19, "", ""]).encode())
+    client.ask("HEAD", FILES, *NODE_19)
     assert client.statuses == [200]
     assert [listed(server), listed(server)] == [TRUE, EPOCH]
 
