@@ -165,7 +165,7 @@ def test_another_key_is_another_append(stub: Stub, key: str) -> None:
 )
 @pytest.mark.parametrize("client", ["laptop", "desk"])
 def test_a_key_that_cannot_be_one_is_an_error(stub: Stub, key: str, client: str) -> None:
-    """400 with the lock or without it, and no line is added or kept: a retry would double it."""
+    """400 with the lock or without it, and no line is added or kept."""
     before = stub.state()
     reply = append(stub, B, client, key)
     assert (reply.status, reply.json) == (

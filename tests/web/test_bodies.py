@@ -16,7 +16,7 @@ ENTRY = b'{"ts":"2026-01-02T03:04:05.678Z","type":"note","content":"Use tabs"}'
 
 @given(TEXT, st.sampled_from([b"application/json", b"application/json; charset=utf-8", None, b"x/y"]))
 def test_an_envelope_holds_its_content(content: str, content_type: bytes | None) -> None:
-    """Whatever the text, as JSON of either kind of escaping, it is taken out as UTF-8."""
+    """Any text, as JSON of either kind of escaping, comes out as UTF-8."""
     for ascii_only in (True, False):
         body = json.dumps({"content": content}, ensure_ascii=ascii_only).encode()
         assert content_of(body, content_type) == content.encode()

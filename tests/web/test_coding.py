@@ -420,14 +420,6 @@ def test_caches_are_told_of_origins_and_codings_both() -> None:
     assert stub.ask("GET", LOCK).header("Vary") == "Origin"
 
 
-def test_a_page_of_another_site_may_send_what_is_compressed_and_read_the_tag() -> None:
-    """A browser asks first."""
-    reply = Stub(origins=["*"]).ask("OPTIONS", FILE, {"Origin": "https://any.example"})
-    for name in ("Content-Encoding", "If-Match", "If-None-Match", "Idempotency-Key"):
-        assert name in (reply.header("Access-Control-Allow-Headers") or "").split(", ")
-    assert reply.header("Access-Control-Expose-Headers") == "ETag"
-
-
 class Asking(Request):
     """A request that takes gzip, and for which much may be held."""
 

@@ -42,7 +42,7 @@ async def _encoded(encoding: Encoding, content: bytes) -> bytes:
     st.integers(1, 30),
 )
 def test_pieces_join_to_the_encoding_of_the_whole(content: bytes, size: int) -> None:
-    """Also if cut in a character, in an escape, or at bytes that are no text."""
+    """Also if cut in a character, an escape, or bytes that are no text."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(encoding_module, "_LARGE", size)
         assert encoded(content) == msgspec.json.encode(content.decode(errors="replace"))

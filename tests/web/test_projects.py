@@ -157,7 +157,7 @@ def test_looking_at_projects_changes_nothing(path: str, tmp_path: Path) -> None:
 
 
 def test_prunable_versions_are_told_with_their_files() -> None:
-    """Oldest first, each as in the list of its file's versions, with the bytes that they take."""
+    """Oldest first, each as in its file's list, with the bytes of all."""
     stub = Stub(retention=NOTHING_BY_AGE)
     stub.acquire()
     for name in ("log.jsonl", "summary.md"):

@@ -42,7 +42,7 @@ def test_a_request_leaves_one_line_that_says_who_what_and_how_it_ended() -> None
     ],
 )
 def test_a_look_at_projects_or_history_leaves_the_same_line(method: str, path: str, told: str) -> None:
-    """With what was asked for and what it came to, without the query; what is no project has a dash for it."""
+    """Without the query, and with a dash where there is no project."""
     (event,) = _lines(Stub(), method, path, {"X-Client-Id": "laptop"})
     assert (formatEvent(event) or "").startswith(f"127.0.0.1 laptop {told} ")
 

@@ -26,7 +26,7 @@ def stub() -> Stub:
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Stub:
-    """The same server on disk."""
+    """Such a server on disk."""
     return written(store=DiskStore(tmp_path))
 
 
@@ -56,7 +56,7 @@ def test_a_version_says_where_it_came_from(stub: Stub) -> None:
 
 
 def test_each_way_in_which_a_version_came_to_be_has_a_name(on_disk: Stub, tmp_path: Path) -> None:
-    """Newest first; an edit by hand has no client, and a merge or a restore has parents."""
+    """An edit by hand has no client, and a merge or a restore has parents."""
     on_disk.upload(client="desk", content=A + entry("d", 3))
     on_disk.release()
     put_by_hand(on_disk, tmp_path, entry("by hand").encode())
@@ -88,7 +88,7 @@ def test_each_way_in_which_a_version_came_to_be_has_a_name(on_disk: Stub, tmp_pa
     ],
 )
 def test_a_limit_lists_the_newest(stub: Stub, query: str, versions: list[int]) -> None:
-    """At most so many; of several limits the last one counts, and any other query is ignored."""
+    """Of several limits the last one counts; any other query is ignored."""
     reply = stub.ask("GET", f"{FILE}/versions?{query}")
     assert [version["version"] for version in reply.json["versions"]] == versions
 

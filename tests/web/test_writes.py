@@ -123,7 +123,7 @@ def test_a_refusal_says_nothing_of_rescue_when_there_was_no_space(stub: Stub, wr
 
 
 def test_a_merged_upload_is_answered_with_the_merge() -> None:
-    """Its version, mtime and tag are those of the new head; a repetition is answered alike."""
+    """By version, mtime and tag of the new head; a repetition is answered alike."""
     stub = written()
     stub.release()
     stub.acquire("desk")
