@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mneme.merge.bounds import body_size
-from mneme.model import Merging, digest
+from mneme.model import Merging
 from tests.kept import DiskStore
 from tests.web.connections import Server
 from tests.web.stub import FILE, A, B, C, Reply, Stub, tag
@@ -82,13 +82,6 @@ def test_only_the_log_has_lines_to_be_added_to(stub: Stub, name: str) -> None:
 # Conditions
 
 
-@pytest.mark.parametrize("condition", [tag(A), digest(A.encode())])
-def test_an_append_whose_condition_holds_is_accepted(stub: Stub, condition: str) -> None:
-    """With quotes around the digest, or without."""
-    assert append(stub, B, If_Match=condition).status == 200
-    assert content(stub) == A + B
-
-
 @pytest.mark.parametrize("condition", [{"If_Match": tag(B)}, {"If_None_Match": "*"}])
 def test_an_append_whose_condition_does_not_hold_changes_nothing(
     stub: Stub, condition: dict[str, str]
@@ -98,22 +91,6 @@ def test_an_append_whose_condition_does_not_hold_changes_nothing(
     reply = append(stub, B, key="key", **condition)
     assert (reply.status, list(reply.json), reply.header("ETag")) == (412, ["error"], tag(A))
     assert stub.state() == before
-
-
-def test_an_append_to_nothing_makes_the_file() -> None:
-    """Under that condition alone."""
-    stub = Stub()
-    stub.acquire()
-    assert append(stub, A, If_Match=tag("")).status == 412
-    assert append(stub, A, If_None_Match="*").status == 200
-    assert content(stub) == A
-
-
-@pytest.mark.parametrize("condition", [tag(A), ""])
-def test_an_append_cannot_ask_that_the_head_is_another(stub: Stub, condition: str) -> None:
-    """400: `If-None-Match` is for a file that does not exist yet."""
-    assert append(stub, B, If_None_Match=condition).status == 400
-    assert content(stub) == A
 
 
 @pytest.mark.parametrize("client", ["laptop", "desk"])

@@ -168,13 +168,6 @@ def test_repeated_headers_are_one_list(server: Server) -> None:
     assert connection.statuses == [304, 200]
 
 
-def test_bytes_that_are_no_text_are_no_tag(server: Server) -> None:
-    """They are compared, and found different."""
-    connection = server.connect()
-    connection.send(b'GET %b HTTP/1.1\r\nHost: x\r\nIf-None-Match: "\xff\xfe"\r\n\r\n' % FILE.encode())
-    assert connection.statuses == [200]
-
-
 # Uploads
 
 
