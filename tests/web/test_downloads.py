@@ -414,6 +414,7 @@ def other_readers(server: Server) -> None:
         (kept_pull, kept_pull),
         (silent_pull, silent_pull),
         (pull, refused_acquire, pull),
+        (acquire, pull, pull, pull),
         (wait(60.1), acquire, pull, pull),
     ],
 )
