@@ -63,7 +63,7 @@ def test_a_content_of_any_length_comes_back(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [1, LARGE])
-def test_what_is_no_utf8_is_shown_as_such(length: int) -> None:
+def test_bytes_that_are_no_utf8_are_shown_as_such(length: int) -> None:
     """Somebody put it there by hand, and everything else of it is sent."""
     content = b"a" * length + b"\xff" + b"b"
     assert json.loads(encoded(content)) == "a" * length + "\ufffdb"

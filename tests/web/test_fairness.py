@@ -196,7 +196,7 @@ def test_a_trusted_proxy_is_read_from_whomever_it_speaks_for(now: list[float]) -
     assert now == [0.0]
 
 
-def test_whatever_is_asked_counts(now: list[float]) -> None:
+def test_all_requests_count_against_the_rate(now: list[float]) -> None:
     """Preflights, wrong keys, made-up names, and bytes that are no request, too."""
     key = "alpha-key-0123456789"
     for keys, asked in [
