@@ -1,4 +1,4 @@
-"""Check of the first lines of docstrings: at most 15 words, and a noun or a verb at the beginning."""
+"""Check of the first lines of docstrings: few words, and no riddle."""
 
 import ast
 import sys

@@ -1,4 +1,4 @@
-"""A person who follows a page: each block runs, in order, in one shell, on machines that are new.
+"""A person who follows a page, block by block, in one shell, on new machines.
 
 The clone is `~/mneme`, the ports of the page are free ones, `homeserver` is this machine, and `mneme` is on PATH.
 """
@@ -208,7 +208,7 @@ class Person:
                 yield 'export HOME=$ME_HOME; cd "$ME_PLACE"'
 
     def _commands(self, block: Block, number: int) -> Sequence[str] | None:
-        """What the shell runs for a block; None for what is no command."""
+        """Commands of a block; None for a block that is not run."""
         text = self.here(block.text)
         if "not run" in block.directives or "proxy" in block.directives:
             return None
@@ -247,7 +247,7 @@ class Person:
         return [text]
 
     def here(self, text: str) -> str:
-        """A page's text, with the names that it gives to things replaced by those of this machine."""
+        """A page's text with the ports, hosts and paths of this machine."""
         for name, port in self.ports.items():
             text = text.replace(name, str(port))
         text = text.replace("homeserver", "localhost").replace("Bearer the key", "Bearer '\"$KEY\"'")

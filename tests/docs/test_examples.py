@@ -1,4 +1,4 @@
-"""Every example that can run, in its page's order, from a fresh directory."""
+"""Examples of the pages, run in their order from a fresh directory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_examples_of_a_page_do_what_it_says(tmp_path: Path, page: Path) -> N
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_each_block_of_a_page_is_run_or_says_why_not(page: Path) -> None:
-    """A block runs, is the output of the block above it, is written to a file, or says why it is not run."""
+    """Or is the output of the block above it, or is written to a file."""
     before: Block | None = None
     for block in blocks_of(page):
         known = (

@@ -13,7 +13,7 @@ MOST_OWN_LINKS = 4
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """To a file that is in the repository, and to a heading that is on that page."""
+    """To a file of the repository, and to a heading on that page."""
     for link in links_of(page):
         if link.startswith(("https://", "http://")):
             continue

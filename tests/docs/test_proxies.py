@@ -1,4 +1,4 @@
-"""The snippets for reverse proxies, each in front of a real server where that proxy is installed."""
+"""Snippets for reverse proxies, each in front of a real server if it is installed."""
 
 from __future__ import annotations
 

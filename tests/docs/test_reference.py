@@ -1,4 +1,4 @@
-"""The reference of the command is what `--help` says."""
+"""The reference of the command, compared with `--help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server at the level of bytes: a site on a stub, and a client's end of a connection to it, without sockets."""
+"""Connections to a stub's site at the level of bytes, without sockets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
@@ -95,18 +95,45 @@ class Connection:
         """Let the server receive bytes."""
         self.channel.dataReceived(data)
 
+    def ask(self, method: str, target: str, *headers: str, version: str = "HTTP/1.1") -> None:
+        """Send a request with exactly these headers."""
+        self.send("\r\n".join([f"{method} {target} {version}", *headers, "", ""]).encode())
+
     def get(self, target: str, *headers: str) -> None:
         """Ask for something with exactly these headers."""
-        self.send("\r\n".join([f"GET {target} HTTP/1.1", *headers, "", ""]).encode())
+        self.ask("GET", target, *headers)
+
+    def go_on(self) -> None:
+        """Send another request, as a client that has taken its answer."""
+        self.get("/health", "Host: x")
 
     def hang_up(self) -> None:
         """Close the connection from the client's end."""
         self.channel.connectionLost(Failure(ConnectionDone()))
 
+    def break_off(self) -> None:
+        """End the connection out of order, as a process that is killed."""
+        self.channel.connectionLost(Failure(ConnectionLost()))
+
     @property
     def statuses(self) -> list[int]:
         """The status of each answer so far."""
         return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", self.transport.value())]
+
+    @property
+    def answers(self) -> bytes:
+        """All answers, without times, tokens and names of faults."""
+        varies = rb"Date: [^\r]*|look for \w+|\d{4}-\d\d-\d\dT[\d:.]+Z|\"token\":\"[^\"]*\""
+        return re.sub(varies, b"", self.transport.value())
+
+    def ends_like(self, other: Connection) -> bool:
+        """Whether another connection had the same answers, and is closed as far."""
+        mine, theirs = self.transport, other.transport
+        return (self.answers, mine.half_closed, mine.disconnecting) == (
+            other.answers,
+            theirs.half_closed,
+            theirs.disconnecting,
+        )
 
     @property
     def json(self) -> Any:

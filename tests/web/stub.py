@@ -1,4 +1,4 @@
-"""The whole HTTP face on a fake clock and a store in memory, asked through treq as a client would."""
+"""The HTTP face on a fake clock and a store in memory, asked through treq."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from treq.testing import StubTreq
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
-from mneme.model import Millis, ProjectId
+from mneme.model import Millis, ProjectId, digest
 from mneme.retention import Retention
 from mneme.service import SyncService
 from mneme.web.auth import Keys
@@ -36,9 +36,21 @@ def entry(content: str, minute: int = 0) -> str:
     return json.dumps({"ts": ts, "type": "note", "content": content}, separators=(",", ":")) + "\n"
 
 
+def tag(content: str) -> str:
+    """The entity tag of a content."""
+    return f'"{digest(content.encode())}"'
+
+
+KEY = "alpha-key-0123456789"
+FILE = "/projects/demo/files/log.jsonl"
+A, B, C, D = (entry(letter, minute) for minute, letter in enumerate("abcd"))
+HISTORY = (A, A + B, A + B + C)
+"""Contents of the versions of a `written` server."""
+
+
 @frozen
 class Reply:
-    """What was answered."""
+    """An answer."""
 
     status: int
     headers: Headers
@@ -132,7 +144,7 @@ class Stub:
         return self.ask("DELETE", f"/projects/{project}/lock", {"X-Client-Id": client})
 
     def download(self, name: str = "log.jsonl", project: str = "demo", client: str | None = None) -> Reply:
-        """Download a file, as a client that says who it is, or as the stock client does."""
+        """Download a file, as `client` or without a name."""
         headers = {"X-Client-Id": client} if client else {}
         return self.ask("GET", f"/projects/{project}/files/{name}", headers)
 
@@ -145,6 +157,19 @@ class Stub:
         """Ask for a version to be the head again."""
         path = f"/projects/demo/files/{name}/restore"
         return self.ask("POST", path, {"X-Client-Id": client}, json.dumps({"version": version}))
+
+    def state(self) -> list[Any]:
+        """All that a write to the log of `demo` could change."""
+        return [self.ask("GET", path).json for path in (FILE, f"{FILE}/versions", "/projects")]
+
+
+def written(**options: Any) -> Stub:
+    """A server on which the laptop holds the lock and has uploaded `HISTORY`."""
+    stub = Stub(**options)
+    stub.acquire()
+    for content in HISTORY:
+        stub.upload(content=content)
+    return stub
 
 
 class FailingStore(MemoryStore):

@@ -16,7 +16,7 @@ ENTRY = b'{"ts":"2026-01-02T03:04:05.678Z","type":"note","content":"Use tabs"}'
 
 @given(TEXT, st.sampled_from([b"application/json", b"application/json; charset=utf-8", None, b"x/y"]))
 def test_an_envelope_holds_its_content(content: str, content_type: bytes | None) -> None:
-    """Whatever the text, as JSON of either kind of escaping, it is taken out as UTF-8."""
+    """Any text, as JSON of either kind of escaping, comes out as UTF-8."""
     for ascii_only in (True, False):
         body = json.dumps({"content": content}, ensure_ascii=ascii_only).encode()
         assert content_of(body, content_type) == content.encode()
@@ -125,7 +125,29 @@ def test_any_other_order_to_restore_is_the_one_error(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b'{"version":0}', b'{"version":"1"}', b"[" * 100_000, b"\xff"],
+    [
+        *(b"", b" ", b"{}", b"[]", b"[1]", b"1", b"null", b'"1"', b"version=1", b"\xff"),
+        b'{"Version":1}',
+        b'{"version":"1"}',
+        b'{"version":1.5}',
+        b'{"version":1e400}',
+        b'{"version":NaN}',
+        b'{"version":0}',
+        b'{"version":-1}',
+        b'{"version":true}',
+        b'{"version":null}',
+        b'{"version":[1]}',
+        b'{"version":{"version":1}}',
+        b'{"version":1',
+        b'{"version":1}x',
+        b'{"version":' + b"9" * 5000 + b"}",
+        b'\xef\xbb\xbf{"version":1}',
+        '{"version":1}'.encode("utf-16"),
+        b'{"vers\xffion":1}',
+        b"[" * 100_000,
+        b'{"version":' * 5_000,
+        b'{"version":1,"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    ],
 )
 def test_an_order_that_names_no_version_is_an_error_that_shows_one_that_does(body: bytes) -> None:
     """So that nobody has to look it up."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mneme.merge.bounds import body_size
 from mneme.model import Millis, digest
 from mneme.web import encoding as encoding_module
 from mneme.web.encoding import Encoding
@@ -17,6 +18,12 @@ from tests.results import result_of, started, waits
 from tests.stepped import SteppedWorker
 
 LARGE = 256 * 1024
+
+
+def downloaded(content: bytes) -> bytes:
+    """The body of a download."""
+    encoding = Encoding(ImmediateWorker())
+    return msgspec.json.encode(result_of(encoding.download(content, digest(content), Millis(0), 1)))
 
 
 def encoded(content: bytes) -> bytes:
@@ -35,10 +42,17 @@ async def _encoded(encoding: Encoding, content: bytes) -> bytes:
     st.integers(1, 30),
 )
 def test_pieces_join_to_the_encoding_of_the_whole(content: bytes, size: int) -> None:
-    """Wherever they are cut: between the bytes of a character, in an escape, or at what is no text."""
+    """Also if cut in a character, an escape, or bytes that are no text."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(encoding_module, "_LARGE", size)
         assert encoded(content) == msgspec.json.encode(content.decode(errors="replace"))
+
+
+@given(st.text(max_size=50) | st.binary(max_size=50))
+def test_a_download_is_as_long_as_merges_reckon(text: str | bytes) -> None:
+    """But for the digits of the version; so a merge stays within the limit."""
+    content = text.encode(errors="replace") if isinstance(text, str) else text
+    assert 0 <= body_size(content) - len(downloaded(content)) <= 12
 
 
 @pytest.mark.parametrize("length", [LARGE - 1, LARGE, LARGE + 1, 3 * LARGE])
@@ -49,7 +63,7 @@ def test_a_content_of_any_length_comes_back(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [1, LARGE])
-def test_what_is_no_utf8_is_shown_as_such(length: int) -> None:
+def test_bytes_that_are_no_utf8_are_shown_as_such(length: int) -> None:
     """Somebody put it there by hand, and everything else of it is sent."""
     content = b"a" * length + b"\xff" + b"b"
     assert json.loads(encoded(content)) == "a" * length + "\ufffdb"

@@ -1,55 +1,39 @@
-"""Heads of requests: what is no HTTP is refused in JSON, in whatever pieces it comes."""
-
-import re
+"""Heads of requests, in whatever pieces they come."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.web.connections import Connection, Server
+from tests.web.connections import Server
 
 _METHODS = st.sampled_from([b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS", b"PATCH", b"get"])
 _TARGETS = st.sampled_from(
     [
-        b"/health",
-        b"/projects/demo/files?x=1",
-        b"/projects/demo/lock",
-        b"/projects/a%2Fb/files/log.jsonl",
-        b"/projects/%zz/lock",
-        b"//",
-        b"/projects/caf\xc3\xa9/lock",
-        b"http://x/health",
-        b"*",
-        b"health",
-        b"/ health",
+        *(
+            b"/health",
+            b"/projects/demo/files?x=1",
+            b"/projects/demo/lock",
+            b"/projects/a%2Fb/files/log.jsonl",
+        ),
+        *(b"/projects/%zz/lock", b"//", b"/projects/caf\xc3\xa9/lock"),
+        *(b"http://x/health", b"*", b"health", b"/ health"),
     ]
 )
 _HEADERS = st.lists(
     st.sampled_from(
         [
-            b"Host: x",
-            b"host:x",
-            b"X-Client-Id: laptop",
-            b"X-Client-Id:\tlaptop ",
-            b"X-Client-Id: caf\xe9",
-            b"Connection: keep-alive",
-            b"Connection: close",
-            b"Content-Length: 0",
-            b"Content-Length: 4",
-            b"Content-Length: 4, 4",
-            b"Content-Length: -1",
-            b"Content-Length: " + b"9" * 5000,
-            b"Transfer-Encoding: chunked",
-            b"Transfer-Encoding: gzip",
-            b"Content-Type: text/plain",
-            b"Expect: 100-continue",
-            b" folded",
-            b"no colon",
-            b"in valid: x",
-            b": x",
-            b"x: a\x00b",
-            b"x: a\rb",
-            b"Cookie: a=b",
+            *(
+                b"Host: x",
+                b"host:x",
+                b"X-Client-Id: laptop",
+                b"X-Client-Id:\tlaptop ",
+                b"X-Client-Id: caf\xe9",
+            ),
+            *(b"Connection: keep-alive", b"Connection: close", b"Expect: 100-continue", b"Cookie: a=b"),
+            *(b"Content-Length: 0", b"Content-Length: 4", b"Content-Length: 4, 4", b"Content-Length: -1"),
+            *(b"Content-Length: " + b"9" * 5000, b"Content-Type: text/plain"),
+            *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip"),
+            *(b" folded", b"no colon", b"in valid: x", b": x", b"x: a\x00b", b"x: a\rb"),
         ]
     ),
     max_size=5,
@@ -58,16 +42,11 @@ _VERSIONS = st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0",
 _REST = st.sampled_from([b"", b"abcd", b"4\r\nabcd\r\n0\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"])
 
 
-def _answers(connection: Connection) -> bytes:
-    """What was answered, without what differs from one moment to the next."""
-    return re.sub(rb"Date: [^\r]*|look for \w+|\d{4}-\d\d-\d\dT[\d:.]+Z", b"", connection.transport.value())
-
-
 @given(st.lists(st.tuples(_METHODS, _TARGETS, _VERSIONS, _HEADERS, _REST), min_size=1, max_size=3))
 def test_requests_that_come_whole_are_answered_like_those_that_come_in_pieces(
     requests: list[tuple[bytes, bytes, bytes, list[bytes], bytes]],
 ) -> None:
-    """The same bytes, the same end of the connection, and a sentence for what is no HTTP."""
+    """By the same bytes, and with a sentence where they are no HTTP."""
     sent = b"".join(
         b"\r\n".join([b"%b %b %b" % (method, target, version), *headers, b"", rest])
         for method, target, version, headers, rest in requests
@@ -76,20 +55,9 @@ def test_requests_that_come_whole_are_answered_like_those_that_come_in_pieces(
     whole.send(sent)
     cut.send(sent[:1])
     cut.send(sent[1:])
-    assert _answers(whole) == _answers(cut)
-    assert whole.transport.half_closed == cut.transport.half_closed
-    assert whole.transport.disconnecting == cut.transport.disconnecting
+    assert whole.ends_like(cut)
     # Of a body, twisted.web itself says so, and says no more.
     assert b"chunked" in sent or b"400 Bad Request\r\n\r\n" not in whole.transport.value()
-
-
-def test_a_thousand_requests_in_one_piece_are_all_answered() -> None:
-    """However deep that could have nested."""
-    server = Server()
-    client = server.connect()
-    client.send(b"GET /health HTTP/1.1\r\n\r\n" * 1000)
-    server.clock.advance(0)
-    assert client.statuses == [200] * 1000
 
 
 @pytest.mark.parametrize("header", [b"a: " + b"x" * 17_000, b"\r\n".join([b"a:"] * 600)])

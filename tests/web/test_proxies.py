@@ -129,7 +129,7 @@ def test_a_long_header_takes_no_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "10.0.0.0/33", "10.0.0", "UNIX", "[::1]", "10.0.0.1:80"])
-def test_what_is_no_network_is_no_proxy(text: str) -> None:
+def test_a_text_that_names_no_network_is_no_proxy(text: str) -> None:
     """The configuration is refused for it."""
     with pytest.raises(ValueError, match="does not appear"):
         TrustedProxies.parse([text])

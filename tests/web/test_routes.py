@@ -41,7 +41,7 @@ def test_a_long_path_is_found_and_not_remembered() -> None:
         ("GET", "/projects/%zz/lock", InvalidProjectId),
     ],
 )
-def test_what_leads_nowhere_fails_each_time(method: str, path: str, error: type[Exception]) -> None:
+def test_a_request_that_leads_nowhere_fails_each_time(method: str, path: str, error: type[Exception]) -> None:
     """The second time as the first."""
     for _ in range(2):
         with pytest.raises(error):

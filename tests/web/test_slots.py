@@ -70,7 +70,7 @@ def test_an_address_whose_connections_are_all_busy_has_no_more() -> None:
     slots.leave(first)
 
 
-def test_what_has_no_address_is_bounded_by_none() -> None:
+def test_a_connection_without_an_address_is_bounded_by_none() -> None:
     """A trusted proxy, or a socket in the file system."""
     slots = filled(Slots(10, 2), *[Guest("", is_busy=True) for _ in range(10)])
     assert not slots.has_room("")
