@@ -135,6 +135,7 @@ class Write:
     steps: str
     """The answer is sent after the first `committed`, and before `export`."""
     after: Seen
+    status: int = 200
 
 
 def with_a_file(project: Project) -> None:
@@ -177,6 +178,22 @@ WRITES = {
         with_a_waiting_upload,
         "asked COMMIT committed COMMIT committed export log.jsonl .lock.json COMMIT committed",
         Seen(None, None, KEPT + NEW, 4),
+    ),
+    "refused upload": Write(
+        lambda project: project.ask("PUT", LOG, BEN, KEPT + NEW),
+        with_a_file,
+        "asked COMMIT committed",
+        Seen(ANA, 1, KEPT, 3),
+        403,
+    ),
+    "refused append": Write(
+        lambda project: project.ask(
+            "POST", f"{LOG}/append", BEN, NEW, Idempotency_Key="one", If_Match=digest(KEPT.encode())
+        ),
+        with_a_file,
+        "asked COMMIT committed",
+        Seen(ANA, 1, KEPT, 3),
+        403,
     ),
 }
 
@@ -226,10 +243,11 @@ def check(home: Path, kind: str, first: int) -> None:
 
 
 def is_answered(write: Write, project: Project) -> bool:
-    """Ask for a write; whether an answer comes, which must be 200 then."""
+    """Ask for a write; whether an answer comes, which must be the right one."""
     try:
         status, body = write.ask(project)
     except (OSError, http.client.HTTPException):
         return False
-    assert status == 200, body
+    assert status == write.status, body
+    assert body.get("rescued", False) is (status == 403)
     return True
