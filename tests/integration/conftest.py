@@ -1,4 +1,4 @@
-"""The servers that the integration tests share, each started once, when the first test asks for it."""
+"""Servers that the integration tests share, each started once."""
 
 from __future__ import annotations
 

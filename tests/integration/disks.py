@@ -38,7 +38,7 @@ def read_only(disk: Path) -> Iterator[None]:
 
 
 def fill(filler: Path, *, leave: int = 0) -> None:
-    """Write to a file until no more than `leave` bytes of its file system are free."""
+    """Write to a file until only `leave` bytes of its file system are free."""
     with filler.open("ab", buffering=0) as file, suppress(OSError):
         while (free := shutil.disk_usage(filler.parent).free) > leave:
             file.write(b"\0" * min(free - leave, 1 << 16))

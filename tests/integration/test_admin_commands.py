@@ -1,4 +1,4 @@
-"""Commands for whoever runs the server, as processes; `tests/cli` has all that they say and do."""
+"""Commands for whoever runs the server, as processes; `tests/cli` has all else."""
 
 from __future__ import annotations
 

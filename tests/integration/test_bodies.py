@@ -27,14 +27,14 @@ PUT = ("PUT", f"{PLACE}/files/{NAME}", *UPLOADER)
     ids=["length", "chunked"],
 )
 def test_a_body_over_the_limit_is_refused_before_its_end(daemon: Daemon, body: bytes) -> None:
-    """By its length before a byte of it is sent, else as soon as it passes the limit."""
+    """By its length before a byte is sent, else once it passes the limit."""
     wire.assert_wire_error(wire.exchange(daemon, body), 413)
     wire.assert_serves(daemon, OLD)
     wire.assert_locked(daemon)
 
 
 def test_a_413_reaches_a_client_that_sends_its_whole_body(daemon: Daemon) -> None:
-    """The stock client sends all of a body before it reads, and must not find a broken connection."""
+    """The stock client sends all before it reads, and must not find a broken connection."""
     with wire.client(daemon) as client:
         answer = client.upload(PROJECT, NAME, log(5, LIMIT).decode("utf-8"))
     assert answer.status == 413

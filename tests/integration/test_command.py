@@ -54,7 +54,7 @@ def test_memory_travels_whole(daemon: Daemon, laptop: Home, tmp_path: Path, proj
 def test_each_machine_gets_what_the_other_has_added(
     daemon: Daemon, laptop: Home, tmp_path: Path, project: str
 ) -> None:
-    """Scripts are told what was done, and the agent's context, which hooks print to, stays empty."""
+    """Scripts are told what was done; hooks print nothing into the agent's context."""
     desktop = Home(tmp_path / "desktop", daemon.url, projectId=project)
     laptop.note("one")
     assert laptop.run("push").out == ""
@@ -102,7 +102,7 @@ def test_memory_goes_back_and_forth_between_the_command_and_the_plugin(
 def test_a_push_during_a_session_of_the_plugin_is_kept_and_merged(
     daemon: Daemon, laptop: Home, stock: Machine, project: str
 ) -> None:
-    """The command is locked out, and says so; its upload is merged when the plugin's session ends."""
+    """The command says that it is locked out, and its upload is merged later."""
     stock.pull(project)
     pulled = laptop.run("pull", "--strict", check=False)
     assert pulled.status == 1
@@ -139,7 +139,7 @@ def test_both_syncs_on_one_machine_do_no_harm(
 def test_a_line_added_to_a_large_log_costs_less_than_8_kb(
     daemon: Daemon, tmp_path: Path, project: str
 ) -> None:
-    """A whole session, pull and push, both directions together, with 1 kB added to 5 MB."""
+    """A whole session, both directions together, with 1 kB added to 5 MB."""
     with Proxy(daemon.port) as proxy:
         laptop = Home(tmp_path / "laptop", proxy.url, projectId=project)
         laptop.write(LOG, log(1, 5_000_000))
@@ -211,7 +211,7 @@ def test_a_push_killed_in_its_middle_is_made_good_by_the_next(
 
 
 def test_a_key_on_the_command_line_is_shown_to_that_server_alone(tmp_path: Path, keyed: Daemon) -> None:
-    """The key in the settings is not shown to a server that is named on the command line."""
+    """The key in the settings is not shown to a server named in its stead."""
     key = json.loads((keyed.home / "config.json").read_text())["apiKeys"][0]
     home = Home(tmp_path / "laptop", "http://127.0.0.1:1", apiKey=key)
     assert home.run("push", "--strict", "--server", keyed.url, check=False).status == 1

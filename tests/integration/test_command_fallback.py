@@ -1,4 +1,4 @@
-"""Trouble of the command: one warning that says what happens to the memory, and status 0 for hooks."""
+"""Trouble of the command: a warning of what happens to the memory, and status 0."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PUSH = (("push", "--strict"), 1, STAYS)
 
 
 def assert_falls_back(home: Home, sentence: str, *runs: tuple[tuple[str, ...], int, str]) -> None:
-    """A pull and a push warn with this sentence, and leave the files as they are."""
+    """Pull and push warn with this sentence, and leave the files as they are."""
     home.note("one")
     before = home.contents()
     for arguments, status, happens in runs or (PULL, PUSH):
@@ -93,7 +93,7 @@ def test_a_missing_or_wrong_key_is_warned_of(tmp_path: Path, keyed: Daemon) -> N
 
 
 def test_a_full_disk_leaves_the_files_as_they_are(tmp_path: Path, daemon: Daemon, project: str) -> None:
-    """Neither half a file nor a forgotten change; with space again, all is fetched and sent."""
+    """No half a file, no forgotten change; with space again, all is fetched and sent."""
     other = {"X-Client-Id": "desktop-5e6f7a8b", "Content-Type": "application/x-ndjson"}
     place = f"/projects/{project}"
     assert daemon.ask("POST", f"{place}/lock", headers=other)[0] == 200

@@ -1,4 +1,4 @@
-"""A full disk: uploads are refused whole, what was there stays, and with space again all goes on."""
+"""A full disk: uploads are refused whole, and what was there stays."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_refused(small: Daemon, client: StockClient) -> None:
 
 
 def test_a_full_disk_is_507_and_the_old_content_stays(small: Daemon, client: StockClient) -> None:
-    """A server that is restarted there serves on, and goes on writing once there is space."""
+    """A server restarted there serves on, and writes once there is space."""
     filler = small.data_dir.parent / "filler"
     fill(filler, leave=20_000)
     wire.assert_error(client.upload(PROJECT, NAME, NEW), 507)

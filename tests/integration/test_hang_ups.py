@@ -1,4 +1,4 @@
-"""Clients that go away in the middle of an upload or of an answer, or never read it to its end."""
+"""Clients that go away in the middle of an upload or of an answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_hang_up_in_the_middle_of_an_upload_changes_nothing(daemon: Daemon, re
 
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 def test_a_hang_up_in_the_middle_of_a_write_leaves_a_whole_file(daemon: Daemon, reset: bool) -> None:
-    """Clients that go away between a full upload and its answer leave the old content or a new one."""
+    """Before the answer, the content is the old or a new one, whole."""
     contents = [log(seed).decode("utf-8") for seed in range(20, 30)]
     for number in range(40):
         with wire.connect(daemon) as connection:

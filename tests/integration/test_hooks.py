@@ -1,4 +1,4 @@
-"""`mneme hooks` and `mneme doctor` as a person runs them, and hooks as Claude Code runs them."""
+"""`mneme hooks` and `mneme doctor`, and hooks as Claude Code runs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MNEME = Path(sys.executable).with_name("mneme")
 
 @pytest.fixture
 def home(tmp_path: Path, daemon: Daemon, project: str) -> Home:
-    """A machine without settings of Claude Code, on which the plugin does not sync by itself."""
+    """A machine without hooks, on which the plugin does not sync by itself."""
     return Home(tmp_path / "home", daemon.url, projectId=project, enabled=False)
 
 
@@ -42,7 +42,7 @@ def states(home: Home, *arguments: str) -> dict[str, str]:
 def test_installed_hooks_carry_the_memory_to_another_machine(
     tmp_path: Path, daemon: Daemon, home: Home, project: str
 ) -> None:
-    """Run by a shell, as Claude Code runs them, with no PATH to speak of, they print nothing."""
+    """Run by a shell with a short PATH, as Claude Code does, they print nothing."""
     other = Home(tmp_path / "other", daemon.url, projectId=project)
 
     def with_short_path(one: Home, command: str) -> str:
@@ -81,7 +81,7 @@ def test_a_full_disk_leaves_the_settings_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_machine_with_its_hooks_is_well(daemon: Daemon, home: Home, project: str) -> None:
-    """From the first look, of which no project comes, to the first push, and after it."""
+    """From the first look, which makes no project, to the first push and after."""
     assert "bad" not in states(home).values()
     home.run("hooks", "--install")
     found = states(home)

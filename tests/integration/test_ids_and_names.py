@@ -63,7 +63,7 @@ run(command)
 
 
 def test_every_id_has_a_memory_of_its_own(tmp_path: Path) -> None:
-    """Dots, slashes, other scripts and 512 characters arrive as sent, and stay inside the data directory."""
+    """Odd ids arrive as they were sent, and stay inside the data directory."""
     with Daemon(tmp_path / "server", NO_RATE_LIMIT) as daemon:
         before = sorted(daemon.home.iterdir())
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""kill -9 at each step of a write, from the request to the mark of the last plain file: nothing is lost or doubled."""
+"""kill -9 at each step of a write, from the request to the plain files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FORGOTTEN, KEPT, NEW = (
 
 
 class DyingDaemon(Daemon):
-    """A server that can be told at which step of the next write it is to die."""
+    """A server that dies at a given step of the next write."""
 
     def die_at(self, steps: list[str]) -> None:
         """Name the steps of the next write, after which the server dies."""
@@ -128,7 +128,7 @@ def wire_form(lock: Lock | None) -> Any:
 
 @frozen
 class Write:
-    """A kind of write: its request, what there is before, and the steps that it takes."""
+    """A kind of write: its request, the state before, and its steps."""
 
     ask: Callable[[Project], tuple[int, Any]]
     prepare: Callable[[Project], object]
@@ -209,7 +209,7 @@ def test_a_kill_at_any_step_of_a_write_loses_and_doubles_nothing(tmp_path: Path)
 
 
 def check(home: Path, kind: str, first: int) -> None:
-    """Kill a server at some steps of a kind of write, each in a project of its own."""
+    """Kill a server at some steps of a kind of write, in a project each."""
     write = WRITES[kind]
     steps = write.steps.split()
     with DyingDaemon(home, CONFIG) as daemon:

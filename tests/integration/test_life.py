@@ -1,4 +1,4 @@
-"""The server as a process: how it starts and why not, what signals do, where it listens, who can read its files."""
+"""The server as a process: starts, signals, sockets, and the modes of its files."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ CLIENT = {"X-Client-Id": "laptop-0a1b2c3d"}
 def twistd(
     home: Path, *arguments: str, environ: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run twistd to its end, which must come within 10 s, with `home` as HOME and working directory."""
+    """Run twistd to its end, within 10 s, with `home` as HOME and working directory."""
     command = [str(Path(sys.executable).parent / "twistd"), *arguments]
     own = {name: value for name, value in os.environ.items() if not name.startswith("MNEME_")}
     return subprocess.run(
@@ -98,7 +98,7 @@ def gone(pid: int) -> bool:
 def test_a_daemonized_server_serves_logs_and_leaves_no_pid_file(
     daemonized: tuple[int, int], tmp_path: Path
 ) -> None:
-    """It answers on IPv4 and IPv6, and on SIGTERM it stops and removes its pid file."""
+    """Answers come on IPv4 and IPv6; SIGTERM ends the server and removes its pid file."""
     pid, port = daemonized
     wait_until(lambda: answers(port) and answers(port, "::1"), within=10)
     os.kill(pid, signal.SIGTERM)
@@ -110,7 +110,7 @@ def test_a_daemonized_server_serves_logs_and_leaves_no_pid_file(
 
 
 def test_by_hand_as_the_page_says_no_pid_file_is_in_the_way(tmp_path: Path) -> None:
-    """Pid files of twistd's lie there with the number of a living process; `server.lock` has the pid."""
+    """Pid files with the number of a living process lie there."""
     readme = Path(__file__).parent.parent.parent.joinpath("docs", "server.md").read_text()
     start, stop = re.findall(r"```sh\n(.+)\n```", readme.partition("**By hand**")[2])[:2]
     data = tmp_path / ".mneme-server"
@@ -170,7 +170,7 @@ def test_a_log_of_a_daemon_that_somebody_truncates_or_moves_goes_on(tmp_path: Pa
 def test_a_second_server_on_the_directory_is_told_the_pid_of_the_first(
     daemonized: tuple[int, int], tmp_path: Path
 ) -> None:
-    """In one sentence, at once, and the first goes on; the pid is that of the daemon, not of its dead parent."""
+    """The pid is that of the daemon, not of its dead parent."""
     pid, port = daemonized
     where = ("--port", str(free_port()), "--data-dir", str(tmp_path / "data"))
     for daemonized_too in (False, True):
@@ -191,7 +191,7 @@ def test_an_endpoint_in_use_ends_the_server_with_a_sentence_and_without_a_pid_fi
 
 
 def test_requests_under_way_are_finished_before_the_server_stops(tmp_path: Path) -> None:
-    """An upload whose second half comes after SIGTERM is stored; requests that never end keep nothing up."""
+    """Uploads that go on after SIGTERM are stored; endless requests keep nothing up."""
     with Daemon(tmp_path) as daemon:
         assert daemon.ask("POST", "/projects/demo/lock", headers=CLIENT)[0] == 200
         at = ("127.0.0.1", daemon.port)
@@ -234,7 +234,7 @@ def test_sighup_takes_over_a_good_configuration_and_no_bad_one(tmp_path: Path) -
 
 
 def test_a_closed_terminal_ends_the_server_in_it(tmp_path: Path) -> None:
-    """It gets the signal that otherwise reloads."""
+    """The signal is that which otherwise reloads."""
     master, slave = pty.openpty()
     command = [
         str(Path(sys.executable).parent / "twistd"),
@@ -298,7 +298,7 @@ def _listening_addresses(pid: int) -> set[str]:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Home of a server that listens at a socket in the file system, and over TLS at `PORT_OVER_TLS`."""
+    """Home of a server at a socket file, and over TLS at `PORT_OVER_TLS`."""
     home = tmp_path_factory.mktemp("secure")
     secure = f"ssl:{PORT_OVER_TLS}:privateKey={self_signed(home)}:interface=127.0.0.1"
     process = subprocess.Popen(
@@ -328,7 +328,7 @@ def connect_securely(home: Path) -> ssl.SSLSocket:
 
 
 def statuses(connection: socket.socket, count: int = 1) -> int:
-    """Ask for the health so many times at once, up to the end of the connection; the number of 200s."""
+    """Ask for the health so many times at once; the number of 200s."""
     request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
     connection.sendall((request + b"\r\n") * (count - 1) + request + b"Connection: close\r\n\r\n")
     return b"".join(iter(lambda: connection.recv(65_536), b"")).count(b"HTTP/1.1 200 ")

@@ -1,4 +1,4 @@
-"""Machines with the stock client and a real server that comes and goes; `tests/test_two_machines.py` has the rules."""
+"""Machines with the stock client, and a real server that comes and goes."""
 
 from __future__ import annotations
 

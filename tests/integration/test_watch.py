@@ -70,7 +70,7 @@ def wait_for_notes(server: Daemon, project: str, home: Home, within: float = 30.
 def test_changes_are_sent_soon_after_they_are_made(
     server: Daemon, laptop: Home, watching: Watching, project: str
 ) -> None:
-    """Each sending is an event in JSON; at the end of the watch the lock is free."""
+    """Each sending is an event in JSON; at the end the lock is free."""
     for note in ("second", "third"):
         wait_for_notes(server, project, laptop, within=10.0)
         laptop.note(note)
@@ -134,7 +134,7 @@ def test_what_a_killed_watch_left_is_sent_by_the_next_session(
 def test_a_signal_ends_the_watch_with_a_push(
     server: Daemon, laptop: Home, watching: Watching, project: str, number: int
 ) -> None:
-    """At once, even if the change has only just been made; the lock is free then."""
+    """Changes made just before are sent, and the lock is free."""
     laptop.note("at the last moment")
     assert watching.end(number) == 0
     assert head(server, project) == ["first", "at the last moment"]
@@ -198,7 +198,7 @@ def test_a_second_signal_ends_the_watch_at_once(
 def test_two_watches_on_one_machine_share_its_lock(
     server: Daemon, laptop: Home, watching: Watching, project: str
 ) -> None:
-    """Neither sends twice what the other has sent, and the end of one is not that of the other."""
+    """Nothing is sent twice, and the end of one is not that of the other."""
     wait_for_notes(server, project, laptop)
     second = laptop.start("watch", "--json")
     laptop.note("for both")

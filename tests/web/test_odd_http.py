@@ -86,7 +86,7 @@ ODD = {
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_http_is_refused(data: bytes) -> None:
-    """Errors of the 400 class come in JSON, or nothing does; the head and its lock stay."""
+    """Errors of the 400 class come in JSON, or nothing; head and lock stay."""
     server = Server()
     server.stub.acquire("laptop")
     assert server.stub.upload("laptop", "old", "summary.md").status == 200
