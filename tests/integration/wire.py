@@ -24,7 +24,6 @@ OLD = log(1).decode("utf-8")
 NEW = log(2).decode("utf-8")
 HOLDER = {"X-Client-Id": CLIENT_ID, "Content-Type": "application/json"}
 UPLOADER = tuple(f"{name}: {value}" for name, value in HOLDER.items())
-HOST = b"Host: localhost\r\n"
 
 
 class WireAnswer:
