@@ -1,10 +1,9 @@
-"""What the figures were measured on, and when."""
+"""The machine on which figures were measured, and the time."""
 
 from __future__ import annotations
 
 import os
 import platform
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -13,31 +12,25 @@ from tests.bench.rounds import Bench
 
 def about(bench: Bench) -> list[str]:
     """A few lines for the top."""
-    gigabytes = shutil.disk_usage(bench.workspace).free / 1e9
-    rounds = f"{bench.scale.rounds} round{'s' if bench.scale.rounds > 1 else ''}"
-    when = f"{datetime.now().astimezone():%Y-%m-%d %H:%M}; {rounds} of {bench.scale.seconds:g} s"
+    when = f"{datetime.now().astimezone():%Y-%m-%d %H:%M}"
     return [
         f"{os.cpu_count()} × {_processor()}, {platform.system()} {platform.release()}",
-        f"Python {platform.python_version()}; data on {_file_system(bench.workspace)}, {gigabytes:,.0f} GB free",
-        f"{when}; load by {bench.generator.name} on the same machine",
+        f"Python {platform.python_version()}; data in {bench.workspace.parent} on {_file_system(bench.workspace)}",
+        f"{when}; rounds: {bench.scale.rounds}, of {bench.scale.seconds:g} s; load from the same machine",
         "Figures are the median, in brackets the least and the most of the rounds; ratios are taken round by round.",
     ]
 
 
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+
+
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
-    return names[0] if names else platform.processor() or platform.machine()
+    names = [line.partition(": ")[2] for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _file_system(place: Path) -> str:
-    """The kind of file system, as far as the system says."""
-    try:
-        lines = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "disk"
-    mounts = {Path(line.split()[1]): line.split()[2] for line in lines}
+    """Kind of file system, as far as the system says."""
+    mounts = {Path(line.split()[1]): line.split()[2] for line in _lines("/proc/mounts")}
     return next((mounts[one] for one in (place.resolve(), *place.resolve().parents) if one in mounts), "disk")

@@ -1,10 +1,9 @@
-"""What is asked of a server, by how many machines and for how long, and what came of it."""
+"""Load on a server: the requests of some machines, and how they were answered."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -15,7 +14,7 @@ TIMEOUT = 10.0
 
 @frozen
 class Request:
-    """One request with marks for what differs each time, and what its answer has at least."""
+    """A request with marks for what differs, and the least that its answer holds."""
 
     name: str
     template: bytes
@@ -25,7 +24,7 @@ class Request:
 
 @frozen
 class Load:
-    """Machines that send the same requests, one after the other and over and over, a connection each.
+    """Machines that send the same requests over and over, in order, on a connection each.
 
     They stop after `seconds`, or, if `sessions` is not 0, when each has gone through all requests so often. Machine k
     takes turns with the projects from `k * projects` on.
@@ -42,14 +41,12 @@ class Load:
     def address(self) -> tuple[str, int]:
         """Host and port."""
         at = urlsplit(self.url)
-        assert at.hostname is not None, self.url
-        assert at.port is not None, self.url
-        return at.hostname, at.port
+        return str(at.hostname), int(at.port or 80)
 
 
 @frozen
 class Lap:
-    """What one machine has lived through: from when to when, and how long each request and each session took."""
+    """Begin and end of a machine, and the seconds of its requests and sessions."""
 
     began: float
     ended: float
@@ -65,7 +62,7 @@ class Lap:
 
 @frozen
 class Outcome:
-    """What all machines together have lived through."""
+    """Laps of all machines, and how many requests make a session."""
 
     length: int
     laps: tuple[Lap, ...]
@@ -77,43 +74,40 @@ class Outcome:
 
     @property
     def sessions_per_second(self) -> float:
-        """The same in sessions: as many requests as make one count as one, so that nothing is lost at the end."""
+        """Answered requests a second, counted in sessions, so that unfinished sessions count as well."""
         return self.requests_per_second / self.length
 
     @property
+    def sessions(self) -> float:
+        """Number of sessions, with parts of unfinished ones."""
+        return self.asked / self.length
+
+    @property
     def asked(self) -> int:
-        """How many requests there were."""
+        """Number of requests."""
         return sum(len(lap.requests) for lap in self.laps)
 
     @property
     def failed(self) -> int:
-        """How many of them did not get the answer that they should."""
+        """Number of requests without the right answer."""
         return sum(lap.failed for lap in self.laps)
 
     def request(self, share: float) -> float:
-        """The seconds within which that share of the requests was answered."""
-        return percentile([one for lap in self.laps for one in lap.requests], share)
+        """Milliseconds within which that share of the requests was answered."""
+        return 1000 * percentile([one for lap in self.laps for one in lap.requests], share)
 
     def session(self, share: float) -> float:
-        """The seconds within which that share of the sessions was over."""
-        return percentile([one for lap in self.laps for one in lap.sessions], share)
-
-
-class Generator(Protocol):
-    """What generates a load."""
-
-    @property
-    def name(self) -> str:
-        """What it is called, for people."""
-        ...
-
-    def run(self, load: Load) -> Outcome:
-        """Generate the load, and wait for its end. `NotMeasured` if it cannot be."""
-        ...
+        """Milliseconds within which that share of the sessions was over."""
+        return 1000 * percentile([one for lap in self.laps for one in lap.sessions], share)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that is not below that share of all; not a number when there are none."""
+    """Smallest value that is not below that share of all; NaN without values."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
+
+
+def ratio(of: float, to: float) -> float:
+    """Quotient of two figures; NaN if there is nothing to divide by."""
+    return of / to if to else math.nan

@@ -1,11 +1,11 @@
-"""How much memory a server takes, and whether it goes on taking more."""
+"""Memory that a server takes, and whether it goes on taking more."""
 
 from __future__ import annotations
 
-from tests.bench import data, sessions
+from tests.bench import data
 from tests.bench.loads import Load
 from tests.bench.processes import tree_memory
-from tests.bench.rounds import Bench, Tally, missing
+from tests.bench.rounds import Bench, whole_session
 from tests.bench.servers import Running, Server
 from tests.bench.tables import Row, Table
 
@@ -14,28 +14,24 @@ MEGABYTE = 1_000_000
 
 
 def measure_memory(bench: Bench) -> list[Table]:
-    """What each server that was started here occupies after so many sessions, and after as many more."""
-    tally = bench.tally()
-    bench.progress.begin("memory", 3 * len(bench.started))
-    figures = {server.label: _of(bench, tally, server) for server in bench.started}
+    """Memory of each server at rest, after some sessions, and after as many more."""
+    figures = {server.label: _of(bench, server) for server in bench.servers}
     names = next(iter(figures.values()))
-    rows = tuple(Row(name, {label: [found[name]] for label, found in figures.items()}) for name in names)
+    rows = [Row(name, {label: [found[name]] for label, found in figures.items()}) for name in names]
     title = f"Memory (RSS of all processes), sessions over {bench.scale.memory_projects:,} projects"
-    return [bench.table(title, bench.started, rows, str(tally) + missing(bench))]
+    return [bench.table(title, rows)]
 
 
-def _of(bench: Bench, tally: Tally, server: Server) -> dict[str, float]:
+def _of(bench: Bench, server: Server) -> dict[str, float]:
     count, projects = bench.scale.memory_sessions, bench.scale.memory_projects // MACHINES
-    memory = data.memory()
-    with bench.running([server]) as [running]:
+    with bench.directory() as directory, server.running(directory) as running:
         sizes = [_megabytes(running)]
-        bench.progress.step(f"bringing memory to {running.label}")
-        data.seed(running.url, memory, MACHINES, projects)
-        requests = sessions.session(running.url, memory)
+        bench.step(f"bringing memory to {running.label}")
+        data.seed(running.url, data.memory(), MACHINES, projects)
+        load = Load(running.url, whole_session(running.url), MACHINES, 0, count // MACHINES, projects)
         for turn in (1, 2):
-            bench.progress.step(f"{count:,} sessions, {running.label}, {turn} of 2")
-            load = Load(running.url, requests, MACHINES, 0, sessions=count // MACHINES, projects=projects)
-            tally.add(running.label, bench.counting.run(load))
+            bench.step(f"{count:,} sessions, {running.label}, {turn} of 2")
+            bench.load(running, load)
             sizes.append(_megabytes(running))
     return {
         "at rest, MB": sizes[0],
@@ -46,5 +42,4 @@ def _of(bench: Bench, tally: Tally, server: Server) -> dict[str, float]:
 
 
 def _megabytes(server: Running) -> float:
-    assert server.pid is not None, server
     return tree_memory(server.pid) / MEGABYTE

@@ -1,4 +1,4 @@
-"""What merging costs, and what an upload costs that needs none, straight in the store and without a server.
+"""Cost of merges and of uploads, straight in the store, without a server.
 
 Figures from one machine are worth comparing only within one run, so that two states of the code take turns.
 """
@@ -9,9 +9,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -21,8 +20,7 @@ from mneme import bases, merge
 from mneme.model import FileName
 from tests import plugin_files
 from tests.bench import uploads
-from tests.bench.errors import NotMeasured
-from tests.bench.processes import running
+from tests.bench.processes import NotMeasured, last_line, running
 from tests.bench.revisions import HERE, checkout
 from tests.bench.rounds import Bench, in_order
 from tests.bench.servers import THIS
@@ -33,33 +31,28 @@ CANDIDATES = 8
 WITHIN = 300.0
 MILLISECONDS = "ms"
 
-_START = datetime(2026, 3, 10, 9, tzinfo=UTC)
-
 
 def measure_merging(bench: Bench) -> list[Table]:
-    """Merges, uploads that need none, by turns with those of other revisions, and uploads that need more."""
+    """Merges, uploads that need none (with those of other revisions), and others."""
     count = bench.scale.uploads
-    merges = _merges()
-    states = 1 + len(bench.revisions)
-    bench.progress.begin("merging", bench.scale.rounds * (len(merges) + states + 2))
     more = {
-        "made from an older version, with lock and merge": lambda: uploads.stale(count) / 1000,
-        "refused, and kept": lambda: uploads.refused(count) / 1000,
+        "made from an older version, with lock and merge": lambda: uploads.stale(count),
+        "refused, and kept": lambda: uploads.refused(count),
     }
     return [
-        _timings(bench, "Merge of two files", {name: _timer(job) for name, job in merges.items()}),
+        _timings(bench, "Merge of two files", {name: _timer(job) for name, job in _merges().items()}),
         _uploads(bench, count),
         _timings(bench, "Upload of 158 kB that needs more", more),
     ]
 
 
 def _timings(bench: Bench, title: str, jobs: Mapping[str, Callable[[], float]]) -> Table:
-    """The jobs, each of which says how many seconds it took, in rounds."""
+    """Jobs that return their milliseconds, in rounds."""
     taken: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(bench.scale.rounds):
         for name, job in jobs.items():
-            bench.progress.step(f"round {turn + 1} of {bench.scale.rounds}, {name}")
-            taken[name].append(job() * 1000)
+            bench.step(f"round {turn + 1} of {bench.scale.rounds}, {name}")
+            taken[name].append(job())
     return Table(title, (MILLISECONDS,), tuple(Row(name, {MILLISECONDS: row}) for name, row in taken.items()))
 
 
@@ -67,23 +60,17 @@ def _timer(job: Callable[[], object]) -> Callable[[], float]:
     def timed() -> float:
         start = time.perf_counter()
         job()
-        return time.perf_counter() - start
+        return (time.perf_counter() - start) * 1000
 
     return timed
-
-
-# Merges
 
 
 def _merges() -> dict[str, Callable[[], object]]:
     lines = list(islice(plugin_files.log_lines(1), 12_000))
     base = b"".join(lines)[:MEGABYTE].rpartition(b"\n")[0] + b"\n"
     head, upload = (base + b"".join(islice(plugin_files.log_lines(seed), 300)) for seed in (2, 3))
-    apart = [
-        b"".join(islice(plugin_files.log_lines(seed), len(base) * 12_000 // len(b"".join(lines))))
-        for seed in (4, 5)
-    ]
-    short = [b"".join(_short_lines(who)) for who in ("laptop", "desktop")]
+    count = len(base) * len(lines) // sum(map(len, lines))
+    apart = [b"".join(islice(plugin_files.log_lines(seed), count)) for seed in (4, 5)]
     entities = [plugin_files.entities(seed) for seed in (1, 2, 3)]
     log = plugin_files.log(1)
     candidates = [log + b"".join(islice(plugin_files.log_lines(seed), 20)) for seed in range(CANDIDATES)]
@@ -94,9 +81,6 @@ def _merges() -> dict[str, Callable[[], object]]:
     return {
         f"log.jsonl, {_size(head)} each, on their base": merged(FileName.LOG, base, head, upload),
         f"log.jsonl, {_size(apart[0])} each, nothing in common": merged(FileName.LOG, None, *apart),
-        f"log.jsonl, {_size(short[0])} each, {len(short[0].splitlines()):,} short lines": merged(
-            FileName.LOG, None, *short
-        ),
         "entities.json, 55 kB each, on their base": merged(FileName.ENTITIES, *entities),
         "summary.json, 16 kB each, no base": merged(
             FileName.SUMMARY_JSON, None, plugin_files.summary(1), plugin_files.summary(2)
@@ -113,26 +97,13 @@ def _size(content: bytes) -> str:
     return f"{len(content) / MEGABYTE:.2f} MB"
 
 
-def _short_lines(who: str) -> Iterator[bytes]:
-    for number in range(10_000):
-        moment = plugin_files.stamp(_START + timedelta(seconds=number))
-        yield b'{"ts":"%b","type":"task","content":"%b did %06d more"}\n' % (
-            moment.encode(),
-            who.encode(),
-            number,
-        )
-
-
-# Uploads
-
-
 def _uploads(bench: Bench, count: int) -> Table:
     values: dict[str, dict[str, list[float]]] = {}
     with ExitStack() as stack:
         trees = {THIS: HERE} | {name: stack.enter_context(checkout(name)) for name in bench.revisions}
         for turn in range(bench.scale.rounds):
             for name, tree in in_order(list(trees.items()), turn):
-                bench.progress.step(f"round {turn + 1} of {bench.scale.rounds}, uploads, {name}")
+                bench.step(f"round {turn + 1} of {bench.scale.rounds}, uploads, {name}")
                 with bench.directory() as directory:
                     for measure, value in _uploads_of(tree, directory, count).items():
                         values.setdefault(f"{measure} time, ms", {}).setdefault(name, []).append(value)
@@ -141,13 +112,12 @@ def _uploads(bench: Bench, count: int) -> Table:
 
 
 def _uploads_of(tree: Path, directory: Path, count: int) -> dict[str, float]:
-    """Measure in a process of its own, which imports `mneme` from the tree and all else from here."""
+    """Measure in a process that imports `mneme` from the tree, all else from here."""
     (directory / "mneme").symlink_to(tree / "mneme")
     path = os.pathsep.join([str(directory), str(HERE)])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", "tests.bench.uploads", str(count)]
-    pipe = subprocess.PIPE
-    with running(command, stdout=pipe, stderr=pipe, cwd=directory, environment=environment) as process:
+    command, pipe = [sys.executable, "-m", "tests.bench.uploads", str(count)], subprocess.PIPE
+    with running(command, pipe, stderr=pipe, cwd=directory, environment=environment) as process:
         try:
             output, said = process.communicate(timeout=WITHIN)
         except subprocess.TimeoutExpired as error:
@@ -155,5 +125,4 @@ def _uploads_of(tree: Path, directory: Path, count: int) -> dict[str, float]:
     try:
         return msgspec.json.decode(output, type=dict[str, float])
     except msgspec.DecodeError as error:
-        last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise NotMeasured(f"Uploads to {tree} cannot be measured: {''.join(last)}") from error
+        raise NotMeasured(f"Uploads to {tree} cannot be measured: {last_line(said)}") from error

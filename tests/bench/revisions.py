@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.errors import NotMeasured
+from tests.bench.processes import NotMeasured, last_line
 
 HERE = Path(__file__).parents[2]
 """The repository as it is."""
@@ -22,8 +22,7 @@ def checkout(revision: str) -> Iterator[Path]:
         try:
             _git("worktree", "add", "--quiet", "--detach", str(tree), revision)
         except subprocess.CalledProcessError as error:
-            said = error.stderr.strip().splitlines()
-            raise NotMeasured(f"Git cannot check out {revision}: {said[-1] if said else ''}") from error
+            raise NotMeasured(f"Git cannot check out {revision}: {last_line(error.stderr)}") from error
         try:
             yield tree
         finally:
@@ -31,4 +30,4 @@ def checkout(revision: str) -> Iterator[Path]:
 
 
 def _git(*arguments: str) -> None:
-    subprocess.run(["git", "-C", str(HERE), *arguments], check=True, capture_output=True, text=True)
+    subprocess.run(["git", "-C", str(HERE), *arguments], check=True, capture_output=True)

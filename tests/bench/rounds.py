@@ -1,7 +1,9 @@
-"""Everything that takes its turn: the servers, in each round one after the other, and what is made of what they did."""
+"""Rounds, in which the servers take turns, and the tools of all parts."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,63 +12,82 @@ from typing import TypeVar
 
 from attrs import Factory, frozen
 
-from tests.bench import data
-from tests.bench.loads import Generator, Load, Outcome
-from tests.bench.options import Scale
-from tests.bench.progress import Progress
+from tests.bench import data, sessions
+from tests.bench.generator import Generator
+from tests.bench.loads import Load, Outcome, Request
 from tests.bench.servers import THIS, Running, Server
 from tests.bench.tables import Row, Table
 
 T = TypeVar("T")
+Measure = Callable[[Running], Mapping[str, float]]
+"""Figures of a running server, by the names of their rows."""
+
+WARM_SECONDS = 0.5
+CONNECTIONS = 8
+
+
+@frozen
+class Scale:
+    """How much is measured.
+
+    `projects` are the numbers of projects on disk that requests are timed among.
+    """
+
+    seconds: float
+    rounds: int
+    machines: tuple[int, ...] = (1, 8, 32)
+    memory_sessions: int = 1000
+    memory_projects: int = 200
+    started_projects: int = 10_000
+    projects: tuple[int, ...] = (10, 1000)
+    uploads: int = 150
+
+
+USUAL = Scale(seconds=3, rounds=5)
+BRIEF = Scale(
+    seconds=0.1,
+    rounds=1,
+    memory_sessions=16,
+    memory_projects=16,
+    started_projects=20,
+    projects=(10,),
+    uploads=4,
+)
 
 
 class Tally:
-    """How many requests each server was asked, and how many it failed."""
+    """Numbers of requests that each server was asked, and that it failed."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, int] = {}
-        self._failed: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
+        self.failed: dict[str, int] = {}
 
     def add(self, label: str, outcome: Outcome) -> None:
-        """Count what one load has brought."""
-        self._asked[label] = self._asked.get(label, 0) + outcome.asked
-        self._failed[label] = self._failed.get(label, 0) + outcome.failed
-
-    @property
-    def failed(self) -> int:
-        """How many have failed in all."""
-        return sum(self._failed.values())
+        """Count the requests of a load."""
+        self.asked[label] = self.asked.get(label, 0) + outcome.asked
+        self.failed[label] = self.failed.get(label, 0) + outcome.failed
 
     def __str__(self) -> str:
         """A sentence."""
-        each = (f"{label} {self._failed[label]:,} of {asked:,}" for label, asked in self._asked.items())
+        each = (f"{label} {self.failed[label]:,} of {asked:,}" for label, asked in self.asked.items())
         return f"Failed requests: {', '.join(each)}."
 
 
 @frozen
 class Bench:
-    """What a part measures with. `counting` is the generator for what has to be counted instead of timed."""
+    """Servers, a generator and a scale to measure with, and the tally of all requests."""
 
     servers: tuple[Server, ...]
-    generator: Generator
-    counting: Generator
+    generate: Generator
     scale: Scale
-    progress: Progress
     workspace: Path
-    projects_each: int = 1
     revisions: tuple[str, ...] = ()
     sync_ms: float = 5.0
-    tallies: list[Tally] = Factory(list)
+    tally: Tally = Factory(Tally)
 
-    def tally(self) -> Tally:
-        """A tally for a part, which is looked at in the end."""
-        self.tallies.append(Tally())
-        return self.tallies[-1]
-
-    @property
-    def started(self) -> tuple[Server, ...]:
-        """The servers that can be started and stopped here."""
-        return tuple(server for server in self.servers if server.ours)
+    def step(self, what: str) -> None:
+        """Say on standard error what is being done."""
+        print(what, file=sys.stderr)  # noqa: T201 - for whoever waits
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
@@ -75,63 +96,60 @@ class Bench:
         try:
             yield made
         finally:
-            data.clear(made)
+            shutil.rmtree(made, ignore_errors=True)
 
     @contextmanager
-    def running(self, servers: Sequence[Server]) -> Iterator[list[Running]]:
-        """All these servers, each on an empty directory."""
+    def filled(
+        self, servers: Sequence[Server], machines: int, requests: Callable[[str], Sequence[Request]]
+    ) -> Iterator[list[Running]]:
+        """All these servers, with memory for some machines, and warm from the requests that come."""
         with ExitStack() as stack:
-            yield [
-                stack.enter_context(server.running(stack.enter_context(self.directory())))
-                for server in servers
-            ]
+            running = []
+            for server in servers:
+                self.step(f"bringing memory to {server.label}")
+                one = stack.enter_context(server.running(stack.enter_context(self.directory())))
+                data.seed(one.url, data.memory(), machines)
+                self.warm(one, requests(one.url))
+                running.append(one)
+            yield running
 
-    def table(self, title: str, servers: Sequence[Server], rows: tuple[Row, ...], note: str) -> Table:
+    def warm(self, server: Running, requests: Sequence[Request]) -> None:
+        """Have a server compile and open what it needs."""
+        seconds = min(WARM_SECONDS, self.scale.seconds)
+        self.load(server, Load(server.url, tuple(requests), CONNECTIONS, seconds))
+
+    def load(self, server: Running, load: Load) -> Outcome:
+        """Outcome of a load, counted."""
+        outcome = self.generate(load)
+        self.tally.add(server.label, outcome)
+        return outcome
+
+    def in_turns(self, running: Sequence[Running], jobs: Mapping[str, Measure]) -> tuple[Row, ...]:
+        """Rows of the figures of all jobs, by server, in all rounds."""
+        values: dict[str, dict[str, list[float]]] = {}
+        for turn in range(self.scale.rounds):
+            for job, measure in jobs.items():
+                for server in in_order(running, turn):
+                    self.step(f"round {turn + 1} of {self.scale.rounds}, {job}, {server.label}")
+                    for name, value in measure(server).items():
+                        values.setdefault(name, {}).setdefault(server.label, []).append(value)
+        return tuple(Row(name, by_server) for name, by_server in values.items())
+
+    def table(self, title: str, rows: Sequence[Row]) -> Table:
         """A table with a column for each server, and their ratios to this one."""
-        return Table(title, tuple(server.label for server in servers), rows, THIS, note)
-
-
-@frozen
-class Job:
-    """One thing to measure of a server that runs: figures, by the names of their rows."""
-
-    name: str
-    measure: Callable[[Running], Mapping[str, float]]
+        return Table(title, tuple(server.label for server in self.servers), tuple(rows), THIS)
 
 
 def in_order(items: Sequence[T], turn: int) -> Sequence[T]:
-    """The order in which these take their turns in a round, every second time in reverse."""
+    """Items in the order of a round: reversed in every second, to favour none."""
     return items if turn % 2 == 0 else items[::-1]
 
 
-def in_turns(bench: Bench, running: Sequence[Running], jobs: Sequence[Job]) -> tuple[Row, ...]:
-    """Do the jobs with all servers, in as many rounds as are wanted.
-
-    In every second round the servers come in reverse, so that none is always the one who comes after another.
-    """
-    values: dict[str, dict[str, list[float]]] = {}
-    for turn in range(bench.scale.rounds):
-        for job in jobs:
-            for server in in_order(running, turn):
-                bench.progress.step(f"round {turn + 1} of {bench.scale.rounds}, {job.name}, {server.label}")
-                for name, value in job.measure(server).items():
-                    values.setdefault(name, {}).setdefault(server.label, []).append(value)
-    return tuple(Row(name, by_server) for name, by_server in values.items())
+def whole_session(url: str) -> tuple[Request, ...]:
+    """Requests of a session with the memory of daily use."""
+    return sessions.session(url, data.memory())
 
 
-def turns(bench: Bench, servers: Sequence[object], jobs: Sequence[object]) -> int:
-    """How many steps that is."""
-    return bench.scale.rounds * len(servers) * len(jobs)
-
-
-def loaded(bench: Bench, tally: Tally, server: Running, load: Load) -> Outcome:
-    """What came of a load, counted."""
-    outcome = bench.generator.run(load)
-    tally.add(server.label, outcome)
-    return outcome
-
-
-def missing(bench: Bench) -> str:
-    """A sentence on the servers that are left out where one has to be started."""
-    others = [server.label for server in bench.servers if not server.ours]
-    return f" Not measured, since not started here: {', '.join(others)}." if others else ""
+def machines_in_words(count: int) -> str:
+    """Number of machines, with its noun."""
+    return "1 machine" if count == 1 else f"{count} machines"

@@ -1,7 +1,6 @@
-"""What an upload costs, straight in the store. As a program it prints it, of whichever `mneme` it imports.
+"""Cost of an upload, straight in the store; a program that measures any revision.
 
-An older state of the repository is measured by it, too, so that it uses no more than that has: the store of those
-before 341df1f, that one included, is another class elsewhere.
+An older state of the repository is measured by it, too, so that it uses no more of `mneme` than that has.
 """
 
 from __future__ import annotations
@@ -9,25 +8,24 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
 from mneme.model import Accepted, ClientId, FileName, Millis, ProjectId, Upload
 from mneme.store import Store
 from tests import plugin_files
+from tests.kept import DiskStore
 
 _CLIENT, _OTHER, _PROJECT = ClientId("laptop-0a1b2c3d"), ClientId("desktop-5e6f7a8b"), ProjectId("demo")
 _TTL, _NOW = Millis(1_800_000), Millis(1_770_217_200_000)
 
 
 def plain(count: int) -> dict[str, float]:
-    """Milliseconds for each upload of a log that grows by a line each time, every one of them durable."""
+    """Milliseconds for each durable upload of a log that grows by a line each time."""
     with _locked() as store:
         contents = list(_growing(2, count))
         elapsed, processor = time.perf_counter(), time.process_time()
@@ -65,22 +63,13 @@ def refused(count: int) -> float:
 def _locked() -> Iterator[Store]:
     """A store on disk with one project, which the client has locked."""
     with tempfile.TemporaryDirectory(prefix="mneme-bench-") as directory:
-        store = _store(Path(directory))
+        store = DiskStore(Path(directory))
         store.acquire(_PROJECT, _CLIENT, _NOW, _TTL)
         yield store
 
 
-def _store(directory: Path) -> Store:
-    """The store on disk of this state of the repository."""
-    try:
-        module = import_module("mneme.store.disk")
-    except ModuleNotFoundError:
-        module = import_module("tests.kept")
-    return cast(Callable[[Path], Store], module.DiskStore)(directory)
-
-
 def _growing(seed: int, count: int) -> Iterator[bytes]:
-    """A log of 158 kB that is a line longer each time."""
+    """Contents of a log of 158 kB that is a line longer each time."""
     log, lines = plugin_files.log(1), plugin_files.log_lines(seed)
     for _ in range(count):
         log += next(lines)

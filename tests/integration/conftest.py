@@ -1,7 +1,8 @@
-"""The servers that the integration tests share, each started once, when the first test asks for it."""
+"""Servers that the integration tests share, each started once."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -17,14 +18,14 @@ from tests.integration.wire import NAME, NO_RATE_LIMIT, OLD, PROJECT  # noqa: E4
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One server for all tests that need no other."""
+    """A server for all tests that need no other."""
     with Daemon(tmp_path_factory.mktemp("server"), NO_RATE_LIMIT) as daemon:
         yield daemon
 
 
 @pytest.fixture
 def daemon(running: Daemon) -> Iterator[Daemon]:
-    """The shared server, holding `summary.md`; it is still the same process afterwards, and has no fault."""
+    """The shared server, holding `summary.md`; afterwards it still runs, without a fault."""
     pid = running.pid
     logged = len(running.log())
     with wire.client(running) as client:
@@ -42,3 +43,9 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A server with keys."""
     with Daemon(tmp_path_factory.mktemp("keyed"), {**NO_RATE_LIMIT, "apiKeys": list(KEYS)}) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """Id of a project that no other test uses."""
+    return re.sub(r"\W+", "-", request.node.nodeid)

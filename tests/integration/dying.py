@@ -1,4 +1,4 @@
-"""`twistd`, killed at a step of a client's write, if the file `kill-at` names the steps up to there.
+"""`twistd`, killed at the last of the steps that the file `kill-at` names.
 
 The steps are counted from the moment a write is asked for; exports wait then for the file `export`. Without these files
 the server is like any other.
@@ -31,7 +31,7 @@ _left: list[str] = []
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that tells of each commit of a change: `COMMIT` before it, `committed` after it."""
+    """A connection with steps before (`COMMIT`) and after (`committed`) each commit of a change."""
 
     before = 0
 

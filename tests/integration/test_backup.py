@@ -41,7 +41,7 @@ class Machine:
 
 
 def contents_of(daemon: Daemon, project: str) -> set[bytes]:
-    """What all versions of a project's file hold."""
+    """Contents of all versions of a project's file."""
     place = f"/projects/{project}/files/summary.md/versions"
     status, listing = daemon.ask("GET", place, headers=ME)
     assert status == 200
@@ -51,7 +51,7 @@ def contents_of(daemon: Daemon, project: str) -> set[bytes]:
 
 
 def test_every_upload_answered_before_a_backup_is_in_it(tmp_path: Path) -> None:
-    """It is made while uploads run, none of which waits for it, and restored elsewhere."""
+    """Uploads do not wait for the backup, which is restored elsewhere."""
     home = Home(tmp_path / "admin", "http://localhost:1")
     before: dict[str, list[bytes]] = {}
     with Daemon(tmp_path / "server", NO_RATE_LIMIT) as daemon, ThreadPoolExecutor(MACHINES) as pool:
@@ -95,7 +95,7 @@ def filled(daemon: Daemon) -> dict[str, bytes]:
 
 
 def heads_of(daemon: Daemon) -> dict[str, bytes]:
-    """What the server serves."""
+    """Heads that the server serves."""
     _, listing = daemon.ask("GET", "/projects", headers=ME)
     return {
         one["id"]: daemon.ask("GET", f"/projects/{one['id']}/files/summary.md", headers=ME)[1][
@@ -136,22 +136,9 @@ def test_a_damaged_database_keeps_the_server_from_starting_and_the_backup_brings
         home.run("verify", *where)
 
 
-def test_heads_alone_are_taken_in_by_a_server_without_a_database(tmp_path: Path) -> None:
-    """The worst case costs history, never memory."""
-    with Daemon(tmp_path / "server", NO_RATE_LIMIT) as daemon:
-        heads = filled(daemon)
-        daemon.terminate()
-        for path in daemon.data_dir.glob("mneme.db*"):
-            path.unlink()
-        daemon.start()
-        assert heads_of(daemon) == heads
-        _, listing = daemon.ask("GET", "/projects/project-0/files/summary.md/versions", headers=ME)
-        assert [one["kind"] for one in listing["versions"]] == ["found"]
-
-
 @pytest.mark.parametrize("seed", range(times(2, 100)))
 def test_a_server_on_a_database_with_flipped_bits_serves_nothing_wrong(tmp_path: Path, seed: int) -> None:
-    """What was hit is an error, or the server does not start."""
+    """Damaged contents are errors, or the server does not start."""
     random = Random(seed)
     with Daemon(tmp_path / "server", NO_RATE_LIMIT) as daemon:
         known = set(filled(daemon).values()) | {f"first of project-{n}\n".encode() * 200 for n in range(5)}

@@ -1,4 +1,4 @@
-"""The recorded cases of the wire contract on the real server; in `tests/web` they run without sockets."""
+"""The recorded cases of the wire contract, on the real server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIGS: dict[str, Mapping[str, object]] = {"open": {}, "with keys": {"apiKeys":
 
 @pytest.mark.parametrize("group", ["open", "with keys"])
 def test_every_recorded_case_is_answered_rightly(group: str, tmp_path: Path) -> None:
-    """Bodies come chunked, as the plugin sends them, on a connection that is kept until the server is killed."""
+    """Bodies come chunked, on a connection that is kept until the server is killed."""
     with Daemon(tmp_path, CONFIGS[group]) as daemon:
         connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
 
@@ -37,7 +37,7 @@ def test_every_recorded_case_is_answered_rightly(group: str, tmp_path: Path) -> 
 
 
 def _problems(connection: http.client.HTTPConnection, case: Case) -> list[str]:
-    """What is wrong with the server's answer to one case."""
+    """Problems of the server's answer to a case."""
     body = case.body.encode("utf-8") if case.body is not None else None
     if body:
         connection.request(case.method, case.path, iter([body]), dict(case.headers), encode_chunked=True)

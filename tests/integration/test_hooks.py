@@ -1,106 +1,107 @@
-"""`mneme hooks` as a person runs it, and its hooks as Claude Code runs them."""
+"""`mneme hooks` and `mneme doctor`, and hooks as Claude Code runs them."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.command import ENDS_WITHIN, Home
+from tests.contract import KEYS
 from tests.daemon import Daemon
-from tests.integration.person import MNEME, Person
-from tests.integration.test_disk_full import _fill, _small_disk
+from tests.integration.disks import fill, small_disk
 
 pytestmark = pytest.mark.integration
 
+MNEME = Path(sys.executable).with_name("mneme")
+
 
 @pytest.fixture
-def person(tmp_path: Path) -> Person:
-    """Somebody without any settings yet."""
-    return Person(tmp_path / "home")
+def home(tmp_path: Path, daemon: Daemon, project: str) -> Home:
+    """A machine without hooks, on which the plugin does not sync by itself."""
+    return Home(tmp_path / "home", daemon.url, projectId=project, enabled=False)
 
 
-def test_the_hooks_that_are_printed_call_this_program(person: Person) -> None:
-    """By its path while it is not on PATH, by its name when it is."""
-    printed = json.loads(person.mneme("hooks", PATH="/usr/bin:/bin").stdout)
-    assert printed["hooks"]["SessionEnd"] == [
-        {"hooks": [{"type": "command", "command": f"{MNEME} push", "timeout": 60}]}
-    ]
-    assert _command(person.mneme("hooks", PATH=f"{MNEME.parent}:/usr/bin:/bin").stdout) == "mneme pull"
+def settings_of(home: Home) -> Path:
+    """The settings of Claude Code."""
+    return home.path / ".claude" / "settings.json"
 
 
-def _command(text: str, event: str = "SessionStart") -> str:
-    [group] = json.loads(text)["hooks"][event]
-    return str(group["hooks"][0]["command"])
+def states(home: Home, *arguments: str) -> dict[str, str]:
+    """Findings of the doctor: the state of each thing, by its code."""
+    ended = home.run("doctor", "--json", *arguments, check=False)
+    found = {one["code"]: one["state"] for one in json.loads(ended.out)["findings"]}
+    assert ended.status == (1 if "bad" in found.values() else 0)
+    assert ended.err == ""
+    return found
 
 
 def test_installed_hooks_carry_the_memory_to_another_machine(
-    tmp_path: Path, person: Person, daemon: Daemon
+    tmp_path: Path, daemon: Daemon, home: Home, project: str
 ) -> None:
-    """Run by a shell, as Claude Code runs them, with no PATH to speak of."""
-    other = Person(tmp_path / "other")
-    for one in (person, other):
-        one.configure({"serverUrl": daemon.url, "projectId": "hooked"})
-        assert one.mneme("hooks", "--install", PATH="/usr/bin:/bin").returncode == 0
-    person.write("summary.md", b"# Use tabs\n")
-    for one, event in ((person, "SessionStart"), (person, "SessionEnd"), (other, "SessionStart")):
-        command = _command(one.claude.read_text(), event)
+    """Run by a shell with a short PATH, as Claude Code does, they print nothing."""
+    other = Home(tmp_path / "other", daemon.url, projectId=project)
+
+    def with_short_path(one: Home, command: str) -> str:
+        environment = {"HOME": str(one.path), "PATH": "/usr/bin:/bin"}
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=one.root,
-            env={"HOME": str(one.path), "PATH": "/usr/bin:/bin"},
+            env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=ENDS_WITHIN,
             check=True,
         )
-        assert done.stdout == "", "it would end up in the agent's context"
+        return done.stdout
+
+    home.write("summary.md", b"# Use tabs\n")
+    for one, event in ((home, "SessionStart"), (home, "SessionEnd"), (other, "SessionStart")):
+        with_short_path(one, f"{MNEME} hooks --install")
+        [group] = json.loads(settings_of(one).read_text())["hooks"][event]
+        assert with_short_path(one, group["hooks"][0]["command"]) == "", "the agent's context would show it"
     assert other.file("summary.md").read_text() == "# Use tabs\n"
 
 
-def test_a_second_installation_writes_nothing(person: Person) -> None:
-    """Not even the same again."""
-    person.mneme("hooks", "--install")
-    before = person.claude.stat()
-    done = person.mneme("hooks", "--install")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "nothing to do" in done.stderr
-    after = person.claude.stat()
-    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
-    assert [one.name for one in person.claude.parent.iterdir()] == ["settings.json"]
-
-
-def test_settings_that_are_no_json_are_refused(person: Person) -> None:
-    """One sentence, status 1, and not a byte is another."""
-    person.claude.parent.mkdir()
-    person.claude.write_text("{ // mine\n}")
-    done = person.mneme("hooks", "--install")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1
-    assert "must hold JSON" in done.stderr
-    assert person.claude.read_text() == "{ // mine\n}"
-
-
 def test_a_full_disk_leaves_the_settings_as_they_were(tmp_path: Path) -> None:
-    """One sentence, status 1, and nothing beside them."""
-    with _small_disk(tmp_path / "disk", 1_000_000) as disk:
-        person = Person(disk / "home")
-        person.claude.parent.mkdir()
-        person.claude.write_text('{"model": "opus"}\n')
-        _fill(disk / "filler", leave=0)
-        done = person.mneme("hooks", "--install")
-        assert done.returncode == 1
-        assert done.stderr.count("\n") == 1
-        assert "No space left" in done.stderr
-        assert person.claude.read_text() == '{"model": "opus"}\n'
-        assert [one.name for one in person.claude.parent.iterdir()] == ["settings.json"]
+    """A sentence, status 1, and nothing beside them."""
+    with small_disk(tmp_path / "disk", 1_000_000) as disk:
+        home = Home(disk / "home", "")
+        settings_of(home).parent.mkdir()
+        settings_of(home).write_text('{"model": "opus"}\n')
+        fill(disk / "filler")
+        ended = home.run("hooks", "--install", check=False)
+        assert (ended.status, ended.err.count("\n")) == (1, 1)
+        assert "No space left" in ended.err
+        assert settings_of(home).read_text() == '{"model": "opus"}\n'
+        assert [one.name for one in settings_of(home).parent.iterdir()] == ["settings.json"]
 
 
-def test_help_says_what_it_is_for(person: Person) -> None:
-    """Of both commands, and in the list of all."""
-    assert "--install" in person.mneme("hooks", "--help").stdout
-    assert "--json" in person.mneme("doctor", "--help").stdout
-    listed = person.mneme("--help").stdout
-    assert "hooks" in listed
-    assert "doctor" in listed
+def test_a_machine_with_its_hooks_is_well(daemon: Daemon, home: Home, project: str) -> None:
+    """From the first look, which makes no project, to the first push and after."""
+    assert "bad" not in states(home).values()
+    home.run("hooks", "--install")
+    found = states(home)
+    assert "bad" not in found.values(), found
+    assert found["sync-by-hooks"] == found["lock-free"] == found["clocks-agree"] == "good"
+    assert project not in [one["id"] for one in daemon.ask("GET", "/projects")[1]["projects"]]
+    home.write("summary.md", b"# Use tabs\n")
+    assert states(home)["changes-unpushed"] == "doubtful"
+    home.run("push", "--strict")
+    found = states(home)
+    assert found["changes-pushed"] == found["project-known"] == "good"
+
+
+def test_keys_are_right_wrong_or_missing(keyed: Daemon, home: Home) -> None:
+    """Each is told apart, and none is shown."""
+    home.configure({"serverUrl": keyed.url})
+    assert states(home)["key-missing"] == "bad"
+    assert states(home, "--server", keyed.url, "--key", "no-key-0123456789")["key-wrong"] == "bad"
+    home.configure({"serverUrl": keyed.url, "apiKey": KEYS[1]})
+    assert states(home)["key-right"] == "good"
+    ended = home.run("doctor", check=False)
+    assert f"✓ The server is {keyed.url}, from " in ended.out
+    assert KEYS[1] not in ended.out

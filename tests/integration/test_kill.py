@@ -1,4 +1,4 @@
-"""kill -9 at random instants under uploads: every file is whole afterwards, and whatever was answered 200 is there."""
+"""kill -9 at random instants: files are whole, and answered uploads are there."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SLOTS = (
 
 
 def test_a_kill_at_any_instant_loses_no_answered_upload(tmp_path: Path) -> None:
-    """After each kill the head of every file is the last upload answered, or the one that was on its way."""
+    """Each head is the last upload answered, or the upload on its way."""
     seed = int.from_bytes(os.urandom(4))
     with ThreadPoolExecutor(DAEMONS) as pool:
         campaigns = [
@@ -57,13 +57,13 @@ def test_a_kill_at_any_instant_loses_no_answered_upload(tmp_path: Path) -> None:
 
 
 def test_a_stop_under_uploads_is_in_order_and_loses_none(tmp_path: Path) -> None:
-    """SIGTERM at any instant ends the server with status 0, and what it answered, or was about to, is there."""
+    """SIGTERM at any instant ends the server with status 0."""
     assert _campaign(tmp_path, os.urandom(4).hex(), STOPS, _stop) > 0
 
 
 @dataclass
 class Slot:
-    """One file of one project: who uploads to it, in sequence, and how far that has come.
+    """A file of a project, and how far its uploads have come.
 
     `answered` is the number of the last upload that was answered 200 (0: none), `sent` of the last one begun.
     """
@@ -76,7 +76,7 @@ class Slot:
     digests: dict[str, int] = field(default_factory=dict)
 
     def next_content(self) -> str:
-        """The content of the next upload: of real size and form, and like no upload before."""
+        """Content of the next upload, of real size, and like no upload before."""
         self.sent += 1
         mark = f'"upload": {self.sent}, "padding": "{"." * (self.sent * 977 % 16_000)}"'
         original = self.original.decode("utf-8")
@@ -140,7 +140,7 @@ def _acquire(daemon: Daemon) -> dict[str, object]:
 def _upload_until_the_end(
     daemon: Daemon, slots: list[Slot], delay: float, end: Callable[[Daemon], None]
 ) -> None:
-    """Upload to all slots at once, each in sequence; `delay` seconds after the first upload the server ends."""
+    """Upload to all slots at once, until the server ends after `delay` seconds."""
     begun = threading.Event()
     with ThreadPoolExecutor(len(slots)) as pool:
         uploaders = [pool.submit(_upload_while_answered, daemon.url, slot, begun) for slot in slots]
@@ -177,7 +177,7 @@ def _check_what_is_on_disk(daemon: Daemon, slots: list[Slot]) -> None:
 
 
 def _check_what_is_served(daemon: Daemon, slots: list[Slot], locks: dict[str, object]) -> None:
-    """The server has, and the disk holds, the last upload answered or the one on its way; the locks are as before."""
+    """The last upload answered, or that on its way, is served; the locks stay."""
     served: dict[str, int] = {}
     with StockClient(daemon.url, CLIENT_ID, delays=()) as client:
         for slot in slots:

@@ -1,4 +1,4 @@
-"""kill -9 at each step of a write, from the request to the mark of the last plain file: nothing is lost or doubled."""
+"""kill -9 at each step of a write, from the request to the plain files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FORGOTTEN, KEPT, NEW = (
 
 
 class DyingDaemon(Daemon):
-    """A server that can be told at which step of the next write it is to die."""
+    """A server that dies at a given step of the next write."""
 
     def die_at(self, steps: list[str]) -> None:
         """Name the steps of the next write, after which the server dies."""
@@ -128,13 +128,14 @@ def wire_form(lock: Lock | None) -> Any:
 
 @frozen
 class Write:
-    """A kind of write: its request, what there is before, and the steps that it takes."""
+    """A kind of write: its request, the state before, and its steps."""
 
     ask: Callable[[Project], tuple[int, Any]]
     prepare: Callable[[Project], object]
     steps: str
     """The answer is sent after the first `committed`, and before `export`."""
     after: Seen
+    status: int = 200
 
 
 def with_a_file(project: Project) -> None:
@@ -178,6 +179,22 @@ WRITES = {
         "asked COMMIT committed COMMIT committed export log.jsonl .lock.json COMMIT committed",
         Seen(None, None, KEPT + NEW, 4),
     ),
+    "refused upload": Write(
+        lambda project: project.ask("PUT", LOG, BEN, KEPT + NEW),
+        with_a_file,
+        "asked COMMIT committed",
+        Seen(ANA, 1, KEPT, 3),
+        403,
+    ),
+    "refused append": Write(
+        lambda project: project.ask(
+            "POST", f"{LOG}/append", BEN, NEW, Idempotency_Key="one", If_Match=digest(KEPT.encode())
+        ),
+        with_a_file,
+        "asked COMMIT committed",
+        Seen(ANA, 1, KEPT, 3),
+        403,
+    ),
 }
 
 
@@ -192,7 +209,7 @@ def test_a_kill_at_any_step_of_a_write_loses_and_doubles_nothing(tmp_path: Path)
 
 
 def check(home: Path, kind: str, first: int) -> None:
-    """Kill a server at some steps of a kind of write, each in a project of its own."""
+    """Kill a server at some steps of a kind of write, in a project each."""
     write = WRITES[kind]
     steps = write.steps.split()
     with DyingDaemon(home, CONFIG) as daemon:
@@ -226,10 +243,11 @@ def check(home: Path, kind: str, first: int) -> None:
 
 
 def is_answered(write: Write, project: Project) -> bool:
-    """Ask for a write; whether an answer comes, which must be 200 then."""
+    """Ask for a write; whether an answer comes, which must be the right one."""
     try:
         status, body = write.ask(project)
     except (OSError, http.client.HTTPException):
         return False
-    assert status == 200, body
+    assert status == write.status, body
+    assert body.get("rescued", False) is (status == 403)
     return True

@@ -1,4 +1,4 @@
-"""A thousand projects with locks: the server starts as fast as without any, and knows them all."""
+"""A thousand projects with locks: the server starts fast, and knows them all."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ PROJECTS = 1000
 
 
 def test_a_thousand_projects_with_locks_delay_no_start(tmp_path: Path) -> None:
-    """By the best of three starts, beside those of an empty server; every lock is known, and every file exported."""
+    """By the best of three starts; every lock is known, and every file exported."""
     store = DiskStore(tmp_path / "data")
     for number in range(PROJECTS):
         project = ProjectId(f"project-{number}")

@@ -1,4 +1,4 @@
-"""Server and command for a user without a home: no HOME, and an unknown user id."""
+"""Server and command of a user without a home: no HOME, unknown user id."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def project(daemon: Daemon) -> str:
 
 
 def prepared(daemon: Daemon) -> str:
-    """The same, on any server."""
+    """A new project with two facts, on any server."""
     project = f"receipts-{next(_NUMBERS)}"
     with client(daemon, "laptop-1") as laptop, client(daemon, "desk-1") as desk:
         assert laptop.acquire(project).status == 200
@@ -109,7 +109,7 @@ def test_an_answer_on_a_kept_connection_is_taken_once_the_project_is_asked_for_a
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, int]]:
-    """A server that listens in the clear, and over TLS on a port of its own."""
+    """A server in the clear, and its port over TLS."""
     home = tmp_path_factory.mktemp("secure")
     port, over_tls = free_port(), free_port()
     endpoints = (
@@ -133,7 +133,7 @@ def says_the_closing_words(connection: ssl.SSLSocket) -> None:
 def test_the_end_of_a_connection_over_tls_tells_the_same(
     secure: tuple[Daemon, int], connection: str, end: Callable[[socket.socket], None], head: str
 ) -> None:
-    """Node closes it without the closing words of TLS, which is in order all the same."""
+    """Node leaves out the closing words of TLS, which is in order, too."""
     daemon, port = secure
     project = prepared(daemon)
     trusting = ssl.create_default_context(cafile=str(daemon.home / "server.pem"))

@@ -1,149 +1,159 @@
-"""The first thing that must work: a person's memory travels between two machines that run the stock client."""
+"""Machines with the stock client, and a real server that comes and goes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
+from tests.integration.wire import NO_RATE_LIMIT
 from tests.often import now_and_then
 from tests.plugin_files import log_lines, memory
-from tests.stock_client import FILE_NAMES, Answer, Machine
+from tests.stock_client import FILE_NAMES, Answer, Machine, StockClient, items_in
 
 pytestmark = pytest.mark.integration
 
+LOG = "log.jsonl"
 KEY = "alpha-key-0123456789"
-OPEN: Mapping[str, object] = {}
-KEYED: Mapping[str, object] = {"apiKeys": ["beta-key-0123456789", KEY]}
-DEFAULT_ID = "-home-ana-src-my.app"
-SLASH_ID = "org/repo"
-OTHER_SCRIPT_ID = "μνήμη 記憶 (1)"
+MACHINES = 8
 
 
-def _stop_and_start(daemon: Daemon) -> None:
-    assert daemon.restart() == 0, daemon.log()
+def machine(home: Path, daemon: Daemon, key: str | None = None) -> Machine:
+    """A machine of the person's."""
+    return Machine(home, daemon.url, key, client_id=f"{home.name}-0a1b2c3d", delays=())
 
 
-Interruption = Callable[[Daemon], None]
+def head(daemon: Daemon, project: str) -> list[str]:
+    """The items of the log that the server serves."""
+    status, body = daemon.ask("GET", f"/projects/{project}/files/{LOG}")
+    assert status == 200, body
+    return items_in(LOG, body["content"])
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A running server with keys."""
-    with Daemon(tmp_path / "server", KEYED) as running:
-        yield running
-
-
-@pytest.mark.parametrize("project", [DEFAULT_ID, SLASH_ID, OTHER_SCRIPT_ID])
-def test_memory_travels_between_two_machines(daemon: Daemon, project: str, tmp_path: Path) -> None:
-    """Sessions in turn on two machines: what one wrote is on the other, byte for byte, day after day."""
-    laptop, desktop = _machines(tmp_path, daemon)
-    _sessions_in_turn(laptop, desktop, project, lambda: None)
-    lines = log_lines(15)
-    for machine, other in ((laptop, desktop), (desktop, laptop)) * 3:
-        machine.append(project, "log.jsonl", next(lines))
-        _ok(machine.push(project))
-        _ok(other.pull(project))
-        assert other.memory(project) == machine.memory(project)
-    assert "Traceback" not in daemon.log()
+def transferred(answers: list[Answer], method: str) -> list[str]:
+    """Names of the files that were sent or fetched; all answers must be 200."""
+    assert {answer.status for answer in answers} == {200}, answers
+    paths = [one.path for one in answers if one.method == method and "/files/" in one.path]
+    return [path.rpartition("/")[2] for path in paths]
 
 
 @pytest.mark.parametrize(
     ("config", "project", "interrupt"),
     [
-        pytest.param(OPEN, SLASH_ID, _stop_and_start, id="restart-slash"),
-        pytest.param(KEYED, OTHER_SCRIPT_ID, Daemon.kill_and_restart, id="kill-other-script"),
+        pytest.param({}, "org/repo", Daemon.restart, id="restart-slash"),
+        pytest.param(
+            {"apiKeys": ["beta-key-0123456789", KEY]},
+            "μνήμη 記憶 (1)",
+            Daemon.kill_and_restart,
+            id="kill-other-script",
+        ),
     ],
 )
 def test_memory_travels_though_the_server_goes_between_requests(
-    config: Mapping[str, object], project: str, interrupt: Interruption, tmp_path: Path
+    tmp_path: Path, config: Mapping[str, object], project: str, interrupt: Callable[[Daemon], object]
 ) -> None:
-    """The same sessions go through while the server is stopped, or killed, and started again now and then."""
+    """Sessions in turn on two machines: each gets what the other wrote, byte for byte."""
     with Daemon(tmp_path / "server", config) as daemon:
-        laptop, desktop = _machines(tmp_path, daemon)
-        _sessions_in_turn(laptop, desktop, project, now_and_then(lambda: interrupt(daemon)))
+        laptop, desktop = (machine(tmp_path / name, daemon, KEY) for name in ("laptop", "desktop"))
+        between = now_and_then(lambda: interrupt(daemon))
+        laptop.pull(project, between)
+        for name, content in memory(11).items():
+            laptop.write(project, name, content)
+        assert transferred(laptop.push(project, between), "PUT") == list(FILE_NAMES)
+        assert transferred(desktop.pull(project, between), "GET") == list(FILE_NAMES)
+        assert desktop.memory(project) == memory(11)
+        desktop.append(project, LOG, b"".join(next(lines) for lines in [log_lines(12)] * 40))
+        desktop.remember(project, "a fact")
+        assert {LOG, "remembered.json"} <= set(transferred(desktop.push(project, between), "PUT"))
+        assert {LOG, "remembered.json"} <= set(transferred(laptop.pull(project, between), "GET"))
+        assert laptop.memory(project) == desktop.memory(project) != memory(11)
         assert "Traceback" not in daemon.log()
 
 
-def test_memory_travels_when_clocks_differ(daemon: Daemon, tmp_path: Path) -> None:
-    """Machines whose clocks are a minute off still exchange what was written in sessions that are an hour apart."""
-    laptop = _machine(tmp_path, "ana-laptop", daemon, clock_offset=+60.0)
-    desktop = _machine(tmp_path, "ana-desktop", daemon, clock_offset=+3.141)
-    first = memory(1)
-    second = _gone_on(first, 2)
-    _remember(laptop, DEFAULT_ID, first, ago=3600.0)
-    _ok(laptop.pull(DEFAULT_ID))
-    _ok(laptop.push(DEFAULT_ID))
-    _ok(desktop.pull(DEFAULT_ID))
-    assert desktop.memory(DEFAULT_ID) == first
-    _remember(desktop, DEFAULT_ID, second)
-    _ok(desktop.push(DEFAULT_ID))
-    _ok(laptop.pull(DEFAULT_ID))
-    assert laptop.memory(DEFAULT_ID) == second
+@pytest.mark.parametrize(
+    ("interrupt", "holder_ends_first"),
+    [
+        pytest.param(Daemon.restart, True, id="restarted"),
+        pytest.param(Daemon.kill_and_restart, False, id="killed"),
+    ],
+)
+def test_both_sessions_are_kept_though_the_server_goes_between_requests(
+    tmp_path: Path, interrupt: Callable[[Daemon], object], holder_ends_first: bool
+) -> None:
+    """A machine is locked out by the other; both have everything at their next session."""
+    with Daemon(tmp_path / "server", NO_RATE_LIMIT) as daemon:
+        laptop, desktop = machine(tmp_path / "laptop", daemon), machine(tmp_path / "desktop", daemon)
+        between = now_and_then(lambda: interrupt(daemon))
+        laptop.pull("app", between)
+        *_, locked_out = desktop.pull("app", between)
+        assert locked_out.status == 409
+        laptop.note("app", "by the holder")
+        desktop.note("app", "locked out")
+        for each in (laptop, desktop) if holder_ends_first else (desktop, laptop):
+            each.push("app", between)
+        assert sorted(head(daemon, "app")) == ["by the holder", "locked out"]
+        for each in (laptop, desktop):
+            each.pull("app", between)
+            assert each.items("app", LOG) == head(daemon, "app")
+            each.push("app", between)
+        assert "Traceback" not in daemon.log()
 
 
-def _sessions_in_turn(laptop: Machine, desktop: Machine, project: str, between: Callable[[], object]) -> None:
-    """A first session on one machine, one on the other, and back again, with everything checked on the way."""
-    first = memory(11)
-    _ok(laptop.pull(project, between))
-    _remember(laptop, project, first)
-    _ok(laptop.push(project, between), uploads=FILE_NAMES)
-
-    _ok(desktop.pull(project, between), downloads=FILE_NAMES)
-    assert desktop.memory(project) == first
-
-    lines = log_lines(12)
-    work = b"".join(next(lines) for _ in range(40))
-    desktop.append(project, "log.jsonl", work)
-    later = _gone_on(first, 13)
-    for name in ("summary.json", "remembered.json"):
-        desktop.write(project, name, later[name])
-    second = desktop.memory(project)
-    assert second["log.jsonl"] == first["log.jsonl"] + work
-    _ok(desktop.push(project, between))
-
-    _ok(laptop.pull(project, between))
-    assert laptop.memory(project) == second
+def test_the_session_of_a_lock_that_expired_is_kept_and_merged(tmp_path: Path) -> None:
+    """By a real clock, by which the lock is reaped."""
+    with Daemon(tmp_path / "server", {"lockTTLMinutes": 1.5 / 60}) as daemon:
+        laptop, desktop = machine(tmp_path / "laptop", daemon), machine(tmp_path / "desktop", daemon)
+        laptop.pull("app")
+        laptop.note("app", "a long session")
+        wait_until(lambda: daemon.ask("GET", "/projects/app/lock")[1]["locked"] is False, within=15)
+        [refused] = [answer for answer in laptop.push("app") if answer.method == "PUT"]
+        assert (refused.status, refused.body["rescued"]) == (403, True)
+        desktop.pull("app")
+        assert desktop.items("app", LOG) == ["a long session"]
+        assert "Traceback" not in daemon.log()
 
 
-def _gone_on(files: Mapping[str, bytes], seed: int) -> dict[str, bytes]:
-    """A memory that was made from another: in each file something is gone and something is new."""
-    later = memory(seed)
-    lines, new_lines = (each["log.jsonl"].splitlines(keepends=True) for each in (files, later))
-    facts, new_facts = (json.loads(each["remembered.json"]) for each in (files, later))
-    summaries = [json.loads(each["summary.json"]) for each in (files, later)]
-    work = [*summaries[0]["recentWork"][1:], *summaries[1]["recentWork"][:1]]
-    entities = [json.loads(each["entities.json"]) for each in (files, later)]
-    seen = [*list(entities[0]["files"].items())[1:], *list(entities[1]["files"].items())[:1]]
-    return {
-        "log.jsonl": b"".join([*lines[len(lines) // 2 :], *new_lines[:40]]),
-        "summary.json": json.dumps(summaries[0] | {"recentWork": work}, indent=2).encode(),
-        "summary.md": later["summary.md"],
-        "remembered.json": json.dumps([*facts[1:], *new_facts[:2]], indent=2).encode(),
-        "entities.json": json.dumps(entities[0] | {"files": dict(seen)}, indent=2).encode(),
+def test_acquires_at_one_instant_have_one_winner(daemon: Daemon, project: str) -> None:
+    """The others are told that the lock is held."""
+    barrier = threading.Barrier(20, timeout=10)
+
+    def acquire(number: int) -> list[int]:
+        statuses = []
+        for turn in range(10):
+            barrier.wait()
+            headers = {"X-Client-Id": f"machine-{number}"}
+            statuses.append(daemon.ask("POST", f"/projects/{project}-{turn}/lock", headers=headers)[0])
+        return statuses
+
+    with ThreadPoolExecutor(20) as pool:
+        for statuses in zip(*pool.map(acquire, range(20)), strict=True):
+            assert sorted(statuses) == [200] + [409] * 19
+
+
+def test_uploads_at_one_instant_are_all_in_the_head_at_the_end(daemon: Daemon, project: str) -> None:
+    """Each is accepted or kept, whoever holds the lock."""
+    barrier = threading.Barrier(MACHINES, timeout=10)
+
+    def session(number: int) -> None:
+        with StockClient(daemon.url, f"client{number}-0a1b2c3d", delays=()) as client:
+            content = ""
+            for turn in range(6):
+                barrier.wait()
+                client.acquire(project)
+                entry = {"ts": "2026-03-10T09:00:00.000Z", "content": f"{turn} of {number}"}
+                content += json.dumps(entry) + "\n"
+                answer = client.upload(project, LOG, content)
+                assert answer.status == 200 or answer.body["rescued"] is True, answer.raw
+                client.release(project)
+
+    with ThreadPoolExecutor(MACHINES) as pool:
+        list(pool.map(session, range(MACHINES)))
+    daemon.ask("POST", f"/projects/{project}/lock", headers={"X-Client-Id": "last"})
+    assert set(head(daemon, project)) == {
+        f"{turn} of {number}" for turn in range(6) for number in range(MACHINES)
     }
-
-
-def _ok(answers: list[Answer], *, uploads: tuple[str, ...] = (), downloads: tuple[str, ...] = ()) -> None:
-    """Every answer is a 200, and the files named were sent, or fetched, in their order."""
-    assert {answer.status for answer in answers} == {200}, answers
-    for method, names in (("PUT", uploads), ("GET", downloads)):
-        if names:
-            sent = [a.path for a in answers if a.method == method and "/files/" in a.path]
-            assert [path.rpartition("/")[2] for path in sent] == list(names)
-
-
-def _remember(machine: Machine, project: str, files: Mapping[str, bytes], *, ago: float = 0.0) -> None:
-    for name, content in files.items():
-        machine.write(project, name, content, ago=ago)
-
-
-def _machines(tmp_path: Path, daemon: Daemon) -> tuple[Machine, Machine]:
-    return _machine(tmp_path, "ana-laptop", daemon), _machine(tmp_path, "ana-desktop", daemon)
-
-
-def _machine(tmp_path: Path, hostname: str, daemon: Daemon, *, clock_offset: float = 0.0) -> Machine:
-    return Machine(tmp_path / hostname, daemon.url, KEY, clock_offset=clock_offset, delays=())

@@ -24,7 +24,6 @@ OLD = log(1).decode("utf-8")
 NEW = log(2).decode("utf-8")
 HOLDER = {"X-Client-Id": CLIENT_ID, "Content-Type": "application/json"}
 UPLOADER = tuple(f"{name}: {value}" for name, value in HOLDER.items())
-HOST = b"Host: localhost\r\n"
 
 
 class WireAnswer:
@@ -64,7 +63,7 @@ def upload(body: bytes, *, chunked: bool = True, project: str = PROJECT) -> byte
 
 
 def exchange(daemon: Daemon, data: bytes, *, end: bool = False) -> WireAnswer | None:
-    """Send bytes, and with `end` that no more come, and read an answer; None when the connection is closed instead."""
+    """Send bytes, with `end` the last ones; the answer, None for a closed connection."""
     with connect(daemon) as connection:
         with suppress(ConnectionError):
             connection.sendall(data)
@@ -74,7 +73,7 @@ def exchange(daemon: Daemon, data: bytes, *, end: bool = False) -> WireAnswer | 
 
 
 def read(connection: socket.socket, method: str = "GET") -> WireAnswer | None:
-    """The next answer to a request of that method; None when the connection is closed instead."""
+    """Next answer to a request of that method; None for a closed connection."""
     try:
         with http.client.HTTPResponse(connection, method=method) as response:
             response.begin()
@@ -84,7 +83,7 @@ def read(connection: socket.socket, method: str = "GET") -> WireAnswer | None:
 
 
 def hang_up(connection: socket.socket, *, reset: bool) -> None:
-    """Close a connection: in order, or with a reset, as when a machine loses its network or its power."""
+    """Close a connection in order, or with a reset, as a lost network does."""
     if reset:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
@@ -122,7 +121,7 @@ def assert_wire_error(answer: WireAnswer | None, status: int | None = None) -> N
 
 
 def assert_serves(daemon: Daemon, content: str, *, exported: bool = True) -> None:
-    """The server lists and serves the content; if it can be `exported`, the head file on disk is soon the same."""
+    """The server lists and serves the content, and soon the plain file has it."""
     status, body = daemon.ask("GET", f"{PLACE}/files/{NAME}")
     assert status == 200
     assert body["content"] == content

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from twisted.logger import LogLevel, capturedLogs
 
-from tests.daemon import Daemon
-from tests.integration import wire
-from tests.integration.wire import CLIENT_ID, HOST, NAME, OLD, PLACE
+from tests.web.connections import Server
 
-pytestmark = pytest.mark.integration
-
-_GET = b"GET /health HTTP/1.1\r\n" + HOST
-_POST = b"POST /projects/demo/lock HTTP/1.1\r\n" + HOST
-_PUT = f"PUT {PLACE}/files/{NAME} HTTP/1.1\r\nX-Client-Id: {CLIENT_ID}\r\n".encode() + HOST
+_HOST = b"Host: localhost\r\n"
+_GET = b"GET /health HTTP/1.1\r\n" + _HOST
+_POST = b"POST /projects/demo/lock HTTP/1.1\r\n" + _HOST
+_PUT = b"PUT /projects/demo/files/summary.md HTTP/1.1\r\nX-Client-Id: laptop\r\n" + _HOST
 _CHUNKED = _PUT + b"Transfer-Encoding: chunked\r\n\r\n"
 
 MALFORMED = {
@@ -23,9 +21,9 @@ MALFORMED = {
     "binary": bytes(range(256)) * 8 + b"\r\n\r\n",
     "bare line feeds": b"GET /health HTTP/1.1\nHost: x\n\n",
     "no version": b"GET /health\r\n\r\n",
-    "a version that is none": b"GET /health HTTP/x\r\n" + HOST + b"\r\n",
-    "too many words": b"GET /health HTTP/1.1 please now\r\n" + HOST + b"\r\n",
-    "a giant request line": b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a version that is none": b"GET /health HTTP/x\r\n" + _HOST + b"\r\n",
+    "too many words": b"GET /health HTTP/1.1 please now\r\n" + _HOST + b"\r\n",
+    "a giant request line": b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n" + _HOST + b"\r\n",
     "a giant line without an end": b"GET /" + b"a" * 1_000_000,
     "a giant header": _GET + b"X-Large: " + b"a" * 1_000_000 + b"\r\n\r\n",
     "600 headers": _GET + b"".join(b"X-%d: y\r\n" % n for n in range(600)) + b"\r\n",
@@ -55,24 +53,24 @@ MALFORMED = {
 ODD = {
     "no Host": b"GET /health HTTP/1.1\r\n\r\n",
     "HTTP/1.0": b"GET /health HTTP/1.0\r\n\r\n",
-    "HTTP/9.9": b"GET /health HTTP/9.9\r\n" + HOST + b"\r\n",
+    "HTTP/9.9": b"GET /health HTTP/9.9\r\n" + _HOST + b"\r\n",
     "a NUL in a header": _GET + b"X-A: a\x00b\r\n\r\n",
     "a folded header": _GET + b"X-A: a\r\n b\r\n\r\n",
     "an empty header name": _GET + b": x\r\n\r\n",
-    "an absolute URL": b"GET http://localhost/health HTTP/1.1\r\n" + HOST + b"\r\n",
-    "an authority": b"CONNECT example.org:443 HTTP/1.1\r\n" + HOST + b"\r\n",
-    "an asterisk": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
-    "a path without a slash": b"GET health HTTP/1.1\r\n" + HOST + b"\r\n",
-    "an unknown method": b"BREW /projects/demo/lock HTTP/1.1\r\n" + HOST + b"\r\n",
-    "a method of bytes": b"\xff\xfe /projects/demo/lock HTTP/1.1\r\n" + HOST + b"\r\n",
-    "a lower-case method": b"get /health HTTP/1.1\r\n" + HOST + b"\r\n",
-    "bytes in the path": b"GET /projects/\xff\xfe\xe9/lock HTTP/1.1\r\n" + HOST + b"\r\n",
-    "UTF-8 in the path": b"GET /projects/\xce\xbc/lock HTTP/1.1\r\n" + HOST + b"\r\n",
-    "bytes in the query": b"GET /health?\xff=\xfe&%ZZ HTTP/1.1\r\n" + HOST + b"\r\n",
-    "semicolons": b"GET /projects/demo;x=y/lock;z HTTP/1.1\r\n" + HOST + b"\r\n",
-    "a fragment": b"GET /health#top HTTP/1.1\r\n" + HOST + b"\r\n",
-    "double slashes": b"GET //projects//demo//lock HTTP/1.1\r\n" + HOST + b"\r\n",
-    "a long path": b"GET /projects" + b"/a" * 4000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+    "an absolute URL": b"GET http://localhost/health HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "an authority": b"CONNECT example.org:443 HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "an asterisk": b"OPTIONS * HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "a path without a slash": b"GET health HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "an unknown method": b"BREW /projects/demo/lock HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "a method of bytes": b"\xff\xfe /projects/demo/lock HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "a lower-case method": b"get /health HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "bytes in the path": b"GET /projects/\xff\xfe\xe9/lock HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "UTF-8 in the path": b"GET /projects/\xce\xbc/lock HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "bytes in the query": b"GET /health?\xff=\xfe&%ZZ HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "semicolons": b"GET /projects/demo;x=y/lock;z HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "a fragment": b"GET /health#top HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "double slashes": b"GET //projects//demo//lock HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "a long path": b"GET /projects" + b"/a" * 4000 + b" HTTP/1.1\r\n" + _HOST + b"\r\n",
     "a form": _POST
     + b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 11\r\n\r\n--x\r\n\xff\xfe\r\nab",
     "a broken form": _POST + b"Content-Type: multipart/form-data\r\nContent-Length: 5\r\n\r\nhello",
@@ -87,33 +85,28 @@ ODD = {
 
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_http_is_refused(daemon: Daemon, data: bytes) -> None:
-    """What is no HTTP gets an error in JSON of the 400 class, or a closed connection."""
-    answer = wire.exchange(daemon, data, end=not data.endswith(b"\r\n"))
-    if answer is not None:
-        assert isinstance(json.loads(answer.body)["error"], str)
-        assert 400 <= answer.status < 500, answer
-    wire.assert_serves(daemon, OLD)
-    wire.assert_locked(daemon)
+def test_malformed_http_is_refused(data: bytes) -> None:
+    """Errors of the 400 class come in JSON, or nothing; head and lock stay."""
+    server = Server()
+    server.stub.acquire("laptop")
+    assert server.stub.upload("laptop", "old", "summary.md").status == 200
+    client = server.connect()
+    client.send(data)
+    client.hang_up()
+    if client.statuses:
+        assert 400 <= client.statuses[-1] < 500
+        assert json.loads(client.transport.value().rpartition(b"\r\n\r\n")[2])["error"]
+    assert server.stub.ask("GET", "/projects/demo/files/summary.md").json["content"] == "old"
+    assert server.stub.ask("GET", "/projects/demo/lock").json["lock"]["clientId"] == "laptop"
 
 
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD)
-def test_odd_http_is_no_fault(daemon: Daemon, data: bytes) -> None:
-    """What is odd, but may be HTTP, is answered without a fault, errors in JSON, or the connection is closed."""
-    answer = wire.exchange(daemon, data)
-    if answer is not None:
-        assert answer.status < 500 or answer.status in (501, 505)
-        if answer.status >= 400:
-            wire.assert_wire_error(answer)
-
-
-def test_a_malformed_request_after_a_good_one_is_refused(daemon: Daemon) -> None:
-    """On a kept-alive connection too, what is no HTTP is refused, after the answer to what was."""
-    with wire.connect(daemon) as connection:
-        connection.sendall(wire.head("GET", "/health"))
-        first = wire.read(connection)
-        assert first is not None
-        assert first.status == 200
-        connection.sendall(b"garbage\r\n\r\n")
-        second = wire.read(connection)
-        assert second is None or second.status == 400
+def test_odd_http_is_no_fault(data: bytes) -> None:
+    """Errors come in JSON, and none of them is a fault."""
+    client = Server().connect()
+    with capturedLogs() as events:
+        client.send(data)
+    assert all(status < 500 or status in (501, 505) for status in client.statuses)
+    if client.statuses and client.statuses[-1] >= 400:
+        assert client.error
+    assert [event for event in events if event["log_level"] >= LogLevel.error] == []
