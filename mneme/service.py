@@ -64,6 +64,12 @@ _AT_ONCE = 32
 _EXPORTS_AT_ONCE = 4
 """Exports that are queued at a time. Each writes some files. Steps of clients come in between."""
 
+_MOST_LOOKS = 16
+"""Computations of a step after which it looks for no more edits by hand.
+
+A program that appends to a large file all the time would keep the step waiting for ever.
+"""
+
 _TRY_AGAIN_SECONDS = 10.0
 """Seconds until a failed export of a project is tried again."""
 
@@ -581,7 +587,8 @@ class SyncService(Service):
         results = Results()
 
         def step() -> T:
-            with self._store.attempt(results, merges_first=merges_first):
+            looks_first = results.count < _MOST_LOOKS
+            with self._store.attempt(results, merges_first=merges_first, looks_first=looks_first):
                 return attempt(self._now())
 
         try:

@@ -549,7 +549,7 @@ def test_a_config_file_in_the_data_directory_that_is_not_read_is_a_warning(house
 
 
 def test_a_config_file_that_is_read_or_was_not_asked_for_is_no_warning(house: House) -> None:
-    """It is the one in use, under any name, or a person has named another."""
+    """The file in use under another name, or one beside a named file."""
     house.write({"port": 2})
     assert house.load().warnings == ()
     (house.home / "link").symlink_to(house.file.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -57,6 +57,7 @@ LOG = FileName.LOG
 NOW = Millis(1_770_217_200_000)
 TTL = Millis(1_800_000)
 
+T = TypeVar("T")
 Awaited: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any]
 
 
@@ -175,6 +176,11 @@ def large(word: str) -> bytes:
     """A log of 700 kB, two of which are merged on the worker."""
     entry = '{"ts":"2026-02-04T14:00:00.000Z","type":"note","content":"%s %07d"}\n'
     return "".join(entry % (word, number) for number in range(10_000)).encode()
+
+
+def numbered(number: int) -> bytes:
+    """A line that another program writes into a log."""
+    return b'{"ts":"2026-02-04T16:00:00.%03dZ","type":"note","content":"edit %d"}\n' % (number, number)
 
 
 def faults(events: Sequence[LogEvent]) -> list[LogEvent]:
@@ -457,6 +463,41 @@ class TestWorkingCopy:
         running(clock, lane_of(on_disk))
         assert on_disk.projects() == [ALPHA]
         assert [one.kind for one in on_disk.versions(ALPHA)] == [Kind.FOUND]
+
+    def test_an_upload_does_not_wait_for_a_program_that_writes_all_the_time(
+        self, clock: Clock, on_disk: DiskStore, tmp_path: Path
+    ) -> None:
+        """The edits are stored by later steps, and nothing is lost."""
+        path = tmp_path / "projects" / "alpha" / "log.jsonl"
+        written = 0
+
+        class Appending(ImmediateWorker):
+            """A worker that another program overtakes each time."""
+
+            def run(self, job: Callable[[], T], /, weight: int = 0) -> Deferred[T]:
+                nonlocal written
+                if self.appends:
+                    written += 1
+                    assert written < 100, "the step never ends"
+                    with path.open("ab") as file:
+                        file.write(numbered(written))
+                return super().run(job, weight)
+
+            appends = True
+
+        worker = Appending()
+        service = running(clock, lane_of(on_disk), worker)
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, large("one"), ANA)))
+        result_of(service.export())
+        path.write_bytes(path.read_bytes() + numbered(0))
+        outcome = result_of(service.upload(ALPHA, Upload(LOG, large("one") + line(1), ANA)))
+        assert isinstance(outcome, Accepted)
+        result_of(service.export())
+        worker.appends = False
+        lines = log_in(result_of(service.read(ALPHA, LOG))).splitlines(keepends=True)
+        assert line(1) in lines
+        assert {numbered(number) for number in range(written + 1)} <= set(lines)
 
     def test_a_working_copy_that_cannot_be_listed_does_not_stop_the_service(
         self, clock: Clock, store: BrokenStore

@@ -79,18 +79,22 @@ class Store:
         self._copy = copy
         self._results = Results()
         self._merges_first = True
+        self._looks_first = True
 
     @contextmanager
-    def attempt(self, results: Results, *, merges_first: bool = True) -> Iterator[None]:
+    def attempt(
+        self, results: Results, *, merges_first: bool = True, looks_first: bool = True
+    ) -> Iterator[None]:
         """Run a step with the results computed for it.
 
-        With `merges_first`, the step raises `MergeFirst` where waiting uploads must be merged before it.
+        With `merges_first`, the step raises `MergeFirst` where waiting uploads must be merged before it. With
+        `looks_first`, edits by hand are stored before it; without, they wait for another step.
         """
-        self._results, self._merges_first = results, merges_first
+        self._results, self._merges_first, self._looks_first = results, merges_first, looks_first
         try:
             yield
         finally:
-            self._results, self._merges_first = Results(), True
+            self._results, self._merges_first, self._looks_first = Results(), True, True
 
     # Locks
 
@@ -380,7 +384,9 @@ class Store:
         """Export the changes in a project, given by its number."""
         with self._database.step() as queries:
             row = queries.project_by_key(key)
-            if row and self._copy and row.is_changed and not row.is_removed:
+            if not self._looks_first:
+                self.has_changes = True
+            elif row and self._copy and row.is_changed and not row.is_removed:
                 step = self._step_of(queries, row, now)
                 if self._copy.look(step, ()) and step.row.is_changed:
                     self._copy.export(step)
@@ -438,7 +444,7 @@ class Store:
         if row is None:
             return None
         step = self._step_of(queries, row, now, heads)
-        if self._copy and not row.is_removed:
+        if self._copy and self._looks_first and not row.is_removed:
             self._copy.look(step, wanted)
         return step
 

@@ -46,6 +46,11 @@ class Results:
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], object] = {}
 
+    @property
+    def count(self) -> int:
+        """The number of recorded outcomes."""
+        return len(self._known)
+
     def add(self, call: Call, result: object) -> None:
         """Record an outcome."""
         self._known[call.key] = result

@@ -26,7 +26,7 @@ from mneme.store.sqlite import NAME, Database, check_identity, naming_errors
 
 CONFIG = "config.json"
 
-Told = Callable[[int, int], object]
+Progress = Callable[[int, int], object]
 """A callback for progress: pages copied, and pages in all. An exception that it raises ends the copying."""
 
 _PAGES = 256
@@ -58,7 +58,7 @@ class Restored:
     config: Path | None
 
 
-def make(database: Path, target: Path, now: Millis, config: bytes | None, told: Told = _ignored) -> None:
+def make(database: Path, target: Path, now: Millis, config: bytes | None, told: Progress = _ignored) -> None:
     """Back a database up into a file, which appears once it is whole and durable.
 
     The backup has every commit made before the start. `BackupError` if the database cannot be backed up.
@@ -83,7 +83,7 @@ def make_in(
     database: Path,
     now: Millis,
     config: bytes | None,
-    told: Told = _ignored,
+    told: Progress = _ignored,
 ) -> Path:
     """Add a backup to a directory, and return it. The newest `keep` stay there."""
     durable.make_directory(directory)
@@ -121,7 +121,9 @@ def read(file: Path) -> Backup:
         return Backup(made_at, config, Queries(connection).signs())
 
 
-def restore(file: Path, directory: Path, now: Millis, *, replace: bool, told: Told = _ignored) -> Restored:
+def restore(
+    file: Path, directory: Path, now: Millis, *, replace: bool, told: Progress = _ignored
+) -> Restored:
     """Put a backup into a data directory, durably. A configuration file in the directory stays.
 
     With `replace`, a database in the directory is moved aside; without it, that is a `BackupError`. `StartupError` if a
@@ -239,7 +241,7 @@ def _remove(temporary: Path, *ends: str) -> None:
             os.unlink(f"{temporary}{end}")
 
 
-def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Told) -> sqlite3.Connection:
+def _copied(source: sqlite3.Connection, path: Path, descriptor: int, told: Progress) -> sqlite3.Connection:
     """A copy of a database as it is now, in a single file."""
     copy = sqlite3.connect(path, isolation_level=None)
 

@@ -17,7 +17,7 @@ from mneme.model import (
     Version,
 )
 from mneme.store.base import Base
-from mneme.store.step import Step, is_to_come
+from mneme.store.step import Step, is_from_future
 
 _PULL_WITHIN = Millis(60 * 1000)
 """Longest time from an acquire to the list of the same pull.
@@ -66,7 +66,7 @@ def _as_listed_for(step: Step, client: ClientId, head: Head) -> Head:
     mtime 0. Else it would download the head again, and overwrite its own newer lines.
     """
     base = step.base(client, head.file)
-    if base.lacking is not None and not is_to_come(base.lacking, step.now):
+    if base.lacking is not None and not is_from_future(base.lacking, step.now):
         return evolve(head, mtime=max(head.mtime, base.lacking))
     has_it = base.sure is not None and base.sure.sha256 == head.sha256
     return evolve(head, mtime=Millis(0)) if has_it and head.mtime > step.now else head

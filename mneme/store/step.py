@@ -216,7 +216,7 @@ class Step:
         """
         row = self.head_row(version.file)
         earlier = (row.latest_mtime, row.mtime) if row else ()
-        last = [mtime + 1 for mtime in earlier if not is_to_come(mtime, version.time)]
+        last = [mtime + 1 for mtime in earlier if not is_from_future(mtime, version.time)]
         return evolve(version, mtime=Millis(max(version.time, *last))) if last else version
 
     def settle(self, waiting: Version, *, merged: bool) -> None:
@@ -306,6 +306,6 @@ class Step:
             self.queries.set_stranger(self.key, client, None, None)
 
 
-def is_to_come(mtime: Millis, now: Millis) -> bool:
+def is_from_future(mtime: Millis, now: Millis) -> bool:
     """Whether a time is over `SLACK` in the future: a wrong clock has set it."""
     return mtime > now + SLACK

@@ -35,7 +35,7 @@ from mneme.model import (
 from mneme.store import merging
 from mneme.store.base import Base
 from mneme.store.basis import Basis, basis_of, replaced_by, versions_named, waiting_of
-from mneme.store.step import Step, is_to_come
+from mneme.store.step import Step, is_from_future
 
 Refusal: TypeAlias = HeldBy | NotLocked | StaleToken
 
@@ -54,7 +54,7 @@ def upload(step: Step, asked: Upload) -> Accepted | Rescued | StaleToken | Chang
 def _accept(step: Step, asked: Upload) -> Accepted | Changed:
     seen = step.head(asked.file)
     # A wrong clock may have dated the head in the future. Then an equal upload is stored, which corrects the mtime.
-    if seen and not is_to_come(seen.mtime, step.now) and _is_head(step, asked, seen):
+    if seen and not is_from_future(seen.mtime, step.now) and _is_head(step, asked, seen):
         return Accepted(seen)
     basis = basis_of(step, asked)
     if seen and _repeated(step, asked, seen, basis):

@@ -18,7 +18,7 @@ from mneme.store.workingcopy import WorkingCopy
 _UNREADABLE = (sqlite3.Error, MnemeError, ValueError, TypeError, IndexError, AttributeError, OverflowError)
 """The errors that reading a damaged row may raise."""
 
-Told = Callable[[int, int], object]
+Progress = Callable[[int, int], object]
 """A callback for progress: contents checked, and contents in all."""
 
 
@@ -35,7 +35,7 @@ _NOT_EXPORTED = Finding(
 )
 
 
-def verify(data_directory: Path, told: Told = lambda _done, _all: None) -> Iterator[Finding]:
+def verify(data_directory: Path, told: Progress = lambda _done, _all: None) -> Iterator[Finding]:
     """Findings in a data directory. Nothing is written; a server may be running on it."""
     path = data_directory / NAME
     if not durable.look(path):
@@ -69,7 +69,7 @@ def _structure(queries: Queries) -> Iterator[Finding]:
         yield Finding(f"The structure of the database is damaged: {error}")
 
 
-def _contents(queries: Queries, told: Told) -> Iterator[Finding]:
+def _contents(queries: Queries, told: Progress) -> Iterator[Finding]:
     keys = queries.content_keys()
     for done, key in enumerate(keys):
         told(done, len(keys))
@@ -119,18 +119,18 @@ def _compared(
     queries: Queries, copy: WorkingCopy, project: ProjectRow, file: FileName, head: HeadRow
 ) -> Iterator[Finding]:
     """Findings from comparing a head with its plain file; a new edit is no damage."""
-    name, lies = f"{file.value} of {project.name.value}", copy.as_it_lies(project.directory, file)
-    if lies is None:
+    name, found = f"{file.value} of {project.name.value}", copy.file_in_place(project.directory, file)
+    if found is None:
         yield Finding(
             f"{name} is not in projects/: it was removed by hand, or is not written yet", is_damage=False
         )
         return
-    mark, content = lies
+    mark, content = found
     exported = queries.version(project.key, head.exported) if head.exported is not None else None
     if digest(content) == head.newest.sha256:
         return
     written = exported is not None and digest(content) == exported.sha256
-    if written or mark != head.mark or lies != copy.as_it_lies(project.directory, file):
+    if written or mark != head.mark or found != copy.file_in_place(project.directory, file):
         yield Finding(
             f"{name} in projects/ is not the head: it was edited by hand, or is not written yet",
             is_damage=False,

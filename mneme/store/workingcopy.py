@@ -592,7 +592,7 @@ class WorkingCopy:
         _, _, mark = queries.server()
         return self._is_exported_from(mark)
 
-    def as_it_lies(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
+    def file_in_place(self, directory: str, file: FileName) -> tuple[str, bytes] | None:
         """The mark and the content of a file in the working copy; None if missing."""
         found = durable.read(f"{self._root}/{directory}/{file.value}")
         return (_mark(found[1]) or "", found[0]) if found else None

@@ -97,7 +97,7 @@ def test_a_backup_for_scripts_is_one_document(server: Server) -> None:
 
 
 def test_a_restored_backup_says_what_is_next(server: Server) -> None:
-    """The server is to be started on it, with a command that works as it is."""
+    """A command starts the server on it, and works as it is."""
     server.run("backup", server.out / "a.db")
     new = server.home / "new"
     said = server.run("restore-backup", server.out / "a.db", new).stderr

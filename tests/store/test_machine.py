@@ -448,11 +448,11 @@ class StoreMachine(RuleBasedStateMachine):
             refusal = self.refusal(state, client, token)
             names = head is not None and name == "the head"
             base = head.version if head and names else state.base(client, file)
-            is_to_come = head is not None and head.mtime > self.now + SLACK
+            is_from_future = head is not None and head.mtime > self.now + SLACK
             more: dict[str, Any] = {"by": client, "base": base, "names_base": names}
             if isinstance(refusal, StaleToken):
                 assert outcome == refusal
-            elif head and state.content(file) == content and (refusal or not is_to_come):
+            elif head and state.content(file) == content and (refusal or not is_from_future):
                 state.has(client, file, head.version)
                 assert outcome == (Rescued(refusal, head.version) if refusal else Accepted(head))
             elif refusal:
