@@ -14,12 +14,24 @@ class WallClock(Protocol):
         ...
 
 
+class SleepingClock(WallClock, Protocol):
+    """A clock with the time of day, for blocking code that waits."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for some seconds."""
+        ...
+
+
 class TimeOfDay:
-    """See `WallClock`."""
+    """See `SleepingClock`."""
 
     def seconds(self) -> float:
         """Seconds since 1970 UTC."""
         return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for some seconds."""
+        time.sleep(seconds)
 
 
 class Uptime:

@@ -149,6 +149,24 @@ class TooManyProjects(MnemeError):
     sentence = "This server has 100000 projects, the most that it takes: remove directories of old ones first"
 
 
+class TooManyListeners(MnemeError):
+    """A listener for events on a server that has the largest number of them."""
+
+    sentence = "Too many clients listen for events already: try again in a minute"
+
+
+class InvalidEventId(MnemeError):
+    """A text that is not the id of an event."""
+
+    sentence = "Last-Event-ID must be the id of an event, as it came with the last one"
+
+
+class InvalidWait(MnemeError):
+    """A time to wait that is not a number of seconds."""
+
+    sentence = "wait must be a whole number of seconds from 1 to 60"
+
+
 class DatabaseBusy(MnemeError):
     """A database that another program keeps locked for too long."""
 

@@ -451,3 +451,55 @@ def _printable(text: str) -> str:
 def digest(content: bytes) -> str:
     """SHA-256 of `content`, in hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+class EventKind(enum.Enum):
+    """Kinds of changes of which the server tells its listeners."""
+
+    HEAD = "head"
+    """A file has a new head, or was removed."""
+    LOCK = "lock"
+    """The lock was acquired, extended or freed."""
+    WAITING = "waiting"
+    """A refused upload was kept, and waits to be merged."""
+
+
+@frozen
+class EventId:
+    """The id of an event: `number` grows within its `line`, which is a random text.
+
+    A restored database begins a new line, since its numbers may be used again.
+    """
+
+    line: str
+    number: int
+
+
+@frozen
+class Event:
+    """A change in a project.
+
+    A removed file has no `version`. `sha256` and `client` are those of the version, and None once it is pruned. `lock`
+    is the lock that is held when the event is read.
+    """
+
+    number: int
+    project: ProjectId
+    kind: EventKind
+    file: FileName | None = None
+    version: int | None = None
+    sha256: str | None = None
+    client: ClientId | None = None
+    lock: Lock | None = None
+
+
+@frozen
+class EventPage:
+    """Some events in order; `last` is the id to go on from.
+
+    With `is_reset`, events are missing before these: everything may have changed.
+    """
+
+    events: tuple[Event, ...]
+    last: EventId
+    is_reset: bool = False

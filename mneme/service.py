@@ -21,6 +21,8 @@ from mneme.model import (
     ClientId,
     Condition,
     Document,
+    EventId,
+    EventPage,
     FileName,
     Granted,
     Head,
@@ -330,6 +332,14 @@ class SyncService(Service):
         now = self._now()
         lately = sorted((one for one in found if now - one.time < _REPORTED_FOR), key=lambda one: one.time)
         return Condition(self._started_at, now, usage, tuple(lately))
+
+    async def last_event(self) -> EventId:
+        """The id of the newest event."""
+        return await self._look_up(self._reader.store.last_event)
+
+    async def events_after(self, after: EventId, limit: int) -> EventPage:
+        """The events after an id, oldest first, at most `limit`."""
+        return await self._look_up(lambda: self._reader.store.events_after(after, limit))
 
     @property
     def merging(self) -> Merging:

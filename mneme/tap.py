@@ -19,6 +19,7 @@ from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.descriptors import left_for_connections, raise_limit
 from mneme.errors import DamagedDatabase, DiskFull, StartupError, UnsafePath
+from mneme.feed import Feed
 from mneme.listening import open_sockets
 from mneme.logs import FORMS, LogChoice
 from mneme.model import Millis
@@ -162,6 +163,8 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
     wall = clocks.TimeOfDay()
     uptime = clocks.Uptime()
     sync = SyncService(wall, writer, reader, process, Millis(chosen.lock_ttl_ms), chosen.retention, uptime)
+    feed = Feed(reactor, sync)
+    writer.store.on_event = lambda: feed.is_heard and reactor.callFromThread(feed.wake)
     room = left_for_connections(raise_limit())
     slots = Slots(min(MAX_CONNECTIONS, room), chosen.max_connections_per_address)
     components = Components(
@@ -177,7 +180,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         reaper=Reaper(reactor, sync),
         pruner=Pruner(reactor, sync),
         backups=Backups(reactor, wall, uptime, worker, path, plan_of(loaded)),
-        site=Site(reactor, wall, worker, sync, policy_of(chosen), chosen.max_body_bytes, slots),
+        site=Site(reactor, wall, worker, sync, policy_of(chosen), chosen.max_body_bytes, feed, slots),
     )
     _calm_collector()
     return Server(components, loaded, load, options.give_up)

@@ -12,6 +12,9 @@ from mneme import times
 from mneme.model import (
     ClientId,
     Condition,
+    Event,
+    EventId,
+    EventPage,
     FileName,
     Head,
     Lock,
@@ -304,3 +307,64 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     content: str
+
+
+class WireEvent(msgspec.Struct, frozen=True, rename="camel"):
+    """An event of `GET /events`: a new head, a lock, or a waiting upload.
+
+    `version` is null if the file was removed. `sha256` and `client_id` are those of the version; null for a lock, and
+    once the version is pruned. `lock` is the lock that is held now.
+    """
+
+    id: str
+    kind: str
+    project: str
+    file: str | None
+    version: int | None
+    sha256: str | None
+    client_id: str | None
+    lock: WireLock | None
+
+    @classmethod
+    def of(cls, event: Event, line: str) -> "WireEvent":
+        """Convert from the model."""
+        return cls(
+            id=event_id_to_text(EventId(line, event.number)),
+            kind=event.kind.value,
+            project=event.project.value,
+            file=event.file.value if event.file else None,
+            version=event.version,
+            sha256=event.sha256,
+            client_id=event.client.value if event.client else None,
+            lock=WireLock.of(event.lock) if event.lock else None,
+        )
+
+
+class WireEvents(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer of `GET /events?wait=`. `last` is the id to go on from.
+
+    With `reset`, events are missing before these: everything may have changed.
+    """
+
+    events: Sequence[WireEvent]
+    last: str
+    reset: bool
+
+    @classmethod
+    def of(cls, page: EventPage) -> "WireEvents":
+        """Convert from the model."""
+        events = [WireEvent.of(event, page.last.line) for event in page.events]
+        return cls(events, event_id_to_text(page.last), page.is_reset)
+
+
+def event_id_to_text(event: EventId) -> str:
+    """An event id as text: `<line>-<number>`."""
+    return f"{event.line}-{event.number}"
+
+
+def event_id_from_text(text: str) -> EventId:
+    """The event id of a text; raises ValueError."""
+    line, _, number = text.rpartition("-")
+    if not line or not (number.isascii() and number.isdecimal()):
+        raise ValueError(text)
+    return EventId(line, int(number))

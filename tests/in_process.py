@@ -25,6 +25,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from mneme.feed import Feed
 from mneme.model import Merging, Millis
 from mneme.retention import Retention
 from mneme.service import SyncService
@@ -197,7 +198,8 @@ class _Life:
         self.store = DiskStore(owner.directory, Merging(True, MAX_BODY_BYTES))
         lane, worker = lane_of(self.store), ImmediateWorker()
         self._sync = SyncService(self.wall, lane, lane, worker, owner.ttl, KEEP_ALL)
-        self.site = Site(self.clock, self.wall, worker, self._sync, Policy(Keys(())), MAX_BODY_BYTES)
+        feed, policy = Feed(self.clock, self._sync), Policy(Keys(()))
+        self.site = Site(self.clock, self.wall, worker, self._sync, policy, MAX_BODY_BYTES, feed)
         self._timers = (Reaper(self.clock, self._sync), Exporter(self.clock, self._sync))
         for service in (self._sync, *self._timers):
             service.startService()

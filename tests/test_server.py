@@ -18,6 +18,7 @@ from zope.interface import implementer
 from mneme.backups import Backups
 from mneme.config import Config, ConfigError, Loaded
 from mneme.errors import StartupError
+from mneme.feed import Feed
 from mneme.listening import open_sockets
 from mneme.model import Merging, Millis
 from mneme.process import ProcessWorker
@@ -146,7 +147,13 @@ class Rig:
                 plan_of(self.loaded),
             ),
             site=Site(
-                self.reactor, self.reactor, self.worker, sync, policy_of(config), config.max_body_bytes
+                self.reactor,
+                self.reactor,
+                self.worker,
+                sync,
+                policy_of(config),
+                config.max_body_bytes,
+                Feed(self.reactor, sync),
             ),
         )
         self.server = Server(self.components, self.loaded, self._load, self._give_up)

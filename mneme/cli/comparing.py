@@ -20,7 +20,7 @@ from mneme.cli.options import (
     project_argument,
     server_options,
 )
-from mneme.client import Client, Download
+from mneme.client.calls import Client, Download
 from mneme.errors import MnemeError
 from mneme.merge.differences import Change, ChangedValue, Entries, Hunk, Lines, differences
 from mneme.merge.jsonvalues import written
@@ -79,10 +79,10 @@ def diff(
         output.tell(_nothing(pair))
 
 
-async def pair_of(client: Client, project: ProjectId, file: FileName, older: int, newer: int | None) -> Pair:
+def pair_of(client: Client, project: ProjectId, file: FileName, older: int, newer: int | None) -> Pair:
     """The versions to compare; raises `NotThere`."""
-    before = await content_of(client, project, file, older)
-    after = await content_of(client, project, file, newer)
+    before = content_of(client, project, file, older)
+    after = content_of(client, project, file, newer)
     return Pair(before, after, newer is None)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,8 @@ from typing import ParamSpec, TypeVar
 import click
 
 from mneme import clocks, homedir, readable, times
-from mneme.cli import output
+from mneme.cli import output, signals
 from mneme.cli.options import NUMBER, as_json
-from mneme.cli.run import ENDING
 from mneme.config import Loaded, load
 from mneme.errors import MnemeError
 from mneme.model import Millis
@@ -176,20 +174,15 @@ def _copying() -> Iterator[Callable[[int, int], None]]:
 
     A signal ends the copy between two steps, and nothing that comes after it.
     """
-    signals: list[int] = []
-    before = {number: signal.signal(number, lambda *_: signals.append(1)) for number in ENDING}
-    try:
-        with output.progress() as show:
+    received: list[int] = []
+    with output.progress() as show, signals.handled(received.append):
 
-            def told(done: int, pages: int) -> None:
-                if signals:
-                    raise MnemeError("Broken off: nothing was written")
-                show(f"Copying, {100 * done // max(1, pages)} %")
+        def told(done: int, pages: int) -> None:
+            if received:
+                raise MnemeError("Broken off: nothing was written")
+            show(f"Copying, {100 * done // max(1, pages)} %")
 
-            yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        yield told
 
 
 def _twistd() -> str:

@@ -10,11 +10,14 @@ from attrs import asdict
 from rich.console import Console
 from rich.text import Text
 
+from mneme import clocks, homedir
 from mneme.cli import output
 from mneme.cli.options import as_json, server_options
-from mneme.cli.run import CommandContext, run
+from mneme.client.connection import connected
 from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, State
+from mneme.client.localproject import working_directory
+from mneme.client.settings import needed
 
 _MARKS = {State.GOOD: ("✓", "green"), State.DOUBTFUL: ("?", "yellow"), State.BAD: ("✗", "bold red")}
 _PLAIN = {"✓": "+", "✗": "x"}
@@ -30,12 +33,9 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
     Looks at the settings, the server, the project of the working directory and this machine, and changes nothing.
     Exits with status 1 if something must be mended.
     """
-
-    async def command(context: CommandContext) -> tuple[Finding, ...]:
-        looking = Doctor(context.reactor, context.worker, context.home, context.directory, context.connect)
-        return await looking.examine(server, key)
-
-    findings = run(command)
+    findings = Doctor(clocks.monotonic, needed(homedir.home()), working_directory(), connected).examine(
+        server, key
+    )
     if as_json:
         output.print_json({"findings": [asdict(finding) for finding in findings]})
     else:

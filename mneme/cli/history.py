@@ -19,7 +19,7 @@ from mneme.cli.options import (
     project_argument,
     server_options,
 )
-from mneme.client import Client, Download
+from mneme.client.calls import Client, Download
 from mneme.model import FileName, ProjectId, digest
 
 _COLUMNS = ("version", "file", "kind", "when", "client", "size", "made from")
@@ -81,12 +81,12 @@ def show(
         )
 
 
-async def listing_of(client: Client, project: ProjectId, files: Sequence[FileName], limit: int) -> Listing:
+def listing_of(client: Client, project: ProjectId, files: Sequence[FileName], limit: int) -> Listing:
     """The newest versions of these files together; raises `NotThere` if there are none."""
     found = [
         wire.FileVersion.among_others(version, file.value)
         for file in files
-        for version in await client.history(project, file, limit + 1)
+        for version in client.history(project, file, limit + 1)
     ]
     if not found:
         raise no_file(client, project, files[0]) if len(files) == 1 else _no_project(client, project)

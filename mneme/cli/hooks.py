@@ -1,4 +1,4 @@
-"""`hooks`: have Claude Code pull and push by itself."""
+"""`hooks`: have Claude Code begin and end its sessions in step."""
 
 import os
 import shutil
@@ -11,52 +11,64 @@ from mneme import homedir
 from mneme.cli import output
 from mneme.cli.options import as_json
 from mneme.client.errors import SettingsError
-from mneme.client.hooks import HookChange, Installed, Program, install, settings_path, snippet
+from mneme.client.hooks import HookChange, Installed, Program, install, settings_path, snippet, uninstall
 from mneme.client.settings import config_path, load, needed
 
 _DONE = {
     HookChange.NOTHING: "The hooks are in {path} already: nothing to do",
     HookChange.ADDED: "The hooks are in {path} now",
-    HookChange.MENDED: "The hooks in {path} call mneme where it is now",
+    HookChange.MENDED: "The hooks in {path} call mneme as it is now",
+    HookChange.REMOVED: "The hooks of mneme in {path} are removed",
 }
 
 
-@click.command(short_help="Have Claude Code pull and push by itself.")
+@click.command(short_help="Have Claude Code begin and end its sessions in step.")
 @click.option(
-    "--install", "installs", is_flag=True, help="Add them to the settings file, with a backup beside it."
+    "--install",
+    "action",
+    flag_value="install",
+    help="Add them to the settings file, with a backup beside it.",
 )
+@click.option("--uninstall", "action", flag_value="uninstall", help="Remove them from the settings file.")
 @click.option(
     "--settings",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="The settings file to add them to, that of a project say.  [default: ~/.claude/settings.json]",
+    help="The settings file, that of a project say.  [default: ~/.claude/settings.json]",
 )
 @as_json
-def hooks(installs: bool, settings: Path | None, as_json: bool) -> None:
-    """Have Claude Code pull when a session starts and push when it ends.
+def hooks(action: str | None, settings: Path | None, as_json: bool) -> None:
+    """Have Claude Code begin and end each session in step.
 
     Prints the hooks as they go into Claude Code's settings; with --install they are added to them, beside whatever
     is there. To install them again changes nothing, or mends the path where mneme has moved.
     """
-    if settings and not installs:
-        raise click.UsageError("--settings says where to install the hooks: give --install, too.")
+    if settings and not action:
+        raise click.UsageError("--settings says where the hooks are: give --install or --uninstall, too.")
     home = homedir.home()
     program = this_program()
     path = settings or settings_path(needed(home))
-    done = install(path, program) if installs else None
-    warnings = _warnings(home)
+    match action:
+        case "install":
+            done: Installed | None = install(path, program)
+        case "uninstall":
+            done = uninstall(path)
+        case _:
+            done = None
+    warnings = [] if action == "uninstall" else _warnings(home)
     if as_json:
         output.print_json(_document(program, done, warnings))
         return
-    _tell(program, done, path)
+    _tell(program, done, path, action)
     for warning in warnings:
         output.warn(warning)
 
 
 def this_program() -> Program:
-    """The program that runs.
+    """The program that runs, by a path that stays right after an upgrade.
 
-    A shell finds it by its name if the directory is on PATH for good, which that of an activated environment is not.
+    That is its place on PATH, where a package manager puts a link, if it is there for good. The directory of an
+    activated environment is not.
     """
     started = Path(sys.argv[0])
     path = started.absolute() if started.name == "mneme" else Path(sys.executable).with_name("mneme")
@@ -67,7 +79,8 @@ def this_program() -> Program:
         if directory.startswith("/") and not (activated and Path(directory) == Path(activated, "bin"))
     ]
     found = shutil.which("mneme", path=os.pathsep.join(on_path))
-    return Program(str(path), found is not None and path.exists() and Path(found).samefile(path))
+    is_same = found is not None and path.exists() and Path(found).samefile(path)
+    return Program(str(found if is_same else path))
 
 
 def _warnings(home: Path | None) -> list[str]:
@@ -84,10 +97,13 @@ def _warnings(home: Path | None) -> list[str]:
     ]
 
 
-def _tell(program: Program, done: Installed | None, path: Path) -> None:
+def _tell(program: Program, done: Installed | None, path: Path, action: str | None) -> None:
     if done is None:
         output.print_json(snippet(program))
         output.tell(f"This belongs into {path}: mneme hooks --install puts it there")
+        return
+    if action == "uninstall" and done.change is HookChange.NOTHING:
+        output.tell(f"There are no hooks of mneme in {done.path}: nothing to do")
         return
     output.tell(_DONE[done.change].format(path=done.path))
     if done.backup:

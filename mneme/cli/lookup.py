@@ -1,7 +1,7 @@
 """Contents for people, downloaded without a client id, so that they become nobody's base."""
 
 from mneme.cli.output import command_line
-from mneme.client import Client, Download
+from mneme.client.calls import Client, Download
 from mneme.errors import MnemeError
 from mneme.model import FileName, ProjectId
 
@@ -10,11 +10,9 @@ class NotThere(MnemeError):
     """A missing file or version, with advice on where to look."""
 
 
-async def content_of(client: Client, project: ProjectId, file: FileName, number: int | None) -> Download:
+def content_of(client: Client, project: ProjectId, file: FileName, number: int | None) -> Download:
     """A version of a file, or its head; raises `NotThere`."""
-    found = await (
-        _head(client, project, file) if number is None else _version(client, project, file, number)
-    )
+    found = _head(client, project, file) if number is None else _version(client, project, file, number)
     if found is None:
         raise no_file(client, project, file) if number is None else no_version(project, file, number)
     return found
@@ -35,17 +33,15 @@ def no_version(project: ProjectId, file: FileName, number: int) -> NotThere:
     )
 
 
-async def _head(client: Client, project: ProjectId, file: FileName) -> Download | None:
-    heads = await client.heads(project)
+def _head(client: Client, project: ProjectId, file: FileName) -> Download | None:
+    heads = client.heads(project)
     head = next((one for one in heads if one.file is file), None)
     if head is None:
         return None
     # An edit by hand for which the disk had no space has no version number yet.
-    return await (
-        _version(client, project, file, head.version) if head.version else client.look(project, file)
-    )
+    return _version(client, project, file, head.version) if head.version else client.look(project, file)
 
 
-async def _version(client: Client, project: ProjectId, file: FileName, number: int) -> Download | None:
-    found = await client.version(project, file, number)
+def _version(client: Client, project: ProjectId, file: FileName, number: int) -> Download | None:
+    found = client.version(project, file, number)
     return found if isinstance(found, Download) else None

@@ -1,19 +1,23 @@
 """Output: tables and colours for people, one JSON document with `--json`."""
 
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mneme import times
+from mneme.cli import signals
 from mneme.errors import MnemeError
 from mneme.model import Millis
 from mneme.readable import plain, span
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 _UNBOUNDED = 100_000
 _SECOND = 1000
@@ -35,18 +39,24 @@ def tell(sentence: str) -> None:
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """A function that shows progress on a terminal, and does nothing elsewhere."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
+    if not _is_terminal():
         yield lambda _text: None
         return
-    with console.status("") as status:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    with signals.handled(_end), console.status("") as status:
         yield lambda text: status.update(Text(text))
 
 
-def show_cursor() -> None:
-    """Show the cursor again, which `progress` hides."""
+def _end(number: int) -> None:
+    """End by a signal, and show the cursor, which a status hides."""
+    from rich.console import Console
+
     with suppress(OSError):
         Console(stderr=True).show_cursor()
+    signals.end(number)
 
 
 def print_json(document: object) -> None:
@@ -60,8 +70,11 @@ def print_json_line(document: object) -> None:
         click.echo(msgspec.json.encode(document))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], empty: str) -> None:
+def print_table(columns: Sequence[str], rows: "Sequence[Sequence[str | Text]]", empty: str) -> None:
     """Print a table, or `empty` if there are no rows; cells are escaped."""
+    from rich.table import Table
+    from rich.text import Text
+
     console = _console()
     if not rows:
         console.print(Text(plain(empty)))
@@ -76,6 +89,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], em
 
 def print_facts(facts: Mapping[str, str]) -> None:
     """Print names and values, one pair a line."""
+    from rich.text import Text
+
     print_table(("", ""), [(Text(plain(name), "bold"), value) for name, value in facts.items()], "")
 
 
@@ -93,16 +108,26 @@ def sentence_of(error: MnemeError | OSError) -> str:
 
 
 def _say(style: str, sentence: str) -> None:
-    try:
+    with suppress(OSError):
+        if not _is_terminal():
+            click.echo(f"mneme: {plain(sentence)}", err=True)
+            return
+        from rich.console import Console
+        from rich.text import Text
+
         Console(stderr=True, highlight=False, soft_wrap=True).print(
             Text.assemble(("mneme: ", "bold"), (plain(sentence), style))
         )
-    except OSError:
-        return
 
 
-def print_lines(lines: Iterable[Text]) -> None:
+def _is_terminal() -> bool:
+    return bool(sys.stderr and sys.stderr.isatty())
+
+
+def print_lines(lines: "Iterable[Text]") -> None:
     """Print lines as they are, however long: in colour on a terminal."""
+    from rich.text import Text
+
     console = _console()
     if console.is_terminal:
         console.print(Text("\n").join(lines), soft_wrap=True)
@@ -132,7 +157,9 @@ def command_line(*words: str) -> str:
     return f"`{shlex.join(['mneme', *words])}`"
 
 
-def _console() -> Console:
+def _console() -> "Console":
+    from rich.console import Console
+
     console = Console(highlight=False)
     # Tables in a file or pipe are not cut to 80 columns.
     return console if console.is_terminal else Console(highlight=False, width=_UNBOUNDED)

@@ -6,7 +6,7 @@ import click
 from attrs import evolve, frozen
 
 from mneme import wire
-from mneme.cli import output
+from mneme.cli import output, signals
 from mneme.cli.asking import ask
 from mneme.cli.lookup import NotThere, no_version
 from mneme.cli.options import (
@@ -19,7 +19,8 @@ from mneme.cli.options import (
     server_options,
 )
 from mneme.cli.wording import holder
-from mneme.client import Client, ClientError
+from mneme.client.calls import Client
+from mneme.client.errors import ClientError
 from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
 
@@ -51,7 +52,8 @@ def restore(
     It becomes a new version, and nothing is lost of those between. Machines get it when they next pull or push.
     """
     # The lock is released even after Ctrl-C.
-    done = ask(server, key, lambda client: restored(client, project, FileName(file), number), patiently=True)
+    with signals.handled(signals.let_the_next_end):
+        done = ask(server, key, lambda client: restored(client, project, FileName(file), number))
     if as_json:
         output.print_json(_document(project, file, done))
     match done:
@@ -66,25 +68,25 @@ def restore(
     sys.exit(0 if isinstance(done, Restored) else 1)
 
 
-async def restored(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
+def restored(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
     """Make a version the head again, if nobody else holds the lock; raises `NotThere`."""
     # Checked before the lock, which would create a missing project.
-    if number not in {version.version for version in await client.history(project, file)}:
+    if number not in {version.version for version in client.history(project, file)}:
         raise no_version(project, file, number)
-    permit = await client.acquire(project)
+    permit = client.acquire(project)
     if isinstance(permit, HeldBy):
         return permit
     try:
-        done = await _under_lock(client, project, file, number)
+        done = _under_lock(client, project, file, number)
     except (ClientError, NotThere):
-        await _released(client, project)
+        _released(client, project)
         raise
-    return evolve(done, released=await _released(client, project)) if isinstance(done, Restored) else done
+    return evolve(done, released=_released(client, project)) if isinstance(done, Restored) else done
 
 
-async def _under_lock(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
-    before = {head.version for head in await client.heads(project) if head.file is file}
-    match await client.restore(project, file, number):
+def _under_lock(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:
+    before = {head.version for head in client.heads(project) if head.file is file}
+    match client.restore(project, file, number):
         case None:
             raise no_version(project, file, number)
         case NotLocked():
@@ -97,9 +99,9 @@ async def _under_lock(client: Client, project: ProjectId, file: FileName, number
             return Restored(uploaded.version, uploaded.mtime, uploaded.version not in before)
 
 
-async def _released(client: Client, project: ProjectId) -> bool:
+def _released(client: Client, project: ProjectId) -> bool:
     try:
-        await client.release(project)
+        client.release(project)
     except ClientError:
         return False
     return True

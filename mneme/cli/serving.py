@@ -10,8 +10,9 @@ from mneme import readable, times, wire
 from mneme.cli import output
 from mneme.cli.asking import ask
 from mneme.cli.options import as_json, server_options
-from mneme.client import Client, Refused
+from mneme.client.calls import Client
 from mneme.client.doctor.server import IN_TWO_PLACES
+from mneme.client.errors import Refused
 from mneme.model import Millis
 
 _LOCK_COLUMNS = ("locked project", "by", "since", "until at the latest")
@@ -70,20 +71,20 @@ def projects(server: str | None, key: str | None, as_json: bool) -> None:
     )
 
 
-async def overview_of(client: Client) -> ServerOverview:
+def overview_of(client: Client) -> ServerOverview:
     """The state of the server; raises `Refused` if it is too old to tell."""
     try:
-        status = await client.status()
+        status = client.status()
     except Refused as problem:
         raise Refused(
             f"The server at {client.url} does not tell its status ({problem}): it needs a newer mneme"
         ) from None
-    return ServerOverview(client.url, status, _latest_first(await client.projects()))
+    return ServerOverview(client.url, status, _latest_first(client.projects()))
 
 
-async def projects_of(client: Client) -> Projects:
+def projects_of(client: Client) -> Projects:
     """The list of projects."""
-    found = _latest_first(await client.projects())
+    found = _latest_first(client.projects())
     return Projects(found, client.server_now())
 
 

@@ -1,22 +1,23 @@
-"""`pull`, `push` and `watch`: start, end, and course of a session."""
+"""`pull` and `push`: start and end of a session by hand."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
-from mneme import homedir, readable, wire
+from mneme import homedir, readable
 from mneme.cli import output, wording
 from mneme.cli.options import as_json, server_options
-from mneme.cli.run import CommandContext, run
+from mneme.client import plugin
+from mneme.client.connection import connected
 from mneme.client.folder import Folder
-from mneme.client.localproject import local_project
-from mneme.client.settings import address_in, client_id, load, needed
-from mneme.client.sync import Action, Progress, Report, Sync, no_progress
-from mneme.client.watch import Event, Happened, Watch
+from mneme.client.localproject import local_project, working_directory
+from mneme.client.settings import address_in, client_id, config_path, load, needed
+from mneme.client.sync import Action, Progress, Report, Sync
+from mneme.clocks import TimeOfDay
 from mneme.errors import MnemeError
 from mneme.model import FileName
 
@@ -47,44 +48,8 @@ def push(server: str | None, key: str | None, is_strict: bool, as_json: bool) ->
     _one_end(Sync.push, wording.push_warnings, wording.PUSH_FAILED, server, key, is_strict, as_json)
 
 
-@click.command(short_help="Keep in step while it runs.")
-@server_options
-@strict_option
-@as_json
-def watch(server: str | None, key: str | None, is_strict: bool, as_json: bool) -> None:
-    """Keep the project in step until you end it: hold the lock, send changes.
-
-    It goes on through restarts of the server and cuts of the network. Ctrl-C, SIGTERM and a closed terminal end it:
-    then it pushes; a second Ctrl-C ends it at once. With --json it prints an object for each event, one a line.
-    """
-    # A hook ignores bad settings; a person who starts a watch wants to know of them.
-    home = needed(homedir.home())
-    address_in(load(home, server, key), home)
-
-    def tell(event: Event) -> None:
-        if as_json:
-            output.print_json_line(_event(event))
-        elif event.happened is Happened.TROUBLE:
-            output.warn(wording.happened(event))
-        else:
-            output.tell(wording.happened(event))
-
-    async def command(context: CommandContext) -> Report:
-        async with _sync_of(context, server, key) as sync:
-            if not as_json:
-                output.tell(f"Watching {sync.project.value}, in step with {sync.client.url}; Ctrl-C ends it")
-            return await Watch(context.reactor, context.wall, sync, tell).run(context.ending)
-
-    report, warnings = _come_to(
-        lambda: run(command, patiently=True), wording.push_warnings, wording.PUSH_FAILED
-    )
-    if as_json:
-        output.print_json_line({"event": "ended", **_document(report, warnings)})
-    _end(report, warnings, is_strict, as_json)
-
-
 def _one_end(
-    act: Callable[[Sync], Coroutine[Any, Any, Report]],
+    act: Callable[[Sync], Report],
     warnings_of: Callable[[Report], Iterable[str]],
     failed: str,
     server: str | None,
@@ -93,31 +58,32 @@ def _one_end(
     as_json: bool,
 ) -> None:
     """Run a pull or a push, print the result, and exit with its status."""
+    home = homedir.home()
+    why_off = plugin.why_off(str(working_directory()), config_path(home)) if home else None
+    if why_off:
+        output.tell(f"Nothing is synced, for the plugin is off here: {why_off}")
+        sys.exit(0)
 
-    async def command(context: CommandContext) -> Report:
-        with output.progress() as show:
-            async with _sync_of(context, server, key, partial(_show, show)) as sync:
-                show(f"Asking {sync.client.url}")
-                return await act(sync)
+    def run() -> Report:
+        with output.progress() as show, _sync_of(server, key, partial(_show, show)) as sync:
+            show(f"Asking {sync.client.url}")
+            return act(sync)
 
-    report, warnings = _come_to(lambda: run(command), warnings_of, failed)
+    report, warnings = _come_to(run, warnings_of, failed)
     if as_json:
-        output.print_json(_document(report, warnings))
+        output.print_json(wording.document(report, warnings))
     _end(report, warnings, is_strict, as_json)
 
 
-@asynccontextmanager
-async def _sync_of(
-    context: CommandContext, server: str | None, key: str | None, progress: Progress = no_progress
-) -> AsyncIterator[Sync]:
+@contextmanager
+def _sync_of(server: str | None, key: str | None, progress: Progress) -> Iterator[Sync]:
     """The `Sync` of the working directory's project; raises `SettingsError`."""
-    settings = await context.worker.run(lambda: load(context.home, server, key))
-    address = address_in(settings, context.home)
-    local = await context.worker.run(lambda: local_project(context.directory, context.home, settings.project))
-    machine = await context.worker.run(lambda: client_id(context.home))
-    async with context.connect(address, machine, settings.patience) as client:
-        folder = Folder(local.folder, client.url, local.project)
-        yield Sync(client, context.worker, context.wall, folder, progress)
+    home = needed(homedir.home())
+    settings = load(home, server, key)
+    address = address_in(settings, home)
+    local = local_project(working_directory(), home, settings.project)
+    with connected(address, client_id(home), settings.patience) as client:
+        yield Sync(client, TimeOfDay(), Folder(local.folder, client.url, local.project), progress)
 
 
 def _come_to(
@@ -143,31 +109,3 @@ def _end(report: Report | None, warnings: Sequence[str], is_strict: bool, as_jso
 def _show(show: Callable[[str], None], did: Action, file: FileName, size: int) -> None:
     verb = "Fetching" if did is Action.FETCHED else "Sending"
     show(f"{verb} {file.value}, {readable.size(size)}")
-
-
-def _event(event: Event) -> dict[str, object]:
-    return {
-        "event": event.happened.value,
-        "lock": wire.WireLock.of(event.lock) if event.lock else None,
-        "problem": event.problem,
-        **(_document(event.report, []) if event.report else {}),
-    }
-
-
-def _document(report: Report | None, warnings: Sequence[str]) -> dict[str, object]:
-    if report is None:
-        return {"warnings": warnings}
-    return {
-        "project": report.project.value,
-        "files": [
-            {
-                "file": one.file.value,
-                "did": [did.value for did in one.actions],
-                "version": one.version,
-                "problem": one.problem,
-            }
-            for one in report.files
-        ],
-        "lockedBy": wire.WireLock.of(report.locked) if report.locked else None,
-        "warnings": warnings,
-    }

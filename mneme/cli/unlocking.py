@@ -2,18 +2,17 @@
 
 import enum
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import click
 from attrs import frozen
 
 from mneme import wire
 from mneme.cli import output
-from mneme.cli.asking import visitor_of
+from mneme.cli.asking import ask
 from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options
-from mneme.cli.run import CommandContext, run
 from mneme.cli.wording import holder
-from mneme.client import Client
+from mneme.client.calls import Client
 from mneme.model import HeldBy, Lock, ProjectId
 from mneme.readable import plain
 
@@ -54,14 +53,10 @@ def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, a
     later is kept, and merged.
     """
 
-    async def command(context: CommandContext) -> Unlocking:
-        async with visitor_of(context, server, key) as client:
-            return await unlocked(client, project, lambda lock: context.worker.run(lambda: agreed(lock)))
-
     def agreed(lock: Lock) -> bool:
         return yes or (_is_attended() and _confirmed(project, lock))
 
-    done = run(command)
+    done = ask(server, key, lambda client: unlocked(client, project, agreed))
     if as_json:
         output.print_json(_document(project, done))
     if not as_json or done.end is not End.RELEASED:
@@ -69,22 +64,20 @@ def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, a
     sys.exit(0 if done.end in (End.NOT_HELD, End.RELEASED, End.GONE) else 1)
 
 
-async def unlocked(
-    client: Client, project: ProjectId, agreed: Callable[[Lock], Awaitable[bool]]
-) -> Unlocking:
+def unlocked(client: Client, project: ProjectId, agreed: Callable[[Lock], bool]) -> Unlocking:
     """Release the lock that is held, if that is `agreed`, and no other."""
-    lock = await client.lock(project)
+    lock = client.lock(project)
     if lock is None:
         return Unlocking(End.NOT_HELD)
-    if not await agreed(lock):
+    if not agreed(lock):
         return Unlocking(End.LEFT, lock, lock)
-    now = await client.lock(project)
+    now = client.lock(project)
     if now is None:
         return Unlocking(End.GONE, lock)
     # The same machine may have ended that session, and begun another.
     if (now.client, now.token) != (lock.client, lock.token):
         return Unlocking(End.PASSED_ON, lock, now)
-    match await client.release(project, lock.client):
+    match client.release(project, lock.client):
         case HeldBy(other):
             return Unlocking(End.PASSED_ON, lock, other)
         case None:

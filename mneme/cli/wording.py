@@ -1,10 +1,11 @@
-"""Reports of a pull, a push or a watch in sentences."""
+"""Reports of a pull, a push or a watch, in sentences and for scripts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from mneme import times
+from mneme import times, wire
+from mneme.client.happening import Happened, Happening
 from mneme.client.sync import Action, FileReport, Report
-from mneme.client.watch import Event, Happened
 from mneme.model import FileName, Lock
 
 _WORDS = {
@@ -17,7 +18,16 @@ _WORDS = {
     Action.HELD_BACK: "not sent",
     Action.KEPT: "kept by the server",
     Action.REFUSED: "not sent",
+    Action.WAITING: "waiting for the plugin",
     Action.MISSED: "not in step yet",
+}
+
+_WAITS = {
+    Action.WAITING.value: "the plugin is at work on it",
+    Action.KEPT.value: "the server has it, and merges it once the lock is free",
+    Action.REFUSED.value: "another client holds the lock, and the server has no space",
+    Action.HELD_BACK.value: "it is damaged: mend it, or remove it",
+    Action.MISSED.value: "it is being written",
 }
 
 PULL_FAILED = "This session works with the local memory; changes are sent with the next push that succeeds."
@@ -60,25 +70,53 @@ def push_warnings(report: Report) -> Iterator[str]:
     yield from _file_warnings(report)
 
 
-def happened(event: Event) -> str:
-    """The sentence about an event of a watch."""
-    match event.happened:
-        case Happened.PULLED | Happened.SENT if event.report:
-            return done(event.report)
-        case Happened.LOCKED_OUT if event.lock:
-            return (
-                f"Locked by {holder(event.lock)}: changes here are kept by the server, and merged after that"
-            )
-        case Happened.LOCK_LOST:
-            return "The lock was lost; it is taken again as soon as nobody else has it"
-        case Happened.LOCK_TAKEN if event.report:
-            return f"The lock is taken. {done(event.report)}"
-        case Happened.ENDING:
-            return "Ending: changes are sent, and the lock is released; Ctrl-C again ends it at once"
+def happened(happening: Happening) -> str:
+    """The sentence about a happening of a watch."""
+    match happening.happened:
+        case Happened.SYNCED if happening.report:
+            return done(happening.report)
         case Happened.TROUBLE:
-            return f"{event.problem}. Changes here are sent once that is over; mneme goes on trying"
+            return f"{happening.problem}. Changes here are sent once that is over; mneme goes on trying"
         case _:
             return "Recovered: in step again"
+
+
+def happening_document(happening: Happening) -> dict[str, object]:
+    """A happening for scripts."""
+    of_report = document(happening.report) if happening.report else {}
+    return {"event": happening.happened.value, "problem": happening.problem, **of_report}
+
+
+def document(report: Report | None, warnings: Sequence[str] = ()) -> dict[str, object]:
+    """A report for scripts."""
+    if report is None:
+        return {"warnings": warnings}
+    return {
+        "project": report.project.value,
+        "files": [
+            {
+                "file": one.file.value,
+                "did": [did.value for did in one.actions],
+                "version": one.version,
+                "problem": one.problem,
+            }
+            for one in report.files
+        ],
+        "lockedBy": wire.WireLock.of(report.locked) if report.locked else None,
+        "warnings": warnings,
+    }
+
+
+def condition(told: Mapping[str, Any]) -> str:
+    """The condition of a project, as the agent tells it."""
+    if told["problem"]:
+        return f"waits: {told['problem']}"
+    if told["waiting"]:
+        waiting = (
+            f"{file} ({_WAITS.get(action, action)})" for file, action in sorted(told["waiting"].items())
+        )
+        return f"waits: {', '.join(waiting)}"
+    return "in step" if told["inStep"] else "syncing"
 
 
 def holder(lock: Lock) -> str:

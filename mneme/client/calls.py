@@ -11,7 +11,8 @@ from attrs import frozen
 
 from mneme import times, wire
 from mneme.client.errors import Refused
-from mneme.client.exchange import Ask, Exchange, Reply
+from mneme.client.exchange import Ask, Exchange
+from mneme.client.http import Response
 from mneme.model import (
     NOT_THERE,
     ClientId,
@@ -33,7 +34,7 @@ V = TypeVar("V")
 
 _NAMES = {file.value for file in FileName}
 
-_DIGEST = re.compile(rb"[0-9a-f]{64}")
+_DIGEST = re.compile("[0-9a-f]{64}")
 """The digest in a tag; the server or a proxy may add a suffix."""
 
 
@@ -86,52 +87,52 @@ class Client:
 
     # The server
 
-    async def health(self) -> wire.Health:
+    def health(self) -> wire.Health:
         """`GET /health`: version of the server, and whether it wants a key. Needs none itself."""
-        return await self._get("/health", wire.Health)
+        return self._get("/health", wire.Health)
 
-    async def status(self) -> wire.Status:
+    def status(self) -> wire.Status:
         """`GET /status`: the start of the server, and its used and free space."""
-        return await self._get("/status", wire.Status)
+        return self._get("/status", wire.Status)
 
-    async def projects(self) -> Sequence[wire.WireProject]:
+    def projects(self) -> Sequence[wire.WireProject]:
         """`GET /projects`: every project with its files, lock and waiting uploads."""
-        return (await self._get("/projects", wire.ProjectList)).projects
+        return (self._get("/projects", wire.ProjectList)).projects
 
     # Locks
 
-    async def lock(self, project: ProjectId) -> Lock | None:
+    def lock(self, project: ProjectId) -> Lock | None:
         """`GET …/lock`: the lock that is held now; None if there is none."""
-        status = await self._get(_project_path(project, "lock"), wire.LockStatus)
+        status = self._get(_project_path(project, "lock"), wire.LockStatus)
         return self._converted(status.lock.to_model) if status.lock else None
 
-    async def acquire(self, project: ProjectId) -> Granted | HeldBy:
+    def acquire(self, project: ProjectId) -> Granted | HeldBy:
         """`POST …/lock`: acquires or extends this machine's lock; `HeldBy` if another client holds it."""
-        reply = await self._exchange.send(Ask("POST", _project_path(project, "lock"), self._client_header()))
+        reply = self._exchange.send(Ask("POST", _project_path(project, "lock"), self._client_header()))
         if reply.status == HTTPStatus.CONFLICT:
             lock = self._exchange.problem(reply).lock
             if lock:
                 return HeldBy(self._converted(lock.to_model))
         return Granted(self._converted(self._read(reply, wire.LockGranted).lock.to_model))
 
-    async def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
+    def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
         """`POST …/lock/heartbeat` as this machine: moves the expiry of its own lock.
 
         `NotLocked` if nobody has one, `HeldBy` if another has: then nothing is changed.
         """
-        reply = await self._exchange.send(
+        reply = self._exchange.send(
             Ask("POST", _project_path(project, "lock", "heartbeat"), self._client_header())
         )
         if reply.status == HTTPStatus.FORBIDDEN:
             return self._refusal(reply)
         return Granted(self._converted(self._read(reply, wire.LockGranted).lock.to_model))
 
-    async def release(self, project: ProjectId, holder: ClientId | None = None) -> HeldBy | NotLocked | None:
+    def release(self, project: ProjectId, holder: ClientId | None = None) -> HeldBy | NotLocked | None:
         """`DELETE …/lock` as this machine, or as the `holder` whose lock a person wants gone.
 
         None: it is free now. `NotLocked` if it was before, `HeldBy` if it is another's, and stays.
         """
-        reply = await self._exchange.send(
+        reply = self._exchange.send(
             Ask("DELETE", _project_path(project, "lock"), self._client_header(holder))
         )
         if reply.status == HTTPStatus.FORBIDDEN:
@@ -140,12 +141,12 @@ class Client:
 
     # Files
 
-    async def heads(self, project: ProjectId) -> tuple[Head, ...]:
+    def heads(self, project: ProjectId) -> tuple[Head, ...]:
         """`GET …/files`: the project's files of names that this client knows."""
-        listed = await self._get(_project_path(project, "files"), wire.FileList)
+        listed = self._get(_project_path(project, "files"), wire.FileList)
         return tuple(self._converted(head.to_model) for head in listed.files if head.name in _NAMES)
 
-    async def download(
+    def download(
         self, project: ProjectId, file: FileName, known: str | None = None, size: int = 0
     ) -> Download | Unmodified | None:
         """`GET …/files/:name` with the client id: the content becomes this machine's base.
@@ -156,14 +157,14 @@ class Client:
         """
         headers = {**self._client_header(), **_unless(known)}
         ask = Ask("GET", _file_path(project, file), headers, size=size)
-        return self._downloaded(await self._exchange.send(ask))
+        return self._downloaded(self._exchange.send(ask))
 
-    async def look(self, project: ProjectId, file: FileName) -> Download | None:
+    def look(self, project: ProjectId, file: FileName) -> Download | None:
         """`GET …/files/:name` without the client id: the content becomes nobody's base."""
-        document = self._downloaded(await self._exchange.send(Ask("GET", _file_path(project, file))))
+        document = self._downloaded(self._exchange.send(Ask("GET", _file_path(project, file))))
         return None if isinstance(document, Unmodified) else document
 
-    async def upload(
+    def upload(
         self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition
     ) -> wire.Uploaded | Rescued | Outdated:
         """`PUT …/files/:name`: makes `content` (UTF-8) the head if `only_if` holds.
@@ -174,9 +175,9 @@ class Client:
         """
         body = msgspec.json.encode(wire.Envelope(content.decode()))
         headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
-        return self._outcome(await self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
+        return self._outcome(self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
 
-    async def append(
+    def append(
         self, project: ProjectId, lines: bytes, base: str, version: int = 0
     ) -> wire.Uploaded | Rescued | Outdated:
         """`POST …/files/log.jsonl/append`: adds lines, whole and UTF-8, to the log whose digest is `base`.
@@ -191,21 +192,21 @@ class Client:
             "Idempotency-Key": digest(f"{version} {base} ".encode() + lines)[:32],
         }
         path = f"{_file_path(project, FileName.LOG)}/append"
-        return self._outcome(await self._exchange.send(Ask("POST", path, headers, lines)))
+        return self._outcome(self._exchange.send(Ask("POST", path, headers, lines)))
 
     # History
 
-    async def history(
+    def history(
         self, project: ProjectId, file: FileName, limit: int | None = None
     ) -> Sequence[wire.WireVersion]:
         """`GET …/files/:name/versions`: the versions of a file, newest first."""
         path = f"{_file_path(project, file)}/versions" + (f"?limit={limit}" if limit else "")
-        reply = await self._exchange.send(Ask("GET", path))
+        reply = self._exchange.send(Ask("GET", path))
         if reply.status == HTTPStatus.NOT_FOUND:
             return ()
         return self._read(reply, wire.VersionList).versions
 
-    async def version(
+    def version(
         self, project: ProjectId, file: FileName, number: int, known: str | None = None
     ) -> Download | Unmodified | None:
         """`GET …/files/:name/versions/:n`; `known` as for `download`. None: there is no such version, or no more.
@@ -213,10 +214,10 @@ class Client:
         A version that was damaged by hand is `Refused`; asked for by what is `known` of it, it is None, too.
         """
         path = f"{_file_path(project, file)}/versions/{number}"
-        reply = await self._exchange.send(Ask("GET", path, _unless(known)))
+        reply = self._exchange.send(Ask("GET", path, _unless(known)))
         return None if reply.status == HTTPStatus.GONE and known else self._downloaded(reply)
 
-    async def restore(
+    def restore(
         self, project: ProjectId, file: FileName, number: int
     ) -> wire.Uploaded | HeldBy | NotLocked | None:
         """`POST …/files/:name/restore`: makes a version the head again, under the lock of this machine.
@@ -225,7 +226,7 @@ class Client:
         """
         body = msgspec.json.encode(wire.RestoreOrder(number))
         headers = {**self._client_header(), "Content-Type": "application/json"}
-        reply = await self._exchange.send(Ask("POST", f"{_file_path(project, file)}/restore", headers, body))
+        reply = self._exchange.send(Ask("POST", f"{_file_path(project, file)}/restore", headers, body))
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status == HTTPStatus.FORBIDDEN:
@@ -234,7 +235,7 @@ class Client:
 
     # What the answers say
 
-    def _downloaded(self, reply: Reply) -> Download | Unmodified | None:
+    def _downloaded(self, reply: Response) -> Download | Unmodified | None:
         if reply.status == HTTPStatus.NOT_MODIFIED:
             return Unmodified()
         if reply.status == HTTPStatus.NOT_FOUND:
@@ -242,18 +243,18 @@ class Client:
         body = self._read(reply, wire.Download)
         content = body.content.encode()
         mtime = self._converted(lambda: times.from_text(body.mtime))
-        tag = _DIGEST.search(reply.header(b"etag") or b"")
-        sha256 = tag[0].decode() if tag else digest(content)
+        tag = _DIGEST.search(reply.headers.get("etag", ""))
+        sha256 = tag[0] if tag else digest(content)
         return Download(content, body.version, mtime, sha256)
 
-    def _outcome(self, reply: Reply) -> wire.Uploaded | Rescued | Outdated:
+    def _outcome(self, reply: Response) -> wire.Uploaded | Rescued | Outdated:
         if reply.status == HTTPStatus.PRECONDITION_FAILED:
             return Outdated()
         if reply.status == HTTPStatus.FORBIDDEN:
             return Rescued(self._refusal(reply), self._exchange.problem(reply).version)
         return self._read(reply, wire.Uploaded)
 
-    def _refusal(self, reply: Reply) -> HeldBy | NotLocked:
+    def _refusal(self, reply: Response) -> HeldBy | NotLocked:
         lock = self._exchange.problem(reply).lock
         return HeldBy(self._converted(lock.to_model)) if lock else NotLocked()
 
@@ -264,10 +265,10 @@ class Client:
         except ValueError as error:
             raise self._exchange.strange(str(error)) from None
 
-    async def _get(self, path: str, form: type[T]) -> T:
-        return self._read(await self._exchange.send(Ask("GET", path)), form)
+    def _get(self, path: str, form: type[T]) -> T:
+        return self._read(self._exchange.send(Ask("GET", path)), form)
 
-    def _read(self, reply: Reply, form: type[T]) -> T:
+    def _read(self, reply: Response, form: type[T]) -> T:
         """The body of a 200; raises `Refused` for any other status."""
         if reply.status != HTTPStatus.OK:
             raise Refused(self._exchange.problem(reply).error)

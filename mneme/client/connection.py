@@ -1,42 +1,21 @@
-"""A client over the network, and the connections that it keeps open."""
+"""A client over the network, and the connection that it keeps open."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from treq.client import HTTPClient
-from twisted.internet import defer
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
-
-from mneme.client.authorities import MoreAuthorities
+from mneme import clocks
 from mneme.client.calls import Client
-from mneme.client.exchange import Address, Exchange, Http, Patience
-from mneme.clocks import WallClock
+from mneme.client.exchange import Exchange, Patience
+from mneme.client.http import Address, Connection
+from mneme.clocks import TimeOfDay
 from mneme.model import ClientId
-from mneme.work import Worker
-
-_CLOSE_SECONDS = 2.0
 
 
-@asynccontextmanager
-async def connected(
-    reactor: IReactorTime,
-    wall: WallClock,
-    worker: Worker,
-    address: Address,
-    client: ClientId,
-    patience: Patience,
-) -> AsyncIterator[Client]:
-    """A client of the server at `address`, whose connections are closed at the end."""
-    pool = HTTPConnectionPool(reactor)
-    # Exchange does the retries.
-    pool.retryAutomatically = False
-    policy = MoreAuthorities(address.authorities) if address.authorities else BrowserLikePolicyForHTTPS()
-    http = HTTPClient(Agent(reactor, policy, connectTimeout=patience.timeout, pool=pool))
+@contextmanager
+def connected(address: Address, client: ClientId, patience: Patience) -> Iterator[Client]:
+    """A client of the server at `address`, whose connection is closed at the end."""
+    connection = Connection(address, clocks.monotonic)
     try:
-        yield Client(Exchange(reactor, wall, worker, cast(Http, http), address, patience), client)
+        yield Client(Exchange(connection, TimeOfDay(), address, patience), client)
     finally:
-        # On a broken network the pool may never report that a connection is closed.
-        with suppress(defer.TimeoutError):
-            await pool.closeCachedConnections().addTimeout(_CLOSE_SECONDS, reactor)
+        connection.close()

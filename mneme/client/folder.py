@@ -15,14 +15,18 @@ A base that is lost, or that does not hold what it should, is no base: nothing i
 import fcntl
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mneme import durable
+from mneme.client import plugin
+from mneme.clocks import TimeOfDay, WallClock
 from mneme.errors import NOT_JSON, DiskFull, MnemeError
 from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
@@ -31,6 +35,16 @@ MAX_BYTES = 10 * 1024 * 1024
 """The largest answer that a stock client takes, in bytes; merges must stay below it."""
 
 _BESIDE = ".mneme"
+
+_READS_WITHIN = 0.05
+"""Seconds from reading the log to making the summarizer's lock, generously."""
+
+Marks: TypeAlias = Mapping[FileName, durable.Mark]
+"""Marks of files, of which a write changes one."""
+
+
+class PluginAtWork(MnemeError):
+    """A file that a process of the plugin has read, and will write."""
 
 
 class FolderSpoiled(MnemeError):
@@ -69,6 +83,19 @@ class Snapshot:
         return self.local is not None and (self.base is None or self.local.content != self.base.content)
 
 
+@frozen
+class _Replaced:
+    """A file that was replaced: both contents, and when, by the disk's clock.
+
+    `old` is None where there was no file. `before` is the file with its base before something was fetched.
+    """
+
+    old: bytes | None
+    new: bytes
+    at: float
+    before: Snapshot
+
+
 class _Known(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     sha256: str
@@ -101,13 +128,16 @@ class Folder:
     Any method may raise `DiskFull`: then each file is whole, and so is its base, which is no newer than the file.
     """
 
-    def __init__(self, path: Path, server: str, project: ProjectId) -> None:
+    def __init__(self, path: Path, server: str, project: ProjectId, wall: WallClock | None = None) -> None:
+        """Set up the folder; by `wall` the locks of the plugin's processes grow old."""
         self.path = path
+        self._wall = wall or TimeOfDay()
+        self._replaced: dict[FileName, _Replaced] = {}
         self.project = project
         self._beside = path / _BESIDE
         self._server = server
 
-    def marks(self) -> Mapping[FileName, durable.Mark]:
+    def marks(self) -> Marks:
         """Marks of the files, of which a write changes one."""
         states = {file: _state(self._local_path(file)) for file in FileName}
         return {file: durable.mark(state) for file, state in states.items() if state}
@@ -117,6 +147,7 @@ class Folder:
 
         Bytes that are no UTF-8 are replaced, as the plugin does when it reads them.
         """
+        self._replaced = {}
         with self._step():
             return {file: self._snapshot(file) for file in FileName}
 
@@ -140,6 +171,8 @@ class Folder:
     def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> Snapshot | None:
         """The file after it was given a new base and `content`, merged from both.
 
+        `PluginAtWork`, and nothing is changed, while a process of the plugin holds the file.
+
         None, and nothing is changed, if the file or its base is not what was `seen` any more; but lines that were
         added to the log since are added to `content`, too, so that a busy plugin keeps nothing from coming in.
         """
@@ -150,12 +183,70 @@ class Folder:
                 return None
             whole = content + added
             if now.local is None or whole != now.local.content:
+                if plugin.held(self.path, file, self._wall.seconds()):
+                    raise PluginAtWork
                 coming = _FileState(_known(now.base), _known(now.refused), _known(base), digest(whole))
                 self._note(file, coming, base)
-                if not self._write(file, whole, now.local):
+                if not self._write(file, whole, now.local, now):
                     return None
             self._note(file, _FileState(_known(base)), base)
             return self._snapshot(file)
+
+    @property
+    def has_replaced(self) -> bool:
+        """Whether files were replaced since the last `snapshots`, and not checked."""
+        return bool(self._replaced)
+
+    def check_replaced(self) -> None:
+        """Mend what the plugin has made of old contents of files that were replaced.
+
+        A process of the plugin that read a file just before may have written it just after. Its file lacks all that
+        was fetched, as if a person had removed it. A summarizer drops lines by their position in the log that it read.
+        """
+        with self._step():
+            for file, replaced in tuple(self._replaced.items()):
+                self._check_replaced(file, replaced)
+        self._replaced = {}
+
+    def _check_replaced(self, file: FileName, replaced: _Replaced) -> None:
+        now = self._local(file)
+        if now is None:
+            return
+        old, new, before = replaced.old, replaced.new, replaced.before
+        is_as_written = now.content == new or (file is FileName.LOG and now.content.startswith(new))
+        has_read_old = self._may_be_summed_up(replaced.at)
+        if file is FileName.LOG and has_read_old:
+            wanted = _with_first(old or b"", now.content)
+        elif file is FileName.SUMMARY_JSON and has_read_old and is_as_written:
+            self._put_back(file, now, replaced)
+            return
+        elif is_as_written:
+            return
+        else:
+            merged = merge(file, old, new, now.content, upload_is_later=True, max_bytes=MAX_BYTES)
+            wanted = now.content if merged is None else merged
+        if wanted != now.content:
+            self._write(file, wanted, now, before)
+
+    def _put_back(self, file: FileName, now: Local, replaced: _Replaced) -> None:
+        """Undo a replacement; the new content comes again after the summarizer's."""
+        before = replaced.before
+        # In this order, for with the newer base the old content would be a removal, after a crash in between.
+        self._note(file, _FileState(_known(before.base), _known(before.refused)), before.base, before.refused)
+        if replaced.old is None:
+            self._local_path(file).unlink(missing_ok=True)
+        else:
+            self._write(file, replaced.old, now, before)
+
+    def _may_be_summed_up(self, at: float) -> bool:
+        """Whether a summarizer may have read a file before it was replaced.
+
+        It reads the log just before it makes its lock, and the summary after that.
+        """
+        lock = plugin.held(self.path, FileName.SUMMARY_MD, self._wall.seconds())
+        with suppress(OSError):
+            return lock is not None and lock.stat().st_mtime < at + _READS_WITHIN
+        return False
 
     def settle(self, file: FileName, base: Kept, seen: Snapshot | None = None) -> None:
         """Note a sent content as the base, unless another base was noted since `seen`."""
@@ -184,13 +275,12 @@ class Folder:
         if found is None:
             return None
         content, state = found
-        text = content.decode(errors="replace").encode()
-        return Local(text, durable.millis(state), durable.mark(state))
+        return Local(_text(content), durable.millis(state), durable.mark(state))
 
-    def _write(self, file: FileName, content: bytes, seen: Local | None) -> bool:
+    def _write(self, file: FileName, content: bytes, seen: Local | None, before: Snapshot) -> bool:
         """Replace a file, whole or not at all, and keep the old content as .bak.
 
-        False if it is not the file that was `seen` any more.
+        False if it is not the file that was `seen` any more. `before` is the file before something was fetched.
         """
         path = self._local_path(file)
         staged = path.with_name(f".{path.name}.next")
@@ -199,13 +289,25 @@ class Folder:
         if seen is None:
             staged.rename(path)
             durable.sync_directory(path.parent)
+            self._replaced[file] = _Replaced(None, content, path.stat().st_ctime, before)
             return True
         with path.open("rb") as old:
-            if os.fstat(old.fileno()).st_ino != seen.mark[0] or not self._replace(path, staged, seen.mark[0]):
+            is_seen = os.fstat(old.fileno()).st_ino == seen.mark[0]
+            late = _text(old.read())
+            if is_seen and file is FileName.LOG and _is_appended(seen.content, late, content):
+                # The disk was slow: lines that came meanwhile stay in front of those that come now.
+                added = late[len(seen.content) :]
+                durable.append(staged, added)
+                seen, content = evolve(seen, content=late), content + added
+            if not is_seen or not self._replace(path, staged, seen.mark[0]):
                 staged.unlink()
                 return False
+            first = self._replaced.get(file) or _Replaced(seen.content, content, path.stat().st_ctime, before)
+            self._replaced[file] = evolve(first, new=content)
             # A process that has the old file open may have written to it until now.
-            self._catch_up(file, content, seen, old.read())
+            old.seek(0)
+            self._catch_up(file, content, seen, _text(old.read()), before)
+        durable.sync_directory(path.parent)
         return True
 
     def _replace(self, path: Path, staged: Path, inode: int) -> bool:
@@ -217,15 +319,13 @@ class Folder:
         if path.lstat().st_ino != inode:
             return False
         staged.rename(path)
-        durable.sync_directory(path.parent)
         return True
 
-    def _catch_up(self, file: FileName, written: bytes, seen: Local, found: bytes) -> None:
+    def _catch_up(self, file: FileName, written: bytes, seen: Local, late: bytes, before: Snapshot) -> None:
         """Take over writes to the old file between the last look and its replacement."""
-        late = found.decode(errors="replace").encode()
         if late == seen.content:
             return
-        if file is FileName.LOG and late.startswith(seen.content) and written.endswith(b"\n"):
+        if file is FileName.LOG and _is_appended(seen.content, late, written):
             # Appended as the plugin does, so that no concurrent append is lost.
             durable.append(self._local_path(file), late[len(seen.content) :])
             return
@@ -234,7 +334,7 @@ class Folder:
             return
         merged = merge(file, seen.content, now.content, late, upload_is_later=True, max_bytes=MAX_BYTES)
         if merged is not None and merged != now.content:
-            self._write(file, merged, now)
+            self._write(file, merged, now, before)
 
     def _local_path(self, file: FileName) -> Path:
         # A file may be a symbolic link to one kept elsewhere.
@@ -313,6 +413,21 @@ class Folder:
             os.close(descriptor)
 
 
+def was_synced(path: Path) -> bool:
+    """Whether a folder was ever in step with a server."""
+    return (path / _BESIDE).is_dir()
+
+
+def _text(content: bytes) -> bytes:
+    """A content without bytes that are no UTF-8, as the plugin reads it."""
+    return content.decode(errors="replace").encode()
+
+
+def _is_appended(before: bytes, now: bytes, written: bytes) -> bool:
+    """Whether whole lines were added to a log, which could be added to `written`."""
+    return now != before and now.startswith(before) and written.endswith(b"\n")
+
+
 def _known(kept: Kept | None) -> _Known | None:
     return _Known.of(kept) if kept else None
 
@@ -330,6 +445,19 @@ def _added_since(file: FileName, seen: Snapshot, now: Snapshot, content: bytes) 
     added = now.local.content[len(seen.local.content) :]
     ended = all(not one or one.endswith(b"\n") for one in (seen.local.content, content))
     return added if ended or not added else None
+
+
+def _with_first(first: bytes, log: bytes) -> bytes:
+    """A log that begins with some lines, followed by its other lines."""
+    # The plugin is about to end a line that has no end.
+    first = first[: first.rfind(b"\n") + 1]
+    left, rest = Counter(first.splitlines(keepends=True)), []
+    for line in log.splitlines(keepends=True):
+        if left[line]:
+            left[line] -= 1
+        else:
+            rest.append(line)
+    return first + b"".join(rest)
 
 
 def _state(path: Path) -> os.stat_result | None:

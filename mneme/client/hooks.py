@@ -1,4 +1,4 @@
-"""Hooks in the settings of Claude Code, by which it pulls and pushes."""
+"""Hooks in the settings of Claude Code, for the begin and the end of sessions."""
 
 import enum
 import os
@@ -6,11 +6,11 @@ import re
 import secrets
 import shlex
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mneme import durable
 from mneme.client.errors import SettingsError
@@ -18,33 +18,34 @@ from mneme.merge import jsonvalues
 
 _NAME = "mneme"
 _TIMEOUT = 60
-_DOES = {"SessionStart": "pull", "SessionEnd": "push"}
+_DOES = {"SessionStart": "session-start", "SessionEnd": "session-end"}
+_DID = {"SessionStart": ("pull", "session-start"), "SessionEnd": ("push", "session-end")}
+"""The commands of hooks, those of older versions included."""
+
 _GROUP = '{"hooks": [{"type": "command", "command": "…"}]}'
 
 _CALL = re.compile(
     r"""(?:^|(?<=[\s;&|(]))"""
     r"""(?P<word>(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\;&|<>()])+)"""
-    r"""\s+(?P<does>pull|push)(?![\w-])"""
+    r"""\s+(?P<does>pull|push|session-start|session-end)(?![\w-])"""
 )
 """A program in a line for the shell, and what it is told to do."""
 
 
 @frozen
 class Program:
-    """This program: where it is, and whether a shell finds it by its name."""
+    """This program by its path: the desktop has another PATH than a terminal."""
 
     path: str
-    has_name: bool
 
     @property
     def word(self) -> str:
         """The word by which a shell calls this program."""
-        return _NAME if self.has_name else shlex.quote(self.path)
+        return shlex.quote(self.path)
 
     def is_called_by(self, word: str) -> bool:
         """Whether a shell that is told this word calls this program."""
-        called = unquoted(word)
-        return called == self.path or (self.has_name and called == _NAME)
+        return unquoted(word) == self.path
 
 
 @frozen
@@ -61,7 +62,8 @@ class HookChange(enum.Enum):
     NOTHING = "nothing"
     ADDED = "added"
     MENDED = "mended"
-    """The hooks were there already, and called mneme where it is no more."""
+    """The hooks were there already, and called mneme elsewhere, or an older command of it."""
+    REMOVED = "removed"
 
 
 @frozen
@@ -87,7 +89,25 @@ def with_hooks(settings: object, program: Program) -> dict[str, object]:
     """Settings with the hooks added; raises `SettingsError` for other JSON."""
     hooks = _events(settings)
     ours = {event: _with_hook(event, hooks, program) for event in _DOES}
+    try:
+        program.path.encode()
+    except UnicodeEncodeError:
+        raise SettingsError("mneme lies where a path is no UTF-8, and JSON cannot name that") from None
     return {**_object(settings), "hooks": {**hooks, **ours}}
+
+
+def without_hooks(settings: object) -> dict[str, object]:
+    """Settings without the hooks of mneme; raises `SettingsError` for other JSON."""
+    if not hooks_in(settings):
+        return _object(settings)
+    hooks = _events(settings)
+    left = {
+        event: _without_hook(event, hooks) if event in _DOES else groups for event, groups in hooks.items()
+    }
+    if left == hooks:
+        return _object(settings)
+    whole = {**_object(settings), "hooks": {event: groups for event, groups in left.items() if groups}}
+    return whole if whole["hooks"] else {name: value for name, value in whole.items() if name != "hooks"}
 
 
 def hooks_in(settings: object) -> Sequence[Hook]:
@@ -132,23 +152,31 @@ def install(path: Path, program: Program) -> Installed:
 
     Raises `SettingsError`, and has changed nothing then. A symbolic link stays one: what it leads to is written.
     """
+    return _changed(path, lambda settings: with_hooks(settings, program))
+
+
+def uninstall(path: Path) -> Installed:
+    """Remove the hooks from a settings file; raises `SettingsError`, and has changed nothing then."""
+    done = _changed(path, without_hooks)
+    return done if done.change is HookChange.NOTHING else evolve(done, change=HookChange.REMOVED)
+
+
+def _changed(path: Path, change: Callable[[object], dict[str, object]]) -> Installed:
     path = Path(os.path.realpath(path))
     try:
         before, settings = read(path) or (None, {})
-        return _changed(path, before, settings, program)
+        return _written(path, before, settings, change(settings))
+    except SettingsError as problem:
+        raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be changed, and is as it was: {error.strerror}") from None
 
 
-def _changed(path: Path, before: bytes | None, settings: object, program: Program) -> Installed:
-    """Put the hooks into the `settings`, which are the content `before`."""
-    try:
-        wanted = with_hooks(settings, program)
-        content = _encoded(wanted, program)
-    except SettingsError as problem:
-        raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
+def _written(path: Path, before: bytes | None, settings: object, wanted: dict[str, object]) -> Installed:
+    """Write the `wanted` settings in place of `settings`, which are the content `before`."""
     if wanted == settings:
         return Installed(path, HookChange.NOTHING)
+    content = _encoded(wanted)
     events = {hook.event for hook in hooks_in(settings)}
     durable.make_directory(path.parent)
     backup = None if before is None else _backed_up(path, before)
@@ -210,12 +238,8 @@ def _still(path: Path, seen: bytes | None) -> os.stat_result | None:
     return state
 
 
-def _encoded(settings: object, program: Program) -> bytes:
+def _encoded(settings: object) -> bytes:
     """Settings as JSON, indented by two; a lone surrogate stays the escape that it was."""
-    try:
-        program.path.encode()
-    except UnicodeEncodeError:
-        raise SettingsError("mneme lies where a path is no UTF-8, and JSON cannot name that") from None
     return jsonvalues.written(settings, indent=2) + b"\n"
 
 
@@ -260,24 +284,36 @@ def _with_hook(event: str, hooks: Mapping[str, object], program: Program) -> lis
     ]
 
 
+def _without_hook(event: str, hooks: Mapping[str, object]) -> list[dict[str, object]]:
+    before = _groups(event, hooks)
+    groups = [
+        {**group, "hooks": [hook for hook in _hooks(event, group) if not _calls(event, hook)]}
+        for group in before
+    ]
+    # A group that was empty before is somebody else's.
+    return [group for group, old in zip(groups, before, strict=True) if group["hooks"] or group == old]
+
+
 def _mended(event: str, hook: dict[str, object], program: Program) -> dict[str, object]:
     """A hook in which every call of mneme calls this program."""
     command = hook.get("command")
     if not isinstance(command, str):
         return hook
     for call in reversed(_calls(event, hook)):
-        if not program.is_called_by(call["word"]):
-            command = command[: call.start("word")] + program.word + command[call.end("word") :]
+        if not program.is_called_by(call["word"]) or call["does"] != _DOES[event]:
+            command = (
+                f"{command[: call.start('word')]}{program.word} {_DOES[event]}{command[call.end('does') :]}"
+            )
     return {**hook, "command": command}
 
 
 def _calls(event: str, hook: Mapping[str, object]) -> Sequence[re.Match[str]]:
     """The calls of mneme in a hook, for the purpose of its event."""
     command = hook.get("command")
-    return list(_calls_in(command, _DOES[event])) if isinstance(command, str) else []
+    return list(_calls_in(command, _DID[event])) if isinstance(command, str) else []
 
 
-def _calls_in(command: str, does: str) -> Iterator[re.Match[str]]:
+def _calls_in(command: str, did: Sequence[str]) -> Iterator[re.Match[str]]:
     for call in _CALL.finditer(command):
-        if call["does"] == does and PurePath(unquoted(call["word"])).name == _NAME:
+        if call["does"] in did and PurePath(unquoted(call["word"])).name == _NAME:
             yield call

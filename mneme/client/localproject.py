@@ -6,6 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from mneme.client.errors import SettingsError
 from mneme.client.settings import FOLDER
 from mneme.model import ProjectId
 
@@ -24,37 +25,58 @@ class LocalProject:
 def local_project(directory: Path, home: Path, project: ProjectId | None) -> LocalProject:
     """The project of a directory; its id is `project`, or else its path."""
     root = project_root(directory)
-    name = str(root).replace("/", "-")
-    # An id is UTF-8, a path need not be.
-    text = name.encode(errors="surrogateescape").decode(errors="replace")
-    return LocalProject(root, home / FOLDER / "projects" / name, project or ProjectId.parse(text))
+    # A path need not be UTF-8; node has U+FFFD for each byte that is none, also in the names that it makes.
+    name = os.fsencode(root).decode(errors="replace").replace("/", "-")
+    return LocalProject(root, home / FOLDER / "projects" / name, project or ProjectId.parse(name))
+
+
+def working_directory() -> Path:
+    """The directory that this process works in; raises `SettingsError` if it was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise SettingsError("The directory that this runs in is there no more: cd to another") from None
 
 
 def project_root(directory: Path) -> Path:
-    """The root of a directory's git repository; for a worktree, of its main repository.
+    """The root of a project by the plugin's rule: of the repository, or the directory.
 
-    The directory itself where there is no repository, or no git.
+    Where the git directory is not the `.git` of the root, as in a worktree or a submodule, the root is its parent.
     """
-    answer = _git(directory, "rev-parse", "--show-toplevel", "--git-common-dir")
+    if not _is_text(directory):
+        # The plugin asks git in a directory of another name, which is not there.
+        return directory
+    answer = _git(directory, "--show-toplevel", "--git-common-dir").split("\n")
+    if len(answer) > 2:
+        # A path has a line feed in it.
+        answer = [_git(directory, "--show-toplevel"), _git(directory, "--git-common-dir")]
     if len(answer) != 2:
         return directory
-    top, common = answer
+    top, common = (text.strip() for text in answer)
     # git answers relative to the directory.
-    shared = (directory / common).resolve()
-    return shared.parent if shared.name == ".git" else Path(top)
+    found = common if common.startswith("/") else os.path.normpath(directory / common)
+    own = f"{top}/.git"
+    return Path(top) if found == own or found.startswith(f"{own}/") else Path(found).parent
 
 
-def _git(directory: Path, *arguments: str) -> list[str]:
-    """The lines of an answer of git; none without an answer."""
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _git(directory: Path, *what: str) -> str:
+    """Paths of a repository, each in a line; empty without an answer."""
     try:
         done = subprocess.run(  # noqa: S603 - the arguments are ours
-            ["git", *arguments],  # noqa: S607 - whichever git the person uses
+            ["git", "rev-parse", *what],  # noqa: S607 - whichever git the person uses
             cwd=directory,
             capture_output=True,
             timeout=_GIT_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    # Not splitlines(): a path may hold other line separators.
-    return os.fsdecode(done.stdout).removesuffix("\n").split("\n") if done.returncode == 0 else []
+        return ""
+    return os.fsdecode(done.stdout).removesuffix("\n") if done.returncode == 0 else ""

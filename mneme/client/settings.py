@@ -10,9 +10,9 @@ import msgspec
 from attrs import frozen
 
 from mneme import durable
-from mneme.client.authorities import read_authorities
 from mneme.client.errors import SettingsError
-from mneme.client.exchange import Address, Patience
+from mneme.client.exchange import Patience
+from mneme.client.http import Address
 from mneme.errors import NOT_JSON, MnemeError
 from mneme.model import MAX_CLIENT_ID, ClientId, ProjectId
 
@@ -38,6 +38,7 @@ class SyncSection(msgspec.Struct, frozen=True, rename="camel"):
     project_id: str | None = None
     timeout_ms: Annotated[int, msgspec.Meta(gt=0, le=_LONGEST)] = 10_000
     retries: Annotated[int, msgspec.Meta(ge=0)] = 3
+    hook_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -48,13 +49,15 @@ class _Config(msgspec.Struct, frozen=True):
 class Settings:
     """Server address, timeouts and project id, as far as they are set.
 
-    `plugin_syncs` is whether the plugin's own sync is on, too.
+    `plugin_syncs` is whether the plugin's own sync is on, too. `hook_seconds` is the longest time that the start of a
+    session waits for the server.
     """
 
     address: Address | None
     project: ProjectId | None
     patience: Patience
     plugin_syncs: bool
+    hook_seconds: float = 2.0
 
 
 def config_path(home: Path) -> Path:
@@ -78,6 +81,7 @@ def load(home: Path | None, server: str | None = None, key: str | None = None) -
         project=_project(sync.project_id) if sync.project_id else None,
         patience=Patience(sync.timeout_ms / 1000, sync.retries),
         plugin_syncs=sync.enabled,
+        hook_seconds=sync.hook_seconds,
     )
 
 
@@ -90,7 +94,26 @@ def _address(home: Path | None, url: str, key: str | None, ca_file: str | None) 
     path = home / ca_file[2:] if home and in_home else Path(ca_file)
     if not path.is_absolute():
         raise SettingsError("sync.caFile must be a whole path to a PEM file, from / or ~/ on")
-    return Address(url, key, read_authorities(path))
+    _check_authorities(path)
+    return Address(url, key, path)
+
+
+def _check_authorities(path: Path) -> None:
+    """Check that a file has certificates; raises `SettingsError`."""
+    import ssl
+
+    try:
+        path.read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise SettingsError(
+            f"sync.caFile names {path}, which holds no certificate that can be read: it must be a PEM file, with "
+            "-----BEGIN CERTIFICATE----- in it"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"sync.caFile names {path}, which cannot be read: {error.strerror}; copy the server's certificate there"
+        ) from None
 
 
 def needed(home: Path | None) -> Path:

@@ -6,8 +6,9 @@ backup, gets what it lacks.
 """
 
 import enum
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 from attrs import evolve, frozen
@@ -15,8 +16,8 @@ from attrs import evolve, frozen
 from mneme import wire
 from mneme.client.calls import Client, Download, Outdated, Unmodified
 from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
-from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, Snapshot
-from mneme.clocks import WallClock
+from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, PluginAtWork, Snapshot
+from mneme.clocks import SleepingClock
 from mneme.durable import Mark
 from mneme.errors import DiskFull
 from mneme.merge import is_damaged, is_well_formed, merge
@@ -34,10 +35,12 @@ from mneme.model import (
     Rescued,
     digest,
 )
-from mneme.work import Worker
 
 _ATTEMPTS = 5
 """Attempts at a file that is written in between each time."""
+
+_PLUGIN_WRITES_WITHIN = 0.1
+"""Seconds from reading a file to writing it again, in a process of the plugin."""
 
 _HISTORY = 100
 """Versions asked for at first, to find out whether a refused upload was merged."""
@@ -62,6 +65,8 @@ class Action(enum.Enum):
     """The upload was refused for the lock, and the server keeps it to be merged."""
     REFUSED = "refused"
     """The upload was refused for the lock, and the server had no space for it."""
+    WAITING = "waiting"
+    """The plugin is at work on the file: what is new on the server comes once it is done."""
     MISSED = "missed"
     """The file was written during every attempt; the next push tries again."""
 
@@ -105,125 +110,159 @@ class Sync:
     def __init__(
         self,
         client: Client,
-        worker: Worker,
-        wall: WallClock,
+        wall: SleepingClock,
         folder: Folder,
         progress: Progress = no_progress,
     ) -> None:
         """Set up the sync; `progress` is called before each transfer."""
         self.client = client
         self.project = folder.project
-        self._worker = worker
         self._wall = wall
         self._folder = folder
         self._progress = progress
 
-    async def marks(self) -> Mapping[FileName, Mark]:
+    def marks(self) -> Mapping[FileName, Mark]:
         """Marks of the files, of which a write changes one."""
-        return await self._worker.run(self._folder.marks)
+        return self._folder.marks()
 
-    async def pull(self) -> Report:
+    def pull(self) -> Report:
         """Take the lock, fetch changed files, and merge them with local changes.
 
         Without the lock what is on the server is fetched all the same: to read it is nobody's privilege.
         """
-        outcome = await self.client.acquire(self.project)
-        heads = {head.file: head for head in await self.client.heads(self.project)}
+        outcome = self.client.acquire(self.project)
+        heads = {head.file: head for head in self.client.heads(self.project)}
         holds = isinstance(outcome, Granted)
-        seen = await self._look_at_all()
+        seen = self._folder.snapshots()
         reports = [
-            await self._unless_refused(file, self._fetch(heads[file], seen[file], holds))
+            self._unless_refused(file, partial(self._fetch, heads[file], seen[file], holds))
             for file in FileName
             if file in heads
         ]
+        self._check_replaced()
         return self._report(outcome, reports)
 
-    async def push(self) -> Report:
+    def step(self) -> Report:
+        """Bring folder and server in step; the lock is held for that moment alone."""
+        seen = self._folder.snapshots()
+        return self._sent() if any(map(_is_to_be_sent, FileName, seen.values())) else self._fetched(seen)
+
+    def push(self) -> Report:
         """Fetch, merge and send changed files, and give up the lock.
 
         While another client holds the lock, what has changed is sent as it is: the server keeps it.
         """
-        outcome = await self.client.acquire(self.project)
+        seen = self._folder.snapshots()
+        if any(one.is_changed for one in seen.values()):
+            # Also what stays here, or what the server has kept: a person is told of it.
+            return self._sent()
+        report = self._fetched(seen)
+        with suppress(ClientError):
+            # All is in step, and the lock ends by itself.
+            self.client.release(self.project)
+        return report
+
+    def _fetched(self, seen: Mapping[FileName, Snapshot]) -> Report:
+        """Fetch and merge changed files, without a lock."""
+        heads = {head.file: head for head in self.client.heads(self.project)}
+        reports = [
+            self._unless_refused(file, partial(self._fetch, heads[file], seen[file], False))
+            for file in FileName
+            if file in heads
+        ]
+        self._check_replaced()
+        return Report(self.project, tuple(reports))
+
+    def _sent(self) -> Report:
+        """Take the lock, fetch, merge and send changed files, and give the lock up."""
+        outcome = self.client.acquire(self.project)
         try:
-            report = await self.send(outcome)
+            report = self.send(outcome)
         except (OSError, DiskFull, ServerTrouble):
             # The others need not wait for a disk, of this machine or of the server.
             with suppress(ClientError):
-                await self._release(outcome)
+                self._release(outcome)
             raise
         try:
-            await self._release(outcome)
+            self._release(outcome)
         except ClientError:
             # All was sent; the report has the lock that stays.
             return report
         return evolve(report, lock=None)
 
-    async def send(self, outcome: Granted | HeldBy) -> Report:
+    def send(self, outcome: Granted | HeldBy) -> Report:
         """Send changed files; without the lock, the server keeps them to be merged."""
         if isinstance(outcome, HeldBy):
-            seen = await self._look_at_all()
+            seen = self._folder.snapshots()
             handed_in = [
-                await self._unless_refused(file, self._hand_in(file, seen[file])) for file in FileName
+                self._unless_refused(file, partial(self._hand_in, file, seen[file])) for file in FileName
             ]
             return self._report(outcome, handed_in)
-        heads = {head.file: head for head in await self.client.heads(self.project)}
-        seen = await self._look_at_all()
+        heads = {head.file: head for head in self.client.heads(self.project)}
+        seen = self._folder.snapshots()
         reports = [
-            await self._unless_refused(file, self._exchange(file, heads.get(file), seen[file]))
+            self._unless_refused(file, partial(self._exchange, file, heads.get(file), seen[file]))
             for file in FileName
         ]
+        self._check_replaced()
         return self._report(outcome, reports)
 
-    async def _unless_refused(
-        self, file: FileName, work: Coroutine[object, object, FileReport]
-    ) -> FileReport:
+    def _check_replaced(self) -> None:
+        """Look again at replaced files, a moment later: the plugin may have read the old."""
+        if self._folder.has_replaced:
+            self._wall.sleep(_PLUGIN_WRITES_WITHIN)
+            self._folder.check_replaced()
+
+    def _unless_refused(self, file: FileName, work: Callable[[], FileReport]) -> FileReport:
         """The report of a file, with its `problem` if the server refused or failed."""
         try:
-            return await work
+            return work()
+        except PluginAtWork:
+            return FileReport(file, (Action.WAITING,))
         except (Refused, ServerFault) as problem:
             return FileReport(file, problem=str(problem))
 
-    async def _release(self, outcome: Granted | HeldBy) -> None:
+    def _release(self, outcome: Granted | HeldBy) -> None:
         if isinstance(outcome, Granted):
-            await self.client.release(self.project)
+            self.client.release(self.project)
 
-    async def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
+    def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
         """Fetch a file and merge it in, if it changed on the server."""
         for _ in range(_ATTEMPTS):
-            seen = await self._refreshed(head.file, seen)
-            taken = await self._take_in(head, seen, holds)
+            seen = self._folder.refreshed(head.file, seen)
+            taken = self._take_in(head, seen, holds)
             if taken:
                 action, _ = taken
                 return FileReport(head.file, _without_nothing([action]), head.version)
-            seen = await self._look(head.file)
+            seen = self._folder.snapshot(head.file)
         return FileReport(head.file, (Action.MISSED,))
 
-    async def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
+    def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
         """Fetch a file that changed on the server, then send it if it changed here."""
         done: list[Action] = []
         for _ in range(_ATTEMPTS):
-            seen = await self._refreshed(file, seen)
+            seen = self._folder.refreshed(file, seen)
             if head:
-                taken = await self._take_in(head, seen, holds=True)
+                taken = self._take_in(head, seen, holds=True)
                 if taken is None:
-                    seen = await self._look(file)
+                    seen = self._folder.snapshot(file)
                     continue
                 action, seen = taken
                 done.append(action)
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _without_nothing(done), head.version if head else None)
-            sent = await self._send(file, seen, seen.local, seen.base if head else None)
+            sent = self._send(file, seen, seen.local, seen.base if head else None)
             if sent:
                 return evolve(sent, actions=_without_nothing([*done, *sent.actions]))
-            head, seen = await self._head(file), await self._look(file)
+            head, seen = self._head(file), self._folder.snapshot(file)
         return FileReport(file, _without_nothing([*done, Action.MISSED]))
 
-    async def _head(self, file: FileName) -> Head | None:
-        return next((head for head in await self.client.heads(self.project) if head.file is file), None)
+    def _head(self, file: FileName) -> Head | None:
+        return next((head for head in self.client.heads(self.project) if head.file is file), None)
 
     # What is on the server
 
-    async def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> tuple[Action, Snapshot] | None:
+    def _take_in(self, head: Head, seen: Snapshot, holds: bool) -> tuple[Action, Snapshot] | None:
         """Make the head the base and merge it in; None if the file was written.
 
         `holds` is whether this machine has the lock: then nothing of what the server has kept waits to be merged.
@@ -234,51 +273,49 @@ class Sync:
                     return Action.NOTHING, seen
                 # After the server was restored from a backup, the content has another number.
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
-                return await self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
-            return await self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)
+                return self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
+            return self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)
         if seen.local and digest(seen.local.content) == head.sha256:
             same = Kept(head.version, seen.local.content, head.sha256)
-            return await self._received(head.file, same, same.content, seen, Action.NOTHING)
-        merged = seen.refused and await self._is_merged(head.file, seen.refused)
+            return self._received(head.file, same, same.content, seen, Action.NOTHING)
+        merged = seen.refused and self._is_merged(head.file, seen.refused)
         if seen.local and seen.refused and not (merged or holds):
             # Fetched now, the refused upload would be merged twice: here and on the server.
             return Action.NOTHING, seen
         self._progress(Action.FETCHED, head.file, head.size)
-        there = await self._there(head, seen.base)
+        there = self._there(head, seen.base)
         if there is None:
             return Action.NOTHING, seen
         if seen.local is None:
             action, content = Action.FETCHED, there.content
         else:
-            base = seen.refused if merged else await self._confirmed(head.file, seen.base)
-            action, content = await self._both(head.file, base, seen.local, there)
-        return await self._received(
+            base = seen.refused if merged else self._confirmed(head.file, seen.base)
+            action, content = self._both(head.file, base, seen.local, there)
+        return self._received(
             head.file, Kept(there.version, there.content, there.sha256), content, seen, action
         )
 
-    async def _there(self, head: Head, base: Kept | None) -> Download | None:
+    def _there(self, head: Head, base: Kept | None) -> Download | None:
         """The head's content, not transferred if it is the base; None if gone."""
         known = base.sha256 if base else None
-        there = await self.client.download(self.project, head.file, known, head.size)
+        there = self.client.download(self.project, head.file, known, head.size)
         if base and isinstance(there, Unmodified):
             return Download(base.content, base.version, head.mtime, base.sha256)
         return there if isinstance(there, Download) else None
 
-    async def _received(
+    def _received(
         self, file: FileName, base: Kept, content: bytes, seen: Snapshot, action: Action
     ) -> tuple[Action, Snapshot] | None:
-        received = await self._worker.run(lambda: self._folder.receive(file, base, content, seen))
+        received = self._folder.receive(file, base, content, seen)
         return (action, received) if received else None
 
-    async def _both(
-        self, file: FileName, base: Kept | None, local: Local, there: Download
-    ) -> tuple[Action, bytes]:
+    def _both(self, file: FileName, base: Kept | None, local: Local, there: Download) -> tuple[Action, bytes]:
         """The action and content for a file that changed on the server, and perhaps here."""
         if base and base.content == local.content:
             return Action.FETCHED, there.content
         if base and _is_spoiled(file, local, base):
             return Action.REPLACED, there.content
-        merged = await self._worker.run(lambda: self._merged(file, base, local, there))
+        merged = self._merged(file, base, local, there)
         if merged is not None:
             return Action.MERGED, merged
         if is_well_formed(file, there.content) and not is_well_formed(file, local.content):
@@ -295,9 +332,9 @@ class Sync:
             max_bytes=MAX_BYTES,
         )
 
-    async def _is_merged(self, file: FileName, refused: Kept) -> bool:
+    def _is_merged(self, file: FileName, refused: Kept) -> bool:
         """Whether a refused upload, or the one that replaced it, was merged."""
-        history = await self._history_since(file, refused.version)
+        history = self._history_since(file, refused.version)
         number = refused.version
         # After the server was restored from a backup, the number may be another upload's.
         if not any((one.version, one.sha256) == (number, refused.sha256) for one in history):
@@ -310,19 +347,19 @@ class Sync:
                 number = version.version
         return False
 
-    async def _history_since(self, file: FileName, version: int) -> Sequence[wire.WireVersion]:
+    def _history_since(self, file: FileName, version: int) -> Sequence[wire.WireVersion]:
         limit = _HISTORY
         while True:
-            history = await self.client.history(self.project, file, limit)
+            history = self.client.history(self.project, file, limit)
             if len(history) < limit or history[-1].version <= version:
                 return history
             limit *= 4
 
-    async def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
+    def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
         """The base, if the server has that version, and has it still."""
         if base is None:
             return None
-        found = await self.client.version(self.project, file, base.version, base.sha256)
+        found = self.client.version(self.project, file, base.version, base.sha256)
         return base if isinstance(found, Unmodified) else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
@@ -332,9 +369,7 @@ class Sync:
 
     # What is here
 
-    async def _send(
-        self, file: FileName, seen: Snapshot, local: Local, base: Kept | None
-    ) -> FileReport | None:
+    def _send(self, file: FileName, seen: Snapshot, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`; None if the head has changed."""
         if base and _is_spoiled(file, local, base):
             return FileReport(file, (Action.HELD_BACK,), base.version)
@@ -342,57 +377,60 @@ class Sync:
         self._progress(Action.SENT, file, len(added or local.content))
         if base and added:
             action = Action.APPENDED
-            outcome = await self.client.append(self.project, added, base.sha256, base.version)
+            outcome = self.client.append(self.project, added, base.sha256, base.version)
         else:
             only_if = Precondition(frozenset({base.sha256})) if base else NOT_THERE
             action = Action.SENT
-            outcome = await self.client.upload(self.project, file, local.content, only_if)
+            outcome = self.client.upload(self.project, file, local.content, only_if)
         if isinstance(outcome, Outdated):
             return None
         if isinstance(outcome, Rescued):
-            return await self._note_refused(file, seen, local, outcome.version)
+            return self._note_refused(file, seen, local, outcome.version)
         if outcome.merged is True:
             # The upload came again after a lost answer, and the head has moved on.
             return None
         sent = Kept(outcome.version, local.content, digest(local.content))
-        await self._worker.run(lambda: self._folder.settle(file, sent, seen))
+        self._folder.settle(file, sent, seen)
         return FileReport(file, (action,), sent.version)
 
-    async def _note_refused(
-        self, file: FileName, seen: Snapshot, local: Local, version: int | None
-    ) -> FileReport:
+    def _note_refused(self, file: FileName, seen: Snapshot, local: Local, version: int | None) -> FileReport:
         if version is None:
             return FileReport(file, (Action.REFUSED,))
         kept = Kept(version, local.content, digest(local.content))
-        await self._worker.run(lambda: self._folder.note_refused(file, kept, seen))
+        self._folder.note_refused(file, kept, seen)
         return FileReport(file, (Action.KEPT,), version)
 
-    async def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
+    def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
         """Send a changed file without the lock, so that the server keeps it."""
-        seen = await self._refreshed(file, seen)
+        seen = self._folder.refreshed(file, seen)
         local = seen.local
         if local is None or not seen.is_changed:
             return FileReport(file, version=seen.base.version if seen.base else None)
         if seen.refused and seen.refused.content == local.content:
             return FileReport(file, (Action.KEPT,), seen.refused.version)
-        merged = seen.refused and await self._is_merged(file, seen.refused)
-        sent = await self._send(file, seen, local, seen.refused if merged else seen.base)
+        if seen.refused and self._is_merged(file, seen.refused):
+            base: Kept | None = seen.refused
+        elif seen.refused:
+            # A server that was put back to a backup may not know it: it would add the same lines to those it keeps.
+            base = self._confirmed(file, seen.base)
+        else:
+            base = seen.base
+        sent = self._send(file, seen, local, base)
         # The lock has become free, or ours, in the meantime.
-        return sent or await self._exchange(file, await self._head(file), await self._look(file))
-
-    async def _look_at_all(self) -> Mapping[FileName, Snapshot]:
-        return await self._worker.run(self._folder.snapshots)
-
-    async def _refreshed(self, file: FileName, seen: Snapshot) -> Snapshot:
-        return await self._worker.run(lambda: self._folder.refreshed(file, seen))
-
-    async def _look(self, file: FileName) -> Snapshot:
-        return await self._worker.run(lambda: self._folder.snapshot(file))
+        return sent or self._exchange(file, self._head(file), self._folder.snapshot(file))
 
     def _report(self, outcome: Granted | HeldBy, reports: Sequence[FileReport]) -> Report:
         locked = outcome.lock if isinstance(outcome, HeldBy) else None
         lock = outcome.lock if isinstance(outcome, Granted) else None
         return Report(self.project, tuple(reports), locked, lock)
+
+
+def _is_to_be_sent(file: FileName, seen: Snapshot) -> bool:
+    """Whether a file has changes that the server was not sent."""
+    local = seen.local
+    if local is None or not seen.is_changed or (seen.refused and seen.refused.content == local.content):
+        return False
+    return not (seen.base and _is_spoiled(file, local, seen.base))
 
 
 def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:

@@ -5,7 +5,7 @@ be done first, then the step is run again. `ComputeFirst` carries a large comput
 transaction. `MergeFirst` means that uploads are waiting: `merge_next` merges them, one at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
@@ -18,6 +18,8 @@ from mneme.model import (
     Changed,
     ClientId,
     Document,
+    EventId,
+    EventPage,
     FileName,
     Granted,
     Head,
@@ -75,6 +77,8 @@ class Store:
         """Settings for merges. They may be replaced at any time, and apply from the next step on."""
         self.has_changes = False
         """Whether there may be something to export. The exporter sets this back to False."""
+        self.on_event: Callable[[], object] = lambda: None
+        """A callback after each commit with events, on the thread of the database."""
         self._database = database
         self._copy = copy
         self._results = Results()
@@ -322,6 +326,16 @@ class Store:
         with self._database.step():
             return Usage(*self._database.space())
 
+    def last_event(self) -> EventId:
+        """The id of the newest event."""
+        with self._database.step() as queries:
+            return queries.last_event()
+
+    def events_after(self, after: EventId, limit: int) -> EventPage:
+        """The events after an id, oldest first, at most `limit`."""
+        with self._database.step() as queries:
+            return queries.events_after(after, limit)
+
     def in_two_places(self) -> list[TwoPlaces]:
         """The project ids that a client seems to use in two places, in no order."""
         with self._database.step() as queries:
@@ -373,7 +387,7 @@ class Store:
             if row and self._copy:
                 step = self._step_of(queries, row, now)
                 self._copy.look(step, FILES)
-                self._note_changed(step)
+                self._note_news(step)
 
     def changed_projects(self) -> dict[int, str]:
         """The projects to export: names by number."""
@@ -390,7 +404,7 @@ class Store:
                 step = self._step_of(queries, row, now)
                 if self._copy.look(step, ()) and step.row.is_changed:
                     self._copy.export(step)
-                self._note_changed(step)
+                self._note_news(step)
 
     # Beginning a step
 
@@ -414,7 +428,7 @@ class Store:
                 return
             self._merge_before(step, merges_first)
             yield step
-            self._note_changed(step)
+            self._note_news(step)
 
     @contextmanager
     def _making(self, project: ProjectId, now: Millis, *wanted: FileName) -> Iterator[Step]:
@@ -428,7 +442,7 @@ class Store:
                 step = self._step_of(queries, evolve(step.row, is_removed=False), now)
             self._merge_before(step, merges_first=True)
             yield step
-            self._note_changed(step)
+            self._note_news(step)
 
     def _opened(
         self, queries: Queries, project: ProjectId, now: Millis, wanted: tuple[FileName, ...]
@@ -439,7 +453,7 @@ class Store:
             if directory:
                 step = self._step_of(queries, row, now) if row else self._made(queries, project, now)
                 self._copy.adopt(step, directory)
-                self._note_changed(step)
+                self._note_news(step)
                 return step
         if row is None:
             return None
@@ -468,12 +482,17 @@ class Store:
         if merges_first and self._merges_first and merging.has_work(step):
             raise MergeFirst
 
-    def _note_changed(self, step: Step) -> None:
+    def _note_news(self, step: Step) -> None:
         if self._copy and step.row.is_changed:
             self._database.after_commit(self._tell_changes)
+        if step.has_events:
+            self._database.after_commit(self._tell_events)
 
     def _tell_changes(self) -> None:
         self.has_changes = True
+
+    def _tell_events(self) -> None:
+        self.on_event()
 
 
 def _read(

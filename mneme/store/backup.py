@@ -8,6 +8,7 @@ there is no archive to unpack.
 import fcntl
 import os
 import re
+import secrets
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -142,7 +143,7 @@ def restore(
                 _drop_table(copy)
                 # If this said that the last server ended well, the new server would take every file that differs in
                 # the working copy for an edit by hand.
-                Queries(copy).set_server(boot="")
+                Queries(copy).set_server(boot="", line=secrets.token_hex(4))
                 Queries(copy).take_heads_for_exported()
                 _check(copy)
             os.fsync(descriptor)

@@ -16,6 +16,10 @@ from mneme.errors import DamagedContent
 from mneme.model import (
     Appended,
     ClientId,
+    Event,
+    EventId,
+    EventKind,
+    EventPage,
     FileName,
     Head,
     Kind,
@@ -36,6 +40,12 @@ FILES = tuple(FileName)
 _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
 ROW_BYTES = 256
 """Bytes of a version in the database, without its content. Entries in indexes are included."""
+
+MAX_EVENTS = 10_000
+"""Most events on record. Whoever asks for events after an older one must look at everything again."""
+
+_EVENTS_AT_ONCE = 256
+"""Number of old events that are removed at a time."""
 
 _GIVEN_BACK_AT_ONCE = 500
 
@@ -189,7 +199,7 @@ class Queries:
 
     def drop_project(self, key: int) -> None:
         """Remove a project that has no versions left."""
-        for table in ("heads", "bases", "clients"):
+        for table in ("heads", "bases", "clients", "events"):
             self._run(f"DELETE FROM {table} WHERE project = ?", (key,))  # noqa: S608 - a name of ours
         self._run("DELETE FROM projects WHERE id = ?", (key,))
 
@@ -683,6 +693,43 @@ class Queries:
         names = ", ".join(f"{name} = ?" for name in values)
         self._run(f"UPDATE server SET {names}", tuple(values.values()))  # noqa: S608 - names of ours
 
+    # Events
+
+    def add_event(self, key: int, kind: EventKind, file: FileName | None, version: int | None) -> None:
+        """Record a change of which listeners are told."""
+        number = self._run(
+            "INSERT INTO events (project, kind, file, version) VALUES (?, ?, ?, ?)",
+            (key, kind.value, None if file is None else _NUMBER_OF[file], version),
+        ).lastrowid
+        if number and number % _EVENTS_AT_ONCE == 0:
+            self._run("DELETE FROM events WHERE id <= ?", (number - MAX_EVENTS,))
+
+    def last_event(self) -> EventId:
+        """The id of the newest event, even if it was removed since."""
+        row = self._run(
+            "SELECT line, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) FROM server"
+        ).fetchone()
+        return EventId(*row)
+
+    def events_after(self, after: EventId, limit: int) -> EventPage:
+        """The events after an id, oldest first, at most `limit`."""
+        last = self.last_event()
+        (oldest,) = self._run("SELECT coalesce(min(id), ?) FROM events", (last.number + 1,)).fetchone()
+        if after.line != last.line or not oldest - 1 <= after.number <= last.number:
+            return EventPage((), last, is_reset=True)
+        rows = self._run(
+            f"""
+            SELECT e.id, p.name, e.kind, e.file, e.version, c.sha256, v.client, {_LOCK} FROM events e
+            JOIN projects p ON p.id = e.project
+            LEFT JOIN versions v ON v.project = e.project AND v.number = e.version
+            LEFT JOIN contents c ON c.id = v.content
+            WHERE e.id > ? ORDER BY e.id LIMIT ?
+            """,  # noqa: S608 - no values in it
+            (after.number, limit),
+        )
+        events = tuple(map(_event, rows))
+        return EventPage(events, EventId(last.line, events[-1].number) if events else last)
+
     # Overviews
 
     def overviews(self, now: Millis) -> list[Overview]:
@@ -832,6 +879,20 @@ def _project(row: Sequence[Any]) -> ProjectRow:
         lock_mark=mark,
         lock_exported=mark_content,
         has_waiting=bool(waiting),
+    )
+
+
+def _event(row: Sequence[Any]) -> Event:
+    number, name, kind, file, version, sha256, client, *lock = row
+    return Event(
+        number=number,
+        project=ProjectId(name),
+        kind=EventKind(kind),
+        file=None if file is None else FILES[file],
+        version=version,
+        sha256=sha256.hex() if sha256 else None,
+        client=ClientId(client) if client else None,
+        lock=_lock(lock) if kind == EventKind.LOCK.value else None,
     )
 
 

@@ -10,6 +10,7 @@ from mneme.errors import DamagedContent, NotYet
 from mneme.model import (
     SLACK,
     ClientId,
+    EventKind,
     FileName,
     Head,
     Kind,
@@ -74,6 +75,8 @@ class Step:
         self.merging = merging
         self.results = results
         self.after_commit = after_commit
+        self.has_events = False
+        """Whether this step changed something of which listeners are told."""
         self._heads: dict[FileName, HeadRow] | None = None
         self._some_heads = dict(heads)
         self._clients: dict[ClientId, tuple[ClientRow | None, dict[FileName, BaseRow]]] = {}
@@ -100,6 +103,11 @@ class Step:
             self.queries.set_changed(self.key)
             self.row = evolve(self.row, is_changed=True)
 
+    def note_event(self, kind: EventKind, file: FileName | None = None, version: int | None = None) -> None:
+        """Record a change of which listeners are told."""
+        self.queries.add_event(self.key, kind, file, version)
+        self.has_events = True
+
     # Locks
 
     @property
@@ -110,6 +118,7 @@ class Step:
     def set_lock(self, lock: Lock | None) -> None:
         """Write the lock, or remove it."""
         self.queries.set_lock(self.key, lock)
+        self.note_event(EventKind.LOCK)
         self.row = evolve(self.row, lock=lock, is_changed=True)
 
     # Heads
@@ -179,6 +188,9 @@ class Step:
         if waits:
             self.row = evolve(self.row, has_waiting=True)
             self.queries.bound_waiting(self.key, MAX_WAITING)
+            if version.kind is Kind.RESCUED:
+                # Any other upload that is kept is merged in the same step.
+                self.note_event(EventKind.WAITING, version.file, version.number)
 
     def advance(self, version: Version, content: bytes) -> Head:
         """Store a version, and make it the head."""
@@ -186,6 +198,7 @@ class Step:
             version = self._with_next_mtime(version)
         self._add(version, content, waits=False, unmerged=False)
         self.queries.set_head(self.key, version)
+        self.note_event(EventKind.HEAD, version.file, version.number)
         self.note_change()
         self.forget_heads()
         return Head(version.file, version.number, version.size, version.mtime, version.sha256)

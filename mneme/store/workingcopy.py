@@ -26,7 +26,7 @@ from twisted.logger import Logger
 
 from mneme import durable
 from mneme.errors import UnsafePath
-from mneme.model import FileName, Kind, Millis, ProjectId, Role, Version, digest
+from mneme.model import EventKind, FileName, Kind, Millis, ProjectId, Role, Version, digest
 from mneme.store import layout, lockfile, merging, plainfiles
 from mneme.store.queries import FILES, HeadRow, Queries
 from mneme.store.step import Step
@@ -270,6 +270,7 @@ class WorkingCopy:
         for row in step.heads.values():
             if row.is_there:
                 step.queries.set_there(step.key, row.newest.file, False, row.mtime)
+                step.note_event(EventKind.HEAD, row.newest.file)
             step.queries.set_mark(step.key, row.newest.file, None, None)
         step.forget_heads()
         step.set_lock(None)
@@ -342,6 +343,7 @@ class WorkingCopy:
         file = row.newest.file
         if row.is_there and row.exported == row.newest.number:
             step.queries.set_there(step.key, file, False, row.mtime)
+            step.note_event(EventKind.HEAD, file)
         step.queries.set_mark(step.key, file, None, None)
         step.forget_heads()
 
@@ -352,6 +354,7 @@ class WorkingCopy:
             mtime = _client_mtime(row, state)
             if not row.is_there or mtime != row.mtime:
                 step.queries.set_there(step.key, file, True, mtime)
+                step.note_event(EventKind.HEAD, file, newest.number)
             self._set_mark(step, file, newest.number, state)
             return True
         if not row.is_there or row.exported == newest.number:

@@ -19,6 +19,7 @@ _PUBLIC = (b"/", b"/health")
 _METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _HEADERS = (
     b"Authorization, Content-Encoding, Content-Type, Idempotency-Key, If-Match, If-None-Match, "
+    b"Last-Event-ID, "
     b"X-Client-Id, X-Lock-Token"
 )
 _READABLE = b"ETag"

@@ -12,17 +12,21 @@ from mneme import __version__, times, wire
 from mneme.errors import (
     FileNotAllowed,
     FileUnknown,
+    InvalidEventId,
     InvalidKey,
     InvalidLimit,
     InvalidToken,
+    InvalidWait,
     MissingClientId,
     VersionUnknown,
 )
+from mneme.feed import Feed
 from mneme.model import (
     Accepted,
     Append,
     Changed,
     ClientId,
+    EventId,
     FileName,
     Granted,
     Head,
@@ -45,6 +49,7 @@ from mneme.web.bodies import content_of, lines_of, version_in
 from mneme.web.coding import Coding
 from mneme.web.encoding import Encoding
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
+from mneme.web.events import EventStream
 from mneme.web.policy import Policy
 from mneme.web.preconditions import etag, only_if, unless
 from mneme.web.reading import client_in, header_text, is_stock
@@ -61,13 +66,16 @@ _ANOTHER = (
 )
 _GONE = "There is no such file, nothing was changed: upload it with If-None-Match: * and without If-Match"
 _MAX_DIGITS = 19
+_MAX_WAIT = 60
 _MAX_KEY = 200
 _STALE = "X-Lock-Token is of an older lock than the one held now: acquire again, merge, then upload"
 
 
 _app = RoutedApp()
 
-Handler: TypeAlias = Callable[..., Coroutine[Any, Any, Answer]]
+Reply: TypeAlias = Answer | EventStream
+
+Handler: TypeAlias = Callable[..., Coroutine[Any, Any, Reply]]
 """A method that answers a request, given that and what the path names."""
 
 H = TypeVar("H", bound=Handler)
@@ -78,7 +86,7 @@ def _route(method: str, rule: str) -> Callable[[H], H]:
 
     def decorated(handler: H) -> H:
         @wraps(handler)
-        def handle(api: "Api", request: Request, **arguments: Any) -> Coroutine[Any, Any, Answer]:  # noqa: ANN401 - of any handler
+        def handle(api: "Api", request: Request, **arguments: Any) -> Coroutine[Any, Any, Reply]:  # noqa: ANN401 - of any handler
             if "project" in arguments:
                 api.receipts.settle(arguments["project"])
             return handler(api, request, **arguments)
@@ -109,6 +117,7 @@ class Api:
         coding: Coding,
         encoding: Encoding,
         policy: Policy,
+        feed: Feed,
     ) -> None:
         """`policy` may be exchanged at any time."""
         self.policy = policy
@@ -116,6 +125,7 @@ class Api:
         self._coding = coding
         self._encoding = encoding
         self.receipts = Receipts(clock, sync)
+        self._feed = feed
         self._clock = clock
         self._started = clock.seconds()
 
@@ -136,6 +146,19 @@ class Api:
         condition = await self._sync.condition()
         uptime = int(self._clock.seconds() - self._started)
         return answer(wire.Status.of(__version__, condition, uptime))
+
+    @_route("GET", "/events")
+    async def events(self, request: Request) -> Reply:
+        """Tell of events, as a stream or once after a wait."""
+        after, seconds = _event_id(request), _wait(request)
+        self._feed.check_room()
+        if seconds is None:
+            return EventStream(self._feed, after)
+        with self._feed.listening():
+            page = await self._feed.begin(after)
+            if not (page.events or page.is_reset):
+                page = await self._feed.next(page.last, seconds)
+        return await self._reply(request, wire.WireEvents.of(page))
 
     @_route("GET", "/projects/<project:project>/lock")
     async def lock(self, request: Request, project: ProjectId) -> Answer:
@@ -369,6 +392,28 @@ def _limit(request: Request) -> int | None:
     if not limit:
         raise InvalidLimit
     return limit
+
+
+def _event_id(request: Request) -> EventId | None:
+    values: list[bytes] = request.args.get(b"after", [])
+    raw = request.getHeader(b"last-event-id") or (values[-1] if values else None)
+    if raw is None:
+        return None
+    try:
+        return wire.event_id_from_text(raw.decode("latin-1"))
+    except ValueError:
+        raise InvalidEventId from None
+
+
+def _wait(request: Request) -> int | None:
+    """The seconds to wait for an event; None asks for a stream."""
+    values: list[bytes] = request.args.get(b"wait", [])
+    if not values:
+        return None
+    seconds = _whole_number(values[-1].decode("latin-1"))
+    if not seconds or seconds > _MAX_WAIT:
+        raise InvalidWait
+    return seconds
 
 
 def _idempotency_key(request: Request) -> str | None:

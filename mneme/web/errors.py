@@ -73,6 +73,8 @@ _STATUS: dict[type[object], int] = {
     errors.InvalidLimit: 400,
     errors.InvalidPrecondition: 400,
     errors.InvalidKey: 400,
+    errors.InvalidEventId: 400,
+    errors.InvalidWait: 400,
     errors.FileNotAllowed: 400,
     MissingKey: 401,
     WrongKey: 403,
@@ -90,6 +92,7 @@ _STATUS: dict[type[object], int] = {
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
+    errors.TooManyListeners: 503,
     errors.DatabaseBusy: 503,
     errors.DatabaseGone: 503,
     errors.TooManyProjects: 507,
@@ -148,6 +151,8 @@ def _headers(error: BaseException | None) -> Mapping[bytes, bytes]:
             return {b"Accept-Encoding": b"gzip"}
         case TooManyRequests():
             return {b"Retry-After": b"%d" % error.retry_after}
+        case errors.TooManyListeners():
+            return {b"Retry-After": b"60"}
         case errors.ShuttingDown() | errors.DatabaseBusy() | Busy():
             return {b"Retry-After": b"5"}
         case _:

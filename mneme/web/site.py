@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.web import http, server
 
 from mneme.clocks import WallClock
+from mneme.feed import Feed
 from mneme.service import SyncService
 from mneme.web import proxies
 from mneme.web.admission import Admission
@@ -54,11 +55,13 @@ class Site(server.Site):
         sync: SyncService,
         policy: Policy,
         max_body_bytes: int,
+        feed: Feed,
         slots: Slots | None = None,
     ) -> None:
         """Take `clock` for timers, `wall` for the time of day; `max_body_bytes` may change."""
         self._sync, self._coding = sync, Coding(worker)
-        self._api = Api(clock, sync, self._coding, Encoding(worker), policy)
+        self._feed = feed
+        self._api = Api(clock, sync, self._coding, Encoding(worker), policy, self._feed)
         self.admission = Admission(Tree(self._api.app.resource()), policy)
         super().__init__(self.admission, timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
         self.displayTracebacks = False
@@ -165,6 +168,7 @@ class Site(server.Site):
     async def close(self, seconds: float) -> None:
         """Wait for requests under way, for `seconds` at most, and close all connections."""
         self.closing = True
+        self._feed.close()
         for channel in tuple(self._channels):
             channel.wind_down()
         if not self._channels:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
-
-import msgspec
+from collections.abc import Callable
+from typing import TypeVar
 
 from mneme.cli.asking import VISITOR
-from mneme.client import Client
+from mneme.client.calls import Client
 from mneme.model import ProjectId
-from tests.client.lines import Line, answer, exchange_over
-from tests.results import result_of
+from tests.client.lines import Ahead, Line, canned, exchange_over
 from tests.web.stub import Stub
 
 T = TypeVar("T")
@@ -25,9 +22,10 @@ class Asked:
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
         self.meanwhile: dict[str, Callable[[], object]] = {}
-        self._line = Line(stub, stub.clock)
+        self._line = Line(stub)
         self._line.before = lambda request: self.meanwhile.pop(str(request), lambda: None)()
-        self.client = Client(exchange_over(self._line, stub.clock, url="http://homeserver:3847"), VISITOR)
+        exchange = exchange_over(self._line, Ahead(stub.clock), url="http://homeserver:3847")
+        self.client = Client(exchange, VISITOR)
 
     @property
     def requests(self) -> list[str]:
@@ -41,19 +39,8 @@ class Asked:
 
     def answer_by_hand(self, request: str, status: int, body: object, **headers: str) -> None:
         """Answer a request, such as `GET /status`, with this from now on."""
-        self._line.by_hand[request] = answer(status, msgspec.json.encode(body), headers)
+        self._line.by_hand[request] = canned(status, body, headers)
 
-    def ask(
-        self,
-        server: str | None,
-        key: str | None,
-        question: Callable[[Client], Coroutine[Any, Any, T]],
-        *,
-        patiently: bool = False,
-    ) -> T:
+    def ask(self, server: str | None, key: str | None, question: Callable[[Client], T]) -> T:
         """See `mneme.cli.asking.ask`."""
-        return result_of(question(self.client))
-
-    def run(self, question: Coroutine[Any, Any, T]) -> T:
-        """The result of a question; its error is raised."""
-        return result_of(question)
+        return question(self.client)

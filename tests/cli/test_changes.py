@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mneme.cli import comparing
 from mneme.cli.changes import drawn
 from mneme.cli.comparing import Pair
-from mneme.client import Download
+from mneme.client.calls import Download
 from mneme.merge.differences import differences
 from mneme.model import FileName, Millis
 from mneme.readable import plain

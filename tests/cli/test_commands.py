@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 
 from mneme.cli.commands import mneme
@@ -19,7 +20,8 @@ def typed(*arguments: str) -> Result:
 
 TAKEN = {
     **dict.fromkeys(COMMANDS, ("--server URL", "--key KEY", "--json", "-h, --help")),
-    "hooks": ("--install", "--settings PATH", "--json"),
+    "agent": ("--status", "--install", "--uninstall", "-h, --help"),
+    "hooks": ("--install", "--uninstall", "--settings PATH", "--json"),
 }
 
 
@@ -46,7 +48,9 @@ def test_every_command_has_a_help_with_its_options(command: str, option: str) ->
 def test_an_id_may_begin_with_a_dash(arguments: tuple[str, ...], project: str) -> None:
     """That of a path does."""
     name, *others = arguments
-    context = mneme.commands[name].make_context(name, others)
+    command = mneme.get_command(Context(mneme), name)
+    assert command
+    context = command.make_context(name, others)
     assert context.params["project"] == ProjectId(project)
     assert context.params["key"] in (None, "-key")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import click
 import pytest
@@ -13,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from mneme.cli import doctor as command
 from mneme.cli.commands import mneme
+from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
 
@@ -28,10 +28,7 @@ def finding(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have the doctor find something."""
 
     def found(*findings: Finding) -> None:
-        def run(examination: Callable[..., Coroutine[Any, Any, object]]) -> tuple[Finding, ...]:
-            return findings
-
-        monkeypatch.setattr(command, "run", run)
+        monkeypatch.setattr(Doctor, "examine", lambda *_: findings)
 
     return found
 
@@ -99,9 +96,9 @@ def test_where_the_marks_cannot_be_shown_there_are_plain_ones(monkeypatch: pytes
 def test_what_goes_wrong_in_the_doctor_itself_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is shown a traceback."""
 
-    def run(examination: object) -> None:
+    def examine(*_: object) -> None:
         raise SettingsError("The doctor is ill")
 
-    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(Doctor, "examine", examine)
     result = _doctor()
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "mneme: The doctor is ill\n")

@@ -29,7 +29,7 @@ def asked() -> Asked:
 
 def listed(asked: Asked, files: tuple[FileName, ...] = EVERY, limit: int = 25) -> Listing:
     """The rows of these files."""
-    return asked.run(listing_of(asked.client, DEMO, files, limit))
+    return listing_of(asked.client, DEMO, files, limit)
 
 
 def test_the_files_of_a_project_are_listed_together(asked: Asked) -> None:
@@ -73,4 +73,4 @@ def test_where_there_is_nothing_one_sentence_says_so(asked: Asked) -> None:
     with pytest.raises(
         NotThere, match=r"^nope has no versions on http://homeserver:3847: `mneme projects` lists"
     ):
-        asked.run(listing_of(asked.client, ProjectId("nope"), EVERY, 1))
+        listing_of(asked.client, ProjectId("nope"), EVERY, 1)

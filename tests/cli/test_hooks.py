@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from mneme.cli.commands import mneme
 from mneme.cli.hooks import this_program
-from tests.client.test_hooks import SNIPPET
+from tests.client.test_hooks import hooks_of
 
 
 @pytest.fixture
@@ -44,18 +45,22 @@ def _settings(home: Path) -> Path:
     return home / ".claude" / "settings.json"
 
 
+def _snippet(home: Path) -> dict[str, Any]:
+    return hooks_of(str(home / "bin" / "mneme"))
+
+
 def test_the_snippet_alone_is_on_stdout(home: Path) -> None:
     """The JSON can be redirected to a file; the advice goes to stderr."""
     result = _hooks()
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == SNIPPET
+    assert json.loads(result.stdout) == _snippet(home)
     assert str(_settings(home)) in result.stderr
     assert not _settings(home).exists()
 
 
 def test_json_is_one_document(home: Path) -> None:
     """With the hooks and what there is to warn of."""
-    assert json.loads(_hooks("--json").stdout) == {**SNIPPET, "warnings": []}
+    assert json.loads(_hooks("--json").stdout) == {**_snippet(home), "warnings": []}
 
 
 def test_an_installation_tells_its_changes_and_where(home: Path) -> None:
@@ -65,10 +70,19 @@ def test_an_installation_tells_its_changes_and_where(home: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert f"The hooks are in {_settings(home)} now" in result.stderr
     assert f"{_settings(home)}.bak" in result.stderr
-    assert json.loads(_settings(home).read_text()) == SNIPPET
+    assert json.loads(_settings(home).read_text()) == _snippet(home)
     assert "already: nothing to do" in _hooks("--install").stderr
     told = {"settings": str(_settings(home)), "did": "nothing", "backup": None}
-    assert json.loads(_hooks("--install", "--json").stdout) == {**told, **SNIPPET, "warnings": []}
+    assert json.loads(_hooks("--install", "--json").stdout) == {**told, **_snippet(home), "warnings": []}
+
+
+def test_hooks_are_removed_once(home: Path) -> None:
+    """With a backup; without any there is nothing to do."""
+    _hooks("--install")
+    assert f"The hooks of mneme in {_settings(home)} are removed" in _hooks("--uninstall").stderr
+    assert _settings(home).read_text() == "{}\n"
+    assert f"There are no hooks of mneme in {_settings(home)}: nothing to do" in _hooks("--uninstall").stderr
+    assert json.loads(_hooks("--uninstall", "--json").stdout)["did"] == "nothing"
 
 
 def test_hooks_of_a_program_that_has_moved_are_mended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,14 +92,14 @@ def test_hooks_of_a_program_that_has_moved_are_mended(home: Path, monkeypatch: p
     monkeypatch.setattr(sys, "argv", [str(moved)])
     document = json.loads(_hooks("--install", "--json").stdout)
     assert document["did"] == "mended"
-    assert f"'{moved}' pull" in _settings(home).read_text()
+    assert f"'{moved}' session-start" in _settings(home).read_text()
 
 
 def test_another_settings_file_can_be_given(home: Path) -> None:
     """The person's own stays; without --install it is a mistake."""
     project = home / "app" / ".claude" / "settings.json"
     assert _hooks("--install", "--settings", str(project)).exit_code == 0
-    assert json.loads(project.read_text()) == SNIPPET
+    assert json.loads(project.read_text()) == _snippet(home)
     assert not _settings(home).exists()
     result = _hooks("--settings", str(project))
     assert result.exit_code == 2
@@ -126,15 +140,15 @@ def test_the_plugins_own_sync_is_warned_of(
 # Which program it is
 
 
-def test_a_program_on_path_is_called_by_its_name(home: Path) -> None:
-    """Also where PATH leads to it by a link."""
-    assert this_program().word == "mneme"
+def test_a_program_on_path_is_called_by_its_place_there(home: Path) -> None:
+    """A link there still leads to it after an upgrade."""
+    assert this_program().word == str(home / "bin" / "mneme")
     real = home / "real"
     (home / "bin").rename(real)
     (home / "bin").mkdir()
     (home / "bin" / "mneme").symlink_to(real / "mneme")
     sys.argv[0] = str(real / "mneme")
-    assert this_program().word == "mneme"
+    assert this_program().word == str(home / "bin" / "mneme")
 
 
 @pytest.mark.parametrize("path", ["", "/nowhere", "{home}/other", "bin"])

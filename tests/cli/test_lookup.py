@@ -6,7 +6,8 @@ import pytest
 
 from mneme.cli.comparing import pair_of
 from mneme.cli.lookup import NotThere, content_of
-from mneme.client import Download, Refused
+from mneme.client.calls import Download
+from mneme.client.errors import Refused
 from mneme.model import FileName, ProjectId
 from tests.cli.asked import DEMO, Asked
 from tests.web.stub import Stub
@@ -27,7 +28,7 @@ def asked() -> Asked:
 
 def content(asked: Asked, number: int | None = None, file: FileName = TEXT) -> Download:
     """A version, or the head."""
-    return asked.run(content_of(asked.client, DEMO, file, number))
+    return content_of(asked.client, DEMO, file, number)
 
 
 def test_the_head_is_not_what_waits(asked: Asked) -> None:
@@ -72,7 +73,7 @@ def test_what_is_not_there_is_told_in_one_sentence(asked: Asked) -> None:
     ):
         content(asked, None, FileName.LOG)
     with pytest.raises(NotThere, match=r"^my nope has no log\.jsonl"):
-        asked.run(content_of(asked.client, ProjectId("my nope"), FileName.LOG, None))
+        content_of(asked.client, ProjectId("my nope"), FileName.LOG, None)
 
 
 def test_a_damaged_version_is_told_in_one_sentence(asked: Asked) -> None:
@@ -88,6 +89,6 @@ def test_without_a_newer_version_the_head_is_compared(
     asked: Asked, newer: int | None, numbers: tuple[int, int]
 ) -> None:
     """The head is the default for the newer version."""
-    pair = asked.run(pair_of(asked.client, DEMO, TEXT, 1, newer))
+    pair = pair_of(asked.client, DEMO, TEXT, 1, newer)
     assert (pair.older.version, pair.newer.version) == numbers
     assert pair.is_head is (newer is None)

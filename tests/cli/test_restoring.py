@@ -8,7 +8,7 @@ import pytest
 
 from mneme.cli.lookup import NotThere
 from mneme.cli.restoring import Restored, restored
-from mneme.client import Refused, ServerTrouble
+from mneme.client.errors import Refused, ServerTrouble
 from mneme.model import FileName, HeldBy, ProjectId
 from tests.cli.asked import DEMO, Asked
 from tests.web.stub import Stub
@@ -31,7 +31,7 @@ def asked() -> Asked:
 
 def restore(asked: Asked, number: int = 1, project: ProjectId = DEMO) -> Restored | HeldBy:
     """Restore a version of the text."""
-    return asked.run(restored(asked.client, project, TEXT, number))
+    return restored(asked.client, project, TEXT, number)
 
 
 def head(asked: Asked) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mneme.cli import serving
-from mneme.client import Refused
+from mneme.client.errors import Refused
 from mneme.model import Millis
 from tests.cli.asked import Asked
 from tests.web.stub import NOW, Stub, entry
@@ -48,7 +48,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_status_says_how_the_server_is(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     """Facts, a table of locks and one of waiting uploads, in local time."""
-    serving._print_status(asked.run(serving.overview_of(asked.client)))
+    serving._print_status(serving.overview_of(asked.client))
     assert rows(capsys.readouterr().out) == [
         ["server", "http://homeserver:3847"],
         ["version", "9.9.9"],
@@ -66,7 +66,7 @@ def test_status_says_how_the_server_is(asked: Asked, capsys: pytest.CaptureFixtu
 
 def test_status_for_scripts_keeps_utc(asked: Asked) -> None:
     """And numbers as numbers."""
-    document = _plain(serving._status_document(asked.run(serving.overview_of(asked.client))))
+    document = _plain(serving._status_document(serving.overview_of(asked.client)))
     assert document == STATUS | {
         "server": "http://homeserver:3847",
         "projects": 2,
@@ -97,7 +97,7 @@ def test_status_names_the_ids_in_two_places_with_advice(
     """With the client that uses them, and the file by which it was seen."""
     found = {"project": "app", "clientId": "laptop", "file": "log.jsonl", "time": "2026-02-04T15:00:00.000Z"}
     asked.answer_by_hand("GET /status", 200, STATUS | {"inTwoPlaces": [found]})
-    serving._print_status(asked.run(serving.overview_of(asked.client)))
+    serving._print_status(serving.overview_of(asked.client))
     shown = capsys.readouterr().out
     assert ["app", "laptop", "log.jsonl", "2026-02-04", "17:00"] in rows(shown)
     assert "remove sync.projectId from its settings" in " ".join(shown.split())
@@ -108,12 +108,12 @@ def test_a_server_that_has_no_status_is_too_old() -> None:
     asked = Asked(Stub())
     asked.answer_by_hand("GET /status", 404, {"error": "Not found"})
     with pytest.raises(Refused, match=r"http://homeserver:3847 does not tell its status .* newer mneme"):
-        asked.run(serving.overview_of(asked.client))
+        serving.overview_of(asked.client)
 
 
 def test_projects_come_with_the_one_that_changed_last_first(asked: Asked) -> None:
     """However they are called."""
-    found = asked.run(serving.projects_of(asked.client))
+    found = serving.projects_of(asked.client)
     assert [project.id for project in found.projects] == ["other", "app"]
     now = Millis(round((NOW + 1200) * 1000))
     assert [serving._project_row(project, now) for project in found.projects] == [

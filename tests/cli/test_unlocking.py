@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
 
 from mneme.cli import unlocking
 from mneme.cli.unlocking import End, Unlocking, unlocked
@@ -24,10 +23,10 @@ class Person:
         self.asked_about: list[Lock] = []
         self._answer = answer
 
-    def agrees(self, lock: Lock) -> Deferred[bool]:
+    def agrees(self, lock: Lock) -> bool:
         """Whether the lock is to be released."""
         self.asked_about.append(lock)
-        return succeed(self._answer)
+        return self._answer
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def locked(asked: Asked) -> bool:
 def test_a_lock_is_released_as_its_holder(asked: Asked) -> None:
     """Once it is known who that is, and somebody agreed."""
     ana = Person(True)
-    assert asked.run(unlocked(asked.client, DEMO, ana.agrees)) == Unlocking(End.RELEASED, HELD)
+    assert unlocked(asked.client, DEMO, ana.agrees) == Unlocking(End.RELEASED, HELD)
     assert ana.asked_about == [HELD]
     assert asked.named == {"laptop"}
     assert not locked(asked)
@@ -54,7 +53,7 @@ def test_a_lock_is_released_as_its_holder(asked: Asked) -> None:
 
 def test_a_lock_stays_if_nobody_agrees(asked: Asked) -> None:
     """Nothing is asked of the server but who holds it."""
-    done = asked.run(unlocked(asked.client, DEMO, Person(False).agrees))
+    done = unlocked(asked.client, DEMO, Person(False).agrees)
     assert done == Unlocking(End.LEFT, HELD, HELD)
     assert asked.requests == ["GET /projects/demo/lock"]
 
@@ -62,7 +61,7 @@ def test_a_lock_stays_if_nobody_agrees(asked: Asked) -> None:
 def test_where_there_is_no_lock_nobody_is_asked() -> None:
     """There is nothing to unlock, in a project or in none."""
     asked, ana = Asked(Stub()), Person(True)
-    assert asked.run(unlocked(asked.client, DEMO, ana.agrees)) == Unlocking(End.NOT_HELD)
+    assert unlocked(asked.client, DEMO, ana.agrees) == Unlocking(End.NOT_HELD)
     assert not ana.asked_about
 
 
@@ -70,12 +69,12 @@ def test_where_there_is_no_lock_nobody_is_asked() -> None:
 def test_a_lock_that_is_acquired_while_the_person_thinks_stays(asked: Asked, holder: str) -> None:
     """Be it by another machine, or for another session of the same."""
 
-    def thinks(lock: Lock) -> Deferred[bool]:
+    def thinks(lock: Lock) -> bool:
         asked.stub.release("laptop")
         asked.stub.acquire(holder)
-        return succeed(True)
+        return True
 
-    done = asked.run(unlocked(asked.client, DEMO, thinks))
+    done = unlocked(asked.client, DEMO, thinks)
     assert done.end is End.PASSED_ON
     assert done.now
     assert (done.now.client.value, done.now.token) == (holder, 2)
@@ -85,7 +84,7 @@ def test_a_lock_that_is_acquired_while_the_person_thinks_stays(asked: Asked, hol
 def test_a_lock_that_is_acquired_at_the_last_moment_stays(asked: Asked) -> None:
     """The server refuses a release by who is not the holder."""
     asked.meanwhile[RELEASE] = lambda: (asked.stub.release("laptop"), asked.stub.acquire("desktop"))
-    done = asked.run(unlocked(asked.client, DEMO, Person(True).agrees))
+    done = unlocked(asked.client, DEMO, Person(True).agrees)
     assert done.end is End.PASSED_ON
     assert done.now
     assert done.now.client.value == "desktop"
@@ -96,11 +95,11 @@ def test_a_lock_that_is_acquired_at_the_last_moment_stays(asked: Asked) -> None:
 def test_a_lock_that_is_released_in_between_is_gone(asked: Asked, request_: str) -> None:
     """That is what was wanted."""
 
-    def thinks(lock: Lock) -> Deferred[bool]:
+    def thinks(lock: Lock) -> bool:
         asked.meanwhile[request_] = lambda: asked.stub.release("laptop")
-        return succeed(True)
+        return True
 
-    assert asked.run(unlocked(asked.client, DEMO, thinks)) == Unlocking(End.GONE, HELD)
+    assert unlocked(asked.client, DEMO, thinks) == Unlocking(End.GONE, HELD)
 
 
 @pytest.mark.parametrize(

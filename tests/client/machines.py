@@ -6,17 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from twisted.internet.task import Clock
-
 from mneme.client.calls import Client
-from mneme.client.exchange import Http, Patience
+from mneme.client.exchange import Patience
 from mneme.client.folder import Folder, Snapshot
 from mneme.client.sync import Report, Sync
 from mneme.model import ClientId, FileName, Millis, ProjectId, Upload
-from tests.client.lines import URL, Ahead, Line, exchange_over
-from tests.immediate import ImmediateWorker
+from tests.client.lines import URL, Ahead, Line, Sender, exchange_over
 from tests.kept import MemoryStore
-from tests.results import result_of
 from tests.web.stub import TTL, Stub
 
 DEMO = ProjectId("demo")
@@ -27,49 +23,38 @@ REMEMBERED, ENTITIES = FileName.REMEMBERED, FileName.ENTITIES
 class Machine:
     """A machine on which each pull and push is a process of its own.
 
-    It asks over `http`; its timers are those of `clock`, its files are stamped by `wall`. It tries nothing twice.
+    It asks over `http`; its files are stamped by `wall`. It tries nothing twice.
     """
 
-    def __init__(self, path: Path, http: Http, clock: Clock, wall: Ahead, url: str = URL) -> None:
+    def __init__(self, path: Path, http: Sender, wall: Ahead, url: str = URL) -> None:
         self.client = ClientId(f"{path.name}-0a1b2c3d")
         self.path = path
+        self.http = http
         self.wall = wall
-        self._http = http
-        self._clock = clock
         self._url = url
-
-    def reach(self, http: Http, clock: Clock) -> None:
-        """Ask over another line from now on."""
-        self._http, self._clock = http, clock
 
     @property
     def folder(self) -> Folder:
         """The memory of the project."""
         return Folder(self.path, self._url, DEMO)
 
-    def session(self, retries: int = 0, clock: Clock | None = None) -> Sync:
-        """A new process, perhaps with timers of its own."""
-        exchange = exchange_over(
-            self._http,
-            clock or self._clock,
-            wall=self.wall,
-            url=self._url,
-            patience=Patience(retries=retries),
-        )
-        return Sync(Client(exchange, self.client), ImmediateWorker(), self.wall, self.folder)
+    def session(self, retries: int = 0) -> Sync:
+        """A new process."""
+        exchange = exchange_over(self.http, self.wall, url=self._url, patience=Patience(retries=retries))
+        return Sync(Client(exchange, self.client), self.wall, self.folder)
 
     def pull(self) -> Report:
         """Begin a session."""
-        return result_of(self.session().pull())
+        return self.session().pull()
 
     def push(self) -> Report:
         """End a session."""
-        return result_of(self.session().push())
+        return self.session().push()
 
     def send(self) -> Report:
         """Send what has changed, and keep the lock."""
         session = self.session()
-        return result_of(session.send(result_of(session.client.acquire(DEMO))))
+        return session.send(session.client.acquire(DEMO))
 
     def read(self, file: FileName = LOG) -> bytes | None:
         """The content of a file."""
@@ -112,9 +97,8 @@ class World:
 
     def machine(self, name: str, ahead: float = 0.0) -> Machine:
         """A new machine, whose clock is so many seconds ahead."""
-        self.lines[name] = Line(self.stub, self.stub.clock)
-        wall = Ahead(self.stub.clock, ahead)
-        self.machines[name] = Machine(self._home / name, self.lines[name], self.stub.clock, wall)
+        self.lines[name] = Line(self.stub)
+        self.machines[name] = Machine(self._home / name, self.lines[name], Ahead(self.stub.clock, ahead))
         return self.machines[name]
 
     def asked(self, machine: Machine) -> list[str]:
@@ -166,9 +150,8 @@ class World:
         self.stub = Stub(store=store)
         self.stub.clock.advance(now - self.stub.clock.seconds())
         for name, machine in list(self.machines.items()):
-            self.lines[name] = Line(self.stub, self.stub.clock)
+            machine.http = self.lines[name] = Line(self.stub)
             machine.wall.clock = self.stub.clock
-            machine.reach(self.lines[name], self.stub.clock)
 
 
 def did(report: Report) -> Mapping[FileName, list[str]]:

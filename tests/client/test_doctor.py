@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import RemoteDisconnected
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.error import ConnectionLost
 
-from mneme.client import Address, Client, Patience
+from mneme.client.calls import Client
 from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, State, printable
+from mneme.client.exchange import Patience
 from mneme.client.folder import Folder, Kept
 from mneme.client.hooks import Program, install, settings_path
+from mneme.client.http import Address, Response
 from mneme.client.settings import client_id, config_path
 from mneme.model import ClientId, FileName, ProjectId, digest
-from tests.client.lines import Ahead, Line, Scripted, answer, exchange_over
-from tests.immediate import ImmediateWorker
-from tests.results import result_of
+from tests.client.lines import Ahead, Line, answer, canned, exchange_over
 from tests.store.faults import FULL, Faults
 from tests.web.stub import Stub, entry
 
@@ -31,11 +31,6 @@ KEY = "alpha-key-0123456789"
 GOOD, DOUBTFUL, BAD = State.GOOD, State.DOUBTFUL, State.BAD
 
 Findings = Mapping[str, Finding]
-
-
-def canned(code: int, document: object) -> Scripted:
-    """An answer that is JSON."""
-    return answer(code, json.dumps(document).encode())
 
 
 HEALTHY = canned(200, {"status": "ok", "version": "1.2.3", "authRequired": False})
@@ -52,7 +47,7 @@ class Network(Line):
         self.clock.advance(0.5)
 
 
-def answering(**answers: Scripted | Exception) -> Network:
+def answering(**answers: Response | Exception) -> Network:
     """A server that gives some answers by hand: to `health`, `projects` or `lock`."""
     network = Network(Stub())
     paths = {"health": "/health", "projects": "/projects", "lock": "/projects/app/lock"}
@@ -74,7 +69,7 @@ class Machine:
         self.program.parent.mkdir()
         self.program.write_text("#!/bin/sh\n")
         self.program.chmod(0o700)
-        install(self.hooks, Program(str(self.program), has_name=False))
+        install(self.hooks, Program(str(self.program)))
 
     @property
     def folder(self) -> Path:
@@ -108,13 +103,13 @@ class Machine:
         network = network or Network(Stub())
         clock = network.clock
 
-        @asynccontextmanager
-        async def connect(address: Address, machine: ClientId, patience: Patience) -> AsyncIterator[Client]:
-            to = exchange_over(network, clock, url=address.url, key=address.key, patience=patience)
+        @contextmanager
+        def connect(address: Address, machine: ClientId, patience: Patience) -> Iterator[Client]:
+            to = exchange_over(network, Ahead(clock), url=address.url, key=address.key, patience=patience)
             yield Client(to, machine)
 
-        doctor = Doctor(clock, ImmediateWorker(), self.home, self.directory, connect)
-        findings = result_of(doctor.examine(server, key))
+        doctor = Doctor(clock.seconds, self.home, self.directory, connect)
+        findings = doctor.examine(server, key)
         told = {finding.code: finding for finding in findings}
         assert len(told) == len(findings)
         assert all(finding.advice for finding in findings if finding.state is not GOOD)
@@ -167,7 +162,13 @@ def test_all_is_well_where_it_is(machine: Machine) -> None:
     assert list(findings) == [
         *("settings-usable", "server-reachable", "clocks-agree", "server-speaks", "key-not-needed"),
         *("project-new", "lock-free", "uploads-merged"),
-        *("home-folder-writable", "project-folder-writable", "changes-pushed", "sync-by-hooks"),
+        *(
+            "home-folder-writable",
+            "project-folder-writable",
+            "changes-pushed",
+            "sync-by-hooks",
+            "agent-absent",
+        ),
     ]
     assert {finding.state for finding in findings.values()} == {GOOD}
 
@@ -179,7 +180,7 @@ def test_an_examination_changes_nothing_on_the_server(machine: Machine) -> None:
     machine.examined(network)
     asked = [str(one) for one in network.asked]
     assert asked == ["GET /health", "GET /projects", "GET /projects/app/lock", "GET /status"]
-    assert not any(one.headers.hasHeader("x-client-id") for one in network.asked)
+    assert not any(one.header("X-Client-Id") for one in network.asked)
     assert list(stub.store.projects()) == []
 
 
@@ -200,7 +201,7 @@ def test_without_settings_there_is_no_server_to_ask(machine: Machine) -> None:
     config_path(machine.home).unlink()
     assert "serverUrl" in machine.finds(BAD, "server-not-set")
     folders = {"home-folder-writable", "project-folder-writable"}
-    assert set(machine.examined()) == {"server-not-set", *folders, "sync-by-hooks"}
+    assert set(machine.examined()) == {"server-not-set", *folders, "sync-by-hooks", "agent-absent"}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_a_path_too_long_for_an_id_asks_for_one_in_the_settings(machine: Machine
 
 def test_a_server_that_is_down_is_told_once(machine: Machine) -> None:
     """Its own findings are left out, and there is no second attempt."""
-    network = answering(health=ConnectionLost())
+    network = answering(health=RemoteDisconnected(""))
     assert URL in machine.finds(BAD, "server-unreachable", network)
     assert len(network.asked) == 1
     assert not {"lock-free", "clocks-agree"} & set(machine.examined(network))
@@ -261,7 +262,7 @@ def test_a_server_that_is_down_is_told_once(machine: Machine) -> None:
         answer(301, b""),
     ],
 )
-def test_an_answer_of_no_such_server_is_told_once(machine: Machine, health: Scripted) -> None:
+def test_an_answer_of_no_such_server_is_told_once(machine: Machine, health: Response) -> None:
     """A web server on that port, for instance."""
     assert f"curl {URL}/health" in machine.finds(BAD, "server-strange", answering(health=health))
 
@@ -551,7 +552,7 @@ def test_a_file_that_the_server_has_is_not_to_be_pushed(machine: Machine) -> Non
 
 def test_changes_are_known_without_the_server(machine: Machine) -> None:
     """By the versions that it was last seen to have."""
-    down = answering(health=ConnectionLost())
+    down = answering(health=RemoteDisconnected(""))
     machine.received(entry("one"))
     assert machine.examined(down)["changes-pushed"].state is GOOD
     machine.write("{}", "summary.json")

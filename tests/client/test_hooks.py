@@ -29,15 +29,21 @@ from mneme.client.hooks import (
 )
 from tests.store.faults import BROKEN, FULL, KILL, Fault, Faults, Killed
 
-NAMED = Program("/usr/local/bin/mneme", has_name=True)
-HIDDEN = Program("/home/ana/.venv/bin/mneme", has_name=False)
+NAMED = Program("/usr/local/bin/mneme")
+HIDDEN = Program("/home/ana/.venv/bin/mneme")
 
-SNIPPET: dict[str, Any] = {
-    "hooks": {
-        "SessionStart": [{"hooks": [{"type": "command", "command": "mneme pull", "timeout": 60}]}],
-        "SessionEnd": [{"hooks": [{"type": "command", "command": "mneme push", "timeout": 60}]}],
+
+def hooks_of(word: str) -> dict[str, Any]:
+    """The hooks of a program that a shell calls by a word."""
+    return {
+        "hooks": {
+            event: [{"hooks": [{"type": "command", "command": f"{word} {does}", "timeout": 60}]}]
+            for event, does in (("SessionStart", "session-start"), ("SessionEnd", "session-end"))
+        }
     }
-}
+
+
+SNIPPET = hooks_of(NAMED.path)
 
 THEIRS = """{
     "model": "opus",
@@ -78,17 +84,17 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_snippet_has_the_form_of_claude_code() -> None:
-    """Pull at the start, push at the end, by name or by path."""
+    """By its path: a program of the desktop has another PATH than a terminal."""
     assert snippet(NAMED) == SNIPPET
-    assert _command(snippet(HIDDEN)) == "/home/ana/.venv/bin/mneme pull"
-    assert _command(snippet(HIDDEN), "SessionEnd") == "/home/ana/.venv/bin/mneme push"
+    assert _command(snippet(HIDDEN)) == "/home/ana/.venv/bin/mneme session-start"
+    assert _command(snippet(HIDDEN), "SessionEnd") == "/home/ana/.venv/bin/mneme session-end"
 
 
 def test_a_path_with_a_space_is_quoted() -> None:
     """The shell takes it for one word."""
-    program = Program("/home/ana/my env's/bin/mneme", has_name=False)
+    program = Program("/home/ana/my env's/bin/mneme")
     settings = snippet(program)
-    assert _command(settings) == """'/home/ana/my env'"'"'s/bin/mneme' pull"""
+    assert _command(settings) == """'/home/ana/my env'"'"'s/bin/mneme' session-start"""
     assert with_hooks(settings, program) == settings
 
 
@@ -106,22 +112,19 @@ def test_hooks_of_others_stay_before_ours() -> None:
 @pytest.mark.parametrize(
     ("program", "command"),
     [
-        (NAMED, "mneme pull"),
-        (NAMED, "/usr/local/bin/mneme pull"),
-        (NAMED, "'/usr/local/bin/mneme' pull --strict"),
-        (NAMED, "mneme  pull || true"),
-        (NAMED, "cd /tmp && mneme pull"),
-        (NAMED, "(mneme pull; echo done)"),
-        (NAMED, "timeout 20 mneme pull"),
-        (NAMED, 'MNEME="a b" "mneme" pull'),
-        (HIDDEN, "~/.venv/bin/mneme pull"),
-        (HIDDEN, '"$HOME/.venv/bin/mneme" pull'),
+        (NAMED, "/usr/local/bin/mneme session-start"),
+        (NAMED, "'/usr/local/bin/mneme'  session-start || true"),
+        (NAMED, "cd /tmp && /usr/local/bin/mneme session-start"),
+        (NAMED, "(/usr/local/bin/mneme session-start; echo done)"),
+        (NAMED, 'MNEME="a b" "/usr/local/bin/mneme" session-start'),
+        (HIDDEN, "~/.venv/bin/mneme session-start"),
+        (HIDDEN, '"$HOME/.venv/bin/mneme" session-start'),
     ],
 )
 def test_a_hook_that_calls_this_program_is_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch, program: Program, command: str
 ) -> None:
-    """By name or path, whatever else the line does."""
+    """By whatever word, and whatever else the line does."""
     monkeypatch.setenv("HOME", "/home/ana")
     assert _command(with_hooks(_start(command), program)) == command
 
@@ -129,26 +132,32 @@ def test_a_hook_that_calls_this_program_is_left_as_it_is(
 @pytest.mark.parametrize(
     ("command", "mended"),
     [
-        ("/old/bin/mneme pull", "MNEME pull"),
-        ("mneme pull --strict", "MNEME pull --strict"),
-        ("'/an old/mneme' pull || true", "MNEME pull || true"),
-        ("cd x; /old/mneme pull; /older/mneme pull", "cd x; MNEME pull; MNEME pull"),
+        ("/old/bin/mneme session-start", "MNEME"),
+        ("mneme pull", "MNEME"),
+        (f"{HIDDEN.path} pull", "MNEME"),
+        ("'/an old/mneme' pull || true", "MNEME || true"),
+        ("timeout 20 mneme pull", "timeout 20 MNEME"),
+        ("cd x; /old/mneme pull; /older/mneme session-start", "cd x; MNEME; MNEME"),
     ],
 )
 def test_a_hook_that_calls_mneme_elsewhere_is_mended_in_place(command: str, mended: str) -> None:
-    """Only the path changes: options, other commands, matcher and timeout are somebody's choice."""
+    """And so is that of an older version; all else in it is somebody's choice."""
     group = {"matcher": "startup", "hooks": [{"type": "command", "command": command, "timeout": 5}]}
     after: Any = with_hooks({"hooks": {"SessionStart": [group]}}, HIDDEN)
     [found] = after["hooks"]["SessionStart"]
-    hook = {"type": "command", "command": mended.replace("MNEME", HIDDEN.path), "timeout": 5}
+    hook = {
+        "type": "command",
+        "command": mended.replace("MNEME", f"{HIDDEN.path} session-start"),
+        "timeout": 5,
+    }
     assert found == {"matcher": "startup", "hooks": [hook]}
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        *("mneme push", "mneme pull-all", "mneme", "mnemes pull", "xmneme pull", "git pull"),
-        *("", "mneme status pull", "it's"),
+        *("mneme push", "mneme session-end", "mneme pull-all", "mneme", "mnemes pull", "xmneme pull"),
+        *("", "git pull", "mneme status pull", "it's"),
     ],
 )
 def test_a_hook_that_does_something_else_is_not_ours(command: str) -> None:
@@ -168,7 +177,7 @@ def test_a_hook_of_another_kind_is_not_ours() -> None:
     after: Any = with_hooks({"hooks": {"SessionStart": [{"hooks": strange}]}}, NAMED)
     assert after["hooks"]["SessionStart"] == [{"hooks": strange}, {"hooks": [ours]}]
     after = with_hooks({"hooks": {"SessionStart": [{"hooks": [*strange, ours]}]}}, HIDDEN)
-    mended = {**ours, "command": f"{HIDDEN.path} pull"}
+    mended = {**ours, "command": f"{HIDDEN.path} session-start"}
     assert after["hooks"]["SessionStart"] == [{"hooks": [*strange, mended]}]
 
 
@@ -287,12 +296,13 @@ def test_to_install_twice_changes_nothing(path: Path) -> None:
 
 def test_only_what_is_missing_or_wrong_is_changed(path: Path) -> None:
     """A missing hook is added; that of a moved program is mended in place."""
-    path.write_text(json.dumps(_start("mneme pull")))
+    start = _start(f"{NAMED.path} session-start")
+    path.write_text(json.dumps(start))
     assert install(path, NAMED).change is HookChange.ADDED
     before = path.read_text()
-    assert json.loads(before) == {"hooks": {**SNIPPET["hooks"], **_start("mneme pull")["hooks"]}}
+    assert json.loads(before) == {"hooks": {**SNIPPET["hooks"], **start["hooks"]}}
     assert install(path, HIDDEN).change is HookChange.MENDED
-    assert path.read_text() == before.replace('"mneme ', '"/home/ana/.venv/bin/mneme ')
+    assert path.read_text() == before.replace(NAMED.path, HIDDEN.path)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +334,7 @@ def test_a_program_at_a_path_that_is_no_text_is_refused(path: Path) -> None:
     """JSON cannot name it; the settings stay, without a backup."""
     path.write_text(THEIRS)
     with pytest.raises(SettingsError, match="no UTF-8"):
-        install(path, Program("/home/\udcff/mneme", has_name=False))
+        install(path, Program("/home/\udcff/mneme"))
     assert path.read_text() == THEIRS
     assert _names(path.parent) == ["settings.json"]
 

@@ -1,4 +1,4 @@
-"""Which project a directory belongs to, asked of the real git."""
+"""Ids and folders of projects; git in odd environments. Roots are in `test_projectroots`."""
 
 from __future__ import annotations
 
@@ -44,72 +44,6 @@ def below(path: Path) -> Path:
     return path
 
 
-def test_a_repository_is_a_project(tmp_path: Path) -> None:
-    """From wherever in it; a directory without one is itself, also where it is gone."""
-    root = repository(tmp_path / "app")
-    assert project_root(root) == root
-    assert project_root(below(root / "src" / "deep")) == root
-    assert project_root(below(tmp_path / "notes")) == tmp_path / "notes"
-    assert project_root(tmp_path / "gone") == tmp_path / "gone"
-
-
-def test_a_worktree_belongs_to_its_main_repository(tmp_path: Path) -> None:
-    """From wherever in it."""
-    root = repository(tmp_path / "app")
-    git(root, "worktree", "add", "-q", "../feature")
-    assert project_root(tmp_path / "feature") == root
-    assert project_root(below(tmp_path / "feature" / "src")) == root
-
-
-def test_a_worktree_of_a_bare_repository_is_a_project(tmp_path: Path) -> None:
-    """There is no main one."""
-    git(repository(tmp_path / "app"), "clone", "-q", "--bare", ".", "../app.git")
-    git(tmp_path / "app.git", "worktree", "add", "-q", "../feature")
-    assert project_root(tmp_path / "feature") == tmp_path / "feature"
-    assert project_root(below(tmp_path / "feature" / "src")) == tmp_path / "feature"
-
-
-def test_a_submodule_is_a_project(tmp_path: Path) -> None:
-    """Its repository lies in the other's, but it is its own."""
-    repository(tmp_path / "library")
-    root = repository(tmp_path / "app")
-    git(root, "submodule", "add", "-q", "../library", "vendor/library")
-    assert project_root(root / "vendor" / "library") == root / "vendor" / "library"
-    assert project_root(below(root / "vendor" / "library" / "src")) == root / "vendor" / "library"
-
-
-def test_a_repository_whose_data_lie_elsewhere_is_a_project(tmp_path: Path) -> None:
-    """The directory of the files counts."""
-    (tmp_path / "app").mkdir()
-    git(tmp_path / "app", "init", "-q", "--separate-git-dir", str(tmp_path / "data.git"))
-    assert project_root(tmp_path / "app") == tmp_path / "app"
-
-
-@pytest.mark.parametrize("place", [".git", ".git/refs", "bare.git"])
-def test_what_has_no_files_is_a_directory(tmp_path: Path, place: str) -> None:
-    """Git has no top level for it."""
-    root = repository(tmp_path / "app")
-    git(root, "clone", "-q", "--bare", ".", "bare.git")
-    assert project_root(root / place) == root / place
-
-
-def test_without_git_a_directory_is_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if there were no repositories."""
-    root = repository(tmp_path / "app")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert project_root(below(root / "src")) == root / "src"
-
-
-def test_a_git_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session does not wait for it."""
-    tool = tmp_path / "git"
-    tool.write_text("#!/bin/sh\nexec sleep 60\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("mneme.client.localproject._GIT_SECONDS", 0.05)
-    assert project_root(tmp_path) == tmp_path
-
-
 @pytest.mark.parametrize("data", ["/nowhere", "", "relative", "\x01"])
 def test_a_git_that_is_led_astray_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
     """By the environment, to where no repository is."""
@@ -125,26 +59,6 @@ def test_a_hook_of_git_finds_its_repository(tmp_path: Path, monkeypatch: pytest.
     assert project_root(root) == root
 
 
-def test_a_link_leads_to_the_project_that_it_leads_to(tmp_path: Path) -> None:
-    """A project has one root, whichever symbolic link leads to it."""
-    root = repository(tmp_path / "app")
-    below(root / "src")
-    (tmp_path / "link").symlink_to(root)
-    (tmp_path / "inside").symlink_to(root / "src")
-    assert project_root(tmp_path / "link") == root
-    assert project_root(tmp_path / "inside") == root
-
-
-@pytest.mark.parametrize(
-    "name", ["a b", "a-b", "μνήμη", "a\u2028b", "a\x0bb", "a\x85b", "a\rb", "café".encode("latin-1")]
-)
-def test_a_root_has_any_name(tmp_path: Path, name: str | bytes) -> None:
-    """Spaces, other scripts, what splits lines elsewhere, bytes that are no text."""
-    text = os.fsdecode(name)
-    root = repository(tmp_path / text)
-    assert project_root(below(root / "src")) == root
-
-
 def test_a_place_has_the_folder_and_the_id_of_the_plugin(tmp_path: Path) -> None:
     """The path, with dashes for slashes; another id is for the server alone."""
     root = repository(tmp_path / "app")
@@ -154,15 +68,6 @@ def test_a_place_has_the_folder_and_the_id_of_the_plugin(tmp_path: Path) -> None
         assert place.root == root
         assert place.folder == Path("/home/ana/.claude-mneme/projects") / name
         assert place.project == (given or ProjectId(name))
-
-
-def test_a_path_that_is_no_text_has_an_id_that_is(tmp_path: Path) -> None:
-    """The folder has the very bytes."""
-    root = repository(tmp_path / os.fsdecode(b"caf\xe9"))
-    place = local_project(root, tmp_path, None)
-    assert os.fsencode(place.folder.name).endswith(b"caf\xe9")
-    assert place.project.value.endswith("caf\ufffd")
-    assert place.project.value.encode()
 
 
 def test_a_path_that_is_too_long_for_an_id_is_told_so(tmp_path: Path) -> None:

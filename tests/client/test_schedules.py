@@ -6,14 +6,13 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import frozen
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
 from mneme.client.sync import Report
 from tests import stock_client
@@ -45,6 +44,10 @@ class Now:
         """See `WallClock`."""
         return self.server.now()
 
+    def advance(self, amount: float) -> None:
+        """Let time pass."""
+        self.server.let_pass(amount)
+
 
 def contents(log: bytes | str | None) -> list[str]:
     """The contents of the lines of a log."""
@@ -66,11 +69,7 @@ class Schedules(RuleBasedStateMachine):
         self.lines = {name: InProcessLine(self.server, Now(self.server)) for name in OFFSETS}
         self.machines = {
             name: Machine(
-                self.directory / name,
-                self.lines[name],
-                Clock(),
-                Ahead(Now(self.server), ahead),
-                self.server.url,
+                self.directory / name, self.lines[name], Ahead(Now(self.server), ahead), self.server.url
             )
             for name, ahead in OFFSETS.items()
         }
@@ -230,8 +229,8 @@ class RoughSchedules(Schedules):
         line = self.lines[name]
         line.before, line.after = (line.before, die) if answered else (die, line.after)
         session = self.machines[name].session()
-        dying: Deferred[Report] = Deferred.fromCoroutine(session.pull() if pulls else session.push())
-        dying.addErrback(lambda failure: failure.trap(Killed))
+        with suppress(Killed):
+            session.pull() if pulls else session.push()
         line.before = line.after = lambda asked: None
         self.server.let_pass(STEP)
 

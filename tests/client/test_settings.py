@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from mneme.client import settings
 from mneme.client.errors import SettingsError
-from mneme.client.exchange import Address, Patience
+from mneme.client.exchange import Patience
+from mneme.client.http import Address
 from mneme.client.settings import Settings, address_in, client_id, config_path, load, needed
 from mneme.model import ClientId, ProjectId
+from tests.daemon import self_signed
 
 URL, ELSEWHERE = "http://homeserver:3847", "http://elsewhere:1"
 KEY = "b3d1c0ffee"
@@ -58,9 +60,11 @@ def test_without_settings_there_is_no_server(tmp_path: Path, content: object) ->
 def test_all_of_the_section_is_read(tmp_path: Path) -> None:
     """As the plugin reads it."""
     sync = {"enabled": True, "serverUrl": f"{URL}/", "apiKey": KEY, "projectId": "org/repo"}
-    configure(tmp_path, {"sync": {**sync, "timeoutMs": 1500, "retries": 0}})
+    configure(tmp_path, {"sync": {**sync, "timeoutMs": 1500, "retries": 0, "hookSeconds": 0.5}})
     found = load(tmp_path)
-    assert found == Settings(Address(URL, KEY), ProjectId("org/repo"), Patience(1.5, 0), plugin_syncs=True)
+    assert found == Settings(
+        Address(URL, KEY), ProjectId("org/repo"), Patience(1.5, 0), plugin_syncs=True, hook_seconds=0.5
+    )
     assert address_in(found, tmp_path) == Address(URL, KEY)
 
 
@@ -118,6 +122,7 @@ BAD = [
         for sync in (None, "on", {"enabled": "yes"}, {"serverUrl": 3847}, {"apiKey": ["a", "b"]})
     ),
     *({"sync": {"timeoutMs": number}} for number in (0, -1, "10s", 10**400, 2**31)),
+    *({"sync": {"hookSeconds": number}} for number in (0, -1, "2s", 61)),
     *({"sync": sync} for sync in ({"projectId": 7}, {"retries": -1}, {"retries": 1.5})),
 ]
 
@@ -196,6 +201,40 @@ def test_an_id_that_is_too_long_is_told_so(tmp_path: Path) -> None:
     configure(tmp_path, {"sync": {"projectId": "x" * 513}})
     with pytest.raises(SettingsError, match=r"sync\.projectId cannot be used: .* 512 .* 513"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("ca_file", ["~/ca.pem", "{home}/ca.pem"])
+def test_a_file_with_certificates_is_in_the_address(tmp_path: Path, ca_file: str) -> None:
+    """By an absolute path or one in the home directory."""
+    self_signed(tmp_path).rename(tmp_path / "ca.pem")
+    configure(tmp_path, {"sync": {"serverUrl": URL, "caFile": ca_file.format(home=tmp_path)}})
+    assert load(tmp_path).address == Address(URL, None, tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("ca_file", "content", "reason"),
+    [
+        ("~/none.pem", None, "cannot be read: No such file or directory"),
+        ("~/ca.pem", b"", "holds no certificate that can be read: it must be a PEM file"),
+        (
+            "~/ca.pem",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "holds no certificate",
+        ),
+        ("ca.pem", b"", "must be a whole path to a PEM file"),
+        ("'~/ca.pem'", b"", "is in quotes"),
+    ],
+)
+def test_a_file_of_certificates_that_cannot_be_used_is_named(
+    tmp_path: Path, ca_file: str, content: bytes | None, reason: str
+) -> None:
+    """The sentence names the setting, the file, and what is wrong."""
+    if content is not None:
+        (tmp_path / "ca.pem").write_bytes(content)
+    configure(tmp_path, {"sync": {"serverUrl": URL, "caFile": ca_file}})
+    with pytest.raises(SettingsError, match=r"sync\.caFile") as refused:
+        load(tmp_path)
+    assert reason in str(refused.value)
 
 
 # The client id

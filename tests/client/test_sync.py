@@ -6,20 +6,19 @@ import fcntl
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred
 
 from mneme.client import sync
 from mneme.client.errors import ServerTrouble, Unreachable
 from mneme.client.sync import Action, Report
 from mneme.errors import DiskFull
 from mneme.model import FileName, Merging, digest
-from tests.client.lines import Asked, Killed, answer, in_time
+from tests.client.lines import Asked, Killed, answer
 from tests.client.machines import ENTITIES, LOG, SUMMARY, Machine, World, did
 from tests.kept import MemoryStore
-from tests.results import failure_of
 from tests.store.faults import FULL, Faults
 from tests.web.stub import entry
 
@@ -88,7 +87,7 @@ def mentions(content: bytes | None) -> dict[str, int]:
 # Requests
 
 
-def test_a_session_in_which_nothing_happens_is_five_requests(world: World, laptop: Machine) -> None:
+def test_a_session_in_which_nothing_happens_is_four_requests(world: World, laptop: Machine) -> None:
     """No file is transferred that is unchanged, copied by hand, or the base."""
     in_step(world, laptop)
     for prepare in (lambda: None, (laptop.path / LOG.value).unlink, lambda: copy_by_hand(laptop)):
@@ -97,7 +96,7 @@ def test_a_session_in_which_nothing_happens_is_five_requests(world: World, lapto
         assert world.asked(laptop) == ["POST lock", "GET files"]
         assert laptop.read() == ONE
         assert did(laptop.push()) == {}
-        assert world.asked(laptop) == ["POST lock", "GET files", "DELETE lock"]
+        assert world.asked(laptop) == ["GET files", "DELETE lock"]
 
 
 def copy_by_hand(machine: Machine) -> None:
@@ -163,7 +162,7 @@ def test_files_that_others_sent_are_fetched(
 def test_a_pull_and_a_push_lock_the_folder_once_each(
     world: World, laptop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A single look at all five files; a file that is sent takes one more."""
+    """A single look at all files; to send takes another, and one for each file."""
     in_step(world, laptop)
     locked: list[int] = []
     real = fcntl.flock
@@ -177,7 +176,7 @@ def test_a_pull_and_a_push_lock_the_folder_once_each(
     assert len(locked) == 2
     laptop.append(TWO)
     laptop.push()
-    assert len(locked) == 4
+    assert len(locked) == 5
 
 
 def test_a_file_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:
@@ -547,7 +546,8 @@ def test_a_server_with_a_full_disk_gives_up_the_lock(world: World, laptop: Machi
     line.by_hand["POST /projects/demo/files/log.jsonl/append"] = answer(507, b'{"error":"full"}')
     if is_cut:
         line.by_hand["DELETE /projects/demo/lock"] = OSError("the connection broke")
-    assert isinstance(failure_of(laptop.session().push()), ServerTrouble)
+    with pytest.raises(ServerTrouble):
+        laptop.push()
     assert (world.holder() is None) is not is_cut
     line.by_hand.clear()
     laptop.push()
@@ -558,8 +558,8 @@ def test_a_full_disk_here_keeps_the_lock_from_nobody(world: World, laptop: Machi
     """And changes nothing here."""
     in_step(world, laptop)
     world.upload(ONE + TWO, laptop)
-    with faults.failing(0, FULL):
-        assert isinstance(failure_of(laptop.session().push()), DiskFull)
+    with faults.failing(0, FULL), pytest.raises(DiskFull):
+        laptop.push()
     assert world.holder() is None
     assert laptop.read() == ONE
 
@@ -653,8 +653,8 @@ def dies(world: World, machine: Machine, at: int, *, answered: bool) -> bool:
 
     line.before, line.after = (line.before, die) if answered else (die, line.after)
     for act in (machine.session().pull, machine.session().push):
-        deferred: Deferred[Report] = Deferred.fromCoroutine(act())
-        deferred.addErrback(lambda failure: failure.trap(Killed))
+        with suppress(Killed):
+            act()
     line.before = line.after = lambda asked: None
     return count > at
 
@@ -704,7 +704,7 @@ def test_lines_whose_answer_was_lost_are_not_added_again(world: World, laptop: M
             raise OSError("the connection broke")
 
     world.lines["laptop"].after = lose
-    report = in_time(world.stub.clock, laptop.session(retries=1).push())
+    report = laptop.session(retries=1).push()
     assert did(report) == {LOG: ["merged"]}
     assert laptop.read() == world.head() == ONE + TWO + THREE
     assert not laptop.seen().is_changed
@@ -720,6 +720,7 @@ def test_a_lock_that_cannot_be_given_up_is_told_and_no_failure(world: World, lap
     assert report.lock
     assert world.head() == ONE + TWO
     assert not laptop.seen().is_changed
+    assert did(laptop.push()) == {}
 
 
 @pytest.mark.parametrize("status", [404, 410, 500])
@@ -744,7 +745,8 @@ def test_a_busy_log_is_kept_in_step_all_the_same(world: World, laptop: Machine) 
     """Lines that the plugin adds while it is merged keep nothing from its way."""
     in_step(world, laptop)
     world.upload(ONE + TWO, laptop)
-    added: list[bytes] = []
+    added = [THREE]
+    laptop.append(THREE)
 
     def write(asked: Asked) -> None:
         added.append(entry(f"here {len(added)}", 20).encode())
@@ -792,3 +794,61 @@ def test_a_damaged_file_is_not_sent(
     assert did(laptop.push()) == {name: ["held back"]}
     assert world.head(name) == good
     assert laptop.read(name) == damaged
+
+
+# Steps of the agent
+
+
+def test_a_step_holds_the_lock_only_to_send(world: World, laptop: Machine, desktop: Machine) -> None:
+    """News of the server are fetched without it, also while another has it."""
+    in_step(world, laptop, desktop)
+    assert did(laptop.session().step()) == {}
+    laptop.append(TWO)
+    assert did(laptop.session().step()) == {LOG: ["appended"]}
+    assert world.asked(laptop) == [
+        *("GET files", "POST lock", "GET files", "POST files/log.jsonl/append", "DELETE lock")
+    ]
+    desktop.pull()
+    desktop.append(THREE)
+    desktop.send()
+    assert did(laptop.session().step()) == {LOG: ["fetched"]}
+    assert world.holder() == "desktop"
+    assert laptop.read() == ONE + TWO + THREE
+
+
+def test_a_step_sends_nothing_twice(world: World, laptop: Machine, desktop: Machine) -> None:
+    """Neither what the server keeps already, nor what is damaged."""
+    laptop.write(entities(a=1), ENTITIES)
+    kept(world, laptop, desktop)
+    laptop.write(b"{", ENTITIES)
+    assert did(laptop.session().step()) == {}
+    assert world.asked(laptop) == ["GET files", "GET files/log.jsonl/versions?limit=100"]
+
+
+def test_a_file_that_the_plugin_holds_is_sent_and_not_replaced(
+    world: World, laptop: Machine, desktop: Machine
+) -> None:
+    """News of the server come once the plugin is done; other files come at once."""
+    in_step(world, laptop, desktop)
+    lock = laptop.path / "log.jsonl.lock"
+    lock.touch()
+    laptop.append(TWO)
+    assert did(laptop.push()) == {LOG: ["appended"]}
+    desktop.append(THREE)
+    desktop.write(entities(a=1), ENTITIES)
+    desktop.push()
+    assert did(laptop.pull()) == {LOG: ["waiting"], ENTITIES: ["fetched"]}
+    assert laptop.read() == ONE + TWO
+    lock.unlink()
+    assert did(laptop.push()) == {LOG: ["fetched"]}
+    assert laptop.read() == ONE + TWO + THREE
+
+
+def test_what_the_plugin_writes_from_an_old_content_is_merged(world: World, laptop: Machine) -> None:
+    """The plugin has read the file just before it was replaced."""
+    laptop.write(entities(a=1), ENTITIES)
+    laptop.push()
+    world.upload(entities(a=1, b=1), laptop, ENTITIES)
+    world.stub.clock.callLater(0.05, laptop.write, entities(a=2), ENTITIES)
+    laptop.pull()
+    assert mentions(laptop.read(ENTITIES)) == {"a": 2, "b": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import click
 from click.testing import CliRunner
 
 from mneme.cli.commands import mneme
@@ -22,7 +23,7 @@ def with_reference(text: str) -> str:
 
 
 def _sections() -> Iterator[str]:
-    for name in mneme.commands:
+    for name in mneme.list_commands(click.Context(mneme)):
         asked = CliRunner().invoke(
             mneme, [name, "--help"], prog_name="mneme", terminal_width=_WIDTH, max_content_width=_WIDTH
         )

@@ -94,6 +94,39 @@ note() {
     mkdir -p "$folder"
     printf '{"ts":"2026-11-24T%s:00.000Z","type":"note","content":"%s"}\n' "$2" "$3" >>"$folder/log.jsonl"
 }
+AGENTS=
+# After a session, because with one id for all projects an agent keeps no others.
+start_agent() {
+    (on "$1" && cd ~/src/app && mneme push)
+    (on "$1" && exec mneme agent >"$BASE/$1.agent.log" 2>&1) &
+    AGENTS="$AGENTS $!"
+    for _ in $(seq 400); do HOME="$BASE/$1" mneme agent --status 2>&1 | grep -q 'in step' && return 0; sleep 0.1; done
+    cat "$BASE/$1.agent.log"
+    return 1
+}
+stop_agents() {
+    kill $AGENTS && wait $AGENTS
+    AGENTS=
+}
+# Until the log of an agent has a text.
+until_agent_says() {
+    for _ in $(seq 400); do grep -q "$2" "$BASE/$1.agent.log" && return 0; sleep 0.1; done
+    cat "$BASE/$1.agent.log"
+    return 1
+}
+# Until the memories of both machines are equal.
+until_agents_are_done() {
+    local file=.claude-mneme/projects
+    for _ in $(seq 400); do
+        if cmp -s "$BASE"/laptop/$file/*-src-app/log.jsonl "$BASE"/desktop/$file/*-src-app/log.jsonl; then
+            sleep 1
+            return 0
+        fi
+        sleep 0.1
+    done
+    cat "$BASE"/*.agent.log
+    return 1
+}
 """
 
 _TIMES = r"\d{4}-\d\d-\d\d(?:T| )\d\d:\d\d(?::\d\d(?:\.\d+)?(?:Z|\+0000))?"

@@ -96,7 +96,7 @@ def running(command: Sequence[str], directory: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("proxy", [nginx, caddy, traefik], ids=lambda proxy: proxy.__name__)
 def test_the_snippet_of_a_proxy_works(tmp_path: Path, proxy: Arguments) -> None:
-    """`%2F` in a path stays what it is, and a file of 5 MB arrives."""
+    """Paths with `%2F`, a file of 5 MB, and events pass as they are."""
     program = shutil.which(proxy.__name__, path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip(f"{proxy.__name__} is not installed")
@@ -108,6 +108,15 @@ def test_the_snippet_of_a_proxy_works(tmp_path: Path, proxy: Arguments) -> None:
         try:
             connection.request(method, path, body, {**HEADERS, "Content-Type": "application/json"})
             return connection.getresponse().status
+        finally:
+            connection.close()
+
+    @contextmanager
+    def events() -> Iterator[http.client.HTTPResponse]:
+        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=trusting)
+        try:
+            connection.request("GET", "/events", headers=HEADERS)
+            yield connection.getresponse()
         finally:
             connection.close()
 
@@ -123,7 +132,10 @@ def test_the_snippet_of_a_proxy_works(tmp_path: Path, proxy: Arguments) -> None:
         running([program, *proxy(tmp_path, port, daemon)], tmp_path),
     ):
         wait_until(answers, within=20, every=0.1, clock=time.monotonic)
-        assert ask("POST", f"{PLACE}/lock") == 200
+        with events() as stream:
+            assert b"event: ready\n" in iter(stream.readline, b"")
+            assert ask("POST", f"{PLACE}/lock") == 200
+            assert b"event: lock\n" in iter(stream.readline, b"")
         assert ask("PUT", f"{PLACE}/files/log.jsonl", LARGE) == 200
         assert ask("DELETE", f"{PLACE}/lock") == 200
         _, told = daemon.ask("GET", "/projects", headers=HEADERS)

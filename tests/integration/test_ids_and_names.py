@@ -34,31 +34,24 @@ IDS = [
 ]
 SEND_TO_EACH = """
 import json, sys
-from mneme.cli.run import run
-from mneme.client import Address, Patience
 from mneme.client.connection import connected
+from mneme.client.exchange import Patience
+from mneme.client.http import Address
 from mneme.model import NOT_THERE, ClientId, FileName, ProjectId
 
 url, client = sys.argv[1:]
-
-async def command(here):
-    async with connected(
-        here.reactor, here.wall, here.worker, Address(url), ClientId(client), Patience()
-    ) as server:
-        projects = list(map(ProjectId, json.load(sys.stdin)))
-        contents = {
-            project: json.dumps({"ts": "2026-02-01T09:00:00.000Z", "content": project.value}).encode()
-            for project in projects
-        }
-        for project, content in contents.items():
-            await server.acquire(project)
-            await server.upload(project, FileName.LOG, content, NOT_THERE)
-            await server.release(project)
-        for project, content in contents.items():
-            found = await server.download(project, FileName.LOG)
-            assert found.content == content, project
-
-run(command)
+projects = list(map(ProjectId, json.load(sys.stdin)))
+contents = {
+    project: json.dumps({"ts": "2026-02-01T09:00:00.000Z", "content": project.value}).encode()
+    for project in projects
+}
+with connected(Address(url), ClientId(client), Patience()) as server:
+    for project, content in contents.items():
+        server.acquire(project)
+        server.upload(project, FileName.LOG, content, NOT_THERE)
+        server.release(project)
+    for project, content in contents.items():
+        assert server.download(project, FileName.LOG).content == content, project
 """
 
 

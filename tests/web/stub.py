@@ -10,6 +10,7 @@ from treq.testing import StubTreq
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
+from mneme.feed import Feed
 from mneme.model import Millis, ProjectId, digest
 from mneme.retention import Retention
 from mneme.service import SyncService
@@ -94,15 +95,12 @@ class Stub:
         self.sync = SyncService(self.clock, lane, lane, worker, TTL, retention)
         self.sync.startService()
         policy = Policy(Keys(keys), RateLimit(rate_limit), origins, only_local, helps_stock_push)
-        self.site = Site(self.clock, self.clock, worker, self.sync, policy, max_body_bytes)
-        self._treq = self.connected()
-
-    def connected(self) -> Any:
-        """A `StubTreq` that leads here."""
-        stub: Any = StubTreq(self.site.admission)
+        feed = Feed(self.clock, self.sync)
+        self.store.on_event = feed.wake
+        self.site = Site(self.clock, self.clock, worker, self.sync, policy, max_body_bytes, feed)
+        self._treq: Any = StubTreq(self.site.admission)
         # The site of its own knows none of the bounds that ours keeps.
-        stub._agent._serverFactory = self.site
-        return stub
+        self._treq._agent._serverFactory = self.site
 
     def ask(
         self,
@@ -111,13 +109,23 @@ class Stub:
         headers: Mapping[str, str] | None = None,
         body: bytes | str | None = None,
     ) -> Reply:
-        """Send a request and return its answer, which must come at once."""
-        data = body.encode() if isinstance(body, str) else body
-        answers: list[Any] = []
-        # What a test prepares is not bound by what it tests.
+        """Send a request as a test prepares something, not bound by what it tests."""
         limit, self.site.max_body_bytes = self.site.max_body_bytes, MAX_BODY_BYTES
+        reply = self.answer(method, path, headers, body.encode() if isinstance(body, str) else body)
+        self.site.max_body_bytes = limit
+        return reply
+
+    def answer(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Reply:
+        """Send a request and return its answer, which must come at once."""
+        answers: list[Any] = []
         asked = self._treq.request(
-            method, f"http://stub.invalid{path}", headers=dict(headers or {}), data=data
+            method,
+            f"http://stub.invalid{path}",
+            headers=dict(headers or {}),
+            data=body,
+            allow_redirects=False,
         )
         asked.addBoth(answers.append)
         self._treq.flush()
@@ -125,7 +133,6 @@ class Stub:
         bodies: list[bytes] = []
         treq.content(answers[0]).addCallback(bodies.append)
         self._treq.flush()
-        self.site.max_body_bytes = limit
         return Reply(answers[0].code, answers[0].headers, bodies[0])
 
     def upload(

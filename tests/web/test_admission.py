@@ -162,7 +162,7 @@ def test_an_allowed_origin_may_read_answers_and_errors() -> None:
     assert preflight.status == 204
     assert set((preflight.header("Access-Control-Allow-Headers") or "").split(", ")) == {
         *("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key"),
-        *("If-Match", "If-None-Match", "X-Client-Id", "X-Lock-Token"),
+        *("If-Match", "If-None-Match", "Last-Event-ID", "X-Client-Id", "X-Lock-Token"),
     }
     assert preflight.header("Access-Control-Expose-Headers") == "ETag"
     assert "DELETE" in (preflight.header("Access-Control-Allow-Methods") or "")

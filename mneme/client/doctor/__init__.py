@@ -4,11 +4,10 @@ It takes no lock, downloads nothing, and makes no project on the server. Here it
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from attrs import evolve, frozen
-from twisted.internet.interfaces import IReactorTime
 
 from mneme.client.calls import Client
 from mneme.client.doctor.findings import Finding, State, bad
@@ -29,41 +28,40 @@ from mneme.client.doctor.server import (
     waiting_finding,
 )
 from mneme.client.errors import ClientError, SettingsError
-from mneme.client.exchange import Address, Patience
+from mneme.client.exchange import Patience
 from mneme.client.folder import Folder
+from mneme.client.http import Address
 from mneme.client.localproject import LocalProject, local_project
 from mneme.client.settings import FOLDER, Settings, client_id
 from mneme.errors import InvalidProjectId
 from mneme.model import ClientId, ProjectId
-from mneme.work import Worker
 
-Connect = Callable[[Address, ClientId, Patience], AbstractAsyncContextManager[Client]]
+Connect = Callable[[Address, ClientId, Patience], AbstractContextManager[Client]]
 
 
 @frozen
 class Doctor:
     """The checks of a machine with the home directory `home`, for the project in `directory`.
 
-    `connect` makes the client of a server; blocking code runs on `worker`.
+    `connect` makes the client of a server.
     """
 
-    clock: IReactorTime
-    worker: Worker
+    monotonic: Callable[[], float]
     home: Path
     directory: Path
     connect: Connect
 
-    async def examine(self, server: str | None = None, key: str | None = None) -> tuple[Finding, ...]:
+    def examine(self, server: str | None = None, key: str | None = None) -> tuple[Finding, ...]:
         """All findings; `server` and `key` replace those of the settings.
 
         Checks that a finding makes impossible are left out.
         """
-        settings, of_settings = await self.worker.run(lambda: settings_found(self.home, server, key))
+        settings, of_settings = settings_found(self.home, server, key)
         findings = [of_settings]
         local: LocalProject | None = None
         try:
             chosen = settings.project if settings else None
-            local = await self.worker.run(lambda: local_project(self.directory, self.home, chosen))
+            local = local_project(self.directory, self.home, chosen)
         except InvalidProjectId as problem:
             findings.append(
                 bad(
@@ -74,22 +72,22 @@ class Doctor:
             )
         answers: ServerAnswers | None = None
         if settings and settings.address and local:
-            answers, of_server = await self._of_server(settings, settings.address, local)
+            answers, of_server = self._of_server(settings, settings.address, local)
             findings += of_server
-        findings += await self.worker.run(lambda: self._of_machine(settings, local, answers))
+        findings += self._of_machine(settings, local, answers)
         return tuple(findings)
 
-    async def _of_server(
+    def _of_server(
         self, settings: Settings, address: Address, local: LocalProject
     ) -> tuple[ServerAnswers | None, Sequence[Finding]]:
         try:
-            machine = await self.worker.run(lambda: client_id(self.home))
+            machine = client_id(self.home)
         except (SettingsError, OSError) as problem:
             advice = f"See that {self.home / FOLDER} can be written, and what is in it"
             return None, [bad("machine-unnamed", f"This machine has no client id: {problem}", advice)]
         # A person waits for the answer, so nothing is tried twice.
-        async with self.connect(address, machine, evolve(settings.patience, retries=0)) as client:
-            answers = await ask(client, self.clock, local.project)
+        with self.connect(address, machine, evolve(settings.patience, retries=0)) as client:
+            answers = ask(client, self.monotonic, local.project)
         findings = list(server_findings(answers, address))
         if answers.projects is not None:
             findings += project_findings(local, settings.project is not None, answers.projects)
@@ -114,16 +112,16 @@ class Doctor:
         return [*findings, *git_findings()]
 
 
-async def ask(client: Client, clock: IReactorTime, project: ProjectId) -> ServerAnswers:
+def ask(client: Client, monotonic: Callable[[], float], project: ProjectId) -> ServerAnswers:
     """Answers of a server, up to the first request that fails."""
     answers = ServerAnswers()
     try:
-        began = clock.seconds()
-        health = await client.health()
-        answers = ServerAnswers(health, clock.seconds() - began, client.server_ahead)
-        answers = evolve(answers, projects=await client.projects())
-        answers = evolve(answers, lock=await client.lock(project))
-        return evolve(answers, status=await client.status())
+        began = monotonic()
+        health = client.health()
+        answers = ServerAnswers(health, monotonic() - began, client.server_ahead)
+        answers = evolve(answers, projects=client.projects())
+        answers = evolve(answers, lock=client.lock(project))
+        return evolve(answers, status=client.status())
     except ClientError as problem:
         return evolve(answers, problem=problem)
 

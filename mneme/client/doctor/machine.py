@@ -1,7 +1,9 @@
 """Checks of this machine: folders, changes, hooks and git. Blocking code."""
 
+import os
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import EXAMPLE, Settings, config_path, load
+from mneme.client.socketpath import socket_path
 from mneme.errors import MnemeError
 from mneme.merge import is_damaged
 from mneme.model import FileName, digest
@@ -20,6 +23,9 @@ _ENOUGH = 100_000_000
 """Bytes for the five files with their bases and backups, at nearly full size."""
 
 _PAGE = 4096
+_AGENT_SECONDS = 2.0
+_RUNS = "agent-runs"
+_ABSENT = "agent-absent"
 _OFF = 'put "enabled": false into "sync" in'
 
 
@@ -113,13 +119,44 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
                 f"Whether it has hooks of mneme cannot be told: {problem}",
                 f"Mend {path}, or remove it",
             )
-    yield _syncs(hooks, plugin_syncs, config_path(home))
+    agent = agent_finding(home)
+    yield _syncs(hooks, plugin_syncs, agent.code == _RUNS, config_path(home))
+    yield agent
     if gone := sorted({hook.word for hook in hooks if shutil.which(unquoted(hook.word)) is None}):
         yield bad(
             "hooks-broken",
             f"Hooks call {', '.join(gone)}, which is no program on this machine",
             "Mend them: mneme hooks --install (with --settings for those of a project)",
         )
+
+
+def agent_finding(home: Path) -> Finding:
+    """Whether the agent runs; hooks work without one, too."""
+    try:
+        path = socket_path(home)
+    except SettingsError as problem:
+        return good(_ABSENT, f"No agent runs: {problem}", "The hooks work without it: mneme hooks --install")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_AGENT_SECONDS)
+        try:
+            connection.connect(os.fspath(path))
+            connection.sendall(b'{"do": "status"}\n')
+            answers = bool(connection.recv(1))
+        except TimeoutError:
+            answers = False
+        except OSError:
+            return good(
+                _ABSENT,
+                "No agent runs: what other machines send comes with the next session, or `mneme pull`",
+                "To be always in step: mneme agent --install",
+            )
+    if answers:
+        return good(_RUNS, "The agent runs, and keeps all projects of this machine in step")
+    return bad(
+        "agent-hangs",
+        f"The agent has its socket at {path}, and does not answer",
+        "End its process, and start it again: mneme agent --install",
+    )
 
 
 def git_findings() -> Iterator[Finding]:
@@ -161,21 +198,28 @@ def _hook_settings(home: Path, root: Path) -> Sequence[Path]:
     )
 
 
-def _syncs(hooks: Sequence[Hook], plugin_syncs: bool, config: Path) -> Finding:
+def _syncs(hooks: Sequence[Hook], plugin_syncs: bool, agent_runs: bool, config: Path) -> Finding:
     events = [event for event in ("SessionStart", "SessionEnd") if any(hook.event == event for hook in hooks)]
-    if plugin_syncs and not events:
+    if plugin_syncs and not events and not agent_runs:
         return good("sync-by-plugin", "The plugin's own sync is on, and no hook of mneme: one sync")
     if plugin_syncs:
+        ours = "hooks of mneme" if events else "the agent"
         return bad(
             "sync-twice",
-            "Two syncs at once: hooks of mneme and the plugin's own, which overwrites local changes at its start",
+            f"Two syncs at once: {ours} and the plugin's own, which overwrites local changes at its start",
             f"Leave it to mneme: {_OFF} {config}",
+        )
+    if not events and agent_runs:
+        return good(
+            "sync-by-agent",
+            "The agent keeps the memory in step",
+            "To have sessions told of what comes as they begin: mneme hooks --install",
         )
     if not events:
         return doubtful(
             "sync-by-nobody",
             "No session syncs by itself: there are no hooks of mneme, and the plugin's own sync is off",
-            "Install the hooks: mneme hooks --install; or have mneme watch run while you work",
+            "Install the hooks: mneme hooks --install; and start the agent: mneme agent --install",
         )
     if len(events) == 1:
         return doubtful(

@@ -8,7 +8,7 @@ from attrs import frozen
 from mneme import times, wire
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable, Untrusted
-from mneme.client.exchange import Address
+from mneme.client.http import Address
 from mneme.client.localproject import LocalProject
 from mneme.model import ClientId, Lock, ProjectId
 from mneme.readable import span

@@ -4,9 +4,10 @@ CREATE TABLE server (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     boot TEXT NOT NULL DEFAULT '',          -- the boot of the machine during which the last server ran; '' after a clean end
     epoch INTEGER NOT NULL DEFAULT 1,       -- number of the current period of exports, some minutes long; only grows
-    working_copy TEXT NOT NULL DEFAULT ''   -- the mark in the directory of the working copy
+    working_copy TEXT NOT NULL DEFAULT '',  -- the mark in the directory of the working copy
+    line TEXT NOT NULL                      -- random; a restored database begins a new line of events
 );
-INSERT INTO server (only) VALUES (1);
+INSERT INTO server (only, line) VALUES (1, lower(hex(randomblob(4))));
 
 CREATE TABLE projects (
     id INTEGER PRIMARY KEY,
@@ -102,6 +103,14 @@ CREATE TABLE bases (
     lacking INTEGER,                        -- time at which the client last pushed its base while it lacked the head
     PRIMARY KEY (project, client, file)
 ) WITHOUT ROWID;
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,   -- numbers are never used again, not even those of removed events
+    project INTEGER NOT NULL REFERENCES projects (id),
+    kind TEXT NOT NULL,
+    file INTEGER,                           -- NULL for a lock
+    version INTEGER                         -- NULL for a lock, and for a file that was removed
+);
 
 CREATE TABLE days (
     day INTEGER PRIMARY KEY                 -- days since 1970 on which a version was kept

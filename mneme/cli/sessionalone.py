@@ -1,0 +1,120 @@
+"""The hooks of a session without an agent: a sync, then a child."""
+
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from mneme import homedir
+from mneme.client import plugin
+from mneme.client.connection import connected
+from mneme.client.errors import Unreachable
+from mneme.client.exchange import Patience
+from mneme.client.folder import Folder
+from mneme.client.localproject import LocalProject, local_project, working_directory
+from mneme.client.news import news
+from mneme.client.settings import FOLDER, Settings, address_in, client_id, config_path, load, needed
+from mneme.client.sync import Sync
+from mneme.clocks import TimeOfDay
+from mneme.errors import MnemeError
+from mneme.model import FileName
+
+_AWAY = ".mneme-away"
+"""A file whose mtime is when the server could last not be reached."""
+
+_AWAY_SECONDS = 600.0
+_SHORT_SECONDS = 0.3
+"""Seconds that a session waits for a server that could not be reached in the last ten minutes."""
+
+_LATE_SECONDS = 120.0
+_LOOK_EVERY = 1.0
+_QUIET_LOOKS = 5
+"""Looks without a change after which a project is taken to be quiet: the plugin writes for seconds after a session."""
+
+
+def run(name: str, program: str, seconds: float) -> Mapping[str, str]:
+    """The news for the session from the hook of this name, and its problem."""
+    home, directory = needed(homedir.home()), working_directory()
+    if plugin.why_off(str(directory), config_path(home)):
+        return {}
+    settings = load(home)
+    local = local_project(directory, home, settings.project)
+    if name == "session-start":
+        return _start(home, settings, local, settings.hook_seconds)
+    return _end(home, settings, local, seconds, program)
+
+
+def _start(home: Path, settings: Settings, local: LocalProject, seconds: float) -> Mapping[str, str]:
+    local.folder.mkdir(parents=True, exist_ok=True)
+    before = _contents(local.folder)
+    problem = _synced(home, settings, local, seconds)
+    return {"news": news(before, _contents(local.folder)), "problem": problem or ""}
+
+
+def _end(
+    home: Path, settings: Settings, local: LocalProject, seconds: float, program: str
+) -> Mapping[str, str]:
+    plugin.flush(home, local.root)
+    problem = _synced(home, settings, local, seconds)
+    # The plugin writes its last entries a second later, and a summary up to a minute later.
+    subprocess.Popen(  # noqa: S603 - this very program
+        [program, "session-late"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    return {"problem": problem or ""}
+
+
+def send_late() -> None:
+    """Send late writes of the plugin, for at most two minutes after a session."""
+    home = needed(homedir.home())
+    settings = load(home)
+    local = local_project(working_directory(), home, settings.project)
+    wall = TimeOfDay()
+    until, quiet, before = wall.seconds() + _LATE_SECONDS, 0, _contents(local.folder)
+    while quiet < _QUIET_LOOKS and wall.seconds() < until:
+        wall.sleep(_LOOK_EVERY)
+        now = _contents(local.folder)
+        is_busy = now != before or plugin.is_summarizing(local.folder, wall.seconds())
+        quiet, before = 0 if is_busy else quiet + 1, now
+    _synced(home, settings, local, settings.patience.timeout)
+
+
+def _synced(home: Path, settings: Settings, local: LocalProject, seconds: float) -> str | None:
+    """Bring a project in step within some seconds; the problem, if that failed."""
+    away = home / FOLDER / _AWAY
+    is_away = _is_away(away)
+    try:
+        patience = Patience(min(seconds, _SHORT_SECONDS) if is_away else seconds, 0)
+        with connected(address_in(settings, home), client_id(home), patience) as client:
+            folder = Folder(local.folder, client.url, local.project)
+            Sync(client, TimeOfDay(), folder).step()
+    except Unreachable as problem:
+        if not is_away:
+            # A short wait says nothing about a slow server: after ten minutes it gets all its time again.
+            with suppress(OSError):
+                away.touch()
+        return str(problem)
+    except MnemeError as problem:
+        return str(problem)
+    with suppress(OSError):
+        away.unlink(missing_ok=True)
+    return None
+
+
+def _is_away(away: Path) -> bool:
+    """Whether the server could not be reached in the last ten minutes."""
+    try:
+        return 0 <= TimeOfDay().seconds() - away.stat().st_mtime < _AWAY_SECONDS
+    except OSError:
+        return False
+
+
+def _contents(folder: Path) -> Mapping[FileName, bytes]:
+    found = {}
+    for file in FileName:
+        with suppress(OSError):
+            found[file] = (folder / file.value).read_bytes()
+    return found

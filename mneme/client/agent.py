@@ -1,0 +1,324 @@
+"""The agent keeps all projects on this machine in step, and answers hooks and people."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import frozen
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mneme.client import plugin
+from mneme.client.calls import Client
+from mneme.client.control import Answer, Request
+from mneme.client.files import FilesWatch
+from mneme.client.folder import Folder, Marks, was_synced
+from mneme.client.happening import Happened, Happening
+from mneme.client.keeper import Keeper
+from mneme.client.listener import Heard, Listener
+from mneme.client.localproject import local_project
+from mneme.client.news import news
+from mneme.client.settings import FOLDER, config_path
+from mneme.client.sync import Report, Sync
+from mneme.clocks import SleepingClock
+from mneme.errors import MnemeError
+from mneme.model import EventKind, FileName, ProjectId
+from mneme.wire import WireEvent
+from mneme.work import Worker
+
+T = TypeVar("T")
+
+LOOK_EVERY = 60.0
+"""Seconds between two looks at all folders, for changes of which the system did not tell."""
+
+FIND_AFTER = 0.1
+"""Seconds from a write in an unknown folder to a look at all folders: an excluded one can be written all the time."""
+
+KNOWN_TROUBLE_SECONDS = 0.3
+"""Seconds that a session waits for a server that could not be reached lately."""
+
+AWAY_SECONDS = 600.0
+"""Seconds for which a server counts as such after it has kept a session waiting."""
+
+
+@frozen
+class Told:
+    """The answer to a hook: news for the session, and the problem, if any."""
+
+    news: str = ""
+    problem: str | None = None
+
+
+@frozen
+class Server:
+    """The server of an agent: a client for questions, and a listener for changes."""
+
+    client: Client
+    project: ProjectId | None
+    """The id that the settings give to all projects; None if each has its own."""
+    listen: Callable[[Callable[[Heard], object]], Listener]
+
+
+@frozen(eq=False)
+class _Kept:
+    folder: Folder
+    keeper: Keeper
+    project: ProjectId
+
+
+class Agent:
+    """The keepers of all folders, with a worker for syncs, and one for all else."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - it provides several interfaces
+        wall: SleepingClock,
+        syncing: Worker,
+        helping: Worker,
+        home: Path,
+        server: Server,
+    ) -> None:
+        self._reactor = reactor
+        self._wall = wall
+        self._syncing = syncing
+        self._helping = helping
+        self._home = home
+        self._server = server
+        self._projects = home / FOLDER / "projects"
+        self._kept: dict[Path, _Kept] = {}
+        self._files = FilesWatch(self._projects, partial(reactor.callFromThread, self._changed))
+        self._listener = server.listen(partial(reactor.callFromThread, self._heard))
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+        self._marks: Mapping[Path, Marks] = {}
+        """Marks of the files in each folder, at the last look."""
+        self._finding: IDelayedCall | None = None
+        self._is_stopped = False
+        self._away_until = 0.0
+
+    def start(self) -> None:
+        """Begin to keep all folders in step."""
+        self._projects.mkdir(parents=True, exist_ok=True)
+        try:
+            self._files.start()
+        except OSError:
+            # Other programs may watch as many files as the system allows.
+            self._log.failure("Changes here are seen once a minute only: the system tells of no more files")
+        self._listener.start()
+        self._looking.start(LOOK_EVERY)
+
+    async def stop(self) -> None:
+        """Stop, once running syncs have ended."""
+        self._is_stopped = True
+        self._files.stop()
+        self._looking.stop()
+        if self._finding and self._finding.active():
+            self._finding.cancel()
+        await gatherResults([kept.keeper.stop() for kept in self._kept.values()])
+        await self._helping.run(self._listener.stop)
+
+    # Sessions
+
+    async def session_begins(self, directory: Path, seconds: float) -> Told:
+        """Bring the project of a directory in step, within `seconds`; the news since the call."""
+        kept = await self._kept_of(directory)
+        if kept is None:
+            return Told()
+        before = await self._helping.run(partial(_contents, kept.folder.path))
+        is_away = kept.keeper.condition.problem or self._reactor.seconds() < self._away_until
+        outcome = await self._within(KNOWN_TROUBLE_SECONDS if is_away else seconds, kept.keeper.in_step())
+        return Told(await self._helping.run(lambda: news(before, _contents(kept.folder.path))), outcome)
+
+    async def session_ends(self, directory: Path, seconds: float) -> Told:
+        """Have the plugin write what it still holds, and send it."""
+        kept = await self._kept_of(directory)
+        if kept is None:
+            return Told()
+        root = await self._helping.run(partial(local_project, directory, self._home, self._server.project))
+        await self._helping.run(partial(plugin.flush, self._home, root.root))
+        return Told(problem=await self._within(seconds, kept.keeper.in_step()))
+
+    @property
+    def questions(self) -> Mapping[str, Answer]:
+        """The questions that hooks and people ask, by name."""
+        return {
+            "session-start": lambda request: self._hook(self.session_begins, request),
+            "session-end": lambda request: self._hook(self.session_ends, request),
+            "status": self._status,
+        }
+
+    async def _hook(
+        self, act: Callable[[Path, float], Coroutine[Any, Any, Told]], request: Request
+    ) -> Mapping[str, str | None]:
+        try:
+            told = await act(Path(request.cwd), request.seconds)
+        except MnemeError as problem:
+            told = Told(problem=str(problem))
+        return {"news": told.news, "problem": told.problem}
+
+    async def _status(self, _request: Request) -> Mapping[str, object]:
+        """The condition of each folder."""
+        return {"projects": [_told(kept) for _, kept in sorted(self._kept.items())]}
+
+    async def _kept_of(self, directory: Path) -> _Kept | None:
+        """The keeper of the project of a directory; None where the plugin is off."""
+        why = await self._helping.run(partial(plugin.why_off, str(directory), config_path(self._home)))
+        if why:
+            return None
+        local = await self._helping.run(partial(local_project, directory, self._home, self._server.project))
+        await self._helping.run(partial(local.folder.mkdir, parents=True, exist_ok=True))
+        self._keep(local.folder)
+        return self._kept.get(local.folder)
+
+    async def _within(self, seconds: float, run: "Deferred[Any]") -> str | None:
+        """The problem of a run; None if it came to its end."""
+        run.addCallback(self._reached)
+        try:
+            await _waiting_for(run).addTimeout(seconds, self._reactor)
+        except defer.TimeoutError:
+            self._away_until = self._reactor.seconds() + AWAY_SECONDS
+            return f"The server at {self._server.client.url} did not answer within {seconds:g} s"
+        except MnemeError as problem:
+            return str(problem)
+        return None
+
+    def _reached(self, report: T) -> T:
+        """Take note of a run that has ended, perhaps late."""
+        self._away_until = 0.0
+        return report
+
+    # Changes
+
+    def _changed(self, path: Path) -> None:
+        """Take note of a file that was written in the folder at `path`."""
+        kept = self._kept.get(path)
+        if kept:
+            kept.keeper.changed_here()
+        elif path.parent == self._projects and not (self._finding and self._finding.active()):
+            self._finding = self._reactor.callLater(FIND_AFTER, self._find_soon)
+
+    def _heard(self, heard: Heard) -> None:
+        """Take note of a change on the server."""
+        event = heard.event
+        for kept in tuple(self._kept.values()):
+            if event is None:
+                kept.keeper.server_is_back()
+            elif event.project == kept.project.value and not _is_known(kept.keeper, event):
+                kept.keeper.changed_there()
+
+    async def _look(self) -> None:
+        """Look for folders and changes of which the system did not tell."""
+        await self._find()
+        kept = dict(self._kept)
+        marks = await self._helping.run(lambda: {path: one.folder.marks() for path, one in kept.items()})
+        for path in marks:
+            if path in self._kept and marks[path] != self._marks.get(path):
+                self._kept[path].keeper.changed_here()
+        self._marks = marks
+
+    def _find_soon(self) -> None:
+        Deferred.fromCoroutine(self._find())
+
+    async def _find(self) -> None:
+        """Keep the folders that are there, and no others."""
+        before = set(self._kept)
+        try:
+            found = await self._helping.run(self._folders)
+        except OSError:
+            self._log.failure("Could not look at the projects in {path}", path=self._projects)
+            return
+        for path in before - found:
+            self._kept.pop(path).keeper.stop()
+        for path in found:
+            self._keep(path)
+
+    def _folders(self) -> set[Path]:
+        patterns = [pattern.replace("/", "-") for pattern in plugin.excluded(config_path(self._home))]
+        return {
+            path
+            for path in self._projects.iterdir()
+            # An older plugin named folders otherwise, and renames them.
+            if path.name.startswith("-") and path.is_dir() and not any(one in path.name for one in patterns)
+            # With one id for all, a folder without a session so far is another project perhaps.
+            if self._server.project is None or was_synced(path)
+        }
+
+    def _keep(self, path: Path) -> None:
+        """Begin to keep a folder in step."""
+        if self._is_stopped or not path.name.startswith("-") or path in self._kept:
+            return
+        try:
+            text = path.name.encode(errors="surrogateescape").decode(errors="replace")
+            project = self._server.project or ProjectId.parse(text)
+        except MnemeError as problem:
+            self._log.warn("{path} is not kept in step: {problem}", path=path, problem=problem)
+            return
+        client = self._server.client
+        folder = Folder(path, client.url, project, self._wall)
+        step = partial(_step, Sync(client, self._wall, folder), path)
+        keeper = Keeper(self._reactor, self._syncing, step, partial(self._tell, path))
+        self._kept[path] = _Kept(folder, keeper, project)
+        keeper.changed_here()
+
+    def _tell(self, path: Path, happening: Happening) -> None:
+        match happening:
+            case Happening(Happened.TROUBLE, _, problem):
+                self._log.warn("{folder}: {problem}", folder=path.name, problem=problem)
+            case Happening(Happened.RECOVERED):
+                self._log.info("{folder}: in step again", folder=path.name)
+            case Happening(Happened.SYNCED, report) if report:
+                done = [
+                    f"{one.file.value} {' and '.join(action.value for action in one.actions)}{one.problem or ''}"
+                    for one in report.files
+                    if one.actions or one.problem
+                ]
+                self._log.info("{folder}: {done}", folder=path.name, done=", ".join(done))
+
+
+def _told(kept: _Kept) -> Mapping[str, object]:
+    condition = kept.keeper.condition
+    return {
+        "project": kept.project.value,
+        "inStep": condition.is_in_step,
+        "problem": condition.problem,
+        "waiting": condition.waiting,
+    }
+
+
+def _is_known(keeper: Keeper, event: WireEvent) -> bool:
+    """Whether an event tells a keeper nothing: a lock, or a version that it has."""
+    return event.kind == EventKind.LOCK.value or keeper.has(event.file, event.version)
+
+
+def _waiting_for(run: "Deferred[T]") -> "Deferred[T]":
+    """A Deferred with the outcome of another, which goes on if this one is cancelled."""
+    waiter: Deferred[T] = Deferred()
+
+    def settle(outcome: T | Failure) -> None:
+        if not waiter.called:
+            waiter.callback(outcome)
+
+    run.addBoth(settle)
+    return waiter
+
+
+def _step(sync: Sync, path: Path) -> Report:
+    """A step of a folder; nothing where a person has removed it."""
+    return sync.step() if path.is_dir() else Report(sync.project)
+
+
+def _contents(path: Path) -> Mapping[FileName, bytes]:
+    """The contents of the plugin's files in a folder that can be read."""
+    found = {}
+    for file in FileName:
+        with suppress(OSError):
+            found[file] = (path / file.value).read_bytes()
+    return found

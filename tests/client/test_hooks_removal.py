@@ -1,0 +1,229 @@
+"""Hooks that are taken out again, and old ones that are mended: everything else stays."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mneme import durable
+from mneme.client.errors import SettingsError
+from mneme.client.hooks import HookChange, Program, hooks_in, install, snippet, uninstall, without_hooks
+
+PROGRAM = Program("/usr/local/bin/mneme")
+
+
+def hook(command: str, **more: object) -> dict[str, object]:
+    """A hook that runs a command."""
+    return {"type": "command", "command": command, **more}
+
+
+def settings(start: list[Any], end: list[Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Settings with these groups, and other things."""
+    events = {"SessionStart": start, **({} if end is None else {"SessionEnd": end})}
+    return {"model": "opus", "hooks": {**events, **more}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The settings file, which is not there yet."""
+    return tmp_path / "settings.json"
+
+
+# Taking out
+
+
+def test_what_was_put_in_is_taken_out(path: Path) -> None:
+    """The settings are as before; a copy of the file lies beside it."""
+    before = settings(
+        [{"matcher": "startup", "hooks": [hook("echo hällo")]}], Stop=[{"hooks": [hook("say")]}]
+    )
+    path.write_text(json.dumps(before))
+    path.chmod(0o640)
+    install(path, PROGRAM)
+    between = path.read_text()
+    done = uninstall(path)
+    assert (done.path, done.change) == (path, HookChange.REMOVED)
+    assert json.loads(path.read_text()) == before
+    assert done.backup
+    assert done.backup.read_text() == between
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_file_with_nothing_else_is_left_empty(path: Path) -> None:
+    """Without an empty list of hooks in it."""
+    install(path, PROGRAM)
+    uninstall(path)
+    assert json.loads(path.read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mneme pull",
+        "mneme session-start",
+        "/old/bin/mneme pull --strict || true",
+        "'/an old/mneme' session-start",
+        '"$HOME/.venv/bin/mneme" pull',
+        "timeout 20 mneme session-start",
+    ],
+)
+def test_hooks_of_every_version_are_taken_out(command: str) -> None:
+    """By name or path."""
+    found: Any = without_hooks(settings([{"hooks": [hook(command)]}]))
+    assert found == {"model": "opus"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo mneme",
+        "mneme status",
+        "mneme push",
+        "mneme session-end",
+        "mneme pull-request",
+        "amneme pull",
+        "/opt/mneme/other pull",
+        "git pull",
+    ],
+)
+def test_hooks_of_others_stay(command: str) -> None:
+    """Also a call of mneme for something else."""
+    before = settings([{"hooks": [hook(command)]}])
+    assert without_hooks(before) == before
+
+
+def test_other_hooks_of_a_group_stay_in_it() -> None:
+    """With all that the group says."""
+    theirs = hook("echo one", timeout=5)
+    before = settings([{"matcher": "*", "hooks": [theirs, hook("mneme session-start")]}], [])
+    assert without_hooks(before) == {
+        "model": "opus",
+        "hooks": {"SessionStart": [{"matcher": "*", "hooks": [theirs]}]},
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "{}",
+        '{"hooks": {}}',
+        '{"hooks": {"SessionStart": []}}',
+        '{"hooks": {"SessionStart": [{"matcher": "x", "hooks": []}], "Stop": []}}',
+    ],
+)
+def test_without_hooks_there_is_nothing_to_do(path: Path, content: str | None) -> None:
+    """Nothing is written, not even the file in another form."""
+    if content is not None:
+        path.write_text(content)
+    assert uninstall(path).change is HookChange.NOTHING
+    assert (path.read_text() if path.exists() else None) == content
+    assert [one.name for one in path.parent.iterdir()] == ([] if content is None else [path.name])
+
+
+def test_a_second_removal_has_nothing_to_do(path: Path) -> None:
+    """And makes no copy."""
+    path.write_text('{"model": "opus"}')
+    install(path, PROGRAM)
+    uninstall(path)
+    names = sorted(one.name for one in path.parent.iterdir())
+    assert uninstall(path).change is HookChange.NOTHING
+    assert sorted(one.name for one in path.parent.iterdir()) == names
+
+
+def test_a_group_that_was_empty_stays_beside_one_that_becomes_so() -> None:
+    """Somebody else made it."""
+    empty = {"matcher": "x", "hooks": []}
+    before = settings([empty, {"hooks": [hook("mneme pull")]}])
+    assert without_hooks(before) == settings([empty])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", '{"hooks": 7}', '{"hooks": {"SessionStart": {}}}', '{"hooks": {"SessionEnd": [7]}}'],
+)
+def test_settings_that_are_none_are_left_alone(path: Path, content: str) -> None:
+    """With a sentence that says so."""
+    path.write_text(content)
+    with pytest.raises(SettingsError, match="cannot be changed, and is as it was"):
+        uninstall(path)
+    assert path.read_text() == content
+
+
+def test_what_somebody_writes_meanwhile_is_not_overwritten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claude Code writes its settings when it likes."""
+    install(path, PROGRAM)
+    real = durable.write_new
+
+    def written_meanwhile(at: Path, content: bytes, mtime_ns: int | None = None) -> None:
+        real(at, content, mtime_ns)
+        path.write_text('{"model": "new"}')
+
+    monkeypatch.setattr(durable, "write_new", written_meanwhile)
+    with pytest.raises(SettingsError, match="try again"):
+        uninstall(path)
+    assert path.read_text() == '{"model": "new"}'
+
+
+def test_a_link_stays_one(path: Path) -> None:
+    """The file behind it is written."""
+    real = path.with_name("dotfiles.json")
+    path.symlink_to(real)
+    install(path, PROGRAM)
+    assert uninstall(path).path == real
+    assert path.is_symlink()
+    assert json.loads(real.read_text()) == {}
+
+
+# Mending
+
+
+@pytest.mark.parametrize(
+    ("start", "mended"),
+    [
+        ("mneme pull", "/usr/local/bin/mneme session-start"),
+        ("/old/mneme pull --strict || true", "/usr/local/bin/mneme session-start --strict || true"),
+        ("/old/mneme session-start", "/usr/local/bin/mneme session-start"),
+        ("/usr/local/bin/mneme pull", "/usr/local/bin/mneme session-start"),
+        ("cd /x && 'my old/mneme' pull; say", "cd /x && /usr/local/bin/mneme session-start; say"),
+    ],
+)
+def test_hooks_of_an_older_version_are_mended(path: Path, start: str, mended: str) -> None:
+    """They call the new command by its path, and keep all else that they say."""
+    theirs = hook("echo one")
+    old = settings([{"hooks": [theirs, hook(start, timeout=60)]}], [{"hooks": [hook("mneme push")]}])
+    path.write_text(json.dumps(old))
+    assert install(path, PROGRAM).change is HookChange.MENDED
+    end = [{"hooks": [hook("/usr/local/bin/mneme session-end")]}]
+    assert json.loads(path.read_text()) == settings([{"hooks": [theirs, hook(mended, timeout=60)]}], end)
+    assert install(path, PROGRAM).change is HookChange.NOTHING
+
+
+def test_half_of_the_hooks_is_made_whole(path: Path) -> None:
+    """An old one at the start, and none at the end."""
+    path.write_text(json.dumps(settings([{"hooks": [hook("mneme pull")]}])))
+    assert install(path, PROGRAM).change is HookChange.ADDED
+    found = hooks_in(json.loads(path.read_text()))
+    assert [(one.event, one.word) for one in found] == [
+        ("SessionStart", PROGRAM.path),
+        ("SessionEnd", PROGRAM.path),
+    ]
+
+
+@pytest.mark.parametrize(
+    "path_", ["/opt/my env/mneme", "/opt/a'b/mneme", '/opt/$x"/mneme', "/opt/größe/mneme"]
+)
+def test_a_path_of_any_kind_is_put_in_and_taken_out(path: Path, path_: str) -> None:
+    """The shell takes it for one word."""
+    program = Program(path_)
+    install(path, program)
+    assert install(path, program).change is HookChange.NOTHING
+    assert json.loads(path.read_text()) == snippet(program)
+    assert uninstall(path).change is HookChange.REMOVED
+    assert json.loads(path.read_text()) == {}
