@@ -26,7 +26,7 @@ from mneme.web.slots import Slots, group_of
 from mneme.web.tree import Tree
 from mneme.work import Worker
 
-_ACCEPTS = 8
+_ACCEPTS = 4
 """Connections taken from a port in one turn of the reactor: those that give way to them close only after it."""
 
 
