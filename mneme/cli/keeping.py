@@ -37,7 +37,7 @@ _SETTINGS_EVERY = 30.0
 """Seconds between two looks at the settings of a running agent."""
 
 Main = Callable[[Any, "Deferred[object]"], Coroutine[Any, Any, object]]
-"""A coroutine function that gets the reactor, and a Deferred that fires when somebody wants the process to end."""
+"""Coroutine function of the reactor and a Deferred, which fires to end the process."""
 
 
 def run_agent(home: Path) -> None:

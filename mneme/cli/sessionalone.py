@@ -29,7 +29,7 @@ _SHORT_SECONDS = 0.3
 _LATE_SECONDS = 120.0
 _LOOK_EVERY = 1.0
 _QUIET_LOOKS = 5
-"""Looks without a change after which a project is taken to be quiet: the plugin writes for seconds after a session."""
+"""Looks without a change after which a project counts as quiet."""
 
 
 def run(name: str, program: str, seconds: float) -> Mapping[str, str]:

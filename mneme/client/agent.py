@@ -38,7 +38,7 @@ LOOK_EVERY = 60.0
 """Seconds between two looks at all folders, for changes of which the system did not tell."""
 
 FIND_AFTER = 0.1
-"""Seconds from a write in an unknown folder to a look at all folders: an excluded one can be written all the time."""
+"""Seconds from a write in an unknown folder to a look at all folders."""
 
 KNOWN_TROUBLE_SECONDS = 0.3
 """Seconds that a session waits for a server that could not be reached lately."""

@@ -19,7 +19,7 @@ _BROKEN = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """Errors on a connection that the server has closed while it was idle."""
 
 _IDLE_SECONDS = 30.0
-"""Seconds after which an idle connection is not used again: a router may have forgotten it, and tells nobody."""
+"""Seconds of idleness after which a connection is made anew: a router may have forgotten it."""
 
 _SHARE = 0.25
 """The share of the time after which the next address of a host is tried."""

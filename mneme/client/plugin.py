@@ -26,7 +26,7 @@ _LOCKS: Mapping[FileName, Sequence[tuple[str, float]]] = {
     FileName.REMEMBERED: (("remembered.json.lock", 10.0),),
     FileName.ENTITIES: (("entities.json.lock", 10.0),),
 }
-"""The lock files for each file, and the seconds after which the plugin takes a lock for that of a dead process."""
+"""Lock files for each file, with the seconds after which the plugin breaks them."""
 
 LOCK_NAMES = frozenset(name for locks in _LOCKS.values() for name, _ in locks)
 

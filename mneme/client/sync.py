@@ -18,7 +18,6 @@ from mneme.client.calls import Client, Download, Outdated, Unmodified
 from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, PluginAtWork, Snapshot
 from mneme.clocks import SleepingClock
-from mneme.durable import Mark
 from mneme.errors import DiskFull
 from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
@@ -66,7 +65,7 @@ class Action(enum.Enum):
     REFUSED = "refused"
     """The upload was refused for the lock, and the server had no space for it."""
     WAITING = "waiting"
-    """The plugin is at work on the file: what is new on the server comes once it is done."""
+    """The plugin holds the file; news from the server come after that."""
     MISSED = "missed"
     """The file was written during every attempt; the next push tries again."""
 
@@ -120,10 +119,6 @@ class Sync:
         self._wall = wall
         self._folder = folder
         self._progress = progress
-
-    def marks(self) -> Mapping[FileName, Mark]:
-        """Marks of the files, of which a write changes one."""
-        return self._folder.marks()
 
     def pull(self) -> Report:
         """Take the lock, fetch changed files, and merge them with local changes.

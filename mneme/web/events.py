@@ -21,7 +21,7 @@ from mneme.model import EventId, EventPage
 from mneme.web.request import Request
 
 STILL_HERE_SECONDS = 20.0
-"""Seconds without an event after which a comment is sent: proxies close connections that are silent for a minute."""
+"""Seconds of silence before a comment is sent; proxies close silent connections."""
 
 _RETRY_MS = 3000
 _STILL_HERE = b": still here\n\n"
