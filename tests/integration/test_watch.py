@@ -1,4 +1,4 @@
-"""`mneme watch` as a process: signals, terminals, servers that go; `tests/client/test_watch.py` has its rules."""
+"""`mneme watch` as a process: signals, terminals, servers that go; `tests/client/test_keeper.py` has its rules."""
 
 from __future__ import annotations
 
