@@ -84,18 +84,24 @@ def replace(path: StrPath, content: bytes) -> None:
 
 
 def append(path: StrPath, line: bytes) -> None:
-    """Append `line` durably. If that fails, the file is left as it was."""
+    """Append `line` durably. If that fails, the file is as it was.
+
+    Exception: the line stays if another process has appended to the file meanwhile.
+    """
     descriptor = os.open(path, _AT_END, FILE_MODE)
     try:
-        before = os.fstat(descriptor).st_size
+        before, written = os.fstat(descriptor).st_size, 0
         try:
-            write_all(descriptor, line)
+            while written < len(line):
+                written += os.write(descriptor, line[written:])
             os.fsync(descriptor)
             if before == 0:
                 sync_directory(os.path.dirname(path))
         except BaseException:
             with suppress(OSError):
-                os.ftruncate(descriptor, before)
+                # Lines of others must not be cut off with ours.
+                if os.fstat(descriptor).st_size == before + written:
+                    os.ftruncate(descriptor, before)
             raise
     finally:
         os.close(descriptor)

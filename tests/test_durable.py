@@ -111,6 +111,23 @@ class TestAppend:
         assert synced == [path.stat().st_ino]
         assert path.read_bytes() == b"one\ntwo\n"
 
+    def test_a_failure_cuts_off_no_line_of_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another process has appended in between."""
+        path = tmp_path / "lines"
+        path.write_bytes(b"one\n")
+
+        def fails(_descriptor: int) -> None:
+            with path.open("ab") as file:
+                file.write(b"of others\n")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", fails)
+        with pytest.raises(OSError, match="space"):
+            durable.append(path, b"two\n")
+        assert b"of others\n" in path.read_bytes()
+
 
 class TestRead:
     """Whole files, and only files."""
