@@ -149,6 +149,10 @@ class TooManyProjects(MnemeError):
     sentence = "This server has 100000 projects, the most that it takes: remove directories of old ones first"
 
 
+class AliasRefused(MnemeError):
+    """An id that cannot become another name of a project."""
+
+
 class TooManyListeners(MnemeError):
     """A listener for events on a server that has the largest number of them."""
 

@@ -376,6 +376,19 @@ class Accepted:
 
 
 @frozen
+class Linked:
+    """The outcome of a link: the project that both ids name now.
+
+    `merged` are the files that both ids had, and that were merged. `unmerged` are those that could not be merged: the
+    head of the project stays, and the other file is in its history.
+    """
+
+    project: ProjectId
+    merged: tuple[FileName, ...] = ()
+    unmerged: tuple[FileName, ...] = ()
+
+
+@frozen
 class Rescued:
     """The outcome of an upload whose client does not hold the lock.
 
@@ -388,12 +401,13 @@ class Rescued:
 
 @frozen
 class Overview:
-    """An overview of a project; `waiting` are its waiting uploads."""
+    """An overview of a project: its waiting uploads, and its other ids."""
 
     project: ProjectId
     heads: tuple[Head, ...]
     lock: Lock | None
     waiting: tuple[Version, ...]
+    aliases: tuple[ProjectId, ...] = ()
 
 
 @frozen
@@ -491,6 +505,8 @@ class Event:
     sha256: str | None = None
     client: ClientId | None = None
     lock: Lock | None = None
+    aliases: tuple[ProjectId, ...] = ()
+    """The other ids of the project."""
 
 
 @frozen

@@ -27,6 +27,7 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Linked,
     Lock,
     Merging,
     Millis,
@@ -144,6 +145,8 @@ class SyncService(Service):
         """Projects whose export failed, with the time of the next try. The log has a line for each."""
         self._epoch_began = self._uptime.seconds()
         self._started_at = self._now()
+        self.server_id: str | None = None
+        """The id of the server in its database, once that is read."""
 
     def startService(self) -> None:
         """Start the service: check the working copy, in the background, before any other step."""
@@ -261,6 +264,25 @@ class SyncService(Service):
             if isinstance(refusal, HeldBy | NotLocked):
                 return Rescued(refusal, None)
             raise
+
+    # Aliases
+
+    async def link(self, alias: ProjectId, project: ProjectId, client: ClientId) -> Linked | HeldBy:
+        """Make an id another name of a project; durably. See `Store.link`."""
+        # What waits would be merged later, with the bases of both.
+        await self._merge_waiting(alias)
+        outcome = await self._write(project, lambda now: self._store.link(alias, project, client, now))
+        self._listed = ""
+        self._shield.over(Deferred.fromCoroutine(self._look_for_links()))
+        return outcome
+
+    async def _look_for_links(self) -> None:
+        try:
+            await self._list_copy()
+        except ShuttingDown:
+            pass
+        except Exception:  # noqa: BLE001 - the next start tries again
+            self._log.failure("Could not link the plain files of an alias to those of its project")
 
     # History
 
@@ -422,6 +444,7 @@ class SyncService(Service):
 
     async def _begin(self) -> None:
         try:
+            self.server_id = await self._look_up(self._reader.store.server_id)
             await self._open_copy()
             self._days = frozenset(await self._look_up(self._reader.store.days))
             await self._list_copy()

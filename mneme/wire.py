@@ -17,6 +17,7 @@ from mneme.model import (
     EventPage,
     FileName,
     Head,
+    Linked,
     Lock,
     Millis,
     Overview,
@@ -27,11 +28,12 @@ from mneme.model import (
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer of `GET /health`."""
+    """The answer of `GET /health`; the `id` comes once the database is open."""
 
     version: str
     auth_required: bool
     status: str = "ok"
+    id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class WireTwoPlaces(msgspec.Struct, frozen=True, rename="camel"):
@@ -228,7 +230,8 @@ class WaitingUpload(msgspec.Struct, frozen=True, rename="camel"):
 class WireProject(msgspec.Struct, frozen=True):
     """A project in a list.
 
-    `size` is the sum of its heads in bytes, `mtime` that of the newest head, `waiting` has the waiting uploads.
+    `size` is the sum of its heads in bytes, `mtime` that of the newest head, `waiting` has the waiting uploads,
+    `aliases` its other ids.
     """
 
     id: str
@@ -237,6 +240,7 @@ class WireProject(msgspec.Struct, frozen=True):
     mtime: str | None
     lock: WireLock | None
     waiting: list[WaitingUpload]
+    aliases: Sequence[str] = ()
 
     @classmethod
     def of(cls, overview: Overview) -> "WireProject":
@@ -249,6 +253,7 @@ class WireProject(msgspec.Struct, frozen=True):
             mtime=times.to_text(max(mtimes)) if mtimes else None,
             lock=WireLock.of(overview.lock) if overview.lock else None,
             waiting=[WaitingUpload.of(version) for version in overview.waiting],
+            aliases=[alias.value for alias in overview.aliases],
         )
 
 
@@ -300,6 +305,27 @@ class RestoreOrder(msgspec.Struct, frozen=True):
     version: Annotated[int, msgspec.Meta(ge=1)]
 
 
+class AliasOrder(msgspec.Struct, frozen=True):
+    """The body of `PUT …/alias`: the id of the project."""
+
+    of: str
+
+
+class WireLinked(msgspec.Struct, frozen=True):
+    """The answer of `PUT …/alias`: the project, and the files that were merged, or could not be."""
+
+    project: str
+    merged: Sequence[str]
+    unmerged: Sequence[str]
+    success: bool = True
+
+    @classmethod
+    def of(cls, linked: Linked) -> "WireLinked":
+        """Convert from the model."""
+        merged, unmerged = ([file.value for file in files] for files in (linked.merged, linked.unmerged))
+        return cls(linked.project.value, merged, unmerged)
+
+
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of an upload from the stock client, and of an append.
 
@@ -313,7 +339,7 @@ class WireEvent(msgspec.Struct, frozen=True, rename="camel"):
     """An event of `GET /events`: a new head, a lock, or a waiting upload.
 
     `version` is null if the file was removed. `sha256` and `client_id` are those of the version; null for a lock, and
-    once the version is pruned. `lock` is the lock that is held now.
+    once the version is pruned. `lock` is the lock that is held now. `aliases` are the other ids of the project.
     """
 
     id: str
@@ -324,6 +350,7 @@ class WireEvent(msgspec.Struct, frozen=True, rename="camel"):
     sha256: str | None
     client_id: str | None
     lock: WireLock | None
+    aliases: Sequence[str] = ()
 
     @classmethod
     def of(cls, event: Event, line: str) -> "WireEvent":
@@ -337,6 +364,7 @@ class WireEvent(msgspec.Struct, frozen=True, rename="camel"):
             sha256=event.sha256,
             client_id=event.client.value if event.client else None,
             lock=WireLock.of(event.lock) if event.lock else None,
+            aliases=[alias.value for alias in event.aliases],
         )
 
 

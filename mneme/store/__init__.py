@@ -8,6 +8,7 @@ transaction. `MergeFirst` means that uploads are waiting: `merge_next` merges th
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from functools import partial
 
 from attrs import evolve
 
@@ -24,6 +25,7 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Linked,
     Lock,
     Merging,
     Millis,
@@ -47,7 +49,7 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
-from mneme.store import downloads, history, layout, locks, merging, uploads
+from mneme.store import aliases, downloads, history, layout, locks, merging, uploads
 from mneme.store.apart import ComputeFirst, Results
 from mneme.store.queries import FILES, HeadRow, ProjectRow, Queries
 from mneme.store.sqlite import Database
@@ -247,6 +249,25 @@ class Store:
         with self._step(project, now, *FILES, merges_first=False) as step:
             return merging.merge_next(step) if step else False
 
+    # Aliases
+
+    def link(self, alias: ProjectId, project: ProjectId, client: ClientId, now: Millis) -> Linked | HeldBy:
+        """Make an id another name of a project, for all clients and for good.
+
+        If the id had a memory of its own, its versions and bases become those of the project, numbered after its last
+        version. Then the heads are merged without a base: nothing is lost, and nothing doubled. The bases stay what
+        they were, so that what a client of either id removes is removed.
+
+        `AliasRefused` if the id is the project's own, or another name of a third project. The outcome is `HeldBy` if
+        another client holds the lock of either.
+        """
+        with self._making(project, now, *FILES) as target:
+            source = self._opened(target.queries, alias, now, FILES)
+            outcome = aliases.link(target, source, alias, client)
+            if source and self._copy and source.key != target.key:
+                self._database.after_commit(partial(self._copy.forget, source.key))
+            return outcome
+
     # History
 
     def history(
@@ -325,6 +346,11 @@ class Store:
         """The bytes that the database takes, and the free bytes of its disk."""
         with self._database.step():
             return Usage(*self._database.space())
+
+    def server_id(self) -> str:
+        """The random id of the server, by which clients know it under each of its addresses."""
+        with self._database.step() as queries:
+            return queries.server_id()
 
     def last_event(self) -> EventId:
         """The id of the newest event."""
@@ -449,7 +475,7 @@ class Store:
     ) -> Step | None:
         row, heads = _read(queries, project, wanted)
         if (row is None or row.is_removed) and self._copy:
-            directory = self._copy.finds(project, is_new=row is None)
+            directory = self._copy.finds(row.name if row else project, is_new=row is None)
             if directory:
                 step = self._step_of(queries, row, now) if row else self._made(queries, project, now)
                 self._copy.adopt(step, directory)

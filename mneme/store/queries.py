@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from functools import cache
 from typing import Any
 
 from attrs import frozen
@@ -73,6 +74,10 @@ _PROJECT = f"""
     p.lock_exported, EXISTS (SELECT 1 FROM versions WHERE project = p.id AND is_waiting)
 """  # noqa: S608 - no values in it
 _PROJECT_COLUMNS = 21
+_NAMED = """
+    p.id = coalesce((SELECT id FROM projects WHERE name = ?1), (SELECT project FROM aliases WHERE name = ?1))
+"""
+"""The project of an id, which may be an alias. Two look-ups in indexes, and one where it is none."""
 _PROJECTS = f"SELECT {_PROJECT} FROM projects p"  # noqa: S608 - no values in it
 _HEAD = f"h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION}"
 
@@ -163,21 +168,21 @@ class Queries:
     # Projects
 
     def project(self, name: ProjectId) -> ProjectRow | None:
-        """The project of this name, even if removed; None without such a project."""
-        row = self._run(f"{_PROJECTS} WHERE p.name = ?", (name.value,)).fetchone()
+        """The project of this id, even if removed; None without such a project."""
+        row = self._run(f"{_PROJECTS} WHERE {_NAMED}", (name.value,)).fetchone()
         return _project(row) if row else None
 
     def project_and_head(self, name: ProjectId, file: FileName) -> tuple[ProjectRow | None, HeadRow | None]:
-        """The project of this name, and one of its files; None if missing."""
+        """The project of this id, and one of its files; None if missing."""
         row = self._run(
             f"""
             SELECT {_PROJECT}, {_HEAD} FROM projects p
-            LEFT JOIN heads h ON h.project = p.id AND h.file = ?
+            LEFT JOIN heads h ON h.project = p.id AND h.file = ?2
             LEFT JOIN versions v ON v.project = h.project AND v.number = h.version
             LEFT JOIN contents c ON c.id = v.content
-            WHERE p.name = ?
+            WHERE {_NAMED}
             """,  # noqa: S608 - no values in it
-            (_NUMBER_OF[file], name.value),
+            (name.value, _NUMBER_OF[file]),
         ).fetchone()
         if row is None:
             return None, None
@@ -199,7 +204,7 @@ class Queries:
 
     def drop_project(self, key: int) -> None:
         """Remove a project that has no versions left."""
-        for table in ("heads", "bases", "clients", "events"):
+        for table in ("heads", "bases", "clients", "events", "aliases"):
             self._run(f"DELETE FROM {table} WHERE project = ?", (key,))  # noqa: S608 - a name of ours
         self._run("DELETE FROM projects WHERE id = ?", (key,))
 
@@ -218,7 +223,8 @@ class Queries:
             for key, directory in self._run(
                 """
                 SELECT id, directory FROM projects p WHERE lock_client IS NULL AND created_at < ?
-                AND NOT EXISTS (SELECT 1 FROM versions WHERE project = p.id) LIMIT 100
+                AND NOT EXISTS (SELECT 1 FROM versions WHERE project = p.id)
+                AND NOT EXISTS (SELECT 1 FROM aliases WHERE project = p.id) LIMIT 100
                 """,
                 (before,),
             )
@@ -277,6 +283,68 @@ class Queries:
             f"SELECT name, {_LOCK} FROM projects WHERE lock_client IS NOT NULL",  # noqa: S608 - no values in it
         )
         return [ProjectId(name) for name, *lock in rows if not leases.current(_lock(lock), now)]
+
+    # Aliases
+
+    def add_alias(self, key: int, name: ProjectId) -> None:
+        """Record another id of a project. It must not be the name of a project."""
+        self._run("INSERT INTO aliases (name, project) VALUES (?, ?)", (name.value, key))
+
+    def aliases(self, key: int) -> tuple[ProjectId, ...]:
+        """The other ids of a project."""
+        rows = self._run("SELECT name FROM aliases WHERE project = ? ORDER BY name", (key,))
+        return tuple(ProjectId(name) for (name,) in rows)
+
+    def join(self, source: int, target: int, moved_by: int) -> None:
+        """Move versions, bases and events of a project into another, and remove the project.
+
+        The numbers of the versions grow by `moved_by`. The heads of the target stay as they are.
+        """
+        for key, parents in self._run(
+            "SELECT id, parents FROM versions WHERE project = ? AND parents != ''", (source,)
+        ).fetchall():
+            self._run("UPDATE versions SET parents = ? WHERE id = ?", (_moved(parents, moved_by), key))
+        self._run(
+            "UPDATE versions SET project = ?2, number = number + ?3, base = base + ?3 WHERE project = ?1",
+            (source, target, moved_by),
+        )
+        self._run(
+            "UPDATE events SET project = ?2, version = version + ?3 WHERE project = ?1",
+            (source, target, moved_by),
+        )
+        self._run(
+            """
+            INSERT INTO clients (project, client, last_seen, familiar_at)
+            SELECT ?2, client, last_seen, familiar_at FROM clients WHERE project = ?1
+            ON CONFLICT DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)
+            """,
+            (source, target),
+        )
+        self._join_bases(source, target, moved_by)
+        self._run(
+            """
+            UPDATE projects SET (last_number, last_token) = (
+                SELECT projects.last_number + s.last_number, max(projects.last_token, s.last_token)
+                FROM projects s WHERE s.id = ?1)
+            WHERE id = ?2
+            """,
+            (source, target),
+        )
+        self._run("UPDATE aliases SET project = ?2 WHERE project = ?1", (source, target))
+        self.drop_project(source)
+
+    def _join_bases(self, source: int, target: int, moved_by: int) -> None:
+        for client, file, known, received, lacking in self._run(
+            "SELECT client, file, known, received, lacking FROM bases WHERE project = ?", (source,)
+        ).fetchall():
+            # A client that had bases in both has perhaps two folders: each version is then a mere candidate.
+            self._run(
+                """
+                INSERT INTO bases (project, client, file, known, received, lacking) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET known = known || ' ' || excluded.known, received = '', lacking = NULL
+                """,
+                (target, client, file, _moved(known, moved_by), _moved(received, moved_by), lacking),
+            )
 
     # Heads
 
@@ -688,6 +756,10 @@ class Queries:
         row: tuple[str, int, str] = self._run("SELECT boot, epoch, working_copy FROM server").fetchone()
         return row
 
+    def server_id(self) -> str:
+        """The random id of the server, made with its database; a restored backup has it, too."""
+        return str(self._run("SELECT id FROM server").fetchone()[0])
+
     def set_server(self, **values: str | int) -> None:
         """Change the row of the server."""
         names = ", ".join(f"{name} = ?" for name in values)
@@ -719,7 +791,7 @@ class Queries:
             return EventPage((), last, is_reset=True)
         rows = self._run(
             f"""
-            SELECT e.id, p.name, e.kind, e.file, e.version, c.sha256, v.client, {_LOCK} FROM events e
+            SELECT e.project, e.id, p.name, e.kind, e.file, e.version, c.sha256, v.client, {_LOCK} FROM events e
             JOIN projects p ON p.id = e.project
             LEFT JOIN versions v ON v.project = e.project AND v.number = e.version
             LEFT JOIN contents c ON c.id = v.content
@@ -727,7 +799,8 @@ class Queries:
             """,  # noqa: S608 - no values in it
             (after.number, limit),
         )
-        events = tuple(map(_event, rows))
+        aliases = cache(self.aliases)
+        events = tuple(_event(row, aliases(key)) for key, *row in rows)
         return EventPage(events, EventId(last.line, events[-1].number) if events else last)
 
     # Overviews
@@ -750,6 +823,9 @@ class Queries:
             "WHERE v.is_waiting ORDER BY v.project, v.number"
         ):
             waiting.setdefault(row[0], []).append(_version(row[1:]))
+        aliases: dict[int, list[ProjectId]] = {}
+        for key, name in self._run("SELECT project, name FROM aliases ORDER BY name"):
+            aliases.setdefault(key, []).append(ProjectId(name))
         projects = self._run(f"SELECT id, name, {_LOCK} FROM projects WHERE NOT is_removed ORDER BY name")  # noqa: S608 - no values in it
         return [
             Overview(
@@ -757,6 +833,7 @@ class Queries:
                 tuple(heads.get(key, ())),
                 leases.current(_lock(lock), now),
                 tuple(waiting.get(key, ())),
+                tuple(aliases.get(key, ())),
             )
             for key, name, *lock in projects
         ]
@@ -840,6 +917,10 @@ def _numbers(text: str) -> list[int]:
     return list(map(int, text.split()))
 
 
+def _moved(numbers: str, moved_by: int) -> str:
+    return " ".join(str(number + moved_by) for number in _numbers(numbers))
+
+
 def _lock(row: Sequence[Any]) -> Lock | None:
     client, acquired, expires, token, last, extended = row
     if client is None:
@@ -882,7 +963,7 @@ def _project(row: Sequence[Any]) -> ProjectRow:
     )
 
 
-def _event(row: Sequence[Any]) -> Event:
+def _event(row: Sequence[Any], aliases: tuple[ProjectId, ...]) -> Event:
     number, name, kind, file, version, sha256, client, *lock = row
     return Event(
         number=number,
@@ -893,6 +974,7 @@ def _event(row: Sequence[Any]) -> Event:
         sha256=sha256.hex() if sha256 else None,
         client=ClientId(client) if client else None,
         lock=_lock(lock) if kind == EventKind.LOCK.value else None,
+        aliases=aliases,
     )
 
 

@@ -28,7 +28,7 @@ from mneme import durable
 from mneme.errors import UnsafePath
 from mneme.model import EventKind, FileName, Kind, Millis, ProjectId, Role, Version, digest
 from mneme.store import layout, lockfile, merging, plainfiles
-from mneme.store.queries import FILES, HeadRow, Queries
+from mneme.store.queries import FILES, HeadRow, ProjectRow, Queries
 from mneme.store.step import Step
 
 _TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
@@ -128,20 +128,47 @@ class WorkingCopy:
         return mark
 
     def new_projects(self, queries: Queries) -> tuple[list[ProjectId], list[int]]:
-        """The projects that only the working copy has, and the numbers of missing ones."""
+        """The projects that only the working copy has, and the numbers of missing ones.
+
+        The directory of an id that is an alias by now is replaced by a link to that of its project.
+        """
         known = queries.directories()
         found: list[ProjectId] = []
         with os.scandir(self._root) as entries:
-            for entry in entries:
-                if known.pop(entry.name, None) is None and entry.is_dir(follow_symlinks=False):
-                    project = self._project_in(entry.name)
-                    if project and not self._is_pending(queries, project):
-                        found.append(project)
+            unknown = [
+                entry.name
+                for entry in entries
+                if known.pop(entry.name, None) is None and entry.is_dir(follow_symlinks=False)
+            ]
+        for name in unknown:
+            project = self._project_in(name)
+            row = queries.project(project) if project else None
+            if row and row.name != project:
+                self._exchange_for_link(name, row)
+            elif project and (row is None or row.is_removed):
+                found.append(project)
         return found, list(known.values())
 
-    def _is_pending(self, queries: Queries, project: ProjectId) -> bool:
-        row = queries.project(project)
-        return row is not None and not row.is_removed
+    def _exchange_for_link(self, name: str, row: ProjectRow) -> None:
+        """Move a directory aside, and put a link to the directory of a project in its place."""
+        path = f"{self._root}/{name}"
+        aside = f"{path}.linked-{secrets.token_hex(4)}"
+        os.rename(path, aside)
+        # Not all file systems have links. Without one, only people miss the directory.
+        with suppress(OSError):
+            os.symlink(row.directory, path)
+        self._log.info(
+            "{path} is a link to the plain files of {project} now; its own were moved to {aside}, and are all in the "
+            "history",
+            path=path,
+            project=str(row.name),
+            aside=aside,
+        )
+
+    def forget(self, key: int) -> None:
+        """Forget what was uncertain of a project: it was exported, or joined with another."""
+        self._unsure.discard(key)
+        self._unrecorded.pop(key, None)
 
     def _project_in(self, directory: str) -> ProjectId | None:
         recorded = durable.read(f"{self._root}/{directory}/{layout.IDENTITY}")
@@ -422,7 +449,7 @@ class WorkingCopy:
             for file, path in paths.items():
                 self._look_at(step, file, path)
         self._unrecorded.setdefault(step.key, _Written())
-        step.after_commit(lambda: self._settle(step.key))
+        step.after_commit(lambda: self.forget(step.key))
         is_whole = all(
             self._export_head(step, directory, row) for row in step.heads.values()
         ) and self._export_lock(step, lock_path)
@@ -431,11 +458,6 @@ class WorkingCopy:
         step.row = evolve(step.row, is_changed=False, is_exported=True)
         if not is_whole:
             step.note_change()
-
-    def _settle(self, key: int) -> None:
-        """Record that an export was committed: its project is no longer uncertain."""
-        self._unsure.discard(key)
-        self._unrecorded.pop(key, None)
 
     def _record(self, step: Step) -> None:
         """Record the files that an earlier export wrote, but whose record was not committed."""

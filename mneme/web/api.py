@@ -31,6 +31,7 @@ from mneme.model import (
     Granted,
     Head,
     HeldBy,
+    Linked,
     NotLocked,
     ProjectId,
     Released,
@@ -45,7 +46,7 @@ from mneme.model import (
 )
 from mneme.service import SyncService
 from mneme.web.answers import Answer, answer
-from mneme.web.bodies import content_of, lines_of, version_in
+from mneme.web.bodies import content_of, lines_of, project_in, version_in
 from mneme.web.coding import Coding
 from mneme.web.encoding import Encoding
 from mneme.web.errors import UploadNotAllowed, answer_to, problem
@@ -138,7 +139,8 @@ class Api:
     @_route("GET", "/health")
     async def health(self, _request: Request) -> Answer:
         """Say that the server is up; needs no key."""
-        return answer(wire.Health(__version__, self.policy.keys.required))
+        known = self._sync.server_id or msgspec.UNSET
+        return answer(wire.Health(__version__, self.policy.keys.required, id=known))
 
     @_route("GET", "/status")
     async def status(self, request: Request) -> Answer:
@@ -260,6 +262,17 @@ class Api:
             FileName.LOG, lines, client, _token(request), only_if(request), _idempotency_key(request)
         )
         return _outcome(await self._sync.append(project, append))
+
+    @_route("PUT", "/projects/<project:project>/alias")
+    async def link(self, request: Request, project: ProjectId) -> Answer:
+        """Make the id in the path another name of the project in the body."""
+        client = _client(request)
+        of = project_in(await self._coding.take_body(request))
+        match await self._sync.link(project, of, client):
+            case Linked() as linked:
+                return answer(wire.WireLinked.of(linked))
+            case HeldBy(lock):
+                return problem(409, _TAKEN, lock)
 
     @_route("GET", "/projects")
     async def projects(self, request: Request) -> Answer:

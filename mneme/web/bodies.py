@@ -2,11 +2,13 @@
 
 import msgspec
 
-from mneme.errors import InvalidBody
-from mneme.wire import Envelope, RestoreOrder
+from mneme.errors import NOT_JSON, InvalidBody
+from mneme.model import ProjectId
+from mneme.wire import AliasOrder, Envelope, RestoreOrder
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _RESTORE_ORDER = msgspec.json.Decoder(RestoreOrder)
+_ALIAS_ORDER = msgspec.json.Decoder(AliasOrder)
 _OBJECT = '{"content": "…"}'
 
 
@@ -47,10 +49,18 @@ def version_in(body: bytes) -> int:
     """Number of the version to restore; raises `InvalidBody` if there is none."""
     try:
         return _RESTORE_ORDER.decode(body).version
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         raise InvalidBody(
             'The body must say which version is to be the head again, as a number: {"version": 3}'
         ) from None
+
+
+def project_in(body: bytes) -> ProjectId:
+    """Id of the project that gets another name; raises `InvalidBody` if there is none."""
+    try:
+        return ProjectId.parse(_ALIAS_ORDER.decode(body).of)
+    except NOT_JSON:
+        raise InvalidBody('The body must name the project, by its id: {"of": "github.com/ana/app"}') from None
 
 
 def _opened(body: bytes) -> bytes:

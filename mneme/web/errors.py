@@ -84,6 +84,7 @@ _STATUS: dict[type[object], int] = {
     errors.VersionUnknown: 404,
     NotFound: 404,
     MethodNotAllowed: 405,
+    errors.AliasRefused: 409,
     BodyTooLarge: 413,
     errors.FileTooLarge: 413,
     errors.KeyReused: 422,
