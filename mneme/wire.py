@@ -312,7 +312,7 @@ class AliasOrder(msgspec.Struct, frozen=True):
 
 
 class WireLinked(msgspec.Struct, frozen=True):
-    """The answer of `PUT …/alias`: the project, and the files that were merged, or could not be."""
+    """The answer of `PUT …/alias`: the project, and what became of its files."""
 
     project: str
     merged: Sequence[str]

@@ -348,7 +348,7 @@ class Store:
             return Usage(*self._database.space())
 
     def server_id(self) -> str:
-        """The random id of the server, by which clients know it under each of its addresses."""
+        """The random id of the server, the same under each of its addresses."""
         with self._database.step() as queries:
             return queries.server_id()
 

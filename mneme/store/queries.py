@@ -757,7 +757,7 @@ class Queries:
         return row
 
     def server_id(self) -> str:
-        """The random id of the server, made with its database; a restored backup has it, too."""
+        """The random id of the server; a restored backup has it, too."""
         return str(self._run("SELECT id FROM server").fetchone()[0])
 
     def set_server(self, **values: str | int) -> None:

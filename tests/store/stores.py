@@ -116,6 +116,10 @@ class Patient:
         self.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return self.store.usage()
 
+    def forget_idle(self, now: Millis) -> int:
+        """See `Store`."""
+        return self.store.forget_idle(now)
+
     def days(self) -> Any:
         """See `Store`."""
         return self.store.days()

@@ -170,6 +170,8 @@ class Server:
             steps=steps,
             max_body_bytes=LIMIT,
         )
+        # Two servers then give the same answers.
+        self.stub.sync.server_id = "0123456789abcdef"
         self.site = self.stub.site
         self.clock = self.stub.clock
 

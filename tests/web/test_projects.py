@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from tests.stepped import SteppedSteps
 from tests.web.connections import Server
 from tests.web.stub import TTL, Stub, entry, written
 
+ALIAS = "/projects/path/alias"
 NOTHING_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
 """Retention that keeps only the versions that are needed."""
 PRUNABLE = "/projects/demo/prunable"
@@ -71,6 +73,7 @@ def test_a_project_is_listed_with_its_files_lock_and_waiting_uploads() -> None:
             "mtime": later,
             "lock": stub.ask("GET", "/projects/demo/lock").json["lock"],
             "waiting": [{"version": 3, "file": "log.jsonl", "mtime": later, "clientId": "desk"}],
+            "aliases": [],
         }
     ]
 
@@ -179,3 +182,53 @@ def test_prunable_versions_follow_the_settings_of_now() -> None:
     assert stub.ask("GET", PRUNABLE).json == {"versions": [], "size": 0}
     stub.sync.retention = NOTHING_BY_AGE
     assert [version["version"] for version in stub.ask("GET", PRUNABLE).json["versions"]] == [1, 2]
+
+
+# Aliases
+
+
+def test_an_alias_is_made_and_listed() -> None:
+    """Its own memory is merged into that of the project."""
+    stub = Stub()
+    for project, text in (("demo", "one\n"), ("path", "two\n")):
+        stub.acquire(project=project)
+        stub.upload(content=text, name="summary.md", project=project)
+        stub.release(project=project)
+    answer = stub.ask("PUT", ALIAS, {"X-Client-Id": "laptop"}, '{"of": "demo"}')
+    assert (answer.status, answer.json) == (
+        200,
+        {"success": True, "project": "demo", "merged": ["summary.md"], "unmerged": []},
+    )
+    assert [(one["id"], one["aliases"]) for one in projects(stub)] == [("demo", ["path"])]
+    assert stub.download("summary.md", project="path").json == stub.download("summary.md").json
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "sentence"),
+    [
+        ({}, '{"of": "demo"}', 400, "X-Client-Id header required"),
+        ({"X-Client-Id": "a"}, "{}", 400, 'The body must name the project, by its id: {"of": "github'),
+        ({"X-Client-Id": "a"}, '{"of": ""}', 400, "A project id has 1 to 512 characters"),
+        ({"X-Client-Id": "a"}, '{"of": "path"}', 409, "path cannot be another name of itself"),
+        ({"X-Client-Id": "a"}, '{"of": "locked"}', 409, "Lock held by another client"),
+    ],
+)
+def test_an_alias_is_refused(headers: dict[str, str], body: str, status: int, sentence: str) -> None:
+    """In one sentence, and nothing is changed."""
+    stub = Stub()
+    stub.acquire(project="locked")
+    before = projects(stub)
+    answer = stub.ask("PUT", ALIAS, headers, body)
+    assert answer.status == status
+    assert answer.json["error"].startswith(sentence)
+    assert projects(stub) == before
+
+
+def test_health_tells_the_id_of_the_server() -> None:
+    """By it a client knows that two addresses are one server."""
+    store = MemoryStore()
+    [first, again, other] = [
+        Stub(store=one).ask("GET", "/health").json["id"] for one in (store, store, MemoryStore())
+    ]
+    assert re.fullmatch(r"[0-9a-f]{16}", first)
+    assert (first == again, first == other) == (True, False)
