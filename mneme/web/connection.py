@@ -447,8 +447,11 @@ class Channel(http.HTTPChannel):
         if self._break and self._break.active():
             self._break.cancel()
         self.let_go()
-        super().connectionLost(reason)
-        self.site.forget(self)
+        try:
+            super().connectionLost(reason)
+        finally:
+            # Whatever fails, the connection must not count as open: the server could not stop.
+            self.site.forget(self)
 
     def _too_slow(self) -> None:
         self._deadline = None

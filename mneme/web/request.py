@@ -218,7 +218,8 @@ class Request(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
-        home = self.home
+        # Afterwards the request has no channel, by which to know its address.
+        home, self._address = self.home, self.address
         self._let_go()
         super().connectionLost(reason)
         if self.started is not None:

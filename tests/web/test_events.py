@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from mneme.feed import MAX_LISTENERS
 from mneme.web.events import STILL_HERE_SECONDS
@@ -48,6 +49,19 @@ def last_id(connection: Connection) -> str:
 
 class TestStream:
     """Server-Sent Events."""
+
+    @pytest.mark.parametrize("keys", [(), ("the key",)])
+    def test_a_listener_that_hangs_up_is_gone(self, keys: tuple[str, ...]) -> None:
+        """No place is taken by its connection, and the log names it, with keys and without."""
+        server = Server(keys=keys)
+        listener = listening(server, "Authorization: Bearer the key")
+        with capturedLogs() as logs:
+            listener.hang_up()
+        assert [formatEvent(event) for event in logs if "status" in event] == [
+            "192.0.2.7 - GET - /events 200 64 bytes 0.0 ms (the client hung up)"
+        ]
+        closing = Deferred.fromCoroutine(server.site.close(10))
+        assert closing.called
 
     def test_a_listener_is_told_of_each_change(self) -> None:
         """In the order in which they happen, each as soon as it is committed."""
