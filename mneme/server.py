@@ -26,7 +26,6 @@ from mneme.process import ProcessWorker
 from mneme.service import SyncService
 from mneme.store.claim import Claim
 from mneme.store.thread import DatabaseThread
-from mneme.timers import Exporter, Pruner, Reaper
 from mneme.web.auth import Keys
 from mneme.web.limits import RateLimit
 from mneme.web.policy import Policy
@@ -82,7 +81,10 @@ def plan_of(loaded: Loaded) -> Plan:
 
 @frozen(eq=False, kw_only=True)
 class Components:
-    """The components of a server. The `sockets` listen already, the `endpoints` do not yet."""
+    """The components of a server. The `sockets` listen already, the `endpoints` do not yet.
+
+    The `timers` are started in their order, and the `backups` after them.
+    """
 
     reactor: Reactor
     claim: Claim
@@ -92,16 +94,9 @@ class Components:
     process: ProcessWorker
     threads: Sequence[DatabaseThread]
     sync: SyncService
-    exporter: Exporter
-    reaper: Reaper
-    pruner: Pruner
+    timers: Sequence[PeriodicService]
     backups: Backups
     site: Site
-
-    @property
-    def timers(self) -> Sequence[PeriodicService]:
-        """All timers, in the order in which they are started."""
-        return self.exporter, self.reaper, self.pruner, self.backups
 
 
 class Server(Service):
@@ -164,7 +159,7 @@ class Server(Service):
         for thread in self._components.threads:
             thread.start()
         self._components.sync.startService()
-        for timer in self._components.timers:
+        for timer in (*self._components.timers, self._components.backups):
             timer.startService()
         self._had_terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_hangup)
@@ -201,7 +196,7 @@ class Server(Service):
             await maybeDeferred(port.stopListening)
         await self._components.site.close(CLOSE_SECONDS)
         self._components.site.request_log.close()
-        for timer in reversed(self._components.timers):
+        for timer in (self._components.backups, *reversed(self._components.timers)):
             await timer.stopService()
         stopping = Deferred.fromCoroutine(self._components.sync.stopService())
         # A running merge is aborted. Its upload goes on waiting.

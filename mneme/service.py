@@ -67,6 +67,9 @@ _AT_ONCE = 32
 _EXPORTS_AT_ONCE = 4
 """Exports that are queued at a time. Each writes some files. Steps of clients come in between."""
 
+_LOOKS_IN_A_ROUND = 100
+"""Projects in which a round looks for edits by hand. Each costs seven looks at files."""
+
 _MOST_LOOKS = 16
 """Computations of a step after which it looks for no more edits by hand.
 
@@ -140,6 +143,8 @@ class SyncService(Service):
         self._days: frozenset[int] | None = None
         self._watch = ClockWatch(clock, uptime, lambda: self._days or ()) if uptime else None
         self._listed = ""
+        self._unseen: list[ProjectId] = []
+        """The projects in which the next rounds look for edits by hand."""
         self._has_copy = False
         self._failing: dict[int, float] = {}
         """Projects whose export failed, with the time of the next try. The log has a line for each."""
@@ -479,6 +484,21 @@ class SyncService(Service):
             pass
         except Exception:  # noqa: BLE001 - the other projects must still be stored
             self._log.failure("Could not read a project of the working copy")
+
+    async def look_around(self) -> None:
+        """Store edits by hand in some projects; the next call goes on with the others."""
+        await self._list_copy()
+        if not self._unseen:
+            self._unseen = await self.projects()
+        some, self._unseen = self._unseen[:_LOOKS_IN_A_ROUND], self._unseen[_LOOKS_IN_A_ROUND:]
+        for project in some:
+            try:
+                # As for a request, what waits for a lock that a person has removed is merged.
+                await self.heads(project)
+            except (ShuttingDown, DiskFull):
+                return
+            except Exception:  # noqa: BLE001 - a request for the project says what is wrong
+                self._log.failure("Could not look for edits in {project}", project=str(project))
 
     def _believes_clock(self) -> bool:
         # Until the days are read, there is nothing to check the clock against.

@@ -31,7 +31,7 @@ from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, SCHEMA_VERSION, Database, check_identity
 from mneme.store.thread import DatabaseThread
 from mneme.store.workingcopy import WorkingCopy
-from mneme.timers import Exporter, Pruner, Reaper
+from mneme.timers import Exporter, Looker, Pruner, Reaper
 from mneme.web.site import Site
 from mneme.web.slots import MAX_CONNECTIONS, Slots
 from mneme.work import ThreadWorker
@@ -176,9 +176,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
         process=process,
         sync=sync,
         threads=threads,
-        exporter=Exporter(reactor, sync),
-        reaper=Reaper(reactor, sync),
-        pruner=Pruner(reactor, sync),
+        timers=[timer(reactor, sync) for timer in (Exporter, Looker, Reaper, Pruner)],
         backups=Backups(reactor, wall, uptime, worker, path, plan_of(loaded)),
         site=Site(reactor, wall, worker, sync, policy_of(chosen), chosen.max_body_bytes, feed, slots),
     )

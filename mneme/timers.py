@@ -1,4 +1,4 @@
-"""The timers of the service: exporter, reaper and pruner."""
+"""The timers of the service: exporter, looker, reaper and pruner."""
 
 from contextlib import suppress
 
@@ -13,6 +13,8 @@ EXPORT_INTERVAL = 0.5
 """Seconds between two exports. A file that changes several times meanwhile is written once."""
 EXPORT_PAUSE = 10.0
 """Seconds to wait after an export in which nothing could be written."""
+LOOK_INTERVAL = 30.0
+"""Seconds between two looks for edits by hand."""
 REAP_INTERVAL = 30.0
 """Seconds between two rounds of the reaper."""
 FIRST_PRUNE = 300.0
@@ -36,6 +38,16 @@ class Exporter(PeriodicService):
         with suppress(DiskFull):
             await self._sync.export()
             self._not_before = 0.0
+
+
+class Looker(PeriodicService):
+    """The timer that looks for edits by hand.
+
+    A request for a project looks first. Without requests, listeners would not be told of an edit.
+    """
+
+    def __init__(self, clock: IReactorTime, sync: SyncService) -> None:
+        super().__init__(clock, LOOK_INTERVAL, sync.look_around, "look for edits of the plain files")
 
 
 class Reaper(PeriodicService):

@@ -28,7 +28,7 @@ from mneme.store import Store
 from mneme.store.claim import Claim
 from mneme.store.sqlite import NAME, Database
 from mneme.store.thread import DatabaseThread
-from mneme.timers import Exporter, Pruner, Reaper
+from mneme.timers import Exporter, Looker, Pruner, Reaper
 from mneme.web.policy import Policy
 from mneme.web.site import Site
 from mneme.work import T, ThreadWorker
@@ -135,9 +135,7 @@ class Rig:
             process=ProcessWorker(self.reactor, self.worker),
             threads=[self.thread],
             sync=sync,
-            exporter=Exporter(self.reactor, sync),
-            reaper=Reaper(self.reactor, sync),
-            pruner=Pruner(self.reactor, sync),
+            timers=[timer(self.reactor, sync) for timer in (Exporter, Looker, Reaper, Pruner)],
             backups=Backups(
                 self.reactor,
                 self.reactor,

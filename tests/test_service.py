@@ -464,6 +464,38 @@ class TestWorkingCopy:
         assert on_disk.projects() == [ALPHA]
         assert [one.kind for one in on_disk.versions(ALPHA)] == [Kind.FOUND]
 
+    def test_edits_are_found_without_a_request(
+        self, clock: Clock, on_disk: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Some projects are looked at in each round, so that listeners are told in time."""
+        monkeypatch.setattr("mneme.service._LOOKS_IN_A_ROUND", 1)
+        service = running(clock, lane_of(on_disk))
+        for project in (ALPHA, BETA):
+            result_of(service.acquire(project, ANA))
+            result_of(service.upload(project, Upload(LOG, line(1), ANA)))
+        result_of(service.export())
+        before = result_of(service.last_event())
+        for project in (ALPHA, BETA):
+            (tmp_path / "projects" / project.value / "log.jsonl").write_bytes(line(2))
+        told = []
+        for _ in range(2):
+            result_of(service.look_around())
+            told.append([str(event.project) for event in result_of(service.events_after(before, 9)).events])
+        assert told == [["alpha"], ["alpha", "beta"]]
+
+    def test_a_lock_that_is_removed_by_hand_lets_a_waiting_upload_in(
+        self, clock: Clock, on_disk: DiskStore, tmp_path: Path
+    ) -> None:
+        """Nobody need ask for the project first."""
+        service = running(clock, lane_of(on_disk))
+        result_of(service.acquire(ALPHA, ANA))
+        result_of(service.upload(ALPHA, Upload(LOG, line(1), BEN)))
+        result_of(service.export())
+        (tmp_path / "projects" / "alpha" / ".lock.json").unlink()
+        result_of(service.look_around())
+        [overview] = on_disk.overviews(NOW)
+        assert (len(overview.heads), overview.waiting) == (1, ())
+
     def test_an_upload_does_not_wait_for_a_program_that_writes_all_the_time(
         self, clock: Clock, on_disk: DiskStore, tmp_path: Path
     ) -> None:
