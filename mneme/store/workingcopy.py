@@ -150,7 +150,7 @@ class WorkingCopy:
         return found, list(known.values())
 
     def _exchange_for_link(self, name: str, row: ProjectRow) -> None:
-        """Replace a directory by a link to that of a project. The old one is moved aside."""
+        """Replace a directory by a link to that of a project, and keep it aside."""
         path = f"{self._root}/{name}"
         aside = f"{path}.linked-{secrets.token_hex(4)}"
         os.rename(path, aside)

@@ -266,7 +266,7 @@ def test_joined_memories_have_what_one_had_all_along(
     then_b: frozenset[int],
     swap: bool,
 ) -> None:
-    """The facts of both at the time of the link, then each side's removals and additions.
+    """The facts of both, then each side's removals and additions.
 
     A client that keeps nothing of what it had removes nothing, as everywhere.
     """

@@ -52,7 +52,7 @@ class TestStream:
 
     @pytest.mark.parametrize("keys", [(), ("the key",)])
     def test_a_listener_that_hangs_up_is_gone(self, keys: tuple[str, ...]) -> None:
-        """No place is taken by its connection, and the log names it, with keys and without."""
+        """Its connection takes no place, and the log names it."""
         server = Server(keys=keys)
         listener = listening(server, "Authorization: Bearer the key")
         with capturedLogs() as logs:
