@@ -40,6 +40,9 @@ LOOK_EVERY = 60.0
 FIND_AFTER = 0.1
 """Seconds from a write in an unknown folder to a look at all folders."""
 
+BUSY_SECONDS = 1.0
+"""Seconds that a step waits for another process in its folder; the steps of other folders wait, too."""
+
 KNOWN_TROUBLE_SECONDS = 0.3
 """Seconds that a session waits for a server that could not be reached lately."""
 
@@ -262,7 +265,7 @@ class Agent:
             self._log.warn("{path} is not kept in step: {problem}", path=path, problem=problem)
             return
         client = self._server.client
-        folder = Folder(path, client.url, project, self._wall)
+        folder = Folder(path, client.url, project, self._wall, BUSY_SECONDS)
         step = partial(_step, Sync(client, self._wall, folder), path)
         keeper = Keeper(self._reactor, self._syncing, step, partial(self._tell, path))
         self._kept[path] = _Kept(folder, keeper, project)

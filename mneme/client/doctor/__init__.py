@@ -36,6 +36,9 @@ from mneme.client.settings import FOLDER, Settings, client_id
 from mneme.errors import InvalidProjectId
 from mneme.model import ClientId, ProjectId
 
+_BUSY_SECONDS = 1.0
+"""Seconds that the doctor waits for another process in the memory folder."""
+
 Connect = Callable[[Address, ClientId, Patience], AbstractContextManager[Client]]
 
 
@@ -104,7 +107,7 @@ class Doctor:
             of_folder = folder_finding("project-folder", local.folder)
             findings.append(of_folder)
             if settings and settings.address and of_folder.state is not State.BAD:
-                folder = Folder(local.folder, settings.address.url, local.project)
+                folder = Folder(local.folder, settings.address.url, local.project, patience=_BUSY_SECONDS)
                 findings.append(changes_finding(folder, _heads(answers, local.project)))
                 findings += damage_findings(folder)
         if settings and local:
