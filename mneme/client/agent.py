@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
+from msgspec import Struct
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
@@ -50,16 +50,14 @@ AWAY_SECONDS = 600.0
 """Seconds for which a server counts as such after it has kept a session waiting."""
 
 
-@frozen
-class Told:
+class Told(Struct, frozen=True):
     """The answer to a hook: news for the session, and the problem, if any."""
 
     news: str = ""
     problem: str | None = None
 
 
-@frozen
-class Server:
+class Server(Struct, frozen=True):
     """The server of an agent: a client for questions, and a listener for changes."""
 
     client: Client
@@ -68,8 +66,7 @@ class Server:
     listen: Callable[[Callable[[Heard], object]], Listener]
 
 
-@frozen(eq=False)
-class _Kept:
+class _Kept(Struct, frozen=True, eq=False):
     folder: Folder
     keeper: Keeper
     project: ProjectId

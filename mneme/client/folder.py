@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
-from attrs import evolve, field, frozen
+from msgspec.structs import replace
 
 from mneme import durable
 from mneme.client import plugin
@@ -61,26 +61,31 @@ class FolderSpoiled(MnemeError):
     """A state beside the plugin's files that cannot be used."""
 
 
-@frozen
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """A version with its content, as the server had it or has kept it."""
 
     version: int
-    content: bytes = field(repr=False)
+    content: bytes
     sha256: str
 
+    def __repr__(self) -> str:
+        """Without the content, which may be long and private."""
+        return f"Kept({self.version}, {self.sha256})"
 
-@frozen
-class Local:
+
+class Local(msgspec.Struct, frozen=True):
     """A file as it was read: content as text, mtime, and mark."""
 
-    content: bytes = field(repr=False)
+    content: bytes
     mtime: Millis
     mark: durable.Mark
 
+    def __repr__(self) -> str:
+        """Without the content, which may be long and private."""
+        return f"Local({self.mtime}, {self.mark})"
 
-@frozen
-class Snapshot:
+
+class Snapshot(msgspec.Struct, frozen=True):
     """A file, its base, and its refused upload on the server; each may be None."""
 
     local: Local | None
@@ -93,8 +98,7 @@ class Snapshot:
         return self.local is not None and (self.base is None or self.local.content != self.base.content)
 
 
-@frozen
-class _Replaced:
+class _Replaced(msgspec.Struct, frozen=True):
     """A file that was replaced: both contents, and when, by the disk's clock.
 
     `old` is None where there was no file. `before` is the file with its base before something was fetched.
@@ -200,7 +204,7 @@ class Folder:
         None, and nothing is changed, if the file is not what was `seen` any more; but lines that were added to the log
         since are added to `content`, too, so that a busy plugin keeps nothing from coming in.
         """
-        now = evolve(seen, local=self._local(file))
+        now = replace(seen, local=self._local(file))
         added = _added_since(file, seen.local, now.local, content)
         if added is None:
             return None
@@ -310,12 +314,12 @@ class Folder:
                 # The disk was slow: lines that came meanwhile stay in front of those that come now.
                 added = late[len(seen.content) :]
                 durable.append(staged, added)
-                seen, content = evolve(seen, content=late), content + added
+                seen, content = replace(seen, content=late), content + added
             if not is_seen or not self._replace(path, staged, seen.mark[0]):
                 staged.unlink()
                 return False
             first = self._replaced.get(file) or _Replaced(seen.content, content, path.stat().st_ctime, before)
-            self._replaced[file] = evolve(first, new=content)
+            self._replaced[file] = replace(first, new=content)
             # A process that has the old file open may have written to it until now.
             old.seek(0)
             self._catch_up(file, content, seen, _text(old.read()), before)

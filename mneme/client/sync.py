@@ -11,7 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme import wire
 from mneme.client.calls import Client, Download, Outdated, Unmodified
@@ -77,8 +78,7 @@ def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
     """Ignore a transfer."""
 
 
-@frozen
-class FileReport:
+class FileReport(Struct, frozen=True):
     """The actions on a file, its version now, and the server's `problem` with it."""
 
     file: FileName
@@ -87,8 +87,7 @@ class FileReport:
     problem: str | None = None
 
 
-@frozen
-class Report:
+class Report(Struct, frozen=True):
     """The result of a pull or a push; `locked` is another client's lock."""
 
     project: ProjectId
@@ -180,7 +179,7 @@ class Sync:
         except ClientError:
             # All was sent; the report has the lock that stays.
             return report
-        return evolve(report, lock=None)
+        return replace(report, lock=None)
 
     def send(self, outcome: Granted | HeldBy) -> Report:
         """Send changed files; without the lock, the server keeps them to be merged."""
@@ -245,7 +244,7 @@ class Sync:
                 return FileReport(file, _without_nothing(done), head.version if head else None)
             sent = self._send(file, seen.local, seen.base if head else None)
             if sent:
-                return evolve(sent, actions=_without_nothing([*done, *sent.actions]))
+                return replace(sent, actions=_without_nothing([*done, *sent.actions]))
             head, seen = self._head(file), self._folder.snapshot(file)
         return FileReport(file, _without_nothing([*done, Action.MISSED]))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mneme.client.folder import Folder, FolderBusy, Kept, Snapshot
 from mneme.errors import DiskFull
@@ -392,7 +392,7 @@ def test_a_refused_upload_is_beside_the_base(folder: Folder) -> None:
         assert folder.snapshot(LOG).base == kept(1, ONE)
     assert beside(folder) == {"state.json", "00000001-log.jsonl", "00000003-log.jsonl"}
     assert folder.receive(LOG, kept(4, ONE), ONE, folder.snapshot(LOG))
-    assert folder.snapshot(LOG) == evolve(folder.snapshot(LOG), base=kept(4, ONE), refused=None)
+    assert folder.snapshot(LOG) == replace(folder.snapshot(LOG), base=kept(4, ONE), refused=None)
     assert beside(folder) == {"state.json", "00000004-log.jsonl"}
 
 
