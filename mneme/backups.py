@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
 from mneme import durable
@@ -22,8 +22,7 @@ INTERVAL = 3600.0
 _DAY = 24 * 60 * 60.0
 
 
-@frozen
-class Plan:
+class Plan(Struct, frozen=True):
     """Directory of the backups, number to keep (0: none are made), and the configuration file."""
 
     directory: Path

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
-from attrs import frozen
+from msgspec import Struct
 
 from mneme.merge.bounds import MAX_DOCUMENT, has_few_lines
 from mneme.merge.documents import JsonDocument, is_document, parsed
@@ -37,16 +37,14 @@ class Evidence(enum.IntEnum):
     """The upload itself names this content as its base."""
 
 
-@frozen
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A possible base of an upload."""
 
     content: bytes
     evidence: Evidence
 
 
-@frozen
-class Choice:
+class Choice(Struct, frozen=True):
     """The index of the base among the candidates; None without a base.
 
     `is_unrelated` is whether the reason for None is that the upload shares nothing with the nearest candidate.

@@ -23,8 +23,7 @@ from types import NoneType
 from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import msgspec
-from attrs import field, frozen
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from mneme.errors import MnemeError
 from mneme.model import Merging, Millis
@@ -85,8 +84,7 @@ _QUOTES = ("'", '"')
 _UNEXPANDED = re.compile(r"\$[A-Za-z_{(]|%[A-Za-z_]+%|%[A-Za-z](?![A-Za-z0-9])")
 
 
-@frozen(eq=False, kw_only=True)
-class _Key:
+class _Key(Struct, frozen=True, eq=False, kw_only=True):
     """A configuration key with the schema of its value.
 
     `split` is for lists: it splits the text of an environment variable into items. Then the schema is that of an item.
@@ -116,8 +114,7 @@ class _Key:
         return f"--{self.field.replace('_', '-')}"
 
 
-@frozen(kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """The settings of the server. The values are checked by `load`, not by the class.
 
     The keys of config.json are the same names in camelCase. The fields with `history_` are in an object `history`, and
@@ -132,7 +129,7 @@ class Config:
     """Twisted endpoint strings to listen on."""
     data_dir: Path
     """The data directory. `~` is replaced by the home directory; a relative path stays relative."""
-    api_keys: tuple[_Secret, ...] = field(default=(), repr=False)
+    api_keys: tuple[_Secret, ...] = ()
     """The API keys that clients may use. Without keys, clients need none."""
     lock_ttl_minutes: _Minutes = 30.0
     """Life time of a lock in minutes. Fractions are allowed."""
@@ -164,6 +161,10 @@ class Config:
     """Directory of the daily backups; None for `backups` in the data directory."""
     backup_keep: _Backups = 7
     """Number of daily backups that stay. With 0, none are made."""
+
+    def __repr__(self) -> str:
+        """The class alone, for a key is in no log."""
+        return "Config(…)"
 
     @property
     def backups(self) -> Path:
@@ -227,8 +228,7 @@ _IN_ENVIRONMENT = {key.variable: key for key in (*_KEYS, _CONFIG)}
 _OPTIONS = {key.name: key for key in (*_FIXED, _CONFIG)}
 
 
-@frozen
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A configuration with its warnings and the path of its file.
 
     `warnings` are sentences for the log. `path` is the config file, and `found` is whether it exists. The path is None
@@ -309,16 +309,19 @@ def refuse_reload(old: Config, new: Config) -> str | None:
     return None
 
 
-@frozen
-class _Layer:
+class _Layer(Struct, frozen=True):
     """A layer of the configuration: the raw value of each key, and its source.
 
     `source` names the source of a key in messages. `strict` is False if numbers come as text.
     """
 
-    given: Mapping[_Key, object] = field(repr=False)
+    given: Mapping[_Key, object]
     source: Callable[[_Key], str]
     strict: bool
+
+    def __repr__(self) -> str:
+        """The class alone, for a key is in no log."""
+        return "_Layer(…)"
 
 
 def _file(path: Path, document: Mapping[str, object]) -> _Layer:

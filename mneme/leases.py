@@ -1,6 +1,6 @@
 """The rules of locks, as pure functions. They read neither a clock nor a disk."""
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme.model import SLACK, ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
 
@@ -31,7 +31,7 @@ def acquire(
     last = now if held.last_acquired_at is None else max(now, held.last_acquired_at + 1)
     last = Millis(min(last, now + SLACK))
     return Granted(
-        evolve(
+        replace(
             held,
             expires_at=Millis(now + ttl),
             token=held.token or new_token,
@@ -45,7 +45,7 @@ def extend(lock: Lock | None, client: ClientId, now: Millis, ttl: Millis) -> Gra
     """Move the expiry of the client's own lock to `ttl` from now."""
     held = _held(lock, client, now)
     if isinstance(held, Granted):
-        return Granted(evolve(held.lock, expires_at=Millis(now + ttl), extended_at=now))
+        return Granted(replace(held.lock, expires_at=Millis(now + ttl), extended_at=now))
     return held
 
 

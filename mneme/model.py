@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NewType, Self, TypeAlias
 from urllib.parse import quote
 
-from attrs import field, frozen
+from msgspec import Struct
 
 from mneme.errors import InvalidClientId, InvalidProjectId
 
@@ -23,8 +23,7 @@ MAX_PROJECT_ID = 512
 MAX_CLIENT_ID = 200
 
 
-@frozen
-class ProjectId:
+class ProjectId(Struct, frozen=True):
     """The name under which machines share one memory: any text of 1 to 512 characters."""
 
     value: str
@@ -43,8 +42,7 @@ class ProjectId:
         return cls(text)
 
 
-@frozen
-class ClientId:
+class ClientId(Struct, frozen=True):
     """The name of a machine: `<hostname>-<8 hex>` for the stock client."""
 
     value: str
@@ -103,8 +101,7 @@ class Kind(enum.Enum):
     """An older version, made the head again by a client under its lock."""
 
 
-@frozen
-class Lock:
+class Lock(Struct, frozen=True):
     """A lock on a project, held by a client until it expires.
 
     Each new lock of a project has a larger `token`; it is 0 for a lock written by the Node server. `last_acquired_at`
@@ -131,8 +128,7 @@ class Role(enum.Enum):
     """The version was stored only as history."""
 
 
-@frozen
-class Appended:
+class Appended(Struct, frozen=True):
     """Facts about a version made by an append.
 
     `key` is the idempotency key, if any. `lines` is the digest of the added lines.
@@ -142,8 +138,7 @@ class Appended:
     lines: str
 
 
-@frozen
-class Version:
+class Version(Struct, frozen=True):
     """A stored version of a file: immutable, and numbered from 1 in each project.
 
     `size` is in bytes, `sha256` in hex. `mtime` is the time that clients get, `time` is when the server accepted the
@@ -167,20 +162,18 @@ class Version:
     appended: Appended | None = None
     names_base: bool = False
     is_unrelated: bool = False
-    stored: int = field(default=0, eq=False)
+    stored: int = 0
     """The bytes that the version takes in the database."""
 
 
-@frozen
-class VersionContent:
+class VersionContent(Struct, frozen=True):
     """A version with its content."""
 
     version: Version
     content: bytes
 
 
-@frozen
-class Head:
+class Head(Struct, frozen=True):
     """The current version of a file; `size` in bytes, `sha256` in hex."""
 
     file: FileName
@@ -190,16 +183,14 @@ class Head:
     sha256: str
 
 
-@frozen
-class Document:
+class Document(Struct, frozen=True):
     """A head with its content."""
 
     head: Head
     content: bytes
 
 
-@frozen
-class Receipt:
+class Receipt(Struct, frozen=True):
     """A receipt for a version sent to a client, its base once received."""
 
     client: ClientId
@@ -207,8 +198,7 @@ class Receipt:
     version: int
 
 
-@frozen
-class Served:
+class Served(Struct, frozen=True):
     """A document to be sent, with a receipt.
 
     The receipt is None if the client is unknown, or surely has this version.
@@ -218,15 +208,13 @@ class Served:
     receipt: Receipt | None
 
 
-@frozen
-class Unmodified:
+class Unmodified(Struct, frozen=True):
     """The outcome of a download if the client already has the head."""
 
     head: Head
 
 
-@frozen
-class Precondition:
+class Precondition(Struct, frozen=True):
     """A condition on the head of a file, without which a request has no effect.
 
     The digest of the head must be one of `digests`, SHA-256 in hex. None means any head. With `absent`, there must be
@@ -264,8 +252,7 @@ NOT_THERE = Precondition(frozenset(), absent=True)
 """The condition that there is no such file yet."""
 
 
-@frozen
-class Upload:
+class Upload(Struct, frozen=True, dict=True):
     """A content that a client uploads as the new head of a file.
 
     `token` is the token of the client's lock, if it sends one. `only_if` names the head that the client has made the
@@ -286,8 +273,7 @@ class Upload:
         return digest(self.content)
 
 
-@frozen
-class Append:
+class Append(Struct, frozen=True):
     """Lines that a client adds at the end of a file; `token` as in `Upload`.
 
     `only_if` must name the content that the lines follow. An append with a `key` that its client has used before is a
@@ -302,8 +288,7 @@ class Append:
     key: str | None = None
 
 
-@frozen
-class Restore:
+class Restore(Struct, frozen=True):
     """A version that a client makes the head again; `token` as in `Upload`."""
 
     file: FileName
@@ -312,8 +297,7 @@ class Restore:
     token: int | None = None
 
 
-@frozen
-class Merging:
+class Merging(Struct, frozen=True):
     """Settings for merges: whether uploads are merged, and the largest merged file.
 
     `max_bytes` is the size, in bytes, of the answer with which a stock client would download the file.
@@ -323,49 +307,42 @@ class Merging:
     max_bytes: int = 10 * 1024 * 1024
 
 
-@frozen
-class Granted:
+class Granted(Struct, frozen=True):
     """The outcome if the client holds the lock."""
 
     lock: Lock
 
 
-@frozen
-class HeldBy:
+class HeldBy(Struct, frozen=True):
     """The outcome if another client holds the lock."""
 
     lock: Lock
 
 
-@frozen
-class NotLocked:
+class NotLocked(Struct, frozen=True):
     """The outcome if nobody holds the lock."""
 
 
-@frozen
-class Released:
+class Released(Struct, frozen=True):
     """The outcome of a release. `leaves_waiting` is whether uploads are waiting."""
 
     lock: Lock
-    leaves_waiting: bool = field(default=False, eq=False)
+    leaves_waiting: bool = False
 
 
-@frozen
-class StaleToken:
+class StaleToken(Struct, frozen=True):
     """The outcome if the request names an older lock than the held one."""
 
     lock: Lock
 
 
-@frozen
-class Changed:
+class Changed(Struct, frozen=True):
     """The outcome of an upload whose precondition does not hold; `head` is the current one."""
 
     head: Head | None
 
 
-@frozen
-class Accepted:
+class Accepted(Struct, frozen=True):
     """The outcome of an upload that is durable, with the new head.
 
     `merged` is whether the head is a merge, and so may differ from the upload.
@@ -375,8 +352,7 @@ class Accepted:
     merged: bool = False
 
 
-@frozen
-class Linked:
+class Linked(Struct, frozen=True):
     """The outcome of a link: the project that both ids name now.
 
     `merged` are the files that both ids had, and that were merged. `unmerged` are those that could not be merged: the
@@ -388,8 +364,7 @@ class Linked:
     unmerged: tuple[FileName, ...] = ()
 
 
-@frozen
-class Rescued:
+class Rescued(Struct, frozen=True):
     """The outcome of an upload whose client does not hold the lock.
 
     The content is kept as `version`; None if there was no space for it.
@@ -399,8 +374,7 @@ class Rescued:
     version: int | None
 
 
-@frozen
-class Overview:
+class Overview(Struct, frozen=True):
     """An overview of a project: its waiting uploads, and its other ids."""
 
     project: ProjectId
@@ -410,8 +384,7 @@ class Overview:
     aliases: tuple[ProjectId, ...] = ()
 
 
-@frozen
-class Pruned:
+class Pruned(Struct, frozen=True):
     """Versions that were or can be removed from a project's history, oldest first."""
 
     project: ProjectId
@@ -423,16 +396,14 @@ class Pruned:
         return sum(version.stored for version in self.versions)
 
 
-@frozen
-class Usage:
+class Usage(Struct, frozen=True):
     """The bytes that the database takes, and the free bytes of its disk."""
 
     data_bytes: int
     free_bytes: int
 
 
-@frozen
-class TwoPlaces:
+class TwoPlaces(Struct, frozen=True):
     """A project id that a client seems to use in two places.
 
     At `time`, its upload of `file` shared nothing with the versions that the client had.
@@ -444,8 +415,7 @@ class TwoPlaces:
     time: Millis
 
 
-@frozen
-class Condition:
+class Condition(Struct, frozen=True):
     """The condition of the server: start time, current time, and disk usage.
 
     Both times are by the server's time of day. `in_two_places` has the ids that a client seems to have used in two
@@ -478,8 +448,7 @@ class EventKind(enum.Enum):
     """A refused upload was kept, and waits to be merged."""
 
 
-@frozen
-class EventId:
+class EventId(Struct, frozen=True):
     """The id of an event: `number` grows within its `line`, which is a random text.
 
     A restored database begins a new line, since its numbers may be used again.
@@ -489,8 +458,7 @@ class EventId:
     number: int
 
 
-@frozen
-class Event:
+class Event(Struct, frozen=True):
     """A change in a project.
 
     A removed file has no `version`. `sha256` and `client` are those of the version, and None once it is pruned. `lock`
@@ -509,8 +477,7 @@ class Event:
     """The other ids of the project."""
 
 
-@frozen
-class EventPage:
+class EventPage(Struct, frozen=True):
     """Some events in order; `last` is the id to go on from.
 
     With `is_reset`, events are missing before these: everything may have changed.

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme.model import SLACK, FileName, Millis, Version
 
@@ -13,8 +14,7 @@ EARLIEST = Millis(1_735_689_600_000)
 """2025-01-01, before the first version of mneme. A clock that shows an earlier time is wrong."""
 
 
-@frozen
-class Retention:
+class Retention(Struct, frozen=True):
     """Settings for pruning; ages are in milliseconds, `max_bytes` is for a project."""
 
     keep_all: Millis
@@ -87,7 +87,7 @@ def _believed(oldest_first: Sequence[Version], right: Container[int], now: Milli
     for version in reversed(oldest_first):
         is_right = version.number in right
         latest = min(latest, version.time) if is_right else latest
-        found.append(version if is_right else evolve(version, time=latest))
+        found.append(version if is_right else replace(version, time=latest))
     return found[::-1]
 
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import ReactorNotRunning
@@ -79,8 +80,7 @@ def plan_of(loaded: Loaded) -> Plan:
     return Plan(chosen.backups.absolute(), chosen.backup_keep, file.absolute() if file else None)
 
 
-@frozen(eq=False, kw_only=True)
-class Components:
+class Components(Struct, frozen=True, eq=False, kw_only=True):
     """The components of a server. The `sockets` listen already, the `endpoints` do not yet.
 
     The `timers` are started in their order, and the `backups` after them.
@@ -254,7 +254,7 @@ class Server(Service):
     def _set_policy(self) -> None:
         chosen = self._loaded.config
         only_local = self._on_loopback_only and not chosen.api_keys
-        self._components.site.policy = evolve(policy_of(chosen), only_local=only_local)
+        self._components.site.policy = replace(policy_of(chosen), only_local=only_local)
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from attrs import frozen
+from msgspec import Struct
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail, gatherResults
 from twisted.logger import Logger
@@ -86,16 +86,14 @@ _EPOCH_SECONDS = 600.0
 """Seconds of an epoch of exports."""
 
 
-@frozen
-class Lane:
+class Lane(Struct, frozen=True):
     """A store, and the queue that runs its steps."""
 
     store: Store
     steps: StepQueue
 
 
-@frozen
-class Reaped:
+class Reaped(Struct, frozen=True):
     """An expired lock that was removed; `age` is in milliseconds since it was acquired."""
 
     project: ProjectId

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
@@ -142,7 +142,7 @@ def _build(reactor: Any, options: Options, environ: dict[str, str]) -> Server:  
 
     def load() -> Loaded:
         loaded = config.load(given, environ, homedir.home())
-        return evolve(loaded, config=_with_explicit_port(loaded.config, given))
+        return replace(loaded, config=_with_explicit_port(loaded.config, given))
 
     loaded = load()
     chosen = loaded.config
@@ -212,7 +212,7 @@ def _with_explicit_port(chosen: Config, given: Mapping[str, object]) -> Config:
     The command line counts more than endpoints in the file or the environment.
     """
     if "listen" not in given and ("port" in given or "host" in given):
-        return evolve(chosen, listen=())
+        return replace(chosen, listen=())
     return chosen
 
 

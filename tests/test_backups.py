@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
@@ -126,7 +126,7 @@ def test_the_newest_stay(rig: Rig) -> None:
         made.append(rig.kept()[-1])
     assert rig.kept() == made[-3:]
     for keep, left in ((1, 1), (0, 1)):
-        rig.backups.plan = evolve(rig.plan, keep=keep)
+        rig.backups.plan = replace(rig.plan, keep=keep)
         rig.write()
         rig.pass_time(3 * DAY)
         assert len(rig.kept()) == left
@@ -179,7 +179,7 @@ def test_a_failure_is_logged_once_and_tried_again(rig: Rig, in_the_way: str) -> 
     else:
         file.touch()
         directory = file if in_the_way == "directory" else file / "backups"
-        rig.backups.plan = evolve(rig.plan, directory=directory)
+        rig.backups.plan = replace(rig.plan, directory=directory)
     (said,) = rig.pass_time(FIRST + 5 * INTERVAL)
     assert said.startswith("Could not back the database up, trying again every 60 minutes: ")
     assert in_the_way == "database" or str(rig.backups.plan.directory) in said

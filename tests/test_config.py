@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mneme.config import Config, ConfigError, Loaded, changes_needing_restart, load, refuse_reload
 from mneme.model import Merging, Millis
@@ -115,7 +115,7 @@ def test_the_file_and_the_environment_set_every_key(
     house: House, section: str, name: str, field: str, raw: object, text: str, value: Any
 ) -> None:
     """Each arrives in its field alone; variables have lists taken apart at commas or spaces."""
-    wanted = evolve(house.default, **{field: value})
+    wanted = replace(house.default, **{field: value})
     assert house.config({f"MNEME_{field.upper()}": text}) == wanted
     house.write_key(section, name, raw)
     assert house.load() == Loaded(wanted, (), house.file, found=True)
@@ -566,13 +566,13 @@ def test_changes_that_need_a_restart_are_named(field: str, value: Any) -> None:
     fixed = {"port": "port", "host": "host", "listen": "listen", "data_dir": "dataDir"}
     fixed["working_copy"] = "workingCopy"
     wanted = (fixed[field],) if field in fixed else ()
-    assert changes_needing_restart(old, evolve(old, **{field: value})) == wanted
+    assert changes_needing_restart(old, replace(old, **{field: value})) == wanted
 
 
 def test_a_reload_does_not_drop_authentication() -> None:
     """A running server takes other keys, or its first, but never drops all."""
     without = Config(data_dir=Path())
-    with_one, with_other = (evolve(without, api_keys=(key,)) for key in (KEY, OTHER))
+    with_one, with_other = (replace(without, api_keys=(key,)) for key in (KEY, OTHER))
     sentence = refuse_reload(with_one, without)
     assert sentence is not None
     assert KEY not in sentence

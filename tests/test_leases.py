@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mneme import leases
 from mneme.model import ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
@@ -29,9 +29,9 @@ locks = st.builds(Lock, clients, instants, instants, st.integers(0, 9))
 @pytest.mark.parametrize("field", ["acquired_at", "last_acquired_at", "extended_at"])
 def test_a_lock_from_over_an_hour_ahead_is_none(field: str) -> None:
     """The clock has been put right; such a lock would be held for years."""
-    lock = evolve(LOCK, expires_at=Millis(NOW + 3 * 365 * 24 * HOUR))
+    lock = replace(LOCK, expires_at=Millis(NOW + 3 * 365 * 24 * HOUR))
     moments: list[Any] = [{field: Millis(NOW + HOUR + more)} for more in (0, 1)]
-    soon, ahead = (evolve(lock, **moment) for moment in moments)
+    soon, ahead = (replace(lock, **moment) for moment in moments)
     assert leases.current(soon, NOW) == soon
     assert leases.acquire(soon, BEN, NOW, TTL, 8) == HeldBy(soon)
     assert leases.current(ahead, NOW) is None
@@ -43,7 +43,7 @@ def test_a_lock_from_over_an_hour_ahead_is_none(field: str) -> None:
 
 def test_a_lock_that_is_acquired_again_to_the_hour_counts() -> None:
     """A client that is told that it has the lock has it."""
-    soon = evolve(LOCK, expires_at=Millis(NOW + 9 * HOUR), last_acquired_at=Millis(NOW + HOUR))
+    soon = replace(LOCK, expires_at=Millis(NOW + 9 * HOUR), last_acquired_at=Millis(NOW + HOUR))
     again = leases.acquire(soon, ANA, NOW, TTL, 8)
     assert isinstance(again, Granted)
     assert leases.current(again.lock, NOW) == again.lock
@@ -57,10 +57,10 @@ def test_a_client_whose_own_lock_has_expired_gets_a_new_one() -> None:
 
 def test_a_lock_of_the_node_server_gets_a_token_when_it_is_acquired() -> None:
     """A heartbeat acquires none, and so leaves it without."""
-    node = evolve(LOCK, token=0, last_acquired_at=None)
-    granted = Granted(evolve(node, token=8, last_acquired_at=NOW))
+    node = replace(LOCK, token=0, last_acquired_at=None)
+    granted = Granted(replace(node, token=8, last_acquired_at=NOW))
     assert leases.acquire(node, ANA, NOW, TTL, 8) == granted
-    assert leases.extend(node, ANA, NOW, TTL) == Granted(evolve(node, extended_at=NOW))
+    assert leases.extend(node, ANA, NOW, TTL) == Granted(replace(node, extended_at=NOW))
 
 
 @given(st.lists(clients, min_size=2, max_size=6), instants, st.integers(1, 4_000))
@@ -81,7 +81,7 @@ def test_of_acquires_at_one_instant_one_client_wins(asking: list[ClientId], now:
 
 def test_a_heartbeat_can_shorten_a_lock() -> None:
     """A heartbeat counts from now, with the time-to-live of now."""
-    shorter = evolve(LOCK, expires_at=Millis(NOW + 5), extended_at=NOW)
+    shorter = replace(LOCK, expires_at=Millis(NOW + 5), extended_at=NOW)
     assert leases.extend(LOCK, ANA, NOW, Millis(5)) == Granted(shorter)
 
 

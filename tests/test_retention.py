@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mneme.model import FileName, Kind, Millis, Version, digest
 from mneme.retention import Retention, prunable
@@ -169,7 +169,7 @@ def test_without_a_bound_the_young_stay_and_the_newest_of_days_and_weeks(
         )
 
     gone = {one.number for one in versions if not stays(one)}
-    assert set(pruned(versions, evolve(retention, max_bytes=0), protected, apart)) == gone
+    assert set(pruned(versions, replace(retention, max_bytes=0), protected, apart)) == gone
     assert gone <= set(pruned(versions, retention, protected, apart))
 
 
@@ -202,12 +202,12 @@ def test_nothing_goes_that_a_right_clock_would_have_kept(
 
     Where it was wrong is told by the order of versions, so the law is about what is between others.
     """
-    unbounded, now = evolve(retention, max_bytes=0), Millis(NOW + later)
+    unbounded, now = replace(retention, max_bytes=0), Millis(NOW + later)
     times = [NOW - 400 * DAY, *(NOW + age for age in sorted(ages)), NOW]
     right = [version(number, Millis(time)) for number, time in enumerate(times, start=1)]
     first, last = stretch
     wrong = [
-        evolve(one, time=Millis(one.time + wrong_by))
+        replace(one, time=Millis(one.time + wrong_by))
         if 1 + first <= place <= min(1 + last, len(ages))
         else one
         for place, one in enumerate(right)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IStreamServerEndpoint
@@ -224,7 +224,7 @@ def run(tmp_path: Path, config: Config) -> Iterator[Making]:
         place = {name: options.pop(name) for name in ("on", "endpoints") if name in options}
         path, warnings = options.pop("path", tmp_path / "config.json"), options.pop("warnings", ())
         found = options.pop("found", False)
-        loaded = Loaded(evolve(config, api_keys=keys, **options), warnings, path, found)
+        loaded = Loaded(replace(config, api_keys=keys, **options), warnings, path, found)
         running.append(Rig(tmp_path, loaded, **place))
         return running[0], running[0].start()
 
@@ -335,7 +335,7 @@ def test_a_stopped_server_lets_go_of_everything(tmp_path: Path, config: Config) 
 
 def test_sighup_reloads(rig: Rig, config: Config) -> None:
     """The real signal, to this process."""
-    rig.next = Loaded(evolve(config, lock_ttl_minutes=1), (), rig.loaded.path)
+    rig.next = Loaded(replace(config, lock_ttl_minutes=1), (), rig.loaded.path)
     os.kill(os.getpid(), signal.SIGHUP)
     assert rig.components.sync.lock_ttl == 60_000
 
@@ -350,7 +350,7 @@ def test_sigterm_stops_the_reactor(rig: Rig) -> None:
 
 def test_a_reload_takes_over_all_that_can_change(rig: Rig, config: Config) -> None:
     """The policy counts from the next request, and open connections stay."""
-    new = evolve(
+    new = replace(
         config,
         api_keys=("x" * 20,),
         lock_ttl_minutes=2,
@@ -369,14 +369,14 @@ def test_a_reload_takes_over_all_that_can_change(rig: Rig, config: Config) -> No
     assert rig.policy.keys.check(b"Bearer " + b"x" * 20) == 0
     assert rig.policy.proxies.trust("10.1.2.3")
     assert rig.policy.helps_stock_push
-    rig.reload(evolve(config, merge=False, stock_push_help=False))
+    rig.reload(replace(config, merge=False, stock_push_help=False))
     assert not sync.merging.enabled
     assert not rig.policy.helps_stock_push
 
 
 def test_a_reload_names_the_keys_that_take_a_restart(rig: Rig, config: Config) -> None:
     """The others are taken over."""
-    lines = rig.reload(evolve(config, port=1, lock_ttl_minutes=1))
+    lines = rig.reload(replace(config, port=1, lock_ttl_minutes=1))
     assert lines == ["port has changed, which needs a restart", "The configuration was reloaded"]
     assert rig.components.sync.lock_ttl == 60_000
 
@@ -393,7 +393,7 @@ def test_a_reload_that_fails_leaves_all_as_it_was(rig: Rig, problem: Exception) 
 
 def test_a_reload_never_drops_authentication(rig: Rig, config: Config) -> None:
     """A file that lost its keys is refused as a whole."""
-    (line,) = rig.reload(evolve(config, api_keys=(), lock_ttl_minutes=1))
+    (line,) = rig.reload(replace(config, api_keys=(), lock_ttl_minutes=1))
     assert "apiKeys is gone" in line
     assert rig.policy.keys.required
     assert rig.components.sync.lock_ttl == 1_800_000
@@ -414,7 +414,7 @@ def test_the_bound_addresses_and_not_the_file_guard_against_made_up_names(
 ) -> None:
     """A `host` that came or went takes a restart."""
     rig, _ = run(host=before, on=on)
-    rig.reload(evolve(config, api_keys=(), host=after))
+    rig.reload(replace(config, api_keys=(), host=after))
     assert rig.policy.only_local is (on is not ANY)
     rig.reload(config)
     assert not rig.policy.only_local

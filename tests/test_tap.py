@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.python import usage
 
@@ -257,7 +257,7 @@ def test_backups_go_where_the_configuration_says(home: Path) -> None:
     data = home / "data"
     server = made("--data-dir", str(data))
     assert server._components.backups.plan == Plan(data / "backups", 7, None)
-    chosen = evolve(server._loaded.config, backup_dir=home / "elsewhere", backup_keep=0)
+    chosen = replace(server._loaded.config, backup_dir=home / "elsewhere", backup_keep=0)
     server._go_over_to(Loaded(chosen, (), home / "c.json", found=True))
     assert server._components.backups.plan == Plan(home / "elsewhere", 0, home / "c.json")
     file = home / "c.json"

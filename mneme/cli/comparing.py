@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 import click
-from attrs import frozen
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 from rich.text import Text
 
 from mneme.cli import output
@@ -32,8 +31,7 @@ class TooLarge(MnemeError):
     """Two versions with more lines than can be compared."""
 
 
-@frozen
-class Pair:
+class Pair(Struct, frozen=True):
     """Two versions of a file; `is_head` is whether the newer is the head."""
 
     older: Download

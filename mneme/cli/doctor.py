@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import click
-from attrs import asdict
 from rich.console import Console
 from rich.text import Text
 
@@ -37,7 +36,7 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
         server, key
     )
     if as_json:
-        output.print_json({"findings": [asdict(finding) for finding in findings]})
+        output.print_json({"findings": findings})
     else:
         _print(findings)
     sys.exit(1 if any(finding.state is State.BAD for finding in findings) else 0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import click
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import readable, times, wire
 from mneme.cli import output
@@ -25,8 +25,7 @@ from mneme.model import FileName, ProjectId, digest
 _COLUMNS = ("version", "file", "kind", "when", "client", "size", "made from")
 
 
-@frozen
-class Listing:
+class Listing(Struct, frozen=True):
     """Versions, the newest first; `more` if there are older ones."""
 
     versions: Sequence[wire.FileVersion]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
@@ -161,7 +161,7 @@ async def _watch(
 
 def _client(home: Path, settings: Settings, address: Address) -> Client:
     # A keeper tries again by itself, and has others to serve meanwhile.
-    patience = evolve(settings.patience, retries=0)
+    patience = replace(settings.patience, retries=0)
     connection = Connection(address, clocks.monotonic)
     return Client(Exchange(connection, clocks.TimeOfDay(), address, patience), client_id(home))
 

@@ -3,7 +3,8 @@
 import sys
 
 import click
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme import wire
 from mneme.cli import output, signals
@@ -24,8 +25,7 @@ from mneme.client.errors import ClientError
 from mneme.model import FileName, HeldBy, Lock, NotLocked, ProjectId
 
 
-@frozen
-class Restored:
+class Restored(Struct, frozen=True):
     """A restored version, which is the head under the number `version`.
 
     The number is new unless the version was the head already.
@@ -81,7 +81,7 @@ def restored(client: Client, project: ProjectId, file: FileName, number: int) ->
     except (ClientError, NotThere):
         _released(client, project)
         raise
-    return evolve(done, released=_released(client, project)) if isinstance(done, Restored) else done
+    return replace(done, released=_released(client, project)) if isinstance(done, Restored) else done
 
 
 def _under_lock(client: Client, project: ProjectId, file: FileName, number: int) -> Restored | HeldBy:

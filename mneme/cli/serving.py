@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 import msgspec
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import readable, times, wire
 from mneme.cli import output
@@ -21,8 +21,7 @@ _TWO_PLACES_COLUMNS = ("id in two places", "used by", "seen in", "on")
 _PROJECT_COLUMNS = ("project", "files", "size", "changed", "locked by", "waiting")
 
 
-@frozen
-class ServerOverview:
+class ServerOverview(Struct, frozen=True):
     """A server and its projects, the last changed first."""
 
     url: str
@@ -30,8 +29,7 @@ class ServerOverview:
     projects: Sequence[wire.WireProject]
 
 
-@frozen
-class Projects:
+class Projects(Struct, frozen=True):
     """The projects of a server, the last changed first; `now` by its clock."""
 
     projects: Sequence[wire.WireProject]

@@ -89,8 +89,9 @@ def _synced(home: Path, settings: Settings, local: LocalProject, seconds: float)
     try:
         patience = Patience(min(seconds, _SHORT_SECONDS) if is_away else seconds, 0)
         with connected(address_in(settings, home), client_id(home), patience) as client:
-            folder = Folder(local.folder, client.url, local.project)
-            Sync(client, TimeOfDay(), folder).step()
+            wall = TimeOfDay()
+            folder = Folder(local.folder, client.url, local.project, wall, patience.timeout)
+            Sync(client, wall, folder).step()
     except Unreachable as problem:
         if not is_away:
             # A short wait says nothing about a slow server: after ten minutes it gets all its time again.

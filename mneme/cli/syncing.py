@@ -83,7 +83,9 @@ def _sync_of(server: str | None, key: str | None, progress: Progress) -> Iterato
     address = address_in(settings, home)
     local = local_project(working_directory(), home, settings.project)
     with connected(address, client_id(home), settings.patience) as client:
-        yield Sync(client, TimeOfDay(), Folder(local.folder, client.url, local.project), progress)
+        wall = TimeOfDay()
+        folder = Folder(local.folder, client.url, local.project, wall, settings.patience.timeout)
+        yield Sync(client, wall, folder, progress)
 
 
 def _come_to(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 import click
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import wire
 from mneme.cli import output
@@ -32,8 +32,7 @@ class End(enum.Enum):
     """Another was acquired before it could be released, and stays."""
 
 
-@frozen
-class Unlocking:
+class Unlocking(Struct, frozen=True):
     """The outcome for the `lock` that was found, and the lock held `now`."""
 
     end: End

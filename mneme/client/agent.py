@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
+from msgspec import Struct
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
@@ -40,6 +40,9 @@ LOOK_EVERY = 60.0
 FIND_AFTER = 0.1
 """Seconds from a write in an unknown folder to a look at all folders."""
 
+BUSY_SECONDS = 1.0
+"""Seconds that a step waits for another process in its folder; the steps of other folders wait, too."""
+
 KNOWN_TROUBLE_SECONDS = 0.3
 """Seconds that a session waits for a server that could not be reached lately."""
 
@@ -47,16 +50,14 @@ AWAY_SECONDS = 600.0
 """Seconds for which a server counts as such after it has kept a session waiting."""
 
 
-@frozen
-class Told:
+class Told(Struct, frozen=True):
     """The answer to a hook: news for the session, and the problem, if any."""
 
     news: str = ""
     problem: str | None = None
 
 
-@frozen
-class Server:
+class Server(Struct, frozen=True):
     """The server of an agent: a client for questions, and a listener for changes."""
 
     client: Client
@@ -65,8 +66,7 @@ class Server:
     listen: Callable[[Callable[[Heard], object]], Listener]
 
 
-@frozen(eq=False)
-class _Kept:
+class _Kept(Struct, frozen=True, eq=False):
     folder: Folder
     keeper: Keeper
     project: ProjectId
@@ -262,7 +262,7 @@ class Agent:
             self._log.warn("{path} is not kept in step: {problem}", path=path, problem=problem)
             return
         client = self._server.client
-        folder = Folder(path, client.url, project, self._wall)
+        folder = Folder(path, client.url, project, self._wall, BUSY_SECONDS)
         step = partial(_step, Sync(client, self._wall, folder), path)
         keeper = Keeper(self._reactor, self._syncing, step, partial(self._tell, path))
         self._kept[path] = _Kept(folder, keeper, project)

@@ -7,7 +7,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import times, wire
 from mneme.client.errors import Refused
@@ -38,8 +38,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 """The digest in a tag; the server or a proxy may add a suffix."""
 
 
-@frozen
-class Download:
+class Download(Struct, frozen=True):
     """A downloaded content with its version number, mtime and digest."""
 
     content: bytes
@@ -48,13 +47,11 @@ class Download:
     sha256: str
 
 
-@frozen
-class Unmodified:
+class Unmodified(Struct, frozen=True):
     """The content is the one that the client has already."""
 
 
-@frozen
-class Outdated:
+class Outdated(Struct, frozen=True):
     """An upload that was refused because the head is not its base any more."""
 
 

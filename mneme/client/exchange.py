@@ -14,7 +14,8 @@ from ssl import SSLCertVerificationError, SSLEOFError, SSLError, SSLZeroReturnEr
 from typing import TypeVar
 
 import msgspec
-from attrs import evolve, field, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme import __version__, wire
 from mneme.client.errors import (
@@ -48,21 +49,19 @@ _CLOSED = (ConnectionResetError, BrokenPipeError, IncompleteRead, SSLEOFError, S
 _WRONG_KEY = "Invalid API key"
 
 
-@frozen
-class Patience:
+class Patience(Struct, frozen=True):
     """Seconds to wait for an answer, and the number of retries."""
 
     timeout: float = 10.0
     retries: int = 3
 
 
-@frozen
-class Ask:
+class Ask(Struct, frozen=True):
     """A request. `size` is that of a large answer that is expected."""
 
     method: str
     path: str
-    headers: Mapping[str, str] = field(factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes | None = None
     size: int = 0
 
@@ -135,7 +134,7 @@ class Exchange:
         if len(body) < WORTH_COMPRESSING:
             return ask
         compressed = zlib.compress(body, wbits=_GZIP)
-        return evolve(ask, body=compressed, headers={**ask.headers, "Content-Encoding": "gzip"})
+        return replace(ask, body=compressed, headers={**ask.headers, "Content-Encoding": "gzip"})
 
     def _answer(self, ask: Ask) -> Response:
         delay = _FIRST_DELAY

@@ -6,8 +6,11 @@
   log.jsonl.bak             what a file held before it was last replaced
   .mneme/state.json         of which server and project the rest is, and which version of each file is the base
   .mneme/00000012-log.jsonl a base, or an upload that the server has kept and is yet to merge
-  .mneme/lock               held for the moment of a step, so that two sessions do not mix theirs
+  .mneme/lock               held during a step, so that no other process of ours writes here meanwhile
 ```
+
+A step is a whole pull or push, requests included: bases seen at its begin stand to its end. The plugin takes no such
+lock, and may write a file at any moment.
 
 A base that is lost, or that does not hold what it should, is no base: nothing is removed by a merge without one.
 """
@@ -22,11 +25,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
-from attrs import evolve, field, frozen
+from msgspec.structs import replace
 
 from mneme import durable
 from mneme.client import plugin
-from mneme.clocks import TimeOfDay, WallClock
+from mneme.clocks import SleepingClock, TimeOfDay
 from mneme.errors import NOT_JSON, DiskFull, MnemeError
 from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
@@ -39,6 +42,9 @@ _BESIDE = ".mneme"
 _READS_WITHIN = 0.05
 """Seconds from reading the log to making the summarizer's lock, generously."""
 
+_TRY_EVERY = 0.02
+"""Seconds between two tries to take the folder's lock."""
+
 Marks: TypeAlias = Mapping[FileName, durable.Mark]
 """Marks of files, of which a write changes one."""
 
@@ -47,30 +53,39 @@ class PluginAtWork(MnemeError):
     """A file that a process of the plugin has read, and will write."""
 
 
+class FolderBusy(MnemeError):
+    """A folder in which another process is at work, or was stopped at it."""
+
+
 class FolderSpoiled(MnemeError):
     """A state beside the plugin's files that cannot be used."""
 
 
-@frozen
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """A version with its content, as the server had it or has kept it."""
 
     version: int
-    content: bytes = field(repr=False)
+    content: bytes
     sha256: str
 
+    def __repr__(self) -> str:
+        """Without the content, which may be long and private."""
+        return f"Kept({self.version}, {self.sha256})"
 
-@frozen
-class Local:
+
+class Local(msgspec.Struct, frozen=True):
     """A file as it was read: content as text, mtime, and mark."""
 
-    content: bytes = field(repr=False)
+    content: bytes
     mtime: Millis
     mark: durable.Mark
 
+    def __repr__(self) -> str:
+        """Without the content, which may be long and private."""
+        return f"Local({self.mtime}, {self.mark})"
 
-@frozen
-class Snapshot:
+
+class Snapshot(msgspec.Struct, frozen=True):
     """A file, its base, and its refused upload on the server; each may be None."""
 
     local: Local | None
@@ -83,8 +98,7 @@ class Snapshot:
         return self.local is not None and (self.base is None or self.local.content != self.base.content)
 
 
-@frozen
-class _Replaced:
+class _Replaced(msgspec.Struct, frozen=True):
     """A file that was replaced: both contents, and when, by the disk's clock.
 
     `old` is None where there was no file. `before` is the file with its base before something was fetched.
@@ -125,12 +139,24 @@ class _State(msgspec.Struct, frozen=True):
 class Folder:
     """The files of a project on this machine, for one server and one project id.
 
-    Any method may raise `DiskFull`: then each file is whole, and so is its base, which is no newer than the file.
+    Whatever writes belongs into a `step`, and so does a look that is to hold. If the disk is full, each file is whole,
+    and so is its base, which is no newer than the file.
     """
 
-    def __init__(self, path: Path, server: str, project: ProjectId, wall: WallClock | None = None) -> None:
-        """Set up the folder; by `wall` the locks of the plugin's processes grow old."""
+    def __init__(
+        self,
+        path: Path,
+        server: str,
+        project: ProjectId,
+        wall: SleepingClock | None = None,
+        patience: float = 10.0,
+    ) -> None:
+        """Set up the folder; by `wall` the locks of the plugin's processes grow old.
+
+        A step waits for another process's for at most `patience` seconds.
+        """
         self.path = path
+        self._patience = patience
         self._wall = wall or TimeOfDay()
         self._replaced: dict[FileName, _Replaced] = {}
         self.project = project
@@ -148,8 +174,14 @@ class Folder:
         Bytes that are no UTF-8 are replaced, as the plugin does when it reads them.
         """
         self._replaced = {}
-        with self._step():
-            return {file: self._snapshot(file) for file in FileName}
+        return {file: self.snapshot(file) for file in FileName}
+
+    def look(self) -> dict[FileName, Snapshot]:
+        """The `snapshots`, as they are between two steps; makes no `.mneme` where there was none."""
+        if not durable.exists(self._beside):
+            return self.snapshots()
+        with self.step():
+            return self.snapshots()
 
     def refreshed(self, file: FileName, seen: Snapshot) -> Snapshot:
         """A file as it is now, read only if it was written since `seen`."""
@@ -159,38 +191,33 @@ class Folder:
 
     def snapshot(self, file: FileName) -> Snapshot:
         """A file as it is now."""
-        with self._step():
-            return self._snapshot(file)
-
-    def look(self, file: FileName) -> Snapshot:
-        """A `snapshot` that leaves no `.mneme` directory where there was none."""
-        if not self._beside.exists():
-            return Snapshot(self._local(file), None, None)
-        return self.snapshot(file)
+        known, local = self._state().files.get(file, _FileState()), self._local(file)
+        if known.coming and local and digest(local.content) == known.written:
+            return Snapshot(local, self._kept(file, known.coming), None)
+        return Snapshot(local, self._kept(file, known.base), self._kept(file, known.refused))
 
     def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> Snapshot | None:
         """The file after it was given a new base and `content`, merged from both.
 
         `PluginAtWork`, and nothing is changed, while a process of the plugin holds the file.
 
-        None, and nothing is changed, if the file or its base is not what was `seen` any more; but lines that were
-        added to the log since are added to `content`, too, so that a busy plugin keeps nothing from coming in.
+        None, and nothing is changed, if the file is not what was `seen` any more; but lines that were added to the log
+        since are added to `content`, too, so that a busy plugin keeps nothing from coming in.
         """
-        with self._step():
-            now = self._snapshot(file)
-            added = _added_since(file, seen, now, content)
-            if added is None:
+        now = replace(seen, local=self._local(file))
+        added = _added_since(file, seen.local, now.local, content)
+        if added is None:
+            return None
+        whole = content + added
+        if now.local is None or whole != now.local.content:
+            if plugin.held(self.path, file, self._wall.seconds()):
+                raise PluginAtWork
+            coming = _FileState(_known(now.base), _known(now.refused), _known(base), digest(whole))
+            self._note(file, coming, base)
+            if not self._write(file, whole, now.local, now):
                 return None
-            whole = content + added
-            if now.local is None or whole != now.local.content:
-                if plugin.held(self.path, file, self._wall.seconds()):
-                    raise PluginAtWork
-                coming = _FileState(_known(now.base), _known(now.refused), _known(base), digest(whole))
-                self._note(file, coming, base)
-                if not self._write(file, whole, now.local, now):
-                    return None
-            self._note(file, _FileState(_known(base)), base)
-            return self._snapshot(file)
+        self._note(file, _FileState(_known(base)), base)
+        return Snapshot(self._local(file), base, None)
 
     @property
     def has_replaced(self) -> bool:
@@ -203,9 +230,8 @@ class Folder:
         A process of the plugin that read a file just before may have written it just after. Its file lacks all that
         was fetched, as if a person had removed it. A summarizer drops lines by their position in the log that it read.
         """
-        with self._step():
-            for file, replaced in tuple(self._replaced.items()):
-                self._check_replaced(file, replaced)
+        for file, replaced in tuple(self._replaced.items()):
+            self._check_replaced(file, replaced)
         self._replaced = {}
 
     def _check_replaced(self, file: FileName, replaced: _Replaced) -> None:
@@ -248,24 +274,14 @@ class Folder:
             return lock is not None and lock.stat().st_mtime < at + _READS_WITHIN
         return False
 
-    def settle(self, file: FileName, base: Kept, seen: Snapshot | None = None) -> None:
-        """Note a sent content as the base, unless another base was noted since `seen`."""
-        with self._step():
-            if seen is None or self._snapshot(file).base == seen.base:
-                self._note(file, _FileState(_known(base)), base)
+    def settle(self, file: FileName, base: Kept) -> None:
+        """Note a sent content as the base."""
+        self._note(file, _FileState(_known(base)), base)
 
-    def note_refused(self, file: FileName, refused: Kept, seen: Snapshot | None = None) -> None:
-        """Note a refused upload that the server keeps, unless another base was noted since `seen`."""
-        with self._step():
-            base = self._snapshot(file).base
-            if seen is None or base == seen.base:
-                self._note(file, _FileState(_known(base), _known(refused)), base, refused)
-
-    def _snapshot(self, file: FileName) -> Snapshot:
-        known, local = self._state().files.get(file, _FileState()), self._local(file)
-        if known.coming and local and digest(local.content) == known.written:
-            return Snapshot(local, self._kept(file, known.coming), None)
-        return Snapshot(local, self._kept(file, known.base), self._kept(file, known.refused))
+    def note_refused(self, file: FileName, refused: Kept) -> None:
+        """Note a refused upload that the server keeps."""
+        base = self.snapshot(file).base
+        self._note(file, _FileState(_known(base), _known(refused)), base, refused)
 
     # The files
 
@@ -298,12 +314,12 @@ class Folder:
                 # The disk was slow: lines that came meanwhile stay in front of those that come now.
                 added = late[len(seen.content) :]
                 durable.append(staged, added)
-                seen, content = evolve(seen, content=late), content + added
+                seen, content = replace(seen, content=late), content + added
             if not is_seen or not self._replace(path, staged, seen.mark[0]):
                 staged.unlink()
                 return False
             first = self._replaced.get(file) or _Replaced(seen.content, content, path.stat().st_ctime, before)
-            self._replaced[file] = evolve(first, new=content)
+            self._replaced[file] = replace(first, new=content)
             # A process that has the old file open may have written to it until now.
             old.seek(0)
             self._catch_up(file, content, seen, _text(old.read()), before)
@@ -385,8 +401,11 @@ class Folder:
         return self._beside / f"{version:08}-{file.value}"
 
     @contextmanager
-    def _step(self) -> Iterator[None]:
-        """Keep other processes out of this folder during a step."""
+    def step(self) -> Iterator[None]:
+        """A step, in which no other process of ours changes this folder.
+
+        Raises `FolderBusy` if it cannot begin, and `DiskFull` and `FolderSpoiled` if it cannot end.
+        """
         try:
             with durable.naming_disk_full(), self._locked():
                 yield
@@ -407,10 +426,23 @@ class Folder:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._beside / "lock", flags, durable.FILE_MODE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._take(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _take(self, descriptor: int) -> None:
+        """Take the lock, once the process that has it lets it go."""
+        # Sleeps are counted, for a clock may be set meanwhile.
+        for _ in range(1 + round(self._patience / _TRY_EVERY)):
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            self._wall.sleep(_TRY_EVERY)
+        raise FolderBusy(
+            f"Another mneme process has been at work on {self.path} for over {self._patience:g} s: try again later; "
+            f"if it hangs, `fuser {self._beside / 'lock'}` says which it is"
+        )
 
 
 def was_synced(path: Path) -> bool:
@@ -432,18 +464,14 @@ def _known(kept: Kept | None) -> _Known | None:
     return _Known.of(kept) if kept else None
 
 
-def _added_since(file: FileName, seen: Snapshot, now: Snapshot, content: bytes) -> bytes | None:
+def _added_since(file: FileName, seen: Local | None, now: Local | None, content: bytes) -> bytes | None:
     """Lines added to a log since it was seen; None if anything else changed."""
     if now == seen:
         return b""
-    if file is not FileName.LOG or seen.local is None or now.local is None:
+    if file is not FileName.LOG or seen is None or now is None or not now.content.startswith(seen.content):
         return None
-    if (now.base, now.refused) != (seen.base, seen.refused):
-        return None
-    if not now.local.content.startswith(seen.local.content):
-        return None
-    added = now.local.content[len(seen.local.content) :]
-    ended = all(not one or one.endswith(b"\n") for one in (seen.local.content, content))
+    added = now.content[len(seen.content) :]
+    ended = all(not one or one.endswith(b"\n") for one in (seen.content, content))
     return added if ended or not added else None
 
 

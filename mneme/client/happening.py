@@ -2,7 +2,7 @@
 
 import enum
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme.client.sync import Report
 
@@ -16,8 +16,7 @@ class Happened(enum.Enum):
     RECOVERED = "recovered"
 
 
-@frozen
-class Happening:
+class Happening(Struct, frozen=True):
     """A happening, with the report or the problem that it is about."""
 
     happened: Happened

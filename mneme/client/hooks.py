@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme import durable
 from mneme.client.errors import SettingsError
@@ -32,8 +33,7 @@ _CALL = re.compile(
 """A program in a line for the shell, and what it is told to do."""
 
 
-@frozen
-class Program:
+class Program(Struct, frozen=True):
     """This program by its path: the desktop has another PATH than a terminal."""
 
     path: str
@@ -48,8 +48,7 @@ class Program:
         return unquoted(word) == self.path
 
 
-@frozen
-class Hook:
+class Hook(Struct, frozen=True):
     """A hook that calls mneme: its event, and the word for the shell."""
 
     event: str
@@ -66,8 +65,7 @@ class HookChange(enum.Enum):
     REMOVED = "removed"
 
 
-@frozen
-class Installed:
+class Installed(Struct, frozen=True):
     """The change of the file at `path`; `backup` is a copy of the old file."""
 
     path: Path
@@ -158,7 +156,7 @@ def install(path: Path, program: Program) -> Installed:
 def uninstall(path: Path) -> Installed:
     """Remove the hooks from a settings file; raises `SettingsError`, and has changed nothing then."""
     done = _changed(path, without_hooks)
-    return done if done.change is HookChange.NOTHING else evolve(done, change=HookChange.REMOVED)
+    return done if done.change is HookChange.NOTHING else replace(done, change=HookChange.REMOVED)
 
 
 def _changed(path: Path, change: Callable[[object], dict[str, object]]) -> Installed:

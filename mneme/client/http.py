@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from msgspec import Struct
 
 _BLOCK = 256 * 1024
 _GZIP_WBITS = 31
@@ -31,20 +31,22 @@ class LateAnswer(TimeoutError):
     """An answer that has begun, and did not end in time."""
 
 
-@frozen
-class Address:
+class Address(Struct, frozen=True):
     """The URL of a server, without a slash at its end, and its API key.
 
     `ca_file` has certificates that are trusted in addition to the system's.
     """
 
     url: str
-    key: str | None = field(default=None, repr=False)
+    key: str | None = None
     ca_file: Path | None = None
 
+    def __repr__(self) -> str:
+        """The URL alone, for a key is in no log."""
+        return f"Address({self.url!r})"
 
-@frozen
-class Response:
+
+class Response(Struct, frozen=True):
     """An answer as it came, inflated; names of headers in lower case."""
 
     status: int

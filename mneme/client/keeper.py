@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
-from attrs import frozen
+from msgspec import Struct
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
@@ -45,8 +45,7 @@ class Work(Protocol):
         ...
 
 
-@frozen
-class Condition:
+class Condition(Struct, frozen=True):
     """The condition of a folder, as of the last run."""
 
     is_in_step: bool

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 
 import msgspec
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import __version__, wire
 from mneme.client.http import Address, Http, NoStream
@@ -26,8 +26,7 @@ _CUT = (OSError, HTTPException, ValueError, AttributeError)
 """Errors of a connection that was cut; http.client has an AttributeError for one that `stop` closed meanwhile."""
 
 
-@frozen
-class Heard:
+class Heard(Struct, frozen=True):
     """A change in a project, or None if any project may have changed."""
 
     event: wire.WireEvent | None

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme.client.errors import SettingsError
 from mneme.client.settings import FOLDER
@@ -13,8 +13,7 @@ from mneme.model import ProjectId
 _GIT_SECONDS = 5.0
 
 
-@frozen
-class LocalProject:
+class LocalProject(Struct, frozen=True):
     """A project on this machine: its root, its memory folder, and its id."""
 
     root: Path

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme.merge import jsonvalues
 from mneme.model import FileName
@@ -19,8 +19,7 @@ _LONGEST_ITEM = 400
 Contents: TypeAlias = Mapping[FileName, bytes]
 
 
-@frozen
-class _Section:
+class _Section(Struct, frozen=True):
     title: str
     file: FileName
     items: Callable[[bytes], Iterable[str]]

@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import durable
 from mneme.client.errors import SettingsError
@@ -45,8 +45,7 @@ class _Config(msgspec.Struct, frozen=True):
     sync: SyncSection = SyncSection()
 
 
-@frozen
-class Settings:
+class Settings(Struct, frozen=True):
     """Server address, timeouts and project id, as far as they are set.
 
     `plugin_syncs` is whether the plugin's own sync is on, too. `hook_seconds` is the longest time that the start of a

@@ -11,14 +11,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme import wire
 from mneme.client.calls import Client, Download, Outdated, Unmodified
 from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, PluginAtWork, Snapshot
 from mneme.clocks import SleepingClock
-from mneme.errors import DiskFull
 from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
     NOT_THERE,
@@ -78,8 +78,7 @@ def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
     """Ignore a transfer."""
 
 
-@frozen
-class FileReport:
+class FileReport(Struct, frozen=True):
     """The actions on a file, its version now, and the server's `problem` with it."""
 
     file: FileName
@@ -88,8 +87,7 @@ class FileReport:
     problem: str | None = None
 
 
-@frozen
-class Report:
+class Report(Struct, frozen=True):
     """The result of a pull or a push; `locked` is another client's lock."""
 
     project: ProjectId
@@ -125,55 +123,53 @@ class Sync:
 
         Without the lock what is on the server is fetched all the same: to read it is nobody's privilege.
         """
-        outcome = self.client.acquire(self.project)
-        heads = {head.file: head for head in self.client.heads(self.project)}
-        holds = isinstance(outcome, Granted)
-        seen = self._folder.snapshots()
-        reports = [
-            self._unless_refused(file, partial(self._fetch, heads[file], seen[file], holds))
-            for file in FileName
-            if file in heads
-        ]
-        self._check_replaced()
-        return self._report(outcome, reports)
+        with self._folder.step():
+            outcome = self.client.acquire(self.project)
+            return self._report(
+                outcome, self._fetched(self._folder.snapshots(), isinstance(outcome, Granted))
+            )
 
     def step(self) -> Report:
         """Bring folder and server in step; the lock is held for that moment alone."""
-        seen = self._folder.snapshots()
-        return self._sent() if any(map(_is_to_be_sent, FileName, seen.values())) else self._fetched(seen)
+        with self._folder.step():
+            seen = self._folder.snapshots()
+            if any(map(_is_to_be_sent, FileName, seen.values())):
+                return self._sent()
+            return Report(self.project, self._fetched(seen, holds=False))
 
     def push(self) -> Report:
         """Fetch, merge and send changed files, and give up the lock.
 
         While another client holds the lock, what has changed is sent as it is: the server keeps it.
         """
-        seen = self._folder.snapshots()
-        if any(one.is_changed for one in seen.values()):
-            # Also what stays here, or what the server has kept: a person is told of it.
-            return self._sent()
-        report = self._fetched(seen)
-        with suppress(ClientError):
-            # All is in step, and the lock ends by itself.
-            self.client.release(self.project)
-        return report
+        with self._folder.step():
+            seen = self._folder.snapshots()
+            if any(one.is_changed for one in seen.values()):
+                # Also what stays here, or what the server has kept: a person is told of it.
+                return self._sent()
+            reports = self._fetched(seen, holds=False)
+            with suppress(ClientError):
+                # All is in step, and the lock ends by itself.
+                self.client.release(self.project)
+            return Report(self.project, reports)
 
-    def _fetched(self, seen: Mapping[FileName, Snapshot]) -> Report:
-        """Fetch and merge changed files, without a lock."""
+    def _fetched(self, seen: Mapping[FileName, Snapshot], holds: bool) -> tuple[FileReport, ...]:
+        """Fetch and merge changed files; `holds` is whether this machine has the lock."""
         heads = {head.file: head for head in self.client.heads(self.project)}
-        reports = [
-            self._unless_refused(file, partial(self._fetch, heads[file], seen[file], False))
+        reports = tuple(
+            self._unless_refused(file, partial(self._fetch, heads[file], seen[file], holds))
             for file in FileName
             if file in heads
-        ]
+        )
         self._check_replaced()
-        return Report(self.project, tuple(reports))
+        return reports
 
     def _sent(self) -> Report:
         """Take the lock, fetch, merge and send changed files, and give the lock up."""
         outcome = self.client.acquire(self.project)
         try:
             report = self.send(outcome)
-        except (OSError, DiskFull, ServerTrouble):
+        except (OSError, ServerTrouble):
             # The others need not wait for a disk, of this machine or of the server.
             with suppress(ClientError):
                 self._release(outcome)
@@ -183,7 +179,7 @@ class Sync:
         except ClientError:
             # All was sent; the report has the lock that stays.
             return report
-        return evolve(report, lock=None)
+        return replace(report, lock=None)
 
     def send(self, outcome: Granted | HeldBy) -> Report:
         """Send changed files; without the lock, the server keeps them to be merged."""
@@ -246,9 +242,9 @@ class Sync:
                 done.append(action)
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _without_nothing(done), head.version if head else None)
-            sent = self._send(file, seen, seen.local, seen.base if head else None)
+            sent = self._send(file, seen.local, seen.base if head else None)
             if sent:
-                return evolve(sent, actions=_without_nothing([*done, *sent.actions]))
+                return replace(sent, actions=_without_nothing([*done, *sent.actions]))
             head, seen = self._head(file), self._folder.snapshot(file)
         return FileReport(file, _without_nothing([*done, Action.MISSED]))
 
@@ -364,7 +360,7 @@ class Sync:
 
     # What is here
 
-    def _send(self, file: FileName, seen: Snapshot, local: Local, base: Kept | None) -> FileReport | None:
+    def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`; None if the head has changed."""
         if base and _is_spoiled(file, local, base):
             return FileReport(file, (Action.HELD_BACK,), base.version)
@@ -380,19 +376,19 @@ class Sync:
         if isinstance(outcome, Outdated):
             return None
         if isinstance(outcome, Rescued):
-            return self._note_refused(file, seen, local, outcome.version)
+            return self._note_refused(file, local, outcome.version)
         if outcome.merged is True:
             # The upload came again after a lost answer, and the head has moved on.
             return None
         sent = Kept(outcome.version, local.content, digest(local.content))
-        self._folder.settle(file, sent, seen)
+        self._folder.settle(file, sent)
         return FileReport(file, (action,), sent.version)
 
-    def _note_refused(self, file: FileName, seen: Snapshot, local: Local, version: int | None) -> FileReport:
+    def _note_refused(self, file: FileName, local: Local, version: int | None) -> FileReport:
         if version is None:
             return FileReport(file, (Action.REFUSED,))
         kept = Kept(version, local.content, digest(local.content))
-        self._folder.note_refused(file, kept, seen)
+        self._folder.note_refused(file, kept)
         return FileReport(file, (Action.KEPT,), version)
 
     def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
@@ -410,7 +406,7 @@ class Sync:
             base = self._confirmed(file, seen.base)
         else:
             base = seen.base
-        sent = self._send(file, seen, local, base)
+        sent = self._send(file, local, base)
         # The lock has become free, or ours, in the meantime.
         return sent or self._exchange(file, self._head(file), self._folder.snapshot(file))
 

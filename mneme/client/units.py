@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import durable
 from mneme.client.errors import SettingsError
@@ -17,8 +17,7 @@ _LABEL = "io.github.mneme.agent"
 _NAME = "mneme-agent.service"
 
 
-@frozen
-class Unit:
+class Unit(Struct, frozen=True):
     """A service file with its commands; each command is a list of words.
 
     `after_removal` are commands for when the file is gone.

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from attrs import frozen
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from mneme.merge.bounds import has_few_lines
 from mneme.merge.documents import is_document, parsed
@@ -29,8 +28,7 @@ _FINEST = 8
 """How deep the lines between shared lines are compared again; each level reads all lines."""
 
 
-@frozen
-class Change:
+class Change(Struct, frozen=True):
     """An entry that differs between two contents, or that one of them lacks.
 
     It is what lies at `path`, or else, where it `is_item`, one of the items of the array there.
@@ -42,15 +40,13 @@ class Change:
     is_item: bool = False
 
 
-@frozen
-class Entries:
+class Entries(Struct, frozen=True):
     """Changes by entries, copies counted, order ignored."""
 
     changes: tuple[Change, ...]
 
 
-@frozen
-class Hunk:
+class Hunk(Struct, frozen=True):
     """Lines replaced by others, from the number `line` on, counted from 1."""
 
     line: int
@@ -58,8 +54,7 @@ class Hunk:
     added: tuple[bytes, ...]
 
 
-@frozen
-class Lines:
+class Lines(Struct, frozen=True):
     """Changes by lines, from the top."""
 
     hunks: tuple[Hunk, ...]

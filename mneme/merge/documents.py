@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from attrs import frozen
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from mneme.merge import entities, remembered, summary
 from mneme.merge.bounds import MAX_DOCUMENT
@@ -16,8 +15,7 @@ from mneme.model import FileName
 JsonDocument: TypeAlias = dict[str, JSON] | list[JSON]
 
 
-@frozen
-class _Format:
+class _Format(Struct, frozen=True):
     form: Any
     rule: Rule
 

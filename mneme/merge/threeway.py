@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from attrs import evolve, frozen
-from msgspec import UNSET
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from mneme.merge.jsonvalues import JSON, Value, canonical
 from mneme.merge.multisets import counted, interleaved
@@ -18,8 +18,7 @@ DEEPEST = 16
 """The depth below which values are merged whole: each level reads all values in it."""
 
 
-@frozen
-class ThreeWay:
+class ThreeWay(Struct, frozen=True):
     """A value in base, head and upload, and which side wins a conflict."""
 
     base: Value
@@ -30,7 +29,7 @@ class ThreeWay:
 
     def of(self, base: Value, head: Value, upload: Value) -> "ThreeWay":
         """A value that is within this one."""
-        return evolve(self, base=base, head=head, upload=upload, depth=self.depth + 1)
+        return replace(self, base=base, head=head, upload=upload, depth=self.depth + 1)
 
     @property
     def all(self) -> tuple[Value, Value, Value]:

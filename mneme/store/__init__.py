@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from functools import partial
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme.errors import TooManyProjects
 from mneme.model import (
@@ -465,7 +465,7 @@ class Store:
                 step = self._made(queries, project, now)
             elif step.row.is_removed:
                 queries.set_removed(step.key, False)
-                step = self._step_of(queries, evolve(step.row, is_removed=False), now)
+                step = self._step_of(queries, replace(step.row, is_removed=False), now)
             self._merge_before(step, merges_first=True)
             yield step
             self._note_news(step)

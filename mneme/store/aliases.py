@@ -1,6 +1,6 @@
 """The step that makes an id another name of a project."""
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme.errors import AliasRefused
 from mneme.model import (
@@ -46,7 +46,7 @@ def _joined(target: Step, source: Step) -> Linked:
     heads = [row for row in source.heads.values() if row.is_there]
     moved_by = target.row.last_number
     target.queries.join(source.key, target.key, moved_by)
-    target.row = evolve(
+    target.row = replace(
         target.row,
         last_number=moved_by + source.row.last_number,
         last_token=max(target.row.last_token, source.row.last_token),
@@ -57,7 +57,7 @@ def _joined(target: Step, source: Step) -> Linked:
     merged: list[FileName] = []
     unmerged: list[FileName] = []
     for row in heads:
-        moved = evolve(row.newest, number=row.newest.number + moved_by, mtime=row.mtime)
+        moved = replace(row.newest, number=row.newest.number + moved_by, mtime=row.mtime)
         head = target.head(moved.file)
         if head is None:
             _become_head(target, moved)
@@ -86,5 +86,5 @@ def _merge(target: Step, moved: Version, head: Head) -> bool:
         return False
     # A new version, even if the content stays equal: its mtime makes stock clients download it.
     version = target.new(moved.file, digest(outcome), len(outcome), Kind.MERGED)
-    target.advance(evolve(version, client=moved.client, parents=(head.version, moved.number)), outcome)
+    target.advance(replace(version, client=moved.client, parents=(head.version, moved.number)), outcome)
     return True

@@ -7,7 +7,7 @@ of the step, and runs the step again.
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme.errors import NotYet
 from mneme.model import digest
@@ -18,8 +18,7 @@ LARGE = 1024 * 1024
 """Bytes of arguments from which a computation is large; below, it takes 15 ms at most."""
 
 
-@frozen(eq=False)
-class Call:
+class Call(Struct, frozen=True, eq=False):
     """A pure function with its arguments. Equal calls have equal keys."""
 
     function: Callable[..., object]

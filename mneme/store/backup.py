@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import __version__, durable, times
 from mneme.errors import BackupError, DamagedDatabase, DiskFull
@@ -42,8 +42,7 @@ def _ignored(_done: int, _all: int) -> None:
     return
 
 
-@frozen
-class Backup:
+class Backup(Struct, frozen=True):
     """Facts about a backup file; `signs` come from `Queries.signs`."""
 
     made_at: Millis | None
@@ -51,8 +50,7 @@ class Backup:
     signs: tuple[int, ...]
 
 
-@frozen
-class Restored:
+class Restored(Struct, frozen=True):
     """New path of the database that was moved aside, and the configuration file, if any."""
 
     moved: Path | None

@@ -3,7 +3,8 @@
 from collections.abc import Container, Sequence
 from itertools import takewhile
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme.model import Millis, Version
 
@@ -14,8 +15,7 @@ Later ones are not added: with an older base, a merge removes less.
 """
 
 
-@frozen
-class Base:
+class Base(Struct, frozen=True):
     """Versions of a file that a client may have, in the order of sending.
 
     `received` has the numbers of those that the client surely has: it took the whole answer, or uploaded them itself.
@@ -55,7 +55,7 @@ class Base:
         left = self.left
         if version.number in {one.number for one in left} or len(left) > MAX_CANDIDATES:
             return self
-        return evolve(
+        return replace(
             self, known=(*left, version), received=self.received & {version.number for version in left}
         )
 
@@ -64,11 +64,11 @@ class Base:
         if all(version.number != number for version in self.known):
             return self
         lacking = None if self.known[-1].number == number else self.lacking
-        return evolve(self, received=self.received | {number}, lacking=lacking)
+        return replace(self, received=self.received | {number}, lacking=lacking)
 
     def without_received(self, number: int) -> "Base":
         """The base if the client may not have received this version."""
-        return evolve(self, received=self.received - {number})
+        return replace(self, received=self.received - {number})
 
 
 def still_known(known: Sequence[int], received: Container[int], there: Container[int]) -> Sequence[int]:

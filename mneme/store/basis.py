@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme import bases
 from mneme.bases import Candidate, Evidence
@@ -11,8 +12,7 @@ from mneme.store.apart import Results
 from mneme.store.step import Step
 
 
-@frozen
-class Basis:
+class Basis(Struct, frozen=True):
     """The base of an upload with its content, and how it was found.
 
     `version` and `content` are None if the base is not known. `names_base` is whether the client itself named the base.
@@ -44,7 +44,7 @@ def basis_of(step: Step, upload: Upload) -> Basis:
     if waiting:
         return _in_place_of(step, waiting)
     basis = _own(step, upload)
-    return evolve(basis, is_unrelated=True) if is_stranger else basis
+    return replace(basis, is_unrelated=True) if is_stranger else basis
 
 
 def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:

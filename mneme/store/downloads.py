@@ -1,6 +1,6 @@
 """The steps of lists and downloads, which also record the bases of clients."""
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme.model import (
     ClientId,
@@ -36,7 +36,7 @@ def stock_heads(step: Step, *, again: bool) -> tuple[Head, ...]:
     found = heads(step)
     client = _pull_expected(step, again)
     if client is None:
-        return tuple(evolve(head, mtime=Millis(0)) for head in found)
+        return tuple(replace(head, mtime=Millis(0)) for head in found)
     return tuple(_as_listed_for(step, client, head) for head in found)
 
 
@@ -67,9 +67,9 @@ def _as_listed_for(step: Step, client: ClientId, head: Head) -> Head:
     """
     base = step.base(client, head.file)
     if base.lacking is not None and not is_from_future(base.lacking, step.now):
-        return evolve(head, mtime=max(head.mtime, base.lacking))
+        return replace(head, mtime=max(head.mtime, base.lacking))
     has_it = base.sure is not None and base.sure.sha256 == head.sha256
-    return evolve(head, mtime=Millis(0)) if has_it and head.mtime > step.now else head
+    return replace(head, mtime=Millis(0)) if has_it and head.mtime > step.now else head
 
 
 def read(step: Step, file: FileName) -> Document | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme import leases
 from mneme.model import (
@@ -43,7 +43,7 @@ def restore(step: Step, asked: Restore) -> Accepted | HeldBy | NotLocked | Stale
     content, seen = step.queries.content(old), step.head(asked.file)
     if seen and seen.sha256 == old.sha256:
         return Accepted(seen)
-    new = evolve(
+    new = replace(
         step.new(asked.file, old.sha256, old.size, Kind.RESTORED), client=asked.client, parents=(old.number,)
     )
     head = step.advance(new, content)

@@ -1,6 +1,6 @@
 """The steps of locks."""
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme import leases
 from mneme.model import ClientId, Granted, HeldBy, Lock, Millis, NotLocked, Released, StaleToken
@@ -18,7 +18,7 @@ def acquire(step: Step, client: ClientId, ttl: Millis) -> Granted | HeldBy:
     if lock.token > last_token:
         step.queries.grant(step.key, lock)
         step.see(client)
-        step.row = evolve(step.row, last_token=lock.token, granted=(client, lock.acquired_at))
+        step.row = replace(step.row, last_token=lock.token, granted=(client, lock.acquired_at))
     step.set_lock(lock)
     return outcome
 
@@ -37,7 +37,7 @@ def release(step: Step, client: ClientId) -> Released | HeldBy | NotLocked:
     if not isinstance(outcome, Released):
         return outcome
     step.set_lock(None)
-    return evolve(outcome, leaves_waiting=step.row.has_waiting)
+    return replace(outcome, leaves_waiting=step.row.has_waiting)
 
 
 def reap(step: Step) -> Lock | None:

@@ -1,6 +1,6 @@
 """The steps that merge uploads, and edits by hand, with the head of their file."""
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme.merge import is_well_formed, merge
 from mneme.model import ClientId, FileName, Head, Kind, Version, digest
@@ -79,7 +79,7 @@ def advance_merged(step: Step, kept: Version, content: bytes, seen: Head | None)
     """
     parents = (seen.version, kept.number) if seen else (kept.number,)
     version = step.new(kept.file, digest(content), len(content), Kind.MERGED)
-    head = step.advance(evolve(version, client=kept.client, base=kept.base, parents=parents), content)
+    head = step.advance(replace(version, client=kept.client, base=kept.base, parents=parents), content)
     step.settle(kept, merged=True)
     step.tell(
         "Merged {kept}, from {client}, into {file} of {project}: version {n}, made of {parents}",

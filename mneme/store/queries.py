@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import leases
 from mneme.errors import DamagedContent
@@ -82,8 +82,7 @@ _PROJECTS = f"SELECT {_PROJECT} FROM projects p"  # noqa: S608 - no values in it
 _HEAD = f"h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION}"
 
 
-@frozen
-class ProjectRow:
+class ProjectRow(Struct, frozen=True):
     """A project without its files; `key` is its number in the database.
 
     `granted` is the client that last got a new lock, and the time. `listed` is the acquire whose pull has had its list:
@@ -106,8 +105,7 @@ class ProjectRow:
     has_waiting: bool
 
 
-@frozen
-class HeadRow:
+class HeadRow(Struct, frozen=True):
     """A file of a project: the newest version that became its head, and its export.
 
     `is_there` is False if the file was removed by hand. `mtime` is the one that clients see, `latest_mtime` the latest
@@ -131,8 +129,7 @@ class HeadRow:
         return Head(newest.file, newest.number, newest.size, self.mtime, newest.sha256)
 
 
-@frozen
-class ClientRow:
+class ClientRow(Struct, frozen=True):
     """A client of a project, and the times of its uploads, for `TwoPlaces`.
 
     `familiar_at` is when an upload last shared something with the versions that the client had. `stranger_at` is when
@@ -145,8 +142,7 @@ class ClientRow:
     stranger_file: FileName | None = None
 
 
-@frozen
-class BaseRow:
+class BaseRow(Struct, frozen=True):
     """A base with numbers instead of versions, separated by spaces. See `Base`."""
 
     known: str

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar, cast
 
-from attrs import frozen
+from msgspec import Struct
 from twisted.python.failure import Failure
 
 from mneme import durable
@@ -240,8 +240,7 @@ class Database:
             call()
 
 
-@frozen(eq=False)
-class _Opened:
+class _Opened(Struct, frozen=True, eq=False):
     """An open connection, its statements, and the inodes of its open files."""
 
     connection: sqlite3.Connection

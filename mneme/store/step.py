@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from mneme import leases
@@ -101,7 +101,7 @@ class Step:
         """Record that the project must be exported."""
         if not self.row.is_changed:
             self.queries.set_changed(self.key)
-            self.row = evolve(self.row, is_changed=True)
+            self.row = replace(self.row, is_changed=True)
 
     def note_event(self, kind: EventKind, file: FileName | None = None, version: int | None = None) -> None:
         """Record a change of which listeners are told."""
@@ -119,7 +119,7 @@ class Step:
         """Write the lock, or remove it."""
         self.queries.set_lock(self.key, lock)
         self.note_event(EventKind.LOCK)
-        self.row = evolve(self.row, lock=lock, is_changed=True)
+        self.row = replace(self.row, lock=lock, is_changed=True)
 
     # Heads
 
@@ -186,7 +186,7 @@ class Step:
         waits = version.role is Role.WAITING
         self._add(version, content, waits=waits, unmerged=True)
         if waits:
-            self.row = evolve(self.row, has_waiting=True)
+            self.row = replace(self.row, has_waiting=True)
             self.queries.bound_waiting(self.key, MAX_WAITING)
             if version.kind is Kind.RESCUED:
                 # Any other upload that is kept is merged in the same step.
@@ -206,7 +206,7 @@ class Step:
     def _add(self, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
         self.queries.add_version(self.key, version, content, waits=waits, unmerged=unmerged)
         self._note_day(version.time // _DAY)
-        self.row = evolve(self.row, last_number=version.number, is_removed=False)
+        self.row = replace(self.row, last_number=version.number, is_removed=False)
         if version.client is not None and version.kind in (Kind.UPLOAD, Kind.RESCUED):
             self._note_upload(version, version.client, unmerged)
 
@@ -230,7 +230,7 @@ class Step:
         row = self.head_row(version.file)
         earlier = (row.latest_mtime, row.mtime) if row else ()
         last = [mtime + 1 for mtime in earlier if not is_from_future(mtime, version.time)]
-        return evolve(version, mtime=Millis(max(version.time, *last))) if last else version
+        return replace(version, mtime=Millis(max(version.time, *last))) if last else version
 
     def settle(self, waiting: Version, *, merged: bool) -> None:
         """End the waiting of an upload, after a merge, or because no merge is possible.
@@ -238,7 +238,7 @@ class Step:
         If it was merged, the upload may now be the base of its client. If not, it stays in history.
         """
         overtaken = self.queries.settle(self.key, waiting.number, merged=merged)
-        self.row = evolve(self.row, has_waiting=self.queries.has_waiting(self.key))
+        self.row = replace(self.row, has_waiting=self.queries.has_waiting(self.key))
         if not merged or waiting.client is None or waiting.kind is Kind.FOUND:
             return
         base = self.base(waiting.client, waiting.file)

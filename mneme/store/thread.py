@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from attrs import define
+from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
@@ -19,8 +19,7 @@ MOST_TOGETHER = 64
 """Most steps that share a commit."""
 
 
-@define(eq=False)
-class _Waiting:
+class _Waiting(Struct, eq=False):
     step: Callable[[], object]
     durable: bool
     alone: bool

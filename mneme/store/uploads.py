@@ -7,7 +7,7 @@ rescued: stored as a version, which waits to be merged until nobody holds the lo
 
 from typing import TypeAlias
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from mneme import leases
 from mneme.errors import FileTooLarge, KeyReused, MissingPrecondition
@@ -174,7 +174,7 @@ def _keep_upload(step: Step, asked: Upload, kind: Kind, role: Role, basis: Basis
 
 
 def _of_upload(step: Step, asked: Upload, kind: Kind, role: Role, basis: Basis) -> Version:
-    return evolve(
+    return replace(
         step.new(asked.file, asked.sha256, len(asked.content), kind),
         client=asked.client,
         base=basis.version.number if basis.version else None,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import durable
 from mneme.errors import DamagedDatabase, MnemeError
@@ -22,8 +22,7 @@ Progress = Callable[[int, int], object]
 """A callback for progress: contents checked, and contents in all."""
 
 
-@frozen
-class Finding:
+class Finding(Struct, frozen=True):
     """A sentence about something that is damaged, or only differs from what was expected."""
 
     sentence: str

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
-from attrs import Factory, define, evolve
+from msgspec import Struct
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from mneme import durable
@@ -39,14 +40,13 @@ _COARSE_MS = 2000
 """Coarsest precision of mtimes on file systems in use, in milliseconds."""
 
 
-@define
-class _Written:
+class _Written(Struct):
     """The files of a project that an export has written.
 
     `heads` has the version number and the mark of each file. `lock` has the mark and the content of `.lock.json`.
     """
 
-    heads: dict[FileName, tuple[int, str | None]] = Factory(dict)
+    heads: dict[FileName, tuple[int, str | None]] = {}
     lock: tuple[str | None, str | None] | None = None
 
 
@@ -214,7 +214,7 @@ class WorkingCopy:
         if lock:
             # The token and the time of the acquire may belong to another project with the same directory.
             is_ours = directory == own
-            step.set_lock(lock if is_ours else evolve(lock, token=0, last_acquired_at=None))
+            step.set_lock(lock if is_ours else replace(lock, token=0, last_acquired_at=None))
         if directory == own:
             self._note_lock(step)
             step.queries.set_exported(step.key, self._epoch)
@@ -223,7 +223,7 @@ class WorkingCopy:
                 "Copied the memory that the Node server kept for {project} from {shared}", shared=directory
             )
         step.queries.set_changed(step.key)
-        step.row = evolve(step.row, is_removed=False, is_changed=True, is_exported=directory == own)
+        step.row = replace(step.row, is_removed=False, is_changed=True, is_exported=directory == own)
 
     def _adopt_file(
         self, step: Step, file: FileName, content: bytes, state: os.stat_result, *, is_own: bool
@@ -289,7 +289,7 @@ class WorkingCopy:
             return True
         self.make_root()
         self._forget_exports(step.queries)
-        step.row = evolve(step.row, is_exported=False, is_changed=True, lock_mark=None)
+        step.row = replace(step.row, is_exported=False, is_changed=True, lock_mark=None)
         step.forget_heads()
         return False
 
@@ -304,7 +304,7 @@ class WorkingCopy:
         # Else the next upload would bring the waiting uploads back.
         step.queries.give_up_waiting(step.key)
         step.queries.set_removed(step.key, True)
-        step.row = evolve(step.row, is_removed=True, is_exported=False, lock_mark=None)
+        step.row = replace(step.row, is_removed=True, is_exported=False, lock_mark=None)
         step.tell("{project} was removed by hand; its history stays until it is pruned")
 
     def _look_at_lock(self, step: Step, path: str) -> None:
@@ -345,7 +345,7 @@ class WorkingCopy:
 
     def _set_lock_mark(self, step: Step, mark: str | None, exported: str | None) -> None:
         step.queries.set_lock_mark(step.key, mark, exported)
-        step.row = evolve(step.row, lock_mark=mark, lock_exported=exported)
+        step.row = replace(step.row, lock_mark=mark, lock_exported=exported)
 
     def _look_at(self, step: Step, file: FileName, path: str) -> None:
         state = durable.look(path)
@@ -399,7 +399,7 @@ class WorkingCopy:
         self, step: Step, file: FileName, content: bytes, state: os.stat_result, row: HeadRow | None
     ) -> None:
         """Make an edit by hand the head, or merge it with a newer head."""
-        version = evolve(
+        version = replace(
             step.new(file, digest(content), len(content), Kind.FOUND),
             mtime=durable.millis(state),
             base=row.exported if row and row.is_there else None,
@@ -415,7 +415,7 @@ class WorkingCopy:
                 )
             step.advance(version, content)
         else:
-            kept = evolve(version, role=Role.WAITING)
+            kept = replace(version, role=Role.WAITING)
             step.keep(kept, content)
             merging.advance_merged(step, kept, merged, step.head(file))
         self._set_mark(step, file, version.number, state)
@@ -455,7 +455,7 @@ class WorkingCopy:
         ) and self._export_lock(step, lock_path)
         step.forget_heads()
         step.queries.set_exported(step.key, self._epoch)
-        step.row = evolve(step.row, is_changed=False, is_exported=True)
+        step.row = replace(step.row, is_changed=False, is_exported=True)
         if not is_whole:
             step.note_change()
 
@@ -528,7 +528,7 @@ class WorkingCopy:
                 self._store_edit(step, file, content, state, row)
                 continue
             if not step.queries.versions_with(step.key, file, [digest(content)]):
-                version = evolve(
+                version = replace(
                     step.new(file, digest(content), len(content), Kind.FOUND),
                     mtime=durable.millis(state),
                     base=row.exported,

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import ClassVar
 
 import msgspec
-from attrs import field, frozen
+from msgspec import Struct
 from twisted.web.http import Request
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
@@ -15,13 +15,12 @@ _WITHOUT_BODY = (204, 304)
 
 
 @implementer(IResource)
-@frozen
-class Answer:
+class Answer(Struct, frozen=True):
     """A status, the JSON body, and headers beyond the usual ones."""
 
     status: int
     body: bytes
-    headers: Mapping[bytes, bytes] = field(factory=dict)
+    headers: Mapping[bytes, bytes] = {}
 
     isLeaf: ClassVar[bool] = True
 

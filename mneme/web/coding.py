@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from functools import partial
 
-from attrs import evolve
+from msgspec.structs import replace
 from werkzeug.http import parse_accept_header
 
 from mneme.errors import InvalidBody
@@ -71,12 +71,12 @@ class Coding:
         """
         if answer.status != 200 or len(answer.body) < MIN_CODED:
             return answer
-        plain = evolve(answer, headers={**answer.headers, b"Vary": b"Accept-Encoding"})
+        plain = replace(answer, headers={**answer.headers, b"Vary": b"Accept-Encoding"})
         # What finds no room goes on as it is, and is refused where it is sent, with all that has to be done then.
         if not _takes_gzip(request) or not request.hold(len(plain.body)):
             return plain
         body = await self._worker.run(partial(_deflated, plain.body), len(plain.body))
-        return evolve(plain, body=body, headers=_coded_headers(plain.headers))
+        return replace(plain, body=body, headers=_coded_headers(plain.headers))
 
     async def _inflate(self, request: Request, body: bytes) -> bytes:
         limit = request.max_body_bytes

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-from attrs import field, frozen
+from msgspec import Struct, field
 
 from mneme.web.auth import Keys
 from mneme.web.limits import RateLimit
 from mneme.web.proxies import TrustedProxies
 
 
-@frozen
-class Policy:
+class Policy(Struct, frozen=True):
     """Rules of admission; `origins` are those of web pages, `*` for any.
 
     `helps_stock_push` is whether a list tells the stock client to upload what it has: see `Store.stock_heads`.
@@ -21,9 +20,9 @@ class Policy:
     that a web page could have made up for it (DNS rebinding).
     """
 
-    keys: Keys = field(factory=lambda: Keys(()))
-    rate_limit: RateLimit = field(factory=lambda: RateLimit(0))
+    keys: Keys = field(default_factory=lambda: Keys(()))
+    rate_limit: RateLimit = field(default_factory=lambda: RateLimit(0))
     origins: Sequence[str] = ()
     only_local: bool = False
     helps_stock_push: bool = True
-    proxies: TrustedProxies = field(factory=TrustedProxies)
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)

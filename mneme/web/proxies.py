@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from attrs import frozen
+from msgspec import Struct
 
 LOCAL = "local"
 """The address of whoever comes by a socket in the file system."""
@@ -20,8 +20,7 @@ _PIECE = re.compile(r'"(?:[^"\\]|\\.)*+"|[^",]++|.')
 _WITH_PORT = re.compile(r"\[(?P<v6>[^\]]*)\](?::[\w.-]*)?|(?P<v4>[^:\[\]]*)(?::[\w.-]*)?")
 
 
-@frozen
-class TrustedProxies:
+class TrustedProxies(Struct, frozen=True):
     """The networks whose word counts, and whether that of sockets in the file system does."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()

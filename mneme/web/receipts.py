@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from attrs import Factory, define
+from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
 from mneme.model import FileName, ProjectId, Receipt
@@ -39,16 +39,14 @@ _PULL_SECONDS = 60.0
 """The time that a pull takes at most; two that begin within it may run side by side."""
 
 
-@define
-class _Taken:
+class _Taken(Struct):
     """An answer that was taken, as far as the connection told, and so many times."""
 
     receipt: Receipt
     count: int = 1
 
 
-@define
-class _Pull:
+class _Pull(Struct):
     """The pull of a project that began last, and the files that it has taken."""
 
     began: float
@@ -56,7 +54,7 @@ class _Pull:
     """The pulls that may run side by side; an acquire whose answer was lost looks like one more."""
     has_listed: bool = False
     has_lost_list: bool = False
-    taken: dict[FileName, _Taken] = Factory(dict)
+    taken: dict[FileName, _Taken] = {}
 
 
 class Receipts:

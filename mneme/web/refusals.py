@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from attrs import define
+from msgspec import Struct
 
 LINES = 10
 """Refusals of one address that have a line of their own each minute."""
@@ -13,8 +13,7 @@ _MOST = 4096
 _OTHERS = "others"
 
 
-@define
-class _Minute:
+class _Minute(Struct):
     """The refusals of an address within a minute."""
 
     began: float

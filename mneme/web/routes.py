@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from attrs import frozen
 from klein import Klein
+from msgspec import Struct
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from mneme.model import ProjectId
@@ -79,8 +79,7 @@ class _Matcher:
         return self._adapter.match(path, method, return_rule=True)
 
 
-@frozen
-class _Bound:
+class _Bound(Struct, frozen=True):
     """The routes, bound to one request."""
 
     matcher: _Matcher

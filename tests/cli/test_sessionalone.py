@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from mneme.cli import sessionalone
+from mneme.client.folder import Folder
 from mneme.client.localproject import local_project
+from mneme.model import ProjectId
 from tests.daemon import wait_until
 from tests.web.stub import Stub, entry
 
@@ -207,6 +209,20 @@ def test_a_silent_server_costs_a_session_its_time_once(world: World) -> None:
         os.utime(world.away, (moment, moment))
         assert timed(world) > 1.2
         assert abs(world.away.stat().st_mtime - time.time()) < 60
+
+
+def test_a_stopped_process_in_the_folder_costs_a_session_its_time_only(world: World) -> None:
+    """The sentence says so, and the server does not count as away."""
+    world.configure(world.server.server_port, hook_seconds=0.3)
+    world.other_machine_writes(ONE)
+    with Folder(world.folder, "", ProjectId("any")).step():
+        began = time.monotonic()
+        news, problem = world.run()
+        assert 0.2 < time.monotonic() - began < 3
+    assert not news
+    assert "Another mneme process has been at work on" in problem
+    assert not world.away.exists()
+    assert world.run()[0]
 
 
 def test_a_server_that_is_back_is_forgotten_to_have_been_away(world: World) -> None:

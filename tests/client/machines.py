@@ -54,7 +54,8 @@ class Machine:
     def send(self) -> Report:
         """Send what has changed, and keep the lock."""
         session = self.session()
-        return session.send(session.client.acquire(DEMO))
+        with self.folder.step():
+            return session.send(session.client.acquire(DEMO))
 
     def read(self, file: FileName = LOG) -> bytes | None:
         """The content of a file."""

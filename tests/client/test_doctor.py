@@ -93,7 +93,8 @@ class Machine:
         """A log with a base."""
         folder = Folder(self.folder, URL, ProjectId("app"))
         kept = Kept(1, content.encode(), digest(content.encode()))
-        assert folder.receive(FileName.LOG, kept, kept.content, folder.snapshot(FileName.LOG))
+        with folder.step():
+            assert folder.receive(FileName.LOG, kept, kept.content, folder.snapshot(FileName.LOG))
         return folder
 
     def examined(
@@ -566,6 +567,12 @@ def test_a_memory_that_cannot_be_read_is_bad(machine: Machine) -> None:
     (machine.folder / ".mneme").write_text("in the way")
     machine.finds(BAD, "changes-unreadable")
     assert "sync-by-hooks" in machine.examined()
+
+
+def test_a_process_that_hangs_in_a_memory_is_bad(machine: Machine) -> None:
+    """The doctor waits for it a moment only."""
+    with machine.received(entry("one")).step():
+        assert "at work on" in machine.finds(BAD, "folder-busy")
 
 
 # Who syncs

@@ -8,18 +8,18 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from mneme.client.folder import Folder, Kept, Snapshot
+from mneme.client.folder import Folder, FolderBusy, Kept, Snapshot
 from mneme.errors import DiskFull
 from mneme.model import FileName, ProjectId, digest
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed, Step
@@ -36,9 +36,11 @@ def kept(version: int, content: bytes) -> Kept:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A project in which there is nothing yet."""
-    return Folder(tmp_path / "projects" / "demo", URL, DEMO)
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """A project in which there is nothing yet, in a step."""
+    folder = Folder(tmp_path / "projects" / "demo", URL, DEMO)
+    with folder.step():
+        yield folder
 
 
 def put(folder: Folder, content: bytes, file: FileName = LOG) -> Path:
@@ -143,7 +145,7 @@ def test_a_file_that_is_no_text_stays_as_it_is_while_it_is_told_as_text(folder: 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
 def test_what_is_no_file_is_none(folder: Folder, make: Callable[[Path], object]) -> None:
     """A directory, a FIFO, a link to itself."""
-    folder.path.mkdir(parents=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
     make(folder.path / LOG.value)
     assert folder.snapshot(LOG).local is None
     assert folder.marks() == {}
@@ -228,7 +230,7 @@ def test_a_file_that_is_kept_elsewhere_stays_there(folder: Folder, tmp_path: Pat
     """The link stays a link, over several steps, too; so does its backup lie there."""
     elsewhere, path = tmp_path / "dotfiles", folder.path / LOG.value
     for directory in (elsewhere, folder.path):
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
     (elsewhere / "real.jsonl").write_bytes(ONE)
     (elsewhere / "link").symlink_to("real.jsonl")
     path.symlink_to(elsewhere / "link")
@@ -242,7 +244,7 @@ def test_a_file_that_is_kept_elsewhere_stays_there(folder: Folder, tmp_path: Pat
 
 def test_a_link_to_itself_gives_way(folder: Folder) -> None:
     """There is nothing that it could lead to."""
-    folder.path.mkdir(parents=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
     (folder.path / LOG.value).symlink_to(LOG.value)
     assert folder.receive(LOG, kept(1, ONE), ONE, folder.snapshot(LOG))
     assert held(folder) == ONE
@@ -308,15 +310,6 @@ def test_a_process_that_died_before_it_noted_the_base_has_noted_it(
     assert folder.snapshot(LOG).base == kept(1, ONE)
 
 
-def test_a_base_that_is_another_by_now_does_not_go_back(folder: Folder) -> None:
-    """Another session was quicker."""
-    with_base(folder)
-    seen = folder.snapshot(LOG)
-    folder.settle(LOG, kept(3, ONE))
-    assert not folder.receive(LOG, kept(2, TWO), TWO, seen)
-    assert folder.snapshot(LOG).base == kept(3, ONE)
-
-
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("is_open", [False, True])
 def test_lines_that_are_appended_during_a_replacement_are_not_lost(
@@ -326,7 +319,8 @@ def test_lines_that_are_appended_during_a_replacement_are_not_lost(
     at, steps = 0, 1
     while at < steps:
         folder = Folder(tmp_path / f"{at}", URL, DEMO)
-        path = with_base(folder)
+        with folder.step():
+            path = with_base(folder)
         seen = folder.snapshot(LOG)
         with path.open("ab", buffering=0) as file:
             act = partial(file.write, FOUR) if is_open else appending(path, FOUR)
@@ -398,7 +392,7 @@ def test_a_refused_upload_is_beside_the_base(folder: Folder) -> None:
         assert folder.snapshot(LOG).base == kept(1, ONE)
     assert beside(folder) == {"state.json", "00000001-log.jsonl", "00000003-log.jsonl"}
     assert folder.receive(LOG, kept(4, ONE), ONE, folder.snapshot(LOG))
-    assert folder.snapshot(LOG) == evolve(folder.snapshot(LOG), base=kept(4, ONE), refused=None)
+    assert folder.snapshot(LOG) == replace(folder.snapshot(LOG), base=kept(4, ONE), refused=None)
     assert beside(folder) == {"state.json", "00000004-log.jsonl"}
 
 
@@ -452,7 +446,9 @@ def test_a_base_that_is_damaged_is_none(folder: Folder, name: str, content: byte
     assert seen.base is None
     assert seen.is_changed
     assert held(folder) == ONE
-    assert folder.receive(LOG, kept(1, ONE), ONE, seen)
+    again = Folder(folder.path, URL, DEMO) if not name else folder
+    with again.step() if again is not folder else nullcontext():
+        assert again.receive(LOG, kept(1, ONE), ONE, seen)
     assert folder.snapshot(LOG).base == kept(1, ONE)
 
 
@@ -461,7 +457,8 @@ def test_no_state_is_worse_than_none(content: bytes) -> None:
     """Whatever its bytes are."""
     with tempfile.TemporaryDirectory() as path:
         folder = Folder(Path(path), URL, DEMO)
-        with_base(folder)
+        with folder.step():
+            with_base(folder)
         (Path(path) / ".mneme" / "state.json").write_bytes(content)
         assert folder.snapshot(LOG).base is None
 
@@ -541,35 +538,41 @@ def test_whatever_fails_the_file_is_whole_and_its_base_no_newer(
 
     def prepared(name: str) -> Folder:
         folder = Folder(tmp_path / name, URL, DEMO)
-        with_base(folder)
+        with folder.step():
+            with_base(folder)
         put(folder, OLD)
         return folder
 
+    def done(folder: Folder, act: Callable[[Folder], None]) -> None:
+        with folder.step():
+            act(folder)
+
     whole = prepared("whole")
     with faults.failing() as run:
-        act(whole)
+        done(whole, act)
     places = fault.places(run)
     assert places
     for at in places:
         folder = prepared(str(at))
         with faults.failing(at, fault) as struck, suppress(RAISED[fault.name]):
-            act(folder)
+            done(folder, act)
         assert struck.struck, at
         is_sound(folder, act)
-        act(folder) if act is not merge_in or held(folder) == OLD else folder.settle(LOG, NEXT)
+        is_settled = act is merge_in and held(folder) == NEW
+        done(folder, (lambda again: again.settle(LOG, NEXT)) if is_settled else act)
         assert held(folder) == held(whole)
         assert folder.snapshot(LOG).base == whole.snapshot(LOG).base
         assert folder.snapshot(LOG).refused == whole.snapshot(LOG).refused
         assert beside(folder) == beside(whole), struck.struck
 
 
-def test_a_disk_that_is_mounted_read_only_is_full(folder: Folder, faults: Faults) -> None:
-    """For a look, too, which takes the lock."""
+def test_a_disk_that_is_mounted_read_only_is_full(tmp_path: Path, faults: Faults) -> None:
+    """From the begin of a step on, which takes the lock."""
     read_only = Fault(
         "ro", lambda: OSError(errno.EROFS, "Read-only"), lambda step: step.writes, lambda _: True
     )
     with faults.failing(0, read_only), pytest.raises(DiskFull):
-        folder.snapshot(LOG)
+        Folder(tmp_path, URL, DEMO).step().__enter__()
 
 
 # Several processes
@@ -580,16 +583,16 @@ def _append(path: str, name: str, count: int) -> None:
     folder = Folder(Path(path), URL, DEMO)
     for number in range(count):
         line = entry(f"{name} {number}").encode()
-        while True:
+        with folder.step():
             seen = folder.snapshot(LOG)
             content = (seen.local.content if seen.local else b"") + line
             version = (seen.base.version if seen.base else 0) + 1
-            if folder.receive(LOG, kept(version, content), content, seen):
-                break
+            assert folder.receive(LOG, kept(version, content), content, seen)
 
 
-def test_sessions_at_once_take_turns(folder: Folder) -> None:
+def test_sessions_at_once_take_turns(tmp_path: Path) -> None:
     """Sessions that receive in turn; every version follows the one before."""
+    folder = Folder(tmp_path, URL, DEMO)
     context = multiprocessing.get_context("spawn")
     names = ["a", "b", "c"]
     processes = [context.Process(target=_append, args=(str(folder.path), name, 20)) for name in names]
@@ -603,3 +606,44 @@ def test_sessions_at_once_take_turns(folder: Folder) -> None:
     seen = folder.snapshot(LOG)
     assert seen.base == kept(60, b"".join(lines))
     assert beside(folder) == {"state.json", "00000060-log.jsonl"}
+
+
+class Hand:
+    """A clock that passes at once; `act` is done at its third sleep."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.slept = 0.0
+        self._sleeps = 0
+        self._act = act
+
+    def seconds(self) -> float:
+        """See `SleepingClock`."""
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """See `SleepingClock`."""
+        self.slept += seconds
+        self._sleeps += 1
+        if self._sleeps == 3:
+            self._act()
+
+
+def test_a_step_waits_for_the_step_of_another_process(tmp_path: Path) -> None:
+    """And begins as soon as that one ends."""
+    other = ExitStack()
+    other.enter_context(Folder(tmp_path, URL, DEMO).step())
+    wall = Hand(other.close)
+    with Folder(tmp_path, URL, DEMO, wall, 5.0).step():
+        assert wall.slept == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.001, 5.0])
+def test_a_step_that_never_ends_keeps_others_out_for_a_while_only(tmp_path: Path, patience: float) -> None:
+    """A stopped process hangs no session; the sentence says how to find it."""
+    wall = Hand(lambda: None)
+    folder = Folder(tmp_path, URL, DEMO, wall, patience)
+    with Folder(tmp_path, URL, DEMO).step(), pytest.raises(FolderBusy, match=r"at work on .*fuser .*/lock"):
+        folder.step().__enter__()
+    assert wall.slept == pytest.approx(patience, abs=0.021)
+    with folder.step():
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class Wall:
         self._probe.write_text("")
         return self._probe.stat().st_mtime + self.ahead
 
+    def sleep(self, seconds: float) -> None:
+        """See `SleepingClock`: nobody waits here."""
+        raise AssertionError
+
 
 @pytest.fixture
 def wall(tmp_path: Path) -> Wall:
@@ -44,10 +49,12 @@ def wall(tmp_path: Path) -> Wall:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, wall: Wall) -> Folder:
-    """A project with no files yet."""
+def folder(tmp_path: Path, wall: Wall) -> Iterator[Folder]:
+    """A project with no files yet, in a step."""
     (tmp_path / "demo").mkdir()
-    return Folder(tmp_path / "demo", URL, DEMO, wall)
+    folder = Folder(tmp_path / "demo", URL, DEMO, wall)
+    with folder.step():
+        yield folder
 
 
 def kept(version: int, content: bytes) -> Kept:

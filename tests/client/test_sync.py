@@ -159,11 +159,11 @@ def test_files_that_others_sent_are_fetched(
     assert not laptop.seen().is_changed
 
 
-def test_a_pull_and_a_push_lock_the_folder_once_each(
-    world: World, laptop: Machine, monkeypatch: pytest.MonkeyPatch
+def test_a_pull_and_a_push_take_the_lock_of_the_folder_once_each(
+    world: World, laptop: Machine, desktop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A single look at all files; to send takes another, and one for each file."""
-    in_step(world, laptop)
+    """However many files they fetch and send."""
+    in_step(world, laptop, desktop)
     locked: list[int] = []
     real = fcntl.flock
 
@@ -174,9 +174,13 @@ def test_a_pull_and_a_push_lock_the_folder_once_each(
     monkeypatch.setattr(fcntl, "flock", flock)
     world.turns(laptop)
     assert len(locked) == 2
-    laptop.append(TWO)
-    laptop.push()
-    assert len(locked) == 5
+    for machine, line in ((desktop, TWO), (laptop, THREE)):
+        machine.append(line)
+        machine.write(machine.path.name.encode(), SUMMARY)
+    desktop.push()
+    assert len(locked) == 3
+    assert did(laptop.push()) == {LOG: ["merged", "appended"], SUMMARY: ["merged", "sent"]}
+    assert len(locked) == 4
 
 
 def test_a_file_written_while_another_is_sent_is_sent_too(world: World, laptop: Machine) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.command import LOG, Home, entries, line
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.plugin_files import log, memory
 from tests.proxy import Proxy
 from tests.stock_client import Machine
@@ -208,6 +209,34 @@ def test_a_push_killed_in_its_middle_is_made_good_by_the_next(
             laptop.run("push", "--strict")
             assert head(daemon, project) == laptop.notes()
     assert len(laptop.notes()) == 7
+
+
+def test_a_push_stopped_in_its_middle_hangs_no_other(daemon: Daemon, tmp_path: Path, project: str) -> None:
+    """Others end with a sentence; when it goes on, nothing is lost."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def stops(_sent: bytes) -> bool:
+        if not processes:
+            return False
+        processes.pop().send_signal(signal.SIGSTOP)
+        return False
+
+    with Proxy(daemon.port, stops) as proxy:
+        laptop = Home(tmp_path / "laptop", proxy.url, projectId=project, timeoutMs=500)
+        laptop.note("first")
+        laptop.run("push")
+        laptop.note("second")
+        stopped = laptop.start("push")
+        processes.append(stopped)
+        wait_until(lambda: not processes, within=30.0)
+        for command in ("pull", "push"):
+            ended = laptop.run(command, "--strict", check=False)
+            assert ended.status == 1
+            assert "Another mneme process has been at work on" in ended.err
+        stopped.send_signal(signal.SIGCONT)
+        stopped.communicate()
+        laptop.run("push", "--strict")
+        assert head(daemon, project) == laptop.notes() == ["first", "second"]
 
 
 def test_a_key_on_the_command_line_is_shown_to_that_server_alone(tmp_path: Path, keyed: Daemon) -> None:

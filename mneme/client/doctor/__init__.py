@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from attrs import evolve, frozen
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme.client.calls import Client
 from mneme.client.doctor.findings import Finding, State, bad
@@ -36,11 +37,13 @@ from mneme.client.settings import FOLDER, Settings, client_id
 from mneme.errors import InvalidProjectId
 from mneme.model import ClientId, ProjectId
 
+_BUSY_SECONDS = 1.0
+"""Seconds that the doctor waits for another process in the memory folder."""
+
 Connect = Callable[[Address, ClientId, Patience], AbstractContextManager[Client]]
 
 
-@frozen
-class Doctor:
+class Doctor(Struct, frozen=True):
     """The checks of a machine with the home directory `home`, for the project in `directory`.
 
     `connect` makes the client of a server.
@@ -86,7 +89,7 @@ class Doctor:
             advice = f"See that {self.home / FOLDER} can be written, and what is in it"
             return None, [bad("machine-unnamed", f"This machine has no client id: {problem}", advice)]
         # A person waits for the answer, so nothing is tried twice.
-        with self.connect(address, machine, evolve(settings.patience, retries=0)) as client:
+        with self.connect(address, machine, replace(settings.patience, retries=0)) as client:
             answers = ask(client, self.monotonic, local.project)
         findings = list(server_findings(answers, address))
         if answers.projects is not None:
@@ -104,7 +107,7 @@ class Doctor:
             of_folder = folder_finding("project-folder", local.folder)
             findings.append(of_folder)
             if settings and settings.address and of_folder.state is not State.BAD:
-                folder = Folder(local.folder, settings.address.url, local.project)
+                folder = Folder(local.folder, settings.address.url, local.project, patience=_BUSY_SECONDS)
                 findings.append(changes_finding(folder, _heads(answers, local.project)))
                 findings += damage_findings(folder)
         if settings and local:
@@ -119,11 +122,11 @@ def ask(client: Client, monotonic: Callable[[], float], project: ProjectId) -> S
         began = monotonic()
         health = client.health()
         answers = ServerAnswers(health, monotonic() - began, client.server_ahead)
-        answers = evolve(answers, projects=client.projects())
-        answers = evolve(answers, lock=client.lock(project))
-        return evolve(answers, status=client.status())
+        answers = replace(answers, projects=client.projects())
+        answers = replace(answers, lock=client.lock(project))
+        return replace(answers, status=client.status())
     except ClientError as problem:
-        return evolve(answers, problem=problem)
+        return replace(answers, problem=problem)
 
 
 def _heads(answers: ServerAnswers | None, project: ProjectId) -> dict[str, str] | None:

@@ -2,8 +2,7 @@
 
 import enum
 
-from attrs import field, frozen
-from attrs.converters import optional
+from msgspec import Struct
 
 from mneme.readable import plain
 
@@ -25,8 +24,7 @@ def printable(text: str) -> str:
     return plain(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")
 
 
-@frozen
-class Finding:
+class Finding(Struct, frozen=True):
     """A sentence about a check, and one of advice.
 
     `code` is for scripts, and never changes.
@@ -34,20 +32,24 @@ class Finding:
 
     code: str
     state: State
-    found: str = field(converter=printable)
-    advice: str | None = field(default=None, converter=optional(printable))
+    found: str
+    advice: str | None = None
 
 
 def good(code: str, found: str, advice: str | None = None) -> Finding:
     """A finding that all is well."""
-    return Finding(code, State.GOOD, found, advice)
+    return _finding(code, State.GOOD, found, advice)
 
 
 def doubtful(code: str, found: str, advice: str) -> Finding:
     """A finding that a person should look at."""
-    return Finding(code, State.DOUBTFUL, found, advice)
+    return _finding(code, State.DOUBTFUL, found, advice)
 
 
 def bad(code: str, found: str, advice: str) -> Finding:
     """A finding that must be mended."""
-    return Finding(code, State.BAD, found, advice)
+    return _finding(code, State.BAD, found, advice)
+
+
+def _finding(code: str, state: State, found: str, advice: str | None) -> Finding:
+    return Finding(code, state, printable(found), printable(advice) if advice else advice)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mneme import durable
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
-from mneme.client.folder import Folder, Snapshot
+from mneme.client.folder import Folder, FolderBusy, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import EXAMPLE, Settings, config_path, load
 from mneme.client.socketpath import socket_path
@@ -76,6 +76,8 @@ def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
     """Files that the server does not have yet; `heads` are its digests, if known."""
     try:
         changes = list(_changes(folder, heads))
+    except FolderBusy as problem:
+        return bad("folder-busy", str(problem), "Wait until that process is done, or end it")
     except (OSError, MnemeError) as error:
         return bad(
             "changes-unreadable",
@@ -95,7 +97,7 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
     """Findings for damaged files."""
     for file in FileName:
         try:
-            local = folder.look(file).local
+            local = folder.snapshot(file).local
         except (OSError, MnemeError):
             continue
         if local and is_damaged(file, local.content):
@@ -170,8 +172,8 @@ def git_findings() -> Iterator[Finding]:
 
 
 def _changes(folder: Folder, heads: Mapping[str, str] | None) -> Iterator[str]:
-    for file in FileName:
-        change = _change(file, folder.look(file), heads)
+    for file, seen in folder.look().items():
+        change = _change(file, seen, heads)
         if change:
             yield change
 

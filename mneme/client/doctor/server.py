@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from attrs import frozen
+from msgspec import Struct
 
 from mneme import times, wire
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
@@ -26,8 +26,7 @@ IN_TWO_PLACES = (
 )
 
 
-@frozen
-class ServerAnswers:
+class ServerAnswers(Struct, frozen=True):
     """Answers of a server up to the first failed request, which is `problem`.
 
     `seconds` is how long its first answer took, `ahead` by how many seconds its clock is ahead of this machine's.
