@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from mneme.model import Accepted, ClientId, FileName, Millis, ProjectId, Upload
 from mneme.web import connection as connection_module
 from mneme.web import receipts as receipts_module
-from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS
+from mneme.web.receipts import IDLE_SECONDS, LINGER_SECONDS
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
 from tests.web.connections import Choked, Connection, Server

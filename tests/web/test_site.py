@@ -5,9 +5,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web import connection as connection_module
-from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS, RECEIVE_SECONDS, Channel
+from mneme.web.connection import RECEIVE_SECONDS, Channel
 from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
+from mneme.web.receipts import IDLE_SECONDS, LINGER_SECONDS
 from mneme.web.site import TurnedAway
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
