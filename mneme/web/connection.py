@@ -362,9 +362,7 @@ class Channel(http.HTTPChannel):
             self.site.tell_no_request(self.peer_address, 400, MALFORMED)
             self._end_with(problem(400, MALFORMED).body)
             return
-        if self.delivery.linger():
-            self.setTimeout(None)
-        else:
+        if not self.delivery.linger():
             super().loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -203,7 +203,6 @@ class Delivery:
     _tcp_end: TcpEnd | None = field(init=False)
     _awaited: list[Awaited] = field(factory=list, init=False)
     _is_unsent: bool = field(default=False, init=False)
-    _is_open: bool = field(default=True, init=False)
     _look: IDelayedCall | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -216,7 +215,7 @@ class Delivery:
     def send(self, data: bytes) -> bytes:
         """Send at once as much as the system takes; return the rest."""
         transport = self._transport
-        if not isinstance(transport, tcp.Server) or transport.TLS or self._has_unsent(transport):
+        if not isinstance(transport, tcp.Server) or self._has_unsent(transport):
             return data
         sent = transport.writeSomeData(data)
         # The reactor meets an error again.
@@ -236,8 +235,8 @@ class Delivery:
         return unsent + (bytes_under_way(descriptor()) if descriptor else 0)
 
     def has_arrived(self) -> bool:
-        """Whether the other end has all that was sent, and the connection is open."""
-        return self._is_open and not (self._is_busy() or self.bytes_left())
+        """Whether the other end has all that was sent."""
+        return not (self._is_busy() or self.bytes_left())
 
     def goes_on(self) -> None:
         """Take note that the client asks for something more."""
@@ -249,12 +248,11 @@ class Delivery:
 
     def ends(self) -> None:
         """Take note that the connection is about to be closed, whatever the client does."""
-        if self._awaited:
-            self._give(taken=self.has_arrived())
+        self._give(taken=self.has_arrived())
 
     def linger(self) -> bool:
         """Close this end alone, so that the other end tells; False if nothing is awaited of it."""
-        if not self._awaited or self.is_lingering or ISSLTransport.providedBy(self._transport):
+        if not self._awaited or ISSLTransport.providedBy(self._transport):
             return False
         self.is_lingering = True
         self._look_later(0, 0.0)
@@ -267,7 +265,6 @@ class Delivery:
 
     def lost(self, reason: Failure) -> None:
         """Take note that the connection is gone."""
-        self._is_open = False
         if self._look and self._look.active():
             self._look.cancel()
         end = self._tcp_end.reason if self._tcp_end else None

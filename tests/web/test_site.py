@@ -48,6 +48,15 @@ def test_bytes_that_a_refused_client_still_sends_are_read_and_forgotten() -> Non
     assert client.transport.aborted
 
 
+def test_a_server_that_ends_does_not_wait_for_a_refused_client() -> None:
+    """Although its request is not here whole."""
+    server = Server()
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 2000\r\n\r\n" + b"x" * 500)
+    Deferred.fromCoroutine(server.site.close(8.0))
+    assert client.transport.aborted
+
+
 @pytest.mark.parametrize(
     "data",
     [
