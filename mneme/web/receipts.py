@@ -227,7 +227,7 @@ class Delivery:
         """The bytes of answers that the other end does not have yet."""
         transport = self._transport
         unsent = (
-            max(1, len(transport.dataBuffer) - transport.offset)
+            len(transport.dataBuffer) - transport.offset
             if isinstance(transport, tcp.Server) and self._has_unsent(transport)
             else 0
         )
