@@ -74,7 +74,7 @@ def remove(step: Step, versions: Sequence[Version]) -> tuple[Version, ...]:
 
 
 def _protected(step: Step) -> set[int]:
-    """The numbers of the versions that are still needed: heads, exported and waiting ones, and bases."""
+    """The numbers of versions still needed: heads, exported and waiting ones, bases."""
     bases = step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST)
     if step.row.is_removed:
         return bases

@@ -251,7 +251,7 @@ class Delivery:
         self._give(taken=self.has_arrived())
 
     def linger(self) -> bool:
-        """Close this end alone, so that the other end tells; False if nothing is awaited of it."""
+        """Close this end alone, so that the other tells; False if nothing is awaited."""
         if not self._awaited or ISSLTransport.providedBy(self._transport):
             return False
         self.is_lingering = True

@@ -447,7 +447,7 @@ class TestHandEdits:
     def test_an_edit_of_a_file_that_newer_heads_are_yet_to_replace_is_merged_after_pruning(
         self, store: Patient, alpha: Path
     ) -> None:
-        """The version in the working copy stays in history: a line that a hand removes stays away."""
+        """The version in the working copy is kept, so that a removed line stays away."""
         put(store, ANA, ONE + TWO)
         put(store.store, ANA, ONE + TWO + THREE)
         store.prune(ALPHA, KEEP_NONE, NOW, 9)

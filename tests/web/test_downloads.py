@@ -304,7 +304,7 @@ def test_a_server_that_ends_does_not_wait_for_receipts(server: Server) -> None:
 
 
 def test_a_server_that_ends_lets_a_client_read_an_answer_that_closes_its_connection(server: Server) -> None:
-    """Within its own time to end; a connection that stays open is closed, its bytes under way or not."""
+    """Within its time to end; a kept connection is closed, with bytes under way."""
     with Choked() as closing, Choked() as kept:
         for transport, headers in ((closing, ("Host: x", "Connection: close")), (kept, NAMED)):
             server.connect(transport).get(FILE, *headers)
