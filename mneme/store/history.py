@@ -1,6 +1,6 @@
 """The steps of history: reading, restoring and pruning versions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -13,7 +13,6 @@ from mneme.model import (
     Millis,
     NotLocked,
     Restore,
-    Role,
     StaleToken,
     Version,
     VersionContent,
@@ -61,12 +60,12 @@ def prunable(step: Step, retention: Retention) -> tuple[Version, ...]:
     """See `Store`."""
     versions = step.queries.versions(step.key)
     unmerged = step.queries.unmerged(step.key)
-    return chosen(versions, _protected(step, versions), unmerged, step.now, retention)
+    return chosen(versions, _protected(step), unmerged, step.now, retention)
 
 
 def remove(step: Step, versions: Sequence[Version]) -> tuple[Version, ...]:
     """Remove the versions that nobody needs. Return the removed ones."""
-    protected = _protected(step, versions)
+    protected = _protected(step)
     gone = tuple(
         one for one in versions if one.number not in protected and step.queries.version(step.key, one.number)
     )
@@ -74,20 +73,15 @@ def remove(step: Step, versions: Sequence[Version]) -> tuple[Version, ...]:
     return gone
 
 
-def _protected(step: Step, versions: Iterable[Version]) -> set[int]:
-    """The numbers of the versions that are still needed.
-
-    The head with the latest mtime stays, too: a new head must be later than every head before it.
-    """
+def _protected(step: Step) -> set[int]:
+    """The numbers of versions still needed: heads, exported and waiting ones, bases."""
+    bases = step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST)
     if step.row.is_removed:
-        return step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST)
+        return bases
     waiting = step.queries.waiting(step.key)
-    latest = {row.newest.file: row.latest_mtime for row in step.heads.values()}
-    return {
+    return bases | {
         *(row.newest.number for row in step.heads.values()),
         *(row.exported for row in step.heads.values() if row.exported is not None),
         *(one.number for one in waiting),
         *(one.base for one in waiting if one.base is not None),
-        *(one.number for one in versions if one.role is Role.HEAD and one.mtime == latest.get(one.file)),
-        *step.queries.known_numbers(step.key, Millis(step.now - _BASE_KEPT_FOR), EARLIEST),
     }

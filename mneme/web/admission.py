@@ -79,7 +79,7 @@ class Admission(Resource):
 
     def address_of(self, request: Request) -> str:
         """The address that a request comes from, by the word of trusted proxies."""
-        peer, proxies = request.connection.peer_address, self.policy.proxies
+        peer, proxies = request.channel.peer_address, self.policy.proxies
         if not proxies.trust(peer):
             return peer
         return client_behind(peer, request.texts(b"forwarded"), request.texts(b"x-forwarded-for"), proxies)

@@ -209,7 +209,7 @@ class Api:
             heads = await self._sync.heads(project)
         else:
             heads = await self._sync.stock_heads(project, again=self.receipts.takes_lost_list(project))
-            self.receipts.expect_list(project, request.connection)
+            self.receipts.expect_list(project, request.channel.delivery)
         return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>")
@@ -227,7 +227,9 @@ class Api:
             body = await self._encoding.download(
                 outcome.document.content, head.sha256, head.mtime, head.version
             )
-        self.receipts.expect(project, file, outcome.receipt, request.connection, by_pull=is_stock(request))
+        self.receipts.expect(
+            project, file, outcome.receipt, request.channel.delivery, by_pull=is_stock(request)
+        )
         return await self._reply(request, body, etag(head))
 
     async def _served(

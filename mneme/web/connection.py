@@ -1,10 +1,9 @@
 """A connection, with an end to everything: sizes, times, numbers, memory. twisted.web parses."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
-from twisted.internet import tcp
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -18,12 +17,11 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http_headers import Headers
 
-from mneme.web import proxies, request
+from mneme.web import proxies
 from mneme.web.answers import Answer
-from mneme.web.endings import TcpEnd
 from mneme.web.errors import problem
 from mneme.web.heads import MALFORMED, TOO_LONG, HeadCheck
-from mneme.web.receipts import Awaited, bytes_under_way
+from mneme.web.receipts import LINGER_SECONDS, Delivery
 
 REQUESTS_IN_A_TURN = 16
 """Requests of one connection that are answered before the reactor turns to the others."""
@@ -36,24 +34,25 @@ MAX_HELD = 400 * 1024 * 1024
 MAX_UNREAD = 64 * 1024 * 1024
 """Bytes of answers that one client may ask for without reading them, one answer of any size apart."""
 
-IDLE_SECONDS = 60.0
-"""How long a connection may say nothing between two requests, or a client not read its answer."""
 RECEIVE_SECONDS = 120.0
 """How long a request may take to arrive, first byte to last."""
-LINGER_SECONDS = 10.0
-"""Seconds that a refused client may go on sending; if cut off at once, it may miss the answer."""
 
+_TOO_SLOW = f"The request did not arrive whole within {RECEIVE_SECONDS:.0f} seconds"
 _FIRST_ERROR = 400
 _TOO_MANY = 429
 
 
-class Home(request.Home, Protocol):
+class Home(Protocol):
     """The site, as far as its connections know it."""
 
     reactor: IReactorTime
     held: int
     closing: bool
     abandoned: Callable[[], int]
+
+    def date(self) -> bytes:
+        """The time of day for the head of an answer."""
+        ...
 
     def forget(self, channel: "Channel") -> None:
         """A connection is gone."""
@@ -68,6 +67,8 @@ class Channel(http.HTTPChannel):
     """A connection with bounds: a request beyond them is refused before its end."""
 
     site: Home
+    delivery: Delivery
+    _reading: IPushProducer | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,21 +77,14 @@ class Channel(http.HTTPChannel):
         """Whether the client has yet to read what was sent."""
         self._head = HeadCheck()
         self._head_of_answer = b""
-        self._is_unsent = False
         self._target = b"", b""
-        self._receipts: list[Awaited] = []
-        self._lingering = False
-        """Whether the connection is closed but for the client's end of it."""
         self._held = 0
-        self._is_open = False
-        self._tcp_end: TcpEnd | None = None
         self._answering = False
         self._arriving = False
         """Whether a part of a request is here."""
         self._decoding = False
         """Whether bytes of a body are being read, which may turn out to be none."""
         self._deadline: IDelayedCall | None = None
-        self._reading: IPushProducer | None = None
         self._left = REQUESTS_IN_A_TURN
         self._break: IDelayedCall | None = None
         """The end of a break, in which nothing is read."""
@@ -107,8 +101,9 @@ class Channel(http.HTTPChannel):
         self._peer = cast(IAddress, super().getPeer())
         self._host = cast(IAddress, super().getHost())
         self.peer_address = proxies.plain(getattr(self._peer, "host", proxies.LOCAL))
-        self._is_open = True
-        self._tcp_end = TcpEnd.noted_below(self.transport)
+        self.delivery = Delivery(
+            self.site.reactor, self.transport, lambda: self.is_busy, self.forceAbortClient
+        )
         self._reading = IPushProducer(self.transport, None)
         super().connectionMade()
 
@@ -119,8 +114,7 @@ class Channel(http.HTTPChannel):
 
     def give_way(self) -> None:
         """Close the connection, which has been idle, in favour of another."""
-        if self._is_open:
-            self.give_receipts(read=self.has_arrived())
+        self.delivery.ends()
         if self.refused or self._is_closing() or ISSLTransport.providedBy(self.transport):
             # The other end takes its time, as it may over TLS.
             self._abort()
@@ -150,27 +144,14 @@ class Channel(http.HTTPChannel):
         """Send at once as much as the system takes; the reactor sends the rest."""
         if self._head_of_answer:
             data, self._head_of_answer = self._head_of_answer + data, b""
-        transport = cast(object, self.transport)
-        if isinstance(transport, tcp.Server) and not (transport.TLS or self._has_unsent(transport)):
-            sent = transport.writeSomeData(data)
-            # The reactor meets an error again.
-            data = data[sent:] if isinstance(sent, int) else data
-            self._is_unsent = bool(data)
-        if data:
-            super().write(data)
+        rest = self.delivery.send(data)
+        if rest:
+            super().write(rest)
 
     def flush(self) -> None:
         """Send a head that has no body."""
         if self._head_of_answer:
             self.write(b"")
-
-    def _has_unsent(self, transport: tcp.Server) -> bool:
-        """Whether bytes wait in this process to be sent."""
-        if self._is_unsent and not transport.disconnecting:
-            # Before that the transport does not tell of bytes that were written since it last sent some.
-            transport.doWrite()
-            self._is_unsent = len(transport.dataBuffer) > transport.offset
-        return self._is_unsent
 
     def target(self) -> tuple[bytes, bytes]:
         """Method and path of the request that is arriving."""
@@ -201,7 +182,7 @@ class Channel(http.HTTPChannel):
         self.setTimeout(None)
         self._set_deadline(LINGER_SECONDS, self._abort)
         self.write(body)
-        cast(ITCPTransport, self.transport).loseWriteConnection()
+        self.delivery.close_this_end()
 
     def hold(self, count: int) -> bool:
         """Count bytes held for this connection; False if the server holds too many."""
@@ -232,21 +213,21 @@ class Channel(http.HTTPChannel):
         super().resumeProducing()
         if self._break:
             self._stop_reading()
-        if self._lingering:
+        if self.delivery.is_lingering:
             # The transport has asked for more in place of closing its end.
-            cast(ITCPTransport, self.transport).loseWriteConnection()
+            self.delivery.close_this_end()
 
     def wind_down(self) -> None:
         """Close the connection as soon as no request is under way on it."""
         self.persistent = False
-        if self._lingering and self._bytes_left():
-            # The rest of its answer is still on its way.
+        is_lingering = self.delivery.is_lingering
+        if (self.requests and not self.refused) or (is_lingering and self.delivery.bytes_left()):
+            # An answer is still on its way.
             return
-        if self.refused or self._lingering:
-            self.give_receipts(read=self.has_arrived())
+        self.delivery.ends()
+        if self.refused or is_lingering:
             self.forceAbortClient()
-        elif not self.requests:
-            self.give_receipts(read=self.has_arrived())
+        else:
             self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -261,26 +242,22 @@ class Channel(http.HTTPChannel):
     def setLineMode(self, extra: bytes = b"") -> None:
         """A request has been answered, and `extra` came meanwhile."""
         super().setLineMode()
-        if self._break:
-            self._rest = extra + self._rest
-        elif extra:
-            self._receive(extra)
+        self._receive(extra)
 
     def _receive(self, data: bytes) -> None:
-        if not data or self.refused or self._lingering:
+        if not data or self.refused or self.delivery.is_lingering:
             return
         if self._break:
             self._rest = data + self._rest
             return
         if not self._answering:
-            if self._receipts:
-                self.give_receipts(read=True)
+            self.delivery.goes_on()
             self._arriving = True
         super().dataReceived(data)
         if self._break:
             self._rest = self.clearLineBuffer() + self._rest
         elif self._arriving and self._deadline is None and not self.refused:
-            self._set_deadline(RECEIVE_SECONDS, self._too_slow)
+            self._set_deadline(RECEIVE_SECONDS, partial(self._refuse_unread, 408, _TOO_SLOW))
 
     def take_note(self, answer: Answer) -> None:
         """Count refusals for the rate; after many in a row the connection takes a break."""
@@ -375,7 +352,7 @@ class Channel(http.HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """Close an idle connection; its receipts are given if all bytes have arrived."""
-        self.give_receipts(read=self.has_arrived())
+        self.delivery.ends()
         super().timeoutConnection()
 
     def loseConnection(self) -> None:
@@ -385,64 +362,12 @@ class Channel(http.HTTPChannel):
             self.site.tell_no_request(self.peer_address, 400, MALFORMED)
             self._end_with(problem(400, MALFORMED).body)
             return
-        if not self._receipts or self._lingering or ISSLTransport.providedBy(self.transport):
+        if not self.delivery.linger():
             super().loseConnection()
-            return
-        self._lingering = True
-        self.setTimeout(None)
-        self._linger(left=0, stalled=0.0)
-        cast(ITCPTransport, self.transport).loseWriteConnection()
-
-    def _linger(self, left: int, stalled: float) -> None:
-        """Wait for the client's end; `left` bytes were on their way, for `stalled` seconds."""
-        self._set_deadline(LINGER_SECONDS, lambda: self._look_after_lingering(left, stalled))
-
-    def _look_after_lingering(self, before: int, stalled: float) -> None:
-        left = self._bytes_left()
-        stalled = stalled + LINGER_SECONDS if left == before else 0.0
-        if left and stalled < IDLE_SECONDS:
-            # The client reads slowly, and is not to be cut off.
-            self._linger(left, stalled)
-        elif before and not left:
-            self._linger(0, 0.0)
-        else:
-            self.give_receipts(read=not left and self.has_arrived())
-            self.forceAbortClient()
-
-    def _bytes_left(self) -> int:
-        """The bytes of answers that the other end does not have yet."""
-        transport = cast(object, self.transport)
-        unsent = (
-            max(1, len(transport.dataBuffer) - transport.offset)
-            if isinstance(transport, tcp.Server) and self._has_unsent(transport)
-            else 0
-        )
-        descriptor = getattr(transport, "fileno", None)
-        return unsent + (bytes_under_way(descriptor()) if descriptor else 0)
-
-    def expect_receipt(self, awaited: Awaited) -> None:
-        """Tell `awaited` whether the client has taken the answer that is sent next."""
-        self._receipts.append(awaited)
-
-    def has_arrived(self) -> bool:
-        """Whether the other end has all that was sent, and the connection is open."""
-        return self._is_open and not (self._answering or self.unread or self._bytes_left())
-
-    def give_receipts(self, *, read: bool) -> None:
-        """The client has taken what was sent so far, or probably has not."""
-        receipts, self._receipts = self._receipts, []
-        for awaited in receipts:
-            if read:
-                awaited.taken()
-            else:
-                awaited.lost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self._is_open = False
-        end = self._tcp_end.reason if self._tcp_end else None
-        in_order = (end or reason).check(ConnectionDone) is not None
-        self.give_receipts(read=in_order and not self._answering and not self.unread)
+        self.delivery.lost(reason)
         self._clear_deadline()
         if self._break and self._break.active():
             self._break.cancel()
@@ -452,10 +377,6 @@ class Channel(http.HTTPChannel):
         finally:
             # Whatever fails, the connection must not count as open: the server could not stop.
             self.site.forget(self)
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        self._refuse_unread(408, f"The request did not arrive whole within {RECEIVE_SECONDS:.0f} seconds")
 
     def _refuse_unread(self, status: int, sentence: str) -> None:
         """Refuse what is no request, or not yet one."""

@@ -5,7 +5,7 @@ body) is left out here.
 """
 
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -13,12 +13,13 @@ from twisted.web.http import parse_qs
 from twisted.web.resource import IResource
 
 from mneme.errors import MnemeError
-from mneme.web import reading, receipts
+from mneme.web import connection, reading
 from mneme.web.answers import Answer
+from mneme.web.connection import Channel
 from mneme.web.errors import BodyTooLarge, Busy, answer_to
 
 
-class Home(Protocol):
+class Home(connection.Home, Protocol):
     """The site, as far as its requests know it."""
 
     resource: Any
@@ -26,10 +27,6 @@ class Home(Protocol):
 
     def now(self) -> float:
         """The time on the reactor's clock, in seconds."""
-        ...
-
-    def date(self) -> bytes:
-        """The time of day for the head of an answer."""
         ...
 
     def keeps_body(self, request: "Request") -> bool:
@@ -49,52 +46,10 @@ class Home(Protocol):
         ...
 
 
-class Connection(receipts.Connection, Protocol):
-    """The connection, as far as its requests know it."""
-
-    site: Home
-    peer_address: str
-    refused: bool
-    unread: bool
-
-    def hold(self, count: int) -> bool:
-        """Count bytes held for this connection; False if the server holds too many."""
-        ...
-
-    def hold_answer(self, count: int) -> bool:
-        """Count an answer, as `hold` does; a client may leave `MAX_UNREAD` bytes unread."""
-        ...
-
-    def let_go(self) -> None:
-        """Nothing is held for this connection any more."""
-        ...
-
-    def refuse(self, answer: Answer) -> bool:
-        """Refuse a request before its end; False if that is under way already."""
-        ...
-
-    def take_note(self, answer: Answer) -> None:
-        """Take note of an answer that is about to be sent."""
-        ...
-
-    def flush(self) -> None:
-        """Send at once what the system takes."""
-        ...
-
-    def target(self) -> tuple[bytes, bytes]:
-        """Method and path of the request that is arriving."""
-        ...
-
-    def give_receipts(self, *, read: bool) -> None:
-        """The client has taken what was sent so far, or probably has not."""
-        ...
-
-
 class Request(server.Request):
     """A request with its body in memory; without a good key the body is dropped."""
 
-    channel: Any
-    """A `Connection`; Twisted says nothing of its type."""
+    channel: Channel
 
     started: float | None = None
     """When it was here, on the reactor's clock; None before."""
@@ -112,15 +67,9 @@ class Request(server.Request):
     _body: BytesIO
 
     @property
-    def connection(self) -> Connection:
-        """The connection that it came over."""
-        connection: Connection = self.channel
-        return connection
-
-    @property
     def home(self) -> Home:
         """The site that it was sent to."""
-        return self.connection.site
+        return cast(Home, self.channel.site)
 
     def gotLength(self, length: int | None) -> None:
         """Begin the body; `length` is in bytes, None if the headers do not say."""
@@ -143,7 +92,7 @@ class Request(server.Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Answer the whole request. Its target may also be a URL, or `*`."""
-        if self.connection.refused:
+        if self.channel.refused:
             return
         self.method, self.uri, self.clientproto = command, path, version
         self.path, _, query = path.partition(b"?")
@@ -163,22 +112,22 @@ class Request(server.Request):
 
     def render(self, resrc: IResource) -> None:
         """Render a resource; an answer for which there is no room is refused."""
-        connection = self.connection
+        channel = self.channel
         if isinstance(resrc, Answer):
-            if not connection.unread:
+            if not channel.unread:
                 self._let_go()
-            if not connection.hold_answer(len(resrc.body)):
-                connection.give_receipts(read=False)
+            if not channel.hold_answer(len(resrc.body)):
+                channel.delivery.fails()
                 resrc = answer_to(Failure(Busy()))
-            connection.take_note(resrc)
+            channel.take_note(resrc)
         super().render(resrc)
-        if isinstance(resrc, Answer) and not connection.unread:
-            connection.let_go()
+        if isinstance(resrc, Answer) and not channel.unread:
+            channel.let_go()
 
     def write(self, data: bytes) -> None:
         """Write and flush the answer, so that the number of unsent bytes is known."""
         super().write(data)
-        self.connection.flush()
+        self.channel.flush()
 
     def getRequestHostname(self) -> bytes:
         """Host name for Klein, which needs one for redirects alone."""
@@ -214,7 +163,7 @@ class Request(server.Request):
 
     def hold(self, count: int) -> bool:
         """Count bytes held until the answer; False if the server holds too many."""
-        return self.connection.hold(count)
+        return self.channel.hold(count)
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
@@ -226,7 +175,7 @@ class Request(server.Request):
             home.tell_end(self, " (the client hung up)")
 
     def _keep(self, data: bytes) -> None:
-        if not self.connection.hold(len(data)):
+        if not self.channel.hold(len(data)):
             self._refuse(Busy())
             return
         self._body.write(data)
@@ -234,7 +183,7 @@ class Request(server.Request):
     def _let_go(self) -> None:
         """Let go of the body."""
         self._body = BytesIO()
-        self.connection.let_go()
+        self.channel.let_go()
 
     def _refuse_size(self) -> None:
         limit = self.max_body_bytes
@@ -242,6 +191,6 @@ class Request(server.Request):
 
     def _refuse(self, error: MnemeError) -> None:
         answer = answer_to(Failure(error))
-        if self.connection.refuse(answer):
-            self.method, self.path = self.connection.target()
+        if self.channel.refuse(answer):
+            self.method, self.path = self.channel.target()
             self.home.tell_refusal(self, answer)

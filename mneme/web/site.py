@@ -17,9 +17,10 @@ from mneme.web.admission import Admission
 from mneme.web.answers import Answer
 from mneme.web.api import Api
 from mneme.web.coding import Coding
-from mneme.web.connection import IDLE_SECONDS, Channel
+from mneme.web.connection import Channel
 from mneme.web.encoding import Encoding
 from mneme.web.policy import Policy
+from mneme.web.receipts import IDLE_SECONDS
 from mneme.web.request import Request
 from mneme.web.requestlog import RequestLog
 from mneme.web.slots import Slots, group_of

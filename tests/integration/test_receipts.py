@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from mneme.web.connection import LINGER_SECONDS
+from mneme.web.receipts import LINGER_SECONDS
 from tests.daemon import Daemon, free_port, self_signed
 from tests.integration import wire
 from tests.stock_client import StockClient

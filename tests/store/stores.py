@@ -132,7 +132,11 @@ class Patient:
     def prune(self, project: ProjectId, retention: Retention, now: Millis, limit: int) -> Pruned:
         """Remove some versions, the oldest first."""
         found = self.store.prunable(project, retention, now)
-        return self.store.remove(Pruned(project, found.versions[:limit]), now)
+        return self.remove(Pruned(project, found.versions[:limit]), now)
+
+    def remove(self, pruned: Pruned, now: Millis) -> Pruned:
+        """See `Store`."""
+        return self.store.remove(pruned, now)
 
     def close(self) -> None:
         """End in order."""

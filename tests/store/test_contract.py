@@ -975,6 +975,15 @@ class TestStore:
         removed = held.prune(ALPHA, keeping, after(201), 99).versions
         assert [version.number for version in removed] == [1, 2]
 
+    def test_an_upload_that_is_in_no_head_is_not_thinned_out(self, held: Patient) -> None:
+        """Its content is nowhere else; of the heads of its day the newest stays."""
+        held.merging = Merging(enabled=False)
+        put(held, ANA, ONE)
+        rescued(put(held, BEN, TWO))
+        put(held, ANA, ONE + THREE)
+        late, keeping = Millis(NOW + 30 * DAY), Retention(Millis(0), Millis(40 * DAY), Millis(0), 0)
+        assert [version.number for version in held.prune(ALPHA, keeping, late, 99).versions] == [1]
+
     def test_no_number_or_token_comes_again_whatever_is_pruned(self, moved: Patient) -> None:
         """The newest version, which is no head, is pruned; the lock is gone."""
         number, token = rescued(put(moved, BEN, b"junk")), moved.lock(ALPHA, NOW).token
@@ -1052,6 +1061,20 @@ class TestStore:
             pull(moved, now=late)
         head_of(put(moved, ANA, upload, now=late))
         assert content(moved, now=late) == wanted
+
+    def test_a_version_that_is_needed_again_is_not_removed(self, moved: Patient) -> None:
+        """Its client has come back since the versions to remove were chosen."""
+        late = Millis(NOW + 30 * DAY)
+        chosen = moved.prunable(ALPHA, KEEP_NONE, late)
+        assert [version.number for version in chosen.versions] == [1]
+        moved.acquire(ALPHA, ANA, late, TTL)
+        assert moved.remove(chosen, late) == Pruned(ALPHA, ())
+
+    def test_a_version_that_is_gone_already_is_not_removed_again(self, moved: Patient) -> None:
+        """Two pruners may have chosen it."""
+        late = Millis(NOW + 30 * DAY)
+        chosen = moved.prunable(ALPHA, KEEP_NONE, late)
+        assert [moved.remove(chosen, late) for _ in range(2)] == [chosen, Pruned(ALPHA, ())]
 
     # Projects
 

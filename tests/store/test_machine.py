@@ -264,10 +264,7 @@ class ProjectState:
     def needed(self) -> set[int]:
         """The numbers of the versions that are not pruned: bases and heads."""
         needed = {*self.bases.values(), *self.doubtful.values()}
-        for file, known in self.known.items() if self.exists else ():
-            heads = (v for v in self.versions if v.file is file and v.role is Role.HEAD)
-            needed |= {known.newest, *(v.number for v in heads if v.mtime == known.latest)}
-        return needed
+        return needed | {known.newest for known in self.known.values()} if self.exists else needed
 
 
 def told_mtime(plain: Plain, known: Known) -> Millis:

@@ -39,6 +39,7 @@ from tests.store.asking import (
     TWO,
     ask_for_everything,
     content,
+    hand_over,
     head_of,
     lock_of,
     put,
@@ -62,6 +63,7 @@ from tests.store.looking import (
 )
 from tests.store.stores import Patient, opened
 
+DAY = 24 * 60 * 60 * 1000
 NODE_LOCK = Lock(ANA, NOW, EXPIRY, 0)
 
 
@@ -442,6 +444,16 @@ class TestHandEdits:
         assert newest_of_log(store)[1] is Kind.MERGED
         assert [one.kind for one in store.versions(ALPHA)][-2:] == [Kind.FOUND, Kind.MERGED]
 
+    def test_an_edit_of_a_file_that_newer_heads_are_yet_to_replace_is_merged_after_pruning(
+        self, store: Patient, alpha: Path
+    ) -> None:
+        """The version in the working copy is kept, so that a removed line stays away."""
+        put(store, ANA, ONE + TWO)
+        put(store.store, ANA, ONE + TWO + THREE)
+        store.prune(ALPHA, KEEP_NONE, NOW, 9)
+        (alpha / "log.jsonl").write_bytes(TWO)
+        assert newest_of_log(store) == (TWO + THREE, Kind.MERGED)
+
     @pytest.mark.parametrize("moment", ["link", "rename"])
     def test_an_edit_at_the_last_moment_of_an_export_is_taken_in(
         self, store: Patient, alpha: Path, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -674,6 +686,28 @@ class TestProjectsThatGo:
         store.acquire(ALPHA, ANA, NOW, TTL)
         assert waiting(store) == 0
         assert store.heads(ALPHA, NOW) == ()
+
+    def test_heads_of_a_removed_project_are_pruned(self, store: Patient, alpha: Path) -> None:
+        """Once its clients have stayed away for long."""
+        shutil.rmtree(alpha)
+        assert store.heads(ALPHA, NOW) == ()
+        late = Millis(NOW + 30 * DAY)
+        assert [one.number for one in store.prune(ALPHA, KEEP_NONE, late, 9).versions] == [1]
+
+    def test_what_a_client_removed_stays_away_in_a_project_that_was_put_back(
+        self, store: Patient, alpha: Path, tmp_path: Path
+    ) -> None:
+        """The bases of its clients outlast the pruner meanwhile."""
+        put(store, ANA, ONE + TWO)
+        hand_over(store, BEN)
+        put(store, BEN, ONE + TWO + THREE)
+        hand_over(store, ANA)
+        alpha.rename(tmp_path / "aside")
+        assert store.heads(ALPHA, NOW) == ()
+        store.prune(ALPHA, KEEP_NONE, NOW, 9)
+        (tmp_path / "aside").rename(alpha)
+        put(store, ANA, TWO)
+        assert content(store) == TWO + THREE
 
     def test_a_removed_project_does_not_come_back_from_the_node_servers_directory(self, root: Path) -> None:
         """Its files were copied once, when the id was first used."""

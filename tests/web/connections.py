@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from mneme.web.connection import Channel
+from mneme.web.receipts import bytes_under_way
 from mneme.web.site import Site
 from mneme.work import Worker
 from tests.kept import DiskStore, MemoryStore
@@ -75,6 +77,13 @@ class Choked(Transport, AbstractContextManager["Choked"]):
     def fileno(self) -> int:
         """The descriptor of the server's end."""
         return self._socket.fileno()
+
+    def read_all(self) -> None:
+        """Read at the other end all that was sent."""
+        while self.sent:
+            self.sent -= len(self.other_end.recv(1 << 20))
+        while bytes_under_way(self.fileno()):
+            time.sleep(0.001)
 
     def __exit__(self, *exception: object) -> None:
         self._socket.close()

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from mneme.model import Accepted, ClientId, FileName, Millis, ProjectId, Upload
 from mneme.web import connection as connection_module
 from mneme.web import receipts as receipts_module
-from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS
+from mneme.web.receipts import IDLE_SECONDS, LINGER_SECONDS
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
 from tests.web.connections import Choked, Connection, Server
@@ -266,6 +266,22 @@ def test_a_client_that_reads_slowly_sees_the_end_of_the_answer_that_closes_its_c
     assert head_after(server) == "ac"
 
 
+@pytest.mark.parametrize(("end", "head"), [(Connection.hang_up, "ac"), (Connection.break_off, "abc")])
+def test_a_client_that_has_just_read_the_last_bytes_may_still_end_its_connection(
+    server: Server, end: Callable[[Connection], None], head: str
+) -> None:
+    """After a minute in which it seemed to read nothing, too: how it ends tells."""
+    with Choked() as choked:
+        connection = server.connect(choked)
+        connection.ask("GET", FILE, "Host: x", "Connection: close")
+        server.clock.pump([LINGER_SECONDS] * int(IDLE_SECONDS / LINGER_SECONDS))
+        choked.read_all()
+        server.clock.advance(LINGER_SECONDS)
+        assert (choked.aborted, choked.disconnecting) == (False, False)
+        end(connection)
+    assert head_after(server) == head
+
+
 @pytest.mark.parametrize("headers", [(*CURL, "Connection: close"), ("Host: x", "Connection: close")])
 def test_a_connection_on_which_nothing_is_awaited_closes_at_once(
     server: Server, headers: Sequence[str]
@@ -285,6 +301,17 @@ def test_a_server_that_ends_does_not_wait_for_receipts(server: Server) -> None:
     closing.break_off()
     kept.break_off()
     assert head_after(server) == "ac"
+
+
+def test_a_server_that_ends_lets_a_client_read_an_answer_that_closes_its_connection(server: Server) -> None:
+    """Within its time to end; a kept connection is closed, with bytes under way."""
+    with Choked() as closing, Choked() as kept:
+        for transport, headers in ((closing, ("Host: x", "Connection: close")), (kept, NAMED)):
+            server.connect(transport).get(FILE, *headers)
+        Deferred.fromCoroutine(server.site.close(8.0))
+        assert (closing.aborted, closing.disconnecting, kept.disconnecting) == (False, False, True)
+        server.clock.advance(8.0)
+        assert closing.aborted
 
 
 # Over the kept connections of a proxy

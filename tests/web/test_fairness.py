@@ -15,6 +15,7 @@ from mneme.web.refusals import LINES, SECONDS, Refusals
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
 from tests.web.connections import Server
+from tests.web.stub import FILE, entry
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 ODD = b"GET /health HTTP/1.1\r\nX_Odd: x\r\n\r\n"
@@ -296,3 +297,28 @@ def test_each_address_has_its_own_minute() -> None:
     assert refusals.due(59.9) == []
     assert refusals.due(60.0) == [("a", 2)]
     assert refusals.due(90.0) == [("b", 2)]
+
+
+def test_downloads_that_wait_for_a_merge_keep_no_room_from_those_of_other_projects() -> None:
+    """However many there are; they are answered once their project is merged."""
+    steps = SteppedSteps(MemoryStore(), holding=False)
+    server = Server(steps=steps)
+    stub = server.stub
+    for project in ("demo", "other"):
+        stub.acquire("laptop", project)
+        stub.upload("laptop", entry("one"), project=project)
+    stub.upload("desk", entry("two"))
+    steps.holding = True
+    client = server.connect()
+    client.ask("DELETE", "/projects/demo/lock", "Host: x", "X-Client-Id: laptop")
+    steps.step()
+    asking = [server.connect() for _ in range(20)]
+    for one in asking:
+        one.get(FILE, "Host: x")
+    of_other = server.connect()
+    of_other.get("/projects/other/files/log.jsonl", "Host: x")
+    steps.step(len(steps) - 1)
+    assert [of_other.statuses, *(one.statuses for one in asking)] == [[200], *[[]] * 20]
+    steps.finish()
+    assert [one.statuses for one in asking] == [[200]] * 20
+    assert all("two" in one.json["content"] for one in asking)

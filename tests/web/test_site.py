@@ -5,9 +5,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from mneme.web import connection as connection_module
-from mneme.web.connection import IDLE_SECONDS, LINGER_SECONDS, RECEIVE_SECONDS, Channel
+from mneme.web.connection import RECEIVE_SECONDS, Channel
 from mneme.web.policy import Policy
 from mneme.web.proxies import TrustedProxies
+from mneme.web.receipts import IDLE_SECONDS, LINGER_SECONDS
 from mneme.web.site import TurnedAway
 from tests.kept import MemoryStore
 from tests.stepped import SteppedSteps
@@ -44,6 +45,15 @@ def test_bytes_that_a_refused_client_still_sends_are_read_and_forgotten() -> Non
     client.send(b"x" * 1500 + GET)
     assert (client.statuses, server.site.held) == ([413], 0)
     server.clock.advance(LINGER_SECONDS)
+    assert client.transport.aborted
+
+
+def test_a_server_that_ends_does_not_wait_for_a_refused_client() -> None:
+    """Although its request is not here whole."""
+    server = Server()
+    client = server.connect()
+    client.send(PUT + b"Content-Length: 2000\r\n\r\n" + b"x" * 500)
+    Deferred.fromCoroutine(server.site.close(8.0))
     assert client.transport.aborted
 
 
