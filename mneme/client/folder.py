@@ -452,7 +452,9 @@ def was_synced(path: Path) -> bool:
 
 def _text(content: bytes) -> bytes:
     """A content without bytes that are no UTF-8, as the plugin reads it."""
-    return content.decode(errors="replace").encode()
+    text = content.decode(errors="replace").encode()
+    # A second copy of each file would take memory during the whole step.
+    return content if text == content else text
 
 
 def _is_appended(before: bytes, now: bytes, written: bytes) -> bool:

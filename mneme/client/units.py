@@ -91,6 +91,8 @@ Description=Keeps the memory of coding agents in step (mneme agent)
 
 [Service]
 ExecStart="{word}" agent
+# The memory of a large merge goes back to the system at once: by its own rules glibc keeps 15 MB of it.
+Environment=MALLOC_TRIM_THRESHOLD_=131072
 Restart=always
 RestartSec=10
 RestartPreventExitStatus=78

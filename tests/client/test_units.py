@@ -89,7 +89,9 @@ def test_a_unit_is_written_and_started(system: System) -> None:
     assert unit.path == system.home / ".config/systemd/user" / SERVICE
     lines = unit.path.read_text().splitlines()
     assert f'ExecStart="{PROGRAM}" agent' in lines
-    assert {"Restart=always", "WantedBy=default.target"} <= set(lines)
+    assert {"Restart=always", "WantedBy=default.target", "Environment=MALLOC_TRIM_THRESHOLD_=131072"} <= set(
+        lines
+    )
     assert system.noted() == START
 
 
