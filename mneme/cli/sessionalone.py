@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from mneme import homedir
-from mneme.client import plugin
+from mneme.client import arrivals, plugin
 from mneme.client.connection import connected
 from mneme.client.errors import Unreachable
 from mneme.client.exchange import Patience
-from mneme.client.folder import Folder
+from mneme.client.folder import Folder, adopt
 from mneme.client.localproject import LocalProject, local_project, working_directory
-from mneme.client.news import news
+from mneme.client.news import told
 from mneme.client.settings import FOLDER, Settings, address_in, client_id, config_path, load, needed
 from mneme.client.sync import Sync
 from mneme.clocks import TimeOfDay
@@ -45,10 +45,12 @@ def run(name: str, program: str, seconds: float) -> Mapping[str, str]:
 
 
 def _start(home: Path, settings: Settings, local: LocalProject, seconds: float) -> Mapping[str, str]:
-    local.folder.mkdir(parents=True, exist_ok=True)
-    before = _contents(local.folder)
+    wall = TimeOfDay()
+    since = wall.seconds() - arrivals.BEFORE
+    adopt(local.folder)
     problem = _synced(home, settings, local, seconds)
-    return {"news": news(before, _contents(local.folder)), "problem": problem or ""}
+    arrived = arrivals.since(local.folder, since, wall.seconds())
+    return {"news": told(arrived), "problem": problem or ""}
 
 
 def _end(

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mneme.client.agent import KNOWN_TROUBLE_SECONDS, LOOK_EVERY, Agent, Server, Told
+from mneme.client.arrivals import BEFORE
 from mneme.client.calls import Client
 from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
@@ -370,6 +371,24 @@ def test_one_id_for_all_is_given_to_no_folder_without_a_session(tmp_path: Path) 
     end(world)
 
 
+def test_the_folder_of_a_first_session_stays_kept(tmp_path: Path) -> None:
+    """Also with one id for all, where a look comes before the first sync."""
+    world = World(tmp_path / "home", ProjectId("shared"))
+    world.agent.start()
+    world.settle()
+    world.other_machine_writes("shared", ONE)
+    directory = tmp_path / "app"
+    directory.mkdir()
+    world.syncing.holding = True
+    begun = begin(world, directory, LOOK_EVERY * 2)
+    world.reactor.advance(LOOK_EVERY)
+    world.syncing.finish()
+    told = result_of(begun)
+    assert told.problem is None
+    assert "entry 1" in told.news
+    end(world)
+
+
 # Events
 
 
@@ -453,7 +472,55 @@ def test_a_session_is_told_what_came_since_it_began(world: World) -> None:
         "### Lately\n- 2026-02-04 14:02 note: entry 2\n- 2026-02-04 14:01 note: entry 1\n"
     )
     assert (folder / "log.jsonl").read_text() == ONE + TWO
+    world.reactor.advance(BEFORE + 1)
     assert result_of(begin(world, directory)) == Told()
+
+
+def test_a_session_is_told_what_came_while_its_hook_started(world: World) -> None:
+    """The plugin may have read the memory just before the agent fetched."""
+    directory, folder = app(world)
+    world.agent.start()
+    begin(world, directory)
+    world.other_machine_writes(folder.name, ONE)
+    world.event(folder.name, 9)
+    world.turn_until(lambda: (folder / "log.jsonl").exists())
+    world.reactor.advance(1)
+    assert "entry 1" in result_of(begin(world, directory)).news
+
+
+def test_a_session_is_told_what_waits_for_the_summarizer(world: World) -> None:
+    """Each session, until the memory has it."""
+    directory, folder = app(world)
+    world.agent.start()
+    world.folder(folder.name, ONE)
+    begin(world, directory)
+    lock = folder / "log.jsonl.lock"
+    lock.touch()
+    world.other_machine_writes(folder.name, ONE + TWO)
+    for _ in range(2):
+        now = world.reactor.seconds()
+        os.utime(lock, (now, now))
+        news = result_of(begin(world, directory)).news
+        assert "entry 2" in news
+        assert "entry 1" not in news
+        assert (folder / "log.jsonl").read_text() == ONE
+        world.reactor.advance(30)
+
+
+def test_own_lines_are_no_news(world: World) -> None:
+    """The plugin may write its last ones while a session begins."""
+    directory, folder = app(world)
+    world.agent.start()
+    begin(world, directory)
+    world.folder(folder.name, ONE)
+    world.other_machine_writes(folder.name, TWO)
+    world.syncing.holding = True
+    begun = begin(world, directory)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(THREE)
+    world.syncing.finish()
+    news = result_of(begun).news
+    assert [n for n in (1, 2, 3) if f"entry {n}" in news] == [2]
 
 
 def test_a_session_that_begins_sends_what_waits(world: World) -> None:
