@@ -40,6 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         server.asked.append(f"{self.command} {self.path}")
+        server.silence.wait(server.delay)
         if self.path.endswith("/files"):
             server.before_list()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -79,6 +80,7 @@ class StubServer(HTTPServer):
         self.asked: list[str] = []
         self.is_silent = False
         self.is_full = False
+        self.delay = 0.0
         self.before_list: Callable[[], object] = list
         self.silence = threading.Event()
 
@@ -260,6 +262,17 @@ def test_a_stopped_process_in_the_folder_costs_a_session_its_time_only(world: Wo
     assert "Another mneme process has been at work on" in problem
     assert not world.away.exists()
     assert world.run()[0]
+
+
+def test_a_slow_server_costs_a_session_its_time_once(world: World) -> None:
+    """The limit is that of all requests together; the server is not away, and the end has time for it."""
+    world.write(ONE)
+    world.server.delay = 0.5
+    world.configure(world.server.server_port, hook_seconds=1.3)
+    assert 1.2 < timed(world) < 1.7
+    assert not world.away.exists()
+    assert world.run("session-end", 10) == ("", "")
+    assert world.on_server() == ONE
 
 
 def test_a_server_that_is_back_is_forgotten_to_have_been_away(world: World) -> None:

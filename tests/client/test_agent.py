@@ -483,7 +483,7 @@ def test_a_session_is_told_what_came_while_its_hook_started(world: World) -> Non
     begin(world, directory)
     world.other_machine_writes(folder.name, ONE)
     world.event(folder.name, 9)
-    world.turn_until(lambda: (folder / "log.jsonl").exists())
+    world.turn_until((folder / "log.jsonl").exists)
     world.reactor.advance(1)
     assert "entry 1" in result_of(begin(world, directory)).news
 
