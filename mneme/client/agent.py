@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 from twisted.internet import defer
@@ -20,7 +20,7 @@ from mneme.client.files import FilesWatch
 from mneme.client.folder import Folder, Marks, adopt, was_adopted
 from mneme.client.happening import Happened, Happening
 from mneme.client.keeper import Keeper
-from mneme.client.listener import Heard, Listener
+from mneme.client.listener import Heard
 from mneme.client.localproject import local_project
 from mneme.client.news import told
 from mneme.client.settings import FOLDER, config_path
@@ -56,13 +56,25 @@ class Told(Struct, frozen=True):
     problem: str | None = None
 
 
+class Source(Protocol):
+    """A source of changes, which tells of them between its start and its stop."""
+
+    def start(self) -> None:
+        """Begin to tell."""
+        ...
+
+    def stop(self) -> None:
+        """Tell no more."""
+        ...
+
+
 class Server(Struct, frozen=True):
     """The server of an agent: a client for questions, and a listener for changes."""
 
     client: Client
     project: ProjectId | None
     """The id that the settings give to all projects; None if each has its own."""
-    listen: Callable[[Callable[[Heard], object]], Listener]
+    listen: Callable[[Callable[[Heard], object]], Source]
 
 
 class _Kept(Struct, frozen=True, eq=False):
@@ -84,7 +96,9 @@ class Agent:
         helping: Worker,
         home: Path,
         server: Server,
+        watch: Callable[[Path, Callable[[Path], object]], Source] = FilesWatch,
     ) -> None:
+        """Set up an agent; `watch` makes the source of changes of the files in a directory."""
         self._reactor = reactor
         self._wall = wall
         self._syncing = syncing
@@ -93,7 +107,7 @@ class Agent:
         self._server = server
         self._projects = home / FOLDER / "projects"
         self._kept: dict[Path, _Kept] = {}
-        self._files = FilesWatch(self._projects, partial(reactor.callFromThread, self._changed))
+        self._files = watch(self._projects, partial(reactor.callFromThread, self._changed))
         self._listener = server.listen(partial(reactor.callFromThread, self._heard))
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor

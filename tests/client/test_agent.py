@@ -7,21 +7,23 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from mneme import durable
 from mneme.client.agent import KNOWN_TROUBLE_SECONDS, LOOK_EVERY, Agent, Server, Told
 from mneme.client.arrivals import BEFORE
 from mneme.client.calls import Client
 from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
 from mneme.client.http import Address, Response
-from mneme.client.listener import Listener
-from mneme.model import ClientId, ProjectId
+from mneme.client.listener import Heard
+from mneme.model import ClientId, FileName, ProjectId
+from mneme.wire import WireEvent
 from tests.immediate import ImmediateWorker
 from tests.results import result_of, waits
 from tests.stepped import SteppedWorker
@@ -44,13 +46,12 @@ class Reactor(Clock):
 
 
 class Line:
-    """An `Http` to a stub, and the stream of its events, which the test writes."""
+    """An `Http` to a stub."""
 
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
         self.asked: list[str] = []
         self.is_cut = False
-        self.stream: SimpleQueue[bytes | None] = SimpleQueue()
 
     def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, seconds: float
@@ -67,13 +68,53 @@ class Line:
 
     def lines(self, path: str, headers: Mapping[str, str], seconds: float) -> Iterator[bytes]:
         """See `Http`."""
-        while line := self.stream.get():
-            yield line
-        raise ConnectionResetError
+        raise AssertionError("the events of these tests come from `Ears`")
 
     def close(self) -> None:
         """See `Http`."""
-        self.stream.put(None)
+
+
+class Ears:
+    """A listener that hears what the test says."""
+
+    def __init__(self, heard: Callable[[Heard], object]) -> None:
+        self.heard = heard
+
+    def start(self) -> None:
+        """See `Source`."""
+
+    def stop(self) -> None:
+        """See `Source`."""
+
+
+class Eyes:
+    """A watch that tells of changes when the test says `look`."""
+
+    def __init__(self, directory: Path, changed: Callable[[Path], object]) -> None:
+        self._directory = directory
+        self._changed = changed
+        self._seen: dict[Path, object] | None = None
+
+    def start(self) -> None:
+        """See `Source`."""
+        self._seen = self._found()
+
+    def stop(self) -> None:
+        """See `Source`."""
+        self._seen = None
+
+    def look(self) -> None:
+        """Tell of the folders that have changed since the last look."""
+        if self._seen is None:
+            return
+        before, self._seen = self._seen, self._found()
+        for path in before.keys() | self._seen.keys():
+            if before.get(path) != self._seen.get(path):
+                self._changed(path)
+
+    def _found(self) -> dict[Path, object]:
+        folders = self._directory.iterdir() if self._directory.exists() else ()
+        return {path: {file: durable.look(path / file.value) for file in FileName} for path in folders}
 
 
 class Wall:
@@ -104,28 +145,35 @@ class World:
         address = Address(URL)
         wall = Wall(self.reactor)
         client = Client(Exchange(self.line, wall, address, Patience(10, 0)), ClientId("laptop"))
-        server = Server(client, project, partial(Listener, address, self.line))
-        self.agent = Agent(self.reactor, wall, self.syncing, ImmediateWorker(), home, server)
+        server = Server(client, project, self._listen)
+        self.agent = Agent(self.reactor, wall, self.syncing, ImmediateWorker(), home, server, self._watch)
+
+    def _listen(self, heard: Callable[[Heard], object]) -> Ears:
+        self.ears = Ears(heard)
+        return self.ears
+
+    def _watch(self, directory: Path, changed: Callable[[Path], object]) -> Eyes:
+        self.eyes = Eyes(directory, changed)
+        return self.eyes
 
     def turn_until(self, is_so: Callable[[], object]) -> None:
         """Turn the reactor until something is so, with calls of threads and some time."""
         for _ in range(600):
             if is_so():
                 return
-            try:
-                self.reactor.inbox.get(timeout=0.02)()
-            except Empty:
-                self.reactor.advance(0.1)
+            self._turn(0.1)
         raise AssertionError("it does not come about")
 
     def settle(self) -> None:
         """Let all come to rest that has been noticed, or is about to be."""
         for _ in range(7):
-            try:
-                while True:
-                    self.reactor.inbox.get(timeout=0.02)()
-            except Empty:
-                self.reactor.advance(0.3)
+            self._turn(0.3)
+
+    def _turn(self, seconds: float) -> None:
+        self.eyes.look()
+        while not self.reactor.inbox.empty():
+            self.reactor.inbox.get()()
+        self.reactor.advance(seconds)
 
     def folder(self, name: str, log: str | None = None) -> Path:
         """A folder of the plugin, with a log."""
@@ -150,20 +198,11 @@ class World:
         self, project: str, version: int | None, kind: str = "head", file: str | None = "log.jsonl"
     ) -> None:
         """Have the server tell of a change."""
-        rest = {"sha256": None, "clientId": "desk", "lock": None}
-        data = {"id": "l-1", "kind": kind, "project": project, "file": file, "version": version, **rest}
-        for line in (
-            b"id: l-1\n",
-            f"event: {kind}\n".encode(),
-            b"data: " + json.dumps(data).encode() + b"\n",
-            b"\n",
-        ):
-            self.line.stream.put(line)
+        self.ears.heard(Heard(WireEvent("l-1", kind, project, file, version, None, "desk", None)))
 
     def ready(self) -> None:
         """Have the server say that nothing is known to have happened."""
-        for line in (b"id: l-0\n", b"event: ready\n", b"data: {}\n", b"\n"):
-            self.line.stream.put(line)
+        self.ears.heard(Heard(None))
 
     def requests(self) -> list[str]:
         """The requests since the last call."""
@@ -303,7 +342,7 @@ def test_changes_that_nobody_told_are_found_by_a_look(world: World) -> None:
     path = world.folder("-app", ONE)
     world.agent.start()
     world.settle()
-    world.agent._files.stop()
+    world.eyes.stop()
     (path / "log.jsonl").write_text(ONE + TWO)
     world.folder("-new", ONE)
     world.settle()
