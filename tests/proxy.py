@@ -1,4 +1,4 @@
-"""A proxy that counts bytes, and can lose an answer, and one that holds answers back until they end."""
+"""Proxies: one counts bytes and can lose an answer, one holds answers back."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Proxy(AbstractContextManager["Proxy"]):
 
 
 class Withholding(BaseHTTPRequestHandler):
-    """A proxy that passes an answer on once it has all of it, and a stream never."""
+    """A proxy that passes on whole answers only, and so no stream."""
 
     target = 0
 

@@ -98,7 +98,7 @@ class Agent:
         server: Server,
         watch: Callable[[Path, Callable[[Path], object]], Source] = FilesWatch,
     ) -> None:
-        """Set up an agent; `watch` makes the source of changes of the files in a directory."""
+        """Set up an agent; `watch` makes the source of changes in a directory."""
         self._reactor = reactor
         self._wall = wall
         self._syncing = syncing
@@ -141,7 +141,7 @@ class Agent:
     # Sessions
 
     async def session_begins(self, directory: Path, seconds: float) -> Told:
-        """Bring the project of a directory in step, within `seconds`; the news since the session began."""
+        """Bring a directory's project in step, within `seconds`; the news since the session began."""
         began = self._wall.seconds()
         kept = await self._kept_of(directory)
         if kept is None:

@@ -1,4 +1,4 @@
-"""Arrivals: the news that came from the server of late, in a file that all processes of a machine share.
+"""Arrivals: late news from the server, in a file that all processes share.
 
 An agent, a hook or its child may fetch something while a session begins. Whichever did, the session's hook tells it.
 """
@@ -27,7 +27,10 @@ class _Arrival(msgspec.Struct, frozen=True):
 
 
 def note(folder: Path, now: float, items: Items) -> None:
-    """Note news that come into a folder, or wait for the plugin. Two calls must not overlap."""
+    """Note news that come into a folder, or wait for the plugin.
+
+    Two calls for a folder must not overlap.
+    """
     if not items:
         return
     path = folder / _FILE

@@ -458,7 +458,7 @@ def adopt(path: Path) -> None:
 
 
 def was_adopted(path: Path) -> bool:
-    """Whether a folder was ever in step with a server, or had a session of ours."""
+    """Whether a folder was ever in step, or had a session of ours."""
     return (path / _BESIDE).is_dir()
 
 

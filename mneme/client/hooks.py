@@ -127,7 +127,7 @@ def hooks_in(settings: object) -> Sequence[Hook]:
 
 
 def with_own_server(settings: object) -> Sequence[str]:
-    """The events of hooks that name a server or a key, which only `pull` and `push` take."""
+    """The events of hooks with a server or key, which only `pull` and `push` take."""
     return [event for event, call in _calls_of(settings) if _has_own_server(call)]
 
 
@@ -352,7 +352,7 @@ def _is_call(words: Sequence[str], did: Sequence[str]) -> bool:
 
 
 def _simple(command: str) -> Sequence[Sequence[str]]:
-    """The simple commands of a line for the shell; raises `ValueError` where quotes do not match."""
+    """The simple commands of a shell's line; raises `ValueError` where quotes do not match."""
     lexer = shlex.shlex(command.replace("\n", ";"), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""

@@ -28,7 +28,7 @@ class _Section(Struct, frozen=True):
 
 
 def fresh(file: FileName, before: bytes, after: bytes) -> Items:
-    """The items of a file that `after` has and `before` lacks, as many as can be told."""
+    """Items that `after` has and `before` lacks, as many as can be told."""
     if before == after:
         return {}
     if file is FileName.LOG:
@@ -50,7 +50,7 @@ def told(arrived: Sequence[Items]) -> str:
 
 
 def _lines_apart(before: bytes, after: bytes) -> tuple[bytes, bytes]:
-    """The lines that only one of two contents has: a log is long, and few lines are new."""
+    """Lines that only one of two contents has: few lines of a log are new."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     of_old, of_new = set(old), set(new)
     return (

@@ -97,7 +97,7 @@ def flush(home: Path, root: Path) -> bool:
 
 
 def _place(path: Path) -> bytes:
-    """The content of the small file that names the plugin's server; empty if there is none."""
+    """Content of the file that names the plugin's server; empty if there is none."""
     state = durable.look(path)
     found = durable.read(path) if state and state.st_size <= _LONGEST_PLACE else None
     return found[0] if found else b""

@@ -204,7 +204,7 @@ def test_a_session_is_told_what_waits_for_the_summarizer(world: World) -> None:
 
 
 def test_a_session_is_told_what_another_process_has_just_fetched(world: World) -> None:
-    """The child of a session before, say: the plugin may have read the memory before that."""
+    """The child of a session before, say; the plugin may have missed it."""
     world.other_machine_writes(ONE)
     world.run("session-end", 10)
     assert (world.folder / "log.jsonl").read_text() == ONE
@@ -265,7 +265,7 @@ def test_a_stopped_process_in_the_folder_costs_a_session_its_time_only(world: Wo
 
 
 def test_a_slow_server_costs_a_session_its_time_once(world: World) -> None:
-    """The limit is that of all requests together; the server is not away, and the end has time for it."""
+    """The limit is that of all requests; the server is not away."""
     world.write(ONE)
     world.server.delay = 0.5
     world.configure(world.server.server_port, hook_seconds=1.3)

@@ -421,6 +421,7 @@ def test_the_folder_of_a_first_session_stays_kept(tmp_path: Path) -> None:
     world.syncing.holding = True
     begun = begin(world, directory, LOOK_EVERY * 2)
     world.reactor.advance(LOOK_EVERY)
+    assert [one["project"] for one in world.status()] == ["shared"]
     world.syncing.finish()
     told = result_of(begun)
     assert told.problem is None

@@ -231,7 +231,7 @@ def test_hooks_of_an_older_version_are_mended(path: Path, start: str, mended: st
 @pytest.mark.parametrize("options", ["--server http://other:1", "--strict --key=abc", "--key abc || true"])
 @pytest.mark.parametrize("does", ["pull", "session-start"])
 def test_a_hook_with_a_server_of_its_own_keeps_it(path: Path, options: str, does: str) -> None:
-    """Its command, which takes the options, stays; the path is mended, and the rest is said."""
+    """Its command, which takes the options, stays; the path is mended."""
     path.write_text(json.dumps(settings([{"hooks": [hook(f"/old/mneme {does} {options}")]}])))
     done = install(path, PROGRAM)
     assert list(done.left) == ["SessionStart"]

@@ -234,7 +234,7 @@ def page(*events: Any, last: str, reset: bool = False) -> Response:
 
 
 def test_where_a_stream_is_held_back_questions_are_asked() -> None:
-    """The first tells where the server is; an event is told as it is, and nothing asks for nothing."""
+    """The first tells where the server is; an event is told as it is."""
     streams, heard = listen(
         TimeoutError(),
         page(last="line-6"),

@@ -274,7 +274,7 @@ esac
 def test_a_launch_agent_whose_program_has_moved_runs_the_new_one(
     mac: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old one is unloaded first, which launchd takes a moment for; it need not be loaded."""
+    """The old one is unloaded first, if it is loaded; that takes a moment."""
     monkeypatch.setattr("mneme.client.units._PAUSE", 0.01)
     tool(mac.bin, "launchctl", LAUNCHCTL.format(state=tmp_path))
 

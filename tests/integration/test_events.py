@@ -99,7 +99,7 @@ def test_a_stopping_server_ends_its_streams_at_once(tmp_path: Path) -> None:
 def test_a_change_is_heard_through_a_proxy_that_holds_streams_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The listener of an agent asks for what the stream does not bring; each change comes at once."""
+    """The agent's listener asks for changes; each comes at once."""
     monkeypatch.setattr(listener, "SILENT_SECONDS", 1.0)
     heard: Queue[Heard] = Queue()
     with Daemon(tmp_path, NO_RATE_LIMIT) as daemon, withholding(daemon.port) as url:
