@@ -399,13 +399,11 @@ class Sync:
             return FileReport(file, version=seen.base.version if seen.base else None)
         if seen.refused and seen.refused.content == local.content:
             return FileReport(file, (Action.KEPT,), seen.refused.version)
-        if seen.refused and self._is_merged(file, seen.refused):
-            base: Kept | None = seen.refused
-        elif seen.refused:
-            # A server that was put back to a backup may not know it: it would add the same lines to those it keeps.
-            base = self._confirmed(file, seen.base)
-        else:
-            base = seen.base
+        base = seen.base
+        if seen.refused:
+            # Whether it waits or is merged by now, the server counts what it added once. After a restored backup, the
+            # server may know neither.
+            base = self._confirmed(file, seen.refused) or self._confirmed(file, seen.base)
         sent = self._send(file, local, base)
         # The lock has become free, or ours, in the meantime.
         return sent or self._exchange(file, self._head(file), self._folder.snapshot(file))
