@@ -19,7 +19,7 @@ from mneme.client.calls import Client
 from mneme.client.control import Answer, Request
 from mneme.client.files import FilesWatch
 from mneme.client.folder import Folder, Marks, was_synced
-from mneme.client.happening import Happened, Happening
+from mneme.client.happening import Happened, Happening, in_words
 from mneme.client.keeper import Keeper
 from mneme.client.listener import Heard, Listener
 from mneme.client.localproject import local_project
@@ -275,12 +275,7 @@ class Agent:
             case Happening(Happened.RECOVERED):
                 self._log.info("{folder}: in step again", folder=path.name)
             case Happening(Happened.SYNCED, report) if report:
-                done = [
-                    f"{one.file.value} {' and '.join(action.value for action in one.actions)}{one.problem or ''}"
-                    for one in report.files
-                    if one.actions or one.problem
-                ]
-                self._log.info("{folder}: {done}", folder=path.name, done=", ".join(done))
+                self._log.info("{folder}: {done}", folder=path.name, done=in_words(report))
 
 
 def _told(kept: _Kept) -> Mapping[str, object]:

@@ -159,6 +159,7 @@ class Sync:
         reports = tuple(
             self._unless_refused(file, partial(self._fetch, file, heads.get(file), seen[file], holds))
             for file in FileName
+            if file in heads or _waits(file, seen[file]) is not Action.NOTHING
         )
         self._check_replaced()
         return reports
