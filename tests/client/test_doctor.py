@@ -563,7 +563,9 @@ def test_changes_are_known_without_the_server(machine: Machine) -> None:
     assert found == "Not pushed yet: summary.json (never pushed from here to this server)"
 
 
-@pytest.mark.parametrize("damaged", ["", "\0" * 100, entry("one") + entry("two")[:20]])
+@pytest.mark.parametrize(
+    "damaged", ["", "\0" * 100, entry("one") + entry("two")[:20]], ids=["empty", "zeros", "half a line"]
+)
 def test_a_damaged_file_is_named_once(machine: Machine, damaged: str) -> None:
     """To push it is no advice, for it is not sent."""
     machine.received(entry("one") + entry("two"))
