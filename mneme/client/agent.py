@@ -289,8 +289,10 @@ def _told(kept: _Kept) -> Mapping[str, object]:
 
 
 def _is_known(keeper: Keeper, event: WireEvent) -> bool:
-    """Whether an event tells a keeper nothing: a lock, or a version that it has."""
-    return event.kind == EventKind.LOCK.value or keeper.has(event.file, event.version)
+    """Whether an event tells a keeper nothing: a lock that no file waits for, or a version that it has."""
+    if event.kind == EventKind.LOCK.value:
+        return event.lock is not None or not keeper.waits_for_lock
+    return keeper.has(event.file, event.version)
 
 
 def _waiting_for(run: "Deferred[T]") -> "Deferred[T]":

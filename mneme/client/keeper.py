@@ -118,6 +118,11 @@ class Keeper:
         is_in_step = self._report is not None and is_quiet and not (self._problem or waiting)
         return Condition(is_in_step, self._problem, waiting)
 
+    @property
+    def waits_for_lock(self) -> bool:
+        """Whether a file waits for the lock of another client."""
+        return self._report is not None and any(map(self._report.files_with, (Action.KEPT, Action.REFUSED)))
+
     def has(self, file: str | None, version: int | None) -> bool:
         """Whether the last run has brought this version of a file, or a newer one."""
         files = self._report.files if self._report else ()

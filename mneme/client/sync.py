@@ -135,7 +135,11 @@ class Sync:
             seen = self._folder.snapshots()
             if any(map(_is_to_be_sent, FileName, seen.values())):
                 return self._sent()
-            return Report(self.project, self._fetched(seen, holds=False))
+            report = Report(self.project, self._fetched(seen, holds=False))
+            if report.files_with(Action.KEPT) and self.client.lock(self.project) is None:
+                # The lock is free, and the upload was not merged: merging is off, or the server was put back.
+                return self._sent()
+            return report
 
     def push(self) -> Report:
         """Fetch, merge and send changed files, and give up the lock.

@@ -828,7 +828,29 @@ def test_a_step_sends_nothing_twice(world: World, laptop: Machine, desktop: Mach
     kept(world, laptop, desktop)
     laptop.write(b"{", ENTITIES)
     assert did(laptop.session().step()) == {LOG: ["kept"], ENTITIES: ["held back"]}
-    assert world.asked(laptop) == ["GET files", "GET files/log.jsonl/versions?limit=100"]
+    assert world.asked(laptop) == ["GET files", "GET files/log.jsonl/versions?limit=100", "GET lock"]
+
+
+@pytest.mark.parametrize("why", ["merging is off", "put back"])
+def test_a_step_sends_what_was_kept_and_is_not_merged(
+    world: World, laptop: Machine, desktop: Machine, why: str
+) -> None:
+    """Once the lock is free: nobody else would bring it to the others."""
+    if why == "merging is off":
+        world.stub.store.merging = Merging(enabled=False)
+    in_step(world, laptop, desktop)
+    backup = world.backup()
+    desktop.pull()
+    laptop.append(TWO)
+    assert did(laptop.session().step()) == {LOG: ["kept"]}
+    if why == "put back":
+        world.put_back(backup)
+    else:
+        desktop.push()
+    assert LOG in did(laptop.session().step())
+    assert world.head() == laptop.read() == ONE + TWO
+    assert did(laptop.session().step()) == {}
+    assert world.holder() is None
 
 
 def test_each_step_names_the_files_that_wait(world: World, laptop: Machine, desktop: Machine) -> None:
