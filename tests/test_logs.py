@@ -233,7 +233,7 @@ def test_an_event_without_a_message_leaves_no_line() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_lines_of_twisted_about_each_port_are_left_out(choice: Choose, tmp_path: Path, form: str) -> None:
-    """A server says once where it listens; failures that Twisted tells of in this old way are kept."""
+    """A server says by itself where it listens; failures told in the same way stay."""
     choice(form=form)
     observer = namedAny(LogChoice.name)()
     with capturedLogs() as events:

@@ -575,7 +575,7 @@ def test_the_status_tells_what_waits_and_why(kept: World) -> None:
 
 
 def test_a_lock_that_becomes_free_is_heard_of_by_files_that_wait_for_it(kept: World) -> None:
-    """Here the server does not merge what it kept, so that the agent sends it again."""
+    """The server here does not merge, so that the agent sends its upload again."""
     kept.stub.store.merging = Merging(enabled=False)
     kept.stub.acquire("desk", project="-app")
     (kept.projects / "-app/log.jsonl").write_text(ONE + TWO)

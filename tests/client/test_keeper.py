@@ -285,7 +285,7 @@ def test_what_was_done_is_told(kept: Kept, clock: Clock) -> None:
 
 
 def test_a_file_that_goes_on_waiting_is_told_once(kept: Kept, clock: Clock) -> None:
-    """Whatever is done to other files meanwhile; again when it waits for another reason, or waits anew."""
+    """Told again is a new reason, or a new wait; another file changes nothing."""
 
     def with_summary(*actions: Action) -> Report:
         return Report(DEMO, (*report(Action.HELD_BACK).files, FileReport(FileName.SUMMARY_MD, actions, 2)))

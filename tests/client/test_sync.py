@@ -854,7 +854,7 @@ def test_a_step_sends_what_was_kept_and_is_not_merged(
 
 
 def test_each_step_names_the_files_that_wait(world: World, laptop: Machine, desktop: Machine) -> None:
-    """For as long as they do: until the lock is free, and until the damage is mended."""
+    """They wait until the lock is free, and until the damage is mended."""
     laptop.write(entities(a=1), ENTITIES)
     kept(world, laptop, desktop)
     laptop.write(b"{", ENTITIES)
