@@ -184,7 +184,10 @@ FORMS: dict[str, Form] = {"text": as_text_line, "json": as_json_line}
 
 
 def _without_ports(form: Form) -> Form:
-    """A form without Twisted's lines about each port that opens or closes, one for each family of addresses."""
+    """A form without Twisted's lines about ports that open or close.
+
+    A server that listens on IPv4 and IPv6 has them twice, and its own line says where it listens.
+    """
 
     def formed(event: LogEvent) -> str | None:
         is_about_port = event.get("log_namespace") == "log_legacy" and event["log_level"] is LogLevel.info

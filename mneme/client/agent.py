@@ -289,7 +289,7 @@ def _told(kept: _Kept) -> Mapping[str, object]:
 
 
 def _is_known(keeper: Keeper, event: WireEvent) -> bool:
-    """Whether an event tells a keeper nothing: a lock that no file waits for, or a version that it has."""
+    """Whether an event tells a keeper nothing that a file waits for or lacks."""
     if event.kind == EventKind.LOCK.value:
         return event.lock is not None or not keeper.waits_for_lock
     return keeper.has(event.file, event.version)

@@ -39,7 +39,7 @@ class Happening(Struct, frozen=True):
 
 
 def in_words(report: Report, *, with_problems: bool = True) -> str:
-    """The actions on each file of a report, and the server's problems with it; empty if there are none."""
+    """Actions on the files of a report, and the server's problems with them."""
     done = (f"{one.file.value} {words}" for one in report.files if (words := _words(one, with_problems)))
     return ", ".join(done)
 

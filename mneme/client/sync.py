@@ -428,7 +428,7 @@ def _is_to_be_sent(file: FileName, seen: Snapshot) -> bool:
 
 
 def _waits(file: FileName, seen: Snapshot) -> Action:
-    """The action that says why the changes in a file are not to be sent, if they are not."""
+    """The reason for which changes in a file are not sent; else `NOTHING`."""
     if seen.local is None:
         return Action.NOTHING
     if seen.base and is_spoiled(file, seen.local, seen.base):
