@@ -173,8 +173,8 @@ class Keeper:
         if self._problem is not None:
             self._problem = None
             self._tell(Happening(Happened.RECOVERED))
-        waiting = _waiting(report)
-        if _has_done_more_than_wait(report) or (waiting and waiting != _waiting(before)):
+        waits_anew = _waiting(report).items() - _waiting(before).items()
+        if _has_done_more_than_wait(report) or waits_anew:
             self._tell(Happening(Happened.SYNCED, report))
         return report
 

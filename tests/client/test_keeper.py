@@ -292,11 +292,12 @@ def test_a_file_that_goes_on_waiting_is_told_once(kept: Kept, clock: Clock) -> N
 
     still, anew = report(Action.HELD_BACK), report(Action.KEPT)
     sent = with_summary(Action.SENT)
-    for outcome in (still, still, sent, with_summary(), still, anew, anew, NOTHING_NEW, anew):
+    both = with_summary(Action.KEPT)
+    for outcome in (still, still, sent, with_summary(), both, still, anew, anew, NOTHING_NEW, anew):
         kept.keeper.changed_there()
         clock.advance(0)
         kept.run(outcome)
-    assert [one.report for one in kept.told] == [still, sent, anew, anew]
+    assert [one.report for one in kept.told] == [still, sent, both, anew, anew]
 
 
 def test_a_folder_is_in_step_after_a_run_until_a_change(kept: Kept, clock: Clock) -> None:
