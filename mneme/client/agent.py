@@ -18,7 +18,7 @@ from mneme.client.calls import Client
 from mneme.client.control import Answer, Request
 from mneme.client.files import FilesWatch
 from mneme.client.folder import Folder, Marks, adopt, was_adopted
-from mneme.client.happening import Happened, Happening
+from mneme.client.happening import Happened, Happening, in_words
 from mneme.client.keeper import Keeper
 from mneme.client.listener import Heard
 from mneme.client.localproject import local_project
@@ -289,12 +289,7 @@ class Agent:
             case Happening(Happened.RECOVERED):
                 self._log.info("{folder}: in step again", folder=path.name)
             case Happening(Happened.SYNCED, report) if report:
-                done = [
-                    f"{one.file.value} {' and '.join(action.value for action in one.actions)}{one.problem or ''}"
-                    for one in report.files
-                    if one.actions or one.problem
-                ]
-                self._log.info("{folder}: {done}", folder=path.name, done=", ".join(done))
+                self._log.info("{folder}: {done}", folder=path.name, done=in_words(report))
 
 
 def _told(kept: _Kept) -> Mapping[str, object]:
@@ -308,8 +303,10 @@ def _told(kept: _Kept) -> Mapping[str, object]:
 
 
 def _is_known(keeper: Keeper, event: WireEvent) -> bool:
-    """Whether an event tells a keeper nothing: a lock, or a version that it has."""
-    return event.kind == EventKind.LOCK.value or keeper.has(event.file, event.version)
+    """Whether an event tells a keeper nothing that a file waits for or lacks."""
+    if event.kind == EventKind.LOCK.value:
+        return event.lock is not None or not keeper.waits_for_lock
+    return keeper.has(event.file, event.version)
 
 
 def _waiting_for(run: "Deferred[T]") -> "Deferred[T]":

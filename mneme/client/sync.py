@@ -135,7 +135,11 @@ class Sync:
             seen = self._folder.snapshots()
             if any(map(_is_to_be_sent, FileName, seen.values())):
                 return self._sent()
-            return Report(self.project, self._fetched(seen, holds=False))
+            report = Report(self.project, self._fetched(seen, holds=False))
+            if report.files_with(Action.KEPT) and self.client.lock(self.project) is None:
+                # The lock is free, and the upload was not merged: merging is off, or the server was put back.
+                return self._sent()
+            return report
 
     def push(self) -> Report:
         """Fetch, merge and send changed files, and give up the lock.
@@ -157,9 +161,9 @@ class Sync:
         """Fetch and merge changed files; `holds` is whether this machine has the lock."""
         heads = {head.file: head for head in self.client.heads(self.project)}
         reports = tuple(
-            self._unless_refused(file, partial(self._fetch, heads[file], seen[file], holds))
+            self._unless_refused(file, partial(self._fetch, file, heads.get(file), seen[file], holds))
             for file in FileName
-            if file in heads
+            if file in heads or _waits(file, seen[file]) is not Action.NOTHING
         )
         self._check_replaced()
         return reports
@@ -217,16 +221,18 @@ class Sync:
         if isinstance(outcome, Granted):
             self.client.release(self.project)
 
-    def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
+    def _fetch(self, file: FileName, head: Head | None, seen: Snapshot, holds: bool) -> FileReport:
         """Fetch a file and merge it in, if it changed on the server."""
+        if head is None:
+            return FileReport(file, _without_nothing([_waits(file, seen)]))
         for _ in range(_ATTEMPTS):
-            seen = self._folder.refreshed(head.file, seen)
+            seen = self._folder.refreshed(file, seen)
             taken = self._take_in(head, seen, holds)
             if taken:
-                action, _ = taken
-                return FileReport(head.file, _without_nothing([action]), head.version)
-            seen = self._folder.snapshot(head.file)
-        return FileReport(head.file, (Action.MISSED,))
+                action, seen = taken
+                return FileReport(file, _without_nothing([action, _waits(file, seen)]), head.version)
+            seen = self._folder.snapshot(file)
+        return FileReport(file, (Action.MISSED,))
 
     def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
         """Fetch a file that changed on the server, then send it if it changed here."""
@@ -304,7 +310,7 @@ class Sync:
         """The action and content for a file that changed on the server, and perhaps here."""
         if base and base.content == local.content:
             return Action.FETCHED, there.content
-        if base and _is_spoiled(file, local, base):
+        if base and is_spoiled(file, local, base):
             return Action.REPLACED, there.content
         merged = self._merged(file, base, local, there)
         if merged is not None:
@@ -362,7 +368,7 @@ class Sync:
 
     def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`; None if the head has changed."""
-        if base and _is_spoiled(file, local, base):
+        if base and is_spoiled(file, local, base):
             return FileReport(file, (Action.HELD_BACK,), base.version)
         added = _lines_added(file, local.content, base)
         self._progress(Action.SENT, file, len(added or local.content))
@@ -416,13 +422,21 @@ class Sync:
 
 def _is_to_be_sent(file: FileName, seen: Snapshot) -> bool:
     """Whether a file has changes that the server was not sent."""
-    local = seen.local
-    if local is None or not seen.is_changed or (seen.refused and seen.refused.content == local.content):
-        return False
-    return not (seen.base and _is_spoiled(file, local, seen.base))
+    return seen.is_changed and _waits(file, seen) is Action.NOTHING
 
 
-def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
+def _waits(file: FileName, seen: Snapshot) -> Action:
+    """The reason for which changes in a file are not sent; else `NOTHING`."""
+    if seen.local is None:
+        return Action.NOTHING
+    if seen.base and is_spoiled(file, seen.local, seen.base):
+        return Action.HELD_BACK
+    if seen.refused and seen.refused.content == seen.local.content:
+        return Action.KEPT
+    return Action.NOTHING
+
+
+def is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
     """Whether a file is damaged, or half written, and its base is not."""
     if is_damaged(file, base.content):
         return False

@@ -22,7 +22,7 @@ from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
 from mneme.client.http import Address, Response
 from mneme.client.listener import Heard
-from mneme.model import ClientId, FileName, ProjectId
+from mneme.model import ClientId, FileName, Merging, ProjectId
 from mneme.wire import WireEvent
 from tests.immediate import ImmediateWorker
 from tests.results import result_of, waits
@@ -670,11 +670,29 @@ def test_the_status_tells_what_waits_and_why(kept: World) -> None:
         "problem": None,
         "waiting": {"log.jsonl": "kept"},
     }
+    kept.event("-lib", 9)
+    kept.event("-app", 1)
+    kept.settle()
+    assert kept.status()[0]["waiting"] == {"log.jsonl": "kept"}
     kept.line.is_cut = True
     kept.ready()
     kept.settle()
     assert "cannot be reached" in kept.status()[1]["problem"]
     assert not kept.status()[1]["inStep"]
+
+
+def test_a_lock_that_becomes_free_is_heard_of_by_files_that_wait_for_it(kept: World) -> None:
+    """The server here does not merge, so that the agent sends its upload again."""
+    kept.stub.store.merging = Merging(enabled=False)
+    kept.stub.acquire("desk", project="-app")
+    (kept.projects / "-app/log.jsonl").write_text(ONE + TWO)
+    kept.settle()
+    assert kept.status()[0]["waiting"] == {"log.jsonl": "kept"}
+    kept.stub.release("desk", project="-app")
+    kept.event("-app", None, "lock", None)
+    kept.settle()
+    assert kept.on_server("-app") == ONE + TWO
+    assert kept.status()[0]["inStep"]
 
 
 def test_a_stop_waits_for_a_sync(kept: World) -> None:

@@ -199,7 +199,7 @@ class Schedules(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("at", range(1, 7))
 def test_what_a_kept_upload_counted_is_counted_once_whenever_it_is_merged(at: int) -> None:
-    """The lock ends, and another machine has a session, after any of the requests of a push."""
+    """Another machine has a session after any of the requests of a push."""
     schedule = Schedules()
     schedule.there_is_a_memory()
     schedule.session_goes_on("laptop")

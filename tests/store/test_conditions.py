@@ -232,7 +232,7 @@ class TestUploadsWithoutALock:
         assert content(held) == ONE + TWO + THREE + FOUR
 
     def test_an_upload_made_from_one_that_was_never_merged_has_its_base(self, held: Patient) -> None:
-        """What it lacks of that base was removed."""
+        """Lines of that base that the upload lacks were removed."""
         held.merging = Merging(enabled=False)
         rescued(put(held, BEN, ONE + TWO + THREE, only_if=named(ONE + TWO)))
         held.merging = Merging()
@@ -259,7 +259,7 @@ class TestUploadsWithoutALock:
         assert content(moved) == THREE + FOUR
 
     def test_an_upload_that_names_a_waiting_one_replaces_it(self, moved: Patient) -> None:
-        """The name is certain, even if a line is gone from the middle, as of no stock client's log."""
+        """The name is certain, even if a line is gone from the middle."""
         rescued(put(moved, EVE, ONE + TWO + FOUR, only_if=named(ONE + TWO)))
         rescued(put(moved, EVE, ONE + FOUR, only_if=named(ONE + TWO + FOUR)))
         assert waiting(moved) == 1

@@ -111,7 +111,10 @@ class Doctor(Struct, frozen=True):
                 findings.append(changes_finding(folder, _heads(answers, local.project)))
                 findings += damage_findings(folder)
         if settings and local:
-            findings += sync_findings(self.home, local.root, settings.plugin_syncs)
+            server_answers = answers is None or answers.is_serving
+            findings += sync_findings(
+                self.home, local.root, settings.plugin_syncs, server_answers=server_answers
+            )
         return [*findings, *git_findings()]
 
 

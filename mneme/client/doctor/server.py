@@ -40,6 +40,11 @@ class ServerAnswers(Struct, frozen=True):
     status: wire.Status | None = None
     problem: ClientError | None = None
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the server answers requests of this machine, perhaps as an older server."""
+        return self.problem is None or isinstance(self.problem, Refused)
+
     def project(self, project: ProjectId) -> wire.WireProject | None:
         """A project as the server listed it."""
         return next((one for one in self.projects or () if one.id == project.value), None)
