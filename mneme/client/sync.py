@@ -392,7 +392,7 @@ class Sync:
         return FileReport(file, (Action.KEPT,), version)
 
     def _hand_in(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
-        """Send a changed file without the lock, so that the server keeps it; else fetch it."""
+        """Send a changed file, which the server keeps without the lock; else fetch it."""
         seen = self._folder.refreshed(file, seen)
         local = seen.local
         if local is None or not _is_to_be_sent(file, seen):
