@@ -77,12 +77,21 @@ class MissingPrecondition(MnemeError):
     )
 
 
+class UnnamedHead(MnemeError):
+    """An upload or a removal of a briefing that does not name the head."""
+
+    sentence = (
+        'briefing.json and handoff.json need If-Match: "<sha256 of the file on the server>", or for an upload where '
+        "there is none If-None-Match: *"
+    )
+
+
 class FileTooLarge(MnemeError):
     """An append after which the file would be too large for a stock client."""
 
 
 class FileNotAllowed(MnemeError):
-    """A file name that is none of the five file names of a memory."""
+    """A file name that is none of the names that this client may use."""
 
     sentence = "File not allowed for sync"
 

@@ -1,6 +1,6 @@
 """The feed: listeners wait for events, and read those after the last that they had."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from twisted.internet import defer
@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from mneme.errors import TooManyListeners
-from mneme.model import EventId, EventPage
+from mneme.model import EventId, EventPage, FileName
 from mneme.service import SyncService
 
 MAX_LISTENERS = 100
@@ -55,28 +55,29 @@ class Feed:
         finally:
             self._listeners -= 1
 
-    async def begin(self, after: EventId | None) -> EventPage:
+    async def begin(self, after: EventId | None, files: Collection[FileName]) -> EventPage:
         """The events since `after`; without it, the id of the newest event alone."""
         if after is None:
             return EventPage((), await self._sync.last_event())
-        return await self._sync.events_after(after, _AT_ONCE)
+        return await self._sync.events_after(after, _AT_ONCE, files)
 
-    async def next(self, after: EventId, seconds: float) -> EventPage:
-        """The events after an id, waited for at most `seconds`; perhaps none."""
-        # Whatever is committed from here on wakes this waiter, so that no event falls between read and wait.
-        change: Deferred[None] = Deferred()
-        self._waiting.add(change)
-        try:
-            page = await self._sync.events_after(after, _AT_ONCE)
-            if page.events or page.is_reset or self._is_closed:
-                return page
+    async def next(self, after: EventId, files: Collection[FileName], seconds: float) -> EventPage:
+        """The events after an id, waited for at most `seconds`; perhaps none. Events of other files wake nobody."""
+        until = self._clock.seconds() + seconds
+        page = EventPage((), after)
+        while True:
+            # Whatever is committed from here on wakes this waiter, so that no event falls between read and wait.
+            change: Deferred[None] = Deferred()
+            self._waiting.add(change)
             try:
-                await change.addTimeout(seconds, self._clock)
+                page = await self._sync.events_after(page.last, _AT_ONCE, files)
+                if page.events or page.is_reset or self._is_closed:
+                    return page
+                await change.addTimeout(max(0.0, until - self._clock.seconds()), self._clock)
             except defer.TimeoutError:
                 return page
-            return await self._sync.events_after(after, _AT_ONCE)
-        finally:
-            self._waiting.discard(change)
+            finally:
+                self._waiting.discard(change)
 
     def wake(self) -> None:
         """Wake the waiting listeners: there are new events."""

@@ -6,11 +6,13 @@ All times are milliseconds since 1970 UTC (`Millis`): stock clients compare time
 import enum
 import hashlib
 import unicodedata
+from collections.abc import Collection
 from functools import cached_property
 from typing import NewType, Self, TypeAlias
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mneme.errors import InvalidClientId, InvalidProjectId
 
@@ -73,17 +75,29 @@ Reader: TypeAlias = ClientId | Unnamed
 
 
 class FileName(enum.Enum):
-    """The names of the five files of a memory, in the order of every list."""
+    """The names of the files of a project, in the order of every list."""
 
     LOG = "log.jsonl"
     SUMMARY_JSON = "summary.json"
     SUMMARY_MD = "summary.md"
     REMEMBERED = "remembered.json"
     ENTITIES = "entities.json"
+    BRIEFING = "briefing.json"
+    HANDOFF = "handoff.json"
 
     __hash__ = (
         object.__hash__
     )  # Each step uses them as keys, and the hash of `enum` is slow: it is written in Python.
+
+
+BRIEFINGS = (FileName.BRIEFING, FileName.HANDOFF)
+"""The files by which a session tells the next one. They are not merged, and no stock client knows them."""
+
+FILES = tuple(FileName)
+"""All files, in the order of every list."""
+
+MEMORY = tuple(file for file in FileName if file not in BRIEFINGS)
+"""The five files of a memory, which are merged."""
 
 
 class Kind(enum.Enum):
@@ -99,6 +113,8 @@ class Kind(enum.Enum):
     """The merge of the old head with an upload or an edit."""
     RESTORED = "restored"
     """An older version, made the head again by a client under its lock."""
+    REMOVED = "removed"
+    """The content of a head that a client removed."""
 
 
 class Lock(Struct, frozen=True):
@@ -288,6 +304,14 @@ class Append(Struct, frozen=True):
     key: str | None = None
 
 
+class Removal(Struct, frozen=True):
+    """A removal of the head by a client that knows its content: one of `BRIEFINGS`."""
+
+    file: FileName
+    client: ClientId
+    only_if: Precondition | None
+
+
 class Restore(Struct, frozen=True):
     """A version that a client makes the head again; `token` as in `Upload`."""
 
@@ -352,6 +376,21 @@ class Accepted(Struct, frozen=True):
     merged: bool = False
 
 
+class Removed(Struct, frozen=True):
+    """The outcome of a removal that is durable; `version` has the content that was removed."""
+
+    version: int
+
+
+class Bygone(Struct, frozen=True):
+    """The outcome of an upload whose content was the head before: nothing was changed.
+
+    `version` is the newest with that content.
+    """
+
+    version: int
+
+
 class Linked(Struct, frozen=True):
     """The outcome of a link: the project that both ids name now.
 
@@ -383,6 +422,11 @@ class Overview(Struct, frozen=True):
     waiting: tuple[Version, ...]
     aliases: tuple[ProjectId, ...] = ()
 
+    def only(self, files: Collection[FileName]) -> Self:
+        """The overview without the files that are not in `files`."""
+        heads = tuple(one for one in self.heads if one.file in files)
+        return replace(self, heads=heads, waiting=tuple(one for one in self.waiting if one.file in files))
+
 
 class Pruned(Struct, frozen=True):
     """Versions that were or can be removed from a project's history, oldest first."""
@@ -394,6 +438,10 @@ class Pruned(Struct, frozen=True):
     def size(self) -> int:
         """The space of the versions in bytes."""
         return sum(version.stored for version in self.versions)
+
+    def only(self, files: Collection[FileName]) -> Self:
+        """The versions of `files` among these."""
+        return replace(self, versions=tuple(one for one in self.versions if one.file in files))
 
 
 class Usage(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The use cases of the server, each made of steps of the store."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from mneme.errors import DiskFull, ShuttingDown
 from mneme.model import (
     Accepted,
     Append,
+    Bygone,
     Changed,
     ClientId,
     Condition,
@@ -39,6 +40,8 @@ from mneme.model import (
     Reader,
     Receipt,
     Released,
+    Removal,
+    Removed,
     Rescued,
     Restore,
     Served,
@@ -268,6 +271,16 @@ class SyncService(Service):
                 return Rescued(refusal, None)
             raise
 
+    async def upload_briefing(self, project: ProjectId, upload: Upload) -> Accepted | Changed | Bygone:
+        """Make an upload of a briefing the head; durably. See `Store.upload_briefing`."""
+        return await self._write(
+            project, lambda now: self._store.upload_briefing(project, upload, now), len(upload.content)
+        )
+
+    async def remove_briefing(self, project: ProjectId, removal: Removal) -> Removed | Changed | None:
+        """Remove the head of a briefing; durably. See `Store.remove_briefing`."""
+        return await self._write(project, lambda now: self._store.remove_briefing(project, removal, now))
+
     # Aliases
 
     async def link(self, alias: ProjectId, project: ProjectId, client: ClientId) -> Linked | HeldBy:
@@ -362,9 +375,9 @@ class SyncService(Service):
         """The id of the newest event."""
         return await self._look_up(self._reader.store.last_event)
 
-    async def events_after(self, after: EventId, limit: int) -> EventPage:
-        """The events after an id, oldest first, at most `limit`."""
-        return await self._look_up(lambda: self._reader.store.events_after(after, limit))
+    async def events_after(self, after: EventId, limit: int, files: Collection[FileName]) -> EventPage:
+        """The events after an id, oldest first, at most `limit`; of files, only those of `files`."""
+        return await self._look_up(lambda: self._reader.store.events_after(after, limit, files))
 
     @property
     def merging(self) -> Merging:

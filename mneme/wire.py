@@ -290,7 +290,8 @@ class Prunable(msgspec.Struct, frozen=True):
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer of every error, with one sentence.
 
-    For a refused lock, `lock` is the lock that is held. For a rescued upload, `version` is its number.
+    For a refused lock, `lock` is the lock that is held. For a rescued upload, `version` is its number; for a briefing
+    that was the head before, it is the number of that version.
     """
 
     error: str

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mneme.bases import Candidate, Choice, Evidence, choose, continues, removable, share_nothing
 from mneme.merge.bounds import MAX_LINES
-from mneme.model import FileName
+from mneme.model import MEMORY, FileName
 from tests import plugin_files
 from tests.merge.looking import chosen
 from tests.merge.strategies import contents
@@ -199,7 +199,7 @@ def test_documents_of_any_depth_do_not_raise() -> None:
         assert chosen(FileName.SUMMARY_JSON, None, [content], content) == 0
 
 
-@pytest.mark.parametrize("file", FileName)
+@pytest.mark.parametrize("file", MEMORY)
 @given(data=st.data())
 def test_an_upload_that_was_not_changed_was_made_from_its_like(file: FileName, data: st.DataObject) -> None:
     """An older one may have the same items."""
@@ -218,7 +218,7 @@ def candidates_of(file: FileName) -> st.SearchStrategy[Candidate]:
 # Laws
 
 
-@pytest.mark.parametrize("file", FileName)
+@pytest.mark.parametrize("file", MEMORY)
 @given(data=st.data())
 def test_certain_outranks_near(file: FileName, data: st.DataObject) -> None:
     """A named version is chosen, wherever it stands and whatever the upload looks like."""
@@ -229,7 +229,7 @@ def test_certain_outranks_near(file: FileName, data: st.DataObject) -> None:
     assert choose(file, [*known[:place], named, *known[place:]], upload) == Choice(place)
 
 
-@pytest.mark.parametrize("file", FileName)
+@pytest.mark.parametrize("file", MEMORY)
 @given(data=st.data())
 def test_more_evidence_never_makes_an_older_choice(file: FileName, data: st.DataObject) -> None:
     """Whichever candidate turns out to have been received, or is named."""
@@ -244,7 +244,7 @@ def test_more_evidence_never_makes_an_older_choice(file: FileName, data: st.Data
     assert before is None or after is None or after >= before
 
 
-@pytest.mark.parametrize("file", FileName)
+@pytest.mark.parametrize("file", MEMORY)
 @given(data=st.data())
 def test_disjoint_is_none(file: FileName, data: st.DataObject) -> None:
     """No chosen version shares nothing with the upload, whatever its evidence."""
@@ -329,7 +329,7 @@ def test_lines_of_a_log_behind_a_kept_one_were_not_removed(base: str, upload: st
     assert removable(LOG, log(base), log(upload)) == log(left)
 
 
-@pytest.mark.parametrize("file", [one for one in FileName if one is not LOG])
+@pytest.mark.parametrize("file", [one for one in MEMORY if one is not LOG])
 def test_anything_can_be_removed_from_the_other_files(file: FileName) -> None:
     """A person forgets any fact, and the plugin prunes any entity."""
     assert removable(file, b"a\nb\nc\n", b"a\nc\n") == b"a\nb\nc\n"

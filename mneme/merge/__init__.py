@@ -1,14 +1,14 @@
 """Three-way merges of memory files: pure functions of bytes that never raise.
 
 What either side added to the base is kept, what either side removed from it is removed. A base of None is one that is
-not known, and so is one that is not of the form of its file: nothing is removed then.
+not known, and so is one that is not of the form of its file: nothing is removed then. Of two briefings the later stays.
 """
 
 from mneme.merge.bounds import fits
 from mneme.merge.documents import is_document, is_json, merge_documents, parsed
 from mneme.merge.log import is_entry, is_log, lines, merge_logs
 from mneme.merge.text import merge_texts
-from mneme.model import FileName
+from mneme.model import BRIEFINGS, FileName
 
 __all__ = ["is_damaged", "is_well_formed", "merge"]
 
@@ -34,6 +34,8 @@ def merge(
         return head
     if head == base:
         return upload
+    if file in BRIEFINGS:
+        return upload if upload_is_later else head
     if file is FileName.LOG:
         if not (is_log(head) and is_log(upload)):
             return None
@@ -62,7 +64,7 @@ def is_damaged(file: FileName, content: bytes) -> bool:
         return True
     if file is FileName.LOG:
         return not any(map(is_entry, lines(content)))
-    return is_document(file) and not is_json(content)
+    return file is not FileName.SUMMARY_MD and not is_json(content)
 
 
 def _merged(

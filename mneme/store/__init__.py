@@ -5,7 +5,7 @@ be done first, then the step is run again. `ComputeFirst` carries a large comput
 transaction. `MergeFirst` means that uploads are waiting: `merge_next` merges them, one at a time.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from functools import partial
@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from mneme.errors import TooManyProjects
 from mneme.model import (
+    FILES,
     Accepted,
     Append,
+    Bygone,
     Changed,
     ClientId,
     Document,
@@ -37,6 +39,8 @@ from mneme.model import (
     Reader,
     Receipt,
     Released,
+    Removal,
+    Removed,
     Rescued,
     Restore,
     Served,
@@ -49,9 +53,9 @@ from mneme.model import (
     VersionContent,
 )
 from mneme.retention import Retention
-from mneme.store import aliases, downloads, history, layout, locks, merging, uploads
+from mneme.store import aliases, briefings, downloads, history, layout, locks, merging, uploads
 from mneme.store.apart import ComputeFirst, Results
-from mneme.store.queries import FILES, HeadRow, ProjectRow, Queries
+from mneme.store.queries import HeadRow, ProjectRow, Queries
 from mneme.store.sqlite import Database
 from mneme.store.step import MergeFirst, Step
 from mneme.store.workingcopy import WorkingCopy
@@ -244,6 +248,24 @@ class Store:
         with self._making(project, now, append.file) as step:
             return uploads.append(step, append)
 
+    def upload_briefing(self, project: ProjectId, upload: Upload, now: Millis) -> Accepted | Changed | Bygone:
+        """Make the upload of one of `BRIEFINGS` the head, if its precondition holds; nobody needs the lock for it.
+
+        `UnnamedHead` if it does not name the content of the head, or that there is none. A content equal to the head
+        makes no version. A content that was the head before is `Bygone`.
+        """
+        with self._making(project, now, upload.file) as step:
+            return briefings.upload(step, upload)
+
+    def remove_briefing(self, project: ProjectId, removal: Removal, now: Millis) -> Removed | Changed | None:
+        """Remove the head of one of `BRIEFINGS`, if its precondition names that; nobody needs the lock for it.
+
+        The history stays, with a new version of kind `REMOVED`. None if there is no head; but a client that has just
+        removed this very head is told so again.
+        """
+        with self._step(project, now, removal.file) as step:
+            return briefings.remove(step, removal) if step else None
+
     def merge_next(self, project: ProjectId, now: Millis) -> bool:
         """Merge the first waiting upload, if nobody holds the lock. Return whether another is waiting."""
         with self._step(project, now, *FILES, merges_first=False) as step:
@@ -357,10 +379,10 @@ class Store:
         with self._database.step() as queries:
             return queries.last_event()
 
-    def events_after(self, after: EventId, limit: int) -> EventPage:
-        """The events after an id, oldest first, at most `limit`."""
+    def events_after(self, after: EventId, limit: int, files: Collection[FileName] = FILES) -> EventPage:
+        """The events after an id, oldest first, at most `limit`; of files, only those of `files`."""
         with self._database.step() as queries:
-            return queries.events_after(after, limit)
+            return queries.events_after(after, limit, files)
 
     def in_two_places(self) -> list[TwoPlaces]:
         """The project ids that a client seems to use in two places, in no order."""

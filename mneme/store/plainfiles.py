@@ -54,6 +54,22 @@ def exchange(
         os.close(descriptor)
 
 
+def remove(path: durable.StrPath, expected: durable.Mark | None) -> bool:
+    """Remove a file with the mark `expected`, without a sync; False, and nothing is changed, for another one."""
+    aside = f"{path}.{secrets.token_hex(8)}{durable.TEMPORARY}"
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return True
+    found = durable.look(aside)
+    # The rename has changed the ctime, the last part of the mark.
+    if found is None or expected is None or durable.mark(found)[:3] != expected[:3]:
+        os.rename(aside, path)
+        return False
+    os.unlink(aside)
+    return True
+
+
 def _link(path: durable.StrPath, aside: str) -> bool:
     """Give a file a second name, if hard links work; False for a missing file."""
     try:

@@ -5,7 +5,7 @@ No other module knows the name of a column.
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from msgspec import Struct
 from mneme import leases
 from mneme.errors import DamagedContent
 from mneme.model import (
+    FILES,
     Appended,
     ClientId,
     Event,
@@ -37,7 +38,6 @@ from mneme.store.base import Base, still_known
 from mneme.store.compression import Compression
 from mneme.store.recent import Recent
 
-FILES = tuple(FileName)
 _NUMBER_OF = {file: number for number, file in enumerate(FILES)}
 ROW_BYTES = 256
 """Bytes of a version in the database, without its content. Entries in indexes are included."""
@@ -779,8 +779,8 @@ class Queries:
         ).fetchone()
         return EventId(*row)
 
-    def events_after(self, after: EventId, limit: int) -> EventPage:
-        """The events after an id, oldest first, at most `limit`."""
+    def events_after(self, after: EventId, limit: int, files: Collection[FileName]) -> EventPage:
+        """The events after an id, oldest first, at most `limit`; of files, only those of `files`."""
         last = self.last_event()
         (oldest,) = self._run("SELECT coalesce(min(id), ?) FROM events", (last.number + 1,)).fetchone()
         if after.line != last.line or not oldest - 1 <= after.number <= last.number:
@@ -791,9 +791,9 @@ class Queries:
             JOIN projects p ON p.id = e.project
             LEFT JOIN versions v ON v.project = e.project AND v.number = e.version
             LEFT JOIN contents c ON c.id = v.content
-            WHERE e.id > ? ORDER BY e.id LIMIT ?
+            WHERE e.id > ? AND (e.file IS NULL OR e.file IN ({", ".join("?" * len(files))})) ORDER BY e.id LIMIT ?
             """,  # noqa: S608 - no values in it
-            (after.number, limit),
+            (after.number, *map(_NUMBER_OF.__getitem__, files), limit),
         )
         aliases = cache(self.aliases)
         events = tuple(_event(row, aliases(key)) for key, *row in rows)

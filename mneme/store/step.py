@@ -203,6 +203,15 @@ class Step:
         self.forget_heads()
         return Head(version.file, version.number, version.size, version.mtime, version.sha256)
 
+    def remove_head(self, version: Version, content: bytes) -> None:
+        """Store a version of kind `REMOVED`, and remove the head that has its content."""
+        self._add(version, content, waits=False, unmerged=False)
+        row = self.head_row(version.file)
+        self.queries.set_there(self.key, version.file, False, row.mtime if row else version.mtime)
+        self.note_event(EventKind.HEAD, version.file)
+        self.note_change()
+        self.forget_heads()
+
     def _add(self, version: Version, content: bytes, *, waits: bool, unmerged: bool) -> None:
         self.queries.add_version(self.key, version, content, waits=waits, unmerged=unmerged)
         self._note_day(version.time // _DAY)

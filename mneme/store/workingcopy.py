@@ -27,9 +27,9 @@ from twisted.logger import Logger
 
 from mneme import durable
 from mneme.errors import UnsafePath
-from mneme.model import EventKind, FileName, Kind, Millis, ProjectId, Role, Version, digest
+from mneme.model import FILES, EventKind, FileName, Kind, Millis, ProjectId, Role, Version, digest
 from mneme.store import layout, lockfile, merging, plainfiles
-from mneme.store.queries import FILES, HeadRow, ProjectRow, Queries
+from mneme.store.queries import HeadRow, ProjectRow, Queries
 from mneme.store.step import Step
 
 _TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
@@ -379,6 +379,10 @@ class WorkingCopy:
         newest, file = row.newest, row.newest.file
         if sha256 == newest.sha256:
             mtime = _client_mtime(row, state)
+            if not row.is_there and row.mark is not None:
+                # A client removed the head, and the file is touched before an export removes it.
+                self._set_mark(step, file, newest.number, state)
+                return True
             if not row.is_there or mtime != row.mtime:
                 step.queries.set_there(step.key, file, True, mtime)
                 step.note_event(EventKind.HEAD, file, newest.number)
@@ -472,11 +476,13 @@ class WorkingCopy:
         step.after_commit(lambda: self._unrecorded.pop(step.key, None))
 
     def _export_head(self, step: Step, directory: str, row: HeadRow) -> bool:
-        """Write a head that is not exported yet; False for an edit by hand meanwhile.
+        """Write a head that is not exported yet, or remove the file of one that a client removed.
 
-        The edit is stored first, by the next export.
+        False for an edit by hand meanwhile: it is stored first, by the next export.
         """
-        if not row.is_there or (row.exported == row.newest.number and row.mark is not None):
+        if not row.is_there:
+            return row.mark is None or self._remove_file(step, directory, row)
+        if row.exported == row.newest.number and row.mark is not None:
             return True
         content = step.content(row.newest)
         if content is None:
@@ -488,6 +494,14 @@ class WorkingCopy:
             self._unrecorded[step.key].heads[file] = exported
             step.queries.set_mark(step.key, file, *exported)
         return state is not None
+
+    def _remove_file(self, step: Step, directory: str, row: HeadRow) -> bool:
+        """Remove the file of a head that a client removed; False for an edit by hand meanwhile."""
+        file = row.newest.file
+        if not plainfiles.remove(f"{directory}/{file.value}", _numbers(row.mark)):
+            return False
+        step.queries.set_mark(step.key, file, None, None)
+        return True
 
     def _make_directory(self, step: Step, directory: str) -> bool:
         """Make the directory of a project; False if somebody has just removed it."""

@@ -1,12 +1,13 @@
 """Routes: each handler parses its request, asks the service, and makes an answer."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import wraps
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
+from werkzeug.exceptions import MethodNotAllowed
 
 from mneme import __version__, times, wire
 from mneme.errors import (
@@ -22,8 +23,12 @@ from mneme.errors import (
 )
 from mneme.feed import Feed
 from mneme.model import (
+    BRIEFINGS,
+    FILES,
+    MEMORY,
     Accepted,
     Append,
+    Bygone,
     Changed,
     ClientId,
     EventId,
@@ -35,6 +40,8 @@ from mneme.model import (
     NotLocked,
     ProjectId,
     Released,
+    Removal,
+    Removed,
     Rescued,
     Restore,
     Served,
@@ -66,6 +73,8 @@ _ANOTHER = (
     "The file is another now, nothing was changed: download it, merge, then upload with the ETag it came with"
 )
 _GONE = "There is no such file, nothing was changed: upload it with If-None-Match: * and without If-Match"
+_BYGONE = "The file had this content before, nothing was changed: only a restore brings that back"
+_BRIEFING = f"<any({', '.join(repr(file.value) for file in BRIEFINGS)}):name>"
 _MAX_DIGITS = 19
 _MAX_WAIT = 60
 _MAX_KEY = 200
@@ -152,14 +161,14 @@ class Api:
     @_route("GET", "/events")
     async def events(self, request: Request) -> Reply:
         """Tell of events, as a stream or once after a wait."""
-        after, seconds = _event_id(request), _wait(request)
+        after, seconds, files = _event_id(request), _wait(request), _files_for(request)
         self._feed.check_room()
         if seconds is None:
-            return EventStream(self._feed, after)
+            return EventStream(self._feed, after, files)
         with self._feed.listening():
-            page = await self._feed.begin(after)
+            page = await self._feed.begin(after, files)
             if not (page.events or page.is_reset):
-                page = await self._feed.next(page.last, seconds)
+                page = await self._feed.next(page.last, files, seconds)
         return await self._reply(request, wire.WireEvents.of(page))
 
     @_route("GET", "/projects/<project:project>/lock")
@@ -210,12 +219,14 @@ class Api:
         else:
             heads = await self._sync.stock_heads(project, again=self.receipts.takes_lost_list(project))
             self.receipts.expect_list(project, request.channel.delivery)
-        return await self._reply(request, wire.FileList([wire.WireHead.of(head) for head in heads]))
+        files = _files_for(request)
+        shown = [wire.WireHead.of(head) for head in heads if head.file in files]
+        return await self._reply(request, wire.FileList(shown))
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>")
     async def download(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Send a file, unless its client has it already."""
-        file = _file(name, FileNotAllowed)
+        file = _file(request, name, FileNotAllowed)
         await self._sync.merged(project)
         async with self._encoding.room():
             outcome = await self._served(request, project, file)
@@ -236,10 +247,10 @@ class Api:
         self, request: Request, project: ProjectId, file: FileName
     ) -> Served | Unmodified | None:
         client, known = _named_client(request), unless(request)
-        if request.method != b"HEAD":
+        if request.method != b"HEAD" and file not in BRIEFINGS:
             reader = client or (Unnamed.STOCK if is_stock(request) else Unnamed.OTHER)
             return await self._sync.download(project, file, reader, known)
-        # Nobody has a file by that.
+        # Nobody has a file by that, and a briefing needs no base.
         document = await self._sync.read(project, file)
         if document and known and known.holds(document.head):
             return Unmodified(document.head)
@@ -249,11 +260,28 @@ class Api:
     async def upload(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Store a file, durably before it is answered."""
         client = _client(request)
-        file = _file(name, UploadNotAllowed)
+        file = _file(request, name, UploadNotAllowed)
         # Without a name for the body, which would be held for as long as the upload takes.
         content = content_of(await self._coding.take_body(request), request.getHeader(b"content-type"))
         upload = Upload(file, content, client, _token(request), only_if(request))
+        if file in BRIEFINGS:
+            return _outcome(await self._sync.upload_briefing(project, upload))
         return _outcome(await self._sync.upload(project, upload))
+
+    @_route("DELETE", f"/projects/<project:project>/files/{_BRIEFING}")
+    async def remove(self, request: Request, project: ProjectId, name: str) -> Answer:
+        """Remove a briefing, durably before it is answered."""
+        client = _named_client(request)
+        if client is None:
+            # As for any other name.
+            raise MethodNotAllowed(["GET", "HEAD", "PUT"])
+        match await self._sync.remove_briefing(project, Removal(FileName(name), client, only_if(request))):
+            case Removed():
+                return answer(wire.Success(True))
+            case Changed(head):
+                return _changed(head)
+            case None:
+                raise FileUnknown
 
     @_route("POST", "/projects/<project:project>/files/log.jsonl/append")
     async def append(self, request: Request, project: ProjectId) -> Answer:
@@ -279,19 +307,21 @@ class Api:
     @_route("GET", "/projects")
     async def projects(self, request: Request) -> Answer:
         """List every project, with its files, lock and waiting uploads."""
-        overviews = await self._sync.overviews()
-        return await self._reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
+        overviews, files = await self._sync.overviews(), _files_for(request)
+        shown = [wire.WireProject.of(one.only(files)) for one in overviews]
+        return await self._reply(request, wire.ProjectList(shown))
 
     @_route("GET", "/projects/<project:project>/prunable")
     async def prunable(self, request: Request, project: ProjectId) -> Answer:
         """Say what pruning would remove now."""
-        return await self._reply(request, wire.Prunable.of(await self._sync.prunable(project)))
+        found = await self._sync.prunable(project)
+        return await self._reply(request, wire.Prunable.of(found.only(_files_for(request))))
 
     @_route("GET", "/projects/<project:project>/files/<segment:name>/versions")
     async def versions(self, request: Request, project: ProjectId, name: str) -> Answer:
         """List the versions of a file, newest first."""
         limit = _limit(request)
-        history = await self._sync.history(project, _file(name, FileNotAllowed), limit)
+        history = await self._sync.history(project, _file(request, name, FileNotAllowed), limit)
         if not history:
             raise FileUnknown
         return await self._reply(request, wire.VersionList([wire.WireVersion.of(one) for one in history]))
@@ -299,7 +329,7 @@ class Api:
     @_route("GET", "/projects/<project:project>/files/<segment:name>/versions/<segment:number>")
     async def version(self, request: Request, project: ProjectId, name: str, number: str) -> Answer:
         """Send a version."""
-        file = _file(name, FileNotAllowed)
+        file = _file(request, name, FileNotAllowed)
         async with self._encoding.room():
             found = await self._sync.version(project, _whole_number(number) or 0)
             if found is None or found.version.file is not file:
@@ -315,7 +345,7 @@ class Api:
     async def restore(self, request: Request, project: ProjectId, name: str) -> Answer:
         """Make an older version the head again."""
         client = _client(request)
-        file = _file(name, UploadNotAllowed)
+        file = _file(request, name, UploadNotAllowed)
         restore = Restore(file, version_in(await self._coding.take_body(request)), client, _token(request))
         match await self._sync.restore(project, restore):
             case None:
@@ -332,7 +362,7 @@ class Api:
         return await self._coding.coded(request, answer(body, headers))
 
 
-def _outcome(outcome: Accepted | Rescued | StaleToken | Changed) -> Answer:
+def _outcome(outcome: Accepted | Rescued | StaleToken | Changed | Bygone) -> Answer:
     match outcome:
         case Accepted():
             return _uploaded(outcome)
@@ -342,6 +372,8 @@ def _outcome(outcome: Accepted | Rescued | StaleToken | Changed) -> Answer:
             return _refused(outcome)
         case Changed(head):
             return _changed(head)
+        case Bygone(version):
+            return problem(412, _BYGONE, bygone=version)
 
 
 def _uploaded(accepted: Accepted) -> Answer:
@@ -382,11 +414,19 @@ def _named_client(request: Request) -> ClientId | None:
     return client_in(raw) if raw and raw.strip() else None
 
 
-def _file(name: str, otherwise: type[FileNotAllowed | UploadNotAllowed]) -> FileName:
+def _files_for(request: Request) -> Collection[FileName]:
+    """The files that a client may know: briefings are for those that name themselves."""
+    return FILES if _named_client(request) else MEMORY
+
+
+def _file(request: Request, name: str, otherwise: type[FileNotAllowed | UploadNotAllowed]) -> FileName:
     try:
-        return FileName(name)
+        file = FileName(name)
     except ValueError:
         raise otherwise from None
+    if file not in _files_for(request):
+        raise otherwise
+    return file
 
 
 def _token(request: Request) -> int | None:

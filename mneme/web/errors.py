@@ -90,6 +90,7 @@ _STATUS: dict[type[object], int] = {
     errors.KeyReused: 422,
     UnknownCoding: 415,
     errors.MissingPrecondition: 428,
+    errors.UnnamedHead: 428,
     TooManyRequests: 429,
     errors.ShuttingDown: 503,
     Busy: 503,
@@ -111,9 +112,14 @@ def problem(
     lock: Lock | None = None,
     headers: Mapping[bytes, bytes] | None = None,
     rescued: int | None = None,
+    bygone: int | None = None,
 ) -> Answer:
-    """Answer with an error; `rescued` is the version of a refused upload that was kept."""
-    body = Problem(sentence, WireLock.of(lock) if lock else None, rescued is not None, rescued)
+    """Answer with an error.
+
+    `rescued` is the version of a refused upload that was kept, `bygone` that of a briefing that was the head before.
+    """
+    version = bygone if rescued is None else rescued
+    body = Problem(sentence, WireLock.of(lock) if lock else None, rescued is not None, version)
     return Answer(status, msgspec.json.encode(body), headers or {})
 
 

@@ -4,6 +4,7 @@ See https://html.spec.whatwg.org/multipage/server-sent-events.html. While the cl
 for it, so that nothing waits unread.
 """
 
+from collections.abc import Collection
 from typing import ClassVar
 
 import msgspec
@@ -17,7 +18,7 @@ from zope.interface import implementer
 
 from mneme import wire
 from mneme.feed import Feed
-from mneme.model import EventId, EventPage
+from mneme.model import EventId, EventPage, FileName
 from mneme.web.request import Request
 
 STILL_HERE_SECONDS = 20.0
@@ -35,9 +36,11 @@ class EventStream:
 
     _log = Logger()
 
-    def __init__(self, feed: Feed, after: EventId | None) -> None:
+    def __init__(self, feed: Feed, after: EventId | None, files: Collection[FileName]) -> None:
+        """`files` are those of which the listener is told."""
         self._feed = feed
         self._after = after
+        self._files = files
         self._resumed: Deferred[None] | None = None
 
     def render(self, request: Request) -> int:
@@ -57,7 +60,7 @@ class EventStream:
 
     async def _send(self, request: Request) -> None:
         with self._feed.listening():
-            page = await self._feed.begin(self._after)
+            page = await self._feed.begin(self._after, self._files)
             request.write(b"retry: %d\n" % _RETRY_MS)
             if not page.is_reset and not page.events:
                 request.write(_message(b"ready", wire.event_id_to_text(page.last), b"{}"))
@@ -65,7 +68,7 @@ class EventStream:
                 request.write(_messages(page) or _STILL_HERE)
                 if self._resumed:
                     await self._resumed
-                page = await self._feed.next(page.last, STILL_HERE_SECONDS)
+                page = await self._feed.next(page.last, self._files, STILL_HERE_SECONDS)
         request.unregisterProducer()
         request.finish()
 

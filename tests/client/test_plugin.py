@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mneme.client.plugin import LOCK_NAMES, excluded, flush, held, is_summarizing, why_off
-from mneme.model import FileName
+from mneme.model import MEMORY, FileName
 
 NOW = 1_770_217_200.0
 LOG, SUMMARY_JSON, SUMMARY = FileName.LOG, FileName.SUMMARY_JSON, FileName.SUMMARY_MD
@@ -46,16 +46,16 @@ def test_a_lock_holds_its_files_until_it_is_old(
 ) -> None:
     """Then its process is dead, and the plugin takes it away."""
     path = lock(tmp_path, name, seconds - 0.1)
-    assert {file for file in FileName if held(tmp_path, file, NOW) == path} == files
+    assert {file for file in MEMORY if held(tmp_path, file, NOW) == path} == files
     lock(tmp_path, name, seconds)
-    assert [held(tmp_path, file, NOW) for file in FileName] == [None] * 5
+    assert [held(tmp_path, file, NOW) for file in MEMORY] == [None] * 5
     assert name in LOCK_NAMES
 
 
 def test_without_locks_nothing_is_held(tmp_path: Path) -> None:
     """Also in a folder that is not there."""
     for folder in (tmp_path, tmp_path / "gone"):
-        assert [held(folder, file, NOW) for file in FileName] == [None] * 5
+        assert [held(folder, file, NOW) for file in MEMORY] == [None] * 5
         assert not is_summarizing(folder, NOW)
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from twisted.scripts.twistd import run
 
+from mneme.model import FILES
 from mneme.service import SyncService
 from mneme.store import layout
-from mneme.store.queries import FILES
 from mneme.store.workingcopy import WorkingCopy
 
 ORDER, EXPORT = "kill-at", "export"

@@ -20,13 +20,13 @@ from mneme.merge.documents import parsed
 from mneme.merge.jsonvalues import JSON
 from mneme.merge.log import lines
 from mneme.merge.text import whole_lines
-from mneme.model import FileName
+from mneme.model import MEMORY, FileName
 from tests import plugin_files
 from tests.merge.looking import alike
 from tests.merge.strategies import anything, contents
 
 UNSET = msgspec.UNSET
-every_file = pytest.mark.parametrize("file", FileName)
+every_file = pytest.mark.parametrize("file", MEMORY)
 
 
 def changes(file: FileName, before: Any, after: Any) -> list[Change]:
@@ -204,7 +204,7 @@ def test_text_is_compared_line_by_line() -> None:
     )
 
 
-@pytest.mark.parametrize("file", [file for file in FileName if file is not FileName.SUMMARY_MD])
+@pytest.mark.parametrize("file", [file for file in MEMORY if file is not FileName.SUMMARY_MD])
 def test_malformed_contents_are_compared_line_by_line(file: FileName) -> None:
     """Rather than not at all."""
     found = differences(file, b"<<<<<<<\none\n", b"<<<<<<<\ntwo\n")
@@ -225,7 +225,7 @@ def test_a_document_that_is_too_large_is_compared_line_by_line() -> None:
     assert differences(FileName.REMEMBERED, large, b"[]\n") == Lines((Hunk(1, (large,), (b"[]\n",)),))
 
 
-@pytest.mark.parametrize("file", FileName)
+@pytest.mark.parametrize("file", MEMORY)
 @pytest.mark.parametrize("turned", [False, True])
 def test_too_many_lines_are_not_compared(file: FileName, turned: bool) -> None:
     """Whichever of the two has them."""

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from mneme.merge import is_well_formed, merge
 from mneme.merge.bounds import body_size
-from mneme.model import FileName
+from mneme.model import MEMORY, FileName
 from tests.merge.looking import alike, chosen, has_lists, items, merged
 from tests.merge.strategies import LIMIT, anything, contents
 
-every_file = pytest.mark.parametrize("file", FileName)
+every_file = pytest.mark.parametrize("file", MEMORY)
 every_file_of_items = pytest.mark.parametrize(
-    "file", [file for file in FileName if file is not FileName.SUMMARY_MD]
+    "file", [file for file in MEMORY if file is not FileName.SUMMARY_MD]
 )
 
 

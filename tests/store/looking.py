@@ -12,7 +12,7 @@ import pytest
 from attrs import frozen
 
 from mneme import times
-from mneme.model import ClientId, FileName, Lock, Millis, ProjectId, Version, VersionContent
+from mneme.model import FILES, MEMORY, ClientId, Lock, Millis, ProjectId, Version, VersionContent
 from mneme.store import layout, lockfile
 from mneme.store.base import Base
 
@@ -20,7 +20,8 @@ ANA, BEN, EVE = ClientId("ana-0a1b2c3d"), ClientId("ben-4e5f6a7b"), ClientId("ev
 NOW = Millis(1_770_217_200_000)
 TTL = Millis(1_800_000)
 ALPHA, ORG = ProjectId("alpha"), ProjectId("org/repo")
-NAMES = tuple(file.value for file in FileName)
+NAMES = tuple(file.value for file in MEMORY)
+ALL_NAMES = tuple(file.value for file in FILES)
 
 
 class Readable(Protocol):
@@ -60,14 +61,14 @@ def see(directory: Path) -> Seen:
     """Look at a project's directory, which may be missing."""
     lock = directory / layout.LOCK
     return Seen(
-        heads={name: (directory / name).read_bytes() for name in NAMES if (directory / name).is_file()},
+        heads={name: (directory / name).read_bytes() for name in ALL_NAMES if (directory / name).is_file()},
         lock=lockfile.decode(lock.read_bytes()) if lock.is_file() else None,
     )
 
 
 def leftovers(root: Path) -> list[str]:
     """Files in the working copy that are no part of a project, like temporary ones."""
-    own = {*NAMES, layout.LOCK, layout.IDENTITY}
+    own = {*ALL_NAMES, layout.LOCK, layout.IDENTITY}
     return [
         str(path.relative_to(root))
         for directory in (root / layout.PROJECTS).iterdir()
