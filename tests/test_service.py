@@ -14,6 +14,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from mneme.errors import DiskFull, ShuttingDown
 from mneme.model import (
+    FILES,
     NOT_THERE,
     Accepted,
     Append,
@@ -480,7 +481,7 @@ class TestWorkingCopy:
         told = []
         for _ in range(2):
             result_of(service.look_around())
-            told.append([str(event.project) for event in result_of(service.events_after(before, 9)).events])
+            told.append([str(event.project) for event in result_of(service.events_after(before, 9, FILES)).events])
         assert told == [["alpha"], ["alpha", "beta"]]
 
     def test_a_lock_that_is_removed_by_hand_lets_a_waiting_upload_in(

@@ -70,10 +70,11 @@ async def _agent(
 ) -> object:
     globalLogBeginner.beginLoggingTo([_observer()], redirectStandardIO=False)
     syncing, helping = ThreadWorker(reactor, 1), ThreadWorker(reactor, 2)
+    client = _client(home, settings, address)
     server = Server(
-        _client(home, settings, address),
+        client,
         settings.project,
-        lambda heard: Listener(address, Connection(address, clocks.monotonic), heard),
+        lambda heard: Listener(address, client.client, Connection(address, clocks.monotonic), heard),
     )
     agent = Agent(reactor, clocks.TimeOfDay(), syncing, helping, home, server)
     for worker in (syncing, helping):
@@ -160,7 +161,7 @@ async def _watch(
     syncing = ThreadWorker(reactor, 1)
     keeper = Keeper(reactor, syncing, sync.step, tell)
     files = FilesWatch(folder, lambda _: reactor.callFromThread(keeper.changed_here))
-    listener = Listener(address, Connection(address, clocks.monotonic), heard)
+    listener = Listener(address, sync.client.client, Connection(address, clocks.monotonic), heard)
     syncing.start()
     files.start()
     listener.start()

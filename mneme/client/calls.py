@@ -1,7 +1,7 @@
 """The calls of the API, typed: a method for each."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from mneme.client.errors import Refused
 from mneme.client.exchange import Ask, Exchange
 from mneme.client.http import Response
 from mneme.model import (
+    BRIEFINGS,
     NOT_THERE,
     ClientId,
     FileName,
@@ -52,7 +53,11 @@ class Unmodified(Struct, frozen=True):
 
 
 class Outdated(Struct, frozen=True):
-    """An upload that was refused because the head is not its base any more."""
+    """An upload or a removal that was refused because the head is another one by now."""
+
+
+class Bygone(Struct, frozen=True):
+    """An upload of a briefing that was refused because its content was the head before."""
 
 
 class Client:
@@ -139,8 +144,8 @@ class Client:
     # Files
 
     def heads(self, project: ProjectId) -> tuple[Head, ...]:
-        """`GET …/files`: the project's files of names that this client knows."""
-        listed = self._get(_project_path(project, "files"), wire.FileList)
+        """`GET …/files` with the client id: the project's files of names that this client knows."""
+        listed = self._get(_project_path(project, "files"), wire.FileList, self._client_header())
         return tuple(self._converted(head.to_model) for head in listed.files if head.name in _NAMES)
 
     def download(
@@ -157,8 +162,9 @@ class Client:
         return self._downloaded(self._exchange.send(ask))
 
     def look(self, project: ProjectId, file: FileName) -> Download | None:
-        """`GET …/files/:name` without the client id: the content becomes nobody's base."""
-        document = self._downloaded(self._exchange.send(Ask("GET", _file_path(project, file))))
+        """`GET …/files/:name` without the client id, if that works: the content becomes nobody's base."""
+        ask = Ask("GET", _file_path(project, file), self._introduction(file))
+        document = self._downloaded(self._exchange.send(ask))
         return None if isinstance(document, Unmodified) else document
 
     def upload(
@@ -191,15 +197,44 @@ class Client:
         path = f"{_file_path(project, FileName.LOG)}/append"
         return self._outcome(self._exchange.send(Ask("POST", path, headers, lines)))
 
+    def leave(
+        self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition
+    ) -> wire.Uploaded | Outdated | Bygone | None:
+        """`PUT …/files/:name` of a briefing; `only_if` names the head that it replaces. None if the server takes none.
+
+        `Outdated` if another is the head, `Bygone` if this content was it before: nothing was changed.
+        """
+        body = msgspec.json.encode(wire.Envelope(content.decode()))
+        headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
+        reply = self._exchange.send(Ask("PUT", _file_path(project, file), headers, body))
+        match reply.status:
+            case HTTPStatus.PRECONDITION_FAILED:
+                return Outdated() if self._exchange.problem(reply).version is None else Bygone()
+            case HTTPStatus.FORBIDDEN:
+                return None
+        return self._read(reply, wire.Uploaded)
+
+    def remove(self, project: ProjectId, file: FileName, sha256: str) -> bool | Outdated:
+        """`DELETE …/files/:name` of a briefing whose head has this digest; False if there was none any more.
+
+        `Outdated` if another is the head: nothing was changed.
+        """
+        headers = {**self._client_header(), **_only_if(Precondition(frozenset({sha256})))}
+        reply = self._exchange.send(Ask("DELETE", _file_path(project, file), headers))
+        if reply.status == HTTPStatus.PRECONDITION_FAILED:
+            return Outdated()
+        return reply.status != HTTPStatus.NOT_FOUND and self._read(reply, wire.Success).success
+
     # History
 
     def history(
         self, project: ProjectId, file: FileName, limit: int | None = None
     ) -> Sequence[wire.WireVersion]:
-        """`GET …/files/:name/versions`: the versions of a file, newest first."""
+        """`GET …/files/:name/versions`: the versions of a file, newest first; none of a name that is not known there."""
         path = f"{_file_path(project, file)}/versions" + (f"?limit={limit}" if limit else "")
-        reply = self._exchange.send(Ask("GET", path))
-        if reply.status == HTTPStatus.NOT_FOUND:
+        reply = self._exchange.send(Ask("GET", path, self._introduction(file)))
+        takes_none = file in BRIEFINGS and reply.status == HTTPStatus.BAD_REQUEST
+        if takes_none or reply.status == HTTPStatus.NOT_FOUND:
             return ()
         return self._read(reply, wire.VersionList).versions
 
@@ -211,7 +246,7 @@ class Client:
         A version that was damaged by hand is `Refused`; asked for by what is `known` of it, it is None, too.
         """
         path = f"{_file_path(project, file)}/versions/{number}"
-        reply = self._exchange.send(Ask("GET", path, _unless(known)))
+        reply = self._exchange.send(Ask("GET", path, {**self._introduction(file), **_unless(known)}))
         return None if reply.status == HTTPStatus.GONE and known else self._downloaded(reply)
 
     def restore(
@@ -262,14 +297,18 @@ class Client:
         except ValueError as error:
             raise self._exchange.strange(str(error)) from None
 
-    def _get(self, path: str, form: type[T]) -> T:
-        return self._read(self._exchange.send(Ask("GET", path)), form)
+    def _get(self, path: str, form: type[T], headers: Mapping[str, str] | None = None) -> T:
+        return self._read(self._exchange.send(Ask("GET", path, headers or {})), form)
 
     def _read(self, reply: Response, form: type[T]) -> T:
         """The body of a 200; raises `Refused` for any other status."""
         if reply.status != HTTPStatus.OK:
             raise Refused(self._exchange.problem(reply).error)
         return self._exchange.decoded(reply, form)
+
+    def _introduction(self, file: FileName) -> dict[str, str]:
+        """The header without which there is no such file."""
+        return self._client_header() if file in BRIEFINGS else {}
 
     def _client_header(self, client: ClientId | None = None) -> dict[str, str]:
         return {"X-Client-Id": (client or self.client).value}

@@ -34,7 +34,7 @@ from mneme.client.news import fresh
 from mneme.clocks import SleepingClock, TimeOfDay
 from mneme.errors import NOT_JSON, DiskFull, MnemeError
 from mneme.merge import merge
-from mneme.model import FileName, Millis, ProjectId, digest
+from mneme.model import MEMORY, FileName, Millis, ProjectId, digest
 
 MAX_BYTES = 10 * 1024 * 1024
 """The largest answer that a stock client takes, in bytes; merges must stay below it."""
@@ -171,12 +171,12 @@ class Folder:
         return {file: durable.mark(state) for file, state in states.items() if state}
 
     def snapshots(self) -> dict[FileName, Snapshot]:
-        """All files as they are now.
+        """All files of the memory as they are now.
 
         Bytes that are no UTF-8 are replaced, as the plugin does when it reads them.
         """
         self._replaced = {}
-        return {file: self.snapshot(file) for file in FileName}
+        return {file: self.snapshot(file) for file in MEMORY}
 
     def look(self) -> dict[FileName, Snapshot]:
         """The `snapshots`, as they are between two steps; makes no `.mneme` where there was none."""

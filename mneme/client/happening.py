@@ -17,6 +17,8 @@ _WORDS = {
     Action.KEPT: "kept by the server",
     Action.REFUSED: "not sent",
     Action.WAITING: "waiting for the plugin",
+    Action.USED: "used",
+    Action.PUT_AWAY: "put away",
     Action.MISSED: "not in step yet",
 }
 

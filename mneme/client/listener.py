@@ -11,6 +11,7 @@ from msgspec import Struct
 from mneme import __version__, wire
 from mneme.client.http import Address, Http, NoStream
 from mneme.errors import NOT_JSON
+from mneme.model import ClientId
 
 SILENT_SECONDS = 30.0
 """Seconds without a line after which a stream counts as held back: the server sends one every 20 seconds."""
@@ -41,8 +42,11 @@ class Heard(Struct, frozen=True):
 class Listener:
     """The reader of the events of one server. `heard` is called on its thread."""
 
-    def __init__(self, address: Address, http: Http, heard: Callable[[Heard], object]) -> None:
+    def __init__(
+        self, address: Address, client: ClientId, http: Http, heard: Callable[[Heard], object]
+    ) -> None:
         self._address = address
+        self._client = client
         self._http = http
         self._heard = heard
         self._last: str | None = None
@@ -105,7 +109,7 @@ class Listener:
             yield Heard(event)
 
     def _headers(self) -> Mapping[str, str]:
-        headers = {"User-Agent": f"mneme/{__version__}"}
+        headers = {"User-Agent": f"mneme/{__version__}", "X-Client-Id": self._client.value}
         if self._address.key:
             headers["Authorization"] = f"Bearer {self._address.key}"
         if self._last:

@@ -27,7 +27,7 @@ _LOCKS: Mapping[FileName, Sequence[tuple[str, float]]] = {
     FileName.REMEMBERED: (("remembered.json.lock", 10.0),),
     FileName.ENTITIES: (("entities.json.lock", 10.0),),
 }
-"""Lock files for each file, with the seconds after which the plugin breaks them."""
+"""Lock files for each file that has some, with the seconds after which the plugin breaks them."""
 
 LOCK_NAMES = frozenset(name for locks in _LOCKS.values() for name, _ in locks)
 
@@ -50,7 +50,7 @@ class _Server(msgspec.Struct, frozen=True):
 
 def held(folder: Path, file: FileName, now: float) -> Path | None:
     """The lock file by which the plugin holds a file of a project, if any."""
-    for name, seconds in _LOCKS[file]:
+    for name, seconds in _LOCKS.get(file, ()):
         path = folder / name
         with suppress(OSError):
             # A lock from the future, by a clock that was set, is a fresh one for the plugin, too.

@@ -5,7 +5,6 @@ only if the server says that it has that version with that content. So a server 
 backup, gets what it lacks.
 """
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,12 +14,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mneme import wire
+from mneme.client.actions import Action, FileReport
+from mneme.client.briefings import Briefings
 from mneme.client.calls import Client, Download, Outdated, Unmodified
 from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
 from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, PluginAtWork, Snapshot
 from mneme.clocks import SleepingClock
 from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
+    BRIEFINGS,
+    MEMORY,
     NOT_THERE,
     FileName,
     Granted,
@@ -35,6 +38,8 @@ from mneme.model import (
     digest,
 )
 
+__all__ = ["Action", "FileReport", "Progress", "Report", "Sync", "no_progress"]
+
 _ATTEMPTS = 5
 """Attempts at a file that is written in between each time."""
 
@@ -45,46 +50,12 @@ _HISTORY = 100
 """Versions asked for at first, to find out whether a refused upload was merged."""
 
 
-class Action(enum.Enum):
-    """Actions of a pull or push on a file."""
-
-    NOTHING = "nothing"
-    FETCHED = "fetched"
-    MERGED = "merged"
-    """Changes here and on the server were merged."""
-    REPLACED = "replaced"
-    """The local file could not be merged, and was replaced by the server's."""
-    STAYED = "stayed"
-    """The server's file could not be merged, and the next push replaces it."""
-    SENT = "sent"
-    APPENDED = "appended"
-    HELD_BACK = "held back"
-    """The local file is damaged, unlike its base, and was not sent."""
-    KEPT = "kept"
-    """The upload was refused for the lock, and the server keeps it to be merged."""
-    REFUSED = "refused"
-    """The upload was refused for the lock, and the server had no space for it."""
-    WAITING = "waiting"
-    """The plugin holds the file; news from the server come after that."""
-    MISSED = "missed"
-    """The file was written during every attempt; the next push tries again."""
-
-
 Progress: TypeAlias = Callable[[Action, FileName, int], None]
 """A callback before each transfer, with its size before compression."""
 
 
 def no_progress(_action: Action, _file: FileName, _size: int, /) -> None:
     """Ignore a transfer."""
-
-
-class FileReport(Struct, frozen=True):
-    """The actions on a file, its version now, and the server's `problem` with it."""
-
-    file: FileName
-    actions: tuple[Action, ...] = ()
-    version: int | None = None
-    problem: str | None = None
 
 
 class Report(Struct, frozen=True):
@@ -117,6 +88,7 @@ class Sync:
         self._wall = wall
         self._folder = folder
         self._progress = progress
+        self.briefings = Briefings(client, wall, folder)
 
     def pull(self) -> Report:
         """Take the lock, fetch changed files, and merge them with local changes.
@@ -133,7 +105,7 @@ class Sync:
         """Bring folder and server in step; the lock is held for that moment alone."""
         with self._folder.step():
             seen = self._folder.snapshots()
-            if any(map(_is_to_be_sent, FileName, seen.values())):
+            if any(map(_is_to_be_sent, MEMORY, seen.values())):
                 return self._sent()
             report = Report(self.project, self._fetched(seen, holds=False))
             if report.files_with(Action.KEPT) and self.client.lock(self.project) is None:
@@ -162,11 +134,18 @@ class Sync:
         heads = {head.file: head for head in self.client.heads(self.project)}
         reports = tuple(
             self._unless_refused(file, partial(self._fetch, file, heads.get(file), seen[file], holds))
-            for file in FileName
+            for file in MEMORY
             if file in heads or _waits(file, seen[file]) is not Action.NOTHING
         )
         self._check_replaced()
-        return reports
+        return (*reports, *self._briefed(heads))
+
+    def _briefed(self, heads: Mapping[FileName, Head]) -> Sequence[FileReport]:
+        """Bring the briefings in step, for which nobody needs the lock."""
+        return [
+            self._unless_refused(file, partial(self.briefings.exchange, file, heads.get(file)))
+            for file in BRIEFINGS
+        ]
 
     def _sent(self) -> Report:
         """Take the lock, fetch, merge and send changed files, and give the lock up."""
@@ -191,10 +170,10 @@ class Sync:
         seen = self._folder.snapshots()
         work = self._exchange if isinstance(outcome, Granted) else self._hand_in
         reports = [
-            self._unless_refused(file, partial(work, file, heads.get(file), seen[file])) for file in FileName
+            self._unless_refused(file, partial(work, file, heads.get(file), seen[file])) for file in MEMORY
         ]
         self._check_replaced()
-        return self._report(outcome, reports)
+        return self._report(outcome, [*reports, *self._briefed(heads)])
 
     def _check_replaced(self) -> None:
         """Look again at replaced files, a moment later: the plugin may have read the old."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from mneme.cli.asking import VISITOR
 from mneme.client.calls import Client
-from mneme.model import ProjectId
+from mneme.model import BRIEFINGS, ProjectId
 from tests.client.lines import Ahead, Line, canned, exchange_over
 from tests.web.stub import Stub
 
@@ -34,8 +34,13 @@ class Asked:
 
     @property
     def named(self) -> set[str]:
-        """The clients in whose name they were sent."""
-        return {name for request in self._line.asked if (name := request.header("X-Client-Id"))}
+        """The clients in whose name they were sent, apart from lists and briefings, which are nobody's base."""
+        return {
+            name
+            for request in self._line.asked
+            if not request.path.endswith("/files") and not any(one.value in request.path for one in BRIEFINGS)
+            if (name := request.header("X-Client-Id"))
+        }
 
     def answer_by_hand(self, request: str, status: int, body: object, **headers: str) -> None:
         """Answer a request, such as `GET /status`, with this from now on."""

@@ -15,7 +15,7 @@ from mneme.cli.changes import drawn
 from mneme.cli.comparing import Pair
 from mneme.client.calls import Download
 from mneme.merge.differences import differences
-from mneme.model import FileName, Millis
+from mneme.model import MEMORY, FileName, Millis
 from mneme.readable import plain
 from tests.cli.asked import DEMO
 from tests.merge.strategies import anything
@@ -138,7 +138,7 @@ def test_each_sign_has_its_colour() -> None:
     ]
 
 
-@pytest.mark.parametrize("file", FileName)
+@pytest.mark.parametrize("file", MEMORY)
 @given(data=st.data())
 def test_whatever_the_bytes_a_line_is_a_line(file: FileName, data: st.DataObject) -> None:
     """And nothing raises; for scripts, it is JSON."""

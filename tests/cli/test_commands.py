@@ -10,7 +10,7 @@ from click import Context
 from click.testing import CliRunner, Result
 
 from mneme.cli.commands import mneme
-from mneme.model import ProjectId
+from mneme.model import FILES, ProjectId
 
 SERVING = ("status", "projects", "unlock", "history", "show", "diff", "restore")
 COMMANDS = ("pull", "push", "watch", "doctor", *SERVING)
@@ -67,10 +67,10 @@ def test_the_list_of_commands_has_a_whole_sentence_for_each() -> None:
 
 
 @pytest.mark.parametrize("command", ["history", "show", "diff", "restore"])
-def test_what_takes_a_file_names_the_five(command: str) -> None:
+def test_what_takes_a_file_names_all_files(command: str) -> None:
     """Nobody knows them by heart."""
     words = typed(command, "-h").output.split()
-    assert {"log.jsonl,", "summary.json,", "summary.md,", "remembered.json,", "entities.json."} <= set(words)
+    assert {f"{file.value}{'.' if file is FILES[-1] else ','}" for file in FILES} <= set(words)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from tests.web.stub import NOW, TTL, Stub, entry
 
 DEMO = ProjectId("demo")
 LAPTOP, DESKTOP = ClientId("laptop-0a1b2c3d"), ClientId("desktop-4e5f6a7b")
-LOG, SUMMARY = FileName.LOG, FileName.SUMMARY_MD
+LOG, SUMMARY, BRIEFING = FileName.LOG, FileName.SUMMARY_MD, FileName.BRIEFING
 ONE, TWO, THREE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3))
 NOW_MILLIS = Millis(int(NOW * 1000))
 ANY = Precondition(None)
@@ -111,13 +111,18 @@ CALLS: dict[str, Call] = {
     "GET /status": lambda client: client.status(),
     "GET /projects": lambda client: client.projects(),
     "GET /projects/demo/lock": lambda client: client.lock(DEMO),
-    "GET /projects/demo/files": lambda client: client.heads(DEMO),
     "GET /projects/demo/files/log.jsonl": lambda client: client.look(DEMO, LOG),
     "GET /projects/demo/files/log.jsonl/versions": lambda client: client.history(DEMO, LOG),
     "GET /projects/demo/files/log.jsonl/versions?limit=7": lambda client: client.history(DEMO, LOG, 7),
     "GET /projects/demo/files/log.jsonl/versions/1": lambda client: client.version(DEMO, LOG, 1),
 }
 NAMED_CALLS: dict[str, Call] = {
+    "GET /projects/demo/files": lambda client: client.heads(DEMO),
+    "GET /projects/demo/files/briefing.json": lambda client: client.look(DEMO, BRIEFING),
+    "GET /projects/demo/files/briefing.json/versions": lambda client: client.history(DEMO, BRIEFING),
+    "GET /projects/demo/files/briefing.json/versions/1": lambda client: client.version(DEMO, BRIEFING, 1),
+    "PUT /projects/demo/files/briefing.json": lambda client: client.leave(DEMO, BRIEFING, TWO, NOT_THERE),
+    "DELETE /projects/demo/files/briefing.json": lambda client: client.remove(DEMO, BRIEFING, digest(ONE)),
     "POST /projects/demo/lock": lambda client: client.acquire(DEMO),
     "POST /projects/demo/lock/heartbeat": lambda client: client.extend(DEMO),
     "DELETE /projects/demo/lock": lambda client: client.release(DEMO),

@@ -13,8 +13,10 @@ import pytest
 from mneme import clocks
 from mneme.client.http import Address, Connection, NoStream, Response
 from mneme.client.listener import LONGEST_PAUSE, POLL_SECONDS, QUESTIONS, WAIT_SECONDS, Heard, Listener
+from mneme.model import ClientId
 
 URL = "http://homeserver.invalid:3847"
+ANA = ClientId("ana-0a1b2c3d")
 HEAD = {
     "id": "line-7",
     "kind": "head",
@@ -104,7 +106,7 @@ class Stopping(threading.Event):
 def listen(*parts: list[bytes] | Exception | Response, key: str | None = None) -> tuple[Streams, list[Heard]]:
     """The script as it was played, and what was heard."""
     streams, heard = Streams(*parts), list[Heard]()
-    listener = Listener(Address(URL, key), streams, heard.append)
+    listener = Listener(Address(URL, key), ANA, streams, heard.append)
     listener._stopping = Stopping(streams)
     listener._listen()
     return streams, heard
@@ -296,7 +298,7 @@ def server() -> Iterator[socket.socket]:
 def over(server: socket.socket, heard: Callable[[Heard], object]) -> Listener:
     """A listener that is started, on a real connection."""
     address = Address(f"http://127.0.0.1:{server.getsockname()[1]}")
-    listener = Listener(address, Connection(address, clocks.monotonic), heard)
+    listener = Listener(address, ANA, Connection(address, clocks.monotonic), heard)
     listener.start()
     return listener
 
