@@ -13,6 +13,7 @@ from mneme import times, wire
 from mneme.client.errors import Refused
 from mneme.client.exchange import Ask, Exchange
 from mneme.client.http import Response
+from mneme.errors import FileNotAllowed
 from mneme.model import (
     BRIEFINGS,
     NOT_THERE,
@@ -211,6 +212,8 @@ class Client:
             case HTTPStatus.PRECONDITION_FAILED:
                 return Outdated() if self._exchange.problem(reply).version is None else Bygone()
             case HTTPStatus.FORBIDDEN:
+                # Another server than ours says perhaps that a lock is needed.
+                self._exchange.problem(reply)
                 return None
         return self._read(reply, wire.Uploaded)
 
@@ -230,11 +233,10 @@ class Client:
     def history(
         self, project: ProjectId, file: FileName, limit: int | None = None
     ) -> Sequence[wire.WireVersion]:
-        """`GET …/files/:name/versions`: the versions of a file, newest first; none of a name that is not known there."""
+        """`GET …/files/:name/versions`: the versions of a file, newest first; none for an unknown name."""
         path = f"{_file_path(project, file)}/versions" + (f"?limit={limit}" if limit else "")
         reply = self._exchange.send(Ask("GET", path, self._introduction(file)))
-        takes_none = file in BRIEFINGS and reply.status == HTTPStatus.BAD_REQUEST
-        if takes_none or reply.status == HTTPStatus.NOT_FOUND:
+        if reply.status == HTTPStatus.NOT_FOUND or self._is_unknown_name(reply):
             return ()
         return self._read(reply, wire.VersionList).versions
 
@@ -305,6 +307,11 @@ class Client:
         if reply.status != HTTPStatus.OK:
             raise Refused(self._exchange.problem(reply).error)
         return self._exchange.decoded(reply, form)
+
+    def _is_unknown_name(self, reply: Response) -> bool:
+        """Whether the server is one that knows no briefings."""
+        is_refused = reply.status == HTTPStatus.BAD_REQUEST
+        return is_refused and self._exchange.problem(reply).error == FileNotAllowed.sentence
 
     def _introduction(self, file: FileName) -> dict[str, str]:
         """The header without which there is no such file."""

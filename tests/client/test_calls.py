@@ -244,7 +244,7 @@ HEAD = {"name": "log.jsonl", "size": 1, "mtime": "2026-02-04T15:00:00.000Z", "ve
         (409, {"error": "Locked", "lock": LOCK}, NAMED_CALLS["POST /projects/demo/lock"]),
         (200, {"lock": None}, NAMED_CALLS["POST /projects/demo/lock"]),
         (200, {}, NAMED_CALLS["POST /projects/demo/lock"]),
-        (200, {"files": [HEAD | {"mtime": "yesterday"}]}, CALLS["GET /projects/demo/files"]),
+        (200, {"files": [HEAD | {"mtime": "yesterday"}]}, NAMED_CALLS["GET /projects/demo/files"]),
         (200, {"content": "x", "mtime": "noon", "version": 1}, CALLS["GET /projects/demo/files/log.jsonl"]),
     ],
 )
