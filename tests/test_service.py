@@ -481,7 +481,9 @@ class TestWorkingCopy:
         told = []
         for _ in range(2):
             result_of(service.look_around())
-            told.append([str(event.project) for event in result_of(service.events_after(before, 9, FILES)).events])
+            told.append(
+                [str(event.project) for event in result_of(service.events_after(before, 9, FILES)).events]
+            )
         assert told == [["alpha"], ["alpha", "beta"]]
 
     def test_a_lock_that_is_removed_by_hand_lets_a_waiting_upload_in(

@@ -7,7 +7,7 @@ The plugin writes `briefing.json` for a person who hands over. The next session 
 <folder>/
   briefing-archive/             briefings that were told, here or elsewhere, and those that a later one replaced
   handoff.json.bak              the handoff that a later one replaced
-  .mneme/briefing.json …        which version of the server this folder had last, and which content is on its way
+  .mneme/had-<file>             which version of the server this folder had last, and which content is on its way
 ```
 
 A briefing that was here and is not any more was told here, and is removed from the server. The server takes no content
@@ -81,7 +81,7 @@ class Briefings:
         """Digests of contents that the server did not take: a server that knows no briefings."""
 
     def exchange(self, file: FileName, head: Head | None) -> FileReport:
-        """Bring a briefing in step with the server, whose `head` was this a moment ago; part of a step of the folder."""
+        """Bring a briefing in step with the server, where `head` was its head; part of a step of the folder."""
         for _ in range(_ATTEMPTS):
             report = self._attempt(file, head)
             if report:
@@ -107,6 +107,7 @@ class Briefings:
             local = self._local(file)
             if local is None or self._had(file).sha256 != local.sha256 or not self._put_away(file, local):
                 return None
+            durable.sync_directory(self._path)
         written = _written_at(local.content)
         is_fresh = written is not None and self._now() - written < _TOLD_FOR
         return local.content if is_fresh else None
@@ -186,9 +187,7 @@ class Briefings:
         """Put the server's briefing in place of the local one, which is put away; None if that was written."""
         # First, for a folder that had this version and has no file counts as one in which it was used.
         self._note(file, _Had(coming=there.sha256))
-        if local and not self._put_away(file, local):
-            return None
-        if not self._place(file, there.content):
+        if not self._place(file, there.content, local):
             return None
         self._note(file, _Had(there.version, there.sha256))
         return FileReport(file, (Action.FETCHED,), there.version)
@@ -200,8 +199,9 @@ class Briefings:
         """
         if head.file is not FileName.BRIEFING:
             return False
-        # Or a process died after it had fetched or sent this, and before it could note that.
-        return had.is_of(head) or (had.coming == head.sha256 and self._is_archived(head.sha256))
+        # Or a process died before it could note what it had fetched or sent, or the server was put back to a backup.
+        is_unsure = had.coming == head.sha256 or head.version < had.version
+        return had.is_of(head) or (is_unsure and self._is_archived(head.sha256))
 
     def _use(self, head: Head) -> FileReport | None:
         if isinstance(self._client.remove(self._project, head.file, head.sha256), Outdated):
@@ -231,7 +231,10 @@ class Briefings:
     # The files
 
     def _give_way(self, file: FileName, local: _Local) -> FileReport | None:
-        return FileReport(file, (Action.PUT_AWAY,)) if self._put_away(file, local) else None
+        if not self._put_away(file, local):
+            return None
+        durable.sync_directory(self._path)
+        return FileReport(file, (Action.PUT_AWAY,))
 
     def _put_away(self, file: FileName, local: _Local) -> bool:
         """Move a briefing to the used ones, as the plugin does; False if it is not the `local` one any more."""
@@ -248,7 +251,6 @@ class Briefings:
             with suppress(FileExistsError):
                 durable.link(aside, path)
                 aside.unlink()
-        durable.sync_directory(self._path)
         return is_as_seen
 
     def _archive_path(self, local: _Local) -> Path:
@@ -262,12 +264,14 @@ class Briefings:
         found = (durable.read(path) for path in (self._path / _ARCHIVE).glob("*.json"))
         return any(one is not None and digest(_text(one[0])) == sha256 for one in found)
 
-    def _place(self, file: FileName, content: bytes) -> bool:
-        """Put a briefing where there is none; False if there is one by now."""
+    def _place(self, file: FileName, content: bytes, local: _Local | None) -> bool:
+        """Put a briefing in place of the local one, which is put away; False if that is not there any more."""
         staged, path = self._path / _BESIDE / "next", self._file_path(file)
         durable.clear(staged)
         durable.write_new(staged, content)
         try:
+            if local and not self._put_away(file, local):
+                return False
             durable.link(staged, path)
         except FileExistsError:
             return False
@@ -289,14 +293,17 @@ class Briefings:
     # What this folder had
 
     def _had(self, file: FileName) -> _Had:
-        found = durable.read(self._path / _BESIDE / file.value)
+        found = durable.read(self._had_path(file))
         try:
             return msgspec.json.decode(found[0], type=_Had) if found else _Had()
         except NOT_JSON:
             return _Had()
 
     def _note(self, file: FileName, had: _Had) -> None:
-        durable.replace(self._path / _BESIDE / file.value, msgspec.json.encode(had))
+        durable.replace(self._had_path(file), msgspec.json.encode(had))
+
+    def _had_path(self, file: FileName) -> Path:
+        return self._path / _BESIDE / f"had-{file.value}"
 
     def _now(self) -> Millis:
         return Millis(round(self._wall.seconds() * 1000))

@@ -142,10 +142,11 @@ class Sync:
 
     def _briefed(self, heads: Mapping[FileName, Head]) -> Sequence[FileReport]:
         """Bring the briefings in step, for which nobody needs the lock."""
-        return [
+        reports = [
             self._unless_refused(file, partial(self.briefings.exchange, file, heads.get(file)))
             for file in BRIEFINGS
         ]
+        return [one for one in reports if one.version or one.actions or one.problem]
 
     def _sent(self) -> Report:
         """Take the lock, fetch, merge and send changed files, and give the lock up."""

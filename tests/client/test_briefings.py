@@ -307,14 +307,30 @@ class TestServer:
         assert step(desktop, laptop) == [{BRIEFING: ["sent"]}, {}]
         assert world.head(BRIEFING) == TWO
 
+    def test_one_that_is_put_back_to_a_backup_brings_no_used_briefing_back(
+        self, world: World, laptop: Machine, desktop: Machine
+    ) -> None:
+        """Where it was used or put away, also if a later one was used since."""
+        laptop.write(ONE, BRIEFING)
+        step(laptop, desktop)
+        backup = world.backup()
+        for content in (ONE, TWO):
+            laptop.write(content, BRIEFING)
+            step(laptop, desktop)
+            tell(desktop)
+            step(desktop, laptop)
+        world.put_back(backup)
+        assert world.head(BRIEFING) == ONE
+        assert step(desktop, laptop) == [{BRIEFING: ["used"]}, {}]
+        assert has_nothing_left(world, laptop, desktop)
+
     def test_one_that_knows_no_briefings_is_asked_once_for_each(self, world: World, laptop: Machine) -> None:
         """Nobody is told of a problem."""
         refusal = canned(403, {"error": "File not allowed for sync"})
         world.lines["laptop"].by_hand["PUT /projects/demo/files/briefing.json"] = refusal
         laptop.write(ONE, BRIEFING)
         session = laptop.session()
-        assert [one.problem for one in session.step().files] == [None, None]
-        assert not any(one.actions for one in session.step().files)
+        assert session.step().files == session.step().files == ()
         assert world.asked(laptop).count("PUT files/briefing.json") == 1
         assert laptop.read(BRIEFING) == ONE
 
