@@ -1,7 +1,7 @@
 """The hooks of a session without an agent: a sync, then a child."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -13,7 +13,7 @@ from mneme.client.errors import Unreachable
 from mneme.client.exchange import Patience
 from mneme.client.folder import Folder, adopt
 from mneme.client.localproject import LocalProject, local_project, working_directory
-from mneme.client.news import told
+from mneme.client.news import briefing, told
 from mneme.client.settings import FOLDER, Settings, address_in, client_id, config_path, load, needed
 from mneme.client.sync import Sync
 from mneme.clocks import TimeOfDay
@@ -46,12 +46,21 @@ def run(name: str, program: str, seconds: float) -> Mapping[str, str]:
 
 
 def _start(home: Path, settings: Settings, local: LocalProject, seconds: float) -> Mapping[str, str]:
-    wall = TimeOfDay()
+    wall, briefed = TimeOfDay(), list[str]()
     since = wall.seconds() - arrivals.BEFORE
     adopt(local.folder)
-    problem = _synced(home, settings, local, seconds, within=seconds)
+    problem = _synced(home, settings, local, seconds, seconds, lambda sync: _begin(sync, briefed))
     arrived = arrivals.since(local.folder, since, wall.seconds())
-    return {"news": told(arrived), "problem": problem or ""}
+    return {"news": "\n".join(filter(None, (*briefed, told(arrived)))), "problem": problem or ""}
+
+
+def _begin(sync: Sync, briefed: list[str]) -> None:
+    """A step, and the briefing that it brought; one that was here before is told by the plugin."""
+    waits = sync.briefings.is_waiting
+    sync.step()
+    content = None if waits else sync.briefings.take()
+    if content is not None and sync.briefings.claim(content):
+        briefed.append(briefing(content))
 
 
 def _end(
@@ -86,7 +95,12 @@ def send_late() -> None:
 
 
 def _synced(
-    home: Path, settings: Settings, local: LocalProject, seconds: float, within: float = inf
+    home: Path,
+    settings: Settings,
+    local: LocalProject,
+    seconds: float,
+    within: float = inf,
+    step: Callable[[Sync], object] = Sync.step,
 ) -> str | None:
     """Bring a project in step; the problem, if that failed.
 
@@ -102,7 +116,7 @@ def _synced(
             try:
                 wall = TimeOfDay()
                 folder = Folder(local.folder, client.url, local.project, wall, seconds)
-                Sync(client, wall, folder).step()
+                step(Sync(client, wall, folder))
             finally:
                 has_answered = client.server_ahead is not None
     except Unreachable as problem:

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mneme.client import arrivals, plugin
+from mneme.client.briefings import Briefings
 from mneme.client.calls import Client
 from mneme.client.control import Answer, Request
 from mneme.client.files import FilesWatch
@@ -22,7 +23,7 @@ from mneme.client.happening import Happened, Happening, in_words
 from mneme.client.keeper import Keeper
 from mneme.client.listener import Heard
 from mneme.client.localproject import local_project
-from mneme.client.news import told
+from mneme.client.news import briefing, told
 from mneme.client.settings import FOLDER, config_path
 from mneme.client.sync import Report, Sync
 from mneme.clocks import SleepingClock
@@ -81,6 +82,7 @@ class _Kept(Struct, frozen=True, eq=False):
     folder: Folder
     keeper: Keeper
     project: ProjectId
+    briefings: Briefings
 
 
 class Agent:
@@ -146,10 +148,29 @@ class Agent:
         kept = await self._kept_of(directory)
         if kept is None:
             return Told()
+        waits = await self._helping.run(lambda: kept.briefings.is_waiting)
         is_away = kept.keeper.condition.problem or self._reactor.seconds() < self._away_until
         outcome = await self._within(KNOWN_TROUBLE_SECONDS if is_away else seconds, kept.keeper.in_step())
         since = partial(arrivals.since, kept.folder.path, began - arrivals.BEFORE, self._wall.seconds())
-        return Told(told(await self._helping.run(since)), outcome)
+        # Whatever was here before, the plugin tells.
+        briefed = "" if waits or outcome else await self._briefed(kept.briefings)
+        return Told("\n".join(filter(None, (briefed, told(await self._helping.run(since))))), outcome)
+
+    async def _briefed(self, briefings: Briefings) -> str:
+        """The briefing that came while a session began, for that session."""
+        try:
+            content = await self._helping.run(briefings.take)
+        except (MnemeError, OSError):
+            # It is told to the next session.
+            return ""
+        if content is None:
+            return ""
+        claim = self._syncing.run(partial(briefings.claim, content))
+        try:
+            is_ours = await _waiting_for(claim).addTimeout(KNOWN_TROUBLE_SECONDS, self._reactor)
+        except defer.TimeoutError:
+            is_ours = True
+        return briefing(content) if is_ours else ""
 
     async def session_ends(self, directory: Path, seconds: float) -> Told:
         """Have the plugin write what it still holds, and send it."""
@@ -277,9 +298,10 @@ class Agent:
             return
         client = self._server.client
         folder = Folder(path, client.url, project, self._wall, BUSY_SECONDS)
-        step = partial(_step, Sync(client, self._wall, folder), path)
+        sync = Sync(client, self._wall, folder)
+        step = partial(_step, sync, path)
         keeper = Keeper(self._reactor, self._syncing, step, partial(self._tell, path))
-        self._kept[path] = _Kept(folder, keeper, project)
+        self._kept[path] = _Kept(folder, keeper, project, sync.briefings)
         keeper.changed_here()
 
     def _tell(self, path: Path, happening: Happening) -> None:

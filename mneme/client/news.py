@@ -49,6 +49,25 @@ def told(arrived: Sequence[Items]) -> str:
     return _cut("## New from your other machines\n\n" + "\n".join(blocks))
 
 
+def briefing(content: bytes) -> str:
+    """The briefing that another machine left, as Markdown."""
+    value = _value(content)
+    if not isinstance(value, dict):
+        return ""
+    parts = [f"## A briefing from another machine\n\n{_text(value, 'summary')}\n"]
+    parts += [f"### {title}\n{told}" for name, title in _OF_BRIEFING.items() if (told := _part(value, name))]
+    return _cut("".join(f"{plain(line)}\n" for line in "\n".join(parts).splitlines()))
+
+
+def _part(value: dict[str, Any], name: str) -> str:
+    """A part of a briefing, in lines; empty if it has none."""
+    found = value.get(name)
+    if isinstance(found, list):
+        return "".join(f"- {one}\n" for one in found if isinstance(one, str))
+    text = _text(value, name)
+    return f"{text}\n" if text else ""
+
+
 def _lines_apart(before: bytes, after: bytes) -> tuple[bytes, bytes]:
     """Lines that only one of two contents has: few lines of a log are new."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
@@ -147,6 +166,15 @@ def _text(value: dict[str, Any], name: str) -> str:
         return found.strip()
     return "" if found is None else json.dumps(found, ensure_ascii=False)
 
+
+_OF_BRIEFING = {
+    "keyDecisions": "Decisions",
+    "currentState": "State",
+    "nextSteps": "Next steps",
+    "blockers": "Blockers",
+    "context": "Context",
+}
+"""Titles of the parts of a briefing."""
 
 _SECTIONS = (
     _Section("Remembered", FileName.REMEMBERED, _facts),

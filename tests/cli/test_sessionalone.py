@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from mneme import times
 from mneme.cli import sessionalone
 from mneme.client import arrivals
 from mneme.client.folder import Folder
 from mneme.client.localproject import local_project
-from mneme.model import ProjectId
+from mneme.model import Millis, ProjectId
 from tests.daemon import wait_until
 from tests.web.stub import Stub, entry
 
@@ -117,6 +119,21 @@ class World:
         assert self.stub.upload("desk", log, project=self.folder.name).status == 200
         self.stub.release("desk", project=self.folder.name)
 
+    def other_machine_leaves(self, summary: str, days_ago: float = 0.0) -> None:
+        """A briefing of another machine."""
+        written = times.to_text(Millis(round((time.time() - days_ago * 86_400) * 1000)))
+        body = json.dumps({"content": json.dumps({"ts": written, "summary": summary})})
+        headers = {"X-Client-Id": "desk", "Content-Type": "application/json", "If-None-Match": "*"}
+        assert self.stub.ask("PUT", self._briefing, headers, body).status == 200
+
+    def has_briefing(self) -> bool:
+        """Whether the server has a briefing."""
+        return self.stub.ask("GET", self._briefing, {"X-Client-Id": "looker"}).status == 200
+
+    @property
+    def _briefing(self) -> str:
+        return f"/projects/{self.folder.name}/files/briefing.json"
+
     def on_server(self) -> str | None:
         """The log on the server."""
         reply = self.stub.download(project=self.folder.name, client="looker")
@@ -209,6 +226,35 @@ def test_a_session_is_told_what_another_process_has_just_fetched(world: World) -
     world.run("session-end", 10)
     assert (world.folder / "log.jsonl").read_text() == ONE
     assert "entry 1" in world.run()[0]
+
+
+def test_a_session_is_told_the_briefing_that_comes_as_it_begins(world: World) -> None:
+    """Once: it is with the used ones here, and gone on the server."""
+    world.other_machine_leaves("Mend the <b>build</b>")
+    assert world.run() == ("## A briefing from another machine\n\nMend the <b>build</b>\n", "")
+    assert not (world.folder / "briefing.json").exists()
+    assert len(list((world.folder / "briefing-archive").iterdir())) == 1
+    assert world.has_briefing() is False
+    assert world.run() == ("", "")
+
+
+def test_a_briefing_that_was_here_before_is_left_to_the_plugin(world: World) -> None:
+    """It is told by that, and removed from the server when it is gone here."""
+    world.other_machine_leaves("Mend the build")
+    world.run("session-end")
+    assert world.run() == ("", "")
+    assert world.has_briefing() is True
+    (world.folder / "briefing.json").unlink()
+    assert world.run() == ("", "")
+    assert world.has_briefing() is False
+
+
+def test_a_briefing_that_is_too_old_is_told_to_nobody(world: World) -> None:
+    """It counts as used all the same, as with the plugin."""
+    world.other_machine_leaves("Mend the build", days_ago=7.01)
+    assert world.run() == ("", "")
+    assert world.run() == ("", "")
+    assert world.has_briefing() is False
 
 
 def test_a_session_that_begins_sends_what_waits(world: World) -> None:

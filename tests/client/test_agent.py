@@ -563,6 +563,62 @@ def test_own_lines_are_no_news(world: World) -> None:
     assert [n for n in (1, 2, 3) if f"entry {n}" in news] == [2]
 
 
+BRIEFING = '{"ts": "2026-02-04T14:00:00.000Z", "summary": "Mend the build"}'
+TOLD = "## A briefing from another machine\n\nMend the build\n"
+
+
+def leave(world: World, project: str) -> None:
+    """Another machine leaves a briefing."""
+    headers = {"X-Client-Id": "desk", "Content-Type": "text/plain", "If-None-Match": "*"}
+    path = f"/projects/{project}/files/briefing.json"
+    assert world.stub.ask("PUT", path, headers, BRIEFING).status == 200
+
+
+def has_briefing(world: World, project: str) -> bool:
+    """Whether the server has a briefing."""
+    return world.stub.download("briefing.json", project, "looker").status == 200
+
+
+def test_a_session_is_told_the_briefing_that_comes_as_it_begins(world: World) -> None:
+    """Before all else, and once: it is gone here and on the server."""
+    directory, folder = app(world)
+    world.agent.start()
+    leave(world, folder.name)
+    world.other_machine_writes(folder.name, ONE)
+    told = result_of(begin(world, directory))
+    assert told.news.startswith(f"{TOLD}\n## New from your other machines\n")
+    assert not (folder / "briefing.json").exists()
+    assert not has_briefing(world, folder.name)
+    assert result_of(begin(world, directory)) == Told()
+
+
+def test_a_briefing_that_was_here_before_is_left_to_the_plugin(world: World) -> None:
+    """Which has looked, or is about to."""
+    directory, folder = app(world)
+    world.agent.start()
+    leave(world, folder.name)
+    world.folder(folder.name, ONE)
+    world.turn_until((folder / "briefing.json").exists)
+    assert result_of(begin(world, directory)) == Told()
+    assert (folder / "briefing.json").exists()
+    assert has_briefing(world, folder.name)
+
+
+def test_a_briefing_is_told_though_the_server_does_not_answer_any_more(world: World) -> None:
+    """It is taken already; the next step removes it."""
+    directory, folder = app(world)
+    world.agent.start()
+    leave(world, folder.name)
+    world.syncing.holding = True
+    begun = begin(world, directory)
+    world.syncing.step()
+    world.reactor.advance(KNOWN_TROUBLE_SECONDS)
+    assert result_of(begun).news == TOLD
+    assert has_briefing(world, folder.name)
+    world.syncing.finish()
+    world.turn_until(lambda: not has_briefing(world, folder.name))
+
+
 def test_a_session_that_begins_sends_what_waits(world: World) -> None:
     """At once, with what is fetched merged in; its own lines are no news."""
     directory, folder = app(world)

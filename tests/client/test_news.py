@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.client.news import MOST_BYTES, fresh, told
+from mneme.client.news import MOST_BYTES, briefing, fresh, told
 from mneme.model import FileName
 
 LOG, SUMMARY, REMEMBERED = FileName.LOG, FileName.SUMMARY_JSON, FileName.REMEMBERED
@@ -215,3 +215,38 @@ def test_news_are_what_after_has_and_before_lacks(
     )
     expected = [f"- [lesson] no {n}" for n in reversed(after) if n not in before]
     assert [one for one in text.splitlines() if one.startswith("- ")] == expected
+
+
+def test_a_briefing_is_told_with_all_its_parts() -> None:
+    """In their order; what is empty, or of another kind, is left out."""
+    content = {
+        "ts": "2026-02-04T14:00:00.000Z",
+        "summary": "Half of the parser\nis done",
+        "blockers": [],
+        "context": " ",
+        "nextSteps": ["Mend the build", {"not": "text"}],
+        "keyDecisions": ["Use tabs"],
+        "currentState": "It \x1b[31mfails",
+        "another": "part",
+    }
+    assert briefing(json.dumps(content).encode()).splitlines() == [
+        "## A briefing from another machine",
+        "",
+        "Half of the parser",
+        "is done",
+        "",
+        "### Decisions",
+        "- Use tabs",
+        "",
+        "### State",
+        "It \\x1b[31mfails",
+        "",
+        "### Next steps",
+        "- Mend the build",
+    ]
+
+
+@given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda one: json.dumps(one).encode()))
+def test_no_content_of_a_briefing_raises(content: bytes) -> None:
+    """What is no briefing is told as nothing, or in part."""
+    assert len(briefing(content).encode()) <= MOST_BYTES

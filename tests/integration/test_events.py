@@ -16,6 +16,7 @@ from mneme import clocks
 from mneme.client import listener
 from mneme.client.http import Address, Connection
 from mneme.client.listener import Heard
+from mneme.model import ClientId
 from tests.daemon import Daemon
 from tests.integration.wire import NO_RATE_LIMIT
 from tests.plugin_files import log
@@ -104,7 +105,9 @@ def test_a_change_is_heard_through_a_proxy_that_holds_streams_back(
     heard: Queue[Heard] = Queue()
     with Daemon(tmp_path, NO_RATE_LIMIT) as daemon, withholding(daemon.port) as url:
         address = Address(url)
-        listening = listener.Listener(address, Connection(address, clocks.monotonic), heard.put)
+        listening = listener.Listener(
+            address, ClientId("laptop"), Connection(address, clocks.monotonic), heard.put
+        )
         listening.start()
         # The stream brings nothing; then the first question tells where the server is.
         assert [heard.get(timeout=20.0) for _ in range(2)] == [Heard(None)] * 2
