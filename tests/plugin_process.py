@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-LOG, SUMMARY, FACTS = "log.jsonl", "summary.json", "remembered.json"
+LOG, SUMMARY, FACTS, BRIEFING = "log.jsonl", "summary.json", "remembered.json", "briefing.json"
 BATCH_SECONDS = 1.0
 READ_AFTER = 0.1
 """Seconds from the start of a session's hook until it has read the memory, beside the start of the process."""
@@ -78,6 +78,10 @@ class Plugin:
         """Add a decision to the summary."""
         assert self._start("decide", str(self.folder), text).wait() == 0
 
+    def hand_over(self, summary: str) -> None:
+        """Leave a briefing for the next session."""
+        assert self._start("hand-over", str(self.folder), summary).wait() == 0
+
     def facts(self) -> list[str]:
         """The facts in the folder."""
         return [fact["content"] for fact in _facts(self.folder)]
@@ -118,6 +122,17 @@ def _session_start(folder: Path) -> None:
     ]
     for one in told:
         sys.stdout.write((one.get("content") or one.get("decision") or one["summary"]) + "\n")
+    path = folder / BRIEFING
+    with suppress(FileNotFoundError):
+        briefing = json.loads(path.read_text())
+        archive = folder / "briefing-archive"
+        archive.mkdir(exist_ok=True)
+        path.rename(archive / f"{briefing['ts'].replace(':', '-').replace('.', '-')}.json")
+        sys.stdout.write(briefing["summary"] + "\n")
+
+
+def _hand_over(folder: Path, summary: str) -> None:
+    _replace(folder / BRIEFING, json.dumps({"ts": _now(), "summary": summary}, indent=2) + "\n")
 
 
 def _summarize(folder: Path, seconds: str, keep: str) -> None:
@@ -255,6 +270,7 @@ _PROCESSES: dict[str, Callable[..., None]] = {
     "remember": _remember,
     "forget": _forget,
     "decide": _decide,
+    "hand-over": _hand_over,
     "serve": _serve,
 }
 
