@@ -248,5 +248,5 @@ def test_a_briefing_is_told_with_all_its_parts() -> None:
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda one: json.dumps(one).encode()))
 def test_no_content_of_a_briefing_raises(content: bytes) -> None:
-    """What is no briefing is told as nothing, or in part."""
+    """Another content is told as nothing, or in part."""
     assert len(briefing(content).encode()) <= MOST_BYTES

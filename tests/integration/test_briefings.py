@@ -1,4 +1,4 @@
-"""A briefing from one machine to the other: with agents, with the hooks alone, with a machine that is offline."""
+"""A briefing from one machine to the other, with agents, and with the hooks alone."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def is_on_server(daemon: Daemon, project: str) -> bool:
 def test_a_briefing_is_told_once_and_gone_everywhere(
     machine: Callable[[str], Machine], daemon: Daemon, project: str, with_agents: bool
 ) -> None:
-    """By the plugin or by our hook; then two at once, of which the later is told."""
+    """By the plugin or by our hook; of two at once the later."""
     laptop, desktop = machine("laptop"), machine("desktop")
     if with_agents:
         laptop.start_agent()
@@ -86,7 +86,7 @@ def test_a_briefing_is_told_once_and_gone_everywhere(
 def test_a_machine_that_is_offline_puts_away_what_others_were_told(
     machine: Callable[[str], Machine], daemon: Daemon, project: str
 ) -> None:
-    """What it was told itself meanwhile is removed as soon as it is back."""
+    """A briefing that it told itself is removed once it is back."""
     laptop, desktop = machine("laptop"), machine("desktop")
     laptop.processes.hand_over(ONE)
     in_step(laptop, desktop)

@@ -1,4 +1,4 @@
-"""Briefings in the store: each upload and removal names the head, and no content comes back."""
+"""Briefings in the store: uploads and removals that name the head, and no content twice."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_the_pruner_keeps_what_shows_that_one_was_removed(store: Patient) -> Non
 
 
 def test_a_stock_clients_push_is_no_stranger_to_them(store: Patient) -> None:
-    """A briefing is no sign of a project id that is used in two places, nor of the contrary."""
+    """A briefing says nothing about a project id that is used in two places."""
     store.acquire(ALPHA, ANA, NOW, TTL)
     put(store, ANA, b"a line\n")
     leave(store, ONE)
@@ -240,7 +240,7 @@ class TestWorkingCopy:
     def test_a_file_that_is_only_touched_before_that_is_removed_all_the_same(
         self, root: Path, disk: Patient
     ) -> None:
-        """It is what was removed."""
+        """Its content is what was removed."""
         path = directory_of(root, ALPHA) / BRIEFING.value
         disk.store.remove_briefing(ALPHA, Removal(BRIEFING, BEN, named(ONE)), NOW)
         path.touch()
@@ -249,7 +249,7 @@ class TestWorkingCopy:
         assert head(disk) is None
 
     def test_an_edit_by_hand_before_that_is_a_new_one(self, root: Path, disk: Patient) -> None:
-        """It is kept, as the head."""
+        """The edit is kept, as the head."""
         path = directory_of(root, ALPHA) / BRIEFING.value
         disk.store.remove_briefing(ALPHA, Removal(BRIEFING, BEN, named(ONE)), NOW)
         edit(path, TWO)

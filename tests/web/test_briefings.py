@@ -73,7 +73,7 @@ def test_a_client_uploads_lists_downloads_and_removes_one(name: str) -> None:
 
 
 def test_an_upload_or_removal_must_name_the_head() -> None:
-    """In one sentence that says what to send, or with the tag of the head that there is."""
+    """The answer says what to send, or has the tag of the head."""
     stub = with_briefings()
     for reply in (put(stub, TWO), put(stub, TWO, If_Match="*"), delete(stub), delete(stub, If_Match="*")):
         assert (reply.status, reply.json) == (428, {"error": NEEDS})
@@ -156,7 +156,7 @@ def test_only_listeners_that_name_themselves_are_told_of_them() -> None:
 
 
 def test_a_wait_for_events_goes_on_over_them() -> None:
-    """It ends with the first event of another file, or after its time."""
+    """Another event ends it, or its time."""
     server = Server()
     connection = server.connect()
     connection.get("/events?wait=30", "Host: localhost")
