@@ -62,7 +62,10 @@ class Feed:
         return await self._sync.events_after(after, _AT_ONCE, files)
 
     async def next(self, after: EventId, files: Collection[FileName], seconds: float) -> EventPage:
-        """The events after an id, waited for at most `seconds`; perhaps none. Events of other files wake nobody."""
+        """The events after an id, waited for at most `seconds`; perhaps none.
+
+        Events of files that are not in `files` end no wait.
+        """
         until = self._clock.seconds() + seconds
         page = EventPage((), after)
         while True:

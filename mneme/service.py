@@ -376,7 +376,7 @@ class SyncService(Service):
         return await self._look_up(self._reader.store.last_event)
 
     async def events_after(self, after: EventId, limit: int, files: Collection[FileName]) -> EventPage:
-        """The events after an id, oldest first, at most `limit`; of files, only those of `files`."""
+        """The events after an id, oldest first, at most `limit`. See `Store.events_after`."""
         return await self._look_up(lambda: self._reader.store.events_after(after, limit, files))
 
     @property

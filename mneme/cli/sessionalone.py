@@ -55,7 +55,10 @@ def _start(home: Path, settings: Settings, local: LocalProject, seconds: float) 
 
 
 def _begin(sync: Sync, briefed: list[str]) -> None:
-    """A step, and the briefing that it brought; one that was here before is told by the plugin."""
+    """A step, and the briefing that it brought.
+
+    One that was here before is told by the plugin.
+    """
     waits = sync.briefings.is_waiting
     sync.step()
     content = None if waits else sync.briefings.take()

@@ -1,4 +1,4 @@
-"""The briefings of a folder: what a session leaves for the next one, on whichever machine that is. Blocking code.
+"""The briefings of a folder: what a session leaves for the next one. Blocking code.
 
 The plugin writes `briefing.json` for a person who hands over. The next session is told it, and the plugin moves it into
 `briefing-archive/`. `handoff.json` is written at the end of each session, and stays. Of two, the later one stays.
@@ -81,7 +81,10 @@ class Briefings:
         """Digests of contents that the server did not take: a server that knows no briefings."""
 
     def exchange(self, file: FileName, head: Head | None) -> FileReport:
-        """Bring a briefing in step with the server, where `head` was its head; part of a step of the folder."""
+        """Bring a briefing in step with the server, where `head` was its head.
+
+        Call this in a step of the folder.
+        """
         for _ in range(_ATTEMPTS):
             report = self._attempt(file, head)
             if report:
@@ -98,9 +101,9 @@ class Briefings:
         return durable.exists(self._file_path(FileName.BRIEFING))
 
     def take(self) -> bytes | None:
-        """The briefing that came from the server, for a session of ours to be told; None if there is none.
+        """The briefing that came from the server, for our hook to tell; None without one.
 
-        It is with the used ones then: the plugin tells it to nobody. Nor does this, if it is too old.
+        It is with the used ones then, so that the plugin tells it to nobody. None, too, if it is too old.
         """
         file = FileName.BRIEFING
         with self._folder.step():
@@ -113,7 +116,7 @@ class Briefings:
         return local.content if is_fresh else None
 
     def claim(self, content: bytes) -> bool:
-        """Remove a briefing that was taken from the server. Return whether this machine may tell it.
+        """Remove a taken briefing from the server. Return whether to tell it.
 
         Another machine may have been quicker. If the server does not answer, the next step removes it.
         """
@@ -125,7 +128,7 @@ class Briefings:
     # A step
 
     def _attempt(self, file: FileName, head: Head | None) -> FileReport | None:
-        """One attempt; None if something has changed in between."""
+        """Try once; None if something has changed in between."""
         local, had = self._local(file), self._had(file)
         if local is None:
             if head is None or durable.exists(self._file_path(file)):
@@ -144,7 +147,7 @@ class Briefings:
         return FileReport(head.file, version=head.version)
 
     def _leave_or_put_away(self, file: FileName, local: _Local, had: _Had) -> FileReport | None:
-        """Send a briefing where the server has none, unless the server's was removed since this one was fetched."""
+        """Send a briefing where the server has none, unless it was removed there."""
         if had.version and had.sha256 == local.sha256:
             newest = next(iter(self._client.history(self._project, file, 1)), None)
             # A server that was set up anew, or put back to a backup, gets what it lacks.
@@ -155,7 +158,10 @@ class Briefings:
         return self._leave(file, local, had, NOT_THERE)
 
     def _exchange_both(self, head: Head, local: _Local, had: _Had) -> FileReport | None:
-        """Send a briefing that was written over the head; else fetch the head or send, whichever is the later."""
+        """Send the local briefing, or fetch the head.
+
+        One that was written over the head is sent, else the later of both stays.
+        """
         is_damaged_here = is_damaged(head.file, local.content)
         if not is_damaged_here and had.is_of(head):
             return self._leave(head.file, local, had, Precondition(frozenset({head.sha256})))
@@ -171,7 +177,7 @@ class Briefings:
         return self._leave(head.file, local, had, Precondition(frozenset({there.sha256})))
 
     def _is_later_here(self, local: _Local, there: Download) -> bool:
-        """Whether the local briefing is the later one: by what both say, else by when each was written."""
+        """Whether the local briefing is later, by its own time, else by its mtime."""
         ours, theirs = _written_at(local.content), _written_at(there.content)
         if ours is not None and theirs is not None:
             return ours > theirs
@@ -184,7 +190,7 @@ class Briefings:
         return self._receive(head.file, there, None) if isinstance(there, Download) else None
 
     def _receive(self, file: FileName, there: Download, local: _Local | None) -> FileReport | None:
-        """Put the server's briefing in place of the local one, which is put away; None if that was written."""
+        """Put the server's briefing in place of the local one; None if that was written."""
         # First, for a folder that had this version and has no file counts as one in which it was used.
         self._note(file, _Had(coming=there.sha256))
         if not self._place(file, there.content, local):
@@ -237,7 +243,7 @@ class Briefings:
         return FileReport(file, (Action.PUT_AWAY,))
 
     def _put_away(self, file: FileName, local: _Local) -> bool:
-        """Move a briefing to the used ones, as the plugin does; False if it is not the `local` one any more."""
+        """Move a briefing to the used ones; False if it is not `local` any more."""
         path = self._file_path(file)
         aside = self._archive_path(local) if file is FileName.BRIEFING else path.with_name(f"{path.name}.bak")
         durable.make_directory(aside.parent)
@@ -254,7 +260,7 @@ class Briefings:
         return is_as_seen
 
     def _archive_path(self, local: _Local) -> Path:
-        """The name that the plugin gives to a used briefing, or another one if that is taken."""
+        """The name that the plugin gives to a used briefing, or a free one."""
         written = _written_at(local.content)
         name = times.to_text(self._now() if written is None else written).replace(":", "-").replace(".", "-")
         path = self._path / _ARCHIVE / f"{name}.json"
@@ -265,7 +271,7 @@ class Briefings:
         return any(one is not None and digest(_text(one[0])) == sha256 for one in found)
 
     def _place(self, file: FileName, content: bytes, local: _Local | None) -> bool:
-        """Put a briefing in place of the local one, which is put away; False if that is not there any more."""
+        """Put a briefing in place of `local`; False if that has changed."""
         staged, path = self._path / _BESIDE / "next", self._file_path(file)
         durable.clear(staged)
         durable.write_new(staged, content)
@@ -310,7 +316,7 @@ class Briefings:
 
 
 def _written_at(content: bytes) -> Millis | None:
-    """When a briefing was written, by the machine that wrote it; None if it does not say."""
+    """The time at which a briefing was written, if it says so."""
     try:
         return times.from_text(msgspec.json.decode(content, type=_Stamped).ts)
     except (ValueError, *NOT_JSON):

@@ -54,7 +54,7 @@ class Unmodified(Struct, frozen=True):
 
 
 class Outdated(Struct, frozen=True):
-    """An upload or a removal that was refused because the head is another one by now."""
+    """A refusal, because the head is another one by now."""
 
 
 class Bygone(Struct, frozen=True):
@@ -201,9 +201,10 @@ class Client:
     def leave(
         self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition
     ) -> wire.Uploaded | Outdated | Bygone | None:
-        """`PUT …/files/:name` of a briefing; `only_if` names the head that it replaces. None if the server takes none.
+        """`PUT …/files/:name` of a briefing in place of the head that `only_if` names.
 
-        `Outdated` if another is the head, `Bygone` if this content was it before: nothing was changed.
+        `Outdated` if another is the head, `Bygone` if this content was it before: nothing was changed. None if the
+        server takes no briefings.
         """
         body = msgspec.json.encode(wire.Envelope(content.decode()))
         headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
@@ -218,7 +219,7 @@ class Client:
         return self._read(reply, wire.Uploaded)
 
     def remove(self, project: ProjectId, file: FileName, sha256: str) -> bool | Outdated:
-        """`DELETE …/files/:name` of a briefing whose head has this digest; False if there was none any more.
+        """`DELETE …/files/:name` of a briefing with this digest; False if there was none.
 
         `Outdated` if another is the head: nothing was changed.
         """

@@ -249,19 +249,19 @@ class Store:
             return uploads.append(step, append)
 
     def upload_briefing(self, project: ProjectId, upload: Upload, now: Millis) -> Accepted | Changed | Bygone:
-        """Make the upload of one of `BRIEFINGS` the head, if its precondition holds; nobody needs the lock for it.
+        """Make an upload of one of `BRIEFINGS` the head, without a lock.
 
-        `UnnamedHead` if it does not name the content of the head, or that there is none. A content equal to the head
-        makes no version. A content that was the head before is `Bygone`.
+        Its precondition must hold. `UnnamedHead` if it does not name the content of the head, or that there is none. A
+        content equal to the head makes no version. A content that was the head before is `Bygone`.
         """
         with self._making(project, now, upload.file) as step:
             return briefings.upload(step, upload)
 
     def remove_briefing(self, project: ProjectId, removal: Removal, now: Millis) -> Removed | Changed | None:
-        """Remove the head of one of `BRIEFINGS`, if its precondition names that; nobody needs the lock for it.
+        """Remove the head of one of `BRIEFINGS`, without a lock.
 
-        The history stays, with a new version of kind `REMOVED`. None if there is no head; but a client that has just
-        removed this very head is told so again.
+        The precondition must name the head. The history stays, with a new version of kind `REMOVED`. None if there is
+        no head; but a client that has just removed this very head is told so again.
         """
         with self._step(project, now, removal.file) as step:
             return briefings.remove(step, removal) if step else None
@@ -380,7 +380,10 @@ class Store:
             return queries.last_event()
 
     def events_after(self, after: EventId, limit: int, files: Collection[FileName] = FILES) -> EventPage:
-        """The events after an id, oldest first, at most `limit`; of files, only those of `files`."""
+        """The events after an id, oldest first, at most `limit`.
+
+        Events of files that are not in `files` are left out.
+        """
         with self._database.step() as queries:
             return queries.events_after(after, limit, files)
 

@@ -55,7 +55,10 @@ def exchange(
 
 
 def remove(path: durable.StrPath, expected: durable.Mark | None) -> bool:
-    """Remove a file with the mark `expected`, without a sync; False, and nothing is changed, for another one."""
+    """Remove a file with the mark `expected`, without a sync.
+
+    False, and nothing is changed, if it has another mark.
+    """
     aside = f"{path}.{secrets.token_hex(8)}{durable.TEMPORARY}"
     try:
         os.rename(path, aside)

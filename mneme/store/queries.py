@@ -780,7 +780,7 @@ class Queries:
         return EventId(*row)
 
     def events_after(self, after: EventId, limit: int, files: Collection[FileName]) -> EventPage:
-        """The events after an id, oldest first, at most `limit`; of files, only those of `files`."""
+        """The events after an id, oldest first, at most `limit`. See `Store.events_after`."""
         last = self.last_event()
         (oldest,) = self._run("SELECT coalesce(min(id), ?) FROM events", (last.number + 1,)).fetchone()
         if after.line != last.line or not oldest - 1 <= after.number <= last.number:

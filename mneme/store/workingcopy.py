@@ -476,7 +476,7 @@ class WorkingCopy:
         step.after_commit(lambda: self._unrecorded.pop(step.key, None))
 
     def _export_head(self, step: Step, directory: str, row: HeadRow) -> bool:
-        """Write a head that is not exported yet, or remove the file of one that a client removed.
+        """Write a head that is not exported, or remove the file of a removed head.
 
         False for an edit by hand meanwhile: it is stored first, by the next export.
         """
@@ -496,7 +496,7 @@ class WorkingCopy:
         return state is not None
 
     def _remove_file(self, step: Step, directory: str, row: HeadRow) -> bool:
-        """Remove the file of a head that a client removed; False for an edit by hand meanwhile."""
+        """Remove the file of a removed head; False for an edit by hand meanwhile."""
         file = row.newest.file
         if not plainfiles.remove(f"{directory}/{file.value}", _numbers(row.mark)):
             return False

@@ -34,7 +34,7 @@ class Asked:
 
     @property
     def named(self) -> set[str]:
-        """The clients in whose name they were sent, apart from lists and briefings, which are nobody's base."""
+        """The clients in whose name they were sent, apart from lists and briefings."""
         return {
             name
             for request in self._line.asked

@@ -239,7 +239,7 @@ def test_a_session_is_told_the_briefing_that_comes_as_it_begins(world: World) ->
 
 
 def test_a_briefing_that_was_here_before_is_left_to_the_plugin(world: World) -> None:
-    """It is told by that, and removed from the server when it is gone here."""
+    """The plugin tells it; once it is gone here, the server's is removed."""
     world.other_machine_leaves("Mend the build")
     world.run("session-end")
     assert world.run() == ("", "")
@@ -250,7 +250,7 @@ def test_a_briefing_that_was_here_before_is_left_to_the_plugin(world: World) -> 
 
 
 def test_a_briefing_that_is_too_old_is_told_to_nobody(world: World) -> None:
-    """It counts as used all the same, as with the plugin."""
+    """Such a briefing counts as used all the same, as with the plugin."""
     world.other_machine_leaves("Mend the build", days_ago=7.01)
     assert world.run() == ("", "")
     assert world.run() == ("", "")

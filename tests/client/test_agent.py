@@ -605,7 +605,7 @@ def test_a_briefing_that_was_here_before_is_left_to_the_plugin(world: World) -> 
 
 
 def test_a_briefing_is_told_though_the_server_does_not_answer_any_more(world: World) -> None:
-    """It is taken already; the next step removes it."""
+    """The next step removes it from the server."""
     directory, folder = app(world)
     world.agent.start()
     leave(world, folder.name)

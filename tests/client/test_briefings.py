@@ -278,7 +278,7 @@ class TestOffline:
     def test_what_it_wrote_and_told_itself_never_travels(
         self, world: World, laptop: Machine, desktop: Machine
     ) -> None:
-        """What it replaced is gone, too."""
+        """The one that it replaced is gone, too."""
         laptop.write(ONE, BRIEFING)
         step(laptop, desktop)
         desktop.write(TWO, BRIEFING)
@@ -339,7 +339,7 @@ class TestHandoff:
     """`handoff.json`, which each session leaves, and none removes."""
 
     def test_the_later_one_is_on_all_machines(self, world: World, laptop: Machine, desktop: Machine) -> None:
-        """What it replaced is beside it."""
+        """The one that it replaced is beside it."""
         laptop.write(ONE, HANDOFF)
         assert step(laptop, desktop) == [{HANDOFF: ["sent"]}, {HANDOFF: ["fetched"]}]
         desktop.write(TWO, HANDOFF)
@@ -372,7 +372,7 @@ CRASHES = [*((act, False) for act in ACTS), *((act, True) for act in ACTS[:3])]
 
 
 def before(act: str, home: Path) -> tuple[World, Machine, list[bytes | None]]:
-    """A world in which a machine is about to take a step of a life, and what was told so far."""
+    """A world, the machine that is about to step, and the briefings told so far."""
     world = World(home)
     laptop, desktop = world.machine("laptop"), world.machine("desktop")
     desktop.path.mkdir(parents=True)
@@ -391,7 +391,7 @@ def before(act: str, home: Path) -> tuple[World, Machine, list[bytes | None]]:
 
 
 def ends_well(world: World, hit: Machine, told: list[bytes | None], *, session_at_once: bool) -> None:
-    """Let a life go on after a step that came to no end; the briefing is told once in all."""
+    """Let a life go on after a broken step; one session is told."""
     laptop, desktop = world.machines["laptop"], world.machines["desktop"]
     told = [*told, tell(hit) if session_at_once else None]
     for machine in (desktop, laptop, desktop):
@@ -402,7 +402,7 @@ def ends_well(world: World, hit: Machine, told: list[bytes | None], *, session_a
 
 
 class TestCrash:
-    """Whichever process dies, a briefing is told once: it is neither lost, nor does it come back."""
+    """Processes that die; the briefing is told once all the same."""
 
     @pytest.mark.parametrize(("act", "session_at_once"), CRASHES)
     def test_at_any_step_on_the_disk(
