@@ -37,6 +37,9 @@ _ARCHIVE = "briefing-archive"
 _ATTEMPTS = 5
 """Attempts at a briefing that changes in between each time."""
 
+_WRITTEN_WITHIN = Millis(2000)
+"""Milliseconds after which a damaged briefing is not one that is being written."""
+
 _TOLD_FOR = Millis(7 * 24 * 60 * 60 * 1000)
 """Milliseconds after which the plugin tells a briefing to nobody."""
 
@@ -134,11 +137,12 @@ class Briefings:
             if head is None or durable.exists(self._file_path(file)):
                 return FileReport(file)
             return self._use(head) if self._was_used(head, had) else self._fetch(head)
-        if head is None:
-            return self._leave_or_put_away(file, local, had)
-        if local.sha256 == head.sha256:
+        if head and local.sha256 == head.sha256:
             return self._in_step(head, had)
-        return self._exchange_both(head, local, had)
+        if is_damaged(file, local.content) and abs(self._now() - local.mtime) < _WRITTEN_WITHIN:
+            # A process that has it open would go on writing to the one that is put away.
+            return FileReport(file, (Action.MISSED,))
+        return self._exchange_both(head, local, had) if head else self._leave_or_put_away(file, local, had)
 
     def _in_step(self, head: Head, had: _Had) -> FileReport:
         has = _Had(head.version, head.sha256)

@@ -10,7 +10,7 @@ from mneme.client.calls import Download
 from mneme.client.errors import Refused
 from mneme.model import FileName, ProjectId
 from tests.cli.asked import DEMO, Asked
-from tests.web.stub import Stub
+from tests.web.stub import Stub, tag
 
 TEXT = FileName.SUMMARY_MD
 
@@ -47,6 +47,19 @@ def test_nobody_is_taken_to_have_what_is_looked_at(asked: Asked) -> None:
     content(asked)
     assert asked.requests == ["GET /projects/demo/files", "GET /projects/demo/files/summary.md/versions/2"]
     assert not asked.named
+
+
+def test_a_briefing_is_looked_at_by_its_number_and_as_the_head(asked: Asked) -> None:
+    """With a client id, without which there is none; a removed one has its history alone."""
+    me, path = {"X-Client-Id": "laptop", "Content-Type": "text/plain"}, "/projects/demo/files/briefing.json"
+    asked.stub.ask("PUT", path, me | {"If-None-Match": "*"}, "{}")
+    assert [content(asked, number, FileName.BRIEFING).content for number in (None, 4)] == [b"{}", b"{}"]
+    asked.stub.ask("DELETE", path, me | {"If-Match": tag("{}")})
+    with pytest.raises(NotThere, match=r"^demo has no briefing\.json"):
+        content(asked, None, FileName.BRIEFING)
+    assert content(asked, 5, FileName.BRIEFING).content == b"{}"
+    kinds = [(one.version, one.kind) for one in asked.client.history(DEMO, FileName.BRIEFING)]
+    assert kinds == [(5, "removed"), (4, "upload")]
 
 
 def test_a_head_that_is_no_version_is_looked_at() -> None:

@@ -160,10 +160,25 @@ class TestOne:
 
     @pytest.mark.parametrize("content", [b"", b'{"ts": "2026', b"\0\0"], ids=["empty", "cut", "zeros"])
     def test_that_is_half_written_is_not_sent(self, world: World, laptop: Machine, content: bytes) -> None:
-        """The plugin writes a handoff in place."""
+        """The plugin writes a handoff in place, which takes a moment; after that it is damaged."""
         laptop.write(content, HANDOFF)
+        assert step(laptop) == [{HANDOFF: ["missed"]}]
+        laptop.write(content, HANDOFF, ago=2)
         assert step(laptop) == [{HANDOFF: ["held back"]}]
         assert world.head(HANDOFF) is None
+
+    def test_that_is_damaged_gives_way_to_the_servers(
+        self, world: World, laptop: Machine, desktop: Machine
+    ) -> None:
+        """Not while it is being written."""
+        laptop.write(ONE, HANDOFF)
+        step(laptop, desktop)
+        desktop.write(b'{"ts": "2026', HANDOFF)
+        assert step(desktop) == [{HANDOFF: ["missed"]}]
+        assert desktop.read(HANDOFF) == b'{"ts": "2026'
+        desktop.write(b'{"ts": "2026', HANDOFF, ago=2)
+        assert step(desktop) == [{HANDOFF: ["fetched"]}]
+        assert desktop.read(HANDOFF) == ONE
 
 
 class TestTwo:

@@ -31,6 +31,7 @@ from mneme.model import (
     Upload,
     digest,
 )
+from mneme.store.verifying import verify
 from tests.keeping import KEEP_NONE
 from tests.store.asking import after, hand_over, put
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, TTL, directory_of, edit, see
@@ -247,6 +248,13 @@ class TestWorkingCopy:
         disk.export()
         assert not path.exists()
         assert head(disk) is None
+
+    def test_a_removed_one_is_no_damage(self, root: Path, disk: Patient) -> None:
+        """Neither before its file is removed nor after that."""
+        disk.store.remove_briefing(ALPHA, Removal(BRIEFING, BEN, named(ONE)), NOW)
+        assert list(verify(root)) == []
+        disk.export()
+        assert list(verify(root)) == []
 
     def test_an_edit_by_hand_before_that_is_a_new_one(self, root: Path, disk: Patient) -> None:
         """The edit is kept, as the head."""
