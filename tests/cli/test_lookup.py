@@ -50,7 +50,7 @@ def test_nobody_is_taken_to_have_what_is_looked_at(asked: Asked) -> None:
 
 
 def test_a_briefing_is_looked_at_by_its_number_and_as_the_head(asked: Asked) -> None:
-    """With a client id, without which there is none; a removed one has its history alone."""
+    """A client id makes it visible; a removed one has its history alone."""
     me, path = {"X-Client-Id": "laptop", "Content-Type": "text/plain"}, "/projects/demo/files/briefing.json"
     asked.stub.ask("PUT", path, me | {"If-None-Match": "*"}, "{}")
     assert [content(asked, number, FileName.BRIEFING).content for number in (None, 4)] == [b"{}", b"{}"]

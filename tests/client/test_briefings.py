@@ -160,7 +160,7 @@ class TestOne:
 
     @pytest.mark.parametrize("content", [b"", b'{"ts": "2026', b"\0\0"], ids=["empty", "cut", "zeros"])
     def test_that_is_half_written_is_not_sent(self, world: World, laptop: Machine, content: bytes) -> None:
-        """The plugin writes a handoff in place, which takes a moment; after that it is damaged."""
+        """The plugin writes a handoff in place, within a moment."""
         laptop.write(content, HANDOFF)
         assert step(laptop) == [{HANDOFF: ["missed"]}]
         laptop.write(content, HANDOFF, ago=2)
