@@ -2,12 +2,15 @@
 
 import signal
 import sys
+from io import TextIOWrapper
 
 
 def main() -> None:
     """Run the command that the command line asks for."""
-    # Ctrl-C during the imports shows no traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _print_whatever_the_encoding()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # Ctrl-C during the imports shows no traceback. A shell has jobs in the background ignore it, and they go on to.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.argv[1:2] in (["session-start"], ["session-end"]):
         # A session waits for its hooks, so these import as little as they can.
         from mneme.cli import session
@@ -22,3 +25,11 @@ def main() -> None:
     from mneme.cli.commands import mneme
 
     mneme()
+
+
+def _print_whatever_the_encoding() -> None:
+    """Show a character that the encoding of the output lacks as an escape, and not as an error."""
+    for stream in (sys.stdout, sys.stderr):
+        # A closed stream is None.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
