@@ -1,5 +1,6 @@
 """The calls of the API, typed: a method for each."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -173,6 +174,14 @@ class Client:
         body = msgspec.json.encode(wire.Envelope(content.decode()))
         headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
         return self._outcome(self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
+
+    def try_size(self, project: ProjectId, size: int) -> None:
+        """An upload of some bytes under a name that no server stores; raises `TooLarge` if they are too many."""
+        path = _project_path(project, "files", "mneme-doctor")
+        headers = {**self._client_header(), "Content-Type": "application/octet-stream"}
+        reply = self._exchange.send(Ask("PUT", path, headers, os.urandom(size)))
+        if reply.status != HTTPStatus.FORBIDDEN:
+            raise self._exchange.strange(f"status {reply.status}")
 
     def append(
         self, project: ProjectId, lines: bytes, base: str, version: int = 0

@@ -35,5 +35,13 @@ class Refused(ClientError):
     """A request that the server refused: something is not there, or cannot be done."""
 
 
+class TooLarge(Refused):
+    """A body that the server, or a proxy in front of it, does not take; `by_proxy` says which."""
+
+    def __init__(self, sentence: str, *, by_proxy: bool) -> None:
+        super().__init__(sentence)
+        self.by_proxy = by_proxy
+
+
 class SettingsError(MnemeError):
     """The settings on this machine do not say what they must."""

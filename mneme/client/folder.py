@@ -29,13 +29,11 @@ from msgspec.structs import replace
 
 from mneme import durable
 from mneme.client import plugin
+from mneme.client.sizes import MAX_BYTES
 from mneme.clocks import SleepingClock, TimeOfDay
 from mneme.errors import NOT_JSON, DiskFull, MnemeError
 from mneme.merge import merge
 from mneme.model import FileName, Millis, ProjectId, digest
-
-MAX_BYTES = 10 * 1024 * 1024
-"""The largest answer that a stock client takes, in bytes; merges must stay below it."""
 
 _BESIDE = ".mneme"
 

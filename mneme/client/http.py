@@ -185,10 +185,17 @@ class Connection:
         used = connection.sock
         try:
             self._limit(used, deadline)
-            connection.request(method, self._parts.path + path, body, _coded(headers))
+            try:
+                connection.request(method, self._parts.path + path, body, _coded(headers))
+                is_sent = True
+            except (BrokenPipeError, ConnectionResetError):
+                # A proxy may have answered before it had the whole body, and says why.
+                is_sent = False
             self._limit(used, deadline)
             with connection.getresponse() as answer:
                 content = b"".join(self._blocks(used, answer, deadline))
+            if not is_sent:
+                connection.close()
         except BaseException:
             connection.close()
             raise

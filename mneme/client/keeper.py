@@ -26,6 +26,9 @@ TRY_EVERY = 1.0
 _WAITS = (Action.WAITING, Action.MISSED, Action.KEPT, Action.REFUSED, Action.HELD_BACK)
 """Actions after which a file waits: for the plugin, another client's lock, a person, or a next try."""
 
+REFUSED_EVERY = 600.0
+"""Seconds between two tries with a file that the server, or a proxy, has refused: somebody may have mended that."""
+
 LONGEST_PAUSE = 60.0
 """Most seconds between two tries to reach a server."""
 
@@ -51,7 +54,7 @@ class Condition(Struct, frozen=True):
     is_in_step: bool
     problem: str | None
     waiting: Mapping[str, str]
-    """Files that wait, each with the action that says why."""
+    """Files that wait, each with the action, or the server's problem, that says why."""
 
 
 class Keeper:
@@ -119,6 +122,7 @@ class Keeper:
             for action in _WAITS
             for file in (report.files_with(action) if report else ())
         }
+        waiting |= {one.file.value: one.problem for one in (report.files if report else ()) if one.problem}
         is_quiet = self._changing_since is None
         is_in_step = report is not None and is_quiet and not (self._problem or waiting)
         return Condition(is_in_step, self._problem, waiting)
@@ -171,6 +175,8 @@ class Keeper:
         self._report = report
         if report.files_with(Action.WAITING) or report.files_with(Action.MISSED):
             self._again_in(TRY_EVERY)
+        elif any(one.problem for one in report.files):
+            self._again_in(REFUSED_EVERY)
         if self._problem is not None:
             self._problem = None
             self._tell(Happening(Happened.RECOVERED))

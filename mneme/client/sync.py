@@ -16,9 +16,11 @@ from msgspec.structs import replace
 
 from mneme import wire
 from mneme.client.calls import Client, Download, Outdated, Unmodified
-from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
-from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, PluginAtWork, Snapshot
+from mneme.client.errors import ClientError, Refused, ServerFault, StrangeAnswer, TooLarge, Unreachable
+from mneme.client.folder import Folder, Kept, Local, PluginAtWork, Snapshot
+from mneme.client.sizes import MAX_BYTES, how_to_shorten
 from mneme.clocks import SleepingClock
+from mneme.errors import MnemeError
 from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
     NOT_THERE,
@@ -169,8 +171,10 @@ class Sync:
         outcome = self.client.acquire(self.project)
         try:
             report = self.send(outcome)
-        except (OSError, ServerTrouble):
-            # The others need not wait for a disk, of this machine or of the server.
+        except Unreachable:
+            raise
+        except (OSError, MnemeError):
+            # The others need not wait for a disk, of this machine or of the server, nor for a proxy.
             with suppress(ClientError):
                 self._release(outcome)
             raise
@@ -210,7 +214,10 @@ class Sync:
             return work()
         except PluginAtWork:
             return FileReport(file, (Action.WAITING,))
-        except (Refused, ServerFault) as problem:
+        except TooLarge as problem:
+            advice = "" if problem.by_proxy else f". {how_to_shorten(file)}"
+            return FileReport(file, problem=f"{problem}{advice}")
+        except (Refused, ServerFault, StrangeAnswer) as problem:
             return FileReport(file, problem=str(problem))
 
     def _release(self, outcome: Granted | HeldBy) -> None:

@@ -3,7 +3,7 @@
 It takes no lock, downloads nothing, and makes no project on the server. Here it may make the client id, no more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mneme.client.doctor.machine import (
     damage_findings,
     folder_finding,
     git_findings,
+    largest_upload,
     settings_found,
     sync_findings,
 )
@@ -28,7 +29,7 @@ from mneme.client.doctor.server import (
     two_places_findings,
     waiting_finding,
 )
-from mneme.client.errors import ClientError, SettingsError
+from mneme.client.errors import ClientError, SettingsError, TooLarge
 from mneme.client.exchange import Patience
 from mneme.client.folder import Folder
 from mneme.client.http import Address
@@ -39,6 +40,9 @@ from mneme.model import ClientId, ProjectId
 
 _BUSY_SECONDS = 1.0
 """Seconds that the doctor waits for another process in the memory folder."""
+
+_WORTH_TRYING = 256 * 1024
+"""Bytes of a body from which it is tried whether a proxy takes them; few have a lower limit."""
 
 Connect = Callable[[Address, ClientId, Patience], AbstractContextManager[Client]]
 
@@ -91,13 +95,17 @@ class Doctor(Struct, frozen=True):
         # A person waits for the answer, so nothing is tried twice.
         with self.connect(address, machine, replace(settings.patience, retries=0)) as client:
             answers = ask(client, self.monotonic, local.project)
-        findings = list(server_findings(answers, address))
+            of_limit = [] if answers.problem else list(limit_findings(client, self._folder(local, address)))
+        findings = [*server_findings(answers, address), *of_limit]
         if answers.projects is not None:
             findings += project_findings(local, settings.project is not None, answers.projects)
             findings += [] if answers.problem else [lock_finding(answers, local.project, machine)]
             findings.append(waiting_finding(answers.projects, machine))
             findings += two_places_findings(answers, local.project)
         return answers, findings
+
+    def _folder(self, local: LocalProject, address: Address) -> Folder:
+        return Folder(local.folder, address.url, local.project, patience=_BUSY_SECONDS)
 
     def _of_machine(
         self, settings: Settings | None, local: LocalProject | None, answers: ServerAnswers | None
@@ -107,7 +115,7 @@ class Doctor(Struct, frozen=True):
             of_folder = folder_finding("project-folder", local.folder)
             findings.append(of_folder)
             if settings and settings.address and of_folder.state is not State.BAD:
-                folder = Folder(local.folder, settings.address.url, local.project, patience=_BUSY_SECONDS)
+                folder = self._folder(local, settings.address)
                 findings.append(changes_finding(folder, _heads(answers, local.project)))
                 findings += damage_findings(folder)
         if settings and local:
@@ -127,6 +135,25 @@ def ask(client: Client, monotonic: Callable[[], float], project: ProjectId) -> S
         return replace(answers, status=client.status())
     except ClientError as problem:
         return replace(answers, problem=problem)
+
+
+def limit_findings(client: Client, folder: Folder) -> Iterator[Finding]:
+    """A finding if a proxy in between takes no body as large as the largest that is to be sent."""
+    size = largest_upload(folder)
+    if size < _WORTH_TRYING:
+        return
+    try:
+        client.try_size(folder.project, size)
+    except TooLarge as problem:
+        if problem.by_proxy:
+            yield bad(
+                "body-limit-of-proxy",
+                str(problem),
+                "Set it in the proxy and have it read its configuration again; all smaller files are in step meanwhile",
+            )
+    except ClientError:
+        # Whatever it is, the other checks tell it.
+        return
 
 
 def _heads(answers: ServerAnswers | None, project: ProjectId) -> dict[str, str] | None:

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import socket
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, FolderBusy, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import EXAMPLE, Settings, config_path, load
+from mneme.client.sizes import how_to_shorten, travels
 from mneme.client.socketpath import socket_path
 from mneme.errors import MnemeError
 from mneme.merge import is_damaged
@@ -100,12 +102,28 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
             local = folder.snapshot(file).local
         except (OSError, MnemeError):
             continue
+        if local and not travels(local.content):
+            yield bad(
+                "file-too-large",
+                f"{folder.path / file.value} has {size(len(local.content))}, and neither the server nor the plugin's own "
+                "sync takes over 10 MiB, unless maxBodyBytes of the server says otherwise",
+                how_to_shorten(file),
+            )
         if local and is_damaged(file, local.content):
             yield bad(
                 "file-damaged",
                 f"{folder.path / file.value} is not what the plugin writes",
                 f"Mend it, or remove it and pull; {file.value}.bak beside it, if there is one, has what it held before",
             )
+
+
+def largest_upload(folder: Folder) -> int:
+    """The bytes of the largest body that is to be sent, compressed."""
+    try:
+        seen = [folder.look(file) for file in FileName]
+    except (OSError, MnemeError):
+        return 0
+    return max((len(zlib.compress(one.local.content)) for one in seen if one.local and one.is_changed), default=0)
 
 
 def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Finding]:
