@@ -205,8 +205,8 @@ def _checked_url(url: str) -> str:
     if not _is_url(url):
         # The URL is not repeated: it may hold a password, or be a key pasted by mistake.
         raise SettingsError(
-            "The server's address (sync.serverUrl, or --server) must look like http://homeserver:3847, in ASCII and "
-            "without a user, a query or a fragment"
+            "The server's address (sync.serverUrl, or --server) must look like http://homeserver:3847, or "
+            "http://[::1]:3847 for an address of IPv6, in ASCII and without a user, a query or a fragment"
         )
     return url.rstrip("/")
 
