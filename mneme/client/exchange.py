@@ -127,8 +127,8 @@ class Exchange:
         if trouble:
             return TooLarge(f"The server at {url} does not take it{trouble}", by_proxy=False)
         return TooLarge(
-            f"A proxy in front of the server at {url} takes no upload of {size(sent)}: raise its limit on bodies to the "
-            "server's maxBodyBytes, 10 MiB unless set (nginx: client_max_body_size 10m)",
+            f"A proxy in front of the server at {url} takes no upload of {size(sent)}: raise its limit on bodies to "
+            "the server's maxBodyBytes, 10 MiB unless set (nginx: client_max_body_size 10m)",
             by_proxy=True,
         )
 
@@ -147,8 +147,8 @@ class Exchange:
         """The error for an answer that is not from a mneme server."""
         return StrangeAnswer(
             f"What answers at {self.address.url} does not speak as a mneme server does ({what}): "
-            "see that serverUrl is right, that no proxy in between answers in its place, and that the server is no older "
-            "than this client"
+            "see that serverUrl is right, that no proxy in between answers in its place, and that the server is no "
+            "older than this client"
         )
 
     def _compressed(self, ask: Ask) -> Ask:

@@ -15,7 +15,6 @@ lock, and may write a file at any moment.
 A base that is lost, or that does not hold what it should, is no base: nothing is removed by a merge without one.
 """
 
-import fcntl
 import os
 import stat
 from collections import Counter
@@ -413,6 +412,8 @@ class Folder:
             ) from None
         except OSError as error:
             if not str(error.filename).startswith(str(self._beside)):
+                # A write or a sync that fails does not say where.
+                error.filename = error.filename or str(self.path)
                 raise
             raise FolderSpoiled(
                 f"{error.filename} is not as it should be ({error.strerror}): remove {self._beside}, it is made anew"
@@ -434,7 +435,7 @@ class Folder:
         # Sleeps are counted, for a clock may be set meanwhile.
         for _ in range(1 + round(self._patience / _TRY_EVERY)):
             with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                durable.lock(descriptor)
                 return
             self._wall.sleep(_TRY_EVERY)
         raise FolderBusy(

@@ -29,7 +29,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.mark.parametrize("command", ["watch", "agent"])
 @pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT], ids=["HUP", "INT"])
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
-    tmp_path_factory: pytest.TempPathFactory, server: Daemon, project: str, command: str, ignored: signal.Signals
+    tmp_path_factory: pytest.TempPathFactory,
+    server: Daemon,
+    project: str,
+    command: str,
+    ignored: signal.Signals,
 ) -> None:
     """SIGHUP is by nohup, SIGINT by a shell for its background; SIGTERM ends the command in order."""
     # The path of the agent's socket must be short.

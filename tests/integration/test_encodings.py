@@ -31,7 +31,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         for note in ("一つ", "もう一つ"):
             home.note(note)
             home.run("push", "--strict")
-        status, _ = server.ask("POST", f"/projects/{quote(PROJECT)}/lock", headers={"X-Client-Id": "somebody"})
+        status, _ = server.ask(
+            "POST", f"/projects/{quote(PROJECT)}/lock", headers={"X-Client-Id": "somebody"}
+        )
         assert status == 200
         yield home
 
@@ -74,7 +76,7 @@ COMMANDS = (
 def test_a_command_says_in_any_encoding_what_it_says_in_utf_8(
     home: Home, encoding: Mapping[str, str], command: tuple[str, ...]
 ) -> None:
-    """With escapes for what the encoding lacks; its status is the same, and none is a traceback."""
+    """Escapes stand for what the encoding lacks, and the status is the same."""
     expected, _, _ = run(home, {"PYTHONUTF8": "1"}, *command)
     status, out, err = run(home, encoding, *command)
     assert "Traceback" not in out + err

@@ -40,7 +40,9 @@ def test_a_server_is_reached_by_its_ipv6_address(
     home.run("push", "--strict")
     home.run("pull", "--strict")
     assert url in home.run("status").out
-    found = {one["code"]: one for one in json.loads(home.run("doctor", "--json", check=False).out)["findings"]}
+    found = {
+        one["code"]: one for one in json.loads(home.run("doctor", "--json", check=False).out)["findings"]
+    }
     assert url in found["server-reachable"]["found"]
     assert not [one for one in found.values() if one["state"] == "bad"]
     agent = home.start("agent")

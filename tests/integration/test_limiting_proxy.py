@@ -63,7 +63,7 @@ def holder(server: Daemon, project: str) -> object:
 def test_a_log_that_a_proxy_refuses_keeps_no_other_file_back(
     server: Daemon, machine: Home, project: str, hangs_up: bool
 ) -> None:
-    """The lock is free again, and the message and the doctor name the limit of the proxy."""
+    """The lock is free again; message and doctor name the limit of the proxy."""
     with LimitingProxy(server.port, hangs_up=hangs_up) as proxy:
         asks(machine, proxy.url, project)
         pushed = machine.run("push", "--strict", check=False)
@@ -88,7 +88,7 @@ def test_a_log_that_a_proxy_refuses_keeps_no_other_file_back(
 def test_a_page_of_a_proxy_in_place_of_an_answer_ends_no_push(
     server: Daemon, machine: Home, project: str, status: int
 ) -> None:
-    """One file is refused, whatever the status; the other goes, and the lock is released."""
+    """The other file goes, and the lock is released, whatever the status."""
     machine.write(LOG, line("short"))
     with LimitingProxy(
         server.port, refuses=lambda method, path: status if (method, path[-9:]) == ("PUT", LOG) else None

@@ -15,6 +15,7 @@ from mneme.client.doctor.findings import Finding, State, bad
 from mneme.client.doctor.machine import (
     changes_finding,
     damage_findings,
+    disk_findings,
     folder_finding,
     git_findings,
     largest_upload,
@@ -118,6 +119,7 @@ class Doctor(Struct, frozen=True):
                 folder = self._folder(local, settings.address)
                 findings.append(changes_finding(folder, _heads(answers, local.project)))
                 findings += damage_findings(folder)
+                findings += disk_findings(folder)
         if settings and local:
             findings += sync_findings(self.home, local.root, settings.plugin_syncs)
         return [*findings, *git_findings()]

@@ -6,6 +6,7 @@ import shutil
 import socket
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mneme import durable
@@ -74,6 +75,36 @@ def folder_finding(code: str, path: Path) -> Finding:
     return good(f"{code}-writable", f"{path} {can}, with {space}")
 
 
+def disk_findings(folder: Folder) -> Iterator[Finding]:
+    """Findings for a disk that syncs no directories, or has no locks."""
+    there = next(one for one in (folder.path, *folder.path.parents) if one.is_dir())
+    probe = there / f".mneme-doctor.{secrets.token_hex(8)}{durable.TEMPORARY}"
+    with suppress(OSError):
+        if not durable.sync_directory(there):
+            yield doubtful(
+                "directory-sync-missing",
+                f"The disk of {folder.path} syncs no directories, as some disks of a network do: all is kept in step, "
+                "but a power cut may take away what was written last",
+                "Nothing, if the power is safe; else keep ~/.claude-mneme on a local disk",
+            )
+        durable.write_new(probe, b"")
+        try:
+            has_locks = _has_locks(probe)
+        finally:
+            probe.unlink()
+        if not has_locks:
+            yield doubtful(
+                "locks-missing",
+                f"The disk of {folder.path} has no locks, so that machines which share it do not wait for each other",
+                "Nothing, if this machine alone uses it; else keep ~/.claude-mneme on a local disk of each",
+            )
+
+
+def _has_locks(path: Path) -> bool:
+    with path.open("rb") as file:
+        return durable.has_locks(file.fileno())
+
+
 def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
     """Files that the server does not have yet; `heads` are its digests, if known."""
     try:
@@ -105,8 +136,8 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
         if local and not travels(local.content):
             yield bad(
                 "file-too-large",
-                f"{folder.path / file.value} has {size(len(local.content))}, and neither the server nor the plugin's own "
-                "sync takes over 10 MiB, unless maxBodyBytes of the server says otherwise",
+                f"{folder.path / file.value} has {size(len(local.content))}, and neither the server (unless its "
+                "maxBodyBytes says otherwise) nor the plugin's own sync takes over 10 MiB",
                 how_to_shorten(file),
             )
         if local and is_damaged(file, local.content):
@@ -123,7 +154,9 @@ def largest_upload(folder: Folder) -> int:
         seen = [folder.look(file) for file in FileName]
     except (OSError, MnemeError):
         return 0
-    return max((len(zlib.compress(one.local.content)) for one in seen if one.local and one.is_changed), default=0)
+    return max(
+        (len(zlib.compress(one.local.content)) for one in seen if one.local and one.is_changed), default=0
+    )
 
 
 def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Finding]:
