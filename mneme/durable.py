@@ -190,31 +190,26 @@ def sync_directory(path: StrPath) -> bool:
     return True
 
 
-def lock(descriptor: int, *, wait: bool = True) -> bool:
-    """Lock an open file for this process, until it closes the file; `BlockingIOError` without `wait`.
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; `BlockingIOError` if another process has the lock.
 
     Where the file system has no locks, a file in the directory for temporary files is locked in its place, which counts
     on this machine alone: the descriptor becomes one of that file. False if that cannot be had either.
     """
-    how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
-    if _is_locked(descriptor, how):
+    if has_locks(descriptor):
         return True
     stand_in = _stand_in(os.fstat(descriptor))
     if stand_in is None:
         return False
     os.dup2(stand_in, descriptor, inheritable=False)
     os.close(stand_in)
-    return _is_locked(descriptor, how)
+    return has_locks(descriptor)
 
 
 def has_locks(descriptor: int) -> bool:
-    """Lock an open file, if its file system has locks; `BlockingIOError` if another process holds the lock."""
-    return _is_locked(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_locked(descriptor: int, how: int) -> bool:
+    """Lock an open file as `lock` does; False if its file system has no locks."""
     try:
-        fcntl.flock(descriptor, how)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -295,11 +295,11 @@ class TestOddDisks:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         (tmp_path / "disk").mkdir()
         first, second = (os.open(tmp_path / "disk/lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
-        assert durable.lock(first, wait=False)
+        assert durable.lock(first)
         with pytest.raises(BlockingIOError):
-            durable.lock(second, wait=False)
+            durable.lock(second)
         os.close(first)
-        assert durable.lock(second, wait=False)
+        assert durable.lock(second)
         os.close(second)
 
     def test_without_any_lock_the_caller_is_told(

@@ -18,6 +18,7 @@ _WORDS = {
     Action.HELD_BACK: "not sent",
     Action.KEPT: "kept by the server",
     Action.REFUSED: "not sent",
+    Action.REMOVED: "removed on the server",
     Action.WAITING: "waiting for the plugin",
     Action.MISSED: "not in step yet",
 }
@@ -139,6 +140,11 @@ def _file_warnings(report: Report) -> Iterator[str]:
         yield (
             f"{_names(held_back)} on this machine is damaged, and was not sent: mend it, or remove it and the next "
             "pull fetches what the server has."
+        )
+    if removed := report.files_with(Action.REMOVED):
+        yield (
+            f"{_names(removed)} was removed on the server, and stays on this machine: it is sent again once it changes. "
+            "`mneme restore` brings it back; to be rid of it here, too, remove it."
         )
     if missed := report.files_with(Action.MISSED):
         yield f"{_names(missed)} was being written during every attempt: the next pull or push tries again."

@@ -97,6 +97,15 @@ class Client:
         """`GET /projects`: every project with its files, lock and waiting uploads."""
         return (self._get("/projects", wire.ProjectList)).projects
 
+    def remove_project(self, project: ProjectId) -> HeldBy | None:
+        """`DELETE /projects/:id`: removes a project; its history stays. `HeldBy` while another client has its lock."""
+        reply = self._exchange.send(Ask("DELETE", _project_path(project), self._client_header()))
+        lock = self._exchange.problem(reply).lock if reply.status == HTTPStatus.CONFLICT else None
+        if lock:
+            return HeldBy(self._converted(lock.to_model))
+        self._read(reply, wire.Success)
+        return None
+
     # Locks
 
     def lock(self, project: ProjectId) -> Lock | None:

@@ -87,7 +87,7 @@ def claim(home: Path) -> int | None:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(home / FOLDER / _LOCK, flags, durable.FILE_MODE)
     try:
-        durable.lock(descriptor, wait=False)
+        durable.lock(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         return None

@@ -66,6 +66,8 @@ class Action(enum.Enum):
     """The upload was refused for the lock, and the server keeps it to be merged."""
     REFUSED = "refused"
     """The upload was refused for the lock, and the server had no space for it."""
+    REMOVED = "removed"
+    """The file was removed on the server, and stays here as it is."""
     WAITING = "waiting"
     """The plugin holds the file; news from the server come after that."""
     MISSED = "missed"
@@ -249,6 +251,8 @@ class Sync:
                 done.append(action)
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _without_nothing(done), head.version if head else None)
+            if head is None and is_removed_there(self.client, self.project, file, seen):
+                return FileReport(file, (Action.REMOVED,))
             sent = self._send(file, seen.local, seen.base if head else None)
             if sent:
                 return replace(sent, actions=_without_nothing([*done, *sent.actions]))
@@ -346,12 +350,7 @@ class Sync:
         return False
 
     def _history_since(self, file: FileName, version: int) -> Sequence[wire.WireVersion]:
-        limit = _HISTORY
-        while True:
-            history = self.client.history(self.project, file, limit)
-            if len(history) < limit or history[-1].version <= version:
-                return history
-            limit *= 4
+        return _history_since(self.client, self.project, file, version)
 
     def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
         """The base, if the server has that version, and has it still."""
@@ -421,6 +420,29 @@ class Sync:
         locked = outcome.lock if isinstance(outcome, HeldBy) else None
         lock = outcome.lock if isinstance(outcome, Granted) else None
         return Report(self.project, tuple(reports), locked, lock)
+
+
+def is_removed_there(client: Client, project: ProjectId, file: FileName, seen: Snapshot) -> bool:
+    """Whether a file without a head was removed on the server, and nothing is to be sent.
+
+    Then the server's history has the content that is here. A server that was set up anew, or put back to an older
+    backup, does not have it, and gets what it lacks.
+    """
+    base = seen.base
+    if seen.local is None or base is None or seen.is_changed:
+        return False
+    return any(one.sha256 == base.sha256 for one in _history_since(client, project, file, base.version))
+
+
+def _history_since(
+    client: Client, project: ProjectId, file: FileName, version: int
+) -> Sequence[wire.WireVersion]:
+    limit = _HISTORY
+    while True:
+        history = client.history(project, file, limit)
+        if len(history) < limit or history[-1].version <= version:
+            return history
+        limit *= 4
 
 
 def _is_to_be_sent(file: FileName, seen: Snapshot) -> bool:

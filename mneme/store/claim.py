@@ -57,7 +57,7 @@ class Claim:
     def _lock(self, data_directory: Path) -> None:
         try:
             for descriptor in (self._descriptor, self._database):
-                self.is_sure &= durable.lock(descriptor, wait=False)
+                self.is_sure &= durable.lock(descriptor)
         except BlockingIOError:
             pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "not known yet"
             os.close(self._descriptor)

@@ -282,6 +282,12 @@ class Api:
         overviews = await self._sync.overviews()
         return await self._reply(request, wire.ProjectList([wire.WireProject.of(one) for one in overviews]))
 
+    @_route("DELETE", "/projects/<project:project>")
+    async def remove_project(self, request: Request, project: ProjectId) -> Answer:
+        """Remove a project, whose history stays."""
+        held = await self._sync.remove_project(project, _client(request))
+        return problem(409, _TAKEN, held.lock) if held else answer(wire.Success(True))
+
     @_route("GET", "/projects/<project:project>/prunable")
     async def prunable(self, request: Request, project: ProjectId) -> Answer:
         """Say what pruning would remove now."""
