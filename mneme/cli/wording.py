@@ -143,8 +143,8 @@ def _file_warnings(report: Report) -> Iterator[str]:
         )
     if removed := report.files_with(Action.REMOVED):
         yield (
-            f"{_names(removed)} was removed on the server, and stays on this machine: it is sent again once it changes. "
-            "`mneme restore` brings it back; to be rid of it here, too, remove it."
+            f"{_names(removed)} was removed on the server, and stays on this machine: it is sent again once it "
+            "changes. `mneme restore` brings it back; to be rid of it here, too, remove it."
         )
     if missed := report.files_with(Action.MISSED):
         yield f"{_names(missed)} was being written during every attempt: the next pull or push tries again."

@@ -120,7 +120,7 @@ class Step:
         # Else the next upload would bring the waiting uploads back.
         self.queries.give_up_waiting(self.key)
         self.queries.set_removed(self.key, True)
-        self.row = evolve(self.row, is_removed=True, is_exported=False, lock_mark=None, has_waiting=False)
+        self.row = replace(self.row, is_removed=True, is_exported=False, lock_mark=None, has_waiting=False)
 
     # Locks
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from mneme.cli.commands import mneme
 from mneme.model import ProjectId
 
-SERVING = ("status", "projects", "unlock", "history", "show", "diff", "restore")
+SERVING = ("status", "projects", "unlock", "history", "show", "diff", "restore", "rm")
 COMMANDS = ("pull", "push", "watch", "doctor", *SERVING)
 
 

@@ -19,6 +19,7 @@ from mneme.client.doctor.machine import (
     folder_finding,
     git_findings,
     largest_upload,
+    removed_finding,
     settings_found,
     sync_findings,
 )
@@ -36,7 +37,8 @@ from mneme.client.folder import Folder
 from mneme.client.http import Address
 from mneme.client.localproject import LocalProject, local_project
 from mneme.client.settings import FOLDER, Settings, client_id
-from mneme.errors import InvalidProjectId
+from mneme.client.sync import is_removed_there
+from mneme.errors import InvalidProjectId, MnemeError
 from mneme.model import ClientId, ProjectId
 
 _BUSY_SECONDS = 1.0
@@ -96,7 +98,7 @@ class Doctor(Struct, frozen=True):
         # A person waits for the answer, so nothing is tried twice.
         with self.connect(address, machine, replace(settings.patience, retries=0)) as client:
             answers = ask(client, self.monotonic, local.project)
-            of_limit = [] if answers.problem else list(limit_findings(client, self._folder(local, address)))
+            answers, of_limit = asked_about(client, answers, self._folder(local, address))
         findings = [*server_findings(answers, address), *of_limit]
         if answers.projects is not None:
             findings += project_findings(local, settings.project is not None, answers.projects)
@@ -117,7 +119,9 @@ class Doctor(Struct, frozen=True):
             findings.append(of_folder)
             if settings and settings.address and of_folder.state is not State.BAD:
                 folder = self._folder(local, settings.address)
-                findings.append(changes_finding(folder, _heads(answers, local.project)))
+                removed = answers.removed if answers else ()
+                findings.append(changes_finding(folder, _heads(answers, local.project), removed))
+                findings += [removed_finding(folder, removed)] if removed else []
                 findings += damage_findings(folder)
                 findings += disk_findings(folder)
         if settings and local:
@@ -139,13 +143,32 @@ def ask(client: Client, monotonic: Callable[[], float], project: ProjectId) -> S
         return replace(answers, problem=problem)
 
 
-def limit_findings(client: Client, folder: Folder) -> Iterator[Finding]:
+def asked_about(
+    client: Client, answers: ServerAnswers, folder: Folder
+) -> tuple[ServerAnswers, Sequence[Finding]]:
+    """The answers with the files that were removed on the server, and the findings about a proxy in between."""
+    if answers.problem:
+        return answers, ()
+    try:
+        seen, heads = folder.look(), _heads(answers, folder.project) or {}
+    except (OSError, MnemeError):
+        # Another check tells of it.
+        return answers, ()
+    lacking = [file for file in seen if file.value not in heads]
+    try:
+        removed = [file for file in lacking if is_removed_there(client, folder.project, file, seen[file])]
+    except ClientError as problem:
+        return replace(answers, problem=problem), ()
+    largest = largest_upload(seen.values())
+    return replace(answers, removed=removed), list(limit_findings(client, folder.project, largest))
+
+
+def limit_findings(client: Client, project: ProjectId, size: int) -> Iterator[Finding]:
     """A finding if a proxy in between takes no body as large as the largest that is to be sent."""
-    size = largest_upload(folder)
     if size < _WORTH_TRYING:
         return
     try:
-        client.try_size(folder.project, size)
+        client.try_size(project, size)
     except TooLarge as problem:
         if problem.by_proxy:
             yield bad(

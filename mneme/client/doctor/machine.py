@@ -5,7 +5,7 @@ import secrets
 import shutil
 import socket
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,10 +105,26 @@ def _has_locks(path: Path) -> bool:
         return durable.has_locks(file.fileno())
 
 
-def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
-    """Files that the server does not have yet; `heads` are its digests, if known."""
+def removed_finding(folder: Folder, removed: Collection[FileName]) -> Finding:
+    """Files that were removed on the server, and are still here."""
+    names = ", ".join(file.value for file in FileName if file in removed)
+    return doubtful(
+        "removed-on-server",
+        f"Removed on the server, and still here: {names}. Nothing of it is sent until it changes here",
+        "To bring it back: mneme history and mneme restore; to be rid of it here, too, remove it from "
+        f"{folder.path}",
+    )
+
+
+def changes_finding(
+    folder: Folder, heads: Mapping[str, str] | None, removed: Collection[FileName] = ()
+) -> Finding:
+    """Files that the server does not have yet, but for those that were removed there.
+
+    `heads` are its digests, if known.
+    """
     try:
-        changes = list(_changes(folder, heads))
+        changes = list(_changes(folder, heads, removed))
     except FolderBusy as problem:
         return bad("folder-busy", str(problem), "Wait until that process is done, or end it")
     except (OSError, MnemeError) as error:
@@ -148,12 +164,8 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
             )
 
 
-def largest_upload(folder: Folder) -> int:
+def largest_upload(seen: Iterable[Snapshot]) -> int:
     """The bytes of the largest body that is to be sent, compressed."""
-    try:
-        seen = [folder.look(file) for file in FileName]
-    except (OSError, MnemeError):
-        return 0
     return max(
         (len(zlib.compress(one.local.content)) for one in seen if one.local and one.is_changed), default=0
     )
@@ -222,9 +234,9 @@ def git_findings() -> Iterator[Finding]:
         )
 
 
-def _changes(folder: Folder, heads: Mapping[str, str] | None) -> Iterator[str]:
+def _changes(folder: Folder, heads: Mapping[str, str] | None, removed: Collection[FileName]) -> Iterator[str]:
     for file, seen in folder.look().items():
-        change = _change(file, seen, heads)
+        change = None if file in removed else _change(file, seen, heads)
         if change:
             yield change
 
