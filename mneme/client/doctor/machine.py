@@ -1,5 +1,6 @@
 """Checks of this machine: folders, changes, hooks and git. Blocking code."""
 
+import codecs
 import os
 import secrets
 import shutil
@@ -27,6 +28,7 @@ _ENOUGH = 100_000_000
 
 _PAGE = 4096
 _AGENT_SECONDS = 2.0
+_UTF_16 = "UTF-16"
 _RUNS = "agent-runs"
 _ABSENT = "agent-absent"
 _OFF = 'put "enabled": false into "sync" in'
@@ -156,12 +158,36 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
                 "maxBodyBytes says otherwise) nor the plugin's own sync takes over 10 MiB",
                 how_to_shorten(file),
             )
-        if local and is_damaged(file, local.content):
+        if mark := _mark_of(folder.path / file.value):
+            yield marked_finding(folder.path / file.value, mark)
+        if local and mark != _UTF_16 and is_damaged(file, local.content):
             yield bad(
                 "file-damaged",
                 f"{folder.path / file.value} is not what the plugin writes",
                 f"Mend it, or remove it and pull; {file.value}.bak beside it, if there is one, has what it held before",
             )
+
+
+def marked_finding(path: Path, mark: str) -> Finding:
+    """A file that an editor has saved in a form which the plugin does not read."""
+    # mneme itself reads a marked file, but not UTF-16.
+    return (bad if mark == _UTF_16 else doubtful)(
+        "file-marked",
+        f"{path} is {mark}, as some editors save it, and the plugin does not read that",
+        "Save it as UTF-8 without a byte order mark: in Notepad, Save as, with the encoding UTF-8",
+    )
+
+
+def _mark_of(path: Path) -> str | None:
+    """The encoding by the mark at the begin of a file; None without a mark."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(codecs.BOM_UTF8))
+    except OSError:
+        return None
+    if start == codecs.BOM_UTF8:
+        return "UTF-8 with a byte order mark"
+    return _UTF_16 if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
 
 
 def largest_upload(seen: Iterable[Snapshot]) -> int:
@@ -184,6 +210,8 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
                 f"Whether it has hooks of mneme cannot be told: {problem}",
                 f"Mend {path}, or remove it",
             )
+    if mark := _mark_of(config_path(home)):
+        yield marked_finding(config_path(home), mark)
     agent = agent_finding(home)
     yield _syncs(hooks, plugin_syncs, agent.code == _RUNS, config_path(home))
     yield agent
