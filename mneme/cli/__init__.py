@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 
 
@@ -19,8 +20,11 @@ def main() -> None:
         return
     if sys.argv[1:] == ["session-late"]:
         from mneme.cli import sessionalone
+        from mneme.errors import MnemeError
 
-        sessionalone.send_late()
+        # Nobody reads what it would say.
+        with suppress(MnemeError, OSError):
+            sessionalone.send_late()
         return
     from mneme.cli.commands import mneme
 

@@ -30,6 +30,10 @@ def main(name: str, program: str) -> None:
     try:
         if os.environ.get("MNEME_DISABLED") != "1":
             _run(name, program)
+    except OSError as error:
+        _warn(
+            f"{error.filename}: {error.strerror}; `mneme doctor` says more" if error.filename else str(error)
+        )
     except Exception as error:  # noqa: BLE001 - no fault of ours may keep a session from its work
         _warn(str(error) or type(error).__name__)
 

@@ -91,6 +91,14 @@ def test_a_project_in_another_script_is_listed_with_escapes(home: Home, encoding
     assert NOTE in run(home, encoding, "show", PROJECT, "summary.md")[1]
 
 
+def test_the_doctor_says_why_there_are_escapes(home: Home) -> None:
+    """And how to see the characters."""
+    assert [code in run(home, LATIN, "doctor", "--json")[1] for code in ("output-not-utf-8", "C.UTF-8")] == [
+        True
+    ] * 2
+    assert "output-not-utf-8" not in run(home, {"PYTHONUTF8": "1"}, "doctor", "--json")[1]
+
+
 def test_a_note_is_pushed_from_a_directory_of_another_script(home: Home) -> None:
     """The folder of the project is the plugin's, whatever encoding the locale has for paths."""
     log = home.file()

@@ -34,6 +34,27 @@ _ABSENT = "agent-absent"
 _OFF = 'put "enabled": false into "sync" in'
 
 
+def home_finding() -> Finding:
+    """The finding for a user without a home directory."""
+    return bad(
+        "home-missing",
+        "This user has no home directory, where the plugin keeps memory and settings: HOME is no whole path, and the "
+        "list of users has no entry",
+        "Set HOME to the directory that has .claude-mneme in it, also for what starts Claude Code",
+    )
+
+
+def encoding_findings(encoding: str) -> Iterator[Finding]:
+    """A finding for output that cannot show all characters."""
+    if codecs.lookup(encoding).name != "utf-8":
+        yield good(
+            "output-not-utf-8",
+            f"The encoding of the output is {encoding}: characters that it lacks are shown as escapes; files, and the "
+            "output for scripts, are UTF-8 all the same",
+            "To see them: set LANG to a locale of UTF-8, C.UTF-8 say, and leave PYTHONIOENCODING alone",
+        )
+
+
 def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Settings | None, Finding]:
     """The settings, if they can be read, and whether they say where the server is."""
     path = config_path(home)
