@@ -8,6 +8,8 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from werkzeug.exceptions import NotFound
+
 from mneme import __version__, times, wire
 from mneme.errors import (
     FileNotAllowed,
@@ -82,7 +84,7 @@ Handler: TypeAlias = Callable[..., Coroutine[Any, Any, Reply]]
 H = TypeVar("H", bound=Handler)
 
 
-def _route(method: str, rule: str) -> Callable[[H], H]:
+def _route(methods: str, rule: str) -> Callable[[H], H]:
     """Register a handler with Klein; a request for a project settles its receipts."""
 
     def decorated(handler: H) -> H:
@@ -92,7 +94,7 @@ def _route(method: str, rule: str) -> Callable[[H], H]:
                 api.receipts.settle(arguments["project"])
             return handler(api, request, **arguments)
 
-        return cast(H, _app.route(rule, methods=[method])(handle))
+        return cast(H, _app.route(rule, methods=methods.split())(handle))
 
     return decorated
 
@@ -287,6 +289,11 @@ class Api:
         """Remove a project, whose history stays."""
         held = await self._sync.remove_project(project, _client(request))
         return problem(409, _TAKEN, held.lock) if held else answer(wire.Success(True))
+
+    @_route("GET POST PUT PATCH", "/projects/<project:project>")
+    async def nothing(self, _request: Request, project: ProjectId) -> Answer:
+        """Say that there is no such place, as ever: it is there for its removal alone."""
+        raise NotFound
 
     @_route("GET", "/projects/<project:project>/prunable")
     async def prunable(self, request: Request, project: ProjectId) -> Answer:
