@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-
 from werkzeug.exceptions import NotFound
 
 from mneme import __version__, times, wire
