@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _print_whatever_the_encoding() -> None:
-    """Show a character that the encoding of the output lacks as an escape, and not as an error."""
+    """Show characters that the encoding of the output lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         # A closed stream is None.
         if isinstance(stream, TextIOWrapper):

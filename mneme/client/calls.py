@@ -185,7 +185,7 @@ class Client:
         return self._outcome(self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
 
     def try_size(self, project: ProjectId, size: int) -> None:
-        """An upload of some bytes under a name that no server stores; raises `TooLarge` if they are too many."""
+        """Try an upload of some bytes, of which nothing is stored; raises `TooLarge`."""
         path = _project_path(project, "files", "mneme-doctor")
         headers = {**self._client_header(), "Content-Type": "application/octet-stream"}
         reply = self._exchange.send(Ask("PUT", path, headers, os.urandom(size)))

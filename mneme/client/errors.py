@@ -36,7 +36,10 @@ class Refused(ClientError):
 
 
 class TooLarge(Refused):
-    """A body that the server, or a proxy in front of it, does not take; `by_proxy` says which."""
+    """A body that is too large for the server, or for a proxy in front of it.
+
+    `by_proxy` says which.
+    """
 
     def __init__(self, sentence: str, *, by_proxy: bool) -> None:
         super().__init__(sentence)

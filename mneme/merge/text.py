@@ -35,6 +35,6 @@ def _joined(base: list[bytes], head: list[bytes], upload: list[bytes]) -> list[b
 
 
 def whole_lines(content: bytes) -> list[bytes]:
-    """The lines without a byte order mark, each with its newline, which the last one may lack."""
+    """The lines, each with its newline, which the last may lack; no byte order mark."""
     *lines, last = content.removeprefix(BOM_UTF8).split(b"\n")
     return [*(line + b"\n" for line in lines), *([last] if last else [])]

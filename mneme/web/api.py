@@ -291,7 +291,7 @@ class Api:
 
     @_route("GET POST PUT PATCH", "/projects/<project:project>")
     async def nothing(self, _request: Request, project: ProjectId) -> Answer:
-        """Say that there is no such place, as ever: it is there for its removal alone."""
+        """Say that this place is there for its removal alone."""
         raise NotFound
 
     @_route("GET", "/projects/<project:project>/prunable")

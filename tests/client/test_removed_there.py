@@ -1,4 +1,4 @@
-"""Files and projects that were removed on the server: a machine does not bring them back by itself."""
+"""Files and projects that were removed on the server do not come back by themselves."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_file_that_is_restored_is_fetched_and_sent_as_ever(world: World, lapto
 
 
 def test_a_server_that_was_set_up_anew_gets_what_it_lacks(world: World, laptop: Machine) -> None:
-    """It has no history of the file."""
+    """No history says that the file was removed."""
     world.put_back(type(world.backup())())
     laptop.append(TWO)
     laptop.push()

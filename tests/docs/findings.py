@@ -88,7 +88,7 @@ def _states(function: ast.expr) -> tuple[str, ...]:
 
 
 def _texts(body: Sequence[ast.stmt], known: Mapping[str, str]) -> dict[str, str]:
-    """The texts that names are given in some statements; several are told apart by a stroke."""
+    """The texts that names are given in some statements, with strokes between several."""
     found: dict[str, str] = {}
     for statement in [inner for outer in body for inner in ast.walk(outer)]:
         if isinstance(statement, ast.Assign) and (name := _name(statement.targets[0])):

@@ -35,7 +35,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
     command: str,
     ignored: signal.Signals,
 ) -> None:
-    """SIGHUP is by nohup, SIGINT by a shell for its background; SIGTERM ends the command in order."""
+    """SIGHUP is by nohup, SIGINT by a shell; SIGTERM ends the command in order."""
     # The path of the agent's socket must be short.
     home = Home(tmp_path_factory.mktemp("home"), server.url, projectId=project)
     home.note("first")

@@ -1,4 +1,4 @@
-"""Files that an editor has saved with a byte order mark, or as UTF-16: by the real command."""
+"""Files that an editor has saved with a byte order mark, or as UTF-16."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory, running: Daemon, project: s
 def test_marks_in_settings_and_memory_keep_nothing_from_syncing(
     tmp_path_factory: pytest.TempPathFactory, running: Daemon, laptop: Home, project: str
 ) -> None:
-    """Each line and fact is there once, on both machines, and the client id is the one that was there."""
+    """Each line and fact is there once; the client id stays."""
     other = Home(tmp_path_factory.mktemp("desktop"), running.url, projectId=project)
     laptop.write(LOG, BOM_UTF8 + line("one") + line("two"))
     laptop.write(FACTS, BOM_UTF8 + facts("tabs", "spaces"))
@@ -77,7 +77,7 @@ def test_an_edit_with_a_mark_on_the_server_is_merged(running: Daemon, laptop: Ho
 
 
 def test_hooks_are_installed_into_settings_with_a_mark(laptop: Home) -> None:
-    """The file has none after that, so that Claude Code reads it; a backup has what it was."""
+    """The file has no mark then, so that Claude Code reads it; there is a backup."""
     settings = laptop.path / ".claude/settings.json"
     settings.parent.mkdir()
     before = BOM_UTF8 + b'{"model": "opus"}'

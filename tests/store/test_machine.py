@@ -135,7 +135,7 @@ class ProjectState:
         return self.lock if self.lock and now < self.lock.expires_at else None
 
     def is_listed(self, now: Millis) -> bool:
-        """Whether the project is listed: once all its files are removed, it is not, unless it is locked."""
+        """Whether the project is listed: not without a file, unless it is locked or new."""
         return self.exists and bool(not self.known or self.heads() or self.held(now))
 
     def set_lock(self, lock: Lock | None) -> None:

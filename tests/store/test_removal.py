@@ -1,4 +1,4 @@
-"""Projects that a client removes: their history stays, and nothing of them comes back by itself."""
+"""Projects that a client removes: nothing of them comes back by itself."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_project_that_another_client_has_locked_stays(store: Patient) -> None:
 
 
 def test_an_expired_lock_keeps_nobody(store: Patient) -> None:
-    """It is no lock."""
+    """An expired lock is none."""
     write(store, (LOG, ONE))
     store.acquire(ALPHA, ANA, NOW, TTL)
     assert store.remove_project(ALPHA, BEN, Millis(NOW + TTL)) is None
@@ -141,7 +141,7 @@ class TestPlainFiles:
         assert content_of(again, ALPHA, 1) == ONE
 
     def test_an_edit_by_hand_is_in_history_first(self, tmp_path: Path, disk: Patient) -> None:
-        """It was made a moment before."""
+        """The edit was made a moment before."""
         (directory_of(tmp_path, ALPHA) / "summary.md").write_bytes(b"by hand\n")
         remove(disk)
         assert (
@@ -162,7 +162,7 @@ class TestPlainFiles:
     def test_a_commit_that_fails_leaves_a_removal_by_hand(
         self, tmp_path: Path, disk: Patient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The directory went before the commit, as a crash between the two must not bring the project back."""
+        """A crash between the two must not bring the project back."""
 
         def full(*_: object) -> None:
             raise sqlite3.OperationalError

@@ -146,7 +146,7 @@ def ask(client: Client, monotonic: Callable[[], float], project: ProjectId) -> S
 def asked_about(
     client: Client, answers: ServerAnswers, folder: Folder
 ) -> tuple[ServerAnswers, Sequence[Finding]]:
-    """The answers with the files that were removed on the server, and the findings about a proxy in between."""
+    """The answers with files that were removed on the server, and findings about a proxy."""
     if answers.problem:
         return answers, ()
     try:
@@ -164,7 +164,7 @@ def asked_about(
 
 
 def limit_findings(client: Client, project: ProjectId, size: int) -> Iterator[Finding]:
-    """A finding if a proxy in between takes no body as large as the largest that is to be sent."""
+    """A finding if a proxy takes no body of the size that is to be sent."""
     if size < _WORTH_TRYING:
         return
     try:

@@ -190,7 +190,7 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
 
 
 def marked_finding(path: Path, mark: str) -> Finding:
-    """A file that an editor has saved in a form which the plugin does not read."""
+    """A file that an editor has saved as the plugin does not read it."""
     # mneme itself reads a marked file, but not UTF-16.
     return (bad if mark == _UTF_16 else doubtful)(
         "file-marked",
