@@ -36,7 +36,7 @@ class Refused(ClientError):
 
 
 class TooLarge(Refused):
-    """A body that is too large for the server, or for a proxy in front of it.
+    """A body that is too large for the server, or for a proxy.
 
     `by_proxy` says which.
     """

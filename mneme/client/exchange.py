@@ -122,7 +122,7 @@ class Exchange:
         return ""
 
     def _too_large(self, reply: Response, sent: int) -> TooLarge:
-        """The error for a body that is too large for the server, or for a proxy."""
+        """The error for a body that is too large somewhere."""
         trouble, url = self._trouble(reply), self.address.url
         if trouble:
             return TooLarge(f"The server at {url} does not take it{trouble}", by_proxy=False)

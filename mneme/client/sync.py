@@ -425,8 +425,8 @@ class Sync:
 def is_removed_there(client: Client, project: ProjectId, file: FileName, seen: Snapshot) -> bool:
     """Whether a file without a head was removed on the server.
 
-    Then the server's history has the content that is here, and nothing is to be sent. A server that was set up anew, or put back to an older
-    backup, does not have it, and gets what it lacks.
+    Then the server's history has the content that is here, and nothing is to be sent. A server that was set up anew,
+    or put back to an older backup, does not have it, and gets what it lacks.
     """
     base = seen.base
     if seen.local is None or base is None or seen.is_changed:

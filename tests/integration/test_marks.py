@@ -77,7 +77,7 @@ def test_an_edit_with_a_mark_on_the_server_is_merged(running: Daemon, laptop: Ho
 
 
 def test_hooks_are_installed_into_settings_with_a_mark(laptop: Home) -> None:
-    """The file has no mark then, so that Claude Code reads it; there is a backup."""
+    """The file has no mark then, so that Claude Code reads it."""
     settings = laptop.path / ".claude/settings.json"
     settings.parent.mkdir()
     before = BOM_UTF8 + b'{"model": "opus"}'

@@ -164,7 +164,7 @@ def asked_about(
 
 
 def limit_findings(client: Client, project: ProjectId, size: int) -> Iterator[Finding]:
-    """A finding if a proxy takes no body of the size that is to be sent."""
+    """A finding if a proxy does not take bodies of a size."""
     if size < _WORTH_TRYING:
         return
     try:
