@@ -3,12 +3,13 @@
 import signal
 import sys
 from contextlib import suppress
-from io import TextIOWrapper
+
+from mneme.readable import print_whatever_the_encoding
 
 
 def main() -> None:
     """Run the command that the command line asks for."""
-    _print_whatever_the_encoding()
+    print_whatever_the_encoding()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # Ctrl-C during the imports shows no traceback. A shell has jobs in the background ignore it, and they go on to.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -29,11 +30,3 @@ def main() -> None:
     from mneme.cli.commands import mneme
 
     mneme()
-
-
-def _print_whatever_the_encoding() -> None:
-    """Show characters that the encoding of the output lacks as escapes."""
-    for stream in (sys.stdout, sys.stderr):
-        # A closed stream is None.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.command import ENDS_WITHIN, Home
-from tests.daemon import Daemon
+from tests.daemon import Daemon, free_port, wait_until
 
 PROJECT = "日本のメモ"
 NOTE = "タブを使う"
@@ -106,3 +108,33 @@ def test_a_note_is_pushed_from_a_directory_of_another_script(home: Home) -> None
     assert "log.jsonl sent" not in run(home, C, "push")[2]
     assert log.read_bytes() == before
     assert [path.name for path in (home.plugin / "projects").iterdir()] == [home.memory.name]
+
+
+@pytest.mark.parametrize("encoding", [LATIN, C], ids=["latin-1", "C"])
+def test_a_server_loses_no_line_of_its_log(tmp_path: Path, encoding: Mapping[str, str]) -> None:
+    """The data directory is named in Japanese, and so is a project."""
+    port, data, log = free_port(), tmp_path / "日本", tmp_path / "log"
+    twistd = str(Path(sys.executable).parent / "twistd")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MNEME_")}
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [twistd, "-n", "--pidfile=", "mneme", "--port", str(port), "--data-dir", str(data)],
+            env={**ours, "HOME": str(tmp_path), **encoding},
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        wait_until(lambda: b"listens on" in log.read_bytes() or server.poll() is not None, within=15)
+        asking = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        for method, place in (("POST", "/lock"), ("DELETE", "")):
+            asking.request(method, f"/projects/{quote(PROJECT)}{place}", headers={"X-Client-Id": "somebody"})
+            answer = asking.getresponse()
+            assert (answer.status, bool(answer.read())) == (200, True)
+        asking.close()
+        server.terminate()
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
+    assert b"was removed by somebody" in log.read_bytes()
+    assert b"Traceback" not in log.read_bytes()
