@@ -21,6 +21,7 @@ from twisted.logger import (
     FileLogObserver,
     ILogObserver,
     LogEvent,
+    LogLevel,
     eventAsText,
     formatEventAsClassicLogText,
     formatTime,
@@ -31,6 +32,9 @@ from mneme.model import Millis
 
 REQUESTS = "mneme.request"
 """The logger of requests. Its events have their finished line in `log_line`."""
+
+Form = Callable[[LogEvent], str | None]
+"""Function that formats an event; None leaves it out."""
 
 _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 10
@@ -137,7 +141,7 @@ class LogChoice:
         If another program truncates a file, the log continues at its new end. This includes a file to which standard
         output is redirected. Targets other than files are never rotated.
         """
-        form = FORMS[cls.form]
+        form = _without_ports(FORMS[cls.form])
         if cls.file == "-":
             with suppress(OSError, ValueError):  # standard output may be closed, or not a file
                 append_only(sys.stdout.fileno())
@@ -175,8 +179,21 @@ def as_json_line(event: LogEvent) -> str:
     return msgspec.json.encode(line | plain).decode() + "\n"
 
 
-FORMS: dict[str, Callable[[LogEvent], str | None]] = {"text": as_text_line, "json": as_json_line}
+FORMS: dict[str, Form] = {"text": as_text_line, "json": as_json_line}
 """The functions that format an event, by the names of `--log-format`."""
+
+
+def _without_ports(form: Form) -> Form:
+    """A form without Twisted's lines about ports that open or close.
+
+    A server that listens on IPv4 and IPv6 has them twice, and its own line says where it listens.
+    """
+
+    def formed(event: LogEvent) -> str | None:
+        is_about_port = event.get("log_namespace") == "log_legacy" and event["log_level"] is LogLevel.info
+        return None if is_about_port else form(event)
+
+    return formed
 
 
 @lru_cache(maxsize=2)

@@ -1,11 +1,13 @@
-"""A proxy that counts bytes, and can lose an answer."""
+"""Proxies: one counts bytes and can lose an answer, one holds answers back."""
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 BUFFER = 65536
@@ -70,3 +72,47 @@ class Proxy(AbstractContextManager["Proxy"]):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+
+class Withholding(BaseHTTPRequestHandler):
+    """A proxy that passes on whole answers only, and so no stream."""
+
+    target = 0
+
+    def do_GET(self) -> None:
+        """Pass a request on, and then its answer."""
+        # Either end may hang up.
+        with suppress(OSError, http.client.HTTPException):
+            self._pass()
+
+    def _pass(self) -> None:
+        upstream = http.client.HTTPConnection("127.0.0.1", self.target, timeout=60.0)
+        with closing(upstream):
+            upstream.request("GET", self.path, headers=dict(self.headers))
+            answer = upstream.getresponse()
+            body = answer.read()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.headers["Content-Type"])
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def withholding(port: int) -> Iterator[str]:
+    """The URL of a proxy that holds answers back, before a port of this machine."""
+    handler = type("Handler", (Withholding,), {"target": port})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    server.block_on_close = False
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher, capturedLogs
+from twisted.python import log
 from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
-from mneme.logs import REQUESTS, LogChoice, as_json_line, as_text_line
+from mneme.logs import FORMS, REQUESTS, LogChoice, as_json_line, as_text_line
 
 Say = Callable[[str], None]
 Choose = Callable[..., None]
@@ -228,3 +229,20 @@ def test_a_line_for_people_is_as_twisted_would_write_it() -> None:
 def test_an_event_without_a_message_leaves_no_line() -> None:
     """Twisted has it so."""
     assert not as_text_line({"log_time": 0.0, "log_level": LogLevel.info})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lines_of_twisted_about_each_port_are_left_out(choice: Choose, tmp_path: Path, form: str) -> None:
+    """A server says by itself where it listens; failures told in the same way stay."""
+    choice(form=form)
+    observer = namedAny(LogChoice.name)()
+    with capturedLogs() as events:
+        log.msg("Site starting on 3847")
+        log.err(ValueError("broken"), "Trouble")
+    for event in events:
+        observer(event)
+    observer._outFile.close()
+    said = (tmp_path / "m.log").read_text()
+    assert "starting on" not in said
+    assert "Trouble" in said
+    assert "broken" in said

@@ -22,6 +22,13 @@ _DONE = {
 }
 
 
+_LEFT = {
+    "install": "A hook of {event} in {path} has --server or --key, which tells a session nothing, and is left as it "
+    "is: put them into the settings of sync, take them out of the hook, and install again",
+    "uninstall": "A hook of {event} in {path} does something else, too, and is left: take mneme out of it by hand",
+}
+
+
 @click.command(short_help="Have Claude Code begin and end its sessions in step.")
 @click.option(
     "--install",
@@ -55,7 +62,8 @@ def hooks(action: str | None, settings: Path | None, as_json: bool) -> None:
             done = uninstall(path)
         case _:
             done = None
-    warnings = [] if action == "uninstall" else _warnings(home)
+    left = [_LEFT[action or ""].format(event=event, path=done.path) for event in done.left] if done else []
+    warnings = left if action == "uninstall" else [*left, *_warnings(home)]
     if as_json:
         output.print_json(_document(program, done, warnings))
         return
@@ -103,7 +111,8 @@ def _tell(program: Program, done: Installed | None, path: Path, action: str | No
         output.tell(f"This belongs into {path}: mneme hooks --install puts it there")
         return
     if action == "uninstall" and done.change is HookChange.NOTHING:
-        output.tell(f"There are no hooks of mneme in {done.path}: nothing to do")
+        if not done.left:
+            output.tell(f"There are no hooks of mneme in {done.path}: nothing to do")
         return
     output.tell(_DONE[done.change].format(path=done.path))
     if done.backup:

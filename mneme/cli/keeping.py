@@ -10,7 +10,15 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 
 from mneme import __version__, clocks, durable
 from mneme.cli import output, signals, wording
@@ -60,7 +68,7 @@ async def _agent(
     reactor: Any,  # noqa: ANN401 - it provides several interfaces
     ending: "Deferred[object]",
 ) -> object:
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([_observer()], redirectStandardIO=False)
     syncing, helping = ThreadWorker(reactor, 1), ThreadWorker(reactor, 2)
     server = Server(
         _client(home, settings, address),
@@ -87,7 +95,16 @@ async def _agent(
     await agent.stop()
     for worker in (syncing, helping):
         worker.stop()
+    _log.info("Stopped")
     return reason
+
+
+def _observer() -> ILogObserver:
+    """The log on stderr, of Twisted's own lines its warnings alone."""
+    levels = LogLevelFilterPredicate()
+    for namespace in ("twisted", "log_legacy"):
+        levels.setLogLevelForNamespace(namespace, LogLevel.warn)
+    return FilteringLogObserver(textFileLogObserver(sys.stderr), [levels])
 
 
 def _look_at_settings(home: Path, before: Settings, ending: "Deferred[object]") -> None:

@@ -3,16 +3,17 @@
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 from mneme import homedir
-from mneme.client import plugin
+from mneme.client import arrivals, plugin
 from mneme.client.connection import connected
 from mneme.client.errors import Unreachable
 from mneme.client.exchange import Patience
-from mneme.client.folder import Folder
+from mneme.client.folder import Folder, adopt
 from mneme.client.localproject import LocalProject, local_project, working_directory
-from mneme.client.news import news
+from mneme.client.news import told
 from mneme.client.settings import FOLDER, Settings, address_in, client_id, config_path, load, needed
 from mneme.client.sync import Sync
 from mneme.clocks import TimeOfDay
@@ -45,10 +46,12 @@ def run(name: str, program: str, seconds: float) -> Mapping[str, str]:
 
 
 def _start(home: Path, settings: Settings, local: LocalProject, seconds: float) -> Mapping[str, str]:
-    local.folder.mkdir(parents=True, exist_ok=True)
-    before = _contents(local.folder)
-    problem = _synced(home, settings, local, seconds)
-    return {"news": news(before, _contents(local.folder)), "problem": problem or ""}
+    wall = TimeOfDay()
+    since = wall.seconds() - arrivals.BEFORE
+    adopt(local.folder)
+    problem = _synced(home, settings, local, seconds, within=seconds)
+    arrived = arrivals.since(local.folder, since, wall.seconds())
+    return {"news": told(arrived), "problem": problem or ""}
 
 
 def _end(
@@ -82,19 +85,29 @@ def send_late() -> None:
     _synced(home, settings, local, settings.patience.timeout)
 
 
-def _synced(home: Path, settings: Settings, local: LocalProject, seconds: float) -> str | None:
-    """Bring a project in step within some seconds; the problem, if that failed."""
+def _synced(
+    home: Path, settings: Settings, local: LocalProject, seconds: float, within: float = inf
+) -> str | None:
+    """Bring a project in step; the problem, if that failed.
+
+    Each answer may take some `seconds`, and all of them together `within` some.
+    """
     away = home / FOLDER / _AWAY
-    is_away = _is_away(away)
+    is_away, has_answered = _is_away(away), False
+    if is_away:
+        seconds, within = min(seconds, _SHORT_SECONDS), min(within, _SHORT_SECONDS)
     try:
-        patience = Patience(min(seconds, _SHORT_SECONDS) if is_away else seconds, 0)
-        with connected(address_in(settings, home), client_id(home), patience) as client:
-            wall = TimeOfDay()
-            folder = Folder(local.folder, client.url, local.project, wall, patience.timeout)
-            Sync(client, wall, folder).step()
+        address, patience = address_in(settings, home), Patience(seconds, 0)
+        with connected(address, client_id(home), patience, within) as client:
+            try:
+                wall = TimeOfDay()
+                folder = Folder(local.folder, client.url, local.project, wall, seconds)
+                Sync(client, wall, folder).step()
+            finally:
+                has_answered = client.server_ahead is not None
     except Unreachable as problem:
-        if not is_away:
-            # A short wait says nothing about a slow server: after ten minutes it gets all its time again.
+        # A short wait says nothing about a slow server: after ten minutes it gets all its time again.
+        if not (is_away or has_answered):
             with suppress(OSError):
                 away.touch()
         return str(problem)

@@ -4,24 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mneme import times, wire
-from mneme.client.happening import Happened, Happening
-from mneme.client.sync import Action, FileReport, Report
+from mneme.client.happening import Happened, Happening, in_words
+from mneme.client.sync import Action, Report
 from mneme.model import FileName, Lock
-
-_WORDS = {
-    Action.FETCHED: "fetched",
-    Action.MERGED: "merged",
-    Action.REPLACED: "replaced",
-    Action.STAYED: "left as it is",
-    Action.SENT: "sent",
-    Action.APPENDED: "new lines sent",
-    Action.HELD_BACK: "not sent",
-    Action.KEPT: "kept by the server",
-    Action.REFUSED: "not sent",
-    Action.REMOVED: "removed on the server",
-    Action.WAITING: "waiting for the plugin",
-    Action.MISSED: "not in step yet",
-}
 
 _WAITS = {
     Action.WAITING.value: "the plugin is at work on it",
@@ -37,8 +22,7 @@ PUSH_FAILED = "Changes stay on this machine, and are sent with the next push tha
 
 def done(report: Report) -> str:
     """The sentence about all files of a report."""
-    files = [f"{one.file.value} {_words(one)}" for one in report.files if one.actions]
-    return f"{report.project.value}: {', '.join(files) if files else 'nothing new'}"
+    return f"{report.project.value}: {in_words(report, with_problems=False) or 'nothing new'}"
 
 
 def pull_warnings(report: Report) -> Iterator[str]:
@@ -75,7 +59,7 @@ def happened(happening: Happening) -> str:
     """The sentence about a happening of a watch."""
     match happening.happened:
         case Happened.SYNCED if happening.report:
-            return done(happening.report)
+            return f"{happening.report.project.value}: {in_words(happening.report)}"
         case Happened.TROUBLE:
             return f"{happening.problem}. Changes here are sent once that is over; mneme goes on trying"
         case _:
@@ -128,34 +112,37 @@ def holder(lock: Lock) -> str:
 def _file_warnings(report: Report) -> Iterator[str]:
     if replaced := report.files_with(Action.REPLACED):
         yield (
-            f"{_names(replaced)} on this machine was damaged, and was replaced by the server's: "
-            "the old content is in the .bak beside it."
+            f"{_names(replaced)} on this machine {_was(replaced)} damaged, and {_was(replaced)} replaced by the "
+            "server's: the old content is in the .bak beside it."
         )
     if stayed := report.files_with(Action.STAYED):
         yield (
-            f"{_names(stayed)} could not be merged with the server's: the local file stays, and "
-            "replaces the server's at the next push, which stays in its history."
+            f"{_names(stayed)} could not be merged with the server's: what is on this machine stays, and replaces "
+            "the server's at the next push. The server's stays in history."
         )
     if held_back := report.files_with(Action.HELD_BACK):
         yield (
-            f"{_names(held_back)} on this machine is damaged, and was not sent: mend it, or remove it and the next "
-            "pull fetches what the server has."
+            f"{_names(held_back)} on this machine {'are' if len(held_back) > 1 else 'is'} damaged, and not sent: "
+            "mend what is damaged, or remove it; the next pull fetches what the server has."
         )
     if removed := report.files_with(Action.REMOVED):
         yield (
-            f"{_names(removed)} was removed on the server, and stays on this machine: it is sent again once it "
-            "changes. `mneme restore` brings it back; to be rid of it here, too, remove it."
+            f"{_names(removed)} {_was(removed)} removed on the server, and left on this machine: nothing of it is sent "
+            "until it changes. `mneme restore` brings it back; to be rid of it here, too, remove it."
         )
     if missed := report.files_with(Action.MISSED):
-        yield f"{_names(missed)} was being written during every attempt: the next pull or push tries again."
+        yield (
+            f"{_names(missed)} {_was(missed)} being written during every attempt: the next pull or push tries again."
+        )
     for one in report.files:
         if one.problem:
             yield f"{one.file.value} is not in step: {one.problem}. It stays as it is on this machine."
 
 
-def _words(one: FileReport) -> str:
-    return " and ".join(dict.fromkeys(_WORDS[did] for did in one.actions))
-
-
 def _names(files: Sequence[FileName]) -> str:
-    return ", ".join(file.value for file in files)
+    *others, last = (file.value for file in files)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _was(files: Sequence[FileName]) -> str:
+    return "were" if len(files) > 1 else "was"

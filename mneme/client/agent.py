@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 from twisted.internet import defer
@@ -15,21 +14,21 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mneme.client import plugin
+from mneme.client import arrivals, plugin
 from mneme.client.calls import Client
 from mneme.client.control import Answer, Request
 from mneme.client.files import FilesWatch
-from mneme.client.folder import Folder, Marks, was_synced
-from mneme.client.happening import Happened, Happening
+from mneme.client.folder import Folder, Marks, adopt, was_adopted
+from mneme.client.happening import Happened, Happening, in_words
 from mneme.client.keeper import Keeper
-from mneme.client.listener import Heard, Listener
+from mneme.client.listener import Heard
 from mneme.client.localproject import local_project
-from mneme.client.news import news
+from mneme.client.news import told
 from mneme.client.settings import FOLDER, config_path
 from mneme.client.sync import Report, Sync
 from mneme.clocks import SleepingClock
 from mneme.errors import MnemeError
-from mneme.model import EventKind, FileName, ProjectId
+from mneme.model import EventKind, ProjectId
 from mneme.wire import WireEvent
 from mneme.work import Worker
 
@@ -58,13 +57,25 @@ class Told(Struct, frozen=True):
     problem: str | None = None
 
 
+class Source(Protocol):
+    """A source of changes, which tells of them between its start and its stop."""
+
+    def start(self) -> None:
+        """Begin to tell."""
+        ...
+
+    def stop(self) -> None:
+        """Tell no more."""
+        ...
+
+
 class Server(Struct, frozen=True):
     """The server of an agent: a client for questions, and a listener for changes."""
 
     client: Client
     project: ProjectId | None
     """The id that the settings give to all projects; None if each has its own."""
-    listen: Callable[[Callable[[Heard], object]], Listener]
+    listen: Callable[[Callable[[Heard], object]], Source]
 
 
 class _Kept(Struct, frozen=True, eq=False):
@@ -86,7 +97,9 @@ class Agent:
         helping: Worker,
         home: Path,
         server: Server,
+        watch: Callable[[Path, Callable[[Path], object]], Source] = FilesWatch,
     ) -> None:
+        """Set up an agent; `watch` makes the source of changes in a directory."""
         self._reactor = reactor
         self._wall = wall
         self._syncing = syncing
@@ -95,7 +108,7 @@ class Agent:
         self._server = server
         self._projects = home / FOLDER / "projects"
         self._kept: dict[Path, _Kept] = {}
-        self._files = FilesWatch(self._projects, partial(reactor.callFromThread, self._changed))
+        self._files = watch(self._projects, partial(reactor.callFromThread, self._changed))
         self._listener = server.listen(partial(reactor.callFromThread, self._heard))
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
@@ -129,14 +142,15 @@ class Agent:
     # Sessions
 
     async def session_begins(self, directory: Path, seconds: float) -> Told:
-        """Bring the project of a directory in step, within `seconds`; the news since the call."""
+        """Bring a directory's project in step, within `seconds`; the news since the session began."""
+        began = self._wall.seconds()
         kept = await self._kept_of(directory)
         if kept is None:
             return Told()
-        before = await self._helping.run(partial(_contents, kept.folder.path))
         is_away = kept.keeper.condition.problem or self._reactor.seconds() < self._away_until
         outcome = await self._within(KNOWN_TROUBLE_SECONDS if is_away else seconds, kept.keeper.in_step())
-        return Told(await self._helping.run(lambda: news(before, _contents(kept.folder.path))), outcome)
+        since = partial(arrivals.since, kept.folder.path, began - arrivals.BEFORE, self._wall.seconds())
+        return Told(told(await self._helping.run(since)), outcome)
 
     async def session_ends(self, directory: Path, seconds: float) -> Told:
         """Have the plugin write what it still holds, and send it."""
@@ -175,7 +189,7 @@ class Agent:
         if why:
             return None
         local = await self._helping.run(partial(local_project, directory, self._home, self._server.project))
-        await self._helping.run(partial(local.folder.mkdir, parents=True, exist_ok=True))
+        await self._helping.run(partial(adopt, local.folder))
         self._keep(local.folder)
         return self._kept.get(local.folder)
 
@@ -249,7 +263,7 @@ class Agent:
             # An older plugin named folders otherwise, and renames them.
             if path.name.startswith("-") and path.is_dir() and not any(one in path.name for one in patterns)
             # With one id for all, a folder without a session so far is another project perhaps.
-            if self._server.project is None or was_synced(path)
+            if self._server.project is None or was_adopted(path)
         }
 
     def _keep(self, path: Path) -> None:
@@ -276,12 +290,7 @@ class Agent:
             case Happening(Happened.RECOVERED):
                 self._log.info("{folder}: in step again", folder=path.name)
             case Happening(Happened.SYNCED, report) if report:
-                done = [
-                    f"{one.file.value} {' and '.join(action.value for action in one.actions)}{one.problem or ''}"
-                    for one in report.files
-                    if one.actions or one.problem
-                ]
-                self._log.info("{folder}: {done}", folder=path.name, done=", ".join(done))
+                self._log.info("{folder}: {done}", folder=path.name, done=in_words(report))
 
 
 def _told(kept: _Kept) -> Mapping[str, object]:
@@ -295,8 +304,10 @@ def _told(kept: _Kept) -> Mapping[str, object]:
 
 
 def _is_known(keeper: Keeper, event: WireEvent) -> bool:
-    """Whether an event tells a keeper nothing: a lock, or a version that it has."""
-    return event.kind == EventKind.LOCK.value or keeper.has(event.file, event.version)
+    """Whether an event tells a keeper nothing that a file waits for or lacks."""
+    if event.kind == EventKind.LOCK.value:
+        return event.lock is not None or not keeper.waits_for_lock
+    return keeper.has(event.file, event.version)
 
 
 def _waiting_for(run: "Deferred[T]") -> "Deferred[T]":
@@ -314,12 +325,3 @@ def _waiting_for(run: "Deferred[T]") -> "Deferred[T]":
 def _step(sync: Sync, path: Path) -> Report:
     """A step of a folder; nothing where a person has removed it."""
     return sync.step() if path.is_dir() else Report(sync.project)
-
-
-def _contents(path: Path) -> Mapping[FileName, bytes]:
-    """The contents of the plugin's files in a folder that can be read."""
-    found = {}
-    for file in FileName:
-        with suppress(OSError):
-            found[file] = (path / file.value).read_bytes()
-    return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
 from mneme import clocks
 from mneme.client.calls import Client
@@ -12,9 +13,14 @@ from mneme.model import ClientId
 
 
 @contextmanager
-def connected(address: Address, client: ClientId, patience: Patience) -> Iterator[Client]:
-    """A client of the server at `address`, whose connection is closed at the end."""
-    connection = Connection(address, clocks.monotonic)
+def connected(
+    address: Address, client: ClientId, patience: Patience, within: float = inf
+) -> Iterator[Client]:
+    """A client of the server at `address`, whose connection is closed at the end.
+
+    All requests together end `within` some seconds.
+    """
+    connection = Connection(address, clocks.monotonic, within)
     try:
         yield Client(Exchange(connection, TimeOfDay(), address, patience), client)
     finally:

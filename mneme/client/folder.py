@@ -6,6 +6,7 @@
   log.jsonl.bak             what a file held before it was last replaced
   .mneme/state.json         of which server and project the rest is, and which version of each file is the base
   .mneme/00000012-log.jsonl a base, or an upload that the server has kept and is yet to merge
+  .mneme/arrivals.json      what came of late, for a session that begins
   .mneme/lock               held during a step, so that no other process of ours writes here meanwhile
 ```
 
@@ -27,7 +28,8 @@ import msgspec
 from msgspec.structs import replace
 
 from mneme import durable
-from mneme.client import plugin
+from mneme.client import arrivals, plugin
+from mneme.client.news import fresh
 from mneme.client.sizes import MAX_BYTES
 from mneme.clocks import SleepingClock, TimeOfDay
 from mneme.errors import NOT_JSON, DiskFull, MnemeError
@@ -207,6 +209,9 @@ class Folder:
             return None
         whole = content + added
         if now.local is None or whole != now.local.content:
+            # First, for a session is told what waits, and rather something twice than not at all.
+            news = fresh(file, now.local.content if now.local else b"", whole)
+            arrivals.note(self.path, self._wall.seconds(), news)
             if plugin.held(self.path, file, self._wall.seconds()):
                 raise PluginAtWork
             coming = _FileState(_known(now.base), _known(now.refused), _known(base), digest(whole))
@@ -444,14 +449,23 @@ class Folder:
         )
 
 
-def was_synced(path: Path) -> bool:
-    """Whether a folder was ever in step with a server."""
+def adopt(path: Path) -> None:
+    """Make the folder of a project that has a session."""
+    # Whatever lies in the way is told by the first step.
+    with suppress(FileExistsError):
+        durable.make_directory(path / _BESIDE)
+
+
+def was_adopted(path: Path) -> bool:
+    """Whether a folder was ever in step, or had a session of ours."""
     return (path / _BESIDE).is_dir()
 
 
 def _text(content: bytes) -> bytes:
     """A content without bytes that are no UTF-8, as the plugin reads it."""
-    return content.decode(errors="replace").encode()
+    text = content.decode(errors="replace").encode()
+    # A second copy of each file would take memory during the whole step.
+    return content if text == content else text
 
 
 def _is_appended(before: bytes, now: bytes, written: bytes) -> bool:

@@ -4,7 +4,22 @@ import enum
 
 from msgspec import Struct
 
-from mneme.client.sync import Report
+from mneme.client.sync import Action, FileReport, Report
+
+_WORDS = {
+    Action.FETCHED: "fetched",
+    Action.MERGED: "merged",
+    Action.REPLACED: "replaced",
+    Action.STAYED: "left as it is",
+    Action.SENT: "sent",
+    Action.APPENDED: "new lines sent",
+    Action.HELD_BACK: "damaged, and not sent",
+    Action.KEPT: "kept by the server",
+    Action.REFUSED: "not sent",
+    Action.REMOVED: "removed on the server",
+    Action.WAITING: "waiting for the plugin",
+    Action.MISSED: "not in step yet",
+}
 
 
 class Happened(enum.Enum):
@@ -22,3 +37,16 @@ class Happening(Struct, frozen=True):
     happened: Happened
     report: Report | None = None
     problem: str | None = None
+
+
+def in_words(report: Report, *, with_problems: bool = True) -> str:
+    """Actions on the files of a report, and the server's problems with them."""
+    done = (f"{one.file.value} {words}" for one in report.files if (words := _words(one, with_problems)))
+    return ", ".join(done)
+
+
+def _words(one: FileReport, with_problem: bool) -> str:
+    words = [_WORDS[action] for action in one.actions]
+    if one.problem and with_problem:
+        words.append(f"not in step: {one.problem}")
+    return " and ".join(dict.fromkeys(words))

@@ -8,6 +8,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path, PurePath
 
 from msgspec import Struct
@@ -31,6 +32,14 @@ _CALL = re.compile(
     r"""\s+(?P<does>pull|push|session-start|session-end)(?![\w-])"""
 )
 """A program in a line for the shell, and what it is told to do."""
+
+_OWN_SERVER = re.compile(r"[^;&|()<>\n]*?\s--(?:server|key)(?![\w-])")
+"""Options behind a call, by which it has another server than the settings."""
+
+_ASSIGNMENT = re.compile(r"\w+=")
+
+_HARMLESS = {"cd", "true", ":", "exit"}
+"""Commands beside a call of mneme that do nothing by themselves."""
 
 
 class Program(Struct, frozen=True):
@@ -66,11 +75,15 @@ class HookChange(enum.Enum):
 
 
 class Installed(Struct, frozen=True):
-    """The change of the file at `path`; `backup` is a copy of the old file."""
+    """The change of the file at `path`; `backup` is a copy of the old file.
+
+    `left` are the events of hooks that were left, for they say more than a plain hook of mneme.
+    """
 
     path: Path
     change: HookChange
     backup: Path | None = None
+    left: Sequence[str] = ()
 
 
 def settings_path(home: Path) -> Path:
@@ -110,14 +123,12 @@ def without_hooks(settings: object) -> dict[str, object]:
 
 def hooks_in(settings: object) -> Sequence[Hook]:
     """The hooks in settings that call mneme; raises `SettingsError` where they are no settings."""
-    hooks = _events(settings)
-    return [
-        Hook(event, call["word"])
-        for event in _DOES
-        for group in _groups(event, hooks)
-        for hook in _hooks(event, group)
-        for call in _calls(event, hook)
-    ]
+    return [Hook(event, call["word"]) for event, call in _calls_of(settings)]
+
+
+def with_own_server(settings: object) -> Sequence[str]:
+    """The events of hooks with a server or key, which only `pull` and `push` take."""
+    return [event for event, call in _calls_of(settings) if _has_own_server(call)]
 
 
 def unquoted(word: str) -> str:
@@ -150,20 +161,26 @@ def install(path: Path, program: Program) -> Installed:
 
     Raises `SettingsError`, and has changed nothing then. A symbolic link stays one: what it leads to is written.
     """
-    return _changed(path, lambda settings: with_hooks(settings, program))
+    return _changed(path, lambda settings: with_hooks(settings, program), with_own_server)
 
 
 def uninstall(path: Path) -> Installed:
-    """Remove the hooks from a settings file; raises `SettingsError`, and has changed nothing then."""
-    done = _changed(path, without_hooks)
+    """Remove the hooks from a settings file; raises `SettingsError`, and has changed nothing then.
+
+    A hook that does something else, too, is left.
+    """
+    done = _changed(path, without_hooks, lambda settings: [hook.event for hook in hooks_in(settings)])
     return done if done.change is HookChange.NOTHING else replace(done, change=HookChange.REMOVED)
 
 
-def _changed(path: Path, change: Callable[[object], dict[str, object]]) -> Installed:
+def _changed(
+    path: Path, change: Callable[[object], dict[str, object]], left: Callable[[object], Sequence[str]]
+) -> Installed:
     path = Path(os.path.realpath(path))
     try:
         before, settings = read(path) or (None, {})
-        return _written(path, before, settings, change(settings))
+        wanted = change(settings)
+        return replace(_written(path, before, settings, wanted), left=tuple(left(wanted)))
     except SettingsError as problem:
         raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
     except OSError as error:
@@ -285,7 +302,7 @@ def _with_hook(event: str, hooks: Mapping[str, object], program: Program) -> lis
 def _without_hook(event: str, hooks: Mapping[str, object]) -> list[dict[str, object]]:
     before = _groups(event, hooks)
     groups = [
-        {**group, "hooks": [hook for hook in _hooks(event, group) if not _calls(event, hook)]}
+        {**group, "hooks": [hook for hook in _hooks(event, group) if not _is_plain(event, hook)]}
         for group in before
     ]
     # A group that was empty before is somebody else's.
@@ -298,11 +315,58 @@ def _mended(event: str, hook: dict[str, object], program: Program) -> dict[str, 
     if not isinstance(command, str):
         return hook
     for call in reversed(_calls(event, hook)):
-        if not program.is_called_by(call["word"]) or call["does"] != _DOES[event]:
-            command = (
-                f"{command[: call.start('word')]}{program.word} {_DOES[event]}{command[call.end('does') :]}"
-            )
+        does = call["does"] if _has_own_server(call) else _DOES[event]
+        if not program.is_called_by(call["word"]) or call["does"] != does:
+            command = f"{command[: call.start('word')]}{program.word} {does}{command[call.end('does') :]}"
     return {**hook, "command": command}
+
+
+def _calls_of(settings: object) -> Iterator[tuple[str, re.Match[str]]]:
+    """The calls of mneme in settings, each with its event."""
+    hooks = _events(settings)
+    for event in _DOES:
+        for group in _groups(event, hooks):
+            for hook in _hooks(event, group):
+                yield from ((event, call) for call in _calls(event, hook))
+
+
+def _has_own_server(call: re.Match[str]) -> bool:
+    """Whether a call has options that a hook's command does not take."""
+    return _OWN_SERVER.match(call.string, call.end()) is not None
+
+
+def _is_plain(event: str, hook: Mapping[str, object]) -> bool:
+    """Whether a hook calls mneme, and does nothing else."""
+    command = hook.get("command")
+    if not isinstance(command, str) or not _calls(event, hook):
+        return False
+    try:
+        return all(_is_call(words, _DID[event]) or words[0] in _HARMLESS for words in _simple(command))
+    except ValueError:
+        return False
+
+
+def _is_call(words: Sequence[str], did: Sequence[str]) -> bool:
+    """Whether a simple command calls mneme, perhaps by way of another: `timeout 20 mneme pull`."""
+    return any(PurePath(word).name == _NAME and does in did for word, does in pairwise(words))
+
+
+def _simple(command: str) -> Sequence[Sequence[str]]:
+    """The simple commands of a shell's line; raises `ValueError` where quotes do not match."""
+    lexer = shlex.shlex(command.replace("\n", ";"), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    found: list[list[str]] = [[]]
+    is_target = False
+    for word in lexer:
+        is_operator = not word.strip("();<>|&")
+        if is_operator and not set(word) & set("<>"):
+            found.append([])
+        elif not (is_operator or is_target or (not found[-1] and _ASSIGNMENT.match(word))):
+            found[-1].append(word)
+        # The word after a redirection is a file.
+        is_target = is_operator and bool(set(word) & set("<>"))
+    return [words for words in found if words]
 
 
 def _calls(event: str, hook: Mapping[str, object]) -> Sequence[re.Match[str]]:

@@ -6,6 +6,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
@@ -86,7 +87,9 @@ class NoStream(Exception):
 class Connection:
     """A connection that stays open between requests, and is made again when needed."""
 
-    def __init__(self, address: Address, monotonic: Monotonic) -> None:
+    def __init__(self, address: Address, monotonic: Monotonic, within: float = inf) -> None:
+        """Set up a connection; all its requests together end within some seconds."""
+        self._until = monotonic() + within
         self._parts = urlsplit(address.url)
         self._stream: socket.socket | None = None
         self._address = address
@@ -98,7 +101,7 @@ class Connection:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> Response:
         """See `Http`."""
-        deadline = self._monotonic() + seconds
+        deadline = min(self._monotonic() + seconds, self._until)
         headers = {**headers, "Accept-Encoding": "gzip"}
         if self._open and self._open.sock and self._monotonic() - self._used < _IDLE_SECONDS:
             try:

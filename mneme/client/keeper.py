@@ -54,7 +54,7 @@ class Condition(Struct, frozen=True):
     is_in_step: bool
     problem: str | None
     waiting: Mapping[str, str]
-    """Files that wait, each with the action, or the server's problem, that says why."""
+    """Files that wait, each with the action or the server's problem that says why."""
 
 
 class Keeper:
@@ -116,16 +116,15 @@ class Keeper:
     @property
     def condition(self) -> Condition:
         """The condition of the folder."""
-        report = self._report
-        waiting = {
-            file.value: action.value
-            for action in _WAITS
-            for file in (report.files_with(action) if report else ())
-        }
-        waiting |= {one.file.value: one.problem for one in (report.files if report else ()) if one.problem}
+        waiting = _waiting(self._report)
         is_quiet = self._changing_since is None
-        is_in_step = report is not None and is_quiet and not (self._problem or waiting)
+        is_in_step = self._report is not None and is_quiet and not (self._problem or waiting)
         return Condition(is_in_step, self._problem, waiting)
+
+    @property
+    def waits_for_lock(self) -> bool:
+        """Whether a file waits for the lock of another client."""
+        return self._report is not None and any(map(self._report.files_with, (Action.KEPT, Action.REFUSED)))
 
     def has(self, file: str | None, version: int | None) -> bool:
         """Whether the last run has brought this version of a file, or a newer one."""
@@ -171,8 +170,7 @@ class Keeper:
 
     def _done(self, report: Report) -> Report:
         self._pause = 0.0
-        is_news = self._report is None or report.files != self._report.files or not _only_waits(report)
-        self._report = report
+        before, self._report = self._report, report
         if report.files_with(Action.WAITING) or report.files_with(Action.MISSED):
             self._again_in(TRY_EVERY)
         elif any(one.problem for one in report.files):
@@ -180,7 +178,8 @@ class Keeper:
         if self._problem is not None:
             self._problem = None
             self._tell(Happening(Happened.RECOVERED))
-        if is_news and any(one.actions or one.problem for one in report.files):
+        waits_anew = _waiting(report).items() - _waiting(before).items()
+        if _has_done_more_than_wait(report) or waits_anew:
             self._tell(Happening(Happened.SYNCED, report))
         return report
 
@@ -208,6 +207,16 @@ class Keeper:
             run.callback(None)
 
 
-def _only_waits(report: Report) -> bool:
-    """Whether a run has done nothing but find files that wait."""
-    return all(action in _WAITS for one in report.files for action in one.actions)
+def _waiting(report: Report | None) -> Mapping[str, str]:
+    """Files that wait, each with the action or the server's problem that says why."""
+    found = {}
+    for one in report.files if report else ():
+        reasons = [action.value for action in one.actions if action in _WAITS]
+        if one.problem or reasons:
+            found[one.file.value] = one.problem or reasons[-1]
+    return found
+
+
+def _has_done_more_than_wait(report: Report) -> bool:
+    """Whether a run has done anything but find files that wait."""
+    return any(action not in _WAITS for one in report.files for action in one.actions)

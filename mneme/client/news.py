@@ -1,7 +1,7 @@
 """News for a session: a few lines about what a sync has brought."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -16,7 +16,8 @@ MOST_BYTES = 4096
 _LONGEST_ITEM = 400
 """Most characters of one item."""
 
-Contents: TypeAlias = Mapping[FileName, bytes]
+Items: TypeAlias = dict[str, list[str]]
+"""New items under the title of their section, the newest first."""
 
 
 class _Section(Struct, frozen=True):
@@ -26,25 +27,49 @@ class _Section(Struct, frozen=True):
     """The items of a content, the oldest first."""
 
 
-def news(before: Contents, after: Contents) -> str:
-    """The items that `after` has and `before` lacks, as Markdown; empty if there are none."""
+def fresh(file: FileName, before: bytes, after: bytes) -> Items:
+    """Items that `after` has and `before` lacks, as many as can be told."""
+    if before == after:
+        return {}
+    if file is FileName.LOG:
+        before, after = _lines_apart(before, after)
+    found = {section.title: _fresh(section, before, after) for section in _SECTIONS if section.file is file}
+    return {title: items for title, items in found.items() if items}
+
+
+def told(arrived: Sequence[Items]) -> str:
+    """News, the oldest first, as Markdown with the newest first; empty if there are none."""
     blocks = [
-        f"### {section.title}\n" + "".join(f"- {item}\n" for item in fresh)
+        f"### {section.title}\n" + "".join(f"- {item}\n" for item in items)
         for section in _SECTIONS
-        if (fresh := _fresh(section, before, after))
+        if (items := dict.fromkeys(item for one in reversed(arrived) for item in one.get(section.title, ())))
     ]
     if not blocks:
         return ""
     return _cut("## New from your other machines\n\n" + "\n".join(blocks))
 
 
-def _fresh(section: _Section, before: Contents, after: Contents) -> list[str]:
-    """The new items of a section, the newest first."""
-    if before.get(section.file) == after.get(section.file):
-        return []
-    old = set(section.items(before.get(section.file, b"")))
-    items = dict.fromkeys(section.items(after.get(section.file, b"")))
-    return [_shown(one) for one in reversed(items) if one not in old]
+def _lines_apart(before: bytes, after: bytes) -> tuple[bytes, bytes]:
+    """Lines that only one of two contents has: few lines of a log are new."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    of_old, of_new = set(old), set(new)
+    return (
+        b"".join(line for line in old if line not in of_new),
+        b"".join(line for line in new if line not in of_old),
+    )
+
+
+def _fresh(section: _Section, before: bytes, after: bytes) -> list[str]:
+    """The new items of a section, the newest first; no more than one beyond `MOST_BYTES`."""
+    old = set(section.items(before))
+    items, size = list[str](), 0
+    for item in reversed(dict.fromkeys(section.items(after))):
+        if item not in old:
+            items.append(_shown(item))
+            size += len(items[-1].encode())
+        if size > MOST_BYTES:
+            break
+    return items
 
 
 def _cut(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from mneme import durable
 from mneme.merge import jsonvalues
 from mneme.model import FileName
 
@@ -34,6 +35,9 @@ _EXCLUDED = (".ao-worktrees-",)
 """Parts of paths that the plugin leaves out if `excludePatterns` is not set."""
 
 _FLUSH_SECONDS = 0.5
+
+_LONGEST_PLACE = 4096
+"""Most bytes of a file that names the plugin's server."""
 
 _NO_SERVER = (OSError, http.client.HTTPException, ValueError, OverflowError, RecursionError)
 """Errors where there is no server, or a file that names none: a port may be any number."""
@@ -83,7 +87,7 @@ def excluded(config: Path) -> Sequence[str]:
 def flush(home: Path, root: Path) -> bool:
     """Have the plugin's own server write the entries that it holds; whether it did."""
     try:
-        server = msgspec.json.decode((home / ".claude-mneme/.server.pid").read_bytes(), type=_Server)
+        server = msgspec.json.decode(_place(home / ".claude-mneme/.server.pid"), type=_Server)
         connection = http.client.HTTPConnection(server.host, server.port, timeout=_FLUSH_SECONDS)
         with closing(connection):
             body = json.dumps({"project": str(root)})
@@ -91,3 +95,10 @@ def flush(home: Path, root: Path) -> bool:
             return connection.getresponse().status == http.HTTPStatus.OK
     except _NO_SERVER:
         return False
+
+
+def _place(path: Path) -> bytes:
+    """Content of the file that names the plugin's server; empty if there is none."""
+    state = durable.look(path)
+    found = durable.read(path) if state and state.st_size <= _LONGEST_PLACE else None
+    return found[0] if found else b""

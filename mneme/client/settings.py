@@ -24,6 +24,9 @@ _MARK_LENGTH = 9
 _LONGEST = 2**31 - 1
 """Milliseconds; a timer of the plugin can be no longer."""
 
+_CUT_OFF = "Input data was truncated"
+"""The message of msgspec for JSON without an end."""
+
 _QUOTES = ("'", '"')
 
 EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
@@ -183,7 +186,8 @@ def _section(path: Path) -> SyncSection:
     try:
         return msgspec.json.decode(jsonvalues.unmarked(content), type=_Config).sync
     except (*NOT_JSON, ValueError) as error:
-        raise SettingsError(f"{path} cannot be used: {error}; what is needed of it is {EXAMPLE}") from None
+        problem = "it is not complete JSON" if str(error) == _CUT_OFF else error
+        raise SettingsError(f"{path} cannot be used: {problem}; what is needed of it is {EXAMPLE}") from None
 
 
 def _read(path: Path) -> bytes | None:

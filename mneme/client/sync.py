@@ -139,7 +139,11 @@ class Sync:
             seen = self._folder.snapshots()
             if any(map(_is_to_be_sent, FileName, seen.values())):
                 return self._sent()
-            return Report(self.project, self._fetched(seen, holds=False))
+            report = Report(self.project, self._fetched(seen, holds=False))
+            if report.files_with(Action.KEPT) and self.client.lock(self.project) is None:
+                # The lock is free, and the upload was not merged: merging is off, or the server was put back.
+                return self._sent()
+            return report
 
     def push(self) -> Report:
         """Fetch, merge and send changed files, and give up the lock.
@@ -161,9 +165,9 @@ class Sync:
         """Fetch and merge changed files; `holds` is whether this machine has the lock."""
         heads = {head.file: head for head in self.client.heads(self.project)}
         reports = tuple(
-            self._unless_refused(file, partial(self._fetch, heads[file], seen[file], holds))
+            self._unless_refused(file, partial(self._fetch, file, heads.get(file), seen[file], holds))
             for file in FileName
-            if file in heads
+            if file in heads or _waits(file, seen[file]) is not Action.NOTHING
         )
         self._check_replaced()
         return reports
@@ -226,16 +230,18 @@ class Sync:
         if isinstance(outcome, Granted):
             self.client.release(self.project)
 
-    def _fetch(self, head: Head, seen: Snapshot, holds: bool) -> FileReport:
+    def _fetch(self, file: FileName, head: Head | None, seen: Snapshot, holds: bool) -> FileReport:
         """Fetch a file and merge it in, if it changed on the server."""
+        if head is None:
+            return FileReport(file, _without_nothing([_waits(file, seen)]))
         for _ in range(_ATTEMPTS):
-            seen = self._folder.refreshed(head.file, seen)
+            seen = self._folder.refreshed(file, seen)
             taken = self._take_in(head, seen, holds)
             if taken:
-                action, _ = taken
-                return FileReport(head.file, _without_nothing([action]), head.version)
-            seen = self._folder.snapshot(head.file)
-        return FileReport(head.file, (Action.MISSED,))
+                action, seen = taken
+                return FileReport(file, _without_nothing([action, _waits(file, seen)]), head.version)
+            seen = self._folder.snapshot(file)
+        return FileReport(file, (Action.MISSED,))
 
     def _exchange(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
         """Fetch a file that changed on the server, then send it if it changed here."""
@@ -315,7 +321,7 @@ class Sync:
         """The action and content for a file that changed on the server, and perhaps here."""
         if base and base.content == local.content:
             return Action.FETCHED, there.content
-        if base and _is_spoiled(file, local, base):
+        if base and is_spoiled(file, local, base):
             return Action.REPLACED, there.content
         merged = self._merged(file, base, local, there)
         if merged is not None:
@@ -368,7 +374,7 @@ class Sync:
 
     def _send(self, file: FileName, local: Local, base: Kept | None) -> FileReport | None:
         """Send a file that was made from `base`; None if the head has changed."""
-        if base and _is_spoiled(file, local, base):
+        if base and is_spoiled(file, local, base):
             return FileReport(file, (Action.HELD_BACK,), base.version)
         added = _lines_added(file, local.content, base)
         self._progress(Action.SENT, file, len(added or local.content))
@@ -405,13 +411,11 @@ class Sync:
             return FileReport(file, version=seen.base.version if seen.base else None)
         if seen.refused and seen.refused.content == local.content:
             return FileReport(file, (Action.KEPT,), seen.refused.version)
-        if seen.refused and self._is_merged(file, seen.refused):
-            base: Kept | None = seen.refused
-        elif seen.refused:
-            # A server that was put back to a backup may not know it: it would add the same lines to those it keeps.
-            base = self._confirmed(file, seen.base)
-        else:
-            base = seen.base
+        base = seen.base
+        if seen.refused:
+            # Whether it waits or is merged by now, the server counts what it added once. After a restored backup, the
+            # server may know neither.
+            base = self._confirmed(file, seen.refused) or self._confirmed(file, seen.base)
         sent = self._send(file, local, base)
         # The lock has become free, or ours, in the meantime.
         return sent or self._exchange(file, self._head(file), self._folder.snapshot(file))
@@ -447,13 +451,21 @@ def _history_since(
 
 def _is_to_be_sent(file: FileName, seen: Snapshot) -> bool:
     """Whether a file has changes that the server was not sent."""
-    local = seen.local
-    if local is None or not seen.is_changed or (seen.refused and seen.refused.content == local.content):
-        return False
-    return not (seen.base and _is_spoiled(file, local, seen.base))
+    return seen.is_changed and _waits(file, seen) is Action.NOTHING
 
 
-def _is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
+def _waits(file: FileName, seen: Snapshot) -> Action:
+    """The reason for which changes in a file are not sent; else `NOTHING`."""
+    if seen.local is None:
+        return Action.NOTHING
+    if seen.base and is_spoiled(file, seen.local, seen.base):
+        return Action.HELD_BACK
+    if seen.refused and seen.refused.content == seen.local.content:
+        return Action.KEPT
+    return Action.NOTHING
+
+
+def is_spoiled(file: FileName, local: Local, base: Kept) -> bool:
     """Whether a file is damaged, or half written, and its base is not."""
     if is_damaged(file, base.content):
         return False

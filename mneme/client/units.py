@@ -12,15 +12,22 @@ from msgspec import Struct
 
 from mneme import durable
 from mneme.client.errors import SettingsError
+from mneme.clocks import TimeOfDay
 
 _LABEL = "io.github.mneme.agent"
 _NAME = "mneme-agent.service"
+
+_NOT_LOADED = (3, 113)
+"""Statuses of `launchctl bootout` for a service that is not loaded."""
+
+_TRIES, _PAUSE = 25, 0.2
+"""Tries to start a changed service, and seconds between two."""
 
 
 class Unit(Struct, frozen=True):
     """A service file with its commands; each command is a list of words.
 
-    `after_removal` are commands for when the file is gone.
+    `unload` are commands before a changed file is started, `after_removal` those for when the file is gone.
     """
 
     path: Path
@@ -28,6 +35,7 @@ class Unit(Struct, frozen=True):
     start: Sequence[Sequence[str]]
     stop: Sequence[Sequence[str]]
     after_removal: Sequence[Sequence[str]] = ()
+    unload: Sequence[Sequence[str]] = ()
 
 
 def unit_of(home: Path, program: str) -> Unit | None:
@@ -54,15 +62,31 @@ def install(unit: Unit) -> bool:
             durable.replace(unit.path, unit.content)
     except OSError as error:
         raise SettingsError(f"{unit.path} cannot be written: {error.strerror}") from None
+    is_changed = is_new and found is not None
     try:
-        for command in unit.start:
+        for command in unit.unload if is_changed else ():
             _run(command)
+        _start(unit, _TRIES if is_changed else 1)
     except SettingsError:
         # Without a bus of this user, say: a file that nobody starts would only be in the way.
         if found is None:
             unit.path.unlink(missing_ok=True)
         raise
     return is_new
+
+
+def _start(unit: Unit, tries: int) -> None:
+    """Start a service; launchd takes a moment to let go of the one before."""
+    for left in reversed(range(tries)):
+        try:
+            for command in unit.start:
+                _run(command)
+        except SettingsError:
+            if not left:
+                raise
+            TimeOfDay().sleep(_PAUSE)
+        else:
+            return
 
 
 def uninstall(unit: Unit) -> bool:
@@ -91,6 +115,8 @@ Description=Keeps the memory of coding agents in step (mneme agent)
 
 [Service]
 ExecStart="{word}" agent
+# The memory of a large merge goes back to the system at once: by its own rules glibc keeps 15 MB of it.
+Environment=MALLOC_TRIM_THRESHOLD_=131072
 Restart=always
 RestartSec=10
 RestartPreventExitStatus=78
@@ -122,6 +148,7 @@ def _launchd(home: Path, program: str) -> Unit:
         }
     )
     domain = f"gui/{os.getuid()}"
+    bootout = ["launchctl", "bootout", f"{domain}/{_LABEL}"]
     return Unit(
         path,
         content,
@@ -129,7 +156,9 @@ def _launchd(home: Path, program: str) -> Unit:
             ["launchctl", "bootstrap", domain, str(path)],
             ["launchctl", "kickstart", "-k", f"{domain}/{_LABEL}"],
         ],
-        [["launchctl", "bootout", f"{domain}/{_LABEL}"]],
+        [bootout],
+        # A service that is loaded stays as it was loaded, whatever its file says by then.
+        unload=[bootout],
     )
 
 
@@ -138,6 +167,7 @@ def _run(command: Sequence[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - commands of ours
     except OSError as error:
         raise SettingsError(f"{command[0]} cannot be run: {error.strerror}") from None
-    if done.returncode and "bootstrap" not in command:
+    is_away = "bootout" in command and done.returncode in _NOT_LOADED
+    if done.returncode and not is_away and "bootstrap" not in command:
         said = done.stderr.strip() or f"status {done.returncode}"
         raise SettingsError(f"`{' '.join(command)}` failed: {said}")

@@ -53,7 +53,7 @@ def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:
     if waiting is None:
         return None, False
     kept = step.content(waiting)
-    if kept is None or _continues(step, waiting, kept, upload):
+    if kept is None or _is_made_from(upload, waiting) or _continues(step, waiting, kept, upload):
         return waiting, False
     return None, step.results.of(bases.share_nothing, upload.file, kept, upload.content)
 
@@ -76,6 +76,11 @@ def versions_named(step: Step, file: FileName, only_if: Precondition) -> Iterato
 def names_base(upload: Upload) -> bool:
     """Whether an upload names its base: exactly one content, in its precondition."""
     return upload.only_if is not None and upload.only_if.is_exact and not upload.only_if.absent
+
+
+def _is_made_from(upload: Upload, version: Version) -> bool:
+    """Whether an upload names this version as its base."""
+    return upload.only_if is not None and upload.only_if.names_only(version.sha256)
 
 
 def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> bool:
@@ -115,6 +120,10 @@ def _named(step: Step, upload: Upload) -> Basis | None:
     """The base that an upload names; None if the upload names none, or several."""
     if upload.only_if is None or not names_base(upload):
         return None
-    named = versions_named(step, upload.file, upload.only_if)
+    named = list(versions_named(step, upload.file, upload.only_if))
     version = next((one for one in named if not step.queries.is_unmerged(step.key, one.number)), None)
+    if version is None:
+        # Made from an upload that was kept and never merged, it has that one's base.
+        own = next((one for one in named if one.client == upload.client), None)
+        version = step.version(own.base) if own else None
     return Basis(version, step.content(version), names_base=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from click import Context
 from click.testing import CliRunner, Result
@@ -89,3 +92,14 @@ def test_what_cannot_be_asked_is_told_with_status_2(arguments: tuple[str, ...], 
     told = typed(*arguments)
     assert told.exit_code == 2
     assert complaint in told.output
+
+
+@pytest.mark.integration
+def test_a_pull_loads_little() -> None:
+    """A session waits for it: no reactor, no colours, no classes of attrs."""
+    code = (
+        "import sys, mneme.cli.syncing; print(*[one for one in ('twisted', 'treq', 'attrs', 'rich', 'asyncio')"
+        " if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

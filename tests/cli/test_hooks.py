@@ -85,6 +85,24 @@ def test_hooks_are_removed_once(home: Path) -> None:
     assert json.loads(_hooks("--uninstall", "--json").stdout)["did"] == "nothing"
 
 
+@pytest.mark.parametrize(
+    ("command", "action", "told"),
+    [
+        ("echo hi && mneme push", "--uninstall", "does something else, too, and is left"),
+        ("mneme push --key sesame", "--install", "has --server or --key"),
+    ],
+)
+def test_a_hook_that_is_left_is_told(home: Path, command: str, action: str, told: str) -> None:
+    """By its event: it may hold a key."""
+    hooks = {"SessionEnd": [{"hooks": [{"type": "command", "command": command}]}]}
+    _settings(home).write_text(json.dumps({"hooks": hooks}))
+    result = _hooks(action)
+    assert f"A hook of SessionEnd in {_settings(home)} {told}" in result.stderr
+    assert "sesame" not in result.stderr
+    assert "There are no hooks" not in result.stderr
+    assert told in json.loads(_hooks(action, "--json").stdout)["warnings"][0]
+
+
 def test_hooks_of_a_program_that_has_moved_are_mended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence says so, and the path is the new one."""
     _hooks("--install")

@@ -6,13 +6,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from mneme.cli import sessionalone
+from mneme.client import arrivals
 from mneme.client.folder import Folder
 from mneme.client.localproject import local_project
 from mneme.model import ProjectId
@@ -39,6 +40,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         server.asked.append(f"{self.command} {self.path}")
+        server.silence.wait(server.delay)
+        if self.path.endswith("/files"):
+            server.before_list()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         names = (
             "X-Client-Id",
@@ -76,6 +80,8 @@ class StubServer(HTTPServer):
         self.asked: list[str] = []
         self.is_silent = False
         self.is_full = False
+        self.delay = 0.0
+        self.before_list: Callable[[], object] = list
         self.silence = threading.Event()
 
 
@@ -159,7 +165,9 @@ def unreachable_port() -> int:
 # The start
 
 
-def test_a_session_is_told_what_its_machine_did_not_have(world: World) -> None:
+def test_a_session_is_told_what_its_machine_did_not_have(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And has it in its folder, which is made; the next one is told nothing."""
     world.other_machine_writes(ONE + TWO)
     news, problem = world.run()
@@ -169,7 +177,38 @@ def test_a_session_is_told_what_its_machine_did_not_have(world: World) -> None:
         "- 2026-02-04 14:01 note: entry 1",
     ]
     assert (world.folder / "log.jsonl").read_text() == ONE + TWO
+    monkeypatch.setattr(arrivals, "BEFORE", 0.0)
     assert world.run() == ("", "")
+
+
+def test_own_lines_are_no_news(world: World) -> None:
+    """Those that the plugin writes while the hook is at work, either."""
+    world.write(ONE)
+    world.other_machine_writes(TWO)
+    world.server.before_list = lambda: world.write(ONE + THREE)
+    news, _ = world.run()
+    assert [n for n in (1, 2, 3) if f"entry {n}" in news] == [2]
+    assert world.on_server() == ONE + TWO + THREE
+
+
+def test_a_session_is_told_what_waits_for_the_summarizer(world: World) -> None:
+    """The memory gets it when the lock has gone."""
+    world.write(ONE)
+    world.run()
+    (world.folder / "log.jsonl.lock").touch()
+    world.other_machine_writes(ONE + TWO)
+    for _ in range(2):
+        news, problem = world.run()
+        assert ("entry 2" in news, "entry 1" in news, problem) == (True, False, "")
+    assert (world.folder / "log.jsonl").read_text() == ONE
+
+
+def test_a_session_is_told_what_another_process_has_just_fetched(world: World) -> None:
+    """The child of a session before, say; the plugin may have missed it."""
+    world.other_machine_writes(ONE)
+    world.run("session-end", 10)
+    assert (world.folder / "log.jsonl").read_text() == ONE
+    assert "entry 1" in world.run()[0]
 
 
 def test_a_session_that_begins_sends_what_waits(world: World) -> None:
@@ -223,6 +262,17 @@ def test_a_stopped_process_in_the_folder_costs_a_session_its_time_only(world: Wo
     assert "Another mneme process has been at work on" in problem
     assert not world.away.exists()
     assert world.run()[0]
+
+
+def test_a_slow_server_costs_a_session_its_time_once(world: World) -> None:
+    """The limit is that of all requests; the server is not away."""
+    world.write(ONE)
+    world.server.delay = 0.5
+    world.configure(world.server.server_port, hook_seconds=1.3)
+    assert 1.2 < timed(world) < 1.7
+    assert not world.away.exists()
+    assert world.run("session-end", 10) == ("", "")
+    assert world.on_server() == ONE
 
 
 def test_a_server_that_is_back_is_forgotten_to_have_been_away(world: World) -> None:

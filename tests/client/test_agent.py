@@ -7,20 +7,23 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from mneme import durable
 from mneme.client.agent import KNOWN_TROUBLE_SECONDS, LOOK_EVERY, Agent, Server, Told
+from mneme.client.arrivals import BEFORE
 from mneme.client.calls import Client
 from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
 from mneme.client.http import Address, Response
-from mneme.client.listener import Listener
-from mneme.model import ClientId, ProjectId
+from mneme.client.listener import Heard
+from mneme.model import ClientId, FileName, Merging, ProjectId
+from mneme.wire import WireEvent
 from tests.immediate import ImmediateWorker
 from tests.results import result_of, waits
 from tests.stepped import SteppedWorker
@@ -43,13 +46,12 @@ class Reactor(Clock):
 
 
 class Line:
-    """An `Http` to a stub, and the stream of its events, which the test writes."""
+    """An `Http` to a stub."""
 
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
         self.asked: list[str] = []
         self.is_cut = False
-        self.stream: SimpleQueue[bytes | None] = SimpleQueue()
 
     def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, seconds: float
@@ -66,13 +68,53 @@ class Line:
 
     def lines(self, path: str, headers: Mapping[str, str], seconds: float) -> Iterator[bytes]:
         """See `Http`."""
-        while line := self.stream.get():
-            yield line
-        raise ConnectionResetError
+        raise AssertionError("the events of these tests come from `Ears`")
 
     def close(self) -> None:
         """See `Http`."""
-        self.stream.put(None)
+
+
+class Ears:
+    """A listener that hears what the test says."""
+
+    def __init__(self, heard: Callable[[Heard], object]) -> None:
+        self.heard = heard
+
+    def start(self) -> None:
+        """See `Source`."""
+
+    def stop(self) -> None:
+        """See `Source`."""
+
+
+class Eyes:
+    """A watch that tells of changes when the test says `look`."""
+
+    def __init__(self, directory: Path, changed: Callable[[Path], object]) -> None:
+        self._directory = directory
+        self._changed = changed
+        self._seen: dict[Path, object] | None = None
+
+    def start(self) -> None:
+        """See `Source`."""
+        self._seen = self._found()
+
+    def stop(self) -> None:
+        """See `Source`."""
+        self._seen = None
+
+    def look(self) -> None:
+        """Tell of the folders that have changed since the last look."""
+        if self._seen is None:
+            return
+        before, self._seen = self._seen, self._found()
+        for path in before.keys() | self._seen.keys():
+            if before.get(path) != self._seen.get(path):
+                self._changed(path)
+
+    def _found(self) -> dict[Path, object]:
+        folders = self._directory.iterdir() if self._directory.exists() else ()
+        return {path: {file: durable.look(path / file.value) for file in FileName} for path in folders}
 
 
 class Wall:
@@ -103,28 +145,35 @@ class World:
         address = Address(URL)
         wall = Wall(self.reactor)
         client = Client(Exchange(self.line, wall, address, Patience(10, 0)), ClientId("laptop"))
-        server = Server(client, project, partial(Listener, address, self.line))
-        self.agent = Agent(self.reactor, wall, self.syncing, ImmediateWorker(), home, server)
+        server = Server(client, project, self._listen)
+        self.agent = Agent(self.reactor, wall, self.syncing, ImmediateWorker(), home, server, self._watch)
+
+    def _listen(self, heard: Callable[[Heard], object]) -> Ears:
+        self.ears = Ears(heard)
+        return self.ears
+
+    def _watch(self, directory: Path, changed: Callable[[Path], object]) -> Eyes:
+        self.eyes = Eyes(directory, changed)
+        return self.eyes
 
     def turn_until(self, is_so: Callable[[], object]) -> None:
         """Turn the reactor until something is so, with calls of threads and some time."""
         for _ in range(600):
             if is_so():
                 return
-            try:
-                self.reactor.inbox.get(timeout=0.02)()
-            except Empty:
-                self.reactor.advance(0.1)
+            self._turn(0.1)
         raise AssertionError("it does not come about")
 
     def settle(self) -> None:
         """Let all come to rest that has been noticed, or is about to be."""
         for _ in range(7):
-            try:
-                while True:
-                    self.reactor.inbox.get(timeout=0.02)()
-            except Empty:
-                self.reactor.advance(0.3)
+            self._turn(0.3)
+
+    def _turn(self, seconds: float) -> None:
+        self.eyes.look()
+        while not self.reactor.inbox.empty():
+            self.reactor.inbox.get()()
+        self.reactor.advance(seconds)
 
     def folder(self, name: str, log: str | None = None) -> Path:
         """A folder of the plugin, with a log."""
@@ -149,20 +198,11 @@ class World:
         self, project: str, version: int | None, kind: str = "head", file: str | None = "log.jsonl"
     ) -> None:
         """Have the server tell of a change."""
-        rest = {"sha256": None, "clientId": "desk", "lock": None}
-        data = {"id": "l-1", "kind": kind, "project": project, "file": file, "version": version, **rest}
-        for line in (
-            b"id: l-1\n",
-            f"event: {kind}\n".encode(),
-            b"data: " + json.dumps(data).encode() + b"\n",
-            b"\n",
-        ):
-            self.line.stream.put(line)
+        self.ears.heard(Heard(WireEvent("l-1", kind, project, file, version, None, "desk", None)))
 
     def ready(self) -> None:
         """Have the server say that nothing is known to have happened."""
-        for line in (b"id: l-0\n", b"event: ready\n", b"data: {}\n", b"\n"):
-            self.line.stream.put(line)
+        self.ears.heard(Heard(None))
 
     def requests(self) -> list[str]:
         """The requests since the last call."""
@@ -302,7 +342,7 @@ def test_changes_that_nobody_told_are_found_by_a_look(world: World) -> None:
     path = world.folder("-app", ONE)
     world.agent.start()
     world.settle()
-    world.agent._files.stop()
+    world.eyes.stop()
     (path / "log.jsonl").write_text(ONE + TWO)
     world.folder("-new", ONE)
     world.settle()
@@ -367,6 +407,25 @@ def test_one_id_for_all_is_given_to_no_folder_without_a_session(tmp_path: Path) 
     assert (folder / "log.jsonl").read_text() == ONE
     world.reactor.advance(LOOK_EVERY)
     assert len(world.status()) == 2
+    end(world)
+
+
+def test_the_folder_of_a_first_session_stays_kept(tmp_path: Path) -> None:
+    """Also with one id for all, where a look comes before the first sync."""
+    world = World(tmp_path / "home", ProjectId("shared"))
+    world.agent.start()
+    world.settle()
+    world.other_machine_writes("shared", ONE)
+    directory = tmp_path / "app"
+    directory.mkdir()
+    world.syncing.holding = True
+    begun = begin(world, directory, LOOK_EVERY * 2)
+    world.reactor.advance(LOOK_EVERY)
+    assert [one["project"] for one in world.status()] == ["shared"]
+    world.syncing.finish()
+    told = result_of(begun)
+    assert told.problem is None
+    assert "entry 1" in told.news
     end(world)
 
 
@@ -453,7 +512,55 @@ def test_a_session_is_told_what_came_since_it_began(world: World) -> None:
         "### Lately\n- 2026-02-04 14:02 note: entry 2\n- 2026-02-04 14:01 note: entry 1\n"
     )
     assert (folder / "log.jsonl").read_text() == ONE + TWO
+    world.reactor.advance(BEFORE + 1)
     assert result_of(begin(world, directory)) == Told()
+
+
+def test_a_session_is_told_what_came_while_its_hook_started(world: World) -> None:
+    """The plugin may have read the memory just before the agent fetched."""
+    directory, folder = app(world)
+    world.agent.start()
+    begin(world, directory)
+    world.other_machine_writes(folder.name, ONE)
+    world.event(folder.name, 9)
+    world.turn_until((folder / "log.jsonl").exists)
+    world.reactor.advance(1)
+    assert "entry 1" in result_of(begin(world, directory)).news
+
+
+def test_a_session_is_told_what_waits_for_the_summarizer(world: World) -> None:
+    """Each session, until the memory has it."""
+    directory, folder = app(world)
+    world.agent.start()
+    world.folder(folder.name, ONE)
+    begin(world, directory)
+    lock = folder / "log.jsonl.lock"
+    lock.touch()
+    world.other_machine_writes(folder.name, ONE + TWO)
+    for _ in range(2):
+        now = world.reactor.seconds()
+        os.utime(lock, (now, now))
+        news = result_of(begin(world, directory)).news
+        assert "entry 2" in news
+        assert "entry 1" not in news
+        assert (folder / "log.jsonl").read_text() == ONE
+        world.reactor.advance(30)
+
+
+def test_own_lines_are_no_news(world: World) -> None:
+    """The plugin may write its last ones while a session begins."""
+    directory, folder = app(world)
+    world.agent.start()
+    begin(world, directory)
+    world.folder(folder.name, ONE)
+    world.other_machine_writes(folder.name, TWO)
+    world.syncing.holding = True
+    begun = begin(world, directory)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(THREE)
+    world.syncing.finish()
+    news = result_of(begun).news
+    assert [n for n in (1, 2, 3) if f"entry {n}" in news] == [2]
 
 
 def test_a_session_that_begins_sends_what_waits(world: World) -> None:
@@ -563,11 +670,29 @@ def test_the_status_tells_what_waits_and_why(kept: World) -> None:
         "problem": None,
         "waiting": {"log.jsonl": "kept"},
     }
+    kept.event("-lib", 9)
+    kept.event("-app", 1)
+    kept.settle()
+    assert kept.status()[0]["waiting"] == {"log.jsonl": "kept"}
     kept.line.is_cut = True
     kept.ready()
     kept.settle()
     assert "cannot be reached" in kept.status()[1]["problem"]
     assert not kept.status()[1]["inStep"]
+
+
+def test_a_lock_that_becomes_free_is_heard_of_by_files_that_wait_for_it(kept: World) -> None:
+    """The server here does not merge, so that the agent sends its upload again."""
+    kept.stub.store.merging = Merging(enabled=False)
+    kept.stub.acquire("desk", project="-app")
+    (kept.projects / "-app/log.jsonl").write_text(ONE + TWO)
+    kept.settle()
+    assert kept.status()[0]["waiting"] == {"log.jsonl": "kept"}
+    kept.stub.release("desk", project="-app")
+    kept.event("-app", None, "lock", None)
+    kept.settle()
+    assert kept.on_server("-app") == ONE + TWO
+    assert kept.status()[0]["inStep"]
 
 
 def test_a_stop_waits_for_a_sync(kept: World) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import RemoteDisconnected
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from mneme.client.http import Address, Response
 from mneme.client.settings import client_id, config_path
 from mneme.model import ClientId, FileName, ProjectId, digest
 from tests.client.lines import Ahead, Line, answer, canned, exchange_over
+from tests.fake_agent import FakeAgent
 from tests.store.faults import FULL, Faults
 from tests.web.stub import Stub, entry
 
@@ -558,7 +560,19 @@ def test_changes_are_known_without_the_server(machine: Machine) -> None:
     assert machine.examined(down)["changes-pushed"].state is GOOD
     machine.write("{}", "summary.json")
     found = machine.examined(down)["changes-unpushed"].found
-    assert found == "Not pushed yet: summary.json (it was never pushed from here)"
+    assert found == "Not pushed yet: summary.json (never pushed from here to this server)"
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", "\0" * 100, entry("one") + entry("two")[:20]], ids=["empty", "zeros", "half a line"]
+)
+def test_a_damaged_file_is_named_once(machine: Machine, damaged: str) -> None:
+    """To push it is no advice, for it is not sent."""
+    machine.received(entry("one") + entry("two"))
+    machine.write(damaged)
+    found = machine.examined(Network(having("app")))
+    assert found["file-damaged"].state is BAD
+    assert found["changes-pushed"].state is GOOD
 
 
 def test_a_memory_that_cannot_be_read_is_bad(machine: Machine) -> None:
@@ -628,6 +642,19 @@ def test_without_git_it_is_doubtful_which_project_it_is(
     """Each directory is a project then."""
     monkeypatch.setenv("PATH", str(tmp_path))
     machine.finds(DOUBTFUL, "git-missing")
+
+
+@pytest.mark.parametrize(
+    ("health", "does"), [(HEALTHY, "keeps all projects"), (RemoteDisconnected(""), "tries again")]
+)
+def test_an_agent_is_in_step_only_with_a_server_that_answers(health: Response | Exception, does: str) -> None:
+    """The other findings say what is wrong with the server."""
+    with TemporaryDirectory(dir="/tmp", prefix="m") as short:
+        machine = Machine(Path(short))
+        agent = FakeAgent(machine.home, b"{}\n")
+        found = machine.examined(answering(health=health))["agent-runs"].found
+        agent.stop()
+    assert f"The agent runs, and {does}" in found
 
 
 # Text from elsewhere

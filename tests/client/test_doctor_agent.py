@@ -38,7 +38,7 @@ def agent(home: Path) -> Iterator[FakeAgent]:
 
 def findings(home: Path, plugin_syncs: bool = False) -> dict[str, Finding]:
     """The findings about syncs, by their codes."""
-    return {one.code: one for one in sync_findings(home, home / "app", plugin_syncs)}
+    return {one.code: one for one in sync_findings(home, home / "app", plugin_syncs, server_answers=True)}
 
 
 def with_hooks(home: Path) -> None:
@@ -51,9 +51,16 @@ def with_hooks(home: Path) -> None:
 
 def test_an_agent_that_answers_runs(home: Path, agent: FakeAgent) -> None:
     """The doctor asks for its status, which changes nothing."""
-    found = agent_finding(home)
+    found = agent_finding(home, server_answers=True)
     assert (found.code, found.state, found.advice) == ("agent-runs", State.GOOD, None)
     assert agent.asked == [{"do": "status"}]
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize(("server_answers", "does"), [(True, "keeps all projects"), (False, "tries again")])
+def test_an_agent_without_a_server_keeps_nothing_in_step(home: Path, server_answers: bool, does: str) -> None:
+    """The findings about the server say why."""
+    assert f"The agent runs, and {does}" in agent_finding(home, server_answers=server_answers).found
 
 
 @pytest.mark.parametrize("left", [None, "socket", "file", "directory"])
@@ -67,7 +74,7 @@ def test_no_agent_is_fine_and_what_it_would_do_is_told(home: Path, left: str | N
         path.write_text("")
     elif left == "directory":
         path.mkdir()
-    found = agent_finding(home)
+    found = agent_finding(home, server_answers=True)
     assert (found.code, found.state) == ("agent-absent", State.GOOD)
     assert "mneme agent --install" in (found.advice or "")
     assert path.exists() is bool(left)
@@ -75,7 +82,7 @@ def test_no_agent_is_fine_and_what_it_would_do_is_told(home: Path, left: str | N
 
 def test_a_home_that_no_agent_can_have_is_told(home: Path) -> None:
     """With the reason; hooks do the work there."""
-    found = agent_finding(home / ("x" * 120))
+    found = agent_finding(home / ("x" * 120), server_answers=True)
     assert (found.code, found.state) == ("agent-absent", State.GOOD)
     assert "too long a path for a socket" in found.found
     assert "mneme hooks --install" in (found.advice or "")
@@ -88,7 +95,7 @@ def test_an_agent_that_does_not_answer_is_bad(
     """Each hook waits for it."""
     monkeypatch.setattr("mneme.client.doctor.machine._AGENT_SECONDS", 0.05)
     fake = FakeAgent(home, answer)
-    found = agent_finding(home)
+    found = agent_finding(home, server_answers=True)
     fake.stop()
     assert (found.code, found.state) == ("agent-hangs", State.BAD)
 

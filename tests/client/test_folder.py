@@ -59,8 +59,8 @@ def held(folder: Folder, file: FileName = LOG) -> bytes | None:
 
 
 def beside(folder: Folder) -> set[str]:
-    """Names in `.mneme`, without the lock."""
-    return {path.name for path in (folder.path / ".mneme").iterdir()} - {"lock"}
+    """Names in `.mneme`, without the lock and the arrivals."""
+    return {path.name for path in (folder.path / ".mneme").iterdir()} - {"lock", "arrivals.json"}
 
 
 def with_base(folder: Folder, content: bytes = ONE, version: int = 1) -> Path:

@@ -69,6 +69,8 @@ def test_a_file_with_nothing_else_is_left_empty(path: Path) -> None:
         "'/an old/mneme' session-start",
         '"$HOME/.venv/bin/mneme" pull',
         "timeout 20 mneme session-start",
+        "cd /x && MNEME_X=1 mneme pull --server 'http://a;b' 2>&1 >/dev/null &",
+        "mneme pull; mneme session-start\ntrue",
     ],
 )
 def test_hooks_of_every_version_are_taken_out(command: str) -> None:
@@ -94,6 +96,27 @@ def test_hooks_of_others_stay(command: str) -> None:
     """Also a call of mneme for something else."""
     before = settings([{"hooks": [hook(command)]}])
     assert without_hooks(before) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo hi && mneme pull",
+        "(mneme session-start; echo done)",
+        "mneme pull | tee /tmp/log",
+        "mneme pull\ngit fetch",
+        'sh -c "cd /x && mneme pull"',
+        "mneme pull # it's",
+    ],
+)
+def test_a_hook_that_does_something_else_too_is_left(path: Path, command: str) -> None:
+    """And that is said; a plain one beside it goes."""
+    line = {"hooks": [hook(command)]}
+    path.write_text(json.dumps(settings([line, {"hooks": [hook("mneme pull")]}])))
+    done = uninstall(path)
+    assert (done.change, list(done.left)) == (HookChange.REMOVED, ["SessionStart"])
+    assert json.loads(path.read_text()) == settings([line])
+    assert uninstall(path).change is HookChange.NOTHING
 
 
 def test_other_hooks_of_a_group_stay_in_it() -> None:
@@ -203,6 +226,24 @@ def test_hooks_of_an_older_version_are_mended(path: Path, start: str, mended: st
     end = [{"hooks": [hook("/usr/local/bin/mneme session-end")]}]
     assert json.loads(path.read_text()) == settings([{"hooks": [theirs, hook(mended, timeout=60)]}], end)
     assert install(path, PROGRAM).change is HookChange.NOTHING
+
+
+@pytest.mark.parametrize("options", ["--server http://other:1", "--strict --key=abc", "--key abc || true"])
+@pytest.mark.parametrize("does", ["pull", "session-start"])
+def test_a_hook_with_a_server_of_its_own_keeps_it(path: Path, options: str, does: str) -> None:
+    """Its command, which takes the options, stays; the path is mended."""
+    path.write_text(json.dumps(settings([{"hooks": [hook(f"/old/mneme {does} {options}")]}])))
+    done = install(path, PROGRAM)
+    assert list(done.left) == ["SessionStart"]
+    [group] = json.loads(path.read_text())["hooks"]["SessionStart"]
+    assert group == {"hooks": [hook(f"{PROGRAM.path} {does} {options}")]}
+
+
+def test_an_option_of_another_command_is_none_of_mneme(path: Path) -> None:
+    """Behind the end of the call."""
+    path.write_text(json.dumps(settings([{"hooks": [hook("mneme pull; say --server x")]}])))
+    assert install(path, PROGRAM).left == ()
+    assert "mneme session-start; say --server x" in path.read_text()
 
 
 def test_half_of_the_hooks_is_made_whole(path: Path) -> None:

@@ -299,6 +299,22 @@ def test_what_was_done_is_told(kept: Kept, clock: Clock) -> None:
     assert [one.report for one in kept.told] == [report(Action.SENT), report(problem="too large")]
 
 
+def test_a_file_that_goes_on_waiting_is_told_once(kept: Kept, clock: Clock) -> None:
+    """Told again is a new reason, or a new wait; another file changes nothing."""
+
+    def with_summary(*actions: Action) -> Report:
+        return Report(DEMO, (*report(Action.HELD_BACK).files, FileReport(FileName.SUMMARY_MD, actions, 2)))
+
+    still, anew = report(Action.HELD_BACK), report(Action.KEPT)
+    sent = with_summary(Action.SENT)
+    both = with_summary(Action.KEPT)
+    for outcome in (still, still, sent, with_summary(), both, still, anew, anew, NOTHING_NEW, anew):
+        kept.keeper.changed_there()
+        clock.advance(0)
+        kept.run(outcome)
+    assert [one.report for one in kept.told] == [still, sent, both, anew, anew]
+
+
 def test_a_folder_is_in_step_after_a_run_until_a_change(kept: Kept, clock: Clock) -> None:
     """Before the first run nothing is known."""
     conditions = [kept.keeper.condition]
@@ -324,6 +340,15 @@ def test_a_folder_with_trouble_is_not_in_step(kept: Kept, clock: Clock) -> None:
     kept.next_run_in()
     kept.run()
     assert kept.keeper.condition.problem is None
+
+
+def test_a_file_that_the_server_refuses_is_named_with_the_reason(kept: Kept, clock: Clock) -> None:
+    """A folder with such a file is not in step."""
+    kept.keeper.changed_there()
+    clock.advance(0)
+    kept.run(report(problem="it is too large"))
+    condition = kept.keeper.condition
+    assert (condition.is_in_step, condition.waiting) == (False, {"log.jsonl": "it is too large"})
 
 
 @pytest.mark.parametrize(

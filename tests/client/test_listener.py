@@ -12,7 +12,7 @@ import pytest
 
 from mneme import clocks
 from mneme.client.http import Address, Connection, NoStream, Response
-from mneme.client.listener import LONGEST_PAUSE, POLL_SECONDS, Heard, Listener
+from mneme.client.listener import LONGEST_PAUSE, POLL_SECONDS, QUESTIONS, WAIT_SECONDS, Heard, Listener
 
 URL = "http://homeserver.invalid:3847"
 HEAD = {
@@ -46,8 +46,9 @@ class Streams:
     After the last one the listener is stopped.
     """
 
-    def __init__(self, *parts: list[bytes] | Exception) -> None:
+    def __init__(self, *parts: list[bytes] | Exception | Response) -> None:
         self.asked: list[Mapping[str, str]] = []
+        self.questions: list[str] = []
         self.pauses: list[float] = []
         self.closed = 0
         self._parts = list(parts)
@@ -56,7 +57,14 @@ class Streams:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> Response:
         """See `Http`."""
-        raise AssertionError("a listener asks for a stream")
+        assert method == "GET"
+        self.asked.append(headers)
+        self.questions.append(path)
+        part = self._parts.pop(0)
+        if isinstance(part, Exception):
+            raise part
+        assert isinstance(part, Response), "a stream was asked for here"
+        return part
 
     def lines(self, path: str, headers: Mapping[str, str], seconds: float) -> Iterator[bytes]:
         """See `Http`."""
@@ -65,6 +73,7 @@ class Streams:
         part = self._parts.pop(0)
         if isinstance(part, Exception):
             raise part
+        assert isinstance(part, list), "a question was asked here"
         yield from part
 
     def close(self) -> None:
@@ -92,7 +101,7 @@ class Stopping(threading.Event):
         return self.is_set()
 
 
-def listen(*parts: list[bytes] | Exception, key: str | None = None) -> tuple[Streams, list[Heard]]:
+def listen(*parts: list[bytes] | Exception | Response, key: str | None = None) -> tuple[Streams, list[Heard]]:
     """The script as it was played, and what was heard."""
     streams, heard = Streams(*parts), list[Heard]()
     listener = Listener(Address(URL, key), streams, heard.append)
@@ -214,6 +223,63 @@ def test_a_server_without_events_is_looked_at_now_and_then() -> None:
     streams, heard = listen(*[NoStream(404)] * 3)
     assert streams.pauses == [POLL_SECONDS] * 3
     assert heard == [Heard(None)] * 3
+
+
+# Where a stream is held back
+
+
+def page(*events: Any, last: str, reset: bool = False) -> Response:
+    """The answer to a question."""
+    return Response(200, {}, json.dumps({"events": events, "last": last, "reset": reset}).encode())
+
+
+def test_where_a_stream_is_held_back_questions_are_asked() -> None:
+    """The first tells where the server is; an event is told as it is."""
+    streams, heard = listen(
+        TimeoutError(),
+        page(last="line-6"),
+        page(HEAD, last="line-7"),
+        page(last="line-7"),
+        page(last="line-7"),
+    )
+    assert streams.questions == ["/events?wait=1", *[f"/events?wait={WAIT_SECONDS}"] * 3]
+    assert [one.get("Last-Event-ID") for one in streams.asked] == [None, None, "line-6", "line-7", "line-7"]
+    assert versions(heard) == [None, None, 7]
+    assert set(streams.pauses) == {1.0}
+
+
+def test_what_a_stream_has_held_back_is_asked_for() -> None:
+    """After the last event that came."""
+    streams, heard = listen([*READY], TimeoutError(), page(HEAD, last="line-7"))
+    assert streams.asked[-1]["Last-Event-ID"] == "line-6"
+    assert versions(heard) == [None, None, 7]
+
+
+def test_after_a_reset_anything_may_have_changed() -> None:
+    """The server was put back to a backup, say."""
+    _, heard = listen([*READY], TimeoutError(), page(last="other-1", reset=True))
+    assert heard == [Heard(None)] * 3
+
+
+def test_a_stream_is_tried_again_after_many_questions() -> None:
+    """The proxy may be another one by then."""
+    streams, heard = listen(
+        TimeoutError(), *[page(last="line-6")] * QUESTIONS, message("head", "line-7", HEAD)
+    )
+    assert len(streams.questions) == QUESTIONS
+    assert versions(heard)[-1] == 7
+
+
+@pytest.mark.parametrize(
+    "trouble", [NoStream(503), Response(503, {}, b"{}"), Response(200, {}, b"<html>"), ConnectionResetError()]
+)
+def test_questions_without_an_answer_are_asked_less_and_less(trouble: Exception | Response) -> None:
+    """As a stream is."""
+    streams, heard = listen(
+        TimeoutError(), trouble, trouble, trouble, page(last="line-6"), page(last="line-6")
+    )
+    assert streams.pauses == [1, 2, 4, 8, 1, 1]
+    assert heard == [Heard(None)] * 2
 
 
 # Over a real connection

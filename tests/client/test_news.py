@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mneme.client.news import MOST_BYTES, news
+from mneme.client.news import MOST_BYTES, fresh, told
 from mneme.model import FileName
 
 LOG, SUMMARY, REMEMBERED = FileName.LOG, FileName.SUMMARY_JSON, FileName.REMEMBERED
 HEAD = "## New from your other machines\n\n"
+
+
+def news(before: Mapping[FileName, bytes], after: Mapping[FileName, bytes]) -> str:
+    """The news of contents that replace others."""
+    return told([fresh(file, before.get(file, b""), after.get(file, b"")) for file in FileName])
 
 
 def fact(content: Any, kind: str = "lesson") -> dict[str, Any]:
@@ -36,6 +42,19 @@ def line(content: Any, minute: int = 0) -> bytes:
     """A line of the log."""
     entry = {"ts": f"2026-02-04T14:{minute:02}:31.000Z", "type": "commit", "content": content}
     return json.dumps(entry).encode() + b"\n"
+
+
+def test_several_arrivals_are_told_together_each_thing_once() -> None:
+    """The newest first, whatever came in between that is no news."""
+    first = fresh(LOG, line("own"), line("own") + line("one"))
+    second = fresh(
+        LOG, line("own") + line("one") + line("own too"), line("one") + line("two") + line("own too")
+    )
+    facts = fresh(REMEMBERED, b"", remembered(fact("tabs")))
+    assert told([first, second, facts, second]) == HEAD + (
+        "### Remembered\n- [lesson] tabs\n\n"
+        "### Lately\n- 2026-02-04 14:00 commit: two\n- 2026-02-04 14:00 commit: one\n"
+    )
 
 
 def test_without_anything_new_nothing_is_told() -> None:
@@ -81,9 +100,9 @@ def test_what_was_known_is_not_told_again() -> None:
 
 def test_news_are_short() -> None:
     """The newest are told, whole lines of them, and that there are more."""
-    told = news({}, {LOG: b"".join(line(f"entry {n} {'x' * 80}", n % 60) for n in range(500))})
-    assert MOST_BYTES - 200 < len(told.encode()) <= MOST_BYTES
-    lines = told.splitlines()
+    text = news({}, {LOG: b"".join(line(f"entry {n} {'x' * 80}", n % 60) for n in range(500))})
+    assert MOST_BYTES - 200 < len(text.encode()) <= MOST_BYTES
+    lines = text.splitlines()
     assert "entry 499" in lines[3]
     assert lines[-1] == "- … and more: see the memory itself"
     assert all(one.endswith("x" * 80) for one in lines[3:-1])
@@ -91,33 +110,33 @@ def test_news_are_short() -> None:
 
 def test_bytes_are_counted_and_no_character_is_cut() -> None:
     """In a script of three bytes a character."""
-    told = news({}, {REMEMBERED: remembered(*[fact(f"{n} " + "記" * 300) for n in range(50)])})
-    assert len(told.encode()) <= MOST_BYTES
-    assert told.count("記" * 300) == told.count("記") // 300
+    text = news({}, {REMEMBERED: remembered(*[fact(f"{n} " + "記" * 300) for n in range(50)])})
+    assert len(text.encode()) <= MOST_BYTES
+    assert text.count("記" * 300) == text.count("記") // 300
 
 
 def test_a_long_item_is_shortened() -> None:
     """So that it leaves room for others."""
-    told = news({}, {REMEMBERED: remembered(fact("y" * 5000), fact("short"))})
-    assert "y" * 300 in told
-    assert "…" in told
-    assert "short" in told
+    text = news({}, {REMEMBERED: remembered(fact("y" * 5000), fact("short"))})
+    assert "y" * 300 in text
+    assert "…" in text
+    assert "short" in text
 
 
 def test_an_item_is_a_line() -> None:
     """Whatever it holds: it makes no heading, and does not drive a terminal."""
     content = "a\n\n## b\r\tc\x1b[31m\x07"
-    told = news({}, {REMEMBERED: remembered(fact(content)), LOG: line(content)})
-    assert told.splitlines()[2:4] == ["### Remembered", "- [lesson] a ## b c\\x1b[31m\\x07"]
-    assert "\x1b" not in told
+    text = news({}, {REMEMBERED: remembered(fact(content)), LOG: line(content)})
+    assert text.splitlines()[2:4] == ["### Remembered", "- [lesson] a ## b c\\x1b[31m\\x07"]
+    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize("content", ["\ud83d", "a\udcffb"])
 def test_half_an_emoji_is_told_as_an_escape(content: str) -> None:
     """The plugin cuts strings at any place; what is told can be written."""
-    told = news({}, {REMEMBERED: remembered(fact(content)), LOG: line(content)})
-    assert "\\ud" in told
-    assert told.encode()
+    text = news({}, {REMEMBERED: remembered(fact(content)), LOG: line(content)})
+    assert "\\ud" in text
+    assert text.encode()
 
 
 @pytest.mark.parametrize(
@@ -177,11 +196,11 @@ def test_any_memory_makes_short_news_that_can_be_written(
         SUMMARY: json.dumps(parts).encode(),
         LOG: b"".join(json.dumps(one).encode() + b"\n" for one in entries),
     }
-    told = news({}, contents)
-    assert len(told.encode()) <= MOST_BYTES
-    assert not told or told.startswith(HEAD)
+    text = news({}, contents)
+    assert len(text.encode()) <= MOST_BYTES
+    assert not text or text.startswith(HEAD)
     assert news(contents, contents) == ""
-    assert all(one == "" or one[:2] in ("##", "- ") for one in told.splitlines())
+    assert all(one == "" or one[:2] in ("##", "- ") for one in text.splitlines())
 
 
 @given(st.lists(st.integers(0, 30), unique=True), st.lists(st.integers(0, 30), unique=True), st.randoms())
@@ -190,9 +209,9 @@ def test_news_are_what_after_has_and_before_lacks(
 ) -> None:
     """In the order of the file, from its end."""
     chance.shuffle(after)
-    told = news(
+    text = news(
         {REMEMBERED: remembered(*[fact(f"no {n}") for n in before])},
         {REMEMBERED: remembered(*[fact(f"no {n}") for n in after])},
     )
     expected = [f"- [lesson] no {n}" for n in reversed(after) if n not in before]
-    assert [one for one in told.splitlines() if one.startswith("- ")] == expected
+    assert [one for one in text.splitlines() if one.startswith("- ")] == expected

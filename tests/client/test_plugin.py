@@ -240,6 +240,17 @@ def test_without_a_server_nothing_is_written(tmp_path: Path, content: object) ->
     assert not flush(tmp_path, tmp_path)
 
 
+def test_a_file_that_cannot_name_a_server_is_not_read(tmp_path: Path) -> None:
+    """A FIFO, which would block, and a file that fills the memory."""
+    pid_file(tmp_path, b"")
+    path = tmp_path / ".claude-mneme/.server.pid"
+    os.truncate(path, 1 << 34)
+    assert not flush(tmp_path, tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    assert not flush(tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", None])
 def test_what_is_no_server_of_the_plugin_is_not_waited_for(
     tmp_path: Path, answer: bytes | None, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from attrs import frozen
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -194,6 +195,19 @@ class Schedules(RuleBasedStateMachine):
             assert self.server.faults == []
         finally:
             shutil.rmtree(self.directory)
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_what_a_kept_upload_counted_is_counted_once_whenever_it_is_merged(at: int) -> None:
+    """Another machine has a session after any of the requests of a push."""
+    schedule = Schedules()
+    schedule.there_is_a_memory()
+    schedule.session_goes_on("laptop")
+    for _ in range(2):
+        schedule.session_goes_on("tablet")
+        schedule.something_is_mentioned("tablet", 3)
+    schedule.sessions_overlap("tablet", "desktop", at)
+    schedule.teardown()
 
 
 class RoughSchedules(Schedules):

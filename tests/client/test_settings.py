@@ -137,6 +137,14 @@ def test_settings_that_make_no_sense_are_told_with_their_place(tmp_path: Path, c
         load(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b'{"sync": {"serverUrl": "http://home'])
+def test_settings_without_an_end_are_told_as_such(tmp_path: Path, content: bytes) -> None:
+    """Somebody is writing them, or the disk was full."""
+    configure(tmp_path, content)
+    with pytest.raises(SettingsError, match=r"/config\.json cannot be used: it is not complete JSON; "):
+        load(tmp_path)
+
+
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: json.dumps({"sync": text}).encode()))
 def test_no_content_does_worse(content: bytes) -> None:
     """Whatever it is, it is settings, or a sentence."""

@@ -292,7 +292,7 @@ def test_what_was_kept_is_merged_by_the_server_alone(laptop: Machine, desktop: M
     laptop.push()
     desktop.write(entities(a=11), ENTITIES)
     desktop.send()
-    assert did(laptop.pull()) == {}
+    assert did(laptop.pull()) == {ENTITIES: ["kept"]}
     assert mentions(laptop.read(ENTITIES)) == {"a": 12}
     desktop.push()
     laptop.pull()
@@ -794,6 +794,8 @@ def test_a_damaged_file_is_not_sent(
     laptop.push()
     laptop.write(damaged, name)
     assert did(laptop.push()) == {name: ["held back"]}
+    assert did(laptop.pull()) == {name: ["held back"]}
+    laptop.push()
     world.stub.acquire("desktop")
     assert did(laptop.push()) == {name: ["held back"]}
     assert world.head(name) == good
@@ -825,8 +827,54 @@ def test_a_step_sends_nothing_twice(world: World, laptop: Machine, desktop: Mach
     laptop.write(entities(a=1), ENTITIES)
     kept(world, laptop, desktop)
     laptop.write(b"{", ENTITIES)
+    assert did(laptop.session().step()) == {LOG: ["kept"], ENTITIES: ["held back"]}
+    assert world.asked(laptop) == ["GET files", "GET files/log.jsonl/versions?limit=100", "GET lock"]
+
+
+@pytest.mark.parametrize("why", ["merging is off", "put back"])
+def test_a_step_sends_what_was_kept_and_is_not_merged(
+    world: World, laptop: Machine, desktop: Machine, why: str
+) -> None:
+    """Once the lock is free: nobody else would bring it to the others."""
+    if why == "merging is off":
+        world.stub.store.merging = Merging(enabled=False)
+    in_step(world, laptop, desktop)
+    backup = world.backup()
+    desktop.pull()
+    laptop.append(TWO)
+    assert did(laptop.session().step()) == {LOG: ["kept"]}
+    if why == "put back":
+        world.put_back(backup)
+    else:
+        desktop.push()
+    assert LOG in did(laptop.session().step())
+    assert world.head() == laptop.read() == ONE + TWO
     assert did(laptop.session().step()) == {}
-    assert world.asked(laptop) == ["GET files", "GET files/log.jsonl/versions?limit=100"]
+    assert world.holder() is None
+
+
+def test_each_step_names_the_files_that_wait(world: World, laptop: Machine, desktop: Machine) -> None:
+    """They wait until the lock is free, and until the damage is mended."""
+    laptop.write(entities(a=1), ENTITIES)
+    kept(world, laptop, desktop)
+    laptop.write(b"{", ENTITIES)
+    for _ in range(2):
+        assert did(laptop.session().step()) == {LOG: ["kept"], ENTITIES: ["held back"]}
+    desktop.push()
+    assert did(laptop.session().step()) == {ENTITIES: ["held back"]}
+    laptop.write(entities(a=2), ENTITIES)
+    assert did(laptop.session().step()) == {ENTITIES: ["sent"]}
+    assert did(laptop.session().step()) == {}
+
+
+def test_a_file_that_waits_is_named_although_the_server_has_no_head_of_it(
+    world: World, laptop: Machine
+) -> None:
+    """The first upload of a file was refused, and nobody else has sent it."""
+    world.stub.acquire("desktop")
+    laptop.write(ONE)
+    assert did(laptop.session().step()) == {LOG: ["kept"]}
+    assert did(laptop.session().step()) == {LOG: ["kept"]}
 
 
 def test_a_file_that_the_plugin_holds_is_sent_and_not_replaced(

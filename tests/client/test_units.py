@@ -89,7 +89,9 @@ def test_a_unit_is_written_and_started(system: System) -> None:
     assert unit.path == system.home / ".config/systemd/user" / SERVICE
     lines = unit.path.read_text().splitlines()
     assert f'ExecStart="{PROGRAM}" agent' in lines
-    assert {"Restart=always", "WantedBy=default.target"} <= set(lines)
+    assert {"Restart=always", "WantedBy=default.target", "Environment=MALLOC_TRIM_THRESHOLD_=131072"} <= set(
+        lines
+    )
     assert system.noted() == START
 
 
@@ -252,6 +254,44 @@ def test_a_launch_agent_that_is_loaded_already_is_started_again(mac: System) -> 
     mac.fails_at.write_text("kickstart")
     with pytest.raises(SettingsError, match="kickstart"):
         install(mac.unit())
+
+
+LAUNCHCTL = """
+loaded="{state}/loaded"; leaving="{state}/leaving"
+case $1 in
+bootout) [ -e "$loaded" ] || exit 3; rm "$loaded"; echo xx > "$leaving";;
+bootstrap)
+  if [ -e "$leaving" ]; then
+    [ "$(cat "$leaving")" = x ] && rm "$leaving" || echo x > "$leaving"
+    exit 5
+  fi
+  [ -e "$loaded" ] && exit 37
+  cp "$3" "$loaded";;
+kickstart) [ -e "$loaded" ] || exit 113; cp "$loaded" "{state}/running";;
+esac
+"""
+"""A launchd that remembers the file as it was loaded, and lets go of it a little later."""
+
+
+def test_a_launch_agent_whose_program_has_moved_runs_the_new_one(
+    mac: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one is unloaded first, if it is loaded; that takes a moment."""
+    monkeypatch.setattr("mneme.client.units._PAUSE", 0.01)
+    tool(mac.bin, "launchctl", LAUNCHCTL.format(state=tmp_path))
+
+    def running() -> object:
+        return plistlib.loads((tmp_path / "running").read_bytes())["ProgramArguments"][0]
+
+    install(mac.unit())
+    assert running() == PROGRAM
+    assert install(mac.unit("/opt/mneme"))
+    assert running() == "/opt/mneme"
+    (tmp_path / "loaded").unlink()
+    assert install(mac.unit())
+    assert running() == PROGRAM
+    (tmp_path / "loaded").unlink()
+    assert uninstall(mac.unit())
 
 
 def test_a_launch_agent_is_removed(mac: System) -> None:

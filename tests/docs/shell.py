@@ -287,6 +287,7 @@ class Person:
         for name, port in self.ports.items():
             text = text.replace(name, str(port))
         text = text.replace("homeserver", "localhost").replace("Bearer the key", "Bearer '\"$KEY\"'")
+        text = text.replace("--key 'the key'", '--key "$KEY"')
         for place in _PLACES:
             text = text.replace(place, f"{self.base}{place}")
         ids = str(self.base / "laptop").replace("/", "-")

@@ -118,6 +118,20 @@ def test_a_push_during_a_session_of_the_plugin_is_kept_and_merged(
     assert laptop.notes() == head(daemon, project)
 
 
+@pytest.mark.parametrize("command", ["pull", "push"])
+def test_damaged_files_are_warned_of(laptop: Home, command: str) -> None:
+    """By both commands, and whatever else they do, they leave the files as they are."""
+    for name in (LOG, "remembered.json"):
+        laptop.write(name, memory(1)[name])
+    laptop.run("push", "--strict")
+    for name in (LOG, "remembered.json"):
+        laptop.write(name, b"\0" * 100)
+    ended = laptop.run(command, "--strict", check=False)
+    assert ended.status == 1
+    assert "log.jsonl and remembered.json on this machine are damaged, and not sent: mend" in ended.err
+    assert laptop.contents() == {LOG: b"\0" * 100, "remembered.json": b"\0" * 100}
+
+
 def test_both_syncs_on_one_machine_do_no_harm(
     daemon: Daemon, laptop: Home, stock: Machine, project: str
 ) -> None:

@@ -7,13 +7,19 @@ import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 
+from mneme import clocks
+from mneme.client import listener
+from mneme.client.http import Address, Connection
+from mneme.client.listener import Heard
 from tests.daemon import Daemon
 from tests.integration.wire import NO_RATE_LIMIT
 from tests.plugin_files import log
+from tests.proxy import withholding
 from tests.stock_client import StockClient
 
 pytestmark = pytest.mark.integration
@@ -88,3 +94,23 @@ def test_a_stopping_server_ends_its_streams_at_once(tmp_path: Path) -> None:
         assert listener.next()[0] == "ready"
         assert daemon.terminate() == 0
         assert listener.rest().endswith(b"\n\n") or listener.rest() == b""
+
+
+def test_a_change_is_heard_through_a_proxy_that_holds_streams_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's listener asks for changes; each comes at once."""
+    monkeypatch.setattr(listener, "SILENT_SECONDS", 1.0)
+    heard: Queue[Heard] = Queue()
+    with Daemon(tmp_path, NO_RATE_LIMIT) as daemon, withholding(daemon.port) as url:
+        address = Address(url)
+        listening = listener.Listener(address, Connection(address, clocks.monotonic), heard.put)
+        listening.start()
+        # The stream brings nothing; then the first question tells where the server is.
+        assert [heard.get(timeout=20.0) for _ in range(2)] == [Heard(None)] * 2
+        for lines in (1, 2):
+            session(daemon, lines)
+            while (event := heard.get(timeout=10.0).event) is None or event.kind != "head":
+                pass
+            assert (event.project, event.file) == ("demo", "log.jsonl")
+        listening.stop()

@@ -71,7 +71,7 @@ def test_a_change_after_a_removal_is_sent_alone(server: Daemon, laptop: Home, pr
     laptop.note("second")
     pushed = laptop.run("push")
     assert "log.jsonl sent, summary.md removed on the server" in pushed.err
-    assert "summary.md was removed on the server, and stays on this machine" in pushed.err
+    assert "summary.md was removed on the server, and left on this machine" in pushed.err
     assert [one["name"] for one in server.ask("GET", f"/projects/{project}/files")[1]["files"]] == [LOG]
 
 

@@ -47,6 +47,11 @@ from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, TTL, directory_of
 from tests.store.stores import ANY, Patient, named, opened
 
 
+def mentioned(count: int) -> bytes:
+    """An `entities.json` with so many mentions of its one entity."""
+    return b'{"files":{"a.py":{"mentions":%d}}}' % count
+
+
 @pytest.fixture
 def held(store: Patient) -> Patient:
     """The store, in which Ana holds the lock and has uploaded two lines."""
@@ -226,6 +231,16 @@ class TestUploadsWithoutALock:
         held.release(ALPHA, ANA, NOW)
         assert content(held) == ONE + TWO + THREE + FOUR
 
+    def test_an_upload_made_from_one_that_was_never_merged_has_its_base(self, held: Patient) -> None:
+        """Lines of that base that the upload lacks were removed."""
+        held.merging = Merging(enabled=False)
+        rescued(put(held, BEN, ONE + TWO + THREE, only_if=named(ONE + TWO)))
+        held.merging = Merging()
+        number = rescued(put(held, BEN, TWO + THREE, only_if=named(ONE + TWO + THREE)))
+        assert held.versions(ALPHA)[number - 1].base == 1
+        held.release(ALPHA, ANA, NOW)
+        assert content(held) == TWO + THREE
+
     def test_a_deliberate_return_is_kept_and_merged(self, moved: Patient) -> None:
         """Ben names the head, and goes back to an older content, without his line."""
         fetch(moved, BEN)
@@ -242,6 +257,26 @@ class TestUploadsWithoutALock:
         assert (version.base, version.parents, waiting(moved)) == (1, (first,), 1)
         moved.release(ALPHA, ANA, NOW)
         assert content(moved) == THREE + FOUR
+
+    def test_an_upload_that_names_a_waiting_one_replaces_it(self, moved: Patient) -> None:
+        """The name is certain, even if a line is gone from the middle."""
+        rescued(put(moved, EVE, ONE + TWO + FOUR, only_if=named(ONE + TWO)))
+        rescued(put(moved, EVE, ONE + FOUR, only_if=named(ONE + TWO + FOUR)))
+        assert waiting(moved) == 1
+        moved.release(ALPHA, ANA, NOW)
+        assert content(moved) == ONE + THREE + FOUR
+
+    @pytest.mark.parametrize("is_merged", [True, False])
+    def test_what_a_refused_upload_counted_is_counted_once(self, store: Patient, is_merged: bool) -> None:
+        """The client goes on from it, and need not know what has become of it."""
+        store.acquire(ALPHA, ANA, NOW, TTL)
+        put(store, ANA, mentioned(1), ENTITIES)
+        rescued(put(store, BEN, mentioned(4), ENTITIES, only_if=named(mentioned(1))))
+        if is_merged:
+            hand_over(store, ANA)
+        rescued(put(store, BEN, mentioned(7), ENTITIES, only_if=named(mentioned(4))))
+        store.release(ALPHA, ANA, NOW)
+        assert content(store, ENTITIES) == mentioned(7)
 
     @pytest.mark.parametrize(
         ("only_if", "waits"),

@@ -23,6 +23,7 @@ ROUTES = {
     "/health": LOOK,
     "/status": LOOK,
     "/projects": LOOK,
+    "/projects/demo/alias": "OPTIONS, PUT",
     "/projects/demo/prunable": LOOK,
     LOCK: "DELETE, GET, HEAD, OPTIONS, POST",
     f"{LOCK}/heartbeat": "OPTIONS, POST",
@@ -218,7 +219,8 @@ def test_each_request_takes_one_step_off_the_reactor_and_no_more(method: str, pa
     steps = SteppedSteps(MemoryStore(), holding=False)
     stub = Stub(steps=steps)
     steps.holding = True
-    body = json.dumps({"version": 1} if path.endswith("restore") else {"content": "x"})
+    bodies = {"restore": {"version": 1}, "alias": {"of": "another"}}
+    body = json.dumps(bodies.get(path.rpartition("/")[2], {"content": "x"}))
     headers = {"X-Client-Id": "laptop", "If-None-Match": "*"}
     with pytest.raises(AssertionError, match="no answer"):
         stub.ask(method, path, headers, body)

@@ -125,7 +125,10 @@ class Doctor(Struct, frozen=True):
                 findings += damage_findings(folder)
                 findings += disk_findings(folder)
         if settings and local:
-            findings += sync_findings(self.home, local.root, settings.plugin_syncs)
+            server_answers = answers is None or answers.is_serving
+            findings += sync_findings(
+                self.home, local.root, settings.plugin_syncs, server_answers=server_answers
+            )
         return [*findings, *git_findings()]
 
 

@@ -18,6 +18,7 @@ from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import EXAMPLE, Settings, config_path, load
 from mneme.client.sizes import how_to_shorten, travels
 from mneme.client.socketpath import socket_path
+from mneme.client.sync import is_spoiled
 from mneme.errors import MnemeError
 from mneme.merge import is_damaged
 from mneme.model import FileName, digest
@@ -142,7 +143,7 @@ def removed_finding(folder: Folder, removed: Collection[FileName]) -> Finding:
 def changes_finding(
     folder: Folder, heads: Mapping[str, str] | None, removed: Collection[FileName] = ()
 ) -> Finding:
-    """Files that the server does not have yet, but for those that were removed there.
+    """Whole files that the server lacks, and that were not removed there.
 
     `heads` are its digests, if known.
     """
@@ -169,9 +170,10 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
     """Findings for damaged files."""
     for file in FileName:
         try:
-            local = folder.snapshot(file).local
+            seen = folder.snapshot(file)
         except (OSError, MnemeError):
             continue
+        local = seen.local
         if local and not travels(local.content):
             yield bad(
                 "file-too-large",
@@ -181,7 +183,7 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
             )
         if mark := _mark_of(folder.path / file.value):
             yield marked_finding(folder.path / file.value, mark)
-        if local and mark != _UTF_16 and is_damaged(file, local.content):
+        if mark != _UTF_16 and _is_damaged(file, seen):
             yield bad(
                 "file-damaged",
                 f"{folder.path / file.value} is not what the plugin writes",
@@ -218,7 +220,7 @@ def largest_upload(seen: Iterable[Snapshot]) -> int:
     )
 
 
-def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Finding]:
+def sync_findings(home: Path, root: Path, plugin_syncs: bool, *, server_answers: bool) -> Iterator[Finding]:
     """Whether hooks, or the plugin, or both, or neither keep the memory in step."""
     hooks: list[Hook] = []
     for path in _hook_settings(home, root):
@@ -233,7 +235,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
             )
     if mark := _mark_of(config_path(home)):
         yield marked_finding(config_path(home), mark)
-    agent = agent_finding(home)
+    agent = agent_finding(home, server_answers=server_answers)
     yield _syncs(hooks, plugin_syncs, agent.code == _RUNS, config_path(home))
     yield agent
     if gone := sorted({hook.word for hook in hooks if shutil.which(unquoted(hook.word)) is None}):
@@ -244,7 +246,7 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool) -> Iterator[Findin
         )
 
 
-def agent_finding(home: Path) -> Finding:
+def agent_finding(home: Path, *, server_answers: bool) -> Finding:
     """Whether the agent runs; hooks work without one, too."""
     try:
         path = socket_path(home)
@@ -265,7 +267,8 @@ def agent_finding(home: Path) -> Finding:
                 "To be always in step: mneme agent --install",
             )
     if answers:
-        return good(_RUNS, "The agent runs, and keeps all projects of this machine in step")
+        does = "keeps all projects of this machine in step" if server_answers else "tries again"
+        return good(_RUNS, f"The agent runs, and {does}")
     return bad(
         "agent-hangs",
         f"The agent has its socket at {path}, and does not answer",
@@ -293,15 +296,23 @@ def _changes(folder: Folder, heads: Mapping[str, str] | None, removed: Collectio
 def _change(file: FileName, seen: Snapshot, heads: Mapping[str, str] | None) -> str | None:
     """The change in a file that the server lacks, if there is one."""
     local = seen.local
-    if local is None:
+    if local is None or _is_damaged(file, seen):
         return None
     if heads is not None and (head := heads.get(file.value)) in (None, digest(local.content)):
         return None if head else f"{file.value} (the server has none)"
     if not seen.is_changed or (seen.refused and seen.refused.content == local.content):
         return None
     if seen.base is None:
-        return f"{file.value} (it was never pushed from here)"
+        return f"{file.value} (never pushed from here to this server)"
     return f"{file.value} (changed since version {seen.base.version})"
+
+
+def _is_damaged(file: FileName, seen: Snapshot) -> bool:
+    """Whether a file is damaged, or half written: it is not pushed then."""
+    local, base = seen.local, seen.base
+    return local is not None and (
+        is_damaged(file, local.content) or (base is not None and is_spoiled(file, local, base))
+    )
 
 
 def _hook_settings(home: Path, root: Path) -> Sequence[Path]:
@@ -326,7 +337,7 @@ def _syncs(hooks: Sequence[Hook], plugin_syncs: bool, agent_runs: bool, config: 
     if not events and agent_runs:
         return good(
             "sync-by-agent",
-            "The agent keeps the memory in step",
+            "The agent syncs, and there is no hook of mneme",
             "To have sessions told of what comes as they begin: mneme hooks --install",
         )
     if not events:

@@ -42,6 +42,11 @@ class ServerAnswers(Struct, frozen=True):
     removed: Sequence[FileName] = ()
     """Files that were removed there, and are as they were on this machine."""
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the server answers requests of this machine, perhaps as an older server."""
+        return self.problem is None or isinstance(self.problem, Refused)
+
     def project(self, project: ProjectId) -> wire.WireProject | None:
         """A project as the server listed it."""
         return next((one for one in self.projects or () if one.id == project.value), None)
