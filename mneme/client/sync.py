@@ -192,18 +192,12 @@ class Sync:
         return replace(report, lock=None)
 
     def send(self, outcome: Granted | HeldBy) -> Report:
-        """Send changed files; without the lock, the server keeps them to be merged."""
-        if isinstance(outcome, HeldBy):
-            seen = self._folder.snapshots()
-            handed_in = [
-                self._unless_refused(file, partial(self._hand_in, file, seen[file])) for file in FileName
-            ]
-            return self._report(outcome, handed_in)
+        """Fetch and send changed files; without the lock, the server keeps those to be merged."""
         heads = {head.file: head for head in self.client.heads(self.project)}
         seen = self._folder.snapshots()
+        work = self._exchange if isinstance(outcome, Granted) else self._hand_in
         reports = [
-            self._unless_refused(file, partial(self._exchange, file, heads.get(file), seen[file]))
-            for file in FileName
+            self._unless_refused(file, partial(work, file, heads.get(file), seen[file])) for file in FileName
         ]
         self._check_replaced()
         return self._report(outcome, reports)
@@ -403,14 +397,12 @@ class Sync:
         self._folder.note_refused(file, kept)
         return FileReport(file, (Action.KEPT,), version)
 
-    def _hand_in(self, file: FileName, seen: Snapshot) -> FileReport:
-        """Send a changed file without the lock, so that the server keeps it."""
+    def _hand_in(self, file: FileName, head: Head | None, seen: Snapshot) -> FileReport:
+        """Send a changed file, which the server keeps without the lock; else fetch it."""
         seen = self._folder.refreshed(file, seen)
         local = seen.local
-        if local is None or not seen.is_changed:
-            return FileReport(file, version=seen.base.version if seen.base else None)
-        if seen.refused and seen.refused.content == local.content:
-            return FileReport(file, (Action.KEPT,), seen.refused.version)
+        if local is None or not _is_to_be_sent(file, seen):
+            return self._fetch(file, head, seen, holds=False)
         base = seen.base
         if seen.refused:
             # Whether it waits or is merged by now, the server counts what it added once. After a restored backup, the
