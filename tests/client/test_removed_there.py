@@ -54,6 +54,21 @@ def test_a_changed_file_is_sent_and_an_unchanged_one_is_not(world: World, laptop
     assert did(laptop.push()) == {LOG: ["appended"], SUMMARY: ["removed"]}
 
 
+def test_under_the_lock_of_another_an_unchanged_file_is_not_sent_either(
+    world: World, laptop: Machine
+) -> None:
+    """The changed one is kept, and merged when that lock is free."""
+    desk = world.machine("desk")
+    world.stub.store.acquire(DEMO, desk.client, world.now, TTL)
+    laptop.append(TWO)
+    assert did(laptop.push())[LOG] == ["kept"]
+    assert on_server(world) == []
+    world.let_locks_expire()
+    laptop.pull()
+    laptop.push()
+    assert (on_server(world), world.head()) == ([LOG.value], ONE + TWO)
+
+
 def test_a_new_file_is_sent(world: World, laptop: Machine) -> None:
     """The server never had it."""
     laptop.write(b"[]", REMEMBERED)
