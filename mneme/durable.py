@@ -5,10 +5,12 @@ regular files are opened: opening a FIFO would block.
 """
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +33,11 @@ _AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+_NO_DIRECTORY_SYNC = {
+    *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF),
+    *(errno.EACCES, errno.EPERM, errno.EISDIR),
+}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
@@ -165,13 +172,63 @@ def link(source: StrPath, target: StrPath) -> bool:
     return True
 
 
-def sync_directory(path: StrPath) -> None:
-    """Make the changes in a directory durable: files created, renamed or removed."""
-    descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_directory(path: StrPath) -> bool:
+    """Make the changes in a directory durable: files created, renamed or removed.
+
+    False where the file system syncs no directories, as some of a network do: a power cut may then undo the changes.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+        return False
+    return True
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; `BlockingIOError` if another process has the lock.
+
+    Where the file system has no locks, a file in the directory for temporary files is locked in its place, which counts
+    on this machine alone: the descriptor becomes one of that file. False if that cannot be had either.
+    """
+    if has_locks(descriptor):
+        return True
+    stand_in = _stand_in(os.fstat(descriptor))
+    if stand_in is None:
+        return False
+    os.dup2(stand_in, descriptor, inheritable=False)
+    os.close(stand_in)
+    return has_locks(descriptor)
+
+
+def has_locks(descriptor: int) -> bool:
+    """Lock an open file as `lock` does; False if its file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _stand_in(state: os.stat_result) -> int | None:
+    """A file of this user that stands for another one in a lock."""
+    name = f"mneme-{os.geteuid()}-{state.st_dev:x}-{state.st_ino:x}.lock"
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(Path(tempfile.gettempdir(), name), flags, FILE_MODE)
+    except OSError:
+        return None
+    if os.fstat(descriptor).st_uid == os.geteuid():
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def make_directory(path: StrPath) -> None:

@@ -96,6 +96,12 @@ class FileNotAllowed(MnemeError):
     sentence = "File not allowed for sync"
 
 
+class ProjectUnknown(MnemeError):
+    """A project that the server does not have, or that was removed."""
+
+    sentence = "Project not found"
+
+
 class FileUnknown(MnemeError):
     """A file that the project does not have."""
 

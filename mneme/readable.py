@@ -1,6 +1,8 @@
 """Text for people: sizes, spans of time, numbers of things, escaped text."""
 
+import sys
 import unicodedata
+from io import TextIOWrapper
 
 _SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _UNPRINTABLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
@@ -33,6 +35,14 @@ def span(seconds: float) -> str:
 def plain(text: str) -> str:
     """Text with escapes for control and bidirectional characters."""
     return text if text.isprintable() else "".join(map(_plain, text))
+
+
+def print_whatever_the_encoding() -> None:
+    """Show characters that the encoding of the output lacks as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        # A closed stream is None.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _plain(character: str) -> str:

@@ -166,6 +166,17 @@ class Server(Service):
         # After SIGTERM, twistd would end by that signal, so not with exit status 0. The reactor sets its own handlers
         # when it starts to run, so ours is set after that.
         self._components.reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_terminate)
+        if not self._components.claim.survives_power_cuts:
+            self._log.warn(
+                "The disk of {data_directory} syncs no directories: a power cut may take away what was stored last. "
+                "Put the data on a local disk (--data-dir) to have that covered",
+                data_directory=str(self._loaded.config.data_dir.absolute()),
+            )
+        if not self._components.claim.is_sure:
+            self._log.warn(
+                "The disk of {data_directory} has no locks: see that no second server uses it",
+                data_directory=str(self._loaded.config.data_dir.absolute()),
+            )
         if self._components.claim.is_read_only:
             self._log.warn(
                 "The disk is read-only: files are served as they are, and whatever would change one is refused (507)"

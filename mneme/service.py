@@ -292,6 +292,10 @@ class SyncService(Service):
         self._shield.over(Deferred.fromCoroutine(self._look_for_links()))
         return outcome
 
+    async def remove_project(self, project: ProjectId, client: ClientId) -> HeldBy | None:
+        """Remove a project; durably. Its history stays. See `Store.remove_project`."""
+        return await self._write(project, lambda now: self._store.remove_project(project, client, now))
+
     async def _look_for_links(self) -> None:
         try:
             await self._list_copy()

@@ -24,6 +24,7 @@ from mneme.listening import open_sockets
 from mneme.logs import FORMS, LogChoice
 from mneme.model import Millis
 from mneme.process import ProcessWorker
+from mneme.readable import print_whatever_the_encoding
 from mneme.server import Components, Server, plan_of, policy_of
 from mneme.service import Lane, SyncService
 from mneme.store import Store, backup, layout
@@ -93,6 +94,8 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Choose the log observer before twistd opens the log."""
+        # A line that cannot be written would be lost.
+        print_whatever_the_encoding()
         form = self["log-format"]
         if form not in FORMS:
             raise usage.UsageError(f"--log-format must be {' or '.join(FORMS)}, not {form}")

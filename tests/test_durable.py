@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from mneme import durable, homedir
 from mneme.errors import DiskFull
+from tests import odd_disk
 from tests.store.faults import BROKEN, FULL, NO_SPACE, Fault, Faults
 
 
@@ -256,3 +258,55 @@ class TestHome:
         """The list of users says where."""
         monkeypatch.setattr(os, "getuid", lambda: 0)
         assert homedir.home() == Path(pwd.getpwuid(0).pw_dir)
+
+
+class TestOddDisks:
+    """A disk that syncs no directories, and one without locks."""
+
+    @pytest.mark.parametrize(
+        "number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF], ids=errno.errorcode.get
+    )
+    def test_a_directory_that_cannot_be_synced_is_no_failure(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """The files there are whole, and the caller is told."""
+        odd_disk.put(monkeypatch, number, 0, tmp_path)
+        assert not durable.sync_directory(tmp_path)
+        durable.make_directory(tmp_path / "sub")
+        durable.replace(tmp_path / "sub/file", b"content")
+        assert (tmp_path / "sub/file").read_bytes() == b"content"
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
+    def test_a_directory_whose_sync_fails_is_a_failure(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """A disk that is broken or full."""
+        assert durable.sync_directory(tmp_path)
+        odd_disk.put(monkeypatch, number, 0, tmp_path)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            durable.sync_directory(tmp_path)
+
+    @pytest.mark.parametrize("number", [0, errno.ENOLCK, errno.ENOTSUP], ids=["locks", "ENOLCK", "ENOTSUP"])
+    def test_a_lock_is_held_until_its_file_is_closed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """Also where the file system has none: another file is locked in its place."""
+        odd_disk.put(monkeypatch, 0, number, tmp_path / "disk")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        (tmp_path / "disk").mkdir()
+        first, second = (os.open(tmp_path / "disk/lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
+        assert durable.lock(first)
+        with pytest.raises(BlockingIOError):
+            durable.lock(second)
+        os.close(first)
+        assert durable.lock(second)
+        os.close(second)
+
+    def test_without_any_lock_the_caller_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The directory for temporary files is not there, say."""
+        odd_disk.put(monkeypatch, 0, errno.ENOLCK, tmp_path)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+        with (tmp_path / "lock").open("wb") as file:
+            assert not durable.lock(file.fileno())

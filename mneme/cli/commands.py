@@ -20,6 +20,7 @@ _MODULES = {
     "show": "history",
     "diff": "comparing",
     "restore": "restoring",
+    "rm": "removing",
     "verify": "data",
     "backup": "data",
     "restore-backup": "data",

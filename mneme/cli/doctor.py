@@ -15,8 +15,8 @@ from mneme.cli.options import as_json, server_options
 from mneme.client.connection import connected
 from mneme.client.doctor import Doctor
 from mneme.client.doctor.findings import Finding, State
+from mneme.client.doctor.machine import encoding_findings, home_finding
 from mneme.client.localproject import working_directory
-from mneme.client.settings import needed
 
 _MARKS = {State.GOOD: ("✓", "green"), State.DOUBTFUL: ("?", "yellow"), State.BAD: ("✗", "bold red")}
 _PLAIN = {"✓": "+", "✗": "x"}
@@ -32,9 +32,12 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
     Looks at the settings, the server, the project of the working directory and this machine, and changes nothing.
     Exits with status 1 if something must be mended.
     """
-    findings = Doctor(clocks.monotonic, needed(homedir.home()), working_directory(), connected).examine(
-        server, key
-    )
+    home = homedir.home()
+    if home:
+        findings = Doctor(clocks.monotonic, home, working_directory(), connected).examine(server, key)
+    else:
+        findings = (home_finding(),)
+    findings += tuple(encoding_findings(sys.stdout.encoding if sys.stdout else "utf-8"))
     if as_json:
         output.print_json({"findings": findings})
     else:

@@ -1,6 +1,7 @@
 """Options and arguments that several commands share, and how their errors are shown."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,7 @@ class ProjectType(click.ParamType[ProjectId]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> ProjectId:
         """Check it."""
-        text = value.removeprefix(_HIDDEN)
+        text = _typed(value.removeprefix(_HIDDEN))
         try:
             text.encode()
             return ProjectId.parse(text)
@@ -112,6 +113,13 @@ def fail(sentence: str, as_json: bool) -> NoReturn:
         with suppress(OSError):
             output.print_json({"error": sentence})
     sys.exit(1)
+
+
+def _typed(argument: str) -> str:
+    """An argument as it was typed: in UTF-8, whatever encoding the locale names."""
+    with suppress(UnicodeError):
+        return os.fsencode(argument).decode()
+    return argument
 
 
 def _is_dashed(argument: str) -> bool:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mneme import homedir
+
 _END_SECONDS = 10.0
 _START_SECONDS = 2.0
 _LONGEST_SECONDS = 60.0
@@ -28,12 +30,16 @@ def main(name: str, program: str) -> None:
     try:
         if os.environ.get("MNEME_DISABLED") != "1":
             _run(name, program)
+    except OSError as error:
+        _warn(
+            f"{error.filename}: {error.strerror}; `mneme doctor` says more" if error.filename else str(error)
+        )
     except Exception as error:  # noqa: BLE001 - no fault of ours may keep a session from its work
         _warn(str(error) or type(error).__name__)
 
 
 def _run(name: str, program: str) -> None:
-    home = Path(os.environ.get("HOME") or "/nonexistent")
+    home = homedir.home() or Path("/nonexistent")
     seconds = _START_SECONDS if name == "session-start" else _END_SECONDS
     told = ask(home, {"do": name, "cwd": str(Path.cwd()), "seconds": _seconds(home, seconds)})
     if told is None:

@@ -125,6 +125,11 @@ def _file_warnings(report: Report) -> Iterator[str]:
             f"{_names(held_back)} on this machine {'are' if len(held_back) > 1 else 'is'} damaged, and not sent: "
             "mend what is damaged, or remove it; the next pull fetches what the server has."
         )
+    if removed := report.files_with(Action.REMOVED):
+        yield (
+            f"{_names(removed)} {_was(removed)} removed on the server, and left on this machine: nothing of it is sent "
+            "until it changes. `mneme restore` brings it back; to be rid of it here, too, remove it."
+        )
     if missed := report.files_with(Action.MISSED):
         yield (
             f"{_names(missed)} {_was(missed)} being written during every attempt: the next pull or push tries again."

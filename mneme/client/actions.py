@@ -26,6 +26,8 @@ class Action(enum.Enum):
     """The upload was refused for the lock, and the server keeps it to be merged."""
     REFUSED = "refused"
     """The upload was refused for the lock, and the server had no space for it."""
+    REMOVED = "removed"
+    """The file was removed on the server, and stays here as it is."""
     WAITING = "waiting"
     """The plugin holds the file; news from the server come after that."""
     USED = "used"

@@ -1,5 +1,6 @@
 """The agent keeps all projects on this machine in step, and answers hooks and people."""
 
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
@@ -291,7 +292,7 @@ class Agent:
         if self._is_stopped or not path.name.startswith("-") or path in self._kept:
             return
         try:
-            text = path.name.encode(errors="surrogateescape").decode(errors="replace")
+            text = os.fsencode(path.name).decode(errors="replace")
             project = self._server.project or ProjectId.parse(text)
         except MnemeError as problem:
             self._log.warn("{path} is not kept in step: {problem}", path=path, problem=problem)

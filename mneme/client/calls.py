@@ -1,5 +1,6 @@
 """The calls of the API, typed: a method for each."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -102,6 +103,15 @@ class Client:
         """`GET /projects`: every project with its files, lock and waiting uploads."""
         return (self._get("/projects", wire.ProjectList)).projects
 
+    def remove_project(self, project: ProjectId) -> HeldBy | None:
+        """`DELETE /projects/:id`: removes a project; its history stays. `HeldBy` while another client has its lock."""
+        reply = self._exchange.send(Ask("DELETE", _project_path(project), self._client_header()))
+        lock = self._exchange.problem(reply).lock if reply.status == HTTPStatus.CONFLICT else None
+        if lock:
+            return HeldBy(self._converted(lock.to_model))
+        self._read(reply, wire.Success)
+        return None
+
     # Locks
 
     def lock(self, project: ProjectId) -> Lock | None:
@@ -180,6 +190,14 @@ class Client:
         body = msgspec.json.encode(wire.Envelope(content.decode()))
         headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
         return self._outcome(self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
+
+    def try_size(self, project: ProjectId, size: int) -> None:
+        """Try an upload of some bytes, of which nothing is stored; raises `TooLarge`."""
+        path = _project_path(project, "files", "mneme-doctor")
+        headers = {**self._client_header(), "Content-Type": "application/octet-stream"}
+        reply = self._exchange.send(Ask("PUT", path, headers, os.urandom(size)))
+        if reply.status != HTTPStatus.FORBIDDEN:
+            raise self._exchange.strange(f"status {reply.status}")
 
     def append(
         self, project: ProjectId, lines: bytes, base: str, version: int = 0

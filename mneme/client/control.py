@@ -1,6 +1,5 @@
 """The Unix socket of the agent: a JSON object in a line, one in answer."""
 
-import fcntl
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -88,7 +87,7 @@ def claim(home: Path) -> int | None:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(home / FOLDER / _LOCK, flags, durable.FILE_MODE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        durable.lock(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         return None

@@ -35,5 +35,16 @@ class Refused(ClientError):
     """A request that the server refused: something is not there, or cannot be done."""
 
 
+class TooLarge(Refused):
+    """A body that is too large for the server, or for a proxy.
+
+    `by_proxy` says which.
+    """
+
+    def __init__(self, sentence: str, *, by_proxy: bool) -> None:
+        super().__init__(sentence)
+        self.by_proxy = by_proxy
+
+
 class SettingsError(MnemeError):
     """The settings on this machine do not say what they must."""

@@ -23,12 +23,14 @@ from mneme.client.errors import (
     ServerFault,
     ServerTrouble,
     StrangeAnswer,
+    TooLarge,
     Unreachable,
     Untrusted,
 )
 from mneme.client.http import Address, Http, Response
 from mneme.clocks import SleepingClock
 from mneme.errors import NOT_JSON
+from mneme.readable import size
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -45,6 +47,9 @@ _ANOTHER_NAME = (62, 64)
 
 _CLOSED = (ConnectionResetError, BrokenPipeError, IncompleteRead, SSLEOFError, SSLZeroReturnError)
 """Errors of a connection that the server has closed."""
+
+_REFUSALS = set(range(400, 500)) - {HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS}
+"""Statuses for which the server gives a reason in JSON. The other two mean the same from a proxy."""
 
 _WRONG_KEY = "Invalid API key"
 
@@ -86,8 +91,13 @@ class Exchange:
 
     def send(self, ask: Ask) -> Response:
         """Send with retries; raise for 401, a wrong key, 429 and 5xx."""
-        reply = self._answer(self._compressed(ask))
+        ask = self._compressed(ask)
+        reply = self._answer(ask)
         url = self.address.url
+        if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise self._too_large(reply, len(ask.body or b""))
+        if reply.status in _REFUSALS and not self._trouble(reply):
+            raise self.strange(f"status {reply.status}, {_kind(reply)}")
         if reply.status == HTTPStatus.UNAUTHORIZED:
             raise KeyRefused(
                 f"The server at {url} wants an API key: put one of its apiKeys into sync.apiKey, or give --key"
@@ -111,6 +121,17 @@ class Exchange:
             return f": {self.problem(reply).error}"
         return ""
 
+    def _too_large(self, reply: Response, sent: int) -> TooLarge:
+        """The error for a body that is too large somewhere."""
+        trouble, url = self._trouble(reply), self.address.url
+        if trouble:
+            return TooLarge(f"The server at {url} does not take it{trouble}", by_proxy=False)
+        return TooLarge(
+            f"A proxy in front of the server at {url} takes no upload of {size(sent)}: raise its limit on bodies to "
+            "the server's maxBodyBytes, 10 MiB unless set (nginx: client_max_body_size 10m)",
+            by_proxy=True,
+        )
+
     def problem(self, reply: Response) -> wire.Problem:
         """The body of an error answer; raises `StrangeAnswer`."""
         return self.decoded(reply, wire.Problem)
@@ -126,7 +147,8 @@ class Exchange:
         """The error for an answer that is not from a mneme server."""
         return StrangeAnswer(
             f"What answers at {self.address.url} does not speak as a mneme server does ({what}): "
-            "see that serverUrl is right, and that the server is no older than this client"
+            "see that serverUrl is right, that no proxy in between answers in its place, and that the server is no "
+            "older than this client"
         )
 
     def _compressed(self, ask: Ask) -> Ask:
@@ -174,6 +196,11 @@ class Exchange:
             # The header has whole seconds, on average half a second past.
             date = parsedate_to_datetime(response.headers.get("date", ""))
             self.server_ahead = date.timestamp() + 0.5 - here
+
+
+def _kind(reply: Response) -> str:
+    """The type of an answer that is no JSON of ours."""
+    return reply.headers.get("content-type", "").partition(";")[0].strip() or "without a type"
 
 
 def _is_untrusted(error: Exception) -> bool:

@@ -16,7 +16,6 @@ lock, and may write a file at any moment.
 A base that is lost, or that does not hold what it should, is no base: nothing is removed by a merge without one.
 """
 
-import fcntl
 import os
 import stat
 from collections import Counter
@@ -31,13 +30,11 @@ from msgspec.structs import replace
 from mneme import durable
 from mneme.client import arrivals, plugin
 from mneme.client.news import fresh
+from mneme.client.sizes import MAX_BYTES
 from mneme.clocks import SleepingClock, TimeOfDay
 from mneme.errors import NOT_JSON, DiskFull, MnemeError
 from mneme.merge import merge
 from mneme.model import MEMORY, FileName, Millis, ProjectId, digest
-
-MAX_BYTES = 10 * 1024 * 1024
-"""The largest answer that a stock client takes, in bytes; merges must stay below it."""
 
 _BESIDE = ".mneme"
 
@@ -420,6 +417,8 @@ class Folder:
             ) from None
         except OSError as error:
             if not str(error.filename).startswith(str(self._beside)):
+                # A write or a sync that fails does not say where.
+                error.filename = error.filename or str(self.path)
                 raise
             raise FolderSpoiled(
                 f"{error.filename} is not as it should be ({error.strerror}): remove {self._beside}, it is made anew"
@@ -441,7 +440,7 @@ class Folder:
         # Sleeps are counted, for a clock may be set meanwhile.
         for _ in range(1 + round(self._patience / _TRY_EVERY)):
             with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                durable.lock(descriptor)
                 return
             self._wall.sleep(_TRY_EVERY)
         raise FolderBusy(

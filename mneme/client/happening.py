@@ -16,6 +16,7 @@ _WORDS = {
     Action.HELD_BACK: "damaged, and not sent",
     Action.KEPT: "kept by the server",
     Action.REFUSED: "not sent",
+    Action.REMOVED: "removed on the server",
     Action.WAITING: "waiting for the plugin",
     Action.USED: "used",
     Action.PUT_AWAY: "put away",

@@ -142,7 +142,9 @@ class Connection:
             connection.close()
 
     def _made(self, seconds: float) -> http.client.HTTPConnection:
-        host, deadline = self._parts.hostname or "", self._monotonic() + seconds
+        # The zone of an IPv6 address, as in fe80::1%eth0, is this machine's own affair.
+        host = (self._parts.hostname or "").partition("%")[0]
+        deadline = self._monotonic() + seconds
         if self._parts.scheme == "http":
             # Without a port, the last part of an IPv6 address would be taken for it.
             plain = http.client.HTTPConnection(host, self._parts.port or http.client.HTTP_PORT)
@@ -159,7 +161,8 @@ class Connection:
 
     def _dialled(self, connection: http.client.HTTPConnection, deadline: float) -> socket.socket:
         """A socket to the first address that answers within its share of the time."""
-        addresses = _addresses(connection.host, connection.port, deadline - self._monotonic())
+        host = (self._parts.hostname or "").replace("%25", "%")
+        addresses = _addresses(host, connection.port, deadline - self._monotonic())
         for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
             is_last = number == len(addresses)
             dialled = socket.socket(family, kind, protocol)
@@ -188,10 +191,17 @@ class Connection:
         used = connection.sock
         try:
             self._limit(used, deadline)
-            connection.request(method, self._parts.path + path, body, _coded(headers))
+            try:
+                connection.request(method, self._parts.path + path, body, _coded(headers))
+                is_sent = True
+            except (BrokenPipeError, ConnectionResetError):
+                # A proxy may have answered before it had the whole body, and says why.
+                is_sent = False
             self._limit(used, deadline)
             with connection.getresponse() as answer:
                 content = b"".join(self._blocks(used, answer, deadline))
+            if not is_sent:
+                connection.close()
         except BaseException:
             connection.close()
             raise

@@ -26,6 +26,9 @@ TRY_EVERY = 1.0
 _WAITS = (Action.WAITING, Action.MISSED, Action.KEPT, Action.REFUSED, Action.HELD_BACK)
 """Actions after which a file waits: for the plugin, another client's lock, a person, or a next try."""
 
+REFUSED_EVERY = 600.0
+"""Seconds between two tries with a file that the server, or a proxy, has refused: somebody may have mended that."""
+
 LONGEST_PAUSE = 60.0
 """Most seconds between two tries to reach a server."""
 
@@ -170,6 +173,8 @@ class Keeper:
         before, self._report = self._report, report
         if report.files_with(Action.WAITING) or report.files_with(Action.MISSED):
             self._again_in(TRY_EVERY)
+        elif any(one.problem for one in report.files):
+            self._again_in(REFUSED_EVERY)
         if self._problem is not None:
             self._problem = None
             self._tell(Happening(Happened.RECOVERED))

@@ -26,7 +26,9 @@ def local_project(directory: Path, home: Path, project: ProjectId | None) -> Loc
     root = project_root(directory)
     # A path need not be UTF-8; node has U+FFFD for each byte that is none, also in the names that it makes.
     name = os.fsencode(root).decode(errors="replace").replace("/", "-")
-    return LocalProject(root, home / FOLDER / "projects" / name, project or ProjectId.parse(name))
+    # The folder's name is UTF-8, whatever encoding the locale has for paths.
+    folder = home / FOLDER / "projects" / os.fsdecode(name.encode())
+    return LocalProject(root, folder, project or ProjectId.parse(name))
 
 
 def working_directory() -> Path:
@@ -60,8 +62,8 @@ def project_root(directory: Path) -> Path:
 
 def _is_text(path: Path) -> bool:
     try:
-        str(path).encode()
-    except UnicodeEncodeError:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
         return False
     return True
 

@@ -68,7 +68,8 @@ def why_off(directory: str, config: Path) -> str | None:
     """The switch by which the plugin leaves sessions in a directory alone, if any."""
     if os.environ.get("MNEME_DISABLED") == "1":
         return "MNEME_DISABLED is 1"
-    found = next((one for one in excluded(config) if one in directory), None)
+    path = os.fsencode(directory).decode(errors="replace")
+    found = next((one for one in excluded(config) if one in path), None)
     return None if found is None else f"excludePatterns in {config} has {found!r}"
 
 

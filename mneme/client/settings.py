@@ -14,6 +14,7 @@ from mneme.client.errors import SettingsError
 from mneme.client.exchange import Patience
 from mneme.client.http import Address
 from mneme.errors import NOT_JSON, MnemeError
+from mneme.merge import jsonvalues
 from mneme.model import MAX_CLIENT_ID, ClientId, ProjectId
 
 FOLDER = ".claude-mneme"
@@ -152,8 +153,8 @@ def client_id(home: Path) -> ClientId:
                 f"{path.parent} cannot be written, where the name of this machine is kept: {error.strerror}"
             ) from None
     try:
-        return ClientId.parse(found.decode().strip())
-    except (UnicodeDecodeError, MnemeError):
+        return ClientId.parse(jsonvalues.unmarked(found).decode().strip())
+    except (ValueError, MnemeError):
         raise SettingsError(
             f"{path} must hold a name for this machine of at most {MAX_CLIENT_ID} characters, in one line: "
             "remove it, and a new one is made"
@@ -183,8 +184,8 @@ def _section(path: Path) -> SyncSection:
     if content is None:
         return SyncSection()
     try:
-        return msgspec.json.decode(content, type=_Config).sync
-    except NOT_JSON as error:
+        return msgspec.json.decode(jsonvalues.unmarked(content), type=_Config).sync
+    except (*NOT_JSON, ValueError) as error:
         problem = "it is not complete JSON" if str(error) == _CUT_OFF else error
         raise SettingsError(f"{path} cannot be used: {problem}; what is needed of it is {EXAMPLE}") from None
 
@@ -209,8 +210,8 @@ def _checked_url(url: str) -> str:
     if not _is_url(url):
         # The URL is not repeated: it may hold a password, or be a key pasted by mistake.
         raise SettingsError(
-            "The server's address (sync.serverUrl, or --server) must look like http://homeserver:3847, in ASCII and "
-            "without a user, a query or a fragment"
+            "The server's address (sync.serverUrl, or --server) must look like http://homeserver:3847, or "
+            "http://[::1]:3847 for an address of IPv6, in ASCII and without a user, a query or a fragment"
         )
     return url.rstrip("/")
 

@@ -17,9 +17,11 @@ from mneme import wire
 from mneme.client.actions import Action, FileReport
 from mneme.client.briefings import Briefings
 from mneme.client.calls import Client, Download, Outdated, Unmodified
-from mneme.client.errors import ClientError, Refused, ServerFault, ServerTrouble
-from mneme.client.folder import MAX_BYTES, Folder, Kept, Local, PluginAtWork, Snapshot
+from mneme.client.errors import ClientError, Refused, ServerFault, StrangeAnswer, TooLarge, Unreachable
+from mneme.client.folder import Folder, Kept, Local, PluginAtWork, Snapshot
+from mneme.client.sizes import MAX_BYTES, how_to_shorten
 from mneme.clocks import SleepingClock
+from mneme.errors import MnemeError
 from mneme.merge import is_damaged, is_well_formed, merge
 from mneme.model import (
     BRIEFINGS,
@@ -153,8 +155,10 @@ class Sync:
         outcome = self.client.acquire(self.project)
         try:
             report = self.send(outcome)
-        except (OSError, ServerTrouble):
-            # The others need not wait for a disk, of this machine or of the server.
+        except Unreachable:
+            raise
+        except (OSError, MnemeError):
+            # The others need not wait for a disk, of this machine or of the server, nor for a proxy.
             with suppress(ClientError):
                 self._release(outcome)
             raise
@@ -188,7 +192,10 @@ class Sync:
             return work()
         except PluginAtWork:
             return FileReport(file, (Action.WAITING,))
-        except (Refused, ServerFault) as problem:
+        except TooLarge as problem:
+            advice = "" if problem.by_proxy else f". {how_to_shorten(file)}"
+            return FileReport(file, problem=f"{problem}{advice}")
+        except (Refused, ServerFault, StrangeAnswer) as problem:
             return FileReport(file, problem=str(problem))
 
     def _release(self, outcome: Granted | HeldBy) -> None:
@@ -222,6 +229,8 @@ class Sync:
                 done.append(action)
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _without_nothing(done), head.version if head else None)
+            if head is None and is_removed_there(self.client, self.project, file, seen):
+                return FileReport(file, (Action.REMOVED,))
             sent = self._send(file, seen.local, seen.base if head else None)
             if sent:
                 return replace(sent, actions=_without_nothing([*done, *sent.actions]))
@@ -319,12 +328,7 @@ class Sync:
         return False
 
     def _history_since(self, file: FileName, version: int) -> Sequence[wire.WireVersion]:
-        limit = _HISTORY
-        while True:
-            history = self.client.history(self.project, file, limit)
-            if len(history) < limit or history[-1].version <= version:
-                return history
-            limit *= 4
+        return _history_since(self.client, self.project, file, version)
 
     def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
         """The base, if the server has that version, and has it still."""
@@ -390,6 +394,29 @@ class Sync:
         locked = outcome.lock if isinstance(outcome, HeldBy) else None
         lock = outcome.lock if isinstance(outcome, Granted) else None
         return Report(self.project, tuple(reports), locked, lock)
+
+
+def is_removed_there(client: Client, project: ProjectId, file: FileName, seen: Snapshot) -> bool:
+    """Whether a file without a head was removed on the server.
+
+    Then the server's history has the content that is here, and nothing is to be sent. A server that was set up anew,
+    or put back to an older backup, does not have it, and gets what it lacks.
+    """
+    base = seen.base
+    if seen.local is None or base is None or seen.is_changed:
+        return False
+    return any(one.sha256 == base.sha256 for one in _history_since(client, project, file, base.version))
+
+
+def _history_since(
+    client: Client, project: ProjectId, file: FileName, version: int
+) -> Sequence[wire.WireVersion]:
+    limit = _HISTORY
+    while True:
+        history = client.history(project, file, limit)
+        if len(history) < limit or history[-1].version <= version:
+            return history
+        limit *= 4
 
 
 def _is_to_be_sent(file: FileName, seen: Snapshot) -> bool:

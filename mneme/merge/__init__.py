@@ -4,6 +4,8 @@ What either side added to the base is kept, what either side removed from it is 
 not known, and so is one that is not of the form of its file: nothing is removed then. Of two briefings the later stays.
 """
 
+from codecs import BOM_UTF8
+
 from mneme.merge.bounds import fits
 from mneme.merge.documents import is_document, is_json, merge_documents, parsed
 from mneme.merge.log import is_entry, is_log, lines, merge_logs
@@ -30,22 +32,17 @@ def merge(
 
     `upload_is_later` decides where both changed the same, unless the contents themselves say which of them is later.
     """
-    if upload in (head, base):
+    before = None if base is None else base.removeprefix(BOM_UTF8)
+    ours, theirs = head.removeprefix(BOM_UTF8), upload.removeprefix(BOM_UTF8)
+    if theirs in (ours, before):
         return head
-    if head == base:
+    if ours == before:
         return upload
     if file in BRIEFINGS:
         return upload if upload_is_later else head
-    if file is FileName.LOG:
-        if not (is_log(head) and is_log(upload)):
-            return None
-        before = base if base is not None and is_log(base) else None
-        return merge_logs(before, head, upload, max_bytes)
-    try:
-        merged = _merged(file, base, head, upload, upload_is_later)
-    except RecursionError:
-        return None
-    return merged if merged in (None, head, upload) or fits(merged, max_bytes) else None
+    merged = _merged(file, before, ours, theirs, upload_is_later, max_bytes)
+    # A mark that an editor has put before a side is none of its contents, and stays where the side stays.
+    return head if merged == ours else upload if merged == theirs else merged
 
 
 def is_well_formed(file: FileName, content: bytes) -> bool:
@@ -68,8 +65,18 @@ def is_damaged(file: FileName, content: bytes) -> bool:
 
 
 def _merged(
-    file: FileName, base: bytes | None, head: bytes, upload: bytes, upload_is_later: bool
+    file: FileName, base: bytes | None, head: bytes, upload: bytes, upload_is_later: bool, max_bytes: int
 ) -> bytes | None:
-    if is_document(file):
-        return merge_documents(file, base, head, upload, upload_is_later=upload_is_later)
-    return merge_texts(base, head, upload, upload_is_later=upload_is_later)
+    if file is FileName.LOG:
+        if not (is_log(head) and is_log(upload)):
+            return None
+        before = base if base is not None and is_log(base) else None
+        return merge_logs(before, head, upload, max_bytes)
+    try:
+        if is_document(file):
+            merged = merge_documents(file, base, head, upload, upload_is_later=upload_is_later)
+        else:
+            merged = merge_texts(base, head, upload, upload_is_later=upload_is_later)
+    except RecursionError:
+        return None
+    return merged if merged in (None, head, upload) or fits(merged, max_bytes) else None

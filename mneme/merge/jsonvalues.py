@@ -4,6 +4,7 @@ The standard library reads a lone surrogate, such as the `\ud83d` that JavaScrip
 msgspec does not.
 """
 
+import codecs
 import json
 import math
 from typing import Never, TypeAlias
@@ -18,9 +19,19 @@ Value: TypeAlias = "JSON | UnsetType"
 _sorted = msgspec.json.Encoder(order="sorted")
 
 
+def unmarked(content: bytes) -> bytes:
+    """A content without the byte order mark that some editors put before UTF-8.
+
+    Raises `ValueError` for UTF-16, which editors also call Unicode.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16: save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def read(content: bytes) -> JSON:
     """The value of a JSON text in UTF-8; raises `ValueError` or `RecursionError`."""
-    value: JSON = json.loads(content.decode(), parse_constant=_refuse, parse_float=_finite)
+    value: JSON = json.loads(unmarked(content).decode(), parse_constant=_refuse, parse_float=_finite)
     return value
 
 

@@ -1,5 +1,6 @@
 """`log.jsonl`: an entry a line, sorted by time."""
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -46,8 +47,8 @@ def merge_logs(base: bytes | None, head: bytes, upload: bytes, max_bytes: int) -
 
 
 def lines(content: bytes) -> list[bytes]:
-    """Lines without their newlines; the last may lack its own."""
-    found = content.split(b"\n")
+    """Lines without their newlines, nor a byte order mark; the last may lack its own."""
+    found = content.removeprefix(BOM_UTF8).split(b"\n")
     if not found[-1]:
         found.pop()
     return found

@@ -1,5 +1,7 @@
 """`summary.md`: text that is merged by lines, like source code."""
 
+from codecs import BOM_UTF8
+
 from merge3 import Merge3
 
 from mneme.merge.bounds import has_few_lines
@@ -33,6 +35,6 @@ def _joined(base: list[bytes], head: list[bytes], upload: list[bytes]) -> list[b
 
 
 def whole_lines(content: bytes) -> list[bytes]:
-    """The lines, each with its newline, which the last one may lack."""
-    *lines, last = content.split(b"\n")
+    """The lines, each with its newline, which the last may lack; no byte order mark."""
+    *lines, last = content.removeprefix(BOM_UTF8).split(b"\n")
     return [*(line + b"\n" for line in lines), *([last] if last else [])]

@@ -12,7 +12,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from mneme.errors import TooManyProjects
+from mneme.errors import ProjectUnknown, TooManyProjects
 from mneme.model import (
     FILES,
     Accepted,
@@ -289,6 +289,25 @@ class Store:
             if source and self._copy and source.key != target.key:
                 self._database.after_commit(partial(self._copy.forget, source.key))
             return outcome
+
+    def remove_project(self, project: ProjectId, client: ClientId, now: Millis) -> HeldBy | None:
+        """Remove a project, as if its directory were removed by hand.
+
+        Its versions stay for as long as retention keeps them, and an upload brings it back. `ProjectUnknown` if there
+        is none; the outcome is `HeldBy` if another client holds its lock.
+        """
+        with self._step(project, now, *FILES, merges_first=False) as step:
+            if step is None:
+                raise ProjectUnknown
+            if step.lock and step.lock.client != client:
+                return HeldBy(step.lock)
+            if self._copy:
+                self._copy.remove(step)
+            step.remove_project()
+            step.tell(
+                "{project} was removed by {client}; its history stays until it is pruned", client=client.value
+            )
+            return None
 
     # History
 

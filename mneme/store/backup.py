@@ -5,7 +5,6 @@ is no write-ahead log beside it, so a backup is one file to carry. Any SQLite to
 there is no archive to unpack.
 """
 
-import fcntl
 import os
 import re
 import secrets
@@ -223,7 +222,7 @@ def _in_place_of(target: Path) -> Iterator[tuple[Path, int]]:
 def _take_over(temporary: Path, descriptor: int) -> None:
     """Empty the temporary file of a killed process; `BackupError` if that process is still running."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        durable.has_locks(descriptor)
         # Between our opening and our locking the file, another process may have finished and renamed it.
         is_ours = os.fstat(descriptor).st_ino == os.stat(temporary).st_ino
     except (BlockingIOError, FileNotFoundError):

@@ -1,6 +1,5 @@
 """The claim on a data directory, which only one server at a time may use."""
 
-import fcntl
 import os
 import stat
 from pathlib import Path
@@ -27,6 +26,10 @@ class Claim:
         self._database = database
         self.is_read_only = is_read_only
         """Whether the directory is on a read-only disk, so that nothing in it can change."""
+        self.is_sure = True
+        """Whether no other server can claim the directory; False on a disk without locks."""
+        self.survives_power_cuts = True
+        """Whether the disk syncs directories."""
 
     @classmethod
     def take(cls, data_directory: Path) -> Self:
@@ -42,6 +45,7 @@ class Claim:
                 is_read_only,
             )
             claim._lock(data_directory)
+            claim.survives_power_cuts = durable.sync_directory(data_directory)
             claim.write_pid()
         except OSError as error:
             raise StartupError(
@@ -53,7 +57,7 @@ class Claim:
     def _lock(self, data_directory: Path) -> None:
         try:
             for descriptor in (self._descriptor, self._database):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.is_sure &= durable.lock(descriptor)
         except BlockingIOError:
             pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "not known yet"
             os.close(self._descriptor)

@@ -823,16 +823,22 @@ class Queries:
         for key, name in self._run("SELECT project, name FROM aliases ORDER BY name"):
             aliases.setdefault(key, []).append(ProjectId(name))
         projects = self._run(f"SELECT id, name, {_LOCK} FROM projects WHERE NOT is_removed ORDER BY name")  # noqa: S608 - no values in it
-        return [
-            Overview(
-                ProjectId(name),
-                tuple(heads.get(key, ())),
-                leases.current(_lock(lock), now),
-                tuple(waiting.get(key, ())),
-                tuple(aliases.get(key, ())),
+        found = [
+            (
+                key,
+                Overview(
+                    ProjectId(name),
+                    tuple(heads.get(key, ())),
+                    leases.current(_lock(lock), now),
+                    tuple(waiting.get(key, ())),
+                    tuple(aliases.get(key, ())),
+                ),
             )
             for key, name, *lock in projects
         ]
+        had = {key for (key,) in self._run("SELECT DISTINCT project FROM heads")}
+        # After the removal of a project, a mere pull of it leaves an empty one.
+        return [one for key, one in found if key not in had or one.heads or one.lock or one.waiting]
 
     def add_day(self, day: int) -> None:
         """Record that a version was kept on a day since 1970."""

@@ -108,6 +108,20 @@ class Step:
         self.queries.add_event(self.key, kind, file, version)
         self.has_events = True
 
+    def remove_project(self) -> None:
+        """Remove the project, with its lock and without its waiting uploads; its versions stay."""
+        for row in self.heads.values():
+            if row.is_there:
+                self.queries.set_there(self.key, row.newest.file, False, row.mtime)
+                self.note_event(EventKind.HEAD, row.newest.file)
+            self.queries.set_mark(self.key, row.newest.file, None, None)
+        self.forget_heads()
+        self.set_lock(None)
+        # Else the next upload would bring the waiting uploads back.
+        self.queries.give_up_waiting(self.key)
+        self.queries.set_removed(self.key, True)
+        self.row = replace(self.row, is_removed=True, is_exported=False, lock_mark=None, has_waiting=False)
+
     # Locks
 
     @property

@@ -17,6 +17,7 @@ import stat
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -294,17 +295,7 @@ class WorkingCopy:
         return False
 
     def _note_project_removed(self, step: Step) -> None:
-        for row in step.heads.values():
-            if row.is_there:
-                step.queries.set_there(step.key, row.newest.file, False, row.mtime)
-                step.note_event(EventKind.HEAD, row.newest.file)
-            step.queries.set_mark(step.key, row.newest.file, None, None)
-        step.forget_heads()
-        step.set_lock(None)
-        # Else the next upload would bring the waiting uploads back.
-        step.queries.give_up_waiting(step.key)
-        step.queries.set_removed(step.key, True)
-        step.row = replace(step.row, is_removed=True, is_exported=False, lock_mark=None)
+        step.remove_project()
         step.tell("{project} was removed by hand; its history stays until it is pruned")
 
     def _look_at_lock(self, step: Step, path: str) -> None:
@@ -610,6 +601,37 @@ class WorkingCopy:
         except IsADirectoryError:
             self._set_aside(path)
             return plainfiles.exchange(path, content, mtime_ns, None)
+
+    def remove(self, step: Step) -> None:
+        """Remove the directory of a project, before the project is removed from the database.
+
+        It is moved aside at once. After a crash before the commit, it is one that somebody has removed by hand. Files
+        in it that were not exported, such as an edit of this moment, stay in the directory beside.
+        """
+        path = f"{self._root}/{step.row.directory}"
+        aside = f"{path}.removed-{secrets.token_hex(4)}"
+        exported = {file.value: row.mark for file, row in step.heads.items()}
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return
+        step.after_commit(partial(self._discard, aside, {**exported, layout.LOCK: step.row.lock_mark}))
+        step.after_commit(partial(self.forget, step.key))
+
+    def _discard(self, directory: str, exported: Mapping[str, str | None]) -> None:
+        """Remove a directory with the files that were exported; others stay, and are logged."""
+        try:
+            for name, mark in exported.items():
+                if mark and _mark(durable.look(f"{directory}/{name}")) == mark:
+                    os.unlink(f"{directory}/{name}")
+            if os.listdir(directory) in ([], [layout.IDENTITY]):
+                Path(directory, layout.IDENTITY).unlink(missing_ok=True)
+                os.rmdir(directory)
+                return
+        except OSError:
+            self._log.failure("Could not remove {path}", path=directory)
+            return
+        self._log.info("{path} has files that are not the server's: they stay there", path=directory)
 
     def remove_empty(self, directory: str) -> bool:
         """Remove the directory of a project without files. Return whether it is gone."""

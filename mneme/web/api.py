@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from mneme import __version__, times, wire
 from mneme.errors import (
@@ -91,7 +91,7 @@ Handler: TypeAlias = Callable[..., Coroutine[Any, Any, Reply]]
 H = TypeVar("H", bound=Handler)
 
 
-def _route(method: str, rule: str) -> Callable[[H], H]:
+def _route(methods: str, rule: str) -> Callable[[H], H]:
     """Register a handler with Klein; a request for a project settles its receipts."""
 
     def decorated(handler: H) -> H:
@@ -101,7 +101,7 @@ def _route(method: str, rule: str) -> Callable[[H], H]:
                 api.receipts.settle(arguments["project"])
             return handler(api, request, **arguments)
 
-        return cast(H, _app.route(rule, methods=[method])(handle))
+        return cast(H, _app.route(rule, methods=methods.split())(handle))
 
     return decorated
 
@@ -310,6 +310,17 @@ class Api:
         overviews, files = await self._sync.overviews(), _files_for(request)
         shown = [wire.WireProject.of(one.only(files)) for one in overviews]
         return await self._reply(request, wire.ProjectList(shown))
+
+    @_route("DELETE", "/projects/<project:project>")
+    async def remove_project(self, request: Request, project: ProjectId) -> Answer:
+        """Remove a project, whose history stays."""
+        held = await self._sync.remove_project(project, _client(request))
+        return problem(409, _TAKEN, held.lock) if held else answer(wire.Success(True))
+
+    @_route("GET POST PUT PATCH", "/projects/<project:project>")
+    async def nothing(self, _request: Request, project: ProjectId) -> Answer:
+        """Say that this place is there for its removal alone."""
+        raise NotFound
 
     @_route("GET", "/projects/<project:project>/prunable")
     async def prunable(self, request: Request, project: ProjectId) -> Answer:

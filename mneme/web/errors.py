@@ -81,6 +81,7 @@ _STATUS: dict[type[object], int] = {
     StrangeName: 403,
     UploadNotAllowed: 403,
     errors.FileUnknown: 404,
+    errors.ProjectUnknown: 404,
     errors.VersionUnknown: 404,
     NotFound: 404,
     MethodNotAllowed: 405,

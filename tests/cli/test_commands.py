@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from mneme.cli.commands import mneme
 from mneme.model import FILES, ProjectId
 
-SERVING = ("status", "projects", "unlock", "history", "show", "diff", "restore")
+SERVING = ("status", "projects", "unlock", "history", "show", "diff", "restore", "rm")
 COMMANDS = ("pull", "push", "watch", "doctor", *SERVING)
 
 

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from mneme.client.folder import Folder, FolderBusy, Kept, Snapshot
 from mneme.errors import DiskFull
 from mneme.model import FileName, ProjectId, digest
+from tests import odd_disk
 from tests.store.faults import BROKEN, FULL, KILL, NO_SPACE, Fault, Faults, Killed, Step
 from tests.web.stub import entry
 
@@ -647,3 +648,14 @@ def test_a_step_that_never_ends_keeps_others_out_for_a_while_only(tmp_path: Path
     assert wall.slept == pytest.approx(patience, abs=0.021)
     with folder.step():
         pass
+
+
+def test_a_sync_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system does not say it."""
+    folder = Folder(tmp_path, URL, DEMO)
+    base = Kept(1, b"{}\n", digest(b"{}\n"))
+    with folder.step():
+        pass
+    odd_disk.put(monkeypatch, errno.EIO, 0, tmp_path)
+    with pytest.raises(OSError, match=str(tmp_path)), folder.step():
+        folder.receive(LOG, base, base.content, Snapshot(None, None, None))

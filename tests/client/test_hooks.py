@@ -308,7 +308,7 @@ def test_only_what_is_missing_or_wrong_is_changed(path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"{", b"// mine\n{}", b'{"a": NaN}', b'{"a": 1e999}', b'{"a": "\xff"}', b"\xef\xbb\xbf{}"),
+        *(b"", b"{", b"// mine\n{}", b'{"a": NaN}', b'{"a": 1e999}', b'{"a": "\xff"}'),
         *(b"[" * 100_000, b'{"hooks": []}', b'{"hooks": {"SessionStart": [{"hooks": null}]}}', b"[]"),
     ],
 )

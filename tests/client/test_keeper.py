@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from mneme.client.errors import Unreachable
 from mneme.client.happening import Happened, Happening
-from mneme.client.keeper import LONGEST_PAUSE, QUIET, SEND_AFTER, TRY_EVERY, Keeper
+from mneme.client.keeper import LONGEST_PAUSE, QUIET, REFUSED_EVERY, SEND_AFTER, TRY_EVERY, Keeper
 from mneme.client.sync import Action, FileReport, Report
 from mneme.model import FileName, ProjectId
 from tests.results import failure_of, result_of, waits
@@ -92,6 +92,21 @@ def test_files_that_go_on_changing_are_sent_all_the_same(kept: Kept, clock: Cloc
     assert began[0] == SEND_AFTER
     assert began[1] == pytest.approx(2 * SEND_AFTER, abs=0.11)
     assert len(began) == 2
+
+
+def test_a_file_that_was_refused_is_not_in_step_and_is_tried_again(kept: Kept, clock: Clock) -> None:
+    """After ten minutes, as somebody may have mended that; its problem is told once."""
+    kept.keeper.changed_there()
+    clock.advance(0)
+    refused = report(problem="too large for the proxy")
+    for _ in range(2):
+        kept.run(refused)
+        assert not kept.keeper.condition.is_in_step
+        assert kept.keeper.condition.waiting == {"log.jsonl": "too large for the proxy"}
+        assert kept.next_run_in() == REFUSED_EVERY
+    kept.run()
+    assert kept.keeper.condition.is_in_step
+    assert [one.report for one in kept.told] == [refused]
 
 
 def test_a_change_on_the_server_is_fetched_at_once(kept: Kept, clock: Clock) -> None:

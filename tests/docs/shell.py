@@ -272,7 +272,10 @@ class Person:
             ]
         if lines := block.directives.get("interrupted"):
             return [
+                # Without job control, a job in the background would ignore Ctrl-C.
+                "set -m",
                 f"{text} &",
+                "set +m",
                 f'until [ "$(wc -l <"$BASE/out/{number}")" -ge {lines} ]; do kill -0 $!; sleep 0.1; done',
                 "kill -INT $!",
                 "wait $!",

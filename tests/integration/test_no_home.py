@@ -131,7 +131,10 @@ def test_a_server_without_a_home_asks_where_in_one_sentence(
     assert list(room.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", ["status", "hooks --install", "doctor", "watch"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["status", "projects", "hooks", "hooks --install", "watch", "agent", "agent --status", "agent --install"],
+)
 def test_a_command_that_needs_a_home_says_so_in_one_sentence(room: Path, arguments: str) -> None:
     """With status 1, and nothing is made."""
     refused = ended(room, "mneme", *arguments.split())
@@ -153,3 +156,41 @@ def test_hooks_can_be_installed_without_a_home_where_the_file_is_named(room: Pat
     done = ended(room, "mneme", "hooks", "--install", "--settings", str(room / "settings.json"))
     assert done.returncode == 0
     assert (room / "settings.json").exists()
+
+
+@pytest.mark.parametrize("name", ["session-start", "session-end", "session-late"])
+def test_a_hook_of_a_session_without_a_home_says_so_and_stops_no_session(room: Path, name: str) -> None:
+    """Nobody reads what the last of them says."""
+    refused = ended(room, "mneme", name)
+    assert (refused.returncode, refused.stdout) == (0, "")
+    assert re.fullmatch(r"(mneme: This user has no home directory.*set HOME.*\n)?", refused.stderr)
+    assert bool(refused.stderr) is (name != "session-late")
+    assert list(room.iterdir()) == []
+
+
+def test_the_doctor_finds_that_there_is_no_home(room: Path) -> None:
+    """With advice, and for scripts, too."""
+    for options in ((), ("--json",)):
+        told = ended(room, "mneme", "doctor", *options)
+        assert (told.returncode, told.stderr) == (1, "")
+        assert "home directory" in told.stdout
+        assert "Set HOME" in told.stdout
+
+
+def test_a_server_without_a_home_needs_none_where_all_is_named(room: Path) -> None:
+    """Both the data directory and the configuration."""
+    (room / "c.json").write_text("{}")
+    with serving(room, "--config", str(room / "c.json"), "--data-dir", str(room / "data")) as (_, said):
+        assert f"its data is in {room / 'data'}" in said
+
+
+@pytest.mark.parametrize("home", ["/nonexistent", "/dev/null", "/proc"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["pull", "push", "doctor", "status", "hooks --install", "agent", "session-start", "session-end"],
+)
+def test_a_home_that_cannot_be_used_is_told_in_a_sentence(room: Path, home: str, arguments: str) -> None:
+    """A directory that is not there, is none, or takes no files."""
+    done = ended(room, "mneme", *arguments.split(), HOME=home)
+    assert "Traceback" not in done.stderr
+    assert home in done.stdout + done.stderr

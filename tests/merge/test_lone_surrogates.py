@@ -61,7 +61,7 @@ def test_a_cut_time_is_no_time() -> None:
     assert merged(FileName.SUMMARY_JSON, *three) == three[2]
 
 
-@pytest.mark.parametrize("content", [b"NaN", b"1e999", b'"\xff"', b"\xef\xbb\xbf1", b'"\xed\xa0\xbd"', b"{"])
+@pytest.mark.parametrize("content", [b"NaN", b"1e999", b'"\xff"', b'"\xed\xa0\xbd"', b"{"])
 def test_a_text_that_is_no_json_is_refused(content: bytes) -> None:
     """The standard library alone would take some of these."""
     with pytest.raises(ValueError, match=r"."):

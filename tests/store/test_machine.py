@@ -59,7 +59,7 @@ from mneme.store import layout
 from tests.keeping import KEEP_NONE
 from tests.often import examples
 from tests.store.looking import ANA, BEN, NOW, directory_of, edit, node_lock, node_project, see
-from tests.store.stores import Patient, left_when_recovered
+from tests.store.stores import LATE, Patient, left_when_recovered
 
 SHARED = ProjectId("org_repo")
 PROJECTS = [ProjectId("alpha"), ProjectId("org/repo"), SHARED]
@@ -133,6 +133,10 @@ class ProjectState:
     def held(self, now: Millis) -> Lock | None:
         """The lock that counts."""
         return self.lock if self.lock and now < self.lock.expires_at else None
+
+    def is_listed(self, now: Millis) -> bool:
+        """Whether the project is listed: not without a file, unless it is locked or new."""
+        return self.exists and bool(not self.known or self.heads() or self.held(now))
 
     def set_lock(self, lock: Lock | None) -> None:
         """Change the lock, which is exported then."""
@@ -537,8 +541,9 @@ class StoreMachine(RuleBasedStateMachine):
     def overview(self, project: ProjectId) -> None:
         """Somebody looks at a project."""
         with self.step(project, *FileName) as state:
-            wanted = Overview(project, state.heads(), state.held(self.now), ()) if state.exists else None
-            assert self.store.overview(project, self.now) == wanted
+            wanted = Overview(project, state.heads(), state.held(self.now), ())
+            is_listed = state.is_listed(self.now)
+            assert self.store.overview(project, self.now) == (wanted if is_listed else None)
 
     @rule(project=projects)
     def heads(self, project: ProjectId) -> None:
@@ -574,7 +579,7 @@ class StoreMachine(RuleBasedStateMachine):
     def all_projects_are_listed(self) -> None:
         """Projects are listed by their true ids."""
         assert set(self.store.projects()) == {
-            project for project, state in self.model.items() if state.exists
+            project for project, state in self.model.items() if state.is_listed(LATE)
         }
 
 

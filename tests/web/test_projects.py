@@ -16,7 +16,7 @@ from tests.kept import DiskStore, MemoryStore
 from tests.results import result_of, started
 from tests.stepped import SteppedSteps
 from tests.web.connections import Server
-from tests.web.stub import TTL, Stub, entry, written
+from tests.web.stub import HISTORY, TTL, Stub, entry, written
 
 ALIAS = "/projects/path/alias"
 NOTHING_BY_AGE = Retention(Millis(0), Millis(0), Millis(0), 0)
@@ -232,3 +232,45 @@ def test_health_tells_the_id_of_the_server() -> None:
     ]
     assert re.fullmatch(r"[0-9a-f]{16}", first)
     assert (first == again, first == other) == (True, False)
+
+
+# Removal
+
+
+def test_a_project_is_removed_by_whoever_is_asked() -> None:
+    """Its versions can be read on, and it is listed no more."""
+    stub = written()
+    stub.ask("DELETE", "/projects/demo/lock", {"X-Client-Id": "laptop"})
+    answer = stub.ask("DELETE", "/projects/demo", {"X-Client-Id": "desk"})
+    assert (answer.status, answer.json) == (200, {"success": True})
+    assert projects(stub) == []
+    assert stub.ask("GET", "/projects/demo/files").json == {"files": []}
+    assert stub.ask("GET", "/projects/demo/files/log.jsonl").status == 404
+    assert stub.ask("GET", "/projects/demo/files/log.jsonl/versions/1").json["content"] == HISTORY[0]
+    assert len(stub.ask("GET", "/projects/demo/files/log.jsonl/versions").json["versions"]) == len(HISTORY)
+    again = stub.ask("DELETE", "/projects/demo", {"X-Client-Id": "desk"})
+    assert (again.status, again.json) == (404, {"error": "Project not found"})
+
+
+def test_a_locked_project_is_not_removed() -> None:
+    """The answer says who holds the lock."""
+    stub = Stub()
+    stub.acquire("laptop")
+    answer = stub.ask("DELETE", "/projects/demo", {"X-Client-Id": "desk"})
+    assert (answer.status, answer.json["lock"]["clientId"]) == (409, "laptop")
+    assert len(projects(stub)) == 1
+
+
+def test_a_removal_needs_a_client_id() -> None:
+    """A stock client has no such call."""
+    answer = written().ask("DELETE", "/projects/demo")
+    assert (answer.status, answer.json) == (400, {"error": "X-Client-Id header required"})
+
+
+def test_a_removal_is_told_to_listeners() -> None:
+    """By an event for each file, without a version."""
+    stub = written()
+    last = stub.ask("GET", "/events?wait=1&after=x-1").json["last"]
+    stub.ask("DELETE", "/projects/demo", {"X-Client-Id": "laptop"})
+    told = stub.ask("GET", f"/events?wait=1&after={last}").json["events"]
+    assert ("head", "log.jsonl", None) in [(one["kind"], one["file"], one["version"]) for one in told]

@@ -3,7 +3,7 @@
 It takes no lock, downloads nothing, and makes no project on the server. Here it may make the client id, no more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -15,8 +15,11 @@ from mneme.client.doctor.findings import Finding, State, bad
 from mneme.client.doctor.machine import (
     changes_finding,
     damage_findings,
+    disk_findings,
     folder_finding,
     git_findings,
+    largest_upload,
+    removed_finding,
     settings_found,
     sync_findings,
 )
@@ -28,17 +31,21 @@ from mneme.client.doctor.server import (
     two_places_findings,
     waiting_finding,
 )
-from mneme.client.errors import ClientError, SettingsError
+from mneme.client.errors import ClientError, SettingsError, TooLarge
 from mneme.client.exchange import Patience
 from mneme.client.folder import Folder
 from mneme.client.http import Address
 from mneme.client.localproject import LocalProject, local_project
 from mneme.client.settings import FOLDER, Settings, client_id
-from mneme.errors import InvalidProjectId
+from mneme.client.sync import is_removed_there
+from mneme.errors import InvalidProjectId, MnemeError
 from mneme.model import ClientId, ProjectId
 
 _BUSY_SECONDS = 1.0
 """Seconds that the doctor waits for another process in the memory folder."""
+
+_WORTH_TRYING = 256 * 1024
+"""Bytes of a body from which it is tried whether a proxy takes them; few have a lower limit."""
 
 Connect = Callable[[Address, ClientId, Patience], AbstractContextManager[Client]]
 
@@ -91,13 +98,17 @@ class Doctor(Struct, frozen=True):
         # A person waits for the answer, so nothing is tried twice.
         with self.connect(address, machine, replace(settings.patience, retries=0)) as client:
             answers = ask(client, self.monotonic, local.project)
-        findings = list(server_findings(answers, address))
+            answers, of_limit = asked_about(client, answers, self._folder(local, address))
+        findings = [*server_findings(answers, address), *of_limit]
         if answers.projects is not None:
             findings += project_findings(local, settings.project is not None, answers.projects)
             findings += [] if answers.problem else [lock_finding(answers, local.project, machine)]
             findings.append(waiting_finding(answers.projects, machine))
             findings += two_places_findings(answers, local.project)
         return answers, findings
+
+    def _folder(self, local: LocalProject, address: Address) -> Folder:
+        return Folder(local.folder, address.url, local.project, patience=_BUSY_SECONDS)
 
     def _of_machine(
         self, settings: Settings | None, local: LocalProject | None, answers: ServerAnswers | None
@@ -107,9 +118,12 @@ class Doctor(Struct, frozen=True):
             of_folder = folder_finding("project-folder", local.folder)
             findings.append(of_folder)
             if settings and settings.address and of_folder.state is not State.BAD:
-                folder = Folder(local.folder, settings.address.url, local.project, patience=_BUSY_SECONDS)
-                findings.append(changes_finding(folder, _heads(answers, local.project)))
+                folder = self._folder(local, settings.address)
+                removed = answers.removed if answers else ()
+                findings.append(changes_finding(folder, _heads(answers, local.project), removed))
+                findings += [removed_finding(folder, removed)] if removed else []
                 findings += damage_findings(folder)
+                findings += disk_findings(folder)
         if settings and local:
             server_answers = answers is None or answers.is_serving
             findings += sync_findings(
@@ -130,6 +144,44 @@ def ask(client: Client, monotonic: Callable[[], float], project: ProjectId) -> S
         return replace(answers, status=client.status())
     except ClientError as problem:
         return replace(answers, problem=problem)
+
+
+def asked_about(
+    client: Client, answers: ServerAnswers, folder: Folder
+) -> tuple[ServerAnswers, Sequence[Finding]]:
+    """The answers with files that were removed on the server, and findings about a proxy."""
+    if answers.problem:
+        return answers, ()
+    try:
+        seen, heads = folder.look(), _heads(answers, folder.project) or {}
+    except (OSError, MnemeError):
+        # Another check tells of it.
+        return answers, ()
+    lacking = [file for file in seen if file.value not in heads]
+    try:
+        removed = [file for file in lacking if is_removed_there(client, folder.project, file, seen[file])]
+    except ClientError as problem:
+        return replace(answers, problem=problem), ()
+    largest = largest_upload(seen.values())
+    return replace(answers, removed=removed), list(limit_findings(client, folder.project, largest))
+
+
+def limit_findings(client: Client, project: ProjectId, size: int) -> Iterator[Finding]:
+    """A finding if a proxy does not take bodies of a size."""
+    if size < _WORTH_TRYING:
+        return
+    try:
+        client.try_size(project, size)
+    except TooLarge as problem:
+        if problem.by_proxy:
+            yield bad(
+                "body-limit-of-proxy",
+                str(problem),
+                "Set it in the proxy and have it read its configuration again; all smaller files are in step meanwhile",
+            )
+    except ClientError:
+        # Whatever it is, the other checks tell it.
+        return
 
 
 def _heads(answers: ServerAnswers | None, project: ProjectId) -> dict[str, str] | None:

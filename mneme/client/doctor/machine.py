@@ -1,10 +1,13 @@
 """Checks of this machine: folders, changes, hooks and git. Blocking code."""
 
+import codecs
 import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mneme import durable
@@ -13,6 +16,7 @@ from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, FolderBusy, Snapshot
 from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
 from mneme.client.settings import EXAMPLE, Settings, config_path, load
+from mneme.client.sizes import how_to_shorten, travels
 from mneme.client.socketpath import socket_path
 from mneme.client.sync import is_spoiled
 from mneme.errors import MnemeError
@@ -25,9 +29,31 @@ _ENOUGH = 100_000_000
 
 _PAGE = 4096
 _AGENT_SECONDS = 2.0
+_UTF_16 = "UTF-16"
 _RUNS = "agent-runs"
 _ABSENT = "agent-absent"
 _OFF = 'put "enabled": false into "sync" in'
+
+
+def home_finding() -> Finding:
+    """The finding for a user without a home directory."""
+    return bad(
+        "home-missing",
+        "This user has no home directory, where the plugin keeps memory and settings: HOME is no whole path, and the "
+        "list of users has no entry",
+        "Set HOME to the directory that has .claude-mneme in it, also for what starts Claude Code",
+    )
+
+
+def encoding_findings(encoding: str) -> Iterator[Finding]:
+    """A finding for output that cannot show all characters."""
+    if codecs.lookup(encoding).name != "utf-8":
+        yield good(
+            "output-not-utf-8",
+            f"The encoding of the output is {encoding}: characters that it lacks are shown as escapes; files, and the "
+            "output for scripts, are UTF-8 all the same",
+            "To see them: set LANG to a locale of UTF-8, C.UTF-8 say, and leave PYTHONIOENCODING alone",
+        )
 
 
 def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Settings | None, Finding]:
@@ -73,10 +99,56 @@ def folder_finding(code: str, path: Path) -> Finding:
     return good(f"{code}-writable", f"{path} {can}, with {space}")
 
 
-def changes_finding(folder: Folder, heads: Mapping[str, str] | None) -> Finding:
-    """Whole files that the server does not have yet; `heads` are its digests, if known."""
+def disk_findings(folder: Folder) -> Iterator[Finding]:
+    """Findings for a disk that syncs no directories, or has no locks."""
+    there = next(one for one in (folder.path, *folder.path.parents) if one.is_dir())
+    probe = there / f".mneme-doctor.{secrets.token_hex(8)}{durable.TEMPORARY}"
+    with suppress(OSError):
+        if not durable.sync_directory(there):
+            yield doubtful(
+                "directory-sync-missing",
+                f"The disk of {folder.path} syncs no directories, as some disks of a network do: all is kept in step, "
+                "but a power cut may take away what was written last",
+                "Nothing, if the power is safe; else keep ~/.claude-mneme on a local disk",
+            )
+        durable.write_new(probe, b"")
+        try:
+            has_locks = _has_locks(probe)
+        finally:
+            probe.unlink()
+        if not has_locks:
+            yield doubtful(
+                "locks-missing",
+                f"The disk of {folder.path} has no locks, so that machines which share it do not wait for each other",
+                "Nothing, if this machine alone uses it; else keep ~/.claude-mneme on a local disk of each",
+            )
+
+
+def _has_locks(path: Path) -> bool:
+    with path.open("rb") as file:
+        return durable.has_locks(file.fileno())
+
+
+def removed_finding(folder: Folder, removed: Collection[FileName]) -> Finding:
+    """Files that were removed on the server, and are still here."""
+    names = ", ".join(file.value for file in FileName if file in removed)
+    return doubtful(
+        "removed-on-server",
+        f"Removed on the server, and still here: {names}. Nothing of it is sent until it changes here",
+        "To bring it back: mneme history and mneme restore; to be rid of it here, too, remove it from "
+        f"{folder.path}",
+    )
+
+
+def changes_finding(
+    folder: Folder, heads: Mapping[str, str] | None, removed: Collection[FileName] = ()
+) -> Finding:
+    """Whole files that the server lacks, and that were not removed there.
+
+    `heads` are its digests, if known.
+    """
     try:
-        changes = list(_changes(folder, heads))
+        changes = list(_changes(folder, heads, removed))
     except FolderBusy as problem:
         return bad("folder-busy", str(problem), "Wait until that process is done, or end it")
     except (OSError, MnemeError) as error:
@@ -101,12 +173,51 @@ def damage_findings(folder: Folder) -> Iterator[Finding]:
             seen = folder.snapshot(file)
         except (OSError, MnemeError):
             continue
-        if _is_damaged(file, seen):
+        local = seen.local
+        if local and not travels(local.content):
+            yield bad(
+                "file-too-large",
+                f"{folder.path / file.value} has {size(len(local.content))}, and neither the server (unless its "
+                "maxBodyBytes says otherwise) nor the plugin's own sync takes over 10 MiB",
+                how_to_shorten(file),
+            )
+        if mark := _mark_of(folder.path / file.value):
+            yield marked_finding(folder.path / file.value, mark)
+        if mark != _UTF_16 and _is_damaged(file, seen):
             yield bad(
                 "file-damaged",
                 f"{folder.path / file.value} is not what the plugin writes",
                 f"Mend it, or remove it and pull; {file.value}.bak beside it, if there is one, has what it held before",
             )
+
+
+def marked_finding(path: Path, mark: str) -> Finding:
+    """A file that an editor has saved as the plugin does not read it."""
+    # mneme itself reads a marked file, but not UTF-16.
+    return (bad if mark == _UTF_16 else doubtful)(
+        "file-marked",
+        f"{path} is {mark}, as some editors save it, and the plugin does not read that",
+        "Save it as UTF-8 without a byte order mark: in Notepad, Save as, with the encoding UTF-8",
+    )
+
+
+def _mark_of(path: Path) -> str | None:
+    """The encoding by the mark at the begin of a file; None without a mark."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(codecs.BOM_UTF8))
+    except OSError:
+        return None
+    if start == codecs.BOM_UTF8:
+        return "UTF-8 with a byte order mark"
+    return _UTF_16 if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
+
+
+def largest_upload(seen: Iterable[Snapshot]) -> int:
+    """The bytes of the largest body that is to be sent, compressed."""
+    return max(
+        (len(zlib.compress(one.local.content)) for one in seen if one.local and one.is_changed), default=0
+    )
 
 
 def sync_findings(home: Path, root: Path, plugin_syncs: bool, *, server_answers: bool) -> Iterator[Finding]:
@@ -122,6 +233,8 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool, *, server_answers:
                 f"Whether it has hooks of mneme cannot be told: {problem}",
                 f"Mend {path}, or remove it",
             )
+    if mark := _mark_of(config_path(home)):
+        yield marked_finding(config_path(home), mark)
     agent = agent_finding(home, server_answers=server_answers)
     yield _syncs(hooks, plugin_syncs, agent.code == _RUNS, config_path(home))
     yield agent
@@ -173,9 +286,9 @@ def git_findings() -> Iterator[Finding]:
         )
 
 
-def _changes(folder: Folder, heads: Mapping[str, str] | None) -> Iterator[str]:
+def _changes(folder: Folder, heads: Mapping[str, str] | None, removed: Collection[FileName]) -> Iterator[str]:
     for file, seen in folder.look().items():
-        change = _change(file, seen, heads)
+        change = None if file in removed else _change(file, seen, heads)
         if change:
             yield change
 

@@ -10,7 +10,7 @@ from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable, Untrusted
 from mneme.client.http import Address
 from mneme.client.localproject import LocalProject
-from mneme.model import ClientId, Lock, ProjectId
+from mneme.model import ClientId, FileName, Lock, ProjectId
 from mneme.readable import span
 
 _SLOW_SECONDS = 1.0
@@ -39,6 +39,8 @@ class ServerAnswers(Struct, frozen=True):
     lock: Lock | None = None
     status: wire.Status | None = None
     problem: ClientError | None = None
+    removed: Sequence[FileName] = ()
+    """Files that were removed there, and are as they were on this machine."""
 
     @property
     def is_serving(self) -> bool:
