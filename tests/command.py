@@ -86,8 +86,8 @@ class Home:
         return subprocess.Popen(
             [str(Path(sys.executable).parent / "mneme"), *arguments],
             cwd=cwd or self.root,
-            env=self.environment(),
             **{
+                "env": self.environment(),
                 "stdin": subprocess.DEVNULL,
                 "stdout": subprocess.PIPE,
                 "stderr": subprocess.PIPE,

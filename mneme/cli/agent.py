@@ -38,7 +38,7 @@ def agent(action: str | None, as_json: bool) -> None:
             _show_status(home, as_json)
         case "install":
             address_in(load(home), home)
-            _install(home)
+            install(unit_here(home))
         case "uninstall":
             _uninstall(home)
         case _:
@@ -49,21 +49,30 @@ def agent(action: str | None, as_json: bool) -> None:
                 sys.exit(_BAD_SETTINGS)
 
 
-def _install(home: Path) -> None:
+def unit_here(home: Path) -> units.Unit:
+    """The service for the agent on this system; raises `SettingsError` where there is none."""
     program = this_program().path
     unit = units.unit_of(home, program)
-    by_hand = f"have `{program} agent` started when you log in, by a line in ~/.profile say"
     if unit is None:
-        raise SettingsError(f"This system has neither systemd nor launchd: {by_hand}")
+        raise SettingsError(f"This system has neither systemd nor launchd: {_by_hand(program)}")
+    return unit
+
+
+def install(unit: units.Unit) -> None:
+    """Start the agent as a service."""
     try:
         is_new = units.install(unit)
     except SettingsError as problem:
         # In a container, and after `su`, there is a systemctl, and nobody answers it.
-        raise SettingsError(f"{problem}. Mend that, or {by_hand}") from None
+        raise SettingsError(f"{problem}. Mend that, or {_by_hand(this_program().path)}") from None
     output.tell(
         f"{'The agent runs now, and whenever you log in' if is_new else 'The agent was installed already; it runs'}: "
         f"{unit.path}"
     )
+
+
+def _by_hand(program: str) -> str:
+    return f"have `{program} agent` started when you log in, by a line in ~/.profile say"
 
 
 def _uninstall(home: Path) -> None:
@@ -88,6 +97,9 @@ def _show_status(home: Path, as_json: bool) -> None:
         [(one["project"], wording.condition(one)) for one in told["projects"]],
         "No project has memory on this machine yet",
     )
+    for link in told.get("links", ()):
+        command = output.command_line("link", link["old"], link["new"])
+        output.tell(f"{link['old']} and {link['new']} may be one project: {command} makes them one")
 
 
 @click.command(short_help="Keep one project in step while it runs.")

@@ -7,6 +7,7 @@ import click
 from mneme import __version__
 
 _MODULES = {
+    "connect": "connecting",
     "agent": "agent",
     "pull": "syncing",
     "push": "syncing",
@@ -15,6 +16,7 @@ _MODULES = {
     "doctor": "doctor",
     "status": "serving",
     "projects": "serving",
+    "link": "linking",
     "unlock": "unlocking",
     "history": "history",
     "show": "history",

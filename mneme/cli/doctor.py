@@ -32,20 +32,31 @@ def doctor(server: str | None, key: str | None, as_json: bool) -> None:
     Looks at the settings, the server, the project of the working directory and this machine, and changes nothing.
     Exits with status 1 if something must be mended.
     """
+    findings = examined(server, key)
+    if as_json:
+        output.print_json({"findings": findings})
+    else:
+        show(findings)
+    sys.exit(status_of(findings))
+
+
+def examined(server: str | None = None, key: str | None = None) -> Sequence[Finding]:
+    """The findings about this machine and the project of the working directory."""
     home = homedir.home()
     if home:
         findings = Doctor(clocks.monotonic, home, working_directory(), connected).examine(server, key)
     else:
         findings = (home_finding(),)
-    findings += tuple(encoding_findings(sys.stdout.encoding if sys.stdout else "utf-8"))
-    if as_json:
-        output.print_json({"findings": findings})
-    else:
-        _print(findings)
-    sys.exit(1 if any(finding.state is State.BAD for finding in findings) else 0)
+    return [*findings, *encoding_findings(sys.stdout.encoding if sys.stdout else "utf-8")]
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def status_of(findings: Sequence[Finding]) -> int:
+    """The exit status: 1 if something must be mended."""
+    return 1 if any(finding.state is State.BAD for finding in findings) else 0
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print findings for a person."""
     console = Console(highlight=False)
     # Output for a program is not wrapped.
     width = console.width if console.is_terminal else sys.maxsize

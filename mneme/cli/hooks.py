@@ -62,7 +62,7 @@ def hooks(action: str | None, settings: Path | None, as_json: bool) -> None:
             done = uninstall(path)
         case _:
             done = None
-    left = [_LEFT[action or ""].format(event=event, path=done.path) for event in done.left] if done else []
+    left = left_in(done, action or "") if done else []
     warnings = left if action == "uninstall" else [*left, *_warnings(home)]
     if as_json:
         output.print_json(_document(program, done, warnings))
@@ -70,6 +70,11 @@ def hooks(action: str | None, settings: Path | None, as_json: bool) -> None:
     _tell(program, done, path, action)
     for warning in warnings:
         output.warn(warning)
+
+
+def left_in(done: Installed, action: str) -> list[str]:
+    """Hooks that an `install` or `uninstall` has left as they were, each with advice."""
+    return [_LEFT[action].format(event=event, path=done.path) for event in done.left]
 
 
 def this_program() -> Program:
@@ -114,6 +119,11 @@ def _tell(program: Program, done: Installed | None, path: Path, action: str | No
         if not done.left:
             output.tell(f"There are no hooks of mneme in {done.path}: nothing to do")
         return
+    tell_hooks(done)
+
+
+def tell_hooks(done: Installed) -> None:
+    """Tell what became of the settings file."""
     output.tell(_DONE[done.change].format(path=done.path))
     if done.backup:
         output.tell(f"What it held before is in {done.backup}")

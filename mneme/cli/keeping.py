@@ -27,12 +27,11 @@ from mneme.client.agent import Agent, Server
 from mneme.client.calls import Client
 from mneme.client.exchange import Exchange
 from mneme.client.files import FilesWatch
-from mneme.client.folder import Folder
 from mneme.client.happening import Happening
 from mneme.client.http import Address, Connection
 from mneme.client.keeper import Keeper
 from mneme.client.listener import Heard, Listener
-from mneme.client.localproject import local_project, working_directory
+from mneme.client.localproject import LocalProject, local_project, working_directory
 from mneme.client.settings import Settings, address_in, client_id, load
 from mneme.client.socketpath import socket_path
 from mneme.client.sync import Report, Sync
@@ -73,7 +72,7 @@ async def _agent(
     client = _client(home, settings, address)
     server = Server(
         client,
-        settings.project,
+        settings.rules,
         lambda heard: Listener(address, client.client, Connection(address, clocks.monotonic), heard),
     )
     agent = Agent(reactor, clocks.TimeOfDay(), syncing, helping, home, server)
@@ -122,11 +121,11 @@ def run_watch(home: Path, server: str | None, key: str | None, as_json: bool) ->
     """Run a watch of the working directory's project until a signal ends it."""
     settings = load(home, server, key)
     address = address_in(settings, home)
-    local = local_project(working_directory(), home, settings.project)
+    local = local_project(working_directory(), home, settings.rules)
     durable.make_directory(local.folder)
     client = _client(home, settings, address)
-    sync = Sync(client, clocks.TimeOfDay(), Folder(local.folder, address.url, local.project))
-    _run(partial(_watch, address, local.folder, sync, as_json))
+    sync = Sync(client, clocks.TimeOfDay(), local.opened())
+    _run(partial(_watch, address, local, sync, as_json))
     try:
         report: Report | None = sync.push()
         problem = None
@@ -142,7 +141,7 @@ def run_watch(home: Path, server: str | None, key: str | None, as_json: bool) ->
 
 async def _watch(
     address: Address,
-    folder: Path,
+    local: LocalProject,
     sync: Sync,
     as_json: bool,
     reactor: Any,  # noqa: ANN401 - it provides several interfaces
@@ -155,18 +154,18 @@ async def _watch(
             (output.warn if happening.problem else output.tell)(wording.happened(happening))
 
     def heard(heard: Heard) -> None:
-        if heard.event is None or heard.event.project == sync.project.value:
+        if any(map(heard.concerns, local.ids)):
             reactor.callFromThread(keeper.changed_there)
 
     syncing = ThreadWorker(reactor, 1)
     keeper = Keeper(reactor, syncing, sync.step, tell)
-    files = FilesWatch(folder, lambda _: reactor.callFromThread(keeper.changed_here))
+    files = FilesWatch(local.folder, lambda _: reactor.callFromThread(keeper.changed_here))
     listener = Listener(address, sync.client.client, Connection(address, clocks.monotonic), heard)
     syncing.start()
     files.start()
     listener.start()
     if not as_json:
-        output.tell(f"Watching {sync.project.value}, in step with {address.url}; Ctrl-C ends it")
+        output.tell(f"Watching {local.project.value}, in step with {address.url}; Ctrl-C ends it")
     keeper.changed_there()
     await ending
     if not as_json:

@@ -67,6 +67,10 @@ def projects(server: str | None, key: str | None, as_json: bool) -> None:
     output.print_table(
         _PROJECT_COLUMNS, rows, "There are no projects yet: the first push of a machine makes one."
     )
+    aliases = [(alias, project.id) for project in found.projects for alias in project.aliases]
+    if aliases:
+        click.echo()
+        output.print_table(("another name", "of project"), aliases, "")
 
 
 def overview_of(client: Client) -> ServerOverview:

@@ -11,7 +11,7 @@ from mneme.client import arrivals, plugin
 from mneme.client.connection import connected
 from mneme.client.errors import Unreachable
 from mneme.client.exchange import Patience
-from mneme.client.folder import Folder, adopt
+from mneme.client.folder import adopt
 from mneme.client.localproject import LocalProject, local_project, working_directory
 from mneme.client.news import briefing, told
 from mneme.client.settings import FOLDER, Settings, address_in, client_id, config_path, load, needed
@@ -39,7 +39,7 @@ def run(name: str, program: str, seconds: float) -> Mapping[str, str]:
     if plugin.why_off(str(directory), config_path(home)):
         return {}
     settings = load(home)
-    local = local_project(directory, home, settings.project)
+    local = local_project(directory, home, settings.rules)
     if name == "session-start":
         return _start(home, settings, local, settings.hook_seconds)
     return _end(home, settings, local, seconds, program)
@@ -86,7 +86,7 @@ def send_late() -> None:
     """Send late writes of the plugin, for at most two minutes after a session."""
     home = needed(homedir.home())
     settings = load(home)
-    local = local_project(working_directory(), home, settings.project)
+    local = local_project(working_directory(), home, settings.rules)
     wall = TimeOfDay()
     until, quiet, before = wall.seconds() + _LATE_SECONDS, 0, _contents(local.folder)
     while quiet < _QUIET_LOOKS and wall.seconds() < until:
@@ -118,8 +118,7 @@ def _synced(
         with connected(address, client_id(home), patience, within) as client:
             try:
                 wall = TimeOfDay()
-                folder = Folder(local.folder, client.url, local.project, wall, seconds)
-                step(Sync(client, wall, folder))
+                step(Sync(client, wall, local.opened(wall, seconds)))
             finally:
                 has_answered = client.server_ahead is not None
     except Unreachable as problem:

@@ -13,7 +13,6 @@ from mneme.cli import output, wording
 from mneme.cli.options import as_json, server_options
 from mneme.client import plugin
 from mneme.client.connection import connected
-from mneme.client.folder import Folder
 from mneme.client.localproject import local_project, working_directory
 from mneme.client.settings import address_in, client_id, config_path, load, needed
 from mneme.client.sync import Action, Progress, Report, Sync
@@ -81,11 +80,10 @@ def _sync_of(server: str | None, key: str | None, progress: Progress) -> Iterato
     home = needed(homedir.home())
     settings = load(home, server, key)
     address = address_in(settings, home)
-    local = local_project(working_directory(), home, settings.project)
+    local = local_project(working_directory(), home, settings.rules)
     with connected(address, client_id(home), settings.patience) as client:
         wall = TimeOfDay()
-        folder = Folder(local.folder, client.url, local.project, wall, settings.patience.timeout)
-        yield Sync(client, wall, folder, progress)
+        yield Sync(client, wall, local.opened(wall, settings.patience.timeout), progress)
 
 
 def _come_to(

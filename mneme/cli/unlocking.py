@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from mneme import wire
 from mneme.cli import output
-from mneme.cli.asking import ask
+from mneme.cli.asking import ask, is_attended
 from mneme.cli.options import ProjectCommand, as_json, project_argument, server_options
 from mneme.cli.wording import holder
 from mneme.client.calls import Client
@@ -53,7 +53,7 @@ def unlock(project: ProjectId, yes: bool, server: str | None, key: str | None, a
     """
 
     def agreed(lock: Lock) -> bool:
-        return yes or (_is_attended() and _confirmed(project, lock))
+        return yes or (is_attended() and _confirmed(project, lock))
 
     done = ask(server, key, lambda client: unlocked(client, project, agreed))
     if as_json:
@@ -85,11 +85,6 @@ def unlocked(client: Client, project: ProjectId, agreed: Callable[[Lock], bool])
             return Unlocking(End.GONE, lock)
 
 
-def _is_attended() -> bool:
-    """Whether a person can be asked; stdin may be closed."""
-    return bool(sys.stdin and sys.stdin.isatty())
-
-
 def _confirmed(project: ProjectId, lock: Lock) -> bool:
     question = plain(f"{project.value} is locked by {holder(lock)}. Release that lock?")
     return click.confirm(question, err=True)
@@ -100,7 +95,7 @@ def _say(project: ProjectId, done: Unlocking) -> None:
     match done:
         case Unlocking(End.RELEASED, Lock() as lock):
             output.tell(f"Released the lock of {name}, held by {holder(lock)}")
-        case Unlocking(End.LEFT, Lock() as lock) if not _is_attended():
+        case Unlocking(End.LEFT, Lock() as lock) if not is_attended():
             output.warn(f"{name} is locked by {holder(lock)}: to release that lock, give --yes")
         case Unlocking(End.LEFT):
             output.tell(f"The lock of {name} stays as it is")

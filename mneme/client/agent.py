@@ -1,7 +1,6 @@
 """The agent keeps all projects on this machine in step, and answers hooks and people."""
 
-import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,16 +20,17 @@ from mneme.client.control import Answer, Request
 from mneme.client.files import FilesWatch
 from mneme.client.folder import Folder, Marks, adopt, was_adopted
 from mneme.client.happening import Happened, Happening, in_words
+from mneme.client.identity import Origin, Rules, link_command, offered, twins
 from mneme.client.keeper import Keeper
 from mneme.client.listener import Heard
-from mneme.client.localproject import local_project
+from mneme.client.localproject import LocalMemory, LocalProject, local_project, memory_of, project_root
 from mneme.client.news import briefing, told
 from mneme.client.settings import FOLDER, config_path
 from mneme.client.sync import Report, Sync
 from mneme.clocks import SleepingClock
 from mneme.errors import MnemeError
 from mneme.model import EventKind, ProjectId
-from mneme.wire import WireEvent
+from mneme.wire import WireEvent, WireProject
 from mneme.work import Worker
 
 T = TypeVar("T")
@@ -74,15 +74,14 @@ class Server(Struct, frozen=True):
     """The server of an agent: a client for questions, and a listener for changes."""
 
     client: Client
-    project: ProjectId | None
-    """The id that the settings give to all projects; None if each has its own."""
+    rules: Rules
     listen: Callable[[Callable[[Heard], object]], Source]
 
 
 class _Kept(Struct, frozen=True, eq=False):
+    local: LocalMemory
     folder: Folder
     keeper: Keeper
-    project: ProjectId
     briefings: Briefings
 
 
@@ -119,6 +118,12 @@ class Agent:
         self._finding: IDelayedCall | None = None
         self._is_stopped = False
         self._away_until = 0.0
+        self._links: Sequence[tuple[ProjectId, ProjectId]] = ()
+        """Pairs of ids that may be of one project: `mneme link` makes them one."""
+        self._compared: Collection[ProjectId] = ()
+        """The ids here, when they were last compared with those on the server."""
+        self._there: Collection[frozenset[str]] = ()
+        """The ids of each project on the server at that time."""
 
     def start(self) -> None:
         """Begin to keep all folders in step."""
@@ -178,8 +183,8 @@ class Agent:
         kept = await self._kept_of(directory)
         if kept is None:
             return Told()
-        root = await self._helping.run(partial(local_project, directory, self._home, self._server.project))
-        await self._helping.run(partial(plugin.flush, self._home, root.root))
+        root = await self._helping.run(partial(project_root, directory))
+        await self._helping.run(partial(plugin.flush, self._home, root))
         return Told(problem=await self._within(seconds, kept.keeper.in_step()))
 
     @property
@@ -201,17 +206,20 @@ class Agent:
         return {"news": told.news, "problem": told.problem}
 
     async def _status(self, _request: Request) -> Mapping[str, object]:
-        """The condition of each folder."""
-        return {"projects": [_told(kept) for _, kept in sorted(self._kept.items())]}
+        """The condition of each folder, and ids that may be of one project."""
+        return {
+            "projects": [_told(kept) for _, kept in sorted(self._kept.items())],
+            "links": [{"old": old.value, "new": new.value} for old, new in self._links],
+        }
 
     async def _kept_of(self, directory: Path) -> _Kept | None:
         """The keeper of the project of a directory; None where the plugin is off."""
         why = await self._helping.run(partial(plugin.why_off, str(directory), config_path(self._home)))
         if why:
             return None
-        local = await self._helping.run(partial(local_project, directory, self._home, self._server.project))
+        local = await self._helping.run(partial(local_project, directory, self._home, self._server.rules))
         await self._helping.run(partial(adopt, local.folder))
-        self._keep(local.folder)
+        self._keep(local)
         return self._kept.get(local.folder)
 
     async def _within(self, seconds: float, run: "Deferred[Any]") -> str | None:
@@ -244,10 +252,13 @@ class Agent:
     def _heard(self, heard: Heard) -> None:
         """Take note of a change on the server."""
         event = heard.event
+        if event and frozenset((event.project, *event.aliases)) not in self._there:
+            # A new project, or a new name of one.
+            self._compared = ()
         for kept in tuple(self._kept.values()):
             if event is None:
                 kept.keeper.server_is_back()
-            elif event.project == kept.project.value and not _is_known(kept.keeper, event):
+            elif any(map(heard.concerns, kept.local.ids)) and not _is_known(kept.keeper, event):
                 kept.keeper.changed_there()
 
     async def _look(self) -> None:
@@ -259,6 +270,10 @@ class Agent:
             if path in self._kept and marks[path] != self._marks.get(path):
                 self._kept[path].keeper.changed_here()
         self._marks = marks
+        if self._ids() != self._compared:
+            Deferred.fromCoroutine(self._compare()).addErrback(
+                lambda failure: self._log.failure("Could not compare ids", failure)
+            )
 
     def _find_soon(self) -> None:
         Deferred.fromCoroutine(self._find())
@@ -273,8 +288,8 @@ class Agent:
             return
         for path in before - found:
             self._kept.pop(path).keeper.stop()
-        for path in found:
-            self._keep(path)
+        for local in await self._helping.run(partial(self._locals, found - before)):
+            self._keep(local)
 
     def _folders(self) -> set[Path]:
         patterns = [pattern.replace("/", "-") for pattern in plugin.excluded(config_path(self._home))]
@@ -283,27 +298,63 @@ class Agent:
             for path in self._projects.iterdir()
             # An older plugin named folders otherwise, and renames them.
             if path.name.startswith("-") and path.is_dir() and not any(one in path.name for one in patterns)
-            # With one id for all, a folder without a session so far is another project perhaps.
-            if self._server.project is None or was_adopted(path)
         }
 
-    def _keep(self, path: Path) -> None:
-        """Begin to keep a folder in step."""
-        if self._is_stopped or not path.name.startswith("-") or path in self._kept:
+    def _locals(self, paths: Iterable[Path]) -> Sequence[LocalMemory]:
+        """The memories in folders, those that are to be kept."""
+        found = []
+        for path in paths:
+            try:
+                local = memory_of(path, self._server.rules)
+            except MnemeError as problem:
+                self._log.warn("{path} is not kept in step: {problem}", path=path, problem=problem)
+                continue
+            # With one id for all, a folder without a session so far is another project perhaps.
+            if local.origin is not Origin.ONE_FOR_ALL or was_adopted(path):
+                found.append(local)
+        return found
+
+    def _keep(self, local: LocalMemory) -> None:
+        """Begin to keep a folder in step, or to do so under another id."""
+        path = local.folder
+        before = self._kept.get(path)
+        if self._is_stopped or not path.name.startswith("-"):
             return
-        try:
-            text = os.fsencode(path.name).decode(errors="replace")
-            project = self._server.project or ProjectId.parse(text)
-        except MnemeError as problem:
-            self._log.warn("{path} is not kept in step: {problem}", path=path, problem=problem)
+        if before and before.local.project == local.project:
             return
-        client = self._server.client
-        folder = Folder(path, client.url, project, self._wall, BUSY_SECONDS)
-        sync = Sync(client, self._wall, folder)
-        step = partial(_step, sync, path)
-        keeper = Keeper(self._reactor, self._syncing, step, partial(self._tell, path))
-        self._kept[path] = _Kept(folder, keeper, project, sync.briefings)
+        if before:
+            before.keeper.stop()
+        folder = local.opened(self._wall, BUSY_SECONDS)
+        sync = Sync(self._server.client, self._wall, folder)
+        keeper = Keeper(self._reactor, self._syncing, partial(_step, sync, path), partial(self._tell, path))
+        self._kept[path] = _Kept(local, folder, keeper, sync.briefings)
         keeper.changed_here()
+
+    # Ids
+
+    def _ids(self) -> Collection[ProjectId]:
+        return {one for kept in self._kept.values() for one in kept.local.ids}
+
+    async def _compare(self) -> None:
+        """Find ids here and on the server that may be of one project."""
+        self._compared = self._ids()
+        here = [kept.local for kept in self._kept.values() if isinstance(kept.local, LocalProject)]
+        try:
+            projects = await self._syncing.run(self._server.client.projects)
+        except MnemeError:
+            self._compared = ()
+            return
+        self._there = {frozenset((one.id, *one.aliases)) for one in projects}
+        links = list(_pairs(here, self._compared, projects))
+        for old, new in links:
+            if (old, new) not in self._links:
+                self._log.info(
+                    "{old} and {new} may be one project: `{command}` makes them one",
+                    old=old,
+                    new=new,
+                    command=link_command(old, new),
+                )
+        self._links = links
 
     def _tell(self, path: Path, happening: Happening) -> None:
         match happening:
@@ -318,11 +369,23 @@ class Agent:
 def _told(kept: _Kept) -> Mapping[str, object]:
     condition = kept.keeper.condition
     return {
-        "project": kept.project.value,
+        "project": kept.local.project.value,
         "inStep": condition.is_in_step,
         "problem": condition.problem,
         "waiting": condition.waiting,
     }
+
+
+def _pairs(
+    here: Iterable[LocalProject], ours: Collection[ProjectId], projects: Iterable[WireProject]
+) -> Iterator[tuple[ProjectId, ProjectId]]:
+    """Ids here and on the server that may be of one project."""
+    others = [[ProjectId(one) for one in (project.id, *project.aliases)] for project in projects]
+    strangers = [ids for ids in others if not set(ids) & set(ours)]
+    for local in here:
+        for ids in strangers:
+            if twins(local.project, local.root, ids):
+                yield offered(local.project, ids[0])
 
 
 def _is_known(keeper: Keeper, event: WireEvent) -> bool:

@@ -79,7 +79,7 @@ class Briefings:
         self._wall = wall
         self._folder = folder
         self._path = folder.path
-        self._project = folder.project
+        self.project = folder.project
         self._not_taken: set[str] = set()
         """Digests of contents that the server did not take: a server that knows no briefings."""
 
@@ -92,7 +92,7 @@ class Briefings:
             report = self._attempt(file, head)
             if report:
                 return report
-            heads = self._client.heads(self._project)
+            heads = self._client.heads(self.project)
             head = next((one for one in heads if one.file is file), None)
         return FileReport(file, (Action.MISSED,))
 
@@ -124,7 +124,7 @@ class Briefings:
         Another machine may have been quicker. If the server does not answer, the next step removes it.
         """
         try:
-            return self._client.remove(self._project, FileName.BRIEFING, digest(content)) is True
+            return self._client.remove(self.project, FileName.BRIEFING, digest(content)) is True
         except MnemeError:
             return True
 
@@ -153,7 +153,7 @@ class Briefings:
     def _leave_or_put_away(self, file: FileName, local: _Local, had: _Had) -> FileReport | None:
         """Send a briefing where the server has none, unless it was removed there."""
         if had.version and had.sha256 == local.sha256:
-            newest = next(iter(self._client.history(self._project, file, 1)), None)
+            newest = next(iter(self._client.history(self.project, file, 1)), None)
             # A server that was set up anew, or put back to a backup, gets what it lacks.
             if newest and newest.version >= had.version:
                 return self._give_way(file, local)
@@ -169,7 +169,7 @@ class Briefings:
         is_damaged_here = is_damaged(head.file, local.content)
         if not is_damaged_here and had.is_of(head):
             return self._leave(head.file, local, had, Precondition(frozenset({head.sha256})))
-        there = self._client.download(self._project, head.file, size=head.size)
+        there = self._client.download(self.project, head.file, size=head.size)
         if not isinstance(there, Download):
             return None
         if there.content == local.content:
@@ -190,7 +190,7 @@ class Briefings:
     # From the server
 
     def _fetch(self, head: Head) -> FileReport | None:
-        there = self._client.download(self._project, head.file, size=head.size)
+        there = self._client.download(self.project, head.file, size=head.size)
         return self._receive(head.file, there, None) if isinstance(there, Download) else None
 
     def _receive(self, file: FileName, there: Download, local: _Local | None) -> FileReport | None:
@@ -214,7 +214,7 @@ class Briefings:
         return had.is_of(head) or (is_unsure and self._is_archived(head.sha256))
 
     def _use(self, head: Head) -> FileReport | None:
-        if isinstance(self._client.remove(self._project, head.file, head.sha256), Outdated):
+        if isinstance(self._client.remove(self.project, head.file, head.sha256), Outdated):
             return None
         self._in_step(head, self._had(head.file))
         return FileReport(head.file, (Action.USED,), head.version)
@@ -226,7 +226,7 @@ class Briefings:
             return FileReport(file)
         # First, for a session may be told this one while it is being sent.
         self._note(file, had.with_coming(local.sha256))
-        outcome = self._client.leave(self._project, file, local.content, only_if)
+        outcome = self._client.leave(self.project, file, local.content, only_if)
         match outcome:
             case None:
                 self._not_taken.add(local.sha256)

@@ -112,6 +112,20 @@ class Client:
         self._read(reply, wire.Success)
         return None
 
+    def link(self, alias: ProjectId, of: ProjectId) -> wire.WireLinked | HeldBy:
+        """`PUT …/alias`: makes an id another name of a project, and merges what both have.
+
+        `HeldBy` if another client holds the lock of one of them: nothing was changed. `Refused` if they cannot be one.
+        """
+        body = msgspec.json.encode(wire.AliasOrder(of.value))
+        headers = {**self._client_header(), "Content-Type": "application/json"}
+        reply = self._exchange.send(Ask("PUT", _project_path(alias, "alias"), headers, body))
+        if reply.status == HTTPStatus.CONFLICT:
+            lock = self._exchange.problem(reply).lock
+            if lock:
+                return HeldBy(self._converted(lock.to_model))
+        return self._read(reply, wire.WireLinked)
+
     # Locks
 
     def lock(self, project: ProjectId) -> Lock | None:

@@ -4,7 +4,7 @@
 <folder>/
   log.jsonl …               the files, which the plugin writes whenever it likes
   log.jsonl.bak             what a file held before it was last replaced
-  .mneme/state.json         of which server and project the rest is, and which version of each file is the base
+  .mneme/state.json         the project id of the last sync, and which version of each file is the base
   .mneme/00000012-log.jsonl a base, or an upload that the server has kept and is yet to merge
   .mneme/arrivals.json      what came of late, for a session that begins
   .mneme/lock               held during a step, so that no other process of ours writes here meanwhile
@@ -14,6 +14,7 @@ A step is a whole pull or push, requests included: bases seen at its begin stand
 lock, and may write a file at any moment.
 
 A base that is lost, or that does not hold what it should, is no base: nothing is removed by a merge without one.
+Nothing here tells the server of a base: it counts where the history of the project has its content.
 """
 
 import os
@@ -37,12 +38,16 @@ from mneme.merge import merge
 from mneme.model import MEMORY, FileName, Millis, ProjectId, digest
 
 _BESIDE = ".mneme"
+_STATE = "state.json"
 
 _READS_WITHIN = 0.05
 """Seconds from reading the log to making the summarizer's lock, generously."""
 
 _TRY_EVERY = 0.02
 """Seconds between two tries to take the folder's lock."""
+
+PATIENCE = 10.0
+"""Seconds that a step waits for another process's, unless a folder is told otherwise."""
 
 Marks: TypeAlias = Mapping[FileName, durable.Mark]
 """Marks of files, of which a write changes one."""
@@ -130,13 +135,14 @@ class _FileState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _State(msgspec.Struct, frozen=True):
-    server: str
     project: str
     files: dict[FileName, _FileState] = {}
 
 
 class Folder:
-    """The files of a project on this machine, for one server and one project id.
+    """The files of a project on this machine.
+
+    `project` is its id. `path_id` is another id of it, if the folder may have been in step under that before.
 
     Whatever writes belongs into a `step`, and so does a look that is to hold. If the disk is full, each file is whole,
     and so is its base, which is no newer than the file.
@@ -145,10 +151,10 @@ class Folder:
     def __init__(
         self,
         path: Path,
-        server: str,
         project: ProjectId,
         wall: SleepingClock | None = None,
-        patience: float = 10.0,
+        patience: float = PATIENCE,
+        path_id: ProjectId | None = None,
     ) -> None:
         """Set up the folder; by `wall` the locks of the plugin's processes grow old.
 
@@ -159,8 +165,17 @@ class Folder:
         self._wall = wall or TimeOfDay()
         self._replaced: dict[FileName, _Replaced] = {}
         self.project = project
+        self.path_id = path_id
         self._beside = path / _BESIDE
-        self._server = server
+
+    @property
+    def last_id(self) -> ProjectId | None:
+        """The project id of the last sync; None before the first."""
+        return last_id(self.path)
+
+    def note_id(self) -> None:
+        """Note the project id as that of the last sync; the bases stay."""
+        self._write_state(replace(self._state(), project=self.project.value))
 
     def marks(self) -> Marks:
         """Marks of the files, of which a write changes one."""
@@ -371,10 +386,13 @@ class Folder:
         for one in filter(None, kept):
             if self._kept(file, _Known.of(one)) is None:
                 durable.replace(self._kept_path(file, one.version), one.content)
-        states = {**self._state().files, file: state}
-        whole = msgspec.json.encode(_State(self._server, self.project.value, states))
-        durable.replace(self._beside / "state.json", msgspec.json.format(whole, indent=2) + b"\n")
+        before = self._state()
+        self._write_state(replace(before, files={**before.files, file: state}))
         self._clear_away(file, state)
+
+    def _write_state(self, state: _State) -> None:
+        content = msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n"
+        durable.replace(self._beside / _STATE, content)
 
     def _clear_away(self, file: FileName, state: _FileState) -> None:
         known = filter(None, (state.base, state.refused, state.coming))
@@ -387,17 +405,8 @@ class Folder:
                 path.unlink(missing_ok=True)
 
     def _state(self) -> _State:
-        """The state for this server and project; empty if it is another's or unreadable."""
-        nothing = _State(self._server, self.project.value)
-        found = durable.read(self._beside / "state.json")
-        if found is None:
-            return nothing
-        try:
-            state = msgspec.json.decode(found[0], type=_State)
-        except NOT_JSON:
-            return nothing
-        ours = (state.server, state.project) == (self._server, self.project.value)
-        return state if ours else nothing
+        """The state; empty if there is none, or it is unreadable."""
+        return _state_in(self.path) or _State(self.project.value)
 
     def _kept_path(self, file: FileName, version: int) -> Path:
         return self._beside / f"{version:08}-{file.value}"
@@ -459,6 +468,23 @@ def adopt(path: Path) -> None:
 def was_adopted(path: Path) -> bool:
     """Whether a folder was ever in step, or had a session of ours."""
     return (path / _BESIDE).is_dir()
+
+
+def last_id(path: Path) -> ProjectId | None:
+    """The project id of a folder's last sync; None before the first."""
+    with suppress(OSError, MnemeError):
+        state = _state_in(path)
+        return ProjectId.parse(state.project) if state else None
+    return None
+
+
+def _state_in(path: Path) -> _State | None:
+    """The state of a folder; None if there is none, or it is unreadable."""
+    found = durable.read(path / _BESIDE / _STATE)
+    try:
+        return msgspec.json.decode(found[0], type=_State) if found else None
+    except NOT_JSON:
+        return None
 
 
 def _text(content: bytes) -> bytes:

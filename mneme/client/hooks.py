@@ -3,9 +3,7 @@
 import enum
 import os
 import re
-import secrets
 import shlex
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -14,9 +12,8 @@ from pathlib import Path, PurePath
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mneme import durable
 from mneme.client.errors import SettingsError
-from mneme.merge import jsonvalues
+from mneme.client.jsonfile import an_object, rewrite
 
 _NAME = "mneme"
 _TIMEOUT = 60
@@ -104,20 +101,20 @@ def with_hooks(settings: object, program: Program) -> dict[str, object]:
         program.path.encode()
     except UnicodeEncodeError:
         raise SettingsError("mneme lies where a path is no UTF-8, and JSON cannot name that") from None
-    return {**_object(settings), "hooks": {**hooks, **ours}}
+    return {**an_object(settings), "hooks": {**hooks, **ours}}
 
 
 def without_hooks(settings: object) -> dict[str, object]:
     """Settings without the hooks of mneme; raises `SettingsError` for other JSON."""
     if not hooks_in(settings):
-        return _object(settings)
+        return an_object(settings)
     hooks = _events(settings)
     left = {
         event: _without_hook(event, hooks) if event in _DOES else groups for event, groups in hooks.items()
     }
     if left == hooks:
-        return _object(settings)
-    whole = {**_object(settings), "hooks": {event: groups for event, groups in left.items() if groups}}
+        return an_object(settings)
+    whole = {**an_object(settings), "hooks": {event: groups for event, groups in left.items() if groups}}
     return whole if whole["hooks"] else {name: value for name, value in whole.items() if name != "hooks"}
 
 
@@ -138,30 +135,12 @@ def unquoted(word: str) -> str:
     return os.path.expandvars(os.path.expanduser(word))  # noqa: PTH111 - it need not be a path
 
 
-def read(path: Path) -> tuple[bytes, object] | None:
-    """The content and value of a settings file; None if there is none.
-
-    Raises `SettingsError` if it is no JSON.
-    """
-    found = durable.read(Path(os.path.realpath(path)))
-    if found is None:
-        if durable.exists(path):
-            raise SettingsError(f"{path} must be a file with JSON in it, and is no file: see what lies there")
-        return None
-    try:
-        return found[0], jsonvalues.read(found[0])
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(
-            f'{path} must hold JSON such as {{"hooks": {{}}}}, and does not ({error}): mend it first'
-        ) from None
-
-
 def install(path: Path, program: Program) -> Installed:
     """Put the hooks into a settings file, which is made if there is none.
 
     Raises `SettingsError`, and has changed nothing then. A symbolic link stays one: what it leads to is written.
     """
-    return _changed(path, lambda settings: with_hooks(settings, program), with_own_server)
+    return _installed(path, lambda settings: with_hooks(settings, program), with_own_server)
 
 
 def uninstall(path: Path) -> Installed:
@@ -169,100 +148,27 @@ def uninstall(path: Path) -> Installed:
 
     A hook that does something else, too, is left.
     """
-    done = _changed(path, without_hooks, lambda settings: [hook.event for hook in hooks_in(settings)])
+    done = _installed(path, without_hooks, lambda settings: [hook.event for hook in hooks_in(settings)])
     return done if done.change is HookChange.NOTHING else replace(done, change=HookChange.REMOVED)
 
 
-def _changed(
+def _installed(
     path: Path, change: Callable[[object], dict[str, object]], left: Callable[[object], Sequence[str]]
 ) -> Installed:
-    path = Path(os.path.realpath(path))
-    try:
-        before, settings = read(path) or (None, {})
-        wanted = change(settings)
-        return replace(_written(path, before, settings, wanted), left=tuple(left(wanted)))
-    except SettingsError as problem:
-        raise SettingsError(f"{path} cannot be changed, and is as it was: {problem}") from None
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be changed, and is as it was: {error.strerror}") from None
-
-
-def _written(path: Path, before: bytes | None, settings: object, wanted: dict[str, object]) -> Installed:
-    """Write the `wanted` settings in place of `settings`, which are the content `before`."""
-    if wanted == settings:
-        return Installed(path, HookChange.NOTHING)
-    content = _encoded(wanted)
-    events = {hook.event for hook in hooks_in(settings)}
-    durable.make_directory(path.parent)
-    backup = None if before is None else _backed_up(path, before)
-    try:
-        _write(path, content, before)
-    except BaseException:
-        if backup:
-            backup.unlink()
-        raise
-    return Installed(path, HookChange.MENDED if events == _DOES.keys() else HookChange.ADDED, backup)
-
-
-def _backed_up(path: Path, content: bytes) -> Path:
-    """A copy of a file beside it, under a new name."""
-    state = path.stat()
-    backup, number = path.with_name(f"{path.name}.bak"), 1
-    while True:
-        with suppress(FileExistsError):
-            _write_new(backup, content, state, state.st_mtime_ns)
-            return backup
-        number += 1
-        backup = path.with_name(f"{path.name}.bak.{number}")
-
-
-def _write(path: Path, content: bytes, seen: bytes | None) -> None:
-    """Replace the content that was `seen`, whole or not at all."""
-    state = _still(path, seen)
-    staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}{durable.TEMPORARY}")
-    _write_new(staged, content, state)
-    try:
-        _still(path, seen)
-        staged.rename(path)
-    except BaseException:
-        staged.unlink()
-        raise
-    # The file is replaced. Without a sync of the directory a power cut may undo that, no more.
-    with suppress(OSError):
-        durable.sync_directory(path.parent)
-
-
-def _write_new(path: Path, content: bytes, like: os.stat_result | None, mtime_ns: int | None = None) -> None:
-    """Create a file with the owner and the mode of another."""
-    durable.write_new(path, content, mtime_ns)
-    try:
-        if like:
-            with suppress(PermissionError):
-                os.chown(path, like.st_uid, like.st_gid)
-            path.chmod(stat.S_IMODE(like.st_mode))
-    except BaseException:
-        path.unlink()
-        raise
-
-
-def _still(path: Path, seen: bytes | None) -> os.stat_result | None:
-    """The stat of a file that still holds the content `seen`; None if missing."""
-    content, state = durable.read(path) or (None, None)
-    if content != seen:
-        raise SettingsError(f"{path} was written by somebody else just now: try again")
-    return state
-
-
-def _encoded(settings: object) -> bytes:
-    """Settings as JSON, indented by two; a lone surrogate stays the escape that it was."""
-    return jsonvalues.written(settings, indent=2) + b"\n"
+    done = rewrite(path, change)
+    left_here = tuple(left(done.after))
+    if not done.is_changed:
+        return Installed(done.path, HookChange.NOTHING, left=left_here)
+    events = {hook.event for hook in hooks_in(done.before)}
+    what = HookChange.MENDED if events == _DOES.keys() else HookChange.ADDED
+    return Installed(done.path, what, done.backup, left_here)
 
 
 # The form of the settings
 
 
 def _events(settings: object) -> dict[str, object]:
-    return _object(_object(settings).get("hooks", {}), '"hooks" in it')
+    return an_object(an_object(settings).get("hooks", {}), '"hooks" in it')
 
 
 def _groups(event: str, hooks: Mapping[str, object]) -> Sequence[dict[str, object]]:
@@ -277,12 +183,6 @@ def _objects(value: object, expected: str) -> Sequence[dict[str, object]]:
     if isinstance(value, list) and all(isinstance(one, dict) for one in value):
         return value
     raise SettingsError(f"{expected}: mend it first")
-
-
-def _object(value: object, what: str = "it") -> dict[str, object]:
-    if isinstance(value, dict):
-        return value
-    raise SettingsError(f"{what} must be an object, {{…}}: mend it first")
 
 
 # One event

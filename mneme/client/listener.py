@@ -11,7 +11,7 @@ from msgspec import Struct
 from mneme import __version__, wire
 from mneme.client.http import Address, Http, NoStream
 from mneme.errors import NOT_JSON
-from mneme.model import ClientId
+from mneme.model import ClientId, ProjectId
 
 SILENT_SECONDS = 30.0
 """Seconds without a line after which a stream counts as held back: the server sends one every 20 seconds."""
@@ -37,6 +37,11 @@ class Heard(Struct, frozen=True):
     """A change in a project, or None if any project may have changed."""
 
     event: wire.WireEvent | None
+
+    def concerns(self, project: ProjectId) -> bool:
+        """Whether the project of this id may have changed."""
+        event = self.event
+        return event is None or project.value in (event.project, *event.aliases)
 
 
 class Listener:

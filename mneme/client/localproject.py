@@ -1,34 +1,76 @@
 """The project of a directory and its memory folder, by the plugin's rules."""
 
 import os
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
+from mneme.client import git
 from mneme.client.errors import SettingsError
+from mneme.client.folder import PATIENCE, Folder, last_id
+from mneme.client.identity import Origin, Rules, directories, identity_of, name_of
 from mneme.client.settings import FOLDER
+from mneme.clocks import SleepingClock
 from mneme.model import ProjectId
 
-_GIT_SECONDS = 5.0
 
+class LocalMemory(Struct, frozen=True):
+    """A memory folder on this machine; the id of its project, and the id's origin."""
 
-class LocalProject(Struct, frozen=True):
-    """A project on this machine: its root, its memory folder, and its id."""
-
-    root: Path
     folder: Path
     project: ProjectId
+    origin: Origin
+
+    def opened(self, wall: SleepingClock | None = None, patience: float = PATIENCE) -> Folder:
+        """The folder, which may have been in step under its path before."""
+        return Folder(self.folder, self.project, wall, patience, self.path_id)
+
+    @property
+    def path_id(self) -> ProjectId | None:
+        """The id by the path, where that by the remote has taken its place."""
+        return ProjectId(_text(self.folder)) if self.origin is Origin.REMOTE else None
+
+    @property
+    def ids(self) -> Sequence[ProjectId]:
+        """The id, and the id by the path until both are one."""
+        return [self.project, self.path_id] if self.path_id else [self.project]
 
 
-def local_project(directory: Path, home: Path, project: ProjectId | None) -> LocalProject:
-    """The project of a directory; its id is `project`, or else its path."""
+class LocalProject(LocalMemory, frozen=True):
+    """A project on this machine: its root and its memory."""
+
+    root: Path
+
+
+def local_project(directory: Path, home: Path, rules: Rules) -> LocalProject:
+    """The project of a directory."""
     root = project_root(directory)
-    # A path need not be UTF-8; node has U+FFFD for each byte that is none, also in the names that it makes.
-    name = os.fsencode(root).decode(errors="replace").replace("/", "-")
     # The folder's name is UTF-8, whatever encoding the locale has for paths.
-    folder = home / FOLDER / "projects" / os.fsdecode(name.encode())
-    return LocalProject(root, folder, project or ProjectId.parse(name))
+    return _at(root, home / FOLDER / "projects" / os.fsdecode(name_of(root).encode()), rules)
+
+
+def memory_of(folder: Path, rules: Rules) -> LocalMemory:
+    """The memory in a folder; its project's directory is found by the folder's name.
+
+    The directory may be gone, or not to be told from another: then the id is that of the last sync, or of the path.
+    """
+    name, known = _text(folder), last_id(folder)
+    places = directories(name)
+    if len(places) == 1:
+        return _at(places[0], folder, rules)
+    if rules.one_for_all:
+        return LocalMemory(folder, rules.one_for_all, Origin.ONE_FOR_ALL)
+    return LocalMemory(folder, known or ProjectId.parse(name), Origin.LAST_SYNC if known else Origin.PATH)
+
+
+def _at(root: Path, folder: Path, rules: Rules) -> LocalProject:
+    found = identity_of(root, rules, last_id(folder))
+    return LocalProject(folder, found.project, found.origin, root)
+
+
+def _text(folder: Path) -> str:
+    return os.fsencode(folder.name).decode(errors="replace")
 
 
 def working_directory() -> Path:
@@ -47,10 +89,10 @@ def project_root(directory: Path) -> Path:
     if not _is_text(directory):
         # The plugin asks git in a directory of another name, which is not there.
         return directory
-    answer = _git(directory, "--show-toplevel", "--git-common-dir").split("\n")
+    answer = _paths(directory, "--show-toplevel", "--git-common-dir").split("\n")
     if len(answer) > 2:
         # A path has a line feed in it.
-        answer = [_git(directory, "--show-toplevel"), _git(directory, "--git-common-dir")]
+        answer = [_paths(directory, "--show-toplevel"), _paths(directory, "--git-common-dir")]
     if len(answer) != 2:
         return directory
     top, common = (text.strip() for text in answer)
@@ -68,16 +110,6 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _git(directory: Path, *what: str) -> str:
+def _paths(directory: Path, *what: str) -> str:
     """Paths of a repository, each in a line; empty without an answer."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the arguments are ours
-            ["git", "rev-parse", *what],  # noqa: S607 - whichever git the person uses
-            cwd=directory,
-            capture_output=True,
-            timeout=_GIT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return os.fsdecode(done.stdout).removesuffix("\n") if done.returncode == 0 else ""
+    return git.answer(directory, "rev-parse", *what) or ""

@@ -13,9 +13,11 @@ from mneme import durable
 from mneme.client.errors import SettingsError
 from mneme.client.exchange import Patience
 from mneme.client.http import Address
+from mneme.client.identity import Rules, checked, patterns_of
+from mneme.client.jsonfile import Rewritten, an_object, rewrite
 from mneme.errors import NOT_JSON, MnemeError
 from mneme.merge import jsonvalues
-from mneme.model import MAX_CLIENT_ID, ClientId, ProjectId
+from mneme.model import MAX_CLIENT_ID, ClientId
 
 FOLDER = ".claude-mneme"
 """The plugin's folder, in the home directory."""
@@ -29,6 +31,12 @@ _CUT_OFF = "Input data was truncated"
 
 _QUOTES = ("'", '"')
 
+PRIVATE = 0o600
+"""The mode of a file that holds a key."""
+
+BY_GIT = "git"
+_IDENTITIES = (BY_GIT, "path")
+
 EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
 
 
@@ -40,6 +48,8 @@ class SyncSection(msgspec.Struct, frozen=True, rename="camel"):
     api_key: str | None = None
     ca_file: str | None = None
     project_id: str | None = None
+    projects: dict[str, str] = {}
+    identity: str | None = None
     timeout_ms: Annotated[int, msgspec.Meta(gt=0, le=_LONGEST)] = 10_000
     retries: Annotated[int, msgspec.Meta(ge=0)] = 3
     hook_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
@@ -50,14 +60,14 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """Server address, timeouts and project id, as far as they are set.
+    """Server address, timeouts and rules of project ids, as far as they are set.
 
     `plugin_syncs` is whether the plugin's own sync is on, too. `hook_seconds` is the longest time that the start of a
     session waits for the server.
     """
 
     address: Address | None
-    project: ProjectId | None
+    rules: Rules
     patience: Patience
     plugin_syncs: bool
     hook_seconds: float = 2.0
@@ -76,16 +86,34 @@ def load(home: Path | None, server: str | None = None, key: str | None = None) -
     """
     sync = _section(config_path(home)) if home else SyncSection()
     url = server or sync.server_url
-    shown = key or (sync.api_key if url == sync.server_url else None)
+    shown = key or (sync.api_key if _is_same(url, sync.server_url) else None)
     for text, name, option in ((url, "serverUrl", "--server"), (shown, "apiKey", "--key")):
         _refuse_quotes(text or "", f"sync.{name}, or {option},")
     return Settings(
         address=_address(home, url, shown or None, sync.ca_file) if url else None,
-        project=_project(sync.project_id) if sync.project_id else None,
+        rules=_rules(sync, home),
         patience=Patience(sync.timeout_ms / 1000, sync.retries),
         plugin_syncs=sync.enabled,
         hook_seconds=sync.hook_seconds,
     )
+
+
+def with_server(settings: object, url: str, key: str | None) -> dict[str, object]:
+    """Settings that name a server, with ids by git, and without the plugin's own sync.
+
+    A key belongs to its server: that of another is left out. Raises `SettingsError` for other JSON.
+    """
+    whole = an_object(settings)
+    sync = an_object(whole.get("sync", {}), '"sync" in it')
+    is_same = _is_same(sync.get("serverUrl"), url)
+    kept = {name: value for name, value in sync.items() if is_same or name != "apiKey"}
+    ours = {"enabled": False, "serverUrl": url, "identity": sync.get("identity") or BY_GIT}
+    return {**whole, "sync": {**kept, **ours, **({"apiKey": key} if key else {})}}
+
+
+def connect(home: Path, url: str, key: str | None) -> Rewritten:
+    """Put a server into the plugin's settings, which only this user can read then."""
+    return rewrite(config_path(home), lambda settings: with_server(settings, url, key), PRIVATE)
 
 
 def _address(home: Path | None, url: str, key: str | None, ca_file: str | None) -> Address:
@@ -201,6 +229,11 @@ def _read(path: Path) -> bytes | None:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _is_same(url: object, other: object) -> bool:
+    """Whether two addresses are written alike, but for slashes at the end."""
+    return str(url or "").rstrip("/") == str(other or "").rstrip("/")
+
+
 def _refuse_quotes(text: str, name: str) -> None:
     if len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
         raise SettingsError(f"{name} is in quotes: give the value itself, without quotes around it")
@@ -225,8 +258,11 @@ def _is_url(url: str) -> bool:
     return has_host and "@" not in parts.netloc and all("!" <= c <= "~" and c not in "?#" for c in url)
 
 
-def _project(text: str) -> ProjectId:
-    try:
-        return ProjectId.parse(text)
-    except MnemeError as problem:
-        raise SettingsError(f"sync.projectId cannot be used: {problem}") from None
+def _rules(sync: SyncSection, home: Path | None) -> Rules:
+    if sync.identity not in (None, "", *_IDENTITIES):
+        raise SettingsError(f'sync.identity must be "git" or "path", and is {sync.identity!r}')
+    return Rules(
+        chosen=patterns_of(sync.projects, home),
+        uses_remote=sync.identity == BY_GIT,
+        one_for_all=checked(sync.project_id, "sync.projectId") if sync.project_id else None,
+    )

@@ -1,8 +1,8 @@
 """Pull and push of one project's memory.
 
-Nothing here trusts a clock of two machines, nor that a version of the server is still the one it was: a base counts
-only if the server says that it has that version with that content. So a server that was set up anew, or put back to a
-backup, gets what it lacks.
+Nothing here trusts a clock of two machines, nor that a server is still the one it was: a base counts only if the server
+says that the project's history has that content. So a server that was set up anew, or put back to a backup, gets what
+it lacks, and a server that is reached by another name, or a project by another id, is the one that it was.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +52,9 @@ _HISTORY = 100
 """Versions asked for at first, to find out whether a refused upload was merged."""
 
 
+_COMES = (Action.FETCHED, Action.MERGED, Action.REPLACED)
+"""Actions on a local file."""
+
 Progress: TypeAlias = Callable[[Action, FileName, int], None]
 """A callback before each transfer, with its size before compression."""
 
@@ -98,42 +101,90 @@ class Sync:
         Without the lock what is on the server is fetched all the same: to read it is nobody's privilege.
         """
         with self._folder.step():
+            self._join()
             outcome = self.client.acquire(self.project)
-            return self._report(
-                outcome, self._fetched(self._folder.snapshots(), isinstance(outcome, Granted))
-            )
+            seen = self._folder.snapshots()
+            return self._report(outcome, self._fetched(self._heads(), seen, isinstance(outcome, Granted)))
 
     def step(self) -> Report:
         """Bring folder and server in step; the lock is held for that moment alone."""
-        with self._folder.step():
-            seen = self._folder.snapshots()
-            if any(map(_is_to_be_sent, MEMORY, seen.values())):
-                return self._sent()
-            report = Report(self.project, self._fetched(seen, holds=False))
-            if report.files_with(Action.KEPT) and self.client.lock(self.project) is None:
-                # The lock is free, and the upload was not merged: merging is off, or the server was put back.
-                return self._sent()
-            return report
+        return self._in_step(_is_to_be_sent)
 
     def push(self) -> Report:
         """Fetch, merge and send changed files, and give up the lock.
 
         While another client holds the lock, what has changed is sent as it is: the server keeps it.
         """
-        with self._folder.step():
-            seen = self._folder.snapshots()
-            if any(one.is_changed for one in seen.values()):
-                # Also what stays here, or what the server has kept: a person is told of it.
-                return self._sent()
-            reports = self._fetched(seen, holds=False)
-            with suppress(ClientError):
-                # All is in step, and the lock ends by itself.
-                self.client.release(self.project)
-            return Report(self.project, reports)
+        # Also what stays here, or what the server has kept: a person is told of it.
+        return self._in_step(lambda _, seen: seen.is_changed, ends=True)
 
-    def _fetched(self, seen: Mapping[FileName, Snapshot], holds: bool) -> tuple[FileReport, ...]:
+    def join(self) -> ProjectId | None:
+        """Link the id by path to the project's id, if the folder went by it.
+
+        The id that was linked now, if any. While another client holds a lock, the folder stays with it until next time.
+        """
+        with self._folder.step():
+            return self._join()
+
+    def _join(self) -> ProjectId | None:
+        before, wanted = self._folder.last_id, self._folder.project
+        self._go_by(wanted)
+        if before is None or before == wanted:
+            return None
+        linked = None
+        if before == self._folder.path_id and self.client.heads(before):
+            # Refused if it is another project's: the path of another machine, where that project lies.
+            with suppress(Refused):
+                if isinstance(self.client.link(before, wanted), HeldBy):
+                    self._go_by(before)
+                    return None
+                linked = before
+        self._folder.note_id()
+        return linked
+
+    def _go_by(self, project: ProjectId) -> None:
+        self.project = self.briefings.project = project
+
+    def _in_step(self, is_news: Callable[[FileName, Snapshot], bool], ends: bool = False) -> Report:
+        """Fetch and merge changed files, and send those with news, under the lock."""
+        with self._folder.step():
+            self._join()
+            seen = self._folder.snapshots()
+            if any(map(is_news, MEMORY, seen.values())):
+                return self._sent()
+            heads = self._heads()
+            report = Report(self.project, self._fetched(heads, seen, holds=False))
+            if self._is_owed(report, is_news) or self._lacks_files(heads, seen):
+                return _both_of(report, self._sent())
+            if ends:
+                with suppress(ClientError):
+                    # All is in step, and the lock ends by itself.
+                    self.client.release(self.project)
+            return report
+
+    def _is_owed(self, report: Report, is_news: Callable[[FileName, Snapshot], bool]) -> bool:
+        """Whether the server lacks, after a fetch, what it was taken to have."""
+        if report.files_with(Action.KEPT) and self.client.lock(self.project) is None:
+            # The lock is free, and the upload was not merged: merging is off, or the server was put back.
+            return True
+        # A base that the server does not know merges with its head to more than that.
+        merged = report.files_with(Action.MERGED)
+        return bool(merged) and any(is_news(file, self._folder.snapshot(file)) for file in merged)
+
+    def _lacks_files(self, heads: Mapping[FileName, Head], seen: Mapping[FileName, Snapshot]) -> bool:
+        """Whether the server never had some files that did not change here."""
+        return any(
+            one.local
+            and file not in heads
+            and not one.is_changed
+            and not is_removed_there(self.client, self.project, file, one)
+            for file, one in seen.items()
+        )
+
+    def _fetched(
+        self, heads: Mapping[FileName, Head], seen: Mapping[FileName, Snapshot], holds: bool
+    ) -> tuple[FileReport, ...]:
         """Fetch and merge changed files; `holds` is whether this machine has the lock."""
-        heads = {head.file: head for head in self.client.heads(self.project)}
         reports = tuple(
             self._unless_refused(file, partial(self._fetch, file, heads.get(file), seen[file], holds))
             for file in MEMORY
@@ -149,6 +200,9 @@ class Sync:
             for file in BRIEFINGS
         ]
         return [one for one in reports if one.version or one.actions or one.problem]
+
+    def _heads(self) -> dict[FileName, Head]:
+        return {head.file: head for head in self.client.heads(self.project)}
 
     def _sent(self) -> Report:
         """Take the lock, fetch, merge and send changed files, and give the lock up."""
@@ -171,8 +225,7 @@ class Sync:
 
     def send(self, outcome: Granted | HeldBy) -> Report:
         """Fetch and send changed files; without the lock, the server keeps those to be merged."""
-        heads = {head.file: head for head in self.client.heads(self.project)}
-        seen = self._folder.snapshots()
+        heads, seen = self._heads(), self._folder.snapshots()
         work = self._exchange if isinstance(outcome, Granted) else self._hand_in
         reports = [
             self._unless_refused(file, partial(work, file, heads.get(file), seen[file])) for file in MEMORY
@@ -238,7 +291,7 @@ class Sync:
         return FileReport(file, _without_nothing([*done, Action.MISSED]))
 
     def _head(self, file: FileName) -> Head | None:
-        return next((head for head in self.client.heads(self.project) if head.file is file), None)
+        return self._heads().get(file)
 
     # What is on the server
 
@@ -313,12 +366,11 @@ class Sync:
         )
 
     def _is_merged(self, file: FileName, refused: Kept) -> bool:
-        """Whether a refused upload, or the one that replaced it, was merged."""
-        history = self._history_since(file, refused.version)
-        number = refused.version
-        # After the server was restored from a backup, the number may be another upload's.
-        if not any((one.version, one.sha256) == (number, refused.sha256) for one in history):
-            return False
+        """Whether a refused upload, or the upload that replaced it, was merged."""
+        history = self._history_until(
+            file, lambda one: (one.version, one.sha256) == (refused.version, refused.sha256)
+        )
+        number = _number_of(refused, history)
         for version in reversed(history):
             # The last parent is the upload that was merged in.
             if version.parents[-1:] == (number,) and version.kind == Kind.MERGED.value:
@@ -327,15 +379,26 @@ class Sync:
                 number = version.version
         return False
 
-    def _history_since(self, file: FileName, version: int) -> Sequence[wire.WireVersion]:
-        return _history_since(self.client, self.project, file, version)
+    def _history_until(
+        self, file: FileName, is_wanted: Callable[[wire.WireVersion], bool]
+    ) -> Sequence[wire.WireVersion]:
+        return _history_until(self.client, self.project, file, is_wanted)
 
     def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
-        """The base, if the server has that version, and has it still."""
+        """The base, if its content is in the history of the project on the server.
+
+        It may have another number: the server was restored from a backup, or the id has become an alias.
+        """
         if base is None:
             return None
         found = self.client.version(self.project, file, base.version, base.sha256)
-        return base if isinstance(found, Unmodified) else None
+        if isinstance(found, Unmodified):
+            return base
+
+        def is_it(one: wire.WireVersion) -> bool:
+            return one.sha256 == base.sha256
+
+        return base if any(map(is_it, self._history_until(file, is_it))) else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
         """Whether the local file is the younger one, each by its own clock."""
@@ -405,18 +468,41 @@ def is_removed_there(client: Client, project: ProjectId, file: FileName, seen: S
     base = seen.base
     if seen.local is None or base is None or seen.is_changed:
         return False
-    return any(one.sha256 == base.sha256 for one in _history_since(client, project, file, base.version))
+
+    def is_it(one: wire.WireVersion) -> bool:
+        return one.sha256 == base.sha256
+
+    return any(map(is_it, _history_until(client, project, file, is_it)))
 
 
-def _history_since(
-    client: Client, project: ProjectId, file: FileName, version: int
+def _history_until(
+    client: Client, project: ProjectId, file: FileName, is_wanted: Callable[[wire.WireVersion], bool]
 ) -> Sequence[wire.WireVersion]:
+    """The history of a file, newest first, back to a wanted version."""
     limit = _HISTORY
     while True:
         history = client.history(project, file, limit)
-        if len(history) < limit or history[-1].version <= version:
+        if len(history) < limit or any(map(is_wanted, history)):
             return history
         limit *= 4
+
+
+def _number_of(refused: Kept, history: Sequence[wire.WireVersion]) -> int | None:
+    """The number of a refused upload on the server, which may have changed."""
+    same = [one for one in history if one.sha256 == refused.sha256]
+    if any(one.version == refused.version for one in same):
+        return refused.version
+    return next((one.version for one in same if one.kind == Kind.RESCUED.value), None)
+
+
+def _both_of(first: Report, second: Report) -> Report:
+    """Two reports as one: of each file what came first, and what was done then."""
+    came = {one.file: [action for action in one.actions if action in _COMES] for one in first.files}
+    files = [
+        replace(one, actions=tuple(dict.fromkeys([*came.get(one.file, ()), *one.actions])))
+        for one in second.files
+    ]
+    return replace(second, files=tuple(files))
 
 
 def _is_to_be_sent(file: FileName, seen: Snapshot) -> bool:

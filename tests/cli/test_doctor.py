@@ -88,7 +88,7 @@ def test_where_the_marks_cannot_be_shown_there_are_plain_ones(monkeypatch: pytes
     """A terminal without Unicode is no reason to fail."""
     shown = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr("sys.stdout", shown)
-    command._print([GOOD, DOUBTFUL, BAD])
+    command.show([GOOD, DOUBTFUL, BAD])
     shown.seek(0)
     assert [line[0] for line in shown if not line.startswith(" ")] == ["+", "?", "x", "1"]
 

@@ -17,6 +17,7 @@ from mneme import times
 from mneme.cli import sessionalone
 from mneme.client import arrivals
 from mneme.client.folder import Folder
+from mneme.client.identity import Rules
 from mneme.client.localproject import local_project
 from mneme.model import Millis, ProjectId
 from tests.daemon import wait_until
@@ -98,7 +99,7 @@ class World:
         self.plugin.mkdir(parents=True)
         self.app = home / "app"
         self.app.mkdir()
-        self.folder = local_project(self.app, home, None).folder
+        self.folder = local_project(self.app, home, Rules()).folder
         self.configure(server.server_port)
         self.program = home / "mneme"
         self.noted = home / "noted"
@@ -300,7 +301,7 @@ def test_a_stopped_process_in_the_folder_costs_a_session_its_time_only(world: Wo
     """The sentence says so, and the server does not count as away."""
     world.configure(world.server.server_port, hook_seconds=0.3)
     world.other_machine_writes(ONE)
-    with Folder(world.folder, "", ProjectId("any")).step():
+    with Folder(world.folder, ProjectId("any")).step():
         began = time.monotonic()
         news, problem = world.run()
         assert 0.2 < time.monotonic() - began < 3

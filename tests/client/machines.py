@@ -31,12 +31,14 @@ class Machine:
         self.path = path
         self.http = http
         self.wall = wall
+        self.project = DEMO
+        self.path_id: ProjectId | None = None
         self._url = url
 
     @property
     def folder(self) -> Folder:
         """The memory of the project."""
-        return Folder(self.path, self._url, DEMO)
+        return Folder(self.path, self.project, path_id=self.path_id)
 
     def session(self, retries: int = 0) -> Sync:
         """A new process."""
@@ -50,6 +52,10 @@ class Machine:
     def push(self) -> Report:
         """End a session."""
         return self.session().push()
+
+    def step(self) -> Report:
+        """Be in step, as the agent is."""
+        return self.session().step()
 
     def send(self) -> Report:
         """Send what has changed, and keep the lock."""
@@ -130,9 +136,9 @@ class World:
         """Let as much time pass as a lock lasts."""
         self.let_pass(TTL / 1000)
 
-    def head(self, file: FileName = LOG) -> bytes | None:
+    def head(self, file: FileName = LOG, project: ProjectId = DEMO) -> bytes | None:
         """The head of a file."""
-        document = self.stub.store.read(DEMO, file, self.now)
+        document = self.stub.store.read(project, file, self.now)
         return document.content if document else None
 
     def holder(self) -> str | None:

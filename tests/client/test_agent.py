@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from mneme import durable
 from mneme.client.agent import KNOWN_TROUBLE_SECONDS, LOOK_EVERY, Agent, Server, Told
@@ -21,6 +23,7 @@ from mneme.client.calls import Client
 from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
 from mneme.client.http import Address, Response
+from mneme.client.identity import Rules
 from mneme.client.listener import Heard
 from mneme.model import ClientId, FileName, Merging, ProjectId
 from mneme.wire import WireEvent
@@ -131,10 +134,14 @@ class Wall:
         """See `SleepingClock`."""
 
 
+STOCK = Rules()
+"""The rules of settings that say nothing of ids."""
+
+
 class World:
     """A machine with an agent, and a server."""
 
-    def __init__(self, home: Path, project: ProjectId | None = None) -> None:
+    def __init__(self, home: Path, rules: Rules = STOCK) -> None:
         self.home = home
         self.projects = home / ".claude-mneme/projects"
         self.projects.mkdir(parents=True)
@@ -145,7 +152,7 @@ class World:
         address = Address(URL)
         wall = Wall(self.reactor)
         client = Client(Exchange(self.line, wall, address, Patience(10, 0)), ClientId("laptop"))
-        server = Server(client, project, self._listen)
+        server = Server(client, rules, self._listen)
         self.agent = Agent(self.reactor, wall, self.syncing, ImmediateWorker(), home, server, self._watch)
 
     def _listen(self, heard: Callable[[Heard], object]) -> Ears:
@@ -195,10 +202,15 @@ class World:
         self.stub.release("desk", project=project)
 
     def event(
-        self, project: str, version: int | None, kind: str = "head", file: str | None = "log.jsonl"
+        self,
+        project: str,
+        version: int | None,
+        kind: str = "head",
+        file: str | None = "log.jsonl",
+        aliases: Sequence[str] = (),
     ) -> None:
         """Have the server tell of a change."""
-        self.ears.heard(Heard(WireEvent("l-1", kind, project, file, version, None, "desk", None)))
+        self.ears.heard(Heard(WireEvent("l-1", kind, project, file, version, None, "desk", None, aliases)))
 
     def ready(self) -> None:
         """Have the server say that nothing is known to have happened."""
@@ -211,9 +223,13 @@ class World:
         return asked
 
     def status(self) -> list[dict[str, Any]]:
-        """The status, as it is told."""
+        """The status of all projects, as it is told."""
+        return self.told()["projects"]  # type: ignore[no-any-return]
+
+    def told(self) -> dict[str, Any]:
+        """The answer to the question about the status."""
         found: Any = result_of(_awaited(self.agent.questions["status"](Request("status"))))
-        return json.loads(json.dumps(found))["projects"]  # type: ignore[no-any-return]
+        return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
 async def _awaited(answer: Any) -> Any:
@@ -392,7 +408,7 @@ def test_a_name_that_is_no_text_is_a_project(world: World) -> None:
 
 def test_one_id_for_all_is_given_to_no_folder_without_a_session(tmp_path: Path) -> None:
     """Projects would be mixed for good; folders that had the id before keep it."""
-    world = World(tmp_path / "home", ProjectId("shared"))
+    world = World(tmp_path / "home", Rules(one_for_all=ProjectId("shared")))
     world.folder("-other", TWO)
     (world.folder("-app", ONE) / ".mneme").mkdir()
     world.agent.start()
@@ -412,7 +428,7 @@ def test_one_id_for_all_is_given_to_no_folder_without_a_session(tmp_path: Path) 
 
 def test_the_folder_of_a_first_session_stays_kept(tmp_path: Path) -> None:
     """Also with one id for all, where a look comes before the first sync."""
-    world = World(tmp_path / "home", ProjectId("shared"))
+    world = World(tmp_path / "home", Rules(one_for_all=ProjectId("shared")))
     world.agent.start()
     world.settle()
     world.other_machine_writes("shared", ONE)
@@ -482,6 +498,105 @@ def test_after_a_new_beginning_all_projects_are_looked_at(kept: World) -> None:
     kept.ready()
     kept.settle()
     assert sorted(kept.requests()) == ["GET /projects/-app/files", "GET /projects/-lib/files"]
+
+
+def test_a_change_under_another_name_is_fetched(kept: World) -> None:
+    """The folder goes by an alias."""
+    kept.other_machine_writes("-app", ONE + TWO)
+    kept.event("github.com/ana/app", 9, aliases=["-home-bo-app", "-app"])
+    kept.turn_until(lambda: (kept.projects / "-app/log.jsonl").read_text() == ONE + TWO)
+
+
+# Ids
+
+
+REMOTE = "github.com/ana/app"
+QUOTED = "github.com%2Fana%2Fapp"
+
+
+def clone(world: World) -> Path:
+    """A clone of a repository."""
+    root = world.home / "app"
+    root.mkdir()
+    for words in (["init", "-q"], ["remote", "add", "origin", f"https://{REMOTE}"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture
+def by_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """An agent whose projects go by their remotes."""
+    monkeypatch.delenv("MNEME_DISABLED", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    world = World(tmp_path / "home", Rules(uses_remote=True))
+    yield world
+    end(world)
+
+
+def test_no_folder_is_kept_under_two_ids(by_git: World) -> None:
+    """The directory of a folder is found; a session says the same id."""
+    root = clone(by_git)
+    by_git.folder(str(root).replace("/", "-"), ONE)
+    by_git.agent.start()
+    by_git.settle()
+    by_git.turn_until(lambda: by_git.on_server(QUOTED) == ONE)
+    session = Deferred.fromCoroutine(by_git.agent.session_begins(root, 2.0))
+    by_git.settle()
+    assert not result_of(session).problem
+    assert [one["project"] for one in by_git.status()] == [REMOTE]
+    assert [one["id"] for one in by_git.stub.ask("GET", "/projects").json["projects"]] == [REMOTE]
+
+
+def test_a_session_finds_that_the_id_has_changed(by_git: World) -> None:
+    """The project got a remote: from then on its path is another name of that."""
+    root = clone(by_git)
+    path = str(root).replace("/", "-")
+    subprocess.run(["git", "remote", "rename", "origin", "gone"], cwd=root, check=True)
+    subprocess.run(["git", "remote", "add", "second", "https://example.org/a/b"], cwd=root, check=True)
+    by_git.folder(path, ONE)
+    by_git.agent.start()
+    by_git.settle()
+    by_git.turn_until(lambda: by_git.on_server(path) == ONE)
+    subprocess.run(["git", "remote", "rename", "gone", "origin"], cwd=root, check=True)
+    session = Deferred.fromCoroutine(by_git.agent.session_begins(root, 2.0))
+    by_git.settle()
+    assert not result_of(session).problem
+    assert by_git.on_server(QUOTED) == ONE
+    [project] = by_git.stub.ask("GET", "/projects").json["projects"]
+    assert (project["id"], project["aliases"]) == (REMOTE, [path])
+
+
+def test_ids_that_may_be_of_one_project_are_told_once(by_git: World, request: pytest.FixtureRequest) -> None:
+    """The log and the status have the command that links them."""
+    told: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        told.append(formatEvent(event))
+
+    observer = cast(ILogObserver, observe)
+    globalLogPublisher.addObserver(observer)
+    request.addfinalizer(lambda: globalLogPublisher.removeObserver(observer))
+    by_git.other_machine_writes("-Users-bo-src-app", ONE)
+    by_git.other_machine_writes("-Users-bo-src-lib", ONE)
+    root = clone(by_git)
+    by_git.folder(str(root).replace("/", "-"), TWO)
+    by_git.agent.start()
+    by_git.settle()
+    by_git.folder("-new", ONE)
+    by_git.settle()
+    by_git.reactor.advance(LOOK_EVERY)
+    by_git.settle()
+    assert by_git.told()["links"] == [{"old": "-Users-bo-src-app", "new": REMOTE}]
+    by_git.other_machine_writes("-srv-app", ONE)
+    by_git.event("-srv-app", 1)
+    by_git.settle()
+    by_git.reactor.advance(LOOK_EVERY)
+    by_git.settle()
+    assert len(by_git.told()["links"]) == 2
+    offers = [one for one in told if "may be one project" in one]
+    assert len(offers) == 2
+    assert f"`mneme link -Users-bo-src-app {REMOTE}`" in offers[0]
+    assert f"`mneme link -srv-app {REMOTE}`" in offers[1]
 
 
 # Sessions

@@ -93,7 +93,7 @@ class Machine:
 
     def received(self, content: str) -> Folder:
         """A log with a base."""
-        folder = Folder(self.folder, URL, ProjectId("app"))
+        folder = Folder(self.folder, ProjectId("app"))
         kept = Kept(1, content.encode(), digest(content.encode()))
         with folder.step():
             assert folder.receive(FileName.LOG, kept, kept.content, folder.snapshot(FileName.LOG))
@@ -238,7 +238,7 @@ def test_a_path_too_long_for_an_id_asks_for_one_in_the_settings(machine: Machine
     """A project id has at most 512 characters; the rest is left out."""
     machine.configure(serverUrl=URL)
     machine.directory = Path("/", *(["far"] * 200))
-    assert "sync.projectId" in machine.finds(BAD, "project-unusable")
+    assert "sync.projects" in machine.finds(BAD, "project-unusable")
     assert set(machine.examined()) == {"settings-usable", "project-unusable", "home-folder-writable"}
 
 
@@ -375,7 +375,9 @@ def test_a_server_that_shows_no_clock_is_doubtful(machine: Machine) -> None:
 
 def test_a_project_that_the_server_knows_is_known(machine: Machine) -> None:
     """With the source of its id."""
-    assert "app, from sync.projectId" in machine.finds(GOOD, "project-known", Network(having("app", "else")))
+    assert "app, from sync.projectId, which is one id for all" in machine.finds(
+        GOOD, "project-known", Network(having("app", "else"))
+    )
 
 
 def test_a_project_that_the_server_does_not_know_among_others_is_doubtful(machine: Machine) -> None:
@@ -383,7 +385,7 @@ def test_a_project_that_the_server_does_not_know_among_others_is_doubtful(machin
     said = machine.finds(DOUBTFUL, "project-unknown", Network(having(*(f"number-{n}" for n in range(7)))))
     assert "number-0" in said
     assert "and 2 more -> " in said
-    assert "at the same path on each machine" in said
+    assert "`mneme link app THAT-ID`" in said
 
 
 def test_the_path_is_an_id_of_its_own(machine: Machine) -> None:
@@ -402,8 +404,9 @@ def test_a_project_of_this_name_by_another_id_is_doubtful(machine: Machine, twin
     machine.configure(serverUrl=URL)
     network = Network(having(twin, "else"))
     said = machine.finds(DOUBTFUL, "project-twins", network)
-    assert twin in said
-    assert "at the same path on each machine" in said
+    mine = machine.folder.name
+    pair = (twin, mine) if twin.startswith("-") else (mine, twin)
+    assert f"make them one memory: `mneme link {' '.join(pair)}`" in said
     assert "project-unknown" not in machine.examined(network)
 
 

@@ -78,7 +78,7 @@ def test_a_lock_of_the_plugin_that_goes_is_told(watched: Watched, name: str) -> 
 def test_readers_and_other_files_are_not_told(watched: Watched) -> None:
     """Nor are our own looks, which would follow each other for ever."""
     path = watched.folder / "log.jsonl"
-    folder = Folder(watched.folder, "http://homeserver", ProjectId("demo"))
+    folder = Folder(watched.folder, ProjectId("demo"))
     watched.told_of(lambda: path.write_text("one\n"))
     watched.told_of(folder.snapshots)
     assert watched.told_of(path.read_text) == set()

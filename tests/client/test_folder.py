@@ -39,7 +39,7 @@ def kept(version: int, content: bytes) -> Kept:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Folder]:
     """A project in which there is nothing yet, in a step."""
-    folder = Folder(tmp_path / "projects" / "demo", URL, DEMO)
+    folder = Folder(tmp_path / "projects" / "demo", DEMO)
     with folder.step():
         yield folder
 
@@ -319,7 +319,7 @@ def test_lines_that_are_appended_during_a_replacement_are_not_lost(
     """At whatever step; late writes to an old file are in the .bak."""
     at, steps = 0, 1
     while at < steps:
-        folder = Folder(tmp_path / f"{at}", URL, DEMO)
+        folder = Folder(tmp_path / f"{at}", DEMO)
         with folder.step():
             path = with_base(folder)
         seen = folder.snapshot(LOG)
@@ -447,7 +447,7 @@ def test_a_base_that_is_damaged_is_none(folder: Folder, name: str, content: byte
     assert seen.base is None
     assert seen.is_changed
     assert held(folder) == ONE
-    again = Folder(folder.path, URL, DEMO) if not name else folder
+    again = Folder(folder.path, DEMO) if not name else folder
     with again.step() if again is not folder else nullcontext():
         assert again.receive(LOG, kept(1, ONE), ONE, seen)
     assert folder.snapshot(LOG).base == kept(1, ONE)
@@ -457,37 +457,39 @@ def test_a_base_that_is_damaged_is_none(folder: Folder, name: str, content: byte
 def test_no_state_is_worse_than_none(content: bytes) -> None:
     """Whatever its bytes are."""
     with tempfile.TemporaryDirectory() as path:
-        folder = Folder(Path(path), URL, DEMO)
+        folder = Folder(Path(path), DEMO)
         with folder.step():
             with_base(folder)
         (Path(path) / ".mneme" / "state.json").write_bytes(content)
         assert folder.snapshot(LOG).base is None
 
 
-@pytest.mark.parametrize(
-    ("server", "project"), [("http://other:1", DEMO), (URL, ProjectId("other")), (f"{URL}/", DEMO)]
-)
-def test_bases_of_another_server_or_project_do_not_count(
-    folder: Folder, server: str, project: ProjectId
-) -> None:
-    """Nor do they get into the way, where numbers are the same."""
+def test_bases_stay_where_the_id_is_another(folder: Folder) -> None:
+    """The server says whether they count; the state tells the id of the last sync."""
     with_base(folder)
-    put(folder, b"# One\n", SUMMARY)
-    folder.settle(SUMMARY, kept(2, b"# One\n"))
-    other = Folder(folder.path, server, project)
-    assert other.snapshot(LOG).base is None
-    other.settle(LOG, kept(1, TWO))
-    assert other.snapshot(LOG).base == kept(1, TWO)
-    assert folder.snapshot(LOG).base is None
-    assert folder.snapshot(SUMMARY).base is None
+    other = Folder(folder.path, ProjectId("other"))
+    assert other.snapshot(LOG).base == kept(1, ONE)
+    other.settle(SUMMARY, kept(2, b"# One\n"))
+    assert other.last_id == DEMO
+    other.note_id()
+    assert folder.last_id == ProjectId("other")
+    assert folder.snapshot(LOG).base == kept(1, ONE)
+
+
+def test_a_state_of_an_older_version_is_read(folder: Folder) -> None:
+    """There the server had its place, too."""
+    with_base(folder)
+    path = folder.path / ".mneme" / "state.json"
+    path.write_text(json.dumps({"server": URL, **json.loads(path.read_bytes())}))
+    assert folder.snapshot(LOG).base == kept(1, ONE)
 
 
 def test_the_state_is_for_a_person_to_read(folder: Folder) -> None:
-    """Of which server it is, and what is the base of each file."""
+    """Of which project it is, and what is the base of each file."""
     with_base(folder)
     state = json.loads((folder.path / ".mneme" / "state.json").read_bytes())
     known = {"version": 1, "sha256": digest(ONE)}
-    assert state == {"server": URL, "project": "demo", "files": {"log.jsonl": {"base": known}}}
+    assert state == {"project": "demo", "files": {"log.jsonl": {"base": known}}}
 
 
 # Crashes and full disks
@@ -538,7 +540,7 @@ def test_whatever_fails_the_file_is_whole_and_its_base_no_newer(
     """Failure at each step in turn; the next try succeeds, and leaves nothing behind."""
 
     def prepared(name: str) -> Folder:
-        folder = Folder(tmp_path / name, URL, DEMO)
+        folder = Folder(tmp_path / name, DEMO)
         with folder.step():
             with_base(folder)
         put(folder, OLD)
@@ -573,7 +575,7 @@ def test_a_disk_that_is_mounted_read_only_is_full(tmp_path: Path, faults: Faults
         "ro", lambda: OSError(errno.EROFS, "Read-only"), lambda step: step.writes, lambda _: True
     )
     with faults.failing(0, read_only), pytest.raises(DiskFull):
-        Folder(tmp_path, URL, DEMO).step().__enter__()
+        Folder(tmp_path, DEMO).step().__enter__()
 
 
 # Several processes
@@ -581,7 +583,7 @@ def test_a_disk_that_is_mounted_read_only_is_full(tmp_path: Path, faults: Faults
 
 def _append(path: str, name: str, count: int) -> None:
     """A session that receives its own lines, merged with the file."""
-    folder = Folder(Path(path), URL, DEMO)
+    folder = Folder(Path(path), DEMO)
     for number in range(count):
         line = entry(f"{name} {number}").encode()
         with folder.step():
@@ -593,7 +595,7 @@ def _append(path: str, name: str, count: int) -> None:
 
 def test_sessions_at_once_take_turns(tmp_path: Path) -> None:
     """Sessions that receive in turn; every version follows the one before."""
-    folder = Folder(tmp_path, URL, DEMO)
+    folder = Folder(tmp_path, DEMO)
     context = multiprocessing.get_context("spawn")
     names = ["a", "b", "c"]
     processes = [context.Process(target=_append, args=(str(folder.path), name, 20)) for name in names]
@@ -632,9 +634,9 @@ class Hand:
 def test_a_step_waits_for_the_step_of_another_process(tmp_path: Path) -> None:
     """And begins as soon as that one ends."""
     other = ExitStack()
-    other.enter_context(Folder(tmp_path, URL, DEMO).step())
+    other.enter_context(Folder(tmp_path, DEMO).step())
     wall = Hand(other.close)
-    with Folder(tmp_path, URL, DEMO, wall, 5.0).step():
+    with Folder(tmp_path, DEMO, wall, 5.0).step():
         assert wall.slept == pytest.approx(0.06)
 
 
@@ -642,8 +644,8 @@ def test_a_step_waits_for_the_step_of_another_process(tmp_path: Path) -> None:
 def test_a_step_that_never_ends_keeps_others_out_for_a_while_only(tmp_path: Path, patience: float) -> None:
     """A stopped process hangs no session; the sentence says how to find it."""
     wall = Hand(lambda: None)
-    folder = Folder(tmp_path, URL, DEMO, wall, patience)
-    with Folder(tmp_path, URL, DEMO).step(), pytest.raises(FolderBusy, match=r"at work on .*fuser .*/lock"):
+    folder = Folder(tmp_path, DEMO, wall, patience)
+    with Folder(tmp_path, DEMO).step(), pytest.raises(FolderBusy, match=r"at work on .*fuser .*/lock"):
         folder.step().__enter__()
     assert wall.slept == pytest.approx(patience, abs=0.021)
     with folder.step():
@@ -652,7 +654,7 @@ def test_a_step_that_never_ends_keeps_others_out_for_a_while_only(tmp_path: Path
 
 def test_a_sync_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system does not say it."""
-    folder = Folder(tmp_path, URL, DEMO)
+    folder = Folder(tmp_path, DEMO)
     base = Kept(1, b"{}\n", digest(b"{}\n"))
     with folder.step():
         pass

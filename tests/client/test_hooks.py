@@ -22,11 +22,11 @@ from mneme.client.hooks import (
     Program,
     hooks_in,
     install,
-    read,
     settings_path,
     snippet,
     with_hooks,
 )
+from mneme.client.jsonfile import read
 from tests.store.faults import BROKEN, FULL, KILL, Fault, Faults, Killed
 
 NAMED = Program("/usr/local/bin/mneme")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mneme.client.identity import Rules
 from mneme.client.localproject import local_project, project_root
 from mneme.errors import InvalidProjectId
 from mneme.model import ProjectId
@@ -64,7 +65,7 @@ def test_a_place_has_the_folder_and_the_id_of_the_plugin(tmp_path: Path) -> None
     root = repository(tmp_path / "app")
     name = str(root).replace("/", "-")
     for given in (None, ProjectId("shared")):
-        place = local_project(root, Path("/home/ana"), given)
+        place = local_project(root, Path("/home/ana"), Rules(one_for_all=given))
         assert place.root == root
         assert place.folder == Path("/home/ana/.claude-mneme/projects") / name
         assert place.project == (given or ProjectId(name))
@@ -74,5 +75,6 @@ def test_a_path_that_is_too_long_for_an_id_is_told_so(tmp_path: Path) -> None:
     """A project id of one's own helps."""
     long = Path("/" + "/".join(["x" * 200] * 3))
     with pytest.raises(InvalidProjectId, match="512"):
-        local_project(long, tmp_path, None)
-    assert local_project(long, tmp_path, ProjectId("short")).project == ProjectId("short")
+        local_project(long, tmp_path, Rules())
+    short = Rules(((str(long), ProjectId("short")),))
+    assert local_project(long, tmp_path, short).project == ProjectId("short")

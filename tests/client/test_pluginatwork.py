@@ -52,7 +52,7 @@ def wall(tmp_path: Path) -> Wall:
 def folder(tmp_path: Path, wall: Wall) -> Iterator[Folder]:
     """A project with no files yet, in a step."""
     (tmp_path / "demo").mkdir()
-    folder = Folder(tmp_path / "demo", URL, DEMO, wall)
+    folder = Folder(tmp_path / "demo", DEMO, wall)
     with folder.step():
         yield folder
 
@@ -370,7 +370,7 @@ def test_a_sync_beside_a_summarizer_loses_nothing_and_sums_nothing_up_twice(tmp_
     path.mkdir()
     wall = Summarizer(path)
     client = Client(Exchange(Line(stub), wall, Address(URL), Patience(10, 0)), ClientId("laptop"))
-    folder = Folder(path, URL, DEMO, wall)
+    folder = Folder(path, DEMO, wall)
     sync = Sync(client, wall, folder)
     write(folder, LOG, OLD + HERE)
     write(folder, SUMMARY_JSON, decisions("old"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mneme.client.errors import SettingsError
+from mneme.client.identity import Rules
 from mneme.client.localproject import local_project, project_root, working_directory
 
 AUTHOR = ["-c", "user.name=Ana", "-c", "user.email=ana@example.org", "-c", "protocol.file.allow=always"]
@@ -52,7 +53,7 @@ def roots(*directories: Path) -> list[str]:
 
 def folder_of(directory: Path) -> str:
     """The name of the memory folder of a directory."""
-    return local_project(directory, Path("/home/ana"), None).folder.name
+    return local_project(directory, Path("/home/ana"), Rules()).folder.name
 
 
 def test_a_repository_is_the_root_of_all_in_it(top: Path) -> None:
@@ -191,5 +192,5 @@ def test_a_git_that_hangs_is_none(top: Path, monkeypatch: pytest.MonkeyPatch) ->
     tool.write_text("#!/bin/sh\nexec sleep 60\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{top / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr("mneme.client.localproject._GIT_SECONDS", 0.05)
+    monkeypatch.setattr("mneme.client.git._SECONDS", 0.05)
     assert roots(app) == ["app", "app/deep/er"]

@@ -19,6 +19,7 @@ from mneme.client import settings
 from mneme.client.errors import SettingsError
 from mneme.client.exchange import Patience
 from mneme.client.http import Address
+from mneme.client.identity import Rules
 from mneme.client.settings import Settings, address_in, client_id, config_path, load, needed
 from mneme.model import ClientId, ProjectId
 from tests.daemon import self_signed
@@ -50,7 +51,7 @@ def test_without_settings_there_is_no_server(tmp_path: Path, content: object) ->
     if content is not None:
         configure(tmp_path, content)
     found = load(tmp_path)
-    assert found == Settings(None, None, Patience(10.0, 3), plugin_syncs=False)
+    assert found == Settings(None, Rules(), Patience(10.0, 3), plugin_syncs=False)
     with pytest.raises(
         SettingsError, match=r"No server is set: put \{.*\} into .*/config\.json, or give --server"
     ):
@@ -60,10 +61,15 @@ def test_without_settings_there_is_no_server(tmp_path: Path, content: object) ->
 def test_all_of_the_section_is_read(tmp_path: Path) -> None:
     """As the plugin reads it."""
     sync = {"enabled": True, "serverUrl": f"{URL}/", "apiKey": KEY, "projectId": "org/repo"}
+    sync |= {"identity": "git", "projects": {"/srv/app/": "app"}}
     configure(tmp_path, {"sync": {**sync, "timeoutMs": 1500, "retries": 0, "hookSeconds": 0.5}})
     found = load(tmp_path)
     assert found == Settings(
-        Address(URL, KEY), ProjectId("org/repo"), Patience(1.5, 0), plugin_syncs=True, hook_seconds=0.5
+        Address(URL, KEY),
+        Rules((("/srv/app", ProjectId("app")),), uses_remote=True, one_for_all=ProjectId("org/repo")),
+        Patience(1.5, 0),
+        plugin_syncs=True,
+        hook_seconds=0.5,
     )
     assert address_in(found, tmp_path) == Address(URL, KEY)
 
@@ -85,7 +91,7 @@ def test_the_options_come_before_the_file(
     """An empty text is not set; a key is shown to its own server alone."""
     configure(tmp_path, {"sync": sync})
     found = load(tmp_path, *options)
-    assert (found.address, found.project) == (address, None)
+    assert (found.address, found.rules) == (address, Rules())
 
 
 def test_without_a_home_the_server_and_its_key_can_be_given(tmp_path: Path) -> None:

@@ -60,16 +60,19 @@ wait_until_gone() {
 }
 # An upload to a project, and the working copy of it.
 put() {
-    local place="http://localhost:$MNEME_PORT/projects/$1"
-    local asking=(curl -sf -o /dev/null -H "X-Client-Id: laptop-1a2b3c4d" -H "Authorization: Bearer $(server_key)")
-    "${asking[@]}" -X POST "$place/lock"
-    "${asking[@]}" -X PUT -H 'Content-Type: text/plain' -d "$2" "$place/files/summary.md"
-    "${asking[@]}" -X DELETE "$place/lock"
+    upload "$1" "$2"
     for _ in $(seq 400); do
         [ -e ~/.mneme-server/projects/"$1"/summary.md ] && [ ! -e ~/.mneme-server/projects/"$1"/.lock.json ] && return 0
         sleep 0.1
     done
     return 1
+}
+upload() {
+    local place="http://localhost:$MNEME_PORT/projects/$1"
+    local asking=(curl -sf -o /dev/null -H "X-Client-Id: laptop-1a2b3c4d" -H "Authorization: Bearer $(server_key)")
+    "${asking[@]}" -X POST "$place/lock"
+    "${asking[@]}" -X PUT -H 'Content-Type: text/plain' -d "$2" "$place/files/summary.md"
+    "${asking[@]}" -X DELETE "$place/lock"
 }
 server_key() {
     jq -r '.apiKeys[0] // empty' "$BASE/server/.mneme-server/config.json" 2>/dev/null
@@ -81,6 +84,9 @@ serve() {
 settings() {
     printf '{"sync": {"enabled": false, "serverUrl": "http://localhost:%s", "projectId": "%s"}}\n' \
         "$MNEME_PORT" "$(laptop_id)" >"$BASE/$1/.claude-mneme/config.json"
+}
+connect() {
+    (on "$1" && cd ~/src/app && server_key | mneme connect "http://localhost:$MNEME_PORT" --key-stdin)
 }
 laptop_id() {
     echo "$BASE/laptop/src/app" | tr / -

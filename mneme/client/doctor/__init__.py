@@ -35,6 +35,7 @@ from mneme.client.errors import ClientError, SettingsError, TooLarge
 from mneme.client.exchange import Patience
 from mneme.client.folder import Folder
 from mneme.client.http import Address
+from mneme.client.identity import Rules
 from mneme.client.localproject import LocalProject, local_project
 from mneme.client.settings import FOLDER, Settings, client_id
 from mneme.client.sync import is_removed_there
@@ -70,16 +71,15 @@ class Doctor(Struct, frozen=True):
         findings = [of_settings]
         local: LocalProject | None = None
         try:
-            chosen = settings.project if settings else None
-            local = local_project(self.directory, self.home, chosen)
+            rules = settings.rules if settings else Rules()
+            local = local_project(self.directory, self.home, rules)
         except InvalidProjectId as problem:
+            advice = "Give it an id: git config mneme.project NAME, or sync.projects in the settings"
             findings.append(
-                bad(
-                    "project-unusable",
-                    f"The path of this project is too long: {problem}",
-                    "Set sync.projectId",
-                )
+                bad("project-unusable", f"The path of this project is too long: {problem}", advice)
             )
+        except SettingsError as problem:
+            findings.append(bad("project-unusable", str(problem), "Mend it, or remove it"))
         answers: ServerAnswers | None = None
         if settings and settings.address and local:
             answers, of_server = self._of_server(settings, settings.address, local)
@@ -98,17 +98,14 @@ class Doctor(Struct, frozen=True):
         # A person waits for the answer, so nothing is tried twice.
         with self.connect(address, machine, replace(settings.patience, retries=0)) as client:
             answers = ask(client, self.monotonic, local.project)
-            answers, of_limit = asked_about(client, answers, self._folder(local, address))
+            answers, of_limit = asked_about(client, answers, local.opened(patience=_BUSY_SECONDS))
         findings = [*server_findings(answers, address), *of_limit]
         if answers.projects is not None:
-            findings += project_findings(local, settings.project is not None, answers.projects)
+            findings += project_findings(local, answers.projects)
             findings += [] if answers.problem else [lock_finding(answers, local.project, machine)]
             findings.append(waiting_finding(answers.projects, machine))
             findings += two_places_findings(answers, local.project)
         return answers, findings
-
-    def _folder(self, local: LocalProject, address: Address) -> Folder:
-        return Folder(local.folder, address.url, local.project, patience=_BUSY_SECONDS)
 
     def _of_machine(
         self, settings: Settings | None, local: LocalProject | None, answers: ServerAnswers | None
@@ -118,7 +115,7 @@ class Doctor(Struct, frozen=True):
             of_folder = folder_finding("project-folder", local.folder)
             findings.append(of_folder)
             if settings and settings.address and of_folder.state is not State.BAD:
-                folder = self._folder(local, settings.address)
+                folder = local.opened(patience=_BUSY_SECONDS)
                 removed = answers.removed if answers else ()
                 findings.append(changes_finding(folder, _heads(answers, local.project), removed))
                 findings += [removed_finding(folder, removed)] if removed else []

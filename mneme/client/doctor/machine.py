@@ -14,7 +14,8 @@ from mneme import durable
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, FolderBusy, Snapshot
-from mneme.client.hooks import Hook, hooks_in, read, settings_path, unquoted
+from mneme.client.hooks import Hook, hooks_in, settings_path, unquoted
+from mneme.client.jsonfile import read
 from mneme.client.settings import EXAMPLE, Settings, config_path, load
 from mneme.client.sizes import how_to_shorten, travels
 from mneme.client.socketpath import socket_path

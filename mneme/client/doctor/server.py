@@ -1,6 +1,5 @@
 """Checks of a server, and of a project on it, by its answers. Pure."""
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
@@ -9,6 +8,7 @@ from mneme import times, wire
 from mneme.client.doctor.findings import Finding, bad, doubtful, good
 from mneme.client.errors import ClientError, KeyRefused, Refused, ServerTrouble, Unreachable, Untrusted
 from mneme.client.http import Address
+from mneme.client.identity import Origin, link_command, offered, twins
 from mneme.client.localproject import LocalProject
 from mneme.model import ClientId, FileName, Lock, ProjectId
 from mneme.readable import span
@@ -16,10 +16,6 @@ from mneme.readable import span
 _SLOW_SECONDS = 1.0
 _APART_SECONDS = 5.0
 _SHOWN = 5
-_SAME_ID = (
-    "keep it at the same path on each machine, else they never meet. (sync.projectId would be one id for all projects "
-    "of a machine, which then share one memory.)"
-)
 IN_TWO_PLACES = (
     "Nothing was lost, both memories were merged. If two folders of that machine share this id, remove sync.projectId "
     "from its settings, so that each has its own. If the machine was cloned, remove ~/.claude-mneme/.client-id on one"
@@ -49,13 +45,13 @@ class ServerAnswers(Struct, frozen=True):
 
     def project(self, project: ProjectId) -> wire.WireProject | None:
         """A project as the server listed it."""
-        return next((one for one in self.projects or () if one.id == project.value), None)
+        return next((one for one in self.projects or () if _names(one, project)), None)
 
 
 def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Finding]:
     """Checks of the server: reachable, of this version, key accepted, clock right."""
     if answers.health is None:
-        yield _trouble(answers.problem, address)
+        yield trouble_finding(answers.problem, address)
         return
     yield _reached(answers.health, answers.seconds, address)
     yield _clocks(answers.ahead)
@@ -70,33 +66,43 @@ def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Findin
         )
         return
     if answers.problem:
-        yield _trouble(answers.problem, address)
+        yield trouble_finding(answers.problem, address)
 
 
-def project_findings(
-    local: LocalProject, is_chosen: bool, projects: Sequence[wire.WireProject]
-) -> Iterator[Finding]:
-    """Whether the server knows the project; `is_chosen` is whether the settings gave its id."""
-    origin = "sync.projectId" if is_chosen else f"the path {local.root}"
-    found = f"The project is {local.project.value}, from {origin}"
-    others = [ProjectId(one.id) for one in projects if one.id != local.project.value]
-    twins = [other for other in others if _is_named(other, local.root.name)]
+def project_findings(local: LocalProject, projects: Sequence[wire.WireProject]) -> Iterator[Finding]:
+    """Whether the server knows the project, and perhaps by other ids, too."""
+    mine = local.project
+    origin = f"the path {local.root}" if local.origin is Origin.PATH else local.origin.value
+    found = f"The project is {mine.value}, from {origin}"
+    others = [one for one in projects if not _names(one, mine)]
+    same = [
+        ProjectId(one.id)
+        for one in others
+        if twins(mine, local.root, [ProjectId(name) for name in (one.id, *one.aliases)])
+    ]
     if len(others) < len(projects):
         yield good("project-known", f"{found}, and the server knows it")
-    elif twins or not others:
+    elif same or not others:
         yield good("project-new", f"{found}: the server does not know it yet, the first push brings it there")
     else:
         yield doubtful(
             "project-unknown",
-            f"{found}, and the server does not know it; it knows {_listed(others)}",
-            f"If it is new, nothing: the first push brings it there. If it is one of these, {_SAME_ID}",
+            f"{found}, and the server does not know it; it knows {_listed([ProjectId(one.id) for one in others])}",
+            "If it is new, nothing: the first push brings it there. If it is one of these, make that one memory: "
+            f"`{link_command(mine, ProjectId('THAT-ID'))}`",
         )
-    if twins:
+    if same:
+        commands = ", or ".join(f"`{link_command(*offered(mine, one))}`" for one in same[:_SHOWN])
         yield doubtful(
             "project-twins",
-            f"The server knows a project of this name by other ids: {_listed(twins)}",
-            f"If it is the same project, {_SAME_ID}",
+            f"The server knows a project of this name by other ids: {_listed(same)}",
+            f"If it is the same project, make them one memory: {commands}",
         )
+
+
+def _names(one: wire.WireProject, project: ProjectId) -> bool:
+    """Whether an id is one of those of a project on the server."""
+    return project.value in (one.id, *one.aliases)
 
 
 def lock_finding(answers: ServerAnswers, project: ProjectId, machine: ClientId) -> Finding:
@@ -133,8 +139,9 @@ def waiting_finding(projects: Sequence[wire.WireProject], machine: ClientId) -> 
 
 def two_places_findings(answers: ServerAnswers, project: ProjectId) -> Iterator[Finding]:
     """Clients that seem to use the id of a project in two places."""
+    known = answers.project(project)
     for one in answers.status.in_two_places if answers.status else ():
-        if one.project == project.value:
+        if known and one.project == known.id:
             when = times.text_to_local_text(one.time)
             yield doubtful(
                 "id-in-two-places",
@@ -180,8 +187,8 @@ def _key(health: wire.Health) -> Finding:
     return good("key-not-needed", "The server wants no API key")
 
 
-def _trouble(problem: ClientError | None, address: Address) -> Finding:
-    """The finding for a failed request."""
+def trouble_finding(problem: ClientError | None, address: Address) -> Finding:
+    """A check that failed, by its request."""
     if isinstance(problem, Untrusted):
         return bad(
             "certificate-untrusted",
@@ -215,17 +222,6 @@ def _no_entry(address: Address) -> Finding:
         "The server does not know the API key that is set",
         "Copy one of the apiKeys in the server's config.json into sync.apiKey",
     )
-
-
-def _is_named(project: ProjectId, name: str) -> bool:
-    """Whether an id is a folder's name, or a path that ends with it."""
-    text, last = _folded(project.value), _folded(name)
-    return bool(last) and (text == last or text.endswith((f"-{last}", f"/{last}")))
-
-
-def _folded(text: str) -> str:
-    # A Mac writes an é in a path as two characters, Linux as one.
-    return unicodedata.normalize("NFC", text).casefold()
 
 
 def _listed(projects: Sequence[ProjectId]) -> str:
