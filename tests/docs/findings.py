@@ -1,4 +1,4 @@
-"""The doctor's findings in docs/machines.md, made of its code.
+"""The doctor's findings in docs/reference.md, made of its code.
 
 `python -m tests.docs.findings` writes them.
 """

@@ -1,4 +1,4 @@
-"""The reference of the command in docs/machines.md, made of `--help`: `python -m tests.docs.reference` writes it."""
+"""The reference of the command in docs/reference.md, made of `--help`: `python -m tests.docs.reference` writes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from mneme.cli.commands import mneme
 from tests.docs.pages import ROOT
 
-PAGE = ROOT / "docs" / "machines.md"
+PAGE = ROOT / "docs" / "reference.md"
 _PLACE = re.compile(r"(<!-- reference -->\n).*(<!-- end of the reference -->\n)", re.DOTALL)
 _WIDTH = 100
 
