@@ -72,7 +72,8 @@ def install(unit: units.Unit) -> None:
 
 
 def _by_hand(program: str) -> str:
-    return f"have `{program} agent` started when you log in, by a line in ~/.profile say"
+    line = f"{program} agent >>~/.claude-mneme/mneme-agent.log 2>&1 &"
+    return f"have it started when you log in, by this line in ~/.profile: {line}"
 
 
 def _uninstall(home: Path) -> None:

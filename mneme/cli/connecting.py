@@ -97,11 +97,12 @@ def _admitted(home: Path, url: str, settings: Settings, key: str | None) -> Addr
         return address
     if key or not is_attended():
         why = "does not know this API key" if address.key else "wants an API key"
+        how = "" if is_attended() else f", on stdin: {output.command_line('connect', url, '--key-stdin')}"
         raise SettingsError(
             f"The server at {address.url} {why}, and nothing was changed: give one of the apiKeys in the server's "
-            f"config.json, on stdin: {output.command_line('connect', url, '--key-stdin')}"
+            f"config.json{how}"
         )
-    asked = click.prompt("API key of the server", hide_input=True, err=True)
+    asked = click.prompt("API key, one of the apiKeys in the server's config.json", hide_input=True, err=True)
     return _admitted(home, url, load(home, url, asked), asked)
 
 

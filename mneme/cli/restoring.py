@@ -49,7 +49,7 @@ def restore(
 ) -> None:
     """Make a version of FILE in PROJECT the head again.
 
-    It becomes a new version, and nothing is lost of those between. Machines get it when they next pull or push.
+    It becomes a new version, and nothing is lost of those between. Machines get it with their next sync.
     """
     # The lock is released even after Ctrl-C.
     with signals.handled(signals.let_the_next_end):
@@ -118,8 +118,8 @@ def _done(project: ProjectId, file: str, number: int, done: Restored) -> str:
     if not done.is_new:
         return f"{file} of {project.value} is as in version {number} already: nothing to restore"
     return (
-        f"{file} of {project.value} is as in version {number} again, now version {done.version}: machines get it when "
-        "they next pull or push"
+        f"{file} of {project.value} is as in version {number} again, now version {done.version}: machines get it with "
+        "their next sync"
     )
 
 

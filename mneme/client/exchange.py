@@ -100,11 +100,11 @@ class Exchange:
             raise self.strange(f"status {reply.status}, {_kind(reply)}")
         if reply.status == HTTPStatus.UNAUTHORIZED:
             raise KeyRefused(
-                f"The server at {url} wants an API key: put one of its apiKeys into sync.apiKey, or give --key"
+                f"The server at {url} wants an API key: `mneme connect {url}` asks for it, or give --key"
             )
         if reply.status == HTTPStatus.FORBIDDEN and self.problem(reply).error == _WRONG_KEY:
             raise KeyRefused(
-                f"The server at {url} does not know this API key: sync.apiKey must be one of its apiKeys"
+                f"The server at {url} does not know this API key: `mneme connect {url}` asks for another"
             )
         if reply.status == HTTPStatus.NOT_IMPLEMENTED:
             # A server of files answers so to the POST that takes the lock.

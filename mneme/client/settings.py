@@ -37,6 +37,7 @@ PRIVATE = 0o600
 BY_GIT = "git"
 _IDENTITIES = (BY_GIT, "path")
 
+CONNECT = "mneme connect http://homeserver:3847"
 EXAMPLE = '{"sync": {"serverUrl": "http://homeserver:3847", "apiKey": "the server\'s key"}}'
 
 
@@ -163,7 +164,9 @@ def address_in(settings: Settings, home: Path | None) -> Address:
             raise SettingsError(
                 "No server is set, and this user has no home directory with settings: give --server, or set HOME"
             )
-        raise SettingsError(f"No server is set: put {EXAMPLE} into {config_path(home)}, or give --server")
+        raise SettingsError(
+            f"No server is set in {config_path(home)}: `{CONNECT}` connects this machine; or give --server"
+        )
     return settings.address
 
 

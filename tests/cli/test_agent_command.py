@@ -127,5 +127,5 @@ def test_a_system_without_services_is_told_what_to_start(home: Path, monkeypatch
     monkeypatch.setenv("PATH", str(home / "nowhere"))
     result = run("--install")
     assert result.exit_code == 1
-    assert "/mneme agent` started when you log in" in result.stderr
+    assert "/mneme agent >>~/.claude-mneme/mneme-agent.log 2>&1 &" in result.stderr
     assert "nothing to do" in run("--uninstall").stderr

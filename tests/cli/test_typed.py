@@ -104,9 +104,7 @@ def test_a_restore_is_told_to_people_and_scripts(asked: Asked, types: Types) -> 
     """With the new version, and with a lock that could not be given up."""
     told = types("restore", "demo", TEXT, "--version", "1")
     assert (told.exit_code, told.stdout) == (0, "")
-    assert (
-        "is as in version 1 again, now version 3: machines get it when they next pull or push" in told.stderr
-    )
+    assert "is as in version 1 again, now version 3: machines get it with their next sync" in told.stderr
     told = types("restore", "demo", TEXT, "--version", "1")
     assert "is as in version 1 already: nothing to restore" in told.stderr
     document = json.loads(types("restore", "demo", TEXT, "--version", "2", "--json").stdout)

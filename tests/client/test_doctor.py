@@ -202,7 +202,7 @@ def test_an_examination_leaves_nothing_behind_here(machine: Machine) -> None:
 def test_without_settings_there_is_no_server_to_ask(machine: Machine) -> None:
     """Checks that need no server are done all the same."""
     config_path(machine.home).unlink()
-    assert "serverUrl" in machine.finds(BAD, "server-not-set")
+    assert "mneme connect http://homeserver:3847" in machine.finds(BAD, "server-not-set")
     folders = {"home-folder-writable", "project-folder-writable"}
     assert set(machine.examined()) == {"server-not-set", *folders, "sync-by-hooks", "agent-absent"}
 
@@ -319,7 +319,7 @@ def test_a_slow_server_is_doubtful(machine: Machine) -> None:
 
 def test_a_key_that_is_missing_is_not_a_wrong_one(machine: Machine) -> None:
     """The health of the server is told without one; no key is repeated."""
-    machine.finds(BAD, "key-missing", Network(Stub(keys=[KEY])))
+    assert machine.finds(BAD, "key-missing", Network(Stub(keys=[KEY]))).endswith(f"mneme connect {URL}")
     findings = machine.examined(Network(Stub(keys=[KEY])))
     assert "server-reachable" in findings
     assert not {"lock-free", "project-new", "server-speaks"} & set(findings)
@@ -386,6 +386,16 @@ def test_a_project_that_the_server_does_not_know_among_others_is_doubtful(machin
     assert "number-0" in said
     assert "and 2 more -> " in said
     assert "`mneme link app THAT-ID`" in said
+
+
+def test_the_home_directory_is_not_offered_as_a_project(machine: Machine) -> None:
+    """A machine is connected there as often as not; nobody should link it to a project."""
+    machine.configure(serverUrl=URL)
+    machine.directory = machine.home
+    network = Network(having("one", "else"))
+    said = machine.finds(GOOD, "project-at-home", network)
+    assert said.endswith("run mneme doctor in its directory")
+    assert not {"project-new", "project-unknown"} & set(machine.examined(network))
 
 
 def test_the_path_is_an_id_of_its_own(machine: Machine) -> None:
@@ -633,10 +643,10 @@ def test_hooks_that_call_a_missing_program_are_bad(machine: Machine) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"hooks": 1}', '{"hooks": {"SessionStart": [1]}}'])
 def test_settings_of_claude_code_that_cannot_be_read_are_doubtful(machine: Machine, content: str) -> None:
-    """The sentence names the file; the hooks in it do not count."""
+    """The sentence names the file; whether hooks sync is not told, for nobody knows."""
     machine.hooks.write_text(content)
     assert str(machine.hooks) in machine.finds(DOUBTFUL, "hooks-unreadable")
-    assert "sync-by-hooks" not in machine.examined()
+    assert not {"sync-by-hooks", "sync-by-nobody"} & set(machine.examined())
 
 
 def test_without_git_it_is_doubtful_which_project_it_is(

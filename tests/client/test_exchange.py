@@ -127,8 +127,11 @@ def test_large_bodies_and_answers_may_take_longer(sent: int, expected: int) -> N
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        (None, "put one of its apiKeys into sync.apiKey, or give --key"),
-        ("0ther5ecret", "does not know this API key: sync.apiKey must be one of its apiKeys"),
+        (None, "wants an API key: `mneme connect http://stub.invalid` asks for it, or give --key"),
+        (
+            "0ther5ecret",
+            "does not know this API key: `mneme connect http://stub.invalid` asks for another",
+        ),
     ],
 )
 def test_a_missing_key_is_not_a_wrong_one(key: str | None, expected: str) -> None:

@@ -53,7 +53,8 @@ def test_without_settings_there_is_no_server(tmp_path: Path, content: object) ->
     found = load(tmp_path)
     assert found == Settings(None, Rules(), Patience(10.0, 3), plugin_syncs=False)
     with pytest.raises(
-        SettingsError, match=r"No server is set: put \{.*\} into .*/config\.json, or give --server"
+        SettingsError,
+        match=r"No server is set in .*/config\.json: `mneme connect http://homeserver:3847` connects this machine",
     ):
         address_in(found, tmp_path)
 

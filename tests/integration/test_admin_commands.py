@@ -165,5 +165,5 @@ def test_a_server_and_its_key_can_be_given(keyed: Daemon, tmp_path: Path) -> Non
     (ana.plugin / "config.json").unlink()
     ended = ana.run("projects", check=False)
     assert ended.status == 1
-    assert ended.err.startswith("mneme: No server is set: put ")
+    assert ended.err.startswith("mneme: No server is set in ")
     assert ended.err.endswith("or give --server\n")

@@ -73,7 +73,7 @@ def test_another_web_server_is_warned_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [('{"sync": {}}', "No server is set: put"), ('{"sync": ', "config.json cannot be used")],
+    [('{"sync": {}}', "No server is set in"), ('{"sync": ', "config.json cannot be used")],
     ids=["none", "damaged"],
 )
 def test_settings_without_a_server_are_warned_of(tmp_path: Path, settings: str, sentence: str) -> None:
@@ -86,7 +86,7 @@ def test_settings_without_a_server_are_warned_of(tmp_path: Path, settings: str, 
 def test_a_missing_or_wrong_key_is_warned_of(tmp_path: Path, keyed: Daemon) -> None:
     """The wrong key is not repeated in the warning."""
     home = Home(tmp_path / "laptop", keyed.url)
-    assert_falls_back(home, "wants an API key: put one of its apiKeys into sync.apiKey")
+    assert_falls_back(home, "wants an API key: `mneme connect ")
     home.configure({"serverUrl": keyed.url, "apiKey": "the-key-of-another-server"})
     assert_falls_back(home, "does not know this API key")
     assert "the-key-of" not in home.run("pull").err

@@ -101,7 +101,7 @@ class Doctor(Struct, frozen=True):
             answers, of_limit = asked_about(client, answers, local.opened(patience=_BUSY_SECONDS))
         findings = [*server_findings(answers, address), *of_limit]
         if answers.projects is not None:
-            findings += project_findings(local, answers.projects)
+            findings += project_findings(local, answers.projects, at_home=local.root == self.home)
             findings += [] if answers.problem else [lock_finding(answers, local.project, machine)]
             findings.append(waiting_finding(answers.projects, machine))
             findings += two_places_findings(answers, local.project)

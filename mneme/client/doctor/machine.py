@@ -16,7 +16,7 @@ from mneme.client.errors import SettingsError
 from mneme.client.folder import Folder, FolderBusy, Snapshot
 from mneme.client.hooks import Hook, hooks_in, settings_path, unquoted
 from mneme.client.jsonfile import read
-from mneme.client.settings import EXAMPLE, Settings, config_path, load
+from mneme.client.settings import CONNECT, Settings, config_path, load
 from mneme.client.sizes import how_to_shorten, travels
 from mneme.client.socketpath import socket_path
 from mneme.client.sync import is_spoiled
@@ -69,7 +69,7 @@ def settings_found(home: Path, server: str | None, key: str | None) -> tuple[Set
         return settings, bad(
             "server-not-set",
             f"{path} does not say where the server is",
-            f"Put {EXAMPLE} into it, or give --server",
+            f"Connect this machine: {CONNECT}; or give --server",
         )
     origin = "--server" if server else path
     return settings, good("settings-usable", f"The server is {settings.address.url}, from {origin}")
@@ -224,11 +224,13 @@ def largest_upload(seen: Iterable[Snapshot]) -> int:
 def sync_findings(home: Path, root: Path, plugin_syncs: bool, *, server_answers: bool) -> Iterator[Finding]:
     """Whether hooks, or the plugin, or both, or neither keep the memory in step."""
     hooks: list[Hook] = []
+    all_read = True
     for path in _hook_settings(home, root):
         try:
             found = read(path)
             hooks += hooks_in(found[1]) if found else []
         except (SettingsError, OSError) as problem:
+            all_read = False
             yield doubtful(
                 "hooks-unreadable",
                 f"Whether it has hooks of mneme cannot be told: {problem}",
@@ -237,7 +239,8 @@ def sync_findings(home: Path, root: Path, plugin_syncs: bool, *, server_answers:
     if mark := _mark_of(config_path(home)):
         yield marked_finding(config_path(home), mark)
     agent = agent_finding(home, server_answers=server_answers)
-    yield _syncs(hooks, plugin_syncs, agent.code == _RUNS, config_path(home))
+    if hooks or all_read:
+        yield _syncs(hooks, plugin_syncs, agent.code == _RUNS, config_path(home))
     yield agent
     if gone := sorted({hook.word for hook in hooks if shutil.which(unquoted(hook.word)) is None}):
         yield bad(

@@ -69,8 +69,13 @@ def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Findin
         yield trouble_finding(answers.problem, address)
 
 
-def project_findings(local: LocalProject, projects: Sequence[wire.WireProject]) -> Iterator[Finding]:
-    """Whether the server knows the project, and perhaps by other ids, too."""
+def project_findings(
+    local: LocalProject, projects: Sequence[wire.WireProject], *, at_home: bool
+) -> Iterator[Finding]:
+    """Whether the server knows the project, and perhaps by other ids, too.
+
+    `at_home` says that its root is the home directory, where a person types commands that are for no project.
+    """
     mine = local.project
     origin = f"the path {local.root}" if local.origin is Origin.PATH else local.origin.value
     found = f"The project is {mine.value}, from {origin}"
@@ -82,6 +87,12 @@ def project_findings(local: LocalProject, projects: Sequence[wire.WireProject]) 
     ]
     if len(others) < len(projects):
         yield good("project-known", f"{found}, and the server knows it")
+    elif at_home:
+        yield good(
+            "project-at-home",
+            f"This is the home directory, and no project that the server knows ({mine.value})",
+            "To see how a project is, run mneme doctor in its directory",
+        )
     elif same or not others:
         yield good("project-new", f"{found}: the server does not know it yet, the first push brings it there")
     else:
@@ -200,7 +211,7 @@ def trouble_finding(problem: ClientError | None, address: Address) -> Finding:
         return bad(
             "server-unreachable",
             str(problem),
-            "See that the server runs and that sync.serverUrl is right; one that has no API keys is reached from its "
+            "See that the server runs and that this is its address; one that has no API keys is reached from its "
             "own machine only",
         )
     if isinstance(problem, KeyRefused):
@@ -215,12 +226,12 @@ def _no_entry(address: Address) -> Finding:
         return bad(
             "key-missing",
             "The server wants an API key, and none is set",
-            "Put one of the apiKeys in the server's config.json into sync.apiKey, or give --key",
+            f"It is one of the apiKeys in the server's config.json; this asks for it: mneme connect {address.url}",
         )
     return bad(
         "key-wrong",
         "The server does not know the API key that is set",
-        "Copy one of the apiKeys in the server's config.json into sync.apiKey",
+        f"It is one of the apiKeys in the server's config.json; this asks for it: mneme connect {address.url}",
     )
 
 
