@@ -326,7 +326,9 @@ class Agent:
             before.keeper.stop()
         folder = local.opened(self._wall, BUSY_SECONDS)
         sync = Sync(self._server.client, self._wall, folder)
-        keeper = Keeper(self._reactor, self._syncing, partial(_step, sync, path), partial(self._tell, path))
+        keeper = Keeper(
+            self._reactor, self._syncing, partial(_step, sync, path), partial(self._tell, local.project)
+        )
         self._kept[path] = _Kept(local, folder, keeper, sync.briefings)
         keeper.changed_here()
 
@@ -356,14 +358,14 @@ class Agent:
                 )
         self._links = links
 
-    def _tell(self, path: Path, happening: Happening) -> None:
+    def _tell(self, project: ProjectId, happening: Happening) -> None:
         match happening:
             case Happening(Happened.TROUBLE, _, problem):
-                self._log.warn("{folder}: {problem}", folder=path.name, problem=problem)
+                self._log.warn("{project}: {problem}", project=project.value, problem=problem)
             case Happening(Happened.RECOVERED):
-                self._log.info("{folder}: in step again", folder=path.name)
+                self._log.info("{project}: in step again", project=project.value)
             case Happening(Happened.SYNCED, report) if report:
-                self._log.info("{folder}: {done}", folder=path.name, done=in_words(report))
+                self._log.info("{project}: {done}", project=project.value, done=in_words(report))
 
 
 def _told(kept: _Kept) -> Mapping[str, object]:

@@ -576,6 +576,14 @@ def test_changes_are_known_without_the_server(machine: Machine) -> None:
     assert found == "Not pushed yet: summary.json (never pushed from here to this server)"
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_directory_in_the_place_of_a_file_is_bad(machine: Machine, make: Callable[[Path], None]) -> None:
+    """All else would be well, and no pull could write the file; a pipe keeps nobody waiting."""
+    machine.folder.mkdir(parents=True)
+    make(machine.folder / "log.jsonl")
+    assert f"{machine.folder}/log.jsonl is no plain file" in machine.finds(BAD, "file-strange")
+
+
 @pytest.mark.parametrize(
     "damaged", ["", "\0" * 100, entry("one") + entry("two")[:20]], ids=["empty", "zeros", "half a line"]
 )

@@ -58,7 +58,7 @@ def test_a_signal_ends_the_agent(laptop: Machine, server: Daemon, project: str, 
     assert not list(laptop.plugin.glob("*.sock"))
     began, *done, ended = laptop.log_of_agent().splitlines()
     assert f"in step with {server.url}" in began
-    assert [one.rpartition(": ")[2] for one in done] == ["log.jsonl sent"]
+    assert [one.rpartition("] ")[2] for one in done] == [f"{project}: log.jsonl sent"]
     assert ended.endswith("] Stopped")
     laptop.note("while no agent ran")
     laptop.start_agent()

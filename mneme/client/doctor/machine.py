@@ -170,24 +170,31 @@ def changes_finding(
 def damage_findings(folder: Folder) -> Iterator[Finding]:
     """Findings for damaged files."""
     for file in FileName:
+        path = folder.path / file.value
         try:
             seen = folder.snapshot(file)
+            is_strange = path.exists() and not path.is_file()
         except (OSError, MnemeError):
+            continue
+        if is_strange:
+            yield bad(
+                "file-strange", f"{path} is no plain file, so nothing comes into it", "Move it away, and pull"
+            )
             continue
         local = seen.local
         if local and not travels(local.content):
             yield bad(
                 "file-too-large",
-                f"{folder.path / file.value} has {size(len(local.content))}, and neither the server (unless its "
+                f"{path} has {size(len(local.content))}, and neither the server (unless its "
                 "maxBodyBytes says otherwise) nor the plugin's own sync takes over 10 MiB",
                 how_to_shorten(file),
             )
-        if mark := _mark_of(folder.path / file.value):
-            yield marked_finding(folder.path / file.value, mark)
+        if mark := _mark_of(path):
+            yield marked_finding(path, mark)
         if mark != _UTF_16 and _is_damaged(file, seen):
             yield bad(
                 "file-damaged",
-                f"{folder.path / file.value} is not what the plugin writes",
+                f"{path} is not what the plugin writes",
                 f"Mend it, or remove it and pull; {file.value}.bak beside it, if there is one, has what it held before",
             )
 
