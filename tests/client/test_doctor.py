@@ -380,6 +380,15 @@ def test_a_project_that_the_server_knows_is_known(machine: Machine) -> None:
     )
 
 
+def test_a_project_that_the_server_knows_by_another_name_is_known(machine: Machine) -> None:
+    """With the id that lists and history have it by."""
+    stub = having("else")
+    headers = {"X-Client-Id": "other", "Content-Type": "application/json"}
+    assert stub.ask("PUT", "/projects/app/alias", headers, b'{"of": "else"}').status == 200
+    said = machine.finds(GOOD, "project-known", Network(stub))
+    assert "and the server knows it as another name of else" in said
+
+
 def test_a_project_that_the_server_does_not_know_among_others_is_doubtful(machine: Machine) -> None:
     """The others are named, some of them: one may be it."""
     said = machine.finds(DOUBTFUL, "project-unknown", Network(having(*(f"number-{n}" for n in range(7)))))

@@ -79,14 +79,16 @@ def project_findings(
     mine = local.project
     origin = f"the path {local.root}" if local.origin is Origin.PATH else local.origin.value
     found = f"The project is {mine.value}, from {origin}"
-    others = [one for one in projects if not _names(one, mine)]
+    known = next((one for one in projects if _names(one, mine)), None)
+    others = [one for one in projects if one is not known]
     same = [
         ProjectId(one.id)
         for one in others
         if twins(mine, local.root, [ProjectId(name) for name in (one.id, *one.aliases)])
     ]
-    if len(others) < len(projects):
-        yield good("project-known", f"{found}, and the server knows it")
+    if known:
+        knows = "knows it" if known.id == mine.value else f"knows it as another name of {known.id}"
+        yield good("project-known", f"{found}, and the server {knows}")
     elif at_home:
         yield good(
             "project-at-home",
