@@ -53,7 +53,7 @@ def connect(url: str, key_stdin: bool, with_agent: bool, as_json: bool) -> None:
     """
     home = needed(homedir.home())
     # Whatever can fail does so before anything is written.
-    unit = agents.unit_here(home) if with_agent else None
+    unit = _unit(home) if with_agent else None
     found = read(settings_path(home))
     with_hooks(found[1] if found else {}, this_program())
     before = load(home, url, None)
@@ -65,7 +65,7 @@ def connect(url: str, key_stdin: bool, with_agent: bool, as_json: bool) -> None:
     for warning in left_in(hooks, "install"):
         output.warn(warning)
     linked = _join(home)
-    is_whole = unit is None or _start(home, unit)
+    trouble = _start(home, unit) if unit else None
     findings = doctor.examined()
     if as_json:
         output.print_json(
@@ -80,7 +80,17 @@ def connect(url: str, key_stdin: bool, with_agent: bool, as_json: bool) -> None:
         )
     else:
         doctor.show(findings)
-    sys.exit(doctor.status_of(findings) if is_whole else 1)
+    if trouble:
+        # Last, for "All is well" is not the end of it.
+        output.warn(trouble)
+    sys.exit(1 if trouble else doctor.status_of(findings))
+
+
+def _unit(home: Path) -> units.Unit:
+    try:
+        return agents.unit_here(home)
+    except SettingsError as problem:
+        raise SettingsError(f"Nothing was changed: leave out --agent. {problem}") from None
 
 
 def _key_from_stdin() -> str:
@@ -154,15 +164,14 @@ def _join(home: Path) -> list[tuple[ProjectId, ProjectId]]:
     return linked
 
 
-def _start(home: Path, unit: units.Unit) -> bool:
-    """Start the agent, and wait until it answers; whether it was started."""
+def _start(home: Path, unit: units.Unit) -> str | None:
+    """Start the agent, and wait until it answers; the sentence of what went wrong."""
     try:
         agents.install(unit)
     except SettingsError as problem:
-        output.warn(str(problem))
-        return False
+        return str(problem)
     wall = TimeOfDay()
     until = wall.seconds() + _AGENT_SECONDS
     while session.ask(home, {"do": "status", "seconds": 1.0}) is None and wall.seconds() < until:
         wall.sleep(0.1)
-    return True
+    return None

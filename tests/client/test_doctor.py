@@ -398,7 +398,7 @@ def test_a_project_that_the_server_does_not_know_among_others_is_doubtful(machin
 
 
 def test_the_home_directory_is_not_offered_as_a_project(machine: Machine) -> None:
-    """A machine is connected there as often as not; nobody should link it to a project."""
+    """Machines are connected there as often as not."""
     machine.configure(serverUrl=URL)
     machine.directory = machine.home
     network = Network(having("one", "else"))
@@ -587,7 +587,7 @@ def test_changes_are_known_without_the_server(machine: Machine) -> None:
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 def test_a_directory_in_the_place_of_a_file_is_bad(machine: Machine, make: Callable[[Path], None]) -> None:
-    """All else would be well, and no pull could write the file; a pipe keeps nobody waiting."""
+    """No pull can write the file then; a pipe keeps nobody waiting."""
     machine.folder.mkdir(parents=True)
     make(machine.folder / "log.jsonl")
     assert f"{machine.folder}/log.jsonl is no plain file" in machine.finds(BAD, "file-strange")
