@@ -518,6 +518,12 @@ class Store:
         self, queries: Queries, project: ProjectId, now: Millis, wanted: tuple[FileName, ...]
     ) -> Step | None:
         row, heads = _read(queries, project, wanted)
+        if row is None and self._copy:
+            other = self._copy.linked_with(project)
+            step = self._opened(queries, other, now, wanted) if other else None
+            if step:
+                queries.add_alias(step.key, project)
+                return step
         if (row is None or row.is_removed) and self._copy:
             directory = self._copy.finds(row.name if row else project, is_new=row is None)
             if directory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -23,9 +24,12 @@ from mneme.model import (
     Unnamed,
     Upload,
 )
+from mneme.store import backup, layout
+from mneme.store.sqlite import NAME, Database
+from mneme.store.workingcopy import WorkingCopy
 from tests.store.asking import ENTITIES, LOG, ONE, REMEMBERED, SUMMARY_MD, THREE, TWO, after, facts, note
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL, content_of
-from tests.store.stores import Patient, opened
+from tests.store.stores import BOOT, Patient, opened
 
 PATH = ProjectId("-home-ana-src-app")
 THIRD = ProjectId("third")
@@ -348,3 +352,57 @@ def test_a_removed_project_comes_back_under_its_other_id(root: Path) -> None:
     assert head(store, PATH) is None
     assert isinstance(upload(store, PATH, BEN, TWO), Accepted)
     assert (root / "projects" / ALPHA.value / "log.jsonl").read_bytes() == TWO
+
+
+def put_back_to_before_a_link(root: Path) -> None:
+    """Leave the files of a link, and a database that knows nothing of it."""
+    store = opened("disk", root)
+    upload(store, PATH, ANA, ONE)
+    upload(store, ALPHA, BEN, TWO)
+    backup.make(root / NAME, root / "older.backup", NOW, None)
+    link(store, PATH, ALPHA)
+    store.find_all()
+    store.database.close()
+    backup.restore(root / "older.backup", root, NOW, replace=True)
+
+
+def test_after_a_backup_from_before_the_link_both_are_projects_again(root: Path) -> None:
+    """Each has its directory, and both may be linked once more."""
+    put_back_to_before_a_link(root)
+    store = opened("disk", root)
+    assert store.projects() == [PATH, ALPHA]
+    assert head(store, PATH) == ONE
+    upload(store, PATH, ANA, ONE + THREE)
+    assert (root / "projects" / PATH.value / "log.jsonl").read_bytes() == ONE + THREE
+    link(store, PATH, ALPHA)
+    store.find_all()
+    assert (root / "projects" / PATH.value).readlink() == Path(ALPHA.value)
+    assert head(store, ALPHA) == ONE + TWO + THREE
+
+
+def test_a_death_while_a_link_is_undone_removes_no_project(root: Path) -> None:
+    """The link of the restored project is removed once the database says that nothing was exported."""
+    put_back_to_before_a_link(root)
+    database = Database(root / NAME)
+    with database.step() as queries:
+        WorkingCopy(root / layout.PROJECTS).open(queries, BOOT)
+    database.close()
+    assert head(opened("disk", root), PATH) == ONE
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_server_that_lost_its_database_knows_an_alias_by_its_link(root: Path, is_there: bool) -> None:
+    """If the project is gone, too, the id is free again."""
+    store = opened("disk", root)
+    upload(store, PATH, ANA, ONE)
+    link(store, PATH, ORG)
+    store.find_all()
+    store.database.close()
+    (root / NAME).unlink()
+    if not is_there:
+        rmtree(root / "projects" / layout.directory_name(ORG))
+    again = opened("disk", root)
+    assert head(again, PATH) == (ONE if is_there else None)
+    upload(again, PATH, ANA, ONE + TWO)
+    assert head(again, ORG) == (ONE + TWO if is_there else None)
+    assert (root / "projects" / PATH.value / "log.jsonl").read_bytes() == ONE + TWO
