@@ -384,10 +384,11 @@ class Sync:
     ) -> Sequence[wire.WireVersion]:
         return _history_until(self.client, self.project, file, is_wanted)
 
-    def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
+    def _confirmed(self, file: FileName, base: Kept | None, *, may_wait: bool = False) -> Kept | None:
         """The base, if its content is in the history of the project on the server.
 
-        It may have another number: the server was restored from a backup, or the id has become an alias.
+        It may have another number: the server was restored from a backup, or the id has become an alias. Of a backup,
+        the history may have it as an upload that was kept, and not merged yet, or never.
         """
         if base is None:
             return None
@@ -396,7 +397,7 @@ class Sync:
             return base
 
         def is_it(one: wire.WireVersion) -> bool:
-            return one.sha256 == base.sha256
+            return one.sha256 == base.sha256 and (may_wait or one.kind != Kind.RESCUED.value)
 
         return base if any(map(is_it, self._history_until(file, is_it))) else None
 
@@ -448,7 +449,7 @@ class Sync:
         if seen.refused:
             # Whether it waits or is merged by now, the server counts what it added once. After a restored backup, the
             # server may know neither.
-            base = self._confirmed(file, seen.refused) or self._confirmed(file, seen.base)
+            base = self._confirmed(file, seen.refused, may_wait=True) or self._confirmed(file, seen.base)
         sent = self._send(file, local, base)
         # The lock has become free, or ours, in the meantime.
         return sent or self._exchange(file, self._head(file), self._folder.snapshot(file))

@@ -10,13 +10,14 @@ from urllib.parse import quote
 import pytest
 
 from mneme.client.errors import Unreachable
-from mneme.model import ProjectId
+from mneme.model import FileName, Merging, ProjectId
 from tests.client.machines import DEMO, ENTITIES, LOG, SUMMARY_JSON, Machine, World, did
 from tests.client.test_sync import entities, mentions
 from tests.kept import MemoryStore
 from tests.web.stub import entry
 
 ONE, TWO, THREE, FOUR, FIVE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3, 4, 5))
+BRIEFING = FileName.BRIEFING
 REMOTE = ProjectId("github.com/ana/app")
 SUMMED = b'{"keyDecisions": [{"decision": "Use tabs"}]}'
 
@@ -153,6 +154,25 @@ def test_an_upload_that_was_refused_under_the_old_id_counts_once(
     assert laptop.seen(ENTITIES).refused is None
 
 
+def test_a_briefing_that_was_told_offline_is_not_told_again_after_a_link(
+    world: World, laptop: Machine, desktop: Machine
+) -> None:
+    """It has another number then."""
+    third = world.machine("third")
+    third.project = REMOTE
+    third.write(TWO)
+    third.step()
+    laptop.write(b"{}", BRIEFING)
+    laptop.step()
+    desktop.step()
+    (desktop.path / BRIEFING.value).unlink()
+    goes_by_remote(laptop)
+    laptop.step()
+    assert world.head(BRIEFING, REMOTE) == b"{}"
+    assert did(desktop.step())[BRIEFING] == ["used"]
+    assert world.head(BRIEFING, REMOTE) is None
+
+
 def test_a_path_that_is_another_projects_is_left_to_it(world: World, laptop: Machine) -> None:
     """Two repositories at one path of two machines have a memory each."""
     other = ProjectId("github.com/bo/app")
@@ -267,6 +287,25 @@ def test_a_refused_upload_that_a_server_does_not_know_is_sent_to_it(
     laptop.step()
     assert world.head() == ONE + TWO
     assert laptop.seen().refused is None
+
+
+def test_an_upload_that_a_backup_only_kept_is_no_base(
+    world: World, laptop: Machine, desktop: Machine
+) -> None:
+    """It has become the head since, and the server that was put back merges nothing."""
+    desktop.pull()
+    laptop.append(TWO)
+    assert did(laptop.step()) == {LOG: ["kept"]}
+    backup = world.backup()
+    world.let_locks_expire()
+    laptop.step()
+    assert (world.head(), laptop.seen().refused) == (ONE + TWO, None)
+    backup.merging = Merging(False)
+    world.put_back(backup)
+    desktop.append(THREE)
+    desktop.push()
+    laptop.step()
+    assert world.head() == laptop.read() == ONE + TWO + THREE
 
 
 def test_two_servers_in_turn_take_nothing_from_each_other(world: World, laptop: Machine) -> None:
