@@ -11,9 +11,10 @@ import pytest
 
 from mneme.client.errors import Unreachable
 from mneme.model import FileName, Merging, ProjectId
-from tests.client.machines import DEMO, ENTITIES, LOG, SUMMARY_JSON, Machine, World, did
+from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY_JSON, Machine, World, did
 from tests.client.test_sync import entities, mentions
 from tests.kept import MemoryStore
+from tests.store.asking import facts
 from tests.web.stub import entry
 
 ONE, TWO, THREE, FOUR, FIVE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3, 4, 5))
@@ -249,6 +250,38 @@ def test_a_folder_that_is_in_step_asks_no_more_than_before(world: World, laptop:
     line.paths()
     laptop.step()
     assert line.paths() == ["GET /projects/github.com%2Fana%2Fapp/files"]
+
+
+# Two clones of a repository on one machine
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "here", "there", "both"),
+    [
+        (REMEMBERED, facts(1), facts(1, 2), facts(1, 3), facts(1, 2, 3)),
+        (LOG, ONE, TWO, THREE, TWO + THREE),
+    ],
+    ids=["facts", "logs that were summed up"],
+)
+def test_what_two_clones_send_under_the_lock_of_another_is_merged(
+    world: World, file: FileName, before: bytes, here: bytes, there: bytes, both: bytes
+) -> None:
+    """Both have the name of the machine; neither upload takes the place of the other."""
+    clone, second, other = (world.machine(name) for name in ("clone", "second", "other"))
+    second.client = clone.client
+    other.write(before, file)
+    for one in (other, clone, second):
+        one.path.mkdir(exist_ok=True)
+        one.step()
+    other.pull()
+    clone.write(here, file)
+    second.write(there, file)
+    assert [did(one.step()) for one in (clone, second)] == [{file: ["kept"]}] * 2
+    other.push()
+    for one in (clone, second, other):
+        one.step()
+    assert world.head(file) == both
+    assert {one.read(file) for one in (clone, second, other)} == {both}
 
 
 # Servers that are not what they were
