@@ -308,13 +308,14 @@ class Sync:
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
                 return self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
             return self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)
+        merged = seen.refused and self._is_merged(head.file, seen.refused)
+        if seen.local and seen.refused and not (merged or holds):
+            # Fetched now, the refused upload would be merged twice: here and on the server. Forgotten now, because what
+            # it added was removed here, it would bring that back.
+            return Action.NOTHING, seen
         if seen.local and digest(seen.local.content) == head.sha256:
             same = Kept(head.version, seen.local.content, head.sha256)
             return self._received(head.file, same, same.content, seen, Action.NOTHING)
-        merged = seen.refused and self._is_merged(head.file, seen.refused)
-        if seen.local and seen.refused and not (merged or holds):
-            # Fetched now, the refused upload would be merged twice: here and on the server.
-            return Action.NOTHING, seen
         self._progress(Action.FETCHED, head.file, head.size)
         there = self._there(head, seen.base)
         if there is None:
