@@ -232,6 +232,15 @@ def test_a_file_that_cannot_be_merged_stays_in_the_history(store: Patient) -> No
     assert content_of(store, ALPHA, 2) == b"no json"
 
 
+def test_a_file_that_the_plugin_did_not_write_gives_way_to_one_that_it_did(store: Patient) -> None:
+    """Else the machines of the other id would fetch it."""
+    upload(store, PATH, ANA, b"{}", ENTITIES)
+    upload(store, ALPHA, BEN, b"no json", ENTITIES)
+    assert link(store, PATH, ALPHA) == Linked(ALPHA, (ENTITIES,))
+    assert head(store, ALPHA, ENTITIES) == b"{}"
+    assert content_of(store, ALPHA, 1) == b"no json"
+
+
 def test_a_token_is_never_used_again(store: Patient) -> None:
     """Tokens go on from the larger one of both."""
     for _ in range(3):
