@@ -150,13 +150,16 @@ class WorkingCopy:
             project = self._project_in(name)
             row = queries.project(project) if project else None
             if row and row.name != project:
-                self._exchange_for_link(name, row)
+                self._exchange_for_link(queries, name, row)
             elif project and (row is None or row.is_removed):
                 found.append(project)
         return found, list(known.values())
 
-    def _exchange_for_link(self, name: str, row: ProjectRow) -> None:
-        """Replace a directory by a link to that of a project, and keep it aside."""
+    def _exchange_for_link(self, queries: Queries, name: str, row: ProjectRow) -> None:
+        """Replace a directory by a link to that of a project, and keep it aside.
+
+        If the server died just after the link was committed, somebody may have edited files there since.
+        """
         path = f"{self._root}/{name}"
         aside = f"{path}.linked-{secrets.token_hex(4)}"
         os.rename(path, aside)
@@ -164,12 +167,20 @@ class WorkingCopy:
         with suppress(OSError):
             os.symlink(row.directory, path)
         self._log.info(
-            "{path} is a link to the plain files of {project} now; its own were moved to {aside}, and are all in the "
-            "history",
+            "{path} is a link to the plain files of {project} now; its own were moved to {aside}",
             path=path,
             project=str(row.name),
             aside=aside,
         )
+        for file, edited in _paths(aside, FILES).items():
+            found = durable.read(edited)
+            if found and not queries.versions_with(row.key, file, [digest(found[0])]):
+                self._log.warn(
+                    "{path} was edited after {project} had taken its memory over, and no history has that: put what "
+                    "is to stay into the file of {project}",
+                    path=edited,
+                    project=str(row.name),
+                )
 
     def _links(self) -> Iterator[tuple[str, str]]:
         """The links that were made for aliases, as names and paths."""

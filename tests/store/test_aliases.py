@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from mneme.errors import AliasRefused
 from mneme.model import (
@@ -334,6 +335,21 @@ def test_the_link_is_made_by_the_next_server_if_the_last_one_was_killed(root: Pa
     assert (root / "projects" / PATH.value).is_symlink()
     assert again.projects() == [ALPHA]
     assert head(again, PATH) == ONE
+
+
+def test_an_edit_by_hand_after_a_link_that_its_server_did_not_outlive_is_told(root: Path) -> None:
+    """Nobody would look for it in the directory that was moved aside."""
+    store = opened("disk", root)
+    upload(store, PATH, ANA, ONE)
+    link(store, PATH, ALPHA)
+    store.database.close()
+    (root / "projects" / PATH.value / "log.jsonl").write_bytes(ONE + TWO)
+    with capturedLogs() as events:
+        opened("disk", root)
+    [warning] = [formatEvent(event) or "" for event in events if event["log_level"] is LogLevel.warn]
+    assert "log.jsonl was edited after alpha had taken its memory over" in warning
+    [aside] = (root / "projects").glob(f"{PATH.value}.linked-*")
+    assert (aside / "log.jsonl").read_bytes() == ONE + TWO
 
 
 def test_an_edit_by_hand_just_before_the_link_is_in(root: Path) -> None:
