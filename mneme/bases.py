@@ -118,7 +118,7 @@ def repeats(file: FileName, earlier: bytes, upload: bytes) -> bool:
 
 
 def _entries(file: FileName, content: bytes) -> frozenset[Hashable]:
-    """The items of the arrays in a document, and the names of the entries in its objects."""
+    """Array items of a document, and the names of the entries in its objects."""
     items = (_items(file, content) or ()) if is_document(file) else ()
     return frozenset(
         (path, name) if name else item

@@ -190,7 +190,7 @@ class WorkingCopy:
                     yield entry.name, entry.path
 
     def linked_with(self, project: ProjectId) -> ProjectId | None:
-        """The project to whose directory that of an id is a link: it was an alias in a lost database."""
+        """The project to which the link of an id leads: an alias in a lost database."""
         path = f"{self._root}/{layout.directory_name(project)}"
         if not os.path.islink(path):
             return None
@@ -735,7 +735,7 @@ def _is_directory(path: str) -> bool:
 
 
 def _is_our_link(path: str) -> bool:
-    """Whether a link leads to a directory beside it, as those that are made for aliases do."""
+    """Whether a link leads to a directory beside it, as those of aliases do."""
     return os.path.islink(path) and "/" not in os.readlink(path)
 
 

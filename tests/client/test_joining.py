@@ -158,7 +158,7 @@ def test_an_upload_that_was_refused_under_the_old_id_counts_once(
 def test_a_briefing_that_was_told_offline_is_not_told_again_after_a_link(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It has another number then."""
+    """The link gives it another number."""
     third = world.machine("third")
     third.project = REMOTE
     third.write(TWO)
@@ -325,7 +325,7 @@ def test_a_refused_upload_that_a_server_does_not_know_is_sent_to_it(
 def test_an_upload_that_a_backup_only_kept_is_no_base(
     world: World, laptop: Machine, desktop: Machine
 ) -> None:
-    """It has become the head since, and the server that was put back merges nothing."""
+    """The upload has become the head since; the server that was put back merges nothing."""
     desktop.pull()
     laptop.append(TWO)
     assert did(laptop.step()) == {LOG: ["kept"]}

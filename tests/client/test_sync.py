@@ -331,7 +331,7 @@ def test_kept_lines_whose_removal_restores_the_base_stay_away(
 def test_a_kept_fact_that_is_forgotten_while_the_lock_lasts_stays_away(
     world: World, laptop: Machine, desktop: Machine, act: Callable[[Machine], Report]
 ) -> None:
-    """The file is the head again then, but the server is yet to merge what it has kept."""
+    """The file is the head again; the server is yet to merge the kept one."""
     laptop.write(facts(1), REMEMBERED)
     laptop.step()
     desktop.pull()

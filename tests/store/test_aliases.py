@@ -406,7 +406,7 @@ def test_after_a_backup_from_before_the_link_both_are_projects_again(root: Path)
 
 
 def test_a_death_while_a_link_is_undone_removes_no_project(root: Path) -> None:
-    """The link of the restored project is removed once the database says that nothing was exported."""
+    """The database says first that nothing was exported."""
     put_back_to_before_a_link(root)
     database = Database(root / NAME)
     with database.step() as queries:
