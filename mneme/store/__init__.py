@@ -227,8 +227,8 @@ class Store:
         outcome is `Changed`, and no version is made. (Exceptions: the upload is a repetition as above, or its client
         does not hold the lock. Then its base is the version that the precondition names.)
 
-        A rescued upload waits to be merged: the newest of each client and file. One that names a base replaces only what
-        it was made from, or has all of: the machine may have two folders of the project.
+        A rescued upload waits to be merged: the newest of each client and file. One that names a base replaces only
+        what it was made from, or has all of: the machine may have two folders of the project.
         """
         with self._making(project, now, upload.file) as step:
             return uploads.upload(step, upload)

@@ -190,7 +190,7 @@ class WorkingCopy:
                     yield entry.name, entry.path
 
     def linked_with(self, project: ProjectId) -> ProjectId | None:
-        """The project to which the link of an id leads: an alias in a lost database."""
+        """The project to which the link of an id leads; the database is lost."""
         path = f"{self._root}/{layout.directory_name(project)}"
         if not os.path.islink(path):
             return None
