@@ -109,6 +109,25 @@ def continues(file: FileName, earlier: bytes, upload: bytes) -> bool:
     return not share_nothing(file, earlier, upload) and removable(file, earlier, upload) == earlier
 
 
+def repeats(file: FileName, earlier: bytes, upload: bytes) -> bool:
+    """Whether an upload continues an earlier one, and has all its items, perhaps changed."""
+    if not continues(file, earlier, upload):
+        return False
+    ours, theirs = _entries(file, upload), _entries(file, earlier)
+    return theirs <= ours
+
+
+def _entries(file: FileName, content: bytes) -> frozenset[Hashable]:
+    """Array items of a document, and the names of the entries in its objects."""
+    items = (_items(file, content) or ()) if is_document(file) else ()
+    return frozenset(
+        (path, name) if name else item
+        for item in items
+        if isinstance(item, tuple) and len(item) == 3
+        for path, name, _ in [item]
+    )
+
+
 def _newest(candidates: Sequence[Candidate], evidence: Evidence) -> int | None:
     """The index of the newest candidate with at least this evidence; None without one."""
     found = [index for index, one in enumerate(candidates) if one.evidence >= evidence]

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
+from urllib.parse import quote
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -150,8 +151,19 @@ class InProcess:
 
     def ask(self, method: str, path: str) -> tuple[int, Any]:
         """A request of curl on a connection of its own: status and JSON body."""
+        return self._ask(method, path)
+
+    def link(self, alias: str, project: str) -> bool:
+        """Make an id another name of a project; False if the server refuses that."""
+        path, body = f"/projects/{quote(alias, safe='')}/alias", json.dumps({"of": project}).encode()
+        headers = f"X-Client-Id: linker\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        status, _ = self._ask("PUT", path, headers, body)
+        assert status in (200, 409), status
+        return status == 200
+
+    def _ask(self, method: str, path: str, headers: str = "", body: bytes = b"") -> tuple[int, Any]:
         connection = self.connect()
-        connection.sendall(f"{method} {path} HTTP/1.1\r\n{_CURL}\r\n\r\n".encode())
+        connection.sendall(f"{method} {path} HTTP/1.1\r\n{_CURL}\r\n{headers}\r\n".encode() + body)
         with http.client.HTTPResponse(connection, method=method) as response:  # type: ignore[arg-type]  # it asks no more of a socket
             response.begin()
             raw = response.read()

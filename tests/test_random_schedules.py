@@ -1,6 +1,7 @@
 """Three machines in any schedule: added items are there, and removed ones stay away.
 
-Each machine reaches the server in a way of its own, and the schedules forget and summarize as the plugin does. Of rough
+Each machine reaches the server in a way of its own, and has an id of its own for the project, perhaps, until both are
+linked. The schedules forget and summarize as the plugin does. Of rough
 days, on which the server is killed, files are edited there by hand, or a machine stays away for longer than its base is
 kept, only the first is asked: nothing is lost.
 """
@@ -34,6 +35,8 @@ TTL_STEPS = 20
 
 machines = st.sampled_from(sorted(OFFSETS))
 files = st.sampled_from(FILES)
+OTHER_IDS = ("-Users-ana-app", "github.com/ana/app")
+ids = st.sampled_from([PROJECT, *OTHER_IDS])
 INTERRUPTIONS: dict[str, Callable[[InProcess], object]] = {
     "nothing": nothing,
     "restart": InProcess.restart,
@@ -49,12 +52,13 @@ class Mind:
 
     machine: Machine
     way: Way
+    project: str
     had: dict[str, set[str]] = Factory(lambda: {name: set[str]() for name in FILES})
     """Those that it had when it last fetched or uploaded the file."""
 
     def items(self, name: str) -> set[str]:
         """Those that are in the file now."""
-        return set(self.machine.items(PROJECT, name))
+        return set(self.machine.items(self.project, name))
 
 
 class Schedules(RuleBasedStateMachine):
@@ -67,8 +71,10 @@ class Schedules(RuleBasedStateMachine):
         self.server = self.world.server
         self.minds: dict[str, Mind] = {}
         self.is_rough = False
-        self.sent: dict[str, set[str]] = {name: set() for name in FILES}
-        """The items that have reached the server."""
+        self.names: dict[str, set[str]] = {}
+        """The ids that are names of one project, for each id."""
+        self.sent: dict[str, dict[str, set[str]]] = {}
+        """The items that have reached the server, by id and file."""
         self.removed: dict[str, set[str]] = {name: set() for name in FILES}
         """The items that a machine has removed which had them, and said so to the server."""
         self.number = 0
@@ -77,13 +83,38 @@ class Schedules(RuleBasedStateMachine):
         routes=st.lists(st.sampled_from(ROUTES), min_size=3, max_size=3),
         is_rough=st.booleans(),
         ahead=st.sampled_from([0.0, 0.0, FAR_AHEAD]),
+        ids=st.lists(st.sampled_from([PROJECT, PROJECT, *OTHER_IDS]), min_size=3, max_size=3),
     )
-    def machines_are_set_up(self, routes: list[Route], is_rough: bool, ahead: float) -> None:
+    def machines_are_set_up(self, routes: list[Route], is_rough: bool, ahead: float, ids: list[str]) -> None:
         """Machines on the same route share its connections."""
         self.is_rough = is_rough
-        for (name, offset), route in zip(OFFSETS.items(), routes, strict=True):
+        for one in (PROJECT, *OTHER_IDS):
+            self.names[one], self.sent[one] = {one}, {name: set() for name in FILES}
+        for (name, offset), route, project in zip(OFFSETS.items(), routes, ids, strict=True):
             machine = self.world.machine(name, ahead=offset or ahead, retries=1, route=route)
-            self.minds[name] = Mind(machine, self.world.way(route))
+            self.minds[name] = Mind(machine, self.world.way(route), project)
+
+    @rule(alias=ids, project=ids, interruption=interruptions)
+    def ids_are_linked(self, alias: str, project: str, interruption: str) -> None:
+        """Unless they are one already; each id may be the alias of several others before."""
+        if project in self.names[alias]:
+            return
+        # As the command does: an alias stays with its project.
+        alias = self.project_of(alias)
+        if self.server.link(alias, project):
+            names, sent = self.names[alias] | self.names[project], self.sent[project]
+            for name in FILES:
+                sent[name] |= self.sent[alias][name]
+            for one in names:
+                self.names[one], self.sent[one] = names, sent
+        self.interrupt(interruption)
+        self.later()
+
+    def project_of(self, name: str) -> str:
+        """The project that the server knows by this name; the name itself without one."""
+        _, body = self.server.ask("GET", "/projects")
+        found = (str(one["id"]) for one in body["projects"] if name in (one["id"], *one["aliases"]))
+        return next(found, name)
 
     @rule(name=machines, interruption=interruptions, lost=st.sampled_from([None, None, *FILES]), fate=fates)
     def session_begins(self, name: str, interruption: str, lost: str | None, fate: str | None) -> None:
@@ -91,7 +122,7 @@ class Schedules(RuleBasedStateMachine):
         mind = self.minds[name]
         self.later()
         mind.way.loses = lambda request: fate if lost and request.endswith(f"/files/{lost}") else None
-        for answer in mind.machine.pull_steps(PROJECT):
+        for answer in mind.machine.pull_steps(mind.project):
             *_, file = answer.path.split("/")
             if answer.method == "GET" and file in FILES and answer.ok:
                 mind.had[file] = mind.items(file)
@@ -103,7 +134,7 @@ class Schedules(RuleBasedStateMachine):
         """Accepted or refused, what was uploaded is in the server's hands."""
         self.later()
         mind = self.minds[name]
-        for answer in mind.machine.push_steps(PROJECT):
+        for answer in mind.machine.push_steps(mind.project):
             self.note_sent(mind, answer)
             self.interrupt(interruption)
 
@@ -113,7 +144,7 @@ class Schedules(RuleBasedStateMachine):
         self.later()
         with self.server.unreachable():
             try:
-                self.minds[name].machine.pull(PROJECT)
+                self.minds[name].machine.pull(self.minds[name].project)
             except NoAnswer:
                 return
         raise AssertionError("the server was to be unreachable")
@@ -122,7 +153,7 @@ class Schedules(RuleBasedStateMachine):
     def session_begins_and_its_process_dies(self, name: str) -> None:
         """With the lock, and before it has asked for anything else."""
         self.later()
-        steps = self.minds[name].machine.pull_steps(PROJECT)
+        steps = self.minds[name].machine.pull_steps(self.minds[name].project)
         for _ in ("health", "acquire"):
             next(steps)
 
@@ -130,29 +161,30 @@ class Schedules(RuleBasedStateMachine):
     def items_are_added(self, name: str, file: str, count: int) -> None:
         """Each with the time that the machine's clock tells."""
         self.number += 1
-        adding(file, *(f"{name} {self.number}.{n}" for n in range(count)))(self.minds[name].machine)
+        items, mind = (f"{name} {self.number}.{n}" for n in range(count)), self.minds[name]
+        adding(file, *items, project=mind.project)(mind.machine)
         self.later()
 
     @rule(name=machines, share=st.floats(0, 1))
     def lines_are_summarized(self, name: str, share: float) -> None:
         """The oldest go."""
-        machine = self.minds[name].machine
-        machine.summarize(PROJECT, int(len(machine.items(PROJECT, LOG)) * share))
+        machine, project = self.minds[name].machine, self.minds[name].project
+        machine.summarize(project, int(len(machine.items(project, LOG)) * share))
         self.later()
 
     @rule(name=machines, file=st.sampled_from(sorted(REMOVE)), data=st.data())
     def items_are_removed(self, name: str, file: str, data: st.DataObject) -> None:
         """Any of them, all perhaps."""
-        machine = self.minds[name].machine
-        items = machine.items(PROJECT, file)
+        machine, project = self.minds[name].machine, self.minds[name].project
+        items = machine.items(project, file)
         if items:
-            REMOVE[file](machine, PROJECT, *data.draw(st.sets(st.sampled_from(items), min_size=1)))
+            REMOVE[file](machine, project, *data.draw(st.sets(st.sampled_from(items), min_size=1)))
         self.later()
 
-    @rule(file=files)
-    def somebody_looks(self, file: str) -> None:
+    @rule(file=files, project=ids)
+    def somebody_looks(self, file: str, project: str) -> None:
         """At a file, with curl: whoever holds the lock has not read it."""
-        self.server.ask("GET", f"/projects/{PROJECT}/files/{file}")
+        self.world.head(file, project)
 
     @precondition(lambda self: self.is_rough)
     @rule()
@@ -165,7 +197,7 @@ class Schedules(RuleBasedStateMachine):
             line = json.dumps({"ts": moment, "type": "note", "content": content}).encode() + b"\n"
             head.write_bytes(head.read_bytes() + line)
             self.server.ask("GET", f"/projects/{PROJECT}/files")
-            self.sent[LOG].add(content)
+            self.sent[PROJECT][LOG].add(content)
         self.later()
 
     @rule(days=st.sampled_from([0, 1, 20, 40]))
@@ -185,25 +217,28 @@ class Schedules(RuleBasedStateMachine):
         """The heads are right, and on each machine within two starts."""
         for mind in self.minds.values():
             self.later()
-            for answer in mind.machine.push_steps(PROJECT):
+            for answer in mind.machine.push_steps(mind.project):
                 self.note_sent(mind, answer)
         self.server.let_pass((TTL_STEPS + 1) * STEP)
-        heads = {name: set(self.world.head(name)) for name in FILES}
-        for name, head in heads.items():
-            assert self.sent[name] - self.removed[name] <= head, name
-            assert self.is_rough or not head & self.removed[name], name
+        heads = {
+            one: {name: set(self.world.head(name, one)) for name in FILES} for one in (PROJECT, *OTHER_IDS)
+        }
+        for one, of_files in heads.items():
+            for name, head in of_files.items():
+                assert self.sent[one][name] - self.removed[name] <= head, name
+                assert self.is_rough or not head & self.removed[name], name
         for mind in self.minds.values():
             # By the first push a machine whose clock is ahead shows what it lacks.
             for _ in range(2):
                 self.server.let_pass(FAR_AHEAD + STEP)
-                mind.machine.pull(PROJECT)
+                mind.machine.pull(mind.project)
                 self.later()
-                for answer in mind.machine.push_steps(PROJECT):
+                for answer in mind.machine.push_steps(mind.project):
                     self.note_sent(mind, answer)
             for name in FILES:
                 mind.had[name] = mind.items(name)
-                assert mind.had[name] >= heads[name], name
-                assert self.is_rough or mind.had[name] == heads[name], name
+                assert mind.had[name] >= heads[mind.project][name], name
+                assert self.is_rough or mind.had[name] == heads[mind.project][name], name
 
     def interrupt(self, interruption: str) -> None:
         """Do it to the server; one that is killed knows less of what was received."""
@@ -217,7 +252,7 @@ class Schedules(RuleBasedStateMachine):
         assert answer.status == 200 or answer.body["rescued"] is True
         *_, file = answer.path.split("/")
         had, items = mind.had[file], mind.items(file)
-        self.sent[file] |= items
+        self.sent[mind.project][file] |= items
         if had and items and not had & items:
             # It was not made from what its machine had, and removes nothing; what is in it is there again.
             self.removed[file] -= items

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tests.in_process import InProcess
 from tests.proxies import STRAIGHT, Route, Way
@@ -35,9 +36,9 @@ def nothing(_server: InProcess) -> None:
     """An interruption that is none."""
 
 
-def adding(name: str, *items: str) -> Act:
+def adding(name: str, *items: str, project: str = PROJECT) -> Act:
     """An act that adds items to a file."""
-    return lambda machine: ADD[name](machine, PROJECT, *items)
+    return lambda machine: ADD[name](machine, project, *items)
 
 
 def removing(name: str, *items: str) -> Act:
@@ -119,9 +120,9 @@ class World:
             act(machine)
         return self.push(machine)
 
-    def head(self, name: str = LOG) -> list[str]:
+    def head(self, name: str = LOG, project: str = PROJECT) -> list[str]:
         """The items of a head, as somebody sees them who is no stock client."""
-        status, body = self.server.ask("GET", f"/projects/{PROJECT}/files/{name}")
+        status, body = self.server.ask("GET", f"/projects/{quote(project, safe='')}/files/{name}")
         return items_in(name, body["content"]) if status == 200 else []
 
     def mtime(self) -> str:

@@ -13,6 +13,7 @@ from mneme.cli.asking import VISITOR, is_attended
 from mneme.cli.hooks import left_in, tell_hooks, this_program
 from mneme.cli.options import as_json
 from mneme.client import units
+from mneme.client.calls import Client
 from mneme.client.connection import connected
 from mneme.client.doctor.server import trouble_finding
 from mneme.client.errors import ClientError, KeyRefused, Refused, SettingsError
@@ -120,7 +121,7 @@ def _is_admitted(address: Address, settings: Settings) -> bool:
     """Whether the server takes the key; raises `SettingsError` if there is no mneme server."""
     try:
         with connected(address, VISITOR, replace(settings.patience, retries=0)) as client:
-            client.health()
+            _check_is_server(client, address)
             client.projects()
     except KeyRefused:
         return False
@@ -133,6 +134,17 @@ def _is_admitted(address: Address, settings: Settings) -> bool:
         trouble = trouble_finding(problem, address)
         raise SettingsError(f"{trouble.found}. Nothing was changed. {trouble.advice}") from None
     return True
+
+
+def _check_is_server(client: Client, address: Address) -> None:
+    """Check that a server answers at this very address; raises `SettingsError`."""
+    try:
+        client.health()
+    except Refused as problem:
+        raise SettingsError(
+            f"There is no mneme server at {address.url} ({problem}), and nothing was changed: see that the address is "
+            "right, and what comes after the host in it, too"
+        ) from None
 
 
 def _tell_settings(written: Rewritten, address: Address, before: Settings) -> None:

@@ -29,7 +29,7 @@ from mneme.client.folder import Folder
 from mneme.clocks import WallClock
 from mneme.errors import NOT_JSON, MnemeError
 from mneme.merge import is_damaged
-from mneme.model import NOT_THERE, FileName, Head, Millis, Precondition, digest
+from mneme.model import NOT_THERE, FileName, Head, Kind, Millis, Precondition, digest
 
 _BESIDE = ".mneme"
 _ARCHIVE = "briefing-archive"
@@ -211,7 +211,14 @@ class Briefings:
             return False
         # Or a process died before it could note what it had fetched or sent, or the server was put back to a backup.
         is_unsure = had.coming == head.sha256 or head.version < had.version
-        return had.is_of(head) or (is_unsure and self._is_archived(head.sha256))
+        if had.is_of(head) or (is_unsure and self._is_archived(head.sha256)):
+            return True
+        # A link of two ids gives it another number, and so does a person who restores it to be told again.
+        return had.sha256 == head.sha256 and had.version < head.version and not self._is_restored(head)
+
+    def _is_restored(self, head: Head) -> bool:
+        newest = next(iter(self._client.history(self.project, head.file, 1)), None)
+        return newest is not None and newest.kind == Kind.RESTORED.value
 
     def _use(self, head: Head) -> FileReport | None:
         if isinstance(self._client.remove(self.project, head.file, head.sha256), Outdated):

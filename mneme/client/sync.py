@@ -308,13 +308,14 @@ class Sync:
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
                 return self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
             return self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)
+        merged = seen.refused and self._is_merged(head.file, seen.refused)
+        if seen.local and seen.refused and not (merged or holds):
+            # Fetched now, the refused upload would be merged twice: here and on the server. Forgotten now, because what
+            # it added was removed here, it would bring that back.
+            return Action.NOTHING, seen
         if seen.local and digest(seen.local.content) == head.sha256:
             same = Kept(head.version, seen.local.content, head.sha256)
             return self._received(head.file, same, same.content, seen, Action.NOTHING)
-        merged = seen.refused and self._is_merged(head.file, seen.refused)
-        if seen.local and seen.refused and not (merged or holds):
-            # Fetched now, the refused upload would be merged twice: here and on the server.
-            return Action.NOTHING, seen
         self._progress(Action.FETCHED, head.file, head.size)
         there = self._there(head, seen.base)
         if there is None:
@@ -384,10 +385,11 @@ class Sync:
     ) -> Sequence[wire.WireVersion]:
         return _history_until(self.client, self.project, file, is_wanted)
 
-    def _confirmed(self, file: FileName, base: Kept | None) -> Kept | None:
+    def _confirmed(self, file: FileName, base: Kept | None, *, may_wait: bool = False) -> Kept | None:
         """The base, if its content is in the history of the project on the server.
 
-        It may have another number: the server was restored from a backup, or the id has become an alias.
+        It may have another number: the server was restored from a backup, or the id has become an alias. Of a backup,
+        the history may have it as an upload that was kept, and not merged yet, or never.
         """
         if base is None:
             return None
@@ -396,7 +398,7 @@ class Sync:
             return base
 
         def is_it(one: wire.WireVersion) -> bool:
-            return one.sha256 == base.sha256
+            return one.sha256 == base.sha256 and (may_wait or one.kind != Kind.RESCUED.value)
 
         return base if any(map(is_it, self._history_until(file, is_it))) else None
 
@@ -448,7 +450,7 @@ class Sync:
         if seen.refused:
             # Whether it waits or is merged by now, the server counts what it added once. After a restored backup, the
             # server may know neither.
-            base = self._confirmed(file, seen.refused) or self._confirmed(file, seen.base)
+            base = self._confirmed(file, seen.refused, may_wait=True) or self._confirmed(file, seen.base)
         sent = self._send(file, local, base)
         # The lock has become free, or ours, in the meantime.
         return sent or self._exchange(file, self._head(file), self._folder.snapshot(file))

@@ -227,7 +227,8 @@ class Store:
         outcome is `Changed`, and no version is made. (Exceptions: the upload is a repetition as above, or its client
         does not hold the lock. Then its base is the version that the precondition names.)
 
-        A rescued upload waits to be merged: the newest of each client and file.
+        A rescued upload waits to be merged: the newest of each client and file. One that names a base replaces only
+        what it was made from, or has all of: the machine may have two folders of the project.
         """
         with self._making(project, now, upload.file) as step:
             return uploads.upload(step, upload)
@@ -518,6 +519,12 @@ class Store:
         self, queries: Queries, project: ProjectId, now: Millis, wanted: tuple[FileName, ...]
     ) -> Step | None:
         row, heads = _read(queries, project, wanted)
+        if row is None and self._copy:
+            other = self._copy.linked_with(project)
+            step = self._opened(queries, other, now, wanted) if other else None
+            if step:
+                queries.add_alias(step.key, project)
+                return step
         if (row is None or row.is_removed) and self._copy:
             directory = self._copy.finds(row.name if row else project, is_new=row is None)
             if directory:

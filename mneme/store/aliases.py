@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from mneme.errors import AliasRefused
+from mneme.merge import is_well_formed
 from mneme.model import (
     ClientId,
     EventKind,
@@ -73,12 +74,17 @@ def _become_head(target: Step, moved: Version) -> None:
 
 
 def _merge(target: Step, moved: Version, head: Head) -> bool:
-    """Merge a moved head with that of the target; False if they cannot be merged."""
+    """Merge a moved head with that of the target; False if they cannot be merged.
+
+    The moved one replaces one that is not what the plugin writes.
+    """
     content = target.content(moved)
     outcome = None
     if content is not None:
         before, is_later = target.content(target.head_version(moved.file)), moved.mtime >= head.mtime
         outcome = merging.merged(target, moved.file, None, before, content, upload_is_later=is_later)
+        if outcome is None and _is_spoiled(moved.file, before) and not _is_spoiled(moved.file, content):
+            outcome = content
     if outcome is None:
         merging.tell_unmerged(
             target, moved.file, moved.client, moved.number, "the head of the project stays as it is"
@@ -88,3 +94,7 @@ def _merge(target: Step, moved: Version, head: Head) -> bool:
     version = target.new(moved.file, digest(outcome), len(outcome), Kind.MERGED)
     target.advance(replace(version, client=moved.client, parents=(head.version, moved.number)), outcome)
     return True
+
+
+def _is_spoiled(file: FileName, content: bytes | None) -> bool:
+    return content is not None and not is_well_formed(file, content)

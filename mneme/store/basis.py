@@ -53,9 +53,14 @@ def replaced_by(step: Step, upload: Upload) -> tuple[Version | None, bool]:
     if waiting is None:
         return None, False
     kept = step.content(waiting)
-    if kept is None or _is_made_from(upload, waiting) or _continues(step, waiting, kept, upload):
+    if kept is None or _is_made_from(upload, waiting):
         return waiting, False
-    return None, step.results.of(bases.share_nothing, upload.file, kept, upload.content)
+    if upload.only_if:
+        # It knows nothing of the waiting one: its answer was lost, or that one is from another folder of the machine.
+        return (waiting if step.results.of(bases.repeats, upload.file, kept, upload.content) else None), False
+    if step.results.of(bases.share_nothing, upload.file, kept, upload.content):
+        return None, True
+    return (waiting if step.results.of(bases.continues, upload.file, kept, upload.content) else None), False
 
 
 def waiting_of(step: Step, upload: Upload) -> Version | None:
@@ -81,13 +86,6 @@ def names_base(upload: Upload) -> bool:
 def _is_made_from(upload: Upload, version: Version) -> bool:
     """Whether an upload names this version as its base."""
     return upload.only_if is not None and upload.only_if.names_only(version.sha256)
-
-
-def _continues(step: Step, waiting: Version, kept: bytes, upload: Upload) -> bool:
-    """Whether an upload replaces a waiting one: by their contents, or by their named bases."""
-    if not step.results.of(bases.share_nothing, upload.file, kept, upload.content):
-        return step.results.of(bases.continues, upload.file, kept, upload.content)
-    return waiting.names_base and names_base(upload)
 
 
 def _in_place_of(step: Step, waiting: Version) -> Basis:

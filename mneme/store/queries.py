@@ -737,6 +737,18 @@ class Queries:
         self._run("UPDATE heads SET exported = NULL, mark = NULL")
         self._run("UPDATE projects SET is_exported = 0, lock_mark = NULL, is_changed = NOT is_removed")
 
+    def forget_export(self, directory: str) -> bool:
+        """Record that the project of a directory was not exported; False without such a project."""
+        row = self._run("SELECT id FROM projects WHERE directory = ?", (directory,)).fetchone()
+        if row is None:
+            return False
+        self._run("UPDATE heads SET exported = NULL, mark = NULL WHERE project = ?", row)
+        self._run(
+            "UPDATE projects SET is_exported = 0, lock_mark = NULL, is_changed = NOT is_removed WHERE id = ?",
+            row,
+        )
+        return True
+
     def take_heads_for_exported(self) -> None:
         """Record the heads that are not exported yet as exported.
 

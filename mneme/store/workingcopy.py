@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -67,6 +67,8 @@ class WorkingCopy:
         """Numbers of projects whose files may differ from the record of their export, after an unclean end."""
         self._unrecorded: dict[int, _Written] = {}
         """The files written by exports that are not committed yet, by project number."""
+        self._outdated: list[str] = []
+        """Paths of links that were made for ids which are projects again: a backup was restored."""
 
     # All projects
 
@@ -81,6 +83,7 @@ class WorkingCopy:
         elif self._lost_power:
             # Files of earlier epochs are on the disk: the system has had minutes to write them.
             queries.doubt_exports_since(epoch - 1)
+        self._outdated = [path for name, path in self._links() if queries.forget_export(name)]
         is_in_doubt = self._lost_power or (is_own and last_boot)
         self._unsure = set(queries.changed_projects()) if is_in_doubt else set()
         self._boot, self._epoch = boot, epoch
@@ -91,6 +94,8 @@ class WorkingCopy:
 
     def begin(self) -> None:
         """Start to look for edits by hand. The changes of `open` are committed."""
+        for path in self._outdated:
+            os.unlink(path)
         self._is_open = True
 
     def begin_epoch(self, queries: Queries) -> None:
@@ -145,13 +150,16 @@ class WorkingCopy:
             project = self._project_in(name)
             row = queries.project(project) if project else None
             if row and row.name != project:
-                self._exchange_for_link(name, row)
+                self._exchange_for_link(queries, name, row)
             elif project and (row is None or row.is_removed):
                 found.append(project)
         return found, list(known.values())
 
-    def _exchange_for_link(self, name: str, row: ProjectRow) -> None:
-        """Replace a directory by a link to that of a project, and keep it aside."""
+    def _exchange_for_link(self, queries: Queries, name: str, row: ProjectRow) -> None:
+        """Replace a directory by a link to that of a project, and keep it aside.
+
+        If the server died just after the link was committed, somebody may have edited files there since.
+        """
         path = f"{self._root}/{name}"
         aside = f"{path}.linked-{secrets.token_hex(4)}"
         os.rename(path, aside)
@@ -159,12 +167,35 @@ class WorkingCopy:
         with suppress(OSError):
             os.symlink(row.directory, path)
         self._log.info(
-            "{path} is a link to the plain files of {project} now; its own were moved to {aside}, and are all in the "
-            "history",
+            "{path} is a link to the plain files of {project} now; its own were moved to {aside}",
             path=path,
             project=str(row.name),
             aside=aside,
         )
+        for file, edited in _paths(aside, FILES).items():
+            found = durable.read(edited)
+            if found and not queries.versions_with(row.key, file, [digest(found[0])]):
+                self._log.warn(
+                    "{path} was edited after {project} had taken its memory over, and no history has that: put what "
+                    "is to stay into the file of {project}",
+                    path=edited,
+                    project=str(row.name),
+                )
+
+    def _links(self) -> Iterator[tuple[str, str]]:
+        """The links that were made for aliases, as names and paths."""
+        with os.scandir(self._root) as entries:
+            for entry in entries:
+                if _is_our_link(entry.path):
+                    yield entry.name, entry.path
+
+    def linked_with(self, project: ProjectId) -> ProjectId | None:
+        """The project to which the link of an id leads; the database is lost."""
+        path = f"{self._root}/{layout.directory_name(project)}"
+        if not os.path.islink(path):
+            return None
+        directory, name = os.path.split(os.path.realpath(path))
+        return self._project_in(name) if directory == os.path.realpath(self._root) else None
 
     def forget(self, key: int) -> None:
         """Forget what was uncertain of a project: it was exported, or joined with another."""
@@ -190,6 +221,9 @@ class WorkingCopy:
         such an id gets a copy.
         """
         own = f"{self._root}/{layout.directory_name(project)}"
+        if _is_our_link(own) and not os.path.exists(own):
+            # The database that knew the alias is lost, and so is the project.
+            os.unlink(own)
         if durable.exists(own):
             check_directory(own)
             return own
@@ -698,6 +732,11 @@ def check_directory(directory: durable.StrPath) -> None:
 def _is_directory(path: str) -> bool:
     state = _state(path)
     return state is not None and stat.S_ISDIR(state.st_mode)
+
+
+def _is_our_link(path: str) -> bool:
+    """Whether a link leads to a directory beside it, as those of aliases do."""
+    return os.path.islink(path) and "/" not in os.readlink(path)
 
 
 def _state(path: str) -> os.stat_result | None:

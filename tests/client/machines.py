@@ -60,8 +60,9 @@ class Machine:
     def send(self) -> Report:
         """Send what has changed, and keep the lock."""
         session = self.session()
+        session.join()
         with self.folder.step():
-            return session.send(session.client.acquire(DEMO))
+            return session.send(session.client.acquire(session.project))
 
     def read(self, file: FileName = LOG) -> bytes | None:
         """The content of a file."""

@@ -10,13 +10,15 @@ from urllib.parse import quote
 import pytest
 
 from mneme.client.errors import Unreachable
-from mneme.model import ProjectId
-from tests.client.machines import DEMO, ENTITIES, LOG, SUMMARY_JSON, Machine, World, did
+from mneme.model import FileName, Merging, ProjectId
+from tests.client.machines import DEMO, ENTITIES, LOG, REMEMBERED, SUMMARY_JSON, Machine, World, did
 from tests.client.test_sync import entities, mentions
 from tests.kept import MemoryStore
+from tests.store.asking import facts
 from tests.web.stub import entry
 
 ONE, TWO, THREE, FOUR, FIVE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3, 4, 5))
+BRIEFING = FileName.BRIEFING
 REMOTE = ProjectId("github.com/ana/app")
 SUMMED = b'{"keyDecisions": [{"decision": "Use tabs"}]}'
 
@@ -153,6 +155,25 @@ def test_an_upload_that_was_refused_under_the_old_id_counts_once(
     assert laptop.seen(ENTITIES).refused is None
 
 
+def test_a_briefing_that_was_told_offline_is_not_told_again_after_a_link(
+    world: World, laptop: Machine, desktop: Machine
+) -> None:
+    """The link gives it another number."""
+    third = world.machine("third")
+    third.project = REMOTE
+    third.write(TWO)
+    third.step()
+    laptop.write(b"{}", BRIEFING)
+    laptop.step()
+    desktop.step()
+    (desktop.path / BRIEFING.value).unlink()
+    goes_by_remote(laptop)
+    laptop.step()
+    assert world.head(BRIEFING, REMOTE) == b"{}"
+    assert did(desktop.step())[BRIEFING] == ["used"]
+    assert world.head(BRIEFING, REMOTE) is None
+
+
 def test_a_path_that_is_another_projects_is_left_to_it(world: World, laptop: Machine) -> None:
     """Two repositories at one path of two machines have a memory each."""
     other = ProjectId("github.com/bo/app")
@@ -231,6 +252,38 @@ def test_a_folder_that_is_in_step_asks_no_more_than_before(world: World, laptop:
     assert line.paths() == ["GET /projects/github.com%2Fana%2Fapp/files"]
 
 
+# Two clones of a repository on one machine
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "here", "there", "both"),
+    [
+        (REMEMBERED, facts(1), facts(1, 2), facts(1, 3), facts(1, 2, 3)),
+        (LOG, ONE, TWO, THREE, TWO + THREE),
+    ],
+    ids=["facts", "logs that were summed up"],
+)
+def test_what_two_clones_send_under_the_lock_of_another_is_merged(
+    world: World, file: FileName, before: bytes, here: bytes, there: bytes, both: bytes
+) -> None:
+    """Both have the name of the machine; neither upload takes the place of the other."""
+    clone, second, other = (world.machine(name) for name in ("clone", "second", "other"))
+    second.client = clone.client
+    other.write(before, file)
+    for one in (other, clone, second):
+        one.path.mkdir(exist_ok=True)
+        one.step()
+    other.pull()
+    clone.write(here, file)
+    second.write(there, file)
+    assert [did(one.step()) for one in (clone, second)] == [{file: ["kept"]}] * 2
+    other.push()
+    for one in (clone, second, other):
+        one.step()
+    assert world.head(file) == both
+    assert {one.read(file) for one in (clone, second, other)} == {both}
+
+
 # Servers that are not what they were
 
 
@@ -267,6 +320,25 @@ def test_a_refused_upload_that_a_server_does_not_know_is_sent_to_it(
     laptop.step()
     assert world.head() == ONE + TWO
     assert laptop.seen().refused is None
+
+
+def test_an_upload_that_a_backup_only_kept_is_no_base(
+    world: World, laptop: Machine, desktop: Machine
+) -> None:
+    """The upload has become the head since; the server that was put back merges nothing."""
+    desktop.pull()
+    laptop.append(TWO)
+    assert did(laptop.step()) == {LOG: ["kept"]}
+    backup = world.backup()
+    world.let_locks_expire()
+    laptop.step()
+    assert (world.head(), laptop.seen().refused) == (ONE + TWO, None)
+    backup.merging = Merging(False)
+    world.put_back(backup)
+    desktop.append(THREE)
+    desktop.push()
+    laptop.step()
+    assert world.head() == laptop.read() == ONE + TWO + THREE
 
 
 def test_two_servers_in_turn_take_nothing_from_each_other(world: World, laptop: Machine) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from attrs import frozen
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from mneme.client.sync import Report
+from mneme.model import ProjectId
 from tests import stock_client
 from tests.client.lines import Ahead, Asked, InProcessLine, Killed
 from tests.client.machines import ENTITIES, Machine
@@ -23,7 +26,10 @@ from tests.in_process import InProcess
 from tests.often import examples
 
 PROJECT, LOG = "demo", "log.jsonl"
-OFFSETS = {"laptop": 7 * 3600.0, "desktop": -20.0, "tablet": 0.0}
+OFFSETS = {"laptop": 7 * 3600.0, "desktop": -20.0, "tablet": 0.0, "mac": 10.0}
+PATHS = dict.fromkeys(OFFSETS, ProjectId(PROJECT)) | {"mac": ProjectId("-Users-ana-demo")}
+REMOTE = ProjectId("github.com/ana/demo")
+LINKS = [(PROJECT, REMOTE.value), ("-Users-ana-demo", REMOTE.value), (REMOTE.value, PROJECT)]
 STEP = 60.0
 
 machines = st.sampled_from(sorted(OFFSETS))
@@ -55,13 +61,17 @@ def contents(log: bytes | str | None) -> list[str]:
     return [json.loads(line)["content"] for line in (log or b"").splitlines()]
 
 
-def mentions(content: bytes | None) -> int:
-    """How often the one entity is mentioned."""
-    return int(json.loads(content)["files"]["a.py"]["mentions"]) if content else 0
+def mentions(content: bytes | None) -> dict[str, int]:
+    """How often each entity is mentioned."""
+    files = json.loads(content)["files"] if content else {}
+    return {name: entity["mentions"] for name, entity in files.items()}
 
 
 class Schedules(RuleBasedStateMachine):
-    """Sessions begin, end, overlap; lines are appended, and summarized away; the server comes and goes."""
+    """Sessions begin, end, overlap; lines are appended, and summarized away; the server comes and goes.
+
+    One machine has another path than the others. Each may go by its remote at any time, and a person links ids.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,10 +84,14 @@ class Schedules(RuleBasedStateMachine):
             )
             for name, ahead in OFFSETS.items()
         }
+        for name, machine in self.machines.items():
+            machine.project = PATHS[name]
         self.added: set[str] = set()
         self.removed: set[str] = set()
         self.number = 0
-        self.mentions = 0
+        self.mentions: Counter[str] = Counter()
+        """By the path of the machines that mention the entity."""
+        self.links: list[tuple[str, str]] = []
 
     def line(self, name: str, now: float) -> bytes:
         """A line that nobody has written before."""
@@ -89,8 +103,9 @@ class Schedules(RuleBasedStateMachine):
     @initialize()
     def there_is_a_memory(self) -> None:
         """A few lines, on all machines."""
-        self.lines_are_appended("laptop", 3)
-        self.something_is_mentioned("laptop", 1)
+        for name in ("laptop", "mac"):
+            self.lines_are_appended(name, 3)
+            self.something_is_mentioned(name, 1)
         self.everybody_has_a_turn()
 
     @rule(name=machines, count=st.integers(1, 3))
@@ -115,11 +130,13 @@ class Schedules(RuleBasedStateMachine):
     @rule(name=machines, count=st.integers(1, 3))
     def something_is_mentioned(self, name: str, count: int) -> None:
         """So many times more than on this machine before."""
-        machine = self.machines[name]
+        machine, path = self.machines[name], PATHS[name].value
         self.number += 1
-        self.mentions += count
-        entity = {"mentions": mentions(machine.read(ENTITIES)) + count, "lastSeen": f"at {self.number}"}
-        machine.write(json.dumps({"files": {"a.py": entity}}).encode(), ENTITIES)
+        self.mentions[path] += count
+        files = json.loads(machine.read(ENTITIES) or b'{"files": {}}')["files"]
+        before = files[path]["mentions"] if path in files else 0
+        files[path] = {"mentions": before + count, "lastSeen": f"at {self.number}"}
+        machine.write(json.dumps({"files": files}).encode(), ENTITIES)
         self.server.let_pass(STEP)
 
     @rule(name=machines, interruption=interruptions)
@@ -136,6 +153,19 @@ class Schedules(RuleBasedStateMachine):
     def session_goes_on(self, name: str) -> None:
         """Changes are sent in the middle of a session."""
         self.act(name, Machine.send, "nothing")
+
+    @rule(name=machines)
+    def machine_goes_by_its_remote(self, name: str) -> None:
+        """From its next session on."""
+        self.machines[name].project, self.machines[name].path_id = REMOTE, PATHS[name]
+
+    @rule(link=st.sampled_from(LINKS))
+    def ids_are_linked(self, link: tuple[str, str]) -> None:
+        """By a person, in the wrong direction perhaps."""
+        old, new = map(self.project_of, link)
+        if old != new and self.server.link(old, link[1]):
+            self.links.append(link)
+        self.server.let_pass(STEP)
 
     @rule(steps=st.integers(1, 25))
     def time_passes(self, steps: int) -> None:
@@ -166,10 +196,16 @@ class Schedules(RuleBasedStateMachine):
         self.lines[name].after = lambda asked: None
         self.server.let_pass(STEP)
 
-    def head(self) -> list[str]:
+    def head(self, project: str) -> list[str]:
         """The lines that the server has."""
-        status, body = self.server.ask("GET", f"/projects/{PROJECT}/files/{LOG}")
+        status, body = self.server.ask("GET", f"/projects/{quote(project, safe='')}/files/{LOG}")
         return contents(body["content"]) if status == 200 else []
+
+    def project_of(self, name: str) -> str:
+        """The project that the server knows by this name; the name itself without one."""
+        _, body = self.server.ask("GET", "/projects")
+        found = (str(one["id"]) for one in body["projects"] if name in (one["id"], *one["aliases"]))
+        return next(found, name)
 
     @rule()
     def everybody_has_a_turn(self) -> None:
@@ -179,14 +215,26 @@ class Schedules(RuleBasedStateMachine):
             machine.pull()
             machine.push()
             self.server.let_pass(STEP)
-        self.check(self.head())
+        by_project: dict[str, list[str]] = {}
+        for name, machine in self.machines.items():
+            by_project.setdefault(self.project_of(machine.project.value), []).append(name)
+        for project, names in by_project.items():
+            # An empty log counts as damaged, and is not sent. Linked logs need not end with the same line.
+            if self.added_by(names) - self.removed:
+                self.check(self.head(project), names)
 
-    def check(self, head: list[str]) -> None:
+    def added_by(self, names: list[str]) -> set[str]:
+        """The lines that these machines have added."""
+        return {line for line in self.added if line.partition(" ")[0] in names}
+
+    def check(self, head: list[str], names: list[str]) -> None:
         """Removed items are gone everywhere; mentions are counted once."""
-        assert sorted(head) == sorted(self.added - self.removed)
-        assert {mentions(machine.read(ENTITIES)) for machine in self.machines.values()} == {self.mentions}
-        for machine in self.machines.values():
-            assert contents(machine.read()) == head
+        assert sorted(head) == sorted(self.added_by(names) - self.removed)
+        paths = {PATHS[name].value for name in names}
+        counted = {path: self.mentions[path] for path in paths if self.mentions[path]}
+        for name in names:
+            assert mentions(self.machines[name].read(ENTITIES)) == counted
+            assert contents(self.machines[name].read()) == head
 
     def teardown(self) -> None:
         """Whatever the schedule was, it ends like this."""
@@ -288,13 +336,24 @@ class RoughSchedules(Schedules):
         self.server.start()
         here = {line for machine in self.machines.values() for line in contents(machine.read())}
         self.added = {line for line in self.added if line in here or not line.startswith("stock")}
+        self.links_are_made_again()
 
-    def check(self, head: list[str]) -> None:
-        """Nothing is lost, and nothing doubled."""
-        assert self.added - self.removed <= set(head)
-        assert len(head) == len(set(head))
+    def links_are_made_again(self) -> None:
+        """By whoever reads that the agent offers them."""
+        self.server.let_pass(21 * STEP)
         for machine in self.machines.values():
-            assert contents(machine.read()) == head
+            last = machine.folder.last_id
+            if last == REMOTE and machine.path_id:
+                self.ids_are_linked((machine.path_id.value, REMOTE.value))
+        for link in list(self.links):
+            self.ids_are_linked(link)
+
+    def check(self, head: list[str], names: list[str]) -> None:
+        """Nothing is lost, and nothing doubled."""
+        assert self.added_by([*names, "stock"] if "laptop" in names else names) - self.removed <= set(head)
+        assert len(head) == len(set(head))
+        for name in names:
+            assert contents(self.machines[name].read()) == head
 
 
 TestSchedules = Schedules.TestCase

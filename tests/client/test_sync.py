@@ -17,8 +17,9 @@ from mneme.client.sync import Action, Report
 from mneme.errors import DiskFull
 from mneme.model import FileName, Merging, digest
 from tests.client.lines import Asked, Killed, answer
-from tests.client.machines import ENTITIES, LOG, SUMMARY, Machine, World, did
+from tests.client.machines import ENTITIES, LOG, REMEMBERED, SUMMARY, Machine, World, did
 from tests.kept import MemoryStore
+from tests.store.asking import facts
 from tests.store.faults import FULL, Faults
 from tests.web.stub import entry
 
@@ -324,6 +325,24 @@ def test_kept_lines_whose_removal_restores_the_base_stay_away(
     laptop.append(THREE)
     laptop.push()
     assert laptop.read() == world.head() == ONE + THREE
+
+
+@pytest.mark.parametrize("act", [Machine.pull, Machine.step, Machine.push])
+def test_a_kept_fact_that_is_forgotten_while_the_lock_lasts_stays_away(
+    world: World, laptop: Machine, desktop: Machine, act: Callable[[Machine], Report]
+) -> None:
+    """The file is the head again; the server is yet to merge the kept one."""
+    laptop.write(facts(1), REMEMBERED)
+    laptop.step()
+    desktop.pull()
+    laptop.write(facts(1, 2), REMEMBERED)
+    assert did(laptop.step()) == {REMEMBERED: ["kept"]}
+    laptop.write(facts(1), REMEMBERED)
+    act(laptop)
+    desktop.push()
+    for one in (laptop, desktop):
+        one.step()
+    assert world.head(REMEMBERED) == laptop.read(REMEMBERED) == desktop.read(REMEMBERED) == facts(1)
 
 
 @pytest.mark.parametrize("waits", [True, False])

@@ -144,6 +144,11 @@ def test_the_key_is_asked_for_and_not_shown(tmp_path: Path, keyed: Daemon) -> No
             "",
             "cannot be reached: connection refused. Nothing was changed. See that the server",
         ),
+        (
+            ["{url}/mneme", "--key-stdin"],
+            f"{KEYS[0]}\n",
+            "/mneme (Not found), and nothing was changed: see that the address is right",
+        ),
         (["homeserver:3847"], "", "must look like http://homeserver:3847"),
     ],
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from mneme.errors import AliasRefused
 from mneme.model import (
@@ -23,9 +25,12 @@ from mneme.model import (
     Unnamed,
     Upload,
 )
+from mneme.store import backup, layout
+from mneme.store.sqlite import NAME, Database
+from mneme.store.workingcopy import WorkingCopy
 from tests.store.asking import ENTITIES, LOG, ONE, REMEMBERED, SUMMARY_MD, THREE, TWO, after, facts, note
 from tests.store.looking import ALPHA, ANA, BEN, EVE, NOW, ORG, TTL, content_of
-from tests.store.stores import Patient, opened
+from tests.store.stores import BOOT, Patient, opened
 
 PATH = ProjectId("-home-ana-src-app")
 THIRD = ProjectId("third")
@@ -228,6 +233,15 @@ def test_a_file_that_cannot_be_merged_stays_in_the_history(store: Patient) -> No
     assert content_of(store, ALPHA, 2) == b"no json"
 
 
+def test_a_file_that_the_plugin_did_not_write_gives_way_to_one_that_it_did(store: Patient) -> None:
+    """Else the machines of the other id would fetch it."""
+    upload(store, PATH, ANA, b"{}", ENTITIES)
+    upload(store, ALPHA, BEN, b"no json", ENTITIES)
+    assert link(store, PATH, ALPHA) == Linked(ALPHA, (ENTITIES,))
+    assert head(store, ALPHA, ENTITIES) == b"{}"
+    assert content_of(store, ALPHA, 1) == b"no json"
+
+
 def test_a_token_is_never_used_again(store: Patient) -> None:
     """Tokens go on from the larger one of both."""
     for _ in range(3):
@@ -323,6 +337,21 @@ def test_the_link_is_made_by_the_next_server_if_the_last_one_was_killed(root: Pa
     assert head(again, PATH) == ONE
 
 
+def test_an_edit_by_hand_after_a_link_that_its_server_did_not_outlive_is_told(root: Path) -> None:
+    """Nobody would look for it in the directory that was moved aside."""
+    store = opened("disk", root)
+    upload(store, PATH, ANA, ONE)
+    link(store, PATH, ALPHA)
+    store.database.close()
+    (root / "projects" / PATH.value / "log.jsonl").write_bytes(ONE + TWO)
+    with capturedLogs() as events:
+        opened("disk", root)
+    [warning] = [formatEvent(event) or "" for event in events if event["log_level"] is LogLevel.warn]
+    assert "log.jsonl was edited after alpha had taken its memory over" in warning
+    [aside] = (root / "projects").glob(f"{PATH.value}.linked-*")
+    assert (aside / "log.jsonl").read_bytes() == ONE + TWO
+
+
 def test_an_edit_by_hand_just_before_the_link_is_in(root: Path) -> None:
     """Edits are looked for in both directories."""
     store = opened("disk", root)
@@ -348,3 +377,57 @@ def test_a_removed_project_comes_back_under_its_other_id(root: Path) -> None:
     assert head(store, PATH) is None
     assert isinstance(upload(store, PATH, BEN, TWO), Accepted)
     assert (root / "projects" / ALPHA.value / "log.jsonl").read_bytes() == TWO
+
+
+def put_back_to_before_a_link(root: Path) -> None:
+    """Leave the files of a link, and a database that knows nothing of it."""
+    store = opened("disk", root)
+    upload(store, PATH, ANA, ONE)
+    upload(store, ALPHA, BEN, TWO)
+    backup.make(root / NAME, root / "older.backup", NOW, None)
+    link(store, PATH, ALPHA)
+    store.find_all()
+    store.database.close()
+    backup.restore(root / "older.backup", root, NOW, replace=True)
+
+
+def test_after_a_backup_from_before_the_link_both_are_projects_again(root: Path) -> None:
+    """Each has its directory, and both may be linked once more."""
+    put_back_to_before_a_link(root)
+    store = opened("disk", root)
+    assert store.projects() == [PATH, ALPHA]
+    assert head(store, PATH) == ONE
+    upload(store, PATH, ANA, ONE + THREE)
+    assert (root / "projects" / PATH.value / "log.jsonl").read_bytes() == ONE + THREE
+    link(store, PATH, ALPHA)
+    store.find_all()
+    assert (root / "projects" / PATH.value).readlink() == Path(ALPHA.value)
+    assert head(store, ALPHA) == ONE + TWO + THREE
+
+
+def test_a_death_while_a_link_is_undone_removes_no_project(root: Path) -> None:
+    """The database says first that nothing was exported."""
+    put_back_to_before_a_link(root)
+    database = Database(root / NAME)
+    with database.step() as queries:
+        WorkingCopy(root / layout.PROJECTS).open(queries, BOOT)
+    database.close()
+    assert head(opened("disk", root), PATH) == ONE
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_server_that_lost_its_database_knows_an_alias_by_its_link(root: Path, is_there: bool) -> None:
+    """If the project is gone, too, the id is free again."""
+    store = opened("disk", root)
+    upload(store, PATH, ANA, ONE)
+    link(store, PATH, ORG)
+    store.find_all()
+    store.database.close()
+    (root / NAME).unlink()
+    if not is_there:
+        rmtree(root / "projects" / layout.directory_name(ORG))
+    again = opened("disk", root)
+    assert head(again, PATH) == (ONE if is_there else None)
+    upload(again, PATH, ANA, ONE + TWO)
+    assert head(again, ORG) == (ONE + TWO if is_there else None)
+    assert (root / "projects" / PATH.value / "log.jsonl").read_bytes() == ONE + TWO

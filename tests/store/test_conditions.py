@@ -281,17 +281,18 @@ class TestUploadsWithoutALock:
     @pytest.mark.parametrize(
         ("only_if", "waits"),
         [
-            (named(ONE + TWO), 1),
-            (named(ONE + TWO + THREE), 1),
+            (named(TWO + FOUR), 1),
+            (named(ONE + TWO), 2),
+            (named(ONE + TWO + THREE), 2),
             (named(ONE, ONE + TWO), 2),
             (ANY, 2),
             (None, 2),
         ],
     )
-    def test_an_upload_that_shares_nothing_replaces_a_waiting_one_if_both_name_bases(
+    def test_an_upload_that_shares_nothing_replaces_a_waiting_one_that_it_names(
         self, moved: Patient, only_if: Precondition | None, waits: int
     ) -> None:
-        """Everything may be written anew; otherwise it comes from another place of the same id."""
+        """Everything may be written anew; otherwise another folder of the id has sent it."""
         first = rescued(put(moved, EVE, TWO + FOUR, only_if=named(ONE + TWO)))
         second = rescued(put(moved, EVE, THREE, only_if=only_if))
         assert waiting(moved) == waits
