@@ -45,7 +45,7 @@ class ServerAnswers(Struct, frozen=True):
 
     def project(self, project: ProjectId) -> wire.WireProject | None:
         """A project as the server listed it."""
-        return next((one for one in self.projects or () if _names(one, project)), None)
+        return wire.named(project, self.projects or ())
 
 
 def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Finding]:
@@ -74,11 +74,9 @@ def project_findings(local: LocalProject, projects: Sequence[wire.WireProject]) 
     mine = local.project
     origin = f"the path {local.root}" if local.origin is Origin.PATH else local.origin.value
     found = f"The project is {mine.value}, from {origin}"
-    others = [one for one in projects if not _names(one, mine)]
+    others = [one for one in projects if mine.value not in one.ids]
     same = [
-        ProjectId(one.id)
-        for one in others
-        if twins(mine, local.root, [ProjectId(name) for name in (one.id, *one.aliases)])
+        ProjectId(one.id) for one in others if twins(mine, local.root, [ProjectId(name) for name in one.ids])
     ]
     if len(others) < len(projects):
         yield good("project-known", f"{found}, and the server knows it")
@@ -98,11 +96,6 @@ def project_findings(local: LocalProject, projects: Sequence[wire.WireProject]) 
             f"The server knows a project of this name by other ids: {_listed(same)}",
             f"If it is the same project, make them one memory: {commands}",
         )
-
-
-def _names(one: wire.WireProject, project: ProjectId) -> bool:
-    """Whether an id is one of those of a project on the server."""
-    return project.value in (one.id, *one.aliases)
 
 
 def lock_finding(answers: ServerAnswers, project: ProjectId, machine: ClientId) -> Finding:
