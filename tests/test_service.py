@@ -26,7 +26,6 @@ from mneme.model import (
     HeldBy,
     Kind,
     Lock,
-    Merging,
     Millis,
     NotLocked,
     Precondition,
@@ -674,13 +673,6 @@ class TestHistory:
         assert (kept.content, kept.version.parents) == (line(1) + line(2), (1, 2))
         assert [v.number for v in result_of(service.history(ALPHA, LOG))] == [3, 2, 1]
 
-    def test_merging_can_be_turned_off_and_on(self, service: SyncService, store: BrokenStore) -> None:
-        """The store merges."""
-        service.merging = Merging(enabled=False)
-        assert store.merging == service.merging == Merging(enabled=False)
-        service.merging = Merging(max_bytes=7)
-        assert store.merging == Merging(enabled=True, max_bytes=7)
-
     def test_the_condition_of_the_service_is_told_at_any_time(self, clock: Clock, tmp_path: Path) -> None:
         """The condition is of this moment, though every step that writes waits."""
         steps = SteppedSteps(DiskStore(tmp_path), holding=False)
@@ -707,22 +699,6 @@ class TestHistory:
         assert isinstance(failure_of(service.condition()), OSError)
         store.broken = set()
         assert result_of(service.condition()).usage == store.usage()
-
-    @pytest.mark.parametrize(("doubted", "base"), [(False, 1), (True, None)])
-    def test_a_client_has_what_it_received(
-        self, service: SyncService, store: BrokenStore, doubted: bool, base: int | None
-    ) -> None:
-        """No trace of it is needed in the next upload, unless it is doubted."""
-        result_of(service.acquire(ALPHA, ANA))
-        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n[]\n", ANA)))
-        served = result_of(service.download(ALPHA, LOG, BEN))
-        assert isinstance(served, Served)
-        assert served.receipt == Receipt(BEN, LOG, 1)
-        service.confirm(ALPHA, served.receipt)
-        if doubted:
-            service.doubt(ALPHA, served.receipt)
-        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n{}\n", BEN)))
-        assert store.versions(ALPHA)[1].base == base
 
     def test_a_receipt_that_cannot_be_noted_is_logged(self, service: SyncService, store: BrokenStore) -> None:
         """Nobody waits for it, and nothing else suffers."""
