@@ -23,7 +23,6 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
-    HeldBy,
     Kind,
     Lock,
     Millis,
@@ -41,7 +40,7 @@ from mneme.model import (
     digest,
 )
 from mneme.retention import Retention
-from mneme.service import Lane, Reaped, SyncService
+from mneme.service import Lane, SyncService
 from mneme.store import Store
 from mneme.store.sqlite import NAME, Database
 from mneme.work import Worker
@@ -220,17 +219,6 @@ class TestUseCases:
         now = moved(clock, milliseconds)
         lock = result_of(service.acquire(ALPHA, ANA)).lock
         assert (lock.acquired_at, lock.expires_at) == (now, now + TTL)
-
-    def test_a_full_disk_is_told_to_the_holder_and_costs_no_other_its_refusal(
-        self, service: SyncService, store: BrokenStore
-    ) -> None:
-        """A client without the lock is refused for that, and nothing is kept."""
-        lock = result_of(service.acquire(ALPHA, ANA)).lock
-        with full_disk(store):
-            assert isinstance(failure_of(service.upload(ALPHA, Upload(LOG, b"x", ANA))), DiskFull)
-            refused = result_of(service.upload(ALPHA, Upload(LOG, b"x", BEN)))
-        assert refused == Rescued(HeldBy(lock), None)
-        assert store.versions(ALPHA) == ()
 
     def test_a_full_disk_keeps_nobody_from_reading(self, service: SyncService, store: BrokenStore) -> None:
         """Only the receipt is missing."""
@@ -595,20 +583,6 @@ class TestWorkingCopy:
 
 class TestReaping:
     """Expired locks are removed, whoever held them."""
-
-    def test_expired_locks_are_reaped_with_their_age(self, service: SyncService, clock: Clock) -> None:
-        """And locks that are held are not."""
-        lock = result_of(service.acquire(ALPHA, ANA)).lock
-        moved(clock, 5)
-        result_of(service.acquire(BETA, BEN))
-        moved(clock, TTL - 6)
-        assert result_of(service.reap()) == []
-        moved(clock, 1)
-        assert result_of(service.reap()) == [Reaped(ALPHA, lock, TTL)]
-        moved(clock, 4)
-        assert result_of(service.reap()) == []
-        moved(clock, 1)
-        assert [one.lock.client for one in result_of(service.reap())] == [BEN]
 
     def test_a_lock_that_was_taken_in_the_meantime_is_left_alone(
         self, stepped: SyncService, clock: Clock, steps: SteppedSteps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -147,17 +146,3 @@ def test_an_absent_server_costs_the_start_of_a_session_two_seconds_once(
         assert second.seconds < 0.4 + STARTS_WITHIN
         assert first.problem.count("\n") == second.problem.count("\n") == 1
         assert first.news == second.news == ""
-
-
-@pytest.mark.parametrize("with_agent", [True, False], ids=["agent", "hooks"])
-def test_a_session_with_the_plugin_switched_off_changes_nothing(
-    laptop: Machine, server: Daemon, project: str, with_agent: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By MNEME_DISABLED, as the agents that a session starts have it."""
-    shutil.rmtree(laptop.memory)
-    if with_agent:
-        laptop.start_agent()
-    environment = laptop.environment() | {"MNEME_DISABLED": "1"}
-    monkeypatch.setattr(laptop, "environment", lambda: environment)
-    assert (laptop.begin_session().news, laptop.end_session()) == ("", "")
-    assert not laptop.memory.exists()
