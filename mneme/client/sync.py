@@ -40,8 +40,6 @@ from mneme.model import (
     digest,
 )
 
-__all__ = ["Action", "FileReport", "Progress", "Report", "Sync", "no_progress"]
-
 _ATTEMPTS = 5
 """Attempts at a file that is written in between each time."""
 

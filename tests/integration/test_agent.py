@@ -18,14 +18,6 @@ STARTS_WITHIN = 1.0
 """Seconds that processes take on a busy machine, beside what they wait for."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server that tests may stop, if they start it again."""
-    with Daemon(tmp_path_factory.mktemp("server"), {"rateLimitPerMinute": 0}) as running:
-        yield running
-        assert "Traceback" not in running.log()
-
-
 @pytest.fixture
 def laptop(tmp_path_factory: pytest.TempPathFactory, server: Daemon, project: str) -> Iterator[Machine]:
     """A machine without an agent as yet, under a short path for its socket."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from tests.command import LOG, Ended, Home
 from tests.daemon import Daemon
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server for all tests here."""
-    with Daemon(tmp_path_factory.mktemp("server"), {"rateLimitPerMinute": 0}) as running:
-        yield running
-        assert "Traceback" not in running.log()
 
 
 @pytest.fixture

@@ -21,14 +21,6 @@ CONFIG = {"rateLimitPerMinute": 0, "lockTTLMinutes": 0.5}
 """Locks live for longer than a test, however busy the machine."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server that tests may stop, if they start it again."""
-    with Daemon(tmp_path_factory.mktemp("server"), CONFIG) as running:
-        yield running
-        assert "Traceback" not in running.log()
-
-
 @pytest.fixture
 def laptop(tmp_path: Path, server: Daemon, project: str) -> Home:
     """A machine that does not wait long for an answer."""
