@@ -17,7 +17,7 @@ from mneme.client.folder import Folder, Kept, PluginAtWork
 from mneme.client.http import Address
 from mneme.client.sync import Sync
 from mneme.model import ClientId, FileName, ProjectId, digest
-from tests.client.test_agent import Line
+from tests.client.lines import Line
 from tests.web.stub import Stub, entry
 
 URL, DEMO = "http://homeserver:3847", ProjectId("demo")
