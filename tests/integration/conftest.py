@@ -25,7 +25,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server of a module's own, with its `CONFIG`; tests may stop it, if they start it again."""
+    """A server for one module, with its `CONFIG`, which tests may stop and start again."""
     config = getattr(request.module, "CONFIG", NO_RATE_LIMIT)
     with Daemon(tmp_path_factory.mktemp("server"), config) as running:
         yield running
