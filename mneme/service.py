@@ -1,6 +1,7 @@
 """The use cases of the server, each made of steps of the store."""
 
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -297,12 +298,8 @@ class SyncService(Service):
         return await self._write(project, lambda now: self._store.remove_project(project, client, now))
 
     async def _look_for_links(self) -> None:
-        try:
+        with self._going_on("Could not link the plain files of an alias to those of its project"):
             await self._list_copy()
-        except ShuttingDown:
-            pass
-        except Exception:  # noqa: BLE001 - the next start tries again
-            self._log.failure("Could not link the plain files of an alias to those of its project")
 
     # History
 
@@ -334,15 +331,11 @@ class SyncService(Service):
         Nothing is removed while the clock is not trusted.
         """
         removed: tuple[Version, ...] = ()
-        try:
+        with self._going_on("Could not prune the history of {project}", DiskFull, project=str(project)):
             left = (await self.prunable(project)).versions
             while left and self.running:
                 removed += await self._remove(Pruned(project, left[:_AT_ONCE]))
                 left = left[_AT_ONCE:]
-        except (ShuttingDown, DiskFull):
-            pass
-        except Exception:  # noqa: BLE001 - the other histories must still be pruned
-            self._log.failure("Could not prune the history of {project}", project=str(project))
         return Pruned(project, removed)
 
     async def _remove(self, some: Pruned) -> tuple[Version, ...]:
@@ -463,15 +456,11 @@ class SyncService(Service):
             self._failing[key] = self._uptime.seconds() + _TRY_AGAIN_SECONDS
 
     async def _begin(self) -> None:
-        try:
+        with self._going_on("Could not look through the working copy"):
             self.server_id = await self._look_up(self._reader.store.server_id)
             await self._open_copy()
             self._days = frozenset(await self._look_up(self._reader.store.days))
             await self._list_copy()
-        except ShuttingDown:
-            pass
-        except Exception:  # noqa: BLE001 - each project is also checked when it is first used
-            self._log.failure("Could not look through the working copy")
 
     async def _open_copy(self) -> None:
         """Check the working copy of the last server. If that fails, an export tries again."""
@@ -493,12 +482,8 @@ class SyncService(Service):
         )
 
     async def _read_project(self, step: Callable[[Millis], object]) -> None:
-        try:
+        with self._going_on("Could not read a project of the working copy", MergeFirst):
             await self._attempts(step)
-        except (MergeFirst, ShuttingDown):
-            pass
-        except Exception:  # noqa: BLE001 - the other projects must still be stored
-            self._log.failure("Could not read a project of the working copy")
 
     async def look_around(self) -> None:
         """Store edits by hand in some projects; the next call goes on with the others."""
@@ -514,6 +499,15 @@ class SyncService(Service):
                 return
             except Exception:  # noqa: BLE001 - a request for the project says what is wrong
                 self._log.failure("Could not look for edits in {project}", project=str(project))
+
+    @contextmanager
+    def _going_on(self, problem: str, *expected: type[Exception], project: str = "") -> Iterator[None]:
+        """Log an error, other than an expected one; work for other projects goes on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - all that failed is tried again
+            if not isinstance(error, (ShuttingDown, *expected)):
+                self._log.failure(problem, project=project)
 
     def _believes_clock(self) -> bool:
         # Until the days are read, there is nothing to check the clock against.

@@ -3,7 +3,7 @@
 Answers may gain fields, but never lose any.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -21,6 +21,7 @@ from mneme.model import (
     Lock,
     Millis,
     Overview,
+    ProjectId,
     Pruned,
     TwoPlaces,
     Version,
@@ -256,6 +257,16 @@ class WireProject(msgspec.Struct, frozen=True):
             aliases=[alias.value for alias in overview.aliases],
         )
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """All ids of the project, its own first."""
+        return (self.id, *self.aliases)
+
+
+def named(project: ProjectId, projects: Iterable[WireProject]) -> WireProject | None:
+    """The project with this id or alias; None without one."""
+    return next((one for one in projects if project.value in one.ids), None)
+
 
 class ProjectList(msgspec.Struct, frozen=True):
     """The answer of `GET /projects`."""
@@ -367,6 +378,11 @@ class WireEvent(msgspec.Struct, frozen=True, rename="camel"):
             lock=WireLock.of(event.lock) if event.lock else None,
             aliases=[alias.value for alias in event.aliases],
         )
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """All ids of the project, its own first."""
+        return (self.project, *self.aliases)
 
 
 class WireEvents(msgspec.Struct, frozen=True, rename="camel"):

@@ -23,10 +23,8 @@ from mneme.model import (
     FileName,
     Granted,
     Head,
-    HeldBy,
     Kind,
     Lock,
-    Merging,
     Millis,
     NotLocked,
     Precondition,
@@ -42,7 +40,7 @@ from mneme.model import (
     digest,
 )
 from mneme.retention import Retention
-from mneme.service import Lane, Reaped, SyncService
+from mneme.service import Lane, SyncService
 from mneme.store import Store
 from mneme.store.sqlite import NAME, Database
 from mneme.work import Worker
@@ -221,17 +219,6 @@ class TestUseCases:
         now = moved(clock, milliseconds)
         lock = result_of(service.acquire(ALPHA, ANA)).lock
         assert (lock.acquired_at, lock.expires_at) == (now, now + TTL)
-
-    def test_a_full_disk_is_told_to_the_holder_and_costs_no_other_its_refusal(
-        self, service: SyncService, store: BrokenStore
-    ) -> None:
-        """A client without the lock is refused for that, and nothing is kept."""
-        lock = result_of(service.acquire(ALPHA, ANA)).lock
-        with full_disk(store):
-            assert isinstance(failure_of(service.upload(ALPHA, Upload(LOG, b"x", ANA))), DiskFull)
-            refused = result_of(service.upload(ALPHA, Upload(LOG, b"x", BEN)))
-        assert refused == Rescued(HeldBy(lock), None)
-        assert store.versions(ALPHA) == ()
 
     def test_a_full_disk_keeps_nobody_from_reading(self, service: SyncService, store: BrokenStore) -> None:
         """Only the receipt is missing."""
@@ -597,20 +584,6 @@ class TestWorkingCopy:
 class TestReaping:
     """Expired locks are removed, whoever held them."""
 
-    def test_expired_locks_are_reaped_with_their_age(self, service: SyncService, clock: Clock) -> None:
-        """And locks that are held are not."""
-        lock = result_of(service.acquire(ALPHA, ANA)).lock
-        moved(clock, 5)
-        result_of(service.acquire(BETA, BEN))
-        moved(clock, TTL - 6)
-        assert result_of(service.reap()) == []
-        moved(clock, 1)
-        assert result_of(service.reap()) == [Reaped(ALPHA, lock, TTL)]
-        moved(clock, 4)
-        assert result_of(service.reap()) == []
-        moved(clock, 1)
-        assert [one.lock.client for one in result_of(service.reap())] == [BEN]
-
     def test_a_lock_that_was_taken_in_the_meantime_is_left_alone(
         self, stepped: SyncService, clock: Clock, steps: SteppedSteps
     ) -> None:
@@ -674,13 +647,6 @@ class TestHistory:
         assert (kept.content, kept.version.parents) == (line(1) + line(2), (1, 2))
         assert [v.number for v in result_of(service.history(ALPHA, LOG))] == [3, 2, 1]
 
-    def test_merging_can_be_turned_off_and_on(self, service: SyncService, store: BrokenStore) -> None:
-        """The store merges."""
-        service.merging = Merging(enabled=False)
-        assert store.merging == service.merging == Merging(enabled=False)
-        service.merging = Merging(max_bytes=7)
-        assert store.merging == Merging(enabled=True, max_bytes=7)
-
     def test_the_condition_of_the_service_is_told_at_any_time(self, clock: Clock, tmp_path: Path) -> None:
         """The condition is of this moment, though every step that writes waits."""
         steps = SteppedSteps(DiskStore(tmp_path), holding=False)
@@ -707,22 +673,6 @@ class TestHistory:
         assert isinstance(failure_of(service.condition()), OSError)
         store.broken = set()
         assert result_of(service.condition()).usage == store.usage()
-
-    @pytest.mark.parametrize(("doubted", "base"), [(False, 1), (True, None)])
-    def test_a_client_has_what_it_received(
-        self, service: SyncService, store: BrokenStore, doubted: bool, base: int | None
-    ) -> None:
-        """No trace of it is needed in the next upload, unless it is doubted."""
-        result_of(service.acquire(ALPHA, ANA))
-        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n[]\n", ANA)))
-        served = result_of(service.download(ALPHA, LOG, BEN))
-        assert isinstance(served, Served)
-        assert served.receipt == Receipt(BEN, LOG, 1)
-        service.confirm(ALPHA, served.receipt)
-        if doubted:
-            service.doubt(ALPHA, served.receipt)
-        result_of(service.upload(ALPHA, Upload(LOG, b"{}\n{}\n", BEN)))
-        assert store.versions(ALPHA)[1].base == base
 
     def test_a_receipt_that_cannot_be_noted_is_logged(self, service: SyncService, store: BrokenStore) -> None:
         """Nobody waits for it, and nothing else suffers."""

@@ -4,10 +4,8 @@ import os
 import select
 import signal
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -25,7 +23,6 @@ from mneme.logs import LogChoice
 from mneme.model import Millis
 from mneme.server import Server
 from mneme.store import backup
-from mneme.store.sqlite import NAME
 from mneme.tap import Options, makeService
 from tests.store.filled import database_of, filled
 
@@ -188,25 +185,6 @@ def test_an_error_at_the_start_is_one_sentence(home: Path) -> None:
     (home / "blocked").mkdir()
     (home / "blocked" / "projects").write_text("")
     assert "projects" in refusal("--data-dir", str(home / "blocked"))
-
-
-@pytest.mark.parametrize(
-    ("version", "application", "said"),
-    [(99, 0x6D6E656D, "newer mneme"), (1, 7, "another program"), (None, 0, "is damaged")],
-)
-def test_a_foreign_database_is_refused(home: Path, version: int | None, application: int, said: str) -> None:
-    """The file is left as it is."""
-    path = home / "data" / NAME
-    path.parent.mkdir()
-    if version is None:
-        path.write_bytes(b"no database" * 1000)
-    else:
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute(f"PRAGMA user_version = {version}")
-            connection.execute(f"PRAGMA application_id = {application}")
-    before = path.read_bytes()
-    assert said in refusal("--port", "0", "--data-dir", str(path.parent))
-    assert path.read_bytes() == before
 
 
 def test_a_user_without_a_home_says_where_the_data_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

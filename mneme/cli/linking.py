@@ -76,7 +76,7 @@ def link(
 def linked(client: Client, old: ProjectId, new: ProjectId, agreed: Callable[[Both], bool]) -> Linking:
     """Make two ids one project, if `agreed`; raises `Refused` if they cannot be."""
     projects = client.projects()
-    both = Both(_known(old, projects), _known(new, projects), client.server_now())
+    both = Both(wire.named(old, projects), wire.named(new, projects), client.server_now())
     if both.old is None and both.new is None:
         return Linking(End.UNKNOWN)
     if both.old == both.new:
@@ -87,10 +87,6 @@ def linked(client: Client, old: ProjectId, new: ProjectId, agreed: Callable[[Bot
     if isinstance(outcome, HeldBy):
         return Linking(End.LOCKED, outcome.lock)
     return Linking(End.LINKED, linked=outcome)
-
-
-def _known(project: ProjectId, projects: Sequence[wire.WireProject]) -> wire.WireProject | None:
-    return next((one for one in projects if project.value in (one.id, *one.aliases)), None)
 
 
 def _confirmed(old: ProjectId, new: ProjectId, both: Both) -> bool:

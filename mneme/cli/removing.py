@@ -1,12 +1,10 @@
 """`rm`: the removal of a project from the server."""
 
-import sys
-
 import click
 
 from mneme import readable, wire
 from mneme.cli import output
-from mneme.cli.asking import ask
+from mneme.cli.asking import ask, is_attended
 from mneme.cli.options import ProjectCommand, as_json, fail, project_argument, server_options
 from mneme.cli.wording import holder
 from mneme.client.calls import Client
@@ -40,10 +38,10 @@ def rm(project: ProjectId, yes: bool, server: str | None, key: str | None, as_js
 
 def _removed(client: Client, project: ProjectId, is_agreed: bool) -> str | None:
     """Remove a project; the reason why it stays, if it does."""
-    found = next((one for one in client.projects() if project.value in (one.id, *one.aliases)), None)
+    found = wire.named(project, client.projects())
     if found is None:
         return f"{client.url} has no project {project.value}: {output.command_line('projects')} lists them"
-    if not is_agreed and not _is_attended():
+    if not is_agreed and not is_attended():
         return f"Whether to remove {project.value} cannot be asked here: give --yes"
     if not is_agreed and not _confirmed(found, client.url):
         return f"{found.id} stays as it is"
@@ -55,11 +53,6 @@ def _removed(client: Client, project: ProjectId, is_agreed: bool) -> str | None:
         unlock = output.command_line("unlock", found.id)
         return f"{found.id} is locked by {holder(held.lock)}, and stays: {unlock} releases the lock"
     return None
-
-
-def _is_attended() -> bool:
-    """Whether a person can be asked; stdin may be closed."""
-    return bool(sys.stdin and sys.stdin.isatty())
 
 
 def _confirmed(project: wire.WireProject, url: str) -> bool:

@@ -12,10 +12,11 @@ from mneme import homedir, readable
 from mneme.cli import output, wording
 from mneme.cli.options import as_json, server_options
 from mneme.client import plugin
+from mneme.client.actions import Action
 from mneme.client.connection import connected
 from mneme.client.localproject import local_project, working_directory
 from mneme.client.settings import address_in, client_id, config_path, load, needed
-from mneme.client.sync import Action, Progress, Report, Sync
+from mneme.client.sync import Progress, Report, Sync
 from mneme.clocks import TimeOfDay
 from mneme.errors import MnemeError
 from mneme.model import FileName

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mneme import times, wire
+from mneme.client.actions import Action
 from mneme.client.happening import Happened, Happening, in_words
-from mneme.client.sync import Action, Report
+from mneme.client.sync import Report
 from mneme.model import FileName, Lock
 
 _WAITS = {

@@ -252,7 +252,7 @@ class Agent:
     def _heard(self, heard: Heard) -> None:
         """Take note of a change on the server."""
         event = heard.event
-        if event and frozenset((event.project, *event.aliases)) not in self._there:
+        if event and frozenset(event.ids) not in self._there:
             # A new project, or a new name of one.
             self._compared = ()
         for kept in tuple(self._kept.values()):
@@ -346,7 +346,7 @@ class Agent:
         except MnemeError:
             self._compared = ()
             return
-        self._there = {frozenset((one.id, *one.aliases)) for one in projects}
+        self._there = {frozenset(one.ids) for one in projects}
         links = list(_pairs(here, self._compared, projects))
         for old, new in links:
             if (old, new) not in self._links:
@@ -382,7 +382,7 @@ def _pairs(
     here: Iterable[LocalProject], ours: Collection[ProjectId], projects: Iterable[WireProject]
 ) -> Iterator[tuple[ProjectId, ProjectId]]:
     """Ids here and on the server that may be of one project."""
-    others = [[ProjectId(one) for one in (project.id, *project.aliases)] for project in projects]
+    others = [[ProjectId(one) for one in project.ids] for project in projects]
     strangers = [ids for ids in others if not set(ids) & set(ours)]
     for local in here:
         for ids in strangers:

@@ -106,11 +106,10 @@ class Client:
     def remove_project(self, project: ProjectId) -> HeldBy | None:
         """`DELETE /projects/:id`: removes a project; its history stays. `HeldBy` while another client has its lock."""
         reply = self._exchange.send(Ask("DELETE", _project_path(project), self._client_header()))
-        lock = self._exchange.problem(reply).lock if reply.status == HTTPStatus.CONFLICT else None
-        if lock:
-            return HeldBy(self._converted(lock.to_model))
-        self._read(reply, wire.Success)
-        return None
+        held = self._held(reply)
+        if held is None:
+            self._read(reply, wire.Success)
+        return held
 
     def link(self, alias: ProjectId, of: ProjectId) -> wire.WireLinked | HeldBy:
         """`PUT …/alias`: makes an id another name of a project, and merges what both have.
@@ -120,11 +119,7 @@ class Client:
         body = msgspec.json.encode(wire.AliasOrder(of.value))
         headers = {**self._client_header(), "Content-Type": "application/json"}
         reply = self._exchange.send(Ask("PUT", _project_path(alias, "alias"), headers, body))
-        if reply.status == HTTPStatus.CONFLICT:
-            lock = self._exchange.problem(reply).lock
-            if lock:
-                return HeldBy(self._converted(lock.to_model))
-        return self._read(reply, wire.WireLinked)
+        return self._held(reply) or self._read(reply, wire.WireLinked)
 
     # Locks
 
@@ -136,10 +131,9 @@ class Client:
     def acquire(self, project: ProjectId) -> Granted | HeldBy:
         """`POST …/lock`: acquires or extends this machine's lock; `HeldBy` if another client holds it."""
         reply = self._exchange.send(Ask("POST", _project_path(project, "lock"), self._client_header()))
-        if reply.status == HTTPStatus.CONFLICT:
-            lock = self._exchange.problem(reply).lock
-            if lock:
-                return HeldBy(self._converted(lock.to_model))
+        held = self._held(reply)
+        if held:
+            return held
         return Granted(self._converted(self._read(reply, wire.LockGranted).lock.to_model))
 
     def extend(self, project: ProjectId) -> Granted | HeldBy | NotLocked:
@@ -201,9 +195,7 @@ class Client:
         to be merged, or where that is None, for want of space not kept. What is told to be `merged` was there already,
         and another is the head by now.
         """
-        body = msgspec.json.encode(wire.Envelope(content.decode()))
-        headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
-        return self._outcome(self._exchange.send(Ask("PUT", _file_path(project, file), headers, body)))
+        return self._outcome(self._put(project, file, content, only_if))
 
     def try_size(self, project: ProjectId, size: int) -> None:
         """Try an upload of some bytes, of which nothing is stored; raises `TooLarge`."""
@@ -238,9 +230,7 @@ class Client:
         `Outdated` if another is the head, `Bygone` if this content was it before: nothing was changed. None if the
         server takes no briefings.
         """
-        body = msgspec.json.encode(wire.Envelope(content.decode()))
-        headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
-        reply = self._exchange.send(Ask("PUT", _file_path(project, file), headers, body))
+        reply = self._put(project, file, content, only_if)
         match reply.status:
             case HTTPStatus.PRECONDITION_FAILED:
                 return Outdated() if self._exchange.problem(reply).version is None else Bygone()
@@ -260,6 +250,11 @@ class Client:
         if reply.status == HTTPStatus.PRECONDITION_FAILED:
             return Outdated()
         return reply.status != HTTPStatus.NOT_FOUND and self._read(reply, wire.Success).success
+
+    def _put(self, project: ProjectId, file: FileName, content: bytes, only_if: Precondition) -> Response:
+        body = msgspec.json.encode(wire.Envelope(content.decode()))
+        headers = {**self._client_header(), **_only_if(only_if), "Content-Type": "application/json"}
+        return self._exchange.send(Ask("PUT", _file_path(project, file), headers, body))
 
     # History
 
@@ -320,6 +315,11 @@ class Client:
         if reply.status == HTTPStatus.FORBIDDEN:
             return Rescued(self._refusal(reply), self._exchange.problem(reply).version)
         return self._read(reply, wire.Uploaded)
+
+    def _held(self, reply: Response) -> HeldBy | None:
+        """The lock by which a 409 refuses to lock; None for any other answer."""
+        refusal = self._refusal(reply) if reply.status == HTTPStatus.CONFLICT else None
+        return refusal if isinstance(refusal, HeldBy) else None
 
     def _refusal(self, reply: Response) -> HeldBy | NotLocked:
         lock = self._exchange.problem(reply).lock

@@ -4,7 +4,8 @@ import enum
 
 from msgspec import Struct
 
-from mneme.client.sync import Action, FileReport, Report
+from mneme.client.actions import Action, FileReport
+from mneme.client.sync import Report
 
 _WORDS = {
     Action.FETCHED: "fetched",

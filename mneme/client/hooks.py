@@ -106,8 +106,6 @@ def with_hooks(settings: object, program: Program) -> dict[str, object]:
 
 def without_hooks(settings: object) -> dict[str, object]:
     """Settings without the hooks of mneme; raises `SettingsError` for other JSON."""
-    if not hooks_in(settings):
-        return an_object(settings)
     hooks = _events(settings)
     left = {
         event: _without_hook(event, hooks) if event in _DOES else groups for event, groups in hooks.items()

@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from mneme.client.actions import Action
 from mneme.client.happening import Happened, Happening
-from mneme.client.sync import Action, Report
+from mneme.client.sync import Report
 from mneme.errors import MnemeError
 
 T = TypeVar("T")

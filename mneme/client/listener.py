@@ -41,7 +41,7 @@ class Heard(Struct, frozen=True):
     def concerns(self, project: ProjectId) -> bool:
         """Whether the project of this id may have changed."""
         event = self.event
-        return event is None or project.value in (event.project, *event.aliases)
+        return event is None or project.value in event.ids
 
 
 class Listener:

@@ -40,8 +40,6 @@ from mneme.model import (
     digest,
 )
 
-__all__ = ["Action", "FileReport", "Progress", "Report", "Sync", "no_progress"]
-
 _ATTEMPTS = 5
 """Attempts at a file that is written in between each time."""
 
@@ -368,8 +366,11 @@ class Sync:
 
     def _is_merged(self, file: FileName, refused: Kept) -> bool:
         """Whether a refused upload, or the upload that replaced it, was merged."""
-        history = self._history_until(
-            file, lambda one: (one.version, one.sha256) == (refused.version, refused.sha256)
+        history = _history_until(
+            self.client,
+            self.project,
+            file,
+            lambda one: (one.version, one.sha256) == (refused.version, refused.sha256),
         )
         number = _number_of(refused, history)
         for version in reversed(history):
@@ -380,11 +381,6 @@ class Sync:
                 number = version.version
         return False
 
-    def _history_until(
-        self, file: FileName, is_wanted: Callable[[wire.WireVersion], bool]
-    ) -> Sequence[wire.WireVersion]:
-        return _history_until(self.client, self.project, file, is_wanted)
-
     def _confirmed(self, file: FileName, base: Kept | None, *, may_wait: bool = False) -> Kept | None:
         """The base, if its content is in the history of the project on the server.
 
@@ -394,13 +390,10 @@ class Sync:
         if base is None:
             return None
         found = self.client.version(self.project, file, base.version, base.sha256)
-        if isinstance(found, Unmodified):
-            return base
-
-        def is_it(one: wire.WireVersion) -> bool:
-            return one.sha256 == base.sha256 and (may_wait or one.kind != Kind.RESCUED.value)
-
-        return base if any(map(is_it, self._history_until(file, is_it))) else None
+        is_known = isinstance(found, Unmodified) or _was_there(
+            self.client, self.project, file, base, may_wait=may_wait
+        )
+        return base if is_known else None
 
     def _is_later_here(self, local: Local, there: Download) -> bool:
         """Whether the local file is the younger one, each by its own clock."""
@@ -467,12 +460,18 @@ def is_removed_there(client: Client, project: ProjectId, file: FileName, seen: S
     Then the server's history has the content that is here, and nothing is to be sent. A server that was set up anew,
     or put back to an older backup, does not have it, and gets what it lacks.
     """
-    base = seen.base
-    if seen.local is None or base is None or seen.is_changed:
+    if seen.local is None or seen.base is None or seen.is_changed:
         return False
+    return _was_there(client, project, file, seen.base)
+
+
+def _was_there(
+    client: Client, project: ProjectId, file: FileName, base: Kept, *, may_wait: bool = True
+) -> bool:
+    """Whether the history of a file has the content of a base, under any number."""
 
     def is_it(one: wire.WireVersion) -> bool:
-        return one.sha256 == base.sha256
+        return one.sha256 == base.sha256 and (may_wait or one.kind != Kind.RESCUED.value)
 
     return any(map(is_it, _history_until(client, project, file, is_it)))
 

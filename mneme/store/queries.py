@@ -434,22 +434,18 @@ class Queries:
         """The version of this number; None without such a version."""
         if number > _LARGEST:
             return None
-        row = self._run(f"{_VERSIONS} WHERE v.project = ? AND v.number = ?", (key, number)).fetchone()
-        return _version(row) if row else None
+        return self._first_version(f"{_VERSIONS} WHERE v.project = ? AND v.number = ?", (key, number))
 
     def versions(self, key: int) -> list[Version]:
         """Every version of a project, oldest first."""
-        return [
-            _version(row) for row in self._run(f"{_VERSIONS} WHERE v.project = ? ORDER BY v.number", (key,))
-        ]
+        return self._versions(f"{_VERSIONS} WHERE v.project = ? ORDER BY v.number", (key,))
 
     def history(self, key: int, file: FileName, limit: int | None) -> list[Version]:
         """The versions of a file, newest first; at most `limit`."""
-        rows = self._run(
+        return self._versions(
             f"{_VERSIONS} WHERE v.project = ? AND v.file = ? ORDER BY v.number DESC LIMIT ?",
             (key, _NUMBER_OF[file], -1 if limit is None else min(limit, _LARGEST)),
         )
-        return [_version(row) for row in rows]
 
     def versions_with(self, key: int, file: FileName, digests: Iterable[str]) -> list[Version]:
         """The versions of a file with one of these contents, newest first.
@@ -458,32 +454,34 @@ class Queries:
         """
         found: list[Version] = []
         for sha256 in filter(_DIGEST.fullmatch, digests):
-            rows = self._run(
+            found += self._versions(
                 f"{_VERSIONS} WHERE c.sha256 = ? AND +v.project = ? AND +v.file = ?",
                 (bytes.fromhex(sha256), key, _NUMBER_OF[file]),
             )
-            found += map(_version, rows)
         return sorted(found, key=lambda version: version.number, reverse=True)
 
     def keyed(self, key: int, client: ClientId, file: FileName, append_key: str) -> Version | None:
         """The newest version that came with an idempotency key."""
-        row = self._run(
+        return self._first_version(
             f"""
             {_VERSIONS} WHERE v.project = ? AND v.client = ? AND v.append_key = ? AND v.file = ?
             ORDER BY v.number DESC LIMIT 1
             """,
             (key, client.value, append_key, _NUMBER_OF[file]),
-        ).fetchone()
-        return _version(row) if row else None
+        )
 
     def successor(self, key: int, version: Version) -> Version | None:
         """The upload that replaced a waiting one."""
-        rows = self._run(
+        return self._first_version(
             f"{_VERSIONS} WHERE v.project = ? AND v.file = ? AND v.number > ? AND v.parents = ?",
             (key, _NUMBER_OF[version.file], version.number, str(version.number)),
         )
-        row = rows.fetchone()
-        return _version(row) if row else None
+
+    def _versions(self, query: str, values: Sequence[Any]) -> list[Version]:
+        return list(map(_version, self._run(query, values)))
+
+    def _first_version(self, query: str, values: Sequence[Any]) -> Version | None:
+        return next(map(_version, self._run(query, values)), None)
 
     def is_unmerged(self, key: int, number: int) -> bool:
         """Whether the content of a version was never part of a head."""
@@ -539,19 +537,17 @@ class Queries:
 
     def waiting(self, key: int) -> list[Version]:
         """The waiting uploads, oldest first."""
-        rows = self._run(f"{_WAITING} ORDER BY v.number", (key,))
-        return [_version(row) for row in rows]
+        return self._versions(f"{_WAITING} ORDER BY v.number", (key,))
 
     def replaceable(self, key: int, client: ClientId, file: FileName) -> Version | None:
         """The newest waiting upload of a client and file, which its next upload may replace."""
-        row = self._run(
+        return self._first_version(
             f"""
             {_WAITING} AND NOT v.is_overtaken AND v.client = ? AND v.file = ?
             ORDER BY v.number DESC LIMIT 1
             """,
             (key, client.value, _NUMBER_OF[file]),
-        ).fetchone()
-        return _version(row) if row else None
+        )
 
     def overtake(self, key: int, client: ClientId, file: FileName) -> None:
         """Record that a client was sent a version after its waiting upload."""

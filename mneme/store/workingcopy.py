@@ -319,8 +319,7 @@ class WorkingCopy:
 
         If not, or if it is missing, all projects will be exported again.
         """
-        _, _, mark = step.queries.server()
-        if self._is_exported_from(mark):
+        if self.is_of(step.queries):
             return True
         self.make_root()
         self._forget_exports(step.queries)

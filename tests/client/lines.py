@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPResponse
@@ -103,7 +104,7 @@ class Sender:
         """See `Http`."""
         asked = Asked(method, path, headers, body, seconds)
         if self.is_cut:
-            raise ConnectionRefusedError
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         self.before(asked)
         self.asked.append(asked)
         if str(asked) in self.by_hand:

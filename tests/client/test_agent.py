@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,11 +22,12 @@ from mneme.client.arrivals import BEFORE
 from mneme.client.calls import Client
 from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
-from mneme.client.http import Address, Response
+from mneme.client.http import Address
 from mneme.client.identity import Rules
 from mneme.client.listener import Heard
 from mneme.model import ClientId, FileName, Merging, ProjectId
 from mneme.wire import WireEvent
+from tests.client.lines import Line
 from tests.immediate import ImmediateWorker
 from tests.results import result_of, waits
 from tests.stepped import SteppedWorker
@@ -46,35 +47,6 @@ class Reactor(Clock):
     def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
         """Take a call."""
         self.inbox.put(partial(call, *arguments))
-
-
-class Line:
-    """An `Http` to a stub."""
-
-    def __init__(self, stub: Stub) -> None:
-        self.stub = stub
-        self.asked: list[str] = []
-        self.is_cut = False
-
-    def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, seconds: float
-    ) -> Response:
-        """See `Http`."""
-        if self.is_cut:
-            raise ConnectionRefusedError(111, "Connection refused")
-        self.asked.append(f"{method} {path}")
-        reply = self.stub.ask(method, path, headers, body)
-        found = {
-            name.decode().lower(): values[-1].decode() for name, values in reply.headers.getAllRawHeaders()
-        }
-        return Response(reply.status, found, reply.body)
-
-    def lines(self, path: str, headers: Mapping[str, str], seconds: float) -> Iterator[bytes]:
-        """See `Http`."""
-        raise AssertionError("the events of these tests come from `Ears`")
-
-    def close(self) -> None:
-        """See `Http`."""
 
 
 class Ears:
@@ -218,9 +190,7 @@ class World:
 
     def requests(self) -> list[str]:
         """The requests since the last call."""
-        asked = self.line.asked[:]
-        self.line.asked.clear()
-        return asked
+        return self.line.paths()
 
     def status(self) -> list[dict[str, Any]]:
         """The status of all projects, as it is told."""

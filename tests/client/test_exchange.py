@@ -169,6 +169,7 @@ def test_what_answers_like_no_such_server_is_strange(status: int) -> None:
     """A login page, or a server of files."""
     problem = problem_with(answer(status, b"<html>Log in to the Wi-Fi</html>"))
     assert isinstance(problem, StrangeAnswer)
+    assert "does not speak as a mneme server does" in str(problem)
     assert "see that serverUrl is right" in str(problem)
 
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from mneme import durable
-from mneme.client.errors import SettingsError
-from mneme.client.hooks import HookChange, Program, hooks_in, install, snippet, uninstall, without_hooks
+from mneme.client.hooks import HookChange, Program, install, snippet, uninstall, without_hooks
 
 PROGRAM = Program("/usr/local/bin/mneme")
 
@@ -148,16 +146,6 @@ def test_without_hooks_there_is_nothing_to_do(path: Path, content: str | None) -
     assert [one.name for one in path.parent.iterdir()] == ([] if content is None else [path.name])
 
 
-def test_a_second_removal_has_nothing_to_do(path: Path) -> None:
-    """And makes no copy."""
-    path.write_text('{"model": "opus"}')
-    install(path, PROGRAM)
-    uninstall(path)
-    names = sorted(one.name for one in path.parent.iterdir())
-    assert uninstall(path).change is HookChange.NOTHING
-    assert sorted(one.name for one in path.parent.iterdir()) == names
-
-
 def test_a_group_that_was_empty_stays_beside_one_that_becomes_so() -> None:
     """Somebody else made it."""
     empty = {"matcher": "x", "hooks": []}
@@ -165,67 +153,7 @@ def test_a_group_that_was_empty_stays_beside_one_that_becomes_so() -> None:
     assert without_hooks(before) == settings([empty])
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["[]", "{", '{"hooks": 7}', '{"hooks": {"SessionStart": {}}}', '{"hooks": {"SessionEnd": [7]}}'],
-)
-def test_settings_that_are_none_are_left_alone(path: Path, content: str) -> None:
-    """With a sentence that says so."""
-    path.write_text(content)
-    with pytest.raises(SettingsError, match="cannot be changed, and is as it was"):
-        uninstall(path)
-    assert path.read_text() == content
-
-
-def test_what_somebody_writes_meanwhile_is_not_overwritten(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Claude Code writes its settings when it likes."""
-    install(path, PROGRAM)
-    real = durable.write_new
-
-    def written_meanwhile(at: Path, content: bytes, mtime_ns: int | None = None) -> None:
-        real(at, content, mtime_ns)
-        path.write_text('{"model": "new"}')
-
-    monkeypatch.setattr(durable, "write_new", written_meanwhile)
-    with pytest.raises(SettingsError, match="try again"):
-        uninstall(path)
-    assert path.read_text() == '{"model": "new"}'
-
-
-def test_a_link_stays_one(path: Path) -> None:
-    """The file behind it is written."""
-    real = path.with_name("dotfiles.json")
-    path.symlink_to(real)
-    install(path, PROGRAM)
-    assert uninstall(path).path == real
-    assert path.is_symlink()
-    assert json.loads(real.read_text()) == {}
-
-
 # Mending
-
-
-@pytest.mark.parametrize(
-    ("start", "mended"),
-    [
-        ("mneme pull", "/usr/local/bin/mneme session-start"),
-        ("/old/mneme pull --strict || true", "/usr/local/bin/mneme session-start --strict || true"),
-        ("/old/mneme session-start", "/usr/local/bin/mneme session-start"),
-        ("/usr/local/bin/mneme pull", "/usr/local/bin/mneme session-start"),
-        ("cd /x && 'my old/mneme' pull; say", "cd /x && /usr/local/bin/mneme session-start; say"),
-    ],
-)
-def test_hooks_of_an_older_version_are_mended(path: Path, start: str, mended: str) -> None:
-    """They call the new command by its path, and keep all else that they say."""
-    theirs = hook("echo one")
-    old = settings([{"hooks": [theirs, hook(start, timeout=60)]}], [{"hooks": [hook("mneme push")]}])
-    path.write_text(json.dumps(old))
-    assert install(path, PROGRAM).change is HookChange.MENDED
-    end = [{"hooks": [hook("/usr/local/bin/mneme session-end")]}]
-    assert json.loads(path.read_text()) == settings([{"hooks": [theirs, hook(mended, timeout=60)]}], end)
-    assert install(path, PROGRAM).change is HookChange.NOTHING
 
 
 @pytest.mark.parametrize("options", ["--server http://other:1", "--strict --key=abc", "--key abc || true"])
@@ -244,17 +172,6 @@ def test_an_option_of_another_command_is_none_of_mneme(path: Path) -> None:
     path.write_text(json.dumps(settings([{"hooks": [hook("mneme pull; say --server x")]}])))
     assert install(path, PROGRAM).left == ()
     assert "mneme session-start; say --server x" in path.read_text()
-
-
-def test_half_of_the_hooks_is_made_whole(path: Path) -> None:
-    """An old one at the start, and none at the end."""
-    path.write_text(json.dumps(settings([{"hooks": [hook("mneme pull")]}])))
-    assert install(path, PROGRAM).change is HookChange.ADDED
-    found = hooks_in(json.loads(path.read_text()))
-    assert [(one.event, one.word) for one in found] == [
-        ("SessionStart", PROGRAM.path),
-        ("SessionEnd", PROGRAM.path),
-    ]
 
 
 @pytest.mark.parametrize(

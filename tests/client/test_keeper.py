@@ -6,10 +6,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from mneme.client.actions import Action, FileReport
 from mneme.client.errors import Unreachable
 from mneme.client.happening import Happened, Happening
 from mneme.client.keeper import LONGEST_PAUSE, QUIET, REFUSED_EVERY, SEND_AFTER, TRY_EVERY, Keeper
-from mneme.client.sync import Action, FileReport, Report
+from mneme.client.sync import Report
 from mneme.model import FileName, ProjectId
 from tests.results import failure_of, result_of, waits
 from tests.stepped import SteppedWorker

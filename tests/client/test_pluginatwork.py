@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from mneme.client.actions import Action
 from mneme.client.calls import Client
 from mneme.client.exchange import Exchange, Patience
 from mneme.client.folder import Folder, Kept, PluginAtWork
 from mneme.client.http import Address
-from mneme.client.sync import Action, Sync
+from mneme.client.sync import Sync
 from mneme.model import ClientId, FileName, ProjectId, digest
-from tests.client.test_agent import Line
+from tests.client.lines import Line
 from tests.web.stub import Stub, entry
 
 URL, DEMO = "http://homeserver:3847", ProjectId("demo")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mneme.client.sync import Action
+from mneme.client.actions import Action
 from tests.client.machines import DEMO, LOG, REMEMBERED, SUMMARY, Machine, World, did
 from tests.web.stub import TTL, entry
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mneme.client import sync
+from mneme.client.actions import Action
 from mneme.client.errors import ServerTrouble, Unreachable
-from mneme.client.sync import Action, Report
+from mneme.client.sync import Report
 from mneme.errors import DiskFull
 from mneme.model import FileName, Merging, digest
 from tests.client.lines import Asked, Killed, answer

@@ -23,6 +23,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A server for one module, with its `CONFIG`, which tests may stop and start again."""
+    config = getattr(request.module, "CONFIG", NO_RATE_LIMIT)
+    with Daemon(tmp_path_factory.mktemp("server"), config) as running:
+        yield running
+        assert "Traceback" not in running.log()
+
+
 @pytest.fixture
 def daemon(running: Daemon) -> Iterator[Daemon]:
     """The shared server, holding `summary.md`; afterwards it still runs, without a fault."""

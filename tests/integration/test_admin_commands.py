@@ -78,15 +78,6 @@ def test_a_content_is_printed_byte_for_byte(ana: Home, project: str) -> None:
     assert printed.read_bytes() == ODD_TEXT.encode()
 
 
-def test_a_version_is_restored(daemon: Daemon, ana: Home, laptop: StockClient, project: str) -> None:
-    """Under a lock that is given up."""
-    laptop.release(project)
-    ended = ana.run("restore", project, TEXT, "--version", "1")
-    assert f"{TEXT} of {project} is as in version 1 again, now version 4" in ended.err
-    assert laptop.download(project, TEXT).body["content"] == "# One\n"
-    assert daemon.ask("GET", f"/projects/{project}/lock")[1]["locked"] is False
-
-
 @pytest.mark.parametrize(
     ("answer", "options", "status", "says", "locked"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -17,14 +16,6 @@ pytestmark = pytest.mark.integration
 
 STARTS_WITHIN = 1.0
 """Seconds that processes take on a busy machine, beside what they wait for."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server that tests may stop, if they start it again."""
-    with Daemon(tmp_path_factory.mktemp("server"), {"rateLimitPerMinute": 0}) as running:
-        yield running
-        assert "Traceback" not in running.log()
 
 
 @pytest.fixture
@@ -147,17 +138,3 @@ def test_an_absent_server_costs_the_start_of_a_session_two_seconds_once(
         assert second.seconds < 0.4 + STARTS_WITHIN
         assert first.problem.count("\n") == second.problem.count("\n") == 1
         assert first.news == second.news == ""
-
-
-@pytest.mark.parametrize("with_agent", [True, False], ids=["agent", "hooks"])
-def test_a_session_with_the_plugin_switched_off_changes_nothing(
-    laptop: Machine, server: Daemon, project: str, with_agent: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By MNEME_DISABLED, as the agents that a session starts have it."""
-    shutil.rmtree(laptop.memory)
-    if with_agent:
-        laptop.start_agent()
-    environment = laptop.environment() | {"MNEME_DISABLED": "1"}
-    monkeypatch.setattr(laptop, "environment", lambda: environment)
-    assert (laptop.begin_session().news, laptop.end_session()) == ("", "")
-    assert not laptop.memory.exists()

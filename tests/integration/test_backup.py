@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from tests.command import Home
 from tests.daemon import Daemon, DidNotStart, wait_until
 from tests.integration.wire import NO_RATE_LIMIT
-from tests.often import times
 from tests.stock_client import StockClient
 
 pytestmark = pytest.mark.integration
@@ -134,31 +132,3 @@ def test_a_damaged_database_keeps_the_server_from_starting_and_the_backup_brings
         daemon.start()
         wait_until(lambda: heads_of(daemon) == heads, within=5)
         home.run("verify", *where)
-
-
-@pytest.mark.parametrize("seed", range(times(2, 100)))
-def test_a_server_on_a_database_with_flipped_bits_serves_nothing_wrong(tmp_path: Path, seed: int) -> None:
-    """Damaged contents are errors, or the server does not start."""
-    random = Random(seed)
-    with Daemon(tmp_path / "server", NO_RATE_LIMIT) as daemon:
-        known = set(filled(daemon).values()) | {f"first of project-{n}\n".encode() * 200 for n in range(5)}
-        daemon.terminate()
-        database = daemon.data_dir / "mneme.db"
-        content = bytearray(database.read_bytes())
-        for _ in range(100):
-            content[random.randrange(8192, len(content))] ^= 1 << random.randrange(8)
-        database.write_bytes(content)
-        home = Home(tmp_path / "admin", "http://localhost:1")
-        verified = home.run("verify", "-d", str(daemon.data_dir), check=False)
-        assert verified.status == 1
-        assert "damaged" in verified.out + verified.err
-        try:
-            daemon.start()
-        except DidNotStart as refused:
-            assert "is damaged" in str(refused)  # noqa: PT017 - it may start as well
-            return
-        for number in range(5):
-            for version in range(1, 4):
-                place = f"/projects/project-{number}/files/summary.md/versions/{version}"
-                status, answer = daemon.ask("GET", place, headers=ME)
-                assert status != 200 or answer["content"].encode() in known

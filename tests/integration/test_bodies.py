@@ -18,21 +18,6 @@ pytestmark = pytest.mark.integration
 PUT = ("PUT", f"{PLACE}/files/{NAME}", *UPLOADER)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        wire.head(*PUT, f"Content-Length: {LIMIT + 1}"),
-        wire.head(*PUT, "Transfer-Encoding: chunked") + b"%x\r\n" % (1 << 40) + b"x" * (LIMIT + 1),
-    ],
-    ids=["length", "chunked"],
-)
-def test_a_body_over_the_limit_is_refused_before_its_end(daemon: Daemon, body: bytes) -> None:
-    """By its length before a byte is sent, else once it passes the limit."""
-    wire.assert_wire_error(wire.exchange(daemon, body), 413)
-    wire.assert_serves(daemon, OLD)
-    wire.assert_locked(daemon)
-
-
 def test_a_413_reaches_a_client_that_sends_its_whole_body(daemon: Daemon) -> None:
     """The stock client sends all before it reads, and must not find a broken connection."""
     with wire.client(daemon) as client:

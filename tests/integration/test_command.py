@@ -68,22 +68,6 @@ def test_each_machine_gets_what_the_other_has_added(
     assert laptop.notes() == desktop.notes() == head(daemon, project)
 
 
-def test_the_project_is_that_of_the_repository(daemon: Daemon, laptop: Home, project: str) -> None:
-    """In a directory below its root, and in a worktree of it."""
-    for arguments in (
-        ("init", "-q"),
-        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"),
-        ("worktree", "add", "-q", "../tree"),
-    ):
-        subprocess.run(["git", *arguments], cwd=laptop.root, env=laptop.environment(), check=True)
-    below = laptop.root / "deep" / "down"
-    below.mkdir(parents=True)
-    for number, directory in enumerate((laptop.root, below, laptop.root.parent / "tree")):
-        laptop.note(f"note {number}")
-        laptop.run("push", cwd=directory)
-        assert head(daemon, project) == laptop.notes()
-
-
 def test_memory_goes_back_and_forth_between_the_command_and_the_plugin(
     daemon: Daemon, laptop: Home, stock: Machine, project: str
 ) -> None:
@@ -166,32 +150,6 @@ def test_a_line_added_to_a_large_log_costs_less_than_8_kb(
         assert proxy.count - before < 8_000
     content = daemon.ask("GET", f"/projects/{project}/files/{LOG}")[1]["content"]
     assert content.encode() == laptop.file().read_bytes()
-
-
-def test_lines_and_files_whose_answer_is_lost_are_there_once(
-    daemon: Daemon, tmp_path: Path, project: str
-) -> None:
-    """They are sent again, and the server knows that it has done it."""
-    losses = {b"/append ": 2, b"/files/summary.md ": 1}
-
-    def loses(sent: bytes) -> bool:
-        for request, left in losses.items():
-            if left and sent.startswith((b"PUT ", b"POST ")) and request in sent:
-                losses[request] = left - 1
-                return True
-        return False
-
-    with Proxy(daemon.port, loses) as proxy:
-        laptop = Home(tmp_path / "laptop", proxy.url, projectId=project)
-        laptop.note("one")
-        laptop.write("summary.md", b"# one\n")
-        laptop.run("push", "--strict")
-        laptop.note("two")
-        laptop.run("push", "--strict")
-    assert set(losses.values()) == {0}
-    assert head(daemon, project) == ["one", "two"]
-    status, body = daemon.ask("GET", f"/projects/{project}/files/summary.md/versions")
-    assert (status, len(body["versions"])) == (200, 1)
 
 
 def test_a_push_killed_in_its_middle_is_made_good_by_the_next(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import socket
-import threading
 from pathlib import Path
 
 import pytest
@@ -51,26 +48,6 @@ def test_a_server_that_cannot_be_reached_is_warned_of(tmp_path: Path, url: str, 
     assert_falls_back(Home(tmp_path / "laptop", url, **NO_PATIENCE), sentence)
 
 
-def test_a_frozen_server_is_warned_of(tmp_path: Path) -> None:
-    """Connections are taken, and nothing is said."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        home = Home(tmp_path / "laptop", f"http://127.0.0.1:{silent.getsockname()[1]}", **NO_PATIENCE)
-        assert_falls_back(home, "it did not answer in time")
-
-
-def test_another_web_server_is_warned_of(tmp_path: Path) -> None:
-    """Whatever answers is no mneme server."""
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
-        thread = threading.Thread(target=other.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            home = Home(tmp_path / "laptop", f"http://127.0.0.1:{other.server_port}", timeoutMs=5000)
-            assert_falls_back(home, "does not speak as a mneme server does")
-        finally:
-            other.shutdown()
-            thread.join()
-
-
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [('{"sync": {}}', "No server is set in"), ('{"sync": ', "config.json cannot be used")],
@@ -81,15 +58,6 @@ def test_settings_without_a_server_are_warned_of(tmp_path: Path, settings: str, 
     home = Home(tmp_path / "laptop", "")
     (home.plugin / "config.json").write_text(settings)
     assert_falls_back(home, sentence)
-
-
-def test_a_missing_or_wrong_key_is_warned_of(tmp_path: Path, keyed: Daemon) -> None:
-    """The wrong key is not repeated in the warning."""
-    home = Home(tmp_path / "laptop", keyed.url)
-    assert_falls_back(home, "wants an API key: `mneme connect ")
-    home.configure({"serverUrl": keyed.url, "apiKey": "the-key-of-another-server"})
-    assert_falls_back(home, "does not know this API key")
-    assert "the-key-of" not in home.run("pull").err
 
 
 def test_a_full_disk_leaves_the_files_as_they_are(tmp_path: Path, daemon: Daemon, project: str) -> None:

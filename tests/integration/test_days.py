@@ -13,29 +13,26 @@ from tests.often import times
 
 pytestmark = pytest.mark.integration
 
-CONFIG = {"rateLimitPerMinute": 0}
-WAYS = pytest.mark.parametrize("with_agent", [True, False], ids=["agent", "hooks"])
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server that tests may stop, if they start it again."""
-    with Daemon(tmp_path_factory.mktemp("server"), CONFIG) as running:
-        yield running
-        assert "Traceback" not in running.log()
+@pytest.fixture(params=[True, False], ids=["agent", "hooks"])
+def with_agent(request: pytest.FixtureRequest) -> bool:
+    """Whether agents run, or hooks do their work."""
+    return bool(request.param)
 
 
 @pytest.fixture
 def machines(
-    tmp_path_factory: pytest.TempPathFactory, server: Daemon, project: str
+    tmp_path_factory: pytest.TempPathFactory, server: Daemon, project: str, with_agent: bool
 ) -> Iterator[list[Machine]]:
-    """Two machines with the plugin's small server."""
+    """Two machines with the plugin's small server, and perhaps with an agent."""
     # The path of the agent's socket must be short.
     place = tmp_path_factory.mktemp("m")
     both = [Machine(place / name, server.url, project) for name in ("laptop", "desktop")]
     try:
         for one in both:
             one.processes.serve()
+            if with_agent:
+                one.start_agent()
         yield both
         for one in both:
             assert "Traceback" not in one.log_of_agent(), one.log_of_agent()
@@ -59,7 +56,6 @@ def in_step(machines: list[Machine], server: Daemon, expected: list[str], with_a
     wait_for_same(server, machines, expected)
 
 
-@WAYS
 def test_sessions_start_with_all_that_was_pushed_before(
     server: Daemon, machines: list[Machine], project: str, with_agent: bool
 ) -> None:
@@ -67,9 +63,6 @@ def test_sessions_start_with_all_that_was_pushed_before(
 
     The other machine sleeps until its session starts. Every fifth day a summary is made, too.
     """
-    if with_agent:
-        for one in machines:
-            one.start_agent()
     written: list[str] = []
     for day in range(times(10, 40)):
         here, away = machines[day % 2], machines[1 - day % 2]
@@ -98,7 +91,6 @@ def test_sessions_start_with_all_that_was_pushed_before(
     in_step(machines, server, written, with_agent)
 
 
-@WAYS
 def test_a_summarizer_at_work_keeps_what_others_push_meanwhile(
     server: Daemon, machines: list[Machine], project: str, with_agent: bool
 ) -> None:
@@ -107,9 +99,6 @@ def test_a_summarizer_at_work_keeps_what_others_push_meanwhile(
     Then nothing is lost, and nothing is in the summary twice or in the log as well, on either machine.
     """
     laptop, desktop = machines
-    if with_agent:
-        for one in machines:
-            one.start_agent()
     written: list[str] = []
     for turn in range(times(1, 10)):
         entries = [f"before {turn}-{number}" for number in range(12)]
@@ -140,15 +129,11 @@ def test_a_summarizer_at_work_keeps_what_others_push_meanwhile(
         in_step(machines, server, written, with_agent)
 
 
-@WAYS
 def test_a_command_of_the_plugin_keeps_facts_that_come_meanwhile(
     server: Daemon, machines: list[Machine], project: str, with_agent: bool
 ) -> None:
     """The facts are read before others come in, and written after that."""
     laptop, desktop = machines
-    if with_agent:
-        for one in machines:
-            one.start_agent()
     facts = []
     for number in range(times(2, 20)):
         fact, other = f"here {number}", f"there {number}"
@@ -164,14 +149,10 @@ def test_a_command_of_the_plugin_keeps_facts_that_come_meanwhile(
     in_step(machines, server, facts, with_agent)
 
 
-@WAYS
 def test_sessions_back_to_back_on_two_machines(
     server: Daemon, machines: list[Machine], project: str, with_agent: bool
 ) -> None:
     """`/clear` and `claude -p` begin a session right after another."""
-    if with_agent:
-        for one in machines:
-            one.start_agent()
     written = []
     for number in range(times(3, 30)):
         for one in machines:
@@ -185,15 +166,11 @@ def test_sessions_back_to_back_on_two_machines(
     in_step(machines, server, written, with_agent)
 
 
-@WAYS
 def test_two_sessions_in_one_folder(
     server: Daemon, machines: list[Machine], project: str, with_agent: bool
 ) -> None:
     """The end of one takes nothing from the other, and both send what they have."""
     laptop, _ = machines
-    if with_agent:
-        for one in machines:
-            one.start_agent()
     written = []
     for number in range(times(3, 30)):
         laptop.begin_session()
@@ -206,15 +183,11 @@ def test_two_sessions_in_one_folder(
     in_step(machines, server, written, with_agent)
 
 
-@WAYS
 def test_days_without_a_server(
     server: Daemon, machines: list[Machine], project: str, with_agent: bool
 ) -> None:
     """Sessions on both machines go on, and all comes together when the server is back."""
     written = []
-    if with_agent:
-        for one in machines:
-            one.start_agent()
     server.kill()
     try:
         for day in range(times(2, 10)):

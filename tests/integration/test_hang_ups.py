@@ -46,19 +46,3 @@ def test_a_hang_up_in_the_middle_of_a_write_leaves_a_whole_file(daemon: Daemon, 
     with wire.client(daemon) as client:
         assert client.upload(PROJECT, NAME, NEW).status == 200
     wire.assert_serves(daemon, NEW)
-
-
-def test_a_download_nobody_reads_to_the_end_disturbs_nobody(daemon: Daemon) -> None:
-    """Nor does a hang-up in the middle of it."""
-    large = log(4, 5_000_000).decode("utf-8")
-    with wire.client(daemon) as client:
-        assert client.upload(PROJECT, NAME, large).status == 200
-    slow = [wire.connect(daemon) for _ in range(10)]
-    for connection in slow:
-        connection.sendall(wire.head("GET", f"{PLACE}/files/{NAME}"))
-        assert connection.recv(1000)
-    wire.assert_serves(daemon, large)
-    for connection in slow:
-        wire.hang_up(connection, reset=True)
-    wire.wait_until_alone(daemon)
-    wire.assert_serves(daemon, large)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.command import ENDS_WITHIN, Home
-from tests.contract import KEYS
 from tests.daemon import Daemon
 from tests.integration.disks import fill, small_disk
 
@@ -93,15 +92,3 @@ def test_a_machine_with_its_hooks_is_well(daemon: Daemon, home: Home, project: s
     home.run("push", "--strict")
     found = states(home)
     assert found["changes-pushed"] == found["project-known"] == "good"
-
-
-def test_keys_are_right_wrong_or_missing(keyed: Daemon, home: Home) -> None:
-    """Each is told apart, and none is shown."""
-    home.configure({"serverUrl": keyed.url})
-    assert states(home)["key-missing"] == "bad"
-    assert states(home, "--server", keyed.url, "--key", "no-key-0123456789")["key-wrong"] == "bad"
-    home.configure({"serverUrl": keyed.url, "apiKey": KEYS[1]})
-    assert states(home)["key-right"] == "good"
-    ended = home.run("doctor", check=False)
-    assert f"✓ The server is {keyed.url}, from " in ended.out
-    assert KEYS[1] not in ended.out

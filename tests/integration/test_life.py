@@ -10,7 +10,6 @@ import re
 import signal
 import socket
 import ssl
-import stat
 import subprocess
 import sys
 import termios
@@ -267,35 +266,6 @@ def _take_terminal(descriptor: int) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
 
-@pytest.mark.parametrize(
-    ("config", "addresses"),
-    [({}, {"0100007F", f"{0:024}01000000"}), ({"apiKeys": [KEY]}, {"0" * 32})],
-    ids=["without keys this machine alone", "with keys every address"],
-)
-def test_the_server_listens_where_it_is_safe(
-    tmp_path: Path, config: dict[str, object], addresses: set[str]
-) -> None:
-    """On IPv4 and IPv6: `localhost` is either."""
-    with Daemon(tmp_path, config) as daemon:
-        assert _listening_addresses(daemon.pid) == addresses
-        assert answers(daemon.port)
-        assert answers(daemon.port, "::1")
-
-
-def _listening_addresses(pid: int) -> set[str]:
-    """The local addresses, in the kernel's hex, of the sockets on which a process listens."""
-    inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            inodes.add(str(entry.readlink()).removeprefix("socket:[").rstrip("]"))
-    rows = [
-        row.split()
-        for table in ("tcp", "tcp6")
-        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
-    ]
-    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
-
-
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Home of a server at a socket file, and over TLS at `PORT_OVER_TLS`."""
@@ -355,26 +325,3 @@ def test_requests_at_once_are_all_answered_over_tls_too(secure: Path) -> None:
     """In turns, as they are without it."""
     with connect_securely(secure) as connection:
         assert statuses(connection, 500) == 500
-
-
-def test_directories_and_files_are_closed_to_other_users(tmp_path: Path) -> None:
-    """Whatever the umask, and also what was there with wider permissions."""
-    old = tmp_path / "data" / "projects" / "old"
-    old.mkdir(parents=True, mode=0o755)
-    (old / "log.jsonl").write_text("{}\n")
-    (old / "log.jsonl").chmod(0o644)
-    before = os.umask(0)
-    try:
-        with Daemon(tmp_path, {"apiKeys": [KEY]}) as daemon:
-            daemon.ask("POST", "/projects/a%2Fb/lock", headers=CLIENT | BEARER)
-            body = json.dumps({"content": "x"}).encode()
-            daemon.ask("PUT", "/projects/a%2Fb/files/log.jsonl", headers=CLIENT | BEARER, body=body)
-            assert daemon.ask("GET", "/projects/old/files", headers=BEARER)[0] == 200
-            wait_until(lambda: len(list(daemon.projects.rglob("log.jsonl"))) == 2, within=10)
-            modes = {
-                p: stat.S_IMODE(p.lstat().st_mode) for p in [daemon.data_dir, *daemon.data_dir.rglob("*")]
-            }
-    finally:
-        os.umask(before)
-    assert len(modes) >= 12
-    assert {p: m for p, m in modes.items() if m != (0o700 if p.is_dir() else 0o600)} == {}

@@ -6,7 +6,6 @@ import base64
 import json
 import random
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ from tests.limiting_proxy import LimitingProxy
 FACTS = b'[{"ts":"2026-11-24T20:00:00.000Z","type":"fact","content":"Use tabs"}]'
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The server behind the proxies."""
-    with Daemon(tmp_path_factory.mktemp("server"), {"rateLimitPerMinute": 0}) as running:
-        yield running
-        assert "Traceback" not in running.log()
 
 
 @pytest.fixture

@@ -177,13 +177,6 @@ def test_the_doctor_finds_that_there_is_no_home(room: Path) -> None:
         assert "Set HOME" in told.stdout
 
 
-def test_a_server_without_a_home_needs_none_where_all_is_named(room: Path) -> None:
-    """Both the data directory and the configuration."""
-    (room / "c.json").write_text("{}")
-    with serving(room, "--config", str(room / "c.json"), "--data-dir", str(room / "data")) as (_, said):
-        assert f"its data is in {room / 'data'}" in said
-
-
 @pytest.mark.parametrize("home", ["/nonexistent", "/dev/null", "/proc"])
 @pytest.mark.parametrize(
     "arguments",

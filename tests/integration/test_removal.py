@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,9 @@ import pytest
 from mneme.model import ProjectId
 from mneme.store import layout
 from tests.command import LOG, Ended, Home
-from tests.daemon import Daemon, wait_until
+from tests.daemon import Daemon
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server for all tests here."""
-    with Daemon(tmp_path_factory.mktemp("server"), {"rateLimitPerMinute": 0}) as running:
-        yield running
-        assert "Traceback" not in running.log()
 
 
 @pytest.fixture
@@ -73,17 +64,6 @@ def test_a_change_after_a_removal_is_sent_alone(server: Daemon, laptop: Home, pr
     assert "log.jsonl sent, summary.md removed on the server" in pushed.err
     assert "summary.md was removed on the server, and left on this machine" in pushed.err
     assert [one["name"] for one in server.ask("GET", f"/projects/{project}/files")[1]["files"]] == [LOG]
-
-
-def test_a_file_that_was_removed_by_hand_stays_removed(server: Daemon, laptop: Home, project: str) -> None:
-    """The other files go on as ever."""
-    directory = server.projects / layout.directory_name(ProjectId(project))
-    wait_until((directory / "summary.md").exists, within=5)
-    (directory / "summary.md").unlink()
-    laptop.note("second")
-    laptop.run("push")
-    assert [one["name"] for one in server.ask("GET", f"/projects/{project}/files")[1]["files"]] == [LOG]
-    assert not (directory / "summary.md").exists()
 
 
 @pytest.mark.parametrize(("answer", "is_removed"), [(b"y\n", True), (b"n\n", False), (b"\n", False)])

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon, wait_until
-from tests.integration.wire import NO_RATE_LIMIT
 from tests.often import now_and_then
 from tests.plugin_files import log_lines, memory
 from tests.stock_client import FILE_NAMES, Answer, Machine, StockClient, items_in
@@ -75,35 +74,6 @@ def test_memory_travels_though_the_server_goes_between_requests(
         assert "Traceback" not in daemon.log()
 
 
-@pytest.mark.parametrize(
-    ("interrupt", "holder_ends_first"),
-    [
-        pytest.param(Daemon.restart, True, id="restarted"),
-        pytest.param(Daemon.kill_and_restart, False, id="killed"),
-    ],
-)
-def test_both_sessions_are_kept_though_the_server_goes_between_requests(
-    tmp_path: Path, interrupt: Callable[[Daemon], object], holder_ends_first: bool
-) -> None:
-    """A machine is locked out by the other; both have everything at their next session."""
-    with Daemon(tmp_path / "server", NO_RATE_LIMIT) as daemon:
-        laptop, desktop = machine(tmp_path / "laptop", daemon), machine(tmp_path / "desktop", daemon)
-        between = now_and_then(lambda: interrupt(daemon))
-        laptop.pull("app", between)
-        *_, locked_out = desktop.pull("app", between)
-        assert locked_out.status == 409
-        laptop.note("app", "by the holder")
-        desktop.note("app", "locked out")
-        for each in (laptop, desktop) if holder_ends_first else (desktop, laptop):
-            each.push("app", between)
-        assert sorted(head(daemon, "app")) == ["by the holder", "locked out"]
-        for each in (laptop, desktop):
-            each.pull("app", between)
-            assert each.items("app", LOG) == head(daemon, "app")
-            each.push("app", between)
-        assert "Traceback" not in daemon.log()
-
-
 def test_the_session_of_a_lock_that_expired_is_kept_and_merged(tmp_path: Path) -> None:
     """By a real clock, by which the lock is reaped."""
     with Daemon(tmp_path / "server", {"lockTTLMinutes": 1.5 / 60}) as daemon:
@@ -116,23 +86,6 @@ def test_the_session_of_a_lock_that_expired_is_kept_and_merged(tmp_path: Path) -
         desktop.pull("app")
         assert desktop.items("app", LOG) == ["a long session"]
         assert "Traceback" not in daemon.log()
-
-
-def test_acquires_at_one_instant_have_one_winner(daemon: Daemon, project: str) -> None:
-    """The others are told that the lock is held."""
-    barrier = threading.Barrier(20, timeout=10)
-
-    def acquire(number: int) -> list[int]:
-        statuses = []
-        for turn in range(10):
-            barrier.wait()
-            headers = {"X-Client-Id": f"machine-{number}"}
-            statuses.append(daemon.ask("POST", f"/projects/{project}-{turn}/lock", headers=headers)[0])
-        return statuses
-
-    with ThreadPoolExecutor(20) as pool:
-        for statuses in zip(*pool.map(acquire, range(20)), strict=True):
-            assert sorted(statuses) == [200] + [409] * 19
 
 
 def test_uploads_at_one_instant_are_all_in_the_head_at_the_end(daemon: Daemon, project: str) -> None:

@@ -12,21 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import LOG, Ended, Home, Watching, entries
+from tests.command import LOG, Home, Watching, entries
 from tests.daemon import Daemon, wait_until
 
 pytestmark = pytest.mark.integration
 
 CONFIG = {"rateLimitPerMinute": 0, "lockTTLMinutes": 0.5}
 """Locks live for longer than a test, however busy the machine."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A server that tests may stop, if they start it again."""
-    with Daemon(tmp_path_factory.mktemp("server"), CONFIG) as running:
-        yield running
-        assert "Traceback" not in running.log()
 
 
 @pytest.fixture
@@ -97,22 +89,6 @@ def test_the_watch_goes_on_when_the_server_is_back(
     wait_for_notes(server, project, laptop, within=60.0)
     watching.wait_for("recovered")
     assert watching.happened().count("trouble") == 1
-    assert watching.end() == 0
-
-
-def test_the_watch_goes_on_when_a_frozen_server_thaws(
-    server: Daemon, laptop: Home, watching: Watching, project: str
-) -> None:
-    """The server took connections all the while, and said nothing."""
-    wait_for_notes(server, project, laptop)
-    os.kill(server.pid, signal.SIGSTOP)
-    try:
-        laptop.note("while it was frozen")
-        watching.wait_for("trouble")
-    finally:
-        os.kill(server.pid, signal.SIGCONT)
-    assert "did not answer in time" in watching.events()[-1]["problem"]
-    wait_for_notes(server, project, laptop, within=60.0)
     assert watching.end() == 0
 
 
@@ -190,19 +166,3 @@ def test_a_second_signal_ends_the_watch_at_once(
         assert watching.process.wait(20.0) == -signal.SIGINT
     finally:
         os.kill(server.pid, signal.SIGCONT)
-
-
-def test_two_watches_of_one_folder_send_nothing_twice(
-    server: Daemon, laptop: Home, watching: Watching, project: str
-) -> None:
-    """Nothing is sent twice, and the end of one is not that of the other."""
-    wait_for_notes(server, project, laptop)
-    second = laptop.start("watch", "--json")
-    laptop.note("for both")
-    wait_for_notes(server, project, laptop)
-    time.sleep(2.5)
-    second.send_signal(signal.SIGTERM)
-    assert Ended(second).status == 0
-    laptop.note("for the first alone")
-    wait_for_notes(server, project, laptop)
-    assert laptop.notes() == ["first", "for both", "for the first alone"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import struct
 from contextlib import suppress
@@ -109,15 +108,6 @@ def assert_error(answer: Any, status: int) -> None:
     """An answer of the stock client has the status and an error in JSON."""
     assert answer.status == status, answer
     assert isinstance(answer.body["error"], str)
-
-
-def assert_wire_error(answer: WireAnswer | None, status: int | None = None) -> None:
-    """An answer came, has the status if one is given, and an error in JSON."""
-    assert answer is not None, "the connection was closed without an answer"
-    if status is not None:
-        assert answer.status == status, answer
-    assert answer.headers.get("content-type", "").startswith("application/json"), answer
-    assert isinstance(json.loads(answer.body)["error"], str)
 
 
 def assert_serves(daemon: Daemon, content: str, *, exported: bool = True) -> None:

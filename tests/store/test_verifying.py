@@ -60,14 +60,15 @@ def test_a_server_may_run(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_damaged_content_is_named_with_the_versions_that_have_it(root: Path) -> None:
-    """And is not served."""
+@pytest.mark.parametrize("columns", ["zstd", "size, zstd"])
+def test_a_damaged_content_is_named_with_the_versions_that_have_it(root: Path, columns: str) -> None:
+    """And is not served, though it may be the whole of another."""
     changed(
         root,
-        """
-        UPDATE contents SET zstd = (SELECT zstd FROM contents WHERE size > 1000) WHERE id = (
+        f"""
+        UPDATE contents SET ({columns}) = (SELECT {columns} FROM contents WHERE size > 1000) WHERE id = (
             SELECT content FROM versions v JOIN projects p ON p.id = v.project WHERE name = 'alpha' AND number = 1)
-        """,
+        """,  # noqa: S608 - names of ours
     )
     assert found(root) == [("summary.md of alpha is damaged in version 1", True)]
     store = Patient(root)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from mneme.merge.bounds import body_size
 from mneme.model import Merging
-from tests.kept import DiskStore
 from tests.web.connections import Server
 from tests.web.stub import FILE, A, B, C, Reply, Stub, tag
 
@@ -174,24 +172,6 @@ def test_a_key_that_comes_with_other_lines_is_a_mistake(stub: Stub) -> None:
         {"error": "This Idempotency-Key came with other lines before: take a new one for each append"},
     )
     assert stub.state() == before
-
-
-def test_an_append_is_known_after_a_restart(tmp_path: Path) -> None:
-    """Its key is in the database, with its version."""
-    for _ in range(3):
-        stub = Stub(store=DiskStore(tmp_path))
-        stub.acquire()
-        assert append(stub, A, key="key").json["version"] == 1
-        assert content(stub) == A
-
-
-def test_a_key_of_an_upload_is_ignored(stub: Stub) -> None:
-    """An upload is the same again by its content."""
-    append(stub, B, key="key")
-    for key in ("", "key"):
-        headers = {"X-Client-Id": "laptop", "Content-Type": "text/plain", "Idempotency-Key": key}
-        assert stub.ask("PUT", FILE, headers, A + B + C + key).status == 200
-        assert content(stub) == A + B + C + key
 
 
 def test_no_answer_tells_of_keys(stub: Stub) -> None:

@@ -118,26 +118,6 @@ def test_a_missing_content_is_not_found_whatever_is_known(known: str, path: str)
     assert (reply.status, list(reply.json), reply.header("ETag")) == (404, ["error"], None)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "known", "head"),
-    [
-        ("GET", FILE, tag(HEAD), B + C),
-        ("GET", FILE, "*", HEAD + C),
-        ("HEAD", FILE, tag(HEAD), HEAD + C),
-        ("GET", f"{FILE}/versions/2", tag(HEAD), HEAD + C),
-    ],
-)
-def test_a_client_that_names_the_head_in_a_download_has_it(
-    stub: Stub, method: str, path: str, known: str, head: str
-) -> None:
-    """Lines that its next upload lacks were removed; no other question shows that."""
-    stub.ask(method, path, {"If-None-Match": known, "X-Client-Id": "desk"})
-    stub.release()
-    stub.acquire("desk")
-    stub.upload("desk", B + C)
-    assert stub.download().json["content"] == head
-
-
 @pytest.fixture
 def server() -> Server:
     """A server at the level of bytes, with a file."""
@@ -187,13 +167,6 @@ def test_an_upload_whose_condition_does_not_hold_changes_nothing(stub: Stub, con
     assert (reply.status, list(reply.json), reply.header("ETag")) == (412, ["error"], tag(HEAD))
     assert "download it, merge" in reply.json["error"]
     assert stub.state() == before
-
-
-def test_an_upload_that_names_the_head_replaces_it_whatever_it_lacks(stub: Stub) -> None:
-    """Even the end of a log is removed so; `*` names no head."""
-    assert "merged" not in put(stub, A, If_Match=tag(HEAD)).json
-    assert stub.download().json["content"] == A
-    assert put(stub, C, If_Match="*").json["merged"] is True
 
 
 def test_a_first_upload_may_ask_that_there_is_nothing_yet() -> None:

@@ -45,7 +45,7 @@ class ServerAnswers(Struct, frozen=True):
 
     def project(self, project: ProjectId) -> wire.WireProject | None:
         """A project as the server listed it."""
-        return next((one for one in self.projects or () if _names(one, project)), None)
+        return wire.named(project, self.projects or ())
 
 
 def server_findings(answers: ServerAnswers, address: Address) -> Iterator[Finding]:
@@ -79,12 +79,10 @@ def project_findings(
     mine = local.project
     origin = f"the path {local.root}" if local.origin is Origin.PATH else local.origin.value
     found = f"The project is {mine.value}, from {origin}"
-    known = next((one for one in projects if _names(one, mine)), None)
+    known = wire.named(mine, projects)
     others = [one for one in projects if one is not known]
     same = [
-        ProjectId(one.id)
-        for one in others
-        if twins(mine, local.root, [ProjectId(name) for name in (one.id, *one.aliases)])
+        ProjectId(one.id) for one in others if twins(mine, local.root, [ProjectId(name) for name in one.ids])
     ]
     if known:
         knows = "knows it" if known.id == mine.value else f"knows it as another name of {known.id}"
@@ -111,11 +109,6 @@ def project_findings(
             f"The server knows a project of this name by other ids: {_listed(same)}",
             f"If it is the same project, make them one memory: {commands}",
         )
-
-
-def _names(one: wire.WireProject, project: ProjectId) -> bool:
-    """Whether an id is one of those of a project on the server."""
-    return project.value in (one.id, *one.aliases)
 
 
 def lock_finding(answers: ServerAnswers, project: ProjectId, machine: ClientId) -> Finding:
