@@ -150,7 +150,7 @@ class Agent:
 
     async def session_begins(self, directory: Path, seconds: float) -> Told:
         """Bring a directory's project in step, within `seconds`; the news since the session began."""
-        began = self._wall.seconds()
+        began, until = self._wall.seconds(), self._reactor.seconds() + seconds
         kept = await self._kept_of(directory)
         if kept is None:
             return Told()
@@ -159,13 +159,16 @@ class Agent:
         outcome = await self._within(KNOWN_TROUBLE_SECONDS if is_away else seconds, kept.keeper.in_step())
         since = partial(arrivals.since, kept.folder.path, began - arrivals.BEFORE, self._wall.seconds())
         # Whatever was here before, the plugin tells.
-        briefed = "" if waits or outcome else await self._briefed(kept.briefings)
+        briefed = "" if waits or outcome else await self._briefed(kept.briefings, until)
         return Told("\n".join(filter(None, (briefed, told(await self._helping.run(since))))), outcome)
 
-    async def _briefed(self, briefings: Briefings) -> str:
-        """The briefing that came while a session began, for that session."""
+    async def _briefed(self, briefings: Briefings, until: float) -> str:
+        """The briefing that came while a session began, for that session, which waits `until` then."""
+        left = until - self._reactor.seconds()
+        if left <= 0:
+            return ""
         try:
-            content = await self._helping.run(briefings.take)
+            content = await self._helping.run(partial(briefings.take, left))
         except (MnemeError, OSError):
             # It is told to the next session.
             return ""
@@ -173,7 +176,8 @@ class Agent:
             return ""
         claim = self._syncing.run(partial(briefings.claim, content))
         try:
-            is_ours = await _waiting_for(claim).addTimeout(KNOWN_TROUBLE_SECONDS, self._reactor)
+            wait = min(KNOWN_TROUBLE_SECONDS, max(0.0, until - self._reactor.seconds()))
+            is_ours = await _waiting_for(claim).addTimeout(wait, self._reactor)
         except defer.TimeoutError:
             is_ours = True
         return briefing(content) if is_ours else ""

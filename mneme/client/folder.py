@@ -22,6 +22,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
@@ -412,13 +413,13 @@ class Folder:
         return self._beside / f"{version:08}-{file.value}"
 
     @contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self, patience: float = inf) -> Iterator[None]:
         """A step, in which no other process of ours changes this folder.
 
-        Raises `FolderBusy` if it cannot begin, and `DiskFull` and `FolderSpoiled` if it cannot end.
+        At most `patience` seconds are waited for it. Raises `FolderBusy` if it cannot begin, and `DiskFull` and `FolderSpoiled` if it cannot end.
         """
         try:
-            with durable.naming_disk_full(), self._locked():
+            with durable.naming_disk_full(), self._locked(min(patience, self._patience)):
                 yield
         except DiskFull:
             raise DiskFull(
@@ -434,26 +435,26 @@ class Folder:
             ) from None
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, patience: float) -> Iterator[None]:
         durable.make_directory(self._beside)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._beside / "lock", flags, durable.FILE_MODE)
         try:
-            self._take(descriptor)
+            self._take(descriptor, patience)
             yield
         finally:
             os.close(descriptor)
 
-    def _take(self, descriptor: int) -> None:
+    def _take(self, descriptor: int, patience: float) -> None:
         """Take the lock, once the process that has it lets it go."""
         # Sleeps are counted, for a clock may be set meanwhile.
-        for _ in range(1 + round(self._patience / _TRY_EVERY)):
+        for _ in range(1 + round(patience / _TRY_EVERY)):
             with suppress(BlockingIOError):
                 durable.lock(descriptor)
                 return
             self._wall.sleep(_TRY_EVERY)
         raise FolderBusy(
-            f"Another mneme process has been at work on {self.path} for over {self._patience:g} s: try again later; "
+            f"Another mneme process has been at work on {self.path} for over {patience:g} s: try again later; "
             f"if it hangs, `fuser {self._beside / 'lock'}` says which it is"
         )
 

@@ -734,6 +734,19 @@ def test_a_briefing_is_told_though_the_server_does_not_answer_any_more(world: Wo
     world.turn_until(lambda: not has_briefing(world, folder.name))
 
 
+def test_a_briefing_that_comes_late_keeps_a_session_no_longer_than_its_time(world: World) -> None:
+    """Its hook has ended by then, and a briefing that was taken for it would be told to nobody."""
+    directory, folder = app(world)
+    world.agent.start()
+    leave(world, folder.name)
+    world.syncing.holding = True
+    begun = begin(world, directory, 2.0)
+    world.reactor.advance(1.95)
+    world.syncing.step()
+    world.reactor.advance(0.05)
+    assert result_of(begun).news == TOLD
+
+
 def test_a_session_that_begins_sends_what_waits(world: World) -> None:
     """At once, with what is fetched merged in; its own lines are no news."""
     directory, folder = app(world)
