@@ -416,7 +416,7 @@ class Folder:
     def step(self, patience: float = inf) -> Iterator[None]:
         """A step, in which no other process of ours changes this folder.
 
-        Raises `FolderBusy` if it cannot begin within `patience` seconds, `DiskFull` or `FolderSpoiled` if it cannot end.
+        Raises `FolderBusy` if it cannot begin within `patience` seconds, `DiskFull` or `FolderSpoiled` if it fails.
         """
         try:
             with durable.naming_disk_full(), self._locked(min(patience, self._patience)):
