@@ -156,7 +156,7 @@ class Agent:
             return Told()
         waits = await self._helping.run(lambda: kept.briefings.is_waiting)
         is_away = kept.keeper.condition.problem or self._reactor.seconds() < self._away_until
-        outcome = await self._within(KNOWN_TROUBLE_SECONDS if is_away else seconds, kept.keeper.in_step())
+        outcome = await self._in_step(kept.keeper, KNOWN_TROUBLE_SECONDS if is_away else seconds)
         since = partial(arrivals.since, kept.folder.path, began - arrivals.BEFORE, self._wall.seconds())
         # Whatever was here before, the plugin tells.
         briefed = "" if waits or outcome else await self._briefed(kept.briefings, until)
@@ -189,7 +189,7 @@ class Agent:
             return Told()
         root = await self._helping.run(partial(project_root, directory))
         await self._helping.run(partial(plugin.flush, self._home, root))
-        return Told(problem=await self._within(seconds, kept.keeper.in_step()))
+        return Told(problem=await self._in_step(kept.keeper, seconds))
 
     @property
     def questions(self) -> Mapping[str, Answer]:
@@ -226,12 +226,16 @@ class Agent:
         self._keep(local)
         return self._kept.get(local.folder)
 
-    async def _within(self, seconds: float, run: "Deferred[Any]") -> str | None:
-        """The problem of a run; None if it came to its end."""
-        run.addCallback(self._reached)
+    async def _in_step(self, keeper: Keeper, seconds: float) -> str | None:
+        """The problem of a run that may take some seconds; None if it came to its end."""
+        run = keeper.in_step().addCallback(self._reached)
         try:
             await _waiting_for(run).addTimeout(seconds, self._reactor)
         except defer.TimeoutError:
+            known = keeper.condition.problem
+            if known:
+                # Perhaps it is not the server that keeps it waiting.
+                return known
             self._away_until = self._reactor.seconds() + AWAY_SECONDS
             return f"The server at {self._server.client.url} did not answer within {seconds:g} s"
         except MnemeError as problem:

@@ -22,6 +22,7 @@ from mneme.client.arrivals import BEFORE
 from mneme.client.calls import Client
 from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
+from mneme.client.folder import Folder
 from mneme.client.http import Address, Response
 from mneme.client.identity import Rules
 from mneme.client.listener import Heard
@@ -786,11 +787,30 @@ def test_a_server_that_is_known_to_be_away_costs_a_session_a_moment(world: World
     world.syncing.holding = True
     begun = begin(world, directory)
     world.reactor.advance(KNOWN_TROUBLE_SECONDS + 0.01)
-    assert "did not answer" in (result_of(begun).problem or "")
+    assert result_of(begun).problem == problem
     world.syncing.holding = False
     world.syncing.finish()
     world.line.is_cut = False
     assert result_of(begin(world, directory)) == Told()
+
+
+def test_a_stopped_process_in_a_folder_is_no_word_against_the_server(world: World) -> None:
+    """The session is told of the process again, and other projects wait for the server as ever."""
+    directory, folder = app(world)
+    other = world.home / "lib"
+    other.mkdir()
+    world.agent.start()
+    world.settle()
+    with Folder(folder, ProjectId("any")).step():
+        problem = result_of(begin(world, directory)).problem
+        assert "Another mneme process" in (problem or "")
+        world.syncing.holding = True
+        begun = begin(world, directory)
+        world.reactor.advance(KNOWN_TROUBLE_SECONDS)
+        assert result_of(begun).problem == problem
+    begun = begin(world, other)
+    world.reactor.advance(KNOWN_TROUBLE_SECONDS)
+    assert waits(begun)
 
 
 def test_the_end_of_a_session_sends_its_last_lines(world: World) -> None:
