@@ -227,7 +227,7 @@ class Agent:
         return self._kept.get(local.folder)
 
     async def _in_step(self, keeper: Keeper, seconds: float) -> str | None:
-        """The problem of a run that may take some seconds; None if it came to its end."""
+        """The problem of a run within some seconds; None if it ended well."""
         run = keeper.in_step().addCallback(self._reached)
         try:
             await _waiting_for(run).addTimeout(seconds, self._reactor)

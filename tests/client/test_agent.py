@@ -736,7 +736,7 @@ def test_a_briefing_is_told_though_the_server_does_not_answer_any_more(world: Wo
 
 
 def test_a_briefing_that_comes_late_keeps_a_session_no_longer_than_its_time(world: World) -> None:
-    """Its hook has ended by then, and a briefing that was taken for it would be told to nobody."""
+    """For a hook that has ended, a briefing would be told to nobody."""
     directory, folder = app(world)
     world.agent.start()
     leave(world, folder.name)
@@ -795,7 +795,7 @@ def test_a_server_that_is_known_to_be_away_costs_a_session_a_moment(world: World
 
 
 def test_a_stopped_process_in_a_folder_is_no_word_against_the_server(world: World) -> None:
-    """The session is told of the process again, and other projects wait for the server as ever."""
+    """Sessions are told of the process; other projects wait for the server as ever."""
     directory, folder = app(world)
     other = world.home / "lib"
     other.mkdir()

@@ -653,7 +653,7 @@ def test_a_step_that_never_ends_keeps_others_out_for_a_while_only(tmp_path: Path
 
 
 def test_a_step_may_have_less_time_than_others(tmp_path: Path) -> None:
-    """A session that has waited for the server already waits no second time for the folder."""
+    """A session that has waited for the server waits no second time."""
     wall = Hand(lambda: None)
     folder = Folder(tmp_path, DEMO, wall, 5.0)
     with Folder(tmp_path, DEMO).step(), pytest.raises(FolderBusy):

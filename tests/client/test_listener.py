@@ -222,7 +222,7 @@ def test_an_answer_that_is_no_stream_is_waited_over(status: int) -> None:
 
 @pytest.mark.parametrize("status", [200, 403, 503, 504])
 def test_where_no_stream_is_to_be_had_anything_may_have_changed_each_minute(status: int) -> None:
-    """A proxy refuses streams, or there is no room for one more; all else is answered."""
+    """A proxy refuses streams, or the server has no room; all else works."""
     streams, heard = listen(*[NoStream(status)] * 8)
     assert streams.pauses == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE]
     assert heard == [Heard(None)] * 3
