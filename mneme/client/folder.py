@@ -115,6 +115,19 @@ class _Replaced(msgspec.Struct, frozen=True):
     before: Snapshot
 
 
+class _OldLog(msgspec.Struct, frozen=True):
+    """The log that was replaced last, and stays as .bak, as it was last read."""
+
+    inode: int
+    size: int
+    sha256: str
+
+    def added(self, late: bytes) -> bytes:
+        """The whole lines that were added to it since; none if it is another file's content."""
+        is_it = late.endswith(b"\n") and digest(late[: self.size]) == self.sha256
+        return late[self.size :] if is_it else b""
+
+
 class _Known(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     sha256: str
@@ -165,6 +178,7 @@ class Folder:
         self._patience = patience
         self._wall = wall or TimeOfDay()
         self._replaced: dict[FileName, _Replaced] = {}
+        self._old_log: _OldLog | None = None
         self.project = project
         self.path_id = path_id
         self._beside = path / _BESIDE
@@ -248,6 +262,7 @@ class Folder:
         A process of the plugin that read a file just before may have written it just after. Its file lacks all that
         was fetched, as if a person had removed it. A summarizer drops lines by their position in the log that it read.
         """
+        self._catch_late()
         for file, replaced in tuple(self._replaced.items()):
             self._check_replaced(file, replaced)
         self._replaced = {}
@@ -317,6 +332,8 @@ class Folder:
         False if it is not the file that was `seen` any more. `before` is the file before something was fetched.
         """
         path = self._local_path(file)
+        if file is FileName.LOG:
+            self._catch_late()
         staged = path.with_name(f".{path.name}.next")
         durable.clear(staged)
         durable.write_new(staged, content)
@@ -340,7 +357,10 @@ class Folder:
             self._replaced[file] = replace(first, new=content)
             # A process that has the old file open may have written to it until now.
             old.seek(0)
-            self._catch_up(file, content, seen, _text(old.read()), before)
+            late = _text(old.read())
+            if file is FileName.LOG:
+                self._old_log = _OldLog(seen.mark[0], len(late), digest(late))
+            self._catch_up(file, content, seen, late, before)
         durable.sync_directory(path.parent)
         return True
 
@@ -369,6 +389,24 @@ class Folder:
         merged = merge(file, seen.content, now.content, late, upload_is_later=True, max_bytes=MAX_BYTES)
         if merged is not None and merged != now.content:
             self._write(file, merged, now, before)
+
+    def _catch_late(self) -> None:
+        """Take over lines that were added to the log after it was replaced.
+
+        On a busy machine, much time may pass in a process of the plugin from opening the log to writing to it.
+        """
+        old, path = self._old_log, self._local_path(FileName.LOG)
+        found = durable.read(path.with_name(f"{path.name}.bak")) if old else None
+        if old is None or found is None or found[1].st_ino != old.inode:
+            return
+        late, now = _text(found[0]), self._local(FileName.LOG)
+        added = old.added(late)
+        if not added or now is None or not now.content.endswith(b"\n"):
+            return
+        # The plugin's own sync may have put a copy of the log there.
+        known = set(now.content.splitlines(keepends=True))
+        durable.append(path, b"".join(line for line in added.splitlines(keepends=True) if line not in known))
+        self._old_log = _OldLog(old.inode, len(late), digest(late))
 
     def _local_path(self, file: FileName) -> Path:
         # A file may be a symbolic link to one kept elsewhere.
