@@ -123,7 +123,7 @@ class _OldLog(msgspec.Struct, frozen=True):
     sha256: str
 
     def added(self, late: bytes) -> bytes:
-        """The whole lines that were added to it since; none if it is another file's content."""
+        """Whole lines that were added to it since; none in another content."""
         is_it = late.endswith(b"\n") and digest(late[: self.size]) == self.sha256
         return late[self.size :] if is_it else b""
 
