@@ -6,7 +6,7 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 
-from mneme import homedir
+from mneme import clocks, homedir
 from mneme.client import arrivals, plugin
 from mneme.client.connection import connected
 from mneme.client.errors import Unreachable
@@ -46,22 +46,23 @@ def run(name: str, program: str, seconds: float) -> Mapping[str, str]:
 
 
 def _start(home: Path, settings: Settings, local: LocalProject, seconds: float) -> Mapping[str, str]:
-    wall, briefed = TimeOfDay(), list[str]()
+    wall, briefed, until = TimeOfDay(), list[str](), clocks.monotonic() + seconds
     since = wall.seconds() - arrivals.BEFORE
     adopt(local.folder)
-    problem = _synced(home, settings, local, seconds, seconds, lambda sync: _begin(sync, briefed))
+    problem = _synced(home, settings, local, seconds, seconds, lambda sync: _begin(sync, briefed, until))
     arrived = arrivals.since(local.folder, since, wall.seconds())
     return {"news": "\n".join(filter(None, (*briefed, told(arrived)))), "problem": problem or ""}
 
 
-def _begin(sync: Sync, briefed: list[str]) -> None:
-    """A step, and the briefing that it brought.
+def _begin(sync: Sync, briefed: list[str], until: float) -> None:
+    """A step, and the briefing that it brought, if there is time for it.
 
     One that was here before is told by the plugin.
     """
     waits = sync.briefings.is_waiting
     sync.step()
-    content = None if waits else sync.briefings.take()
+    left = until - clocks.monotonic()
+    content = None if waits or left <= 0 else sync.briefings.take(left)
     if content is not None and sync.briefings.claim(content):
         briefed.append(briefing(content))
 

@@ -150,22 +150,25 @@ class Agent:
 
     async def session_begins(self, directory: Path, seconds: float) -> Told:
         """Bring a directory's project in step, within `seconds`; the news since the session began."""
-        began = self._wall.seconds()
+        began, until = self._wall.seconds(), self._reactor.seconds() + seconds
         kept = await self._kept_of(directory)
         if kept is None:
             return Told()
         waits = await self._helping.run(lambda: kept.briefings.is_waiting)
         is_away = kept.keeper.condition.problem or self._reactor.seconds() < self._away_until
-        outcome = await self._within(KNOWN_TROUBLE_SECONDS if is_away else seconds, kept.keeper.in_step())
+        outcome = await self._in_step(kept.keeper, KNOWN_TROUBLE_SECONDS if is_away else seconds)
         since = partial(arrivals.since, kept.folder.path, began - arrivals.BEFORE, self._wall.seconds())
         # Whatever was here before, the plugin tells.
-        briefed = "" if waits or outcome else await self._briefed(kept.briefings)
+        briefed = "" if waits or outcome else await self._briefed(kept.briefings, until)
         return Told("\n".join(filter(None, (briefed, told(await self._helping.run(since))))), outcome)
 
-    async def _briefed(self, briefings: Briefings) -> str:
-        """The briefing that came while a session began, for that session."""
+    async def _briefed(self, briefings: Briefings, until: float) -> str:
+        """The briefing that came while a session began, for that session, which waits `until` then."""
+        left = until - self._reactor.seconds()
+        if left <= 0:
+            return ""
         try:
-            content = await self._helping.run(briefings.take)
+            content = await self._helping.run(partial(briefings.take, left))
         except (MnemeError, OSError):
             # It is told to the next session.
             return ""
@@ -173,7 +176,8 @@ class Agent:
             return ""
         claim = self._syncing.run(partial(briefings.claim, content))
         try:
-            is_ours = await _waiting_for(claim).addTimeout(KNOWN_TROUBLE_SECONDS, self._reactor)
+            wait = min(KNOWN_TROUBLE_SECONDS, max(0.0, until - self._reactor.seconds()))
+            is_ours = await _waiting_for(claim).addTimeout(wait, self._reactor)
         except defer.TimeoutError:
             is_ours = True
         return briefing(content) if is_ours else ""
@@ -185,7 +189,7 @@ class Agent:
             return Told()
         root = await self._helping.run(partial(project_root, directory))
         await self._helping.run(partial(plugin.flush, self._home, root))
-        return Told(problem=await self._within(seconds, kept.keeper.in_step()))
+        return Told(problem=await self._in_step(kept.keeper, seconds))
 
     @property
     def questions(self) -> Mapping[str, Answer]:
@@ -222,12 +226,16 @@ class Agent:
         self._keep(local)
         return self._kept.get(local.folder)
 
-    async def _within(self, seconds: float, run: "Deferred[Any]") -> str | None:
-        """The problem of a run; None if it came to its end."""
-        run.addCallback(self._reached)
+    async def _in_step(self, keeper: Keeper, seconds: float) -> str | None:
+        """The problem of a run within some seconds; None if it ended well."""
+        run = keeper.in_step().addCallback(self._reached)
         try:
             await _waiting_for(run).addTimeout(seconds, self._reactor)
         except defer.TimeoutError:
+            known = keeper.condition.problem
+            if known:
+                # Perhaps it is not the server that keeps it waiting.
+                return known
             self._away_until = self._reactor.seconds() + AWAY_SECONDS
             return f"The server at {self._server.client.url} did not answer within {seconds:g} s"
         except MnemeError as problem:

@@ -103,13 +103,14 @@ class Briefings:
         """Whether a briefing is here, for the plugin to be told."""
         return durable.exists(self._file_path(FileName.BRIEFING))
 
-    def take(self) -> bytes | None:
+    def take(self, patience: float) -> bytes | None:
         """The briefing that came from the server, for our hook to tell; None without one.
 
-        It is with the used ones then, so that the plugin tells it to nobody. None, too, if it is too old.
+        It is with the used ones then, so that the plugin tells it to nobody. None, too, if it is too old. The folder is
+        waited for at most `patience` seconds: what is taken for a hook that has ended is told to nobody.
         """
         file = FileName.BRIEFING
-        with self._folder.step():
+        with self._folder.step(patience):
             local = self._local(file)
             if local is None or self._had(file).sha256 != local.sha256 or not self._put_away(file, local):
                 return None

@@ -22,6 +22,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
@@ -114,6 +115,19 @@ class _Replaced(msgspec.Struct, frozen=True):
     before: Snapshot
 
 
+class _OldLog(msgspec.Struct, frozen=True):
+    """The log that was replaced last, and stays as .bak, as it was last read."""
+
+    inode: int
+    size: int
+    sha256: str
+
+    def added(self, late: bytes) -> bytes:
+        """Whole lines that were added to it since; none in another content."""
+        is_it = late.endswith(b"\n") and digest(late[: self.size]) == self.sha256
+        return late[self.size :] if is_it else b""
+
+
 class _Known(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     sha256: str
@@ -164,6 +178,7 @@ class Folder:
         self._patience = patience
         self._wall = wall or TimeOfDay()
         self._replaced: dict[FileName, _Replaced] = {}
+        self._old_log: _OldLog | None = None
         self.project = project
         self.path_id = path_id
         self._beside = path / _BESIDE
@@ -247,6 +262,7 @@ class Folder:
         A process of the plugin that read a file just before may have written it just after. Its file lacks all that
         was fetched, as if a person had removed it. A summarizer drops lines by their position in the log that it read.
         """
+        self._catch_late()
         for file, replaced in tuple(self._replaced.items()):
             self._check_replaced(file, replaced)
         self._replaced = {}
@@ -316,6 +332,8 @@ class Folder:
         False if it is not the file that was `seen` any more. `before` is the file before something was fetched.
         """
         path = self._local_path(file)
+        if file is FileName.LOG:
+            self._catch_late()
         staged = path.with_name(f".{path.name}.next")
         durable.clear(staged)
         durable.write_new(staged, content)
@@ -339,7 +357,10 @@ class Folder:
             self._replaced[file] = replace(first, new=content)
             # A process that has the old file open may have written to it until now.
             old.seek(0)
-            self._catch_up(file, content, seen, _text(old.read()), before)
+            late = _text(old.read())
+            if file is FileName.LOG:
+                self._old_log = _OldLog(seen.mark[0], len(late), digest(late))
+            self._catch_up(file, content, seen, late, before)
         durable.sync_directory(path.parent)
         return True
 
@@ -368,6 +389,24 @@ class Folder:
         merged = merge(file, seen.content, now.content, late, upload_is_later=True, max_bytes=MAX_BYTES)
         if merged is not None and merged != now.content:
             self._write(file, merged, now, before)
+
+    def _catch_late(self) -> None:
+        """Take over lines that were added to the log after it was replaced.
+
+        On a busy machine, much time may pass in a process of the plugin from opening the log to writing to it.
+        """
+        old, path = self._old_log, self._local_path(FileName.LOG)
+        found = durable.read(path.with_name(f"{path.name}.bak")) if old else None
+        if old is None or found is None or found[1].st_ino != old.inode:
+            return
+        late, now = _text(found[0]), self._local(FileName.LOG)
+        added = old.added(late)
+        if not added or now is None or not now.content.endswith(b"\n"):
+            return
+        # The plugin's own sync may have put a copy of the log there.
+        known = set(now.content.splitlines(keepends=True))
+        durable.append(path, b"".join(line for line in added.splitlines(keepends=True) if line not in known))
+        self._old_log = _OldLog(old.inode, len(late), digest(late))
 
     def _local_path(self, file: FileName) -> Path:
         # A file may be a symbolic link to one kept elsewhere.
@@ -412,13 +451,13 @@ class Folder:
         return self._beside / f"{version:08}-{file.value}"
 
     @contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self, patience: float = inf) -> Iterator[None]:
         """A step, in which no other process of ours changes this folder.
 
-        Raises `FolderBusy` if it cannot begin, and `DiskFull` and `FolderSpoiled` if it cannot end.
+        Raises `FolderBusy` if it cannot begin within `patience` seconds, `DiskFull` or `FolderSpoiled` if it fails.
         """
         try:
-            with durable.naming_disk_full(), self._locked():
+            with durable.naming_disk_full(), self._locked(min(patience, self._patience)):
                 yield
         except DiskFull:
             raise DiskFull(
@@ -434,26 +473,26 @@ class Folder:
             ) from None
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, patience: float) -> Iterator[None]:
         durable.make_directory(self._beside)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._beside / "lock", flags, durable.FILE_MODE)
         try:
-            self._take(descriptor)
+            self._take(descriptor, patience)
             yield
         finally:
             os.close(descriptor)
 
-    def _take(self, descriptor: int) -> None:
+    def _take(self, descriptor: int, patience: float) -> None:
         """Take the lock, once the process that has it lets it go."""
         # Sleeps are counted, for a clock may be set meanwhile.
-        for _ in range(1 + round(self._patience / _TRY_EVERY)):
+        for _ in range(1 + round(patience / _TRY_EVERY)):
             with suppress(BlockingIOError):
                 durable.lock(descriptor)
                 return
             self._wall.sleep(_TRY_EVERY)
         raise FolderBusy(
-            f"Another mneme process has been at work on {self.path} for over {self._patience:g} s: try again later; "
+            f"Another mneme process has been at work on {self.path} for over {patience:g} s: try again later; "
             f"if it hangs, `fuser {self._beside / 'lock'}` says which it is"
         )
 

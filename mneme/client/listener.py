@@ -23,7 +23,7 @@ QUESTIONS = 150
 """Questions that are asked in place of a stream that was held back, before one is tried again."""
 
 POLL_SECONDS = 30.0
-"""Seconds between two looks at a server without events, such as the Node server."""
+"""Seconds between two looks at a server without events, such as the Node server. Longer pauses have a look each."""
 
 LONGEST_PAUSE = 60.0
 """Most seconds between two tries to reach the server."""
@@ -82,8 +82,10 @@ class Listener:
                     pause = 1.0
             except NoStream as answer:
                 if answer.status == HTTPStatus.NOT_FOUND:
-                    self._heard(Heard(None))
                     pause = POLL_SECONDS
+                if pause >= POLL_SECONDS:
+                    # Refused again and again, by a proxy or for want of room: all else may be answered.
+                    self._heard(Heard(None))
             except TimeoutError:
                 # A proxy may hold the stream back: what it has held back is asked for.
                 self._questions = self._questions or QUESTIONS

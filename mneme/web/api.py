@@ -75,6 +75,8 @@ _ANOTHER = (
 _GONE = "There is no such file, nothing was changed: upload it with If-None-Match: * and without If-Match"
 _BYGONE = "The file had this content before, nothing was changed: only a restore brings that back"
 _BRIEFING = f"<any({', '.join(repr(file.value) for file in BRIEFINGS)}):name>"
+_METHODS = frozenset({"GET", "HEAD", "PUT"})
+"""The methods of a file; a briefing has DELETE, too."""
 _MAX_DIGITS = 19
 _MAX_WAIT = 60
 _MAX_KEY = 200
@@ -140,8 +142,13 @@ class Api:
         self._started = clock.seconds()
 
     @_refusal
-    def refused(self, _request: Request, failure: Failure) -> Answer:
+    def refused(self, request: Request, failure: Failure) -> Answer:
         """Say what is wrong, by the one table."""
+        error = failure.value
+        if isinstance(error, MethodNotAllowed) and not _says_its_name(request):
+            # Else the place of a briefing would differ from that of any other name.
+            allowed = {*(error.valid_methods or ())}
+            error.valid_methods = _METHODS if allowed == _METHODS | {"DELETE"} else allowed
         return answer_to(failure)
 
     @_route("GET", "/")
@@ -273,8 +280,7 @@ class Api:
         """Remove a briefing, durably before it is answered."""
         client = _named_client(request)
         if client is None:
-            # As for any other name.
-            raise MethodNotAllowed(["GET", "HEAD", "PUT"])
+            raise MethodNotAllowed(_METHODS)
         match await self._sync.remove_briefing(project, Removal(FileName(name), client, only_if(request))):
             case Removed():
                 return answer(wire.Success(True))
@@ -422,7 +428,11 @@ def _client(request: Request) -> ClientId:
 
 def _named_client(request: Request) -> ClientId | None:
     raw = request.getHeader(b"x-client-id")
-    return client_in(raw) if raw and raw.strip() else None
+    return client_in(raw) if raw and _says_its_name(request) else None
+
+
+def _says_its_name(request: Request) -> bool:
+    return bool((request.getHeader(b"x-client-id") or b"").strip())
 
 
 def _files_for(request: Request) -> Collection[FileName]:

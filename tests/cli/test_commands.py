@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from click import Context
 from click.testing import CliRunner, Result
 
 from mneme.cli.commands import mneme
@@ -51,9 +50,11 @@ def test_every_command_has_a_help_with_its_options(command: str, option: str) ->
 def test_an_id_may_begin_with_a_dash(arguments: tuple[str, ...], project: str) -> None:
     """That of a path does."""
     name, *others = arguments
-    command = mneme.get_command(Context(mneme), name)
+    # A command keeps the names of its help from the first context, so that is made as in real life.
+    above = mneme.make_context("mneme", [*arguments])
+    command = mneme.get_command(above, name)
     assert command
-    context = command.make_context(name, others)
+    context = command.make_context(name, others, above)
     assert context.params["project"] == ProjectId(project)
     assert context.params["key"] in (None, "-key")
 

@@ -15,8 +15,11 @@ from mneme.cli.signals import ENDING, handled, let_the_next_end
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """The handlers of the tests, put back."""
-    before = {number: signal.getsignal(number) for number in ENDING}
+    """The handlers of the tests, put back; those of a test are the defaults.
+
+    For a job in the background, a shell ignores SIGINT.
+    """
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

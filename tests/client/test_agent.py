@@ -22,6 +22,7 @@ from mneme.client.arrivals import BEFORE
 from mneme.client.calls import Client
 from mneme.client.control import Request
 from mneme.client.exchange import Exchange, Patience
+from mneme.client.folder import Folder
 from mneme.client.http import Address
 from mneme.client.identity import Rules
 from mneme.client.listener import Heard
@@ -704,6 +705,19 @@ def test_a_briefing_is_told_though_the_server_does_not_answer_any_more(world: Wo
     world.turn_until(lambda: not has_briefing(world, folder.name))
 
 
+def test_a_briefing_that_comes_late_keeps_a_session_no_longer_than_its_time(world: World) -> None:
+    """For a hook that has ended, a briefing would be told to nobody."""
+    directory, folder = app(world)
+    world.agent.start()
+    leave(world, folder.name)
+    world.syncing.holding = True
+    begun = begin(world, directory, 2.0)
+    world.reactor.advance(1.95)
+    world.syncing.step()
+    world.reactor.advance(0.05)
+    assert result_of(begun).news == TOLD
+
+
 def test_a_session_that_begins_sends_what_waits(world: World) -> None:
     """At once, with what is fetched merged in; its own lines are no news."""
     directory, folder = app(world)
@@ -743,11 +757,30 @@ def test_a_server_that_is_known_to_be_away_costs_a_session_a_moment(world: World
     world.syncing.holding = True
     begun = begin(world, directory)
     world.reactor.advance(KNOWN_TROUBLE_SECONDS + 0.01)
-    assert "did not answer" in (result_of(begun).problem or "")
+    assert result_of(begun).problem == problem
     world.syncing.holding = False
     world.syncing.finish()
     world.line.is_cut = False
     assert result_of(begin(world, directory)) == Told()
+
+
+def test_a_stopped_process_in_a_folder_is_no_word_against_the_server(world: World) -> None:
+    """Sessions are told of the process; other projects wait for the server as ever."""
+    directory, folder = app(world)
+    other = world.home / "lib"
+    other.mkdir()
+    world.agent.start()
+    world.settle()
+    with Folder(folder, ProjectId("any")).step():
+        problem = result_of(begin(world, directory)).problem
+        assert "Another mneme process" in (problem or "")
+        world.syncing.holding = True
+        begun = begin(world, directory)
+        world.reactor.advance(KNOWN_TROUBLE_SECONDS)
+        assert result_of(begun).problem == problem
+    begun = begin(world, other)
+    world.reactor.advance(KNOWN_TROUBLE_SECONDS)
+    assert waits(begun)
 
 
 def test_the_end_of_a_session_sends_its_last_lines(world: World) -> None:

@@ -244,7 +244,7 @@ class TestTwo:
         laptop.write(ONE, BRIEFING)
         step(laptop, desktop)
         machines = [machine.session().briefings for machine in (laptop, desktop)]
-        taken = [one.take() for one in machines]
+        taken = [one.take(1.0) for one in machines]
         assert taken == [ONE, ONE]
         assert [one.claim(ONE) for one in machines] == [True, False]
         assert has_nothing_left(world, laptop, desktop)

@@ -652,6 +652,15 @@ def test_a_step_that_never_ends_keeps_others_out_for_a_while_only(tmp_path: Path
         pass
 
 
+def test_a_step_may_have_less_time_than_others(tmp_path: Path) -> None:
+    """A session that has waited for the server waits no second time."""
+    wall = Hand(lambda: None)
+    folder = Folder(tmp_path, DEMO, wall, 5.0)
+    with Folder(tmp_path, DEMO).step(), pytest.raises(FolderBusy):
+        folder.step(0.1).__enter__()
+    assert wall.slept == pytest.approx(0.1, abs=0.021)
+
+
 def test_a_sync_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system does not say it."""
     folder = Folder(tmp_path, DEMO)

@@ -215,9 +215,17 @@ def test_an_absent_server_is_asked_less_and_less() -> None:
 
 @pytest.mark.parametrize("status", [200, 401, 429, 503])
 def test_an_answer_that_is_no_stream_is_waited_over(status: int) -> None:
-    """With longer and longer pauses, and nothing is heard."""
+    """With longer and longer pauses, and nothing is heard at first."""
     streams, heard = listen(NoStream(status), NoStream(status), NoStream(status))
     assert (streams.pauses, heard) == ([1, 2, 4], [])
+
+
+@pytest.mark.parametrize("status", [200, 403, 503, 504])
+def test_where_no_stream_is_to_be_had_anything_may_have_changed_each_minute(status: int) -> None:
+    """A proxy refuses streams, or the server has no room; all else works."""
+    streams, heard = listen(*[NoStream(status)] * 8)
+    assert streams.pauses == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE]
+    assert heard == [Heard(None)] * 3
 
 
 def test_a_server_without_events_is_looked_at_now_and_then() -> None:

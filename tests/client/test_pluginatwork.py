@@ -235,6 +235,30 @@ def test_lines_that_were_added_after_a_replacement_stay(folder: Folder) -> None:
     assert read(folder) == OLD + THERE + HERE
 
 
+def test_a_line_that_was_on_its_way_to_the_old_log_is_on_the_new_one(folder: Folder) -> None:
+    """Also when the log was replaced again in between; a second check adds nothing."""
+    in_step(folder, LOG, OLD)
+    last = entry("last", 9).encode()
+    with (folder.path / LOG.value).open("ab", buffering=0) as slow:
+        assert fetch(folder, LOG, OLD + THERE)
+        slow.write(HERE)
+    with (folder.path / LOG.value).open("ab", buffering=0) as slower:
+        assert fetch(folder, LOG, OLD + THERE + NEW, version=3)
+        slower.write(last)
+        folder.check_replaced()
+    folder.check_replaced()
+    assert sorted(read(folder).splitlines()) == sorted((OLD + THERE + NEW + HERE + last).splitlines())
+
+
+def test_the_copy_that_the_plugins_own_sync_makes_of_a_log_adds_nothing_to_it(folder: Folder) -> None:
+    """Its name is that of ours, and all lines are there already."""
+    in_step(folder, LOG, OLD)
+    assert fetch(folder, LOG, OLD + THERE)
+    (folder.path / "log.jsonl.bak").write_bytes(OLD + THERE)
+    folder.check_replaced()
+    assert read(folder) == OLD + THERE
+
+
 def test_a_file_that_was_removed_after_a_replacement_stays_so(folder: Folder) -> None:
     """By a person."""
     in_step(folder, REMEMBERED, facts("old"))

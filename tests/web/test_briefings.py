@@ -109,7 +109,7 @@ def test_to_all_others_they_are_names_like_any(name: str) -> None:
         *(("GET", end, None) for end in ("", "/versions", "/versions/2")),
         ("HEAD", "", None),
         ("PUT", "", json.dumps({"content": "x"})),
-        ("DELETE", "", None),
+        *((method, "", None) for method in ("DELETE", "POST", "PATCH", "LOCK")),
         ("POST", "/restore", '{"version": 2}'),
     ]
     for method, end, body in asked:
