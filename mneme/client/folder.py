@@ -91,11 +91,15 @@ class Local(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A file, its base, and its refused upload on the server; each may be None."""
+    """A file, its base, and its refused upload on the server; each may be None.
+
+    `is_removed` is whether the server was seen to have removed the base.
+    """
 
     local: Local | None
     base: Kept | None
     refused: Kept | None
+    is_removed: bool = False
 
     @property
     def is_changed(self) -> bool:
@@ -146,6 +150,7 @@ class _FileState(msgspec.Struct, frozen=True, omit_defaults=True):
     coming: _Known | None = None
     """The base once the file has the digest `written`, noted before the file is replaced."""
     written: str | None = None
+    removed: bool = False
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -189,8 +194,15 @@ class Folder:
         return last_id(self.path)
 
     def note_id(self) -> None:
-        """Note the project id as that of the last sync; the bases stay."""
-        self._write_state(replace(self._state(), project=self.project.value))
+        """Note the project id as that of the last sync; the bases stay, and removals were those of another."""
+        state = self._state()
+        files = {file: replace(one, removed=False) for file, one in state.files.items()}
+        self._write_state(replace(state, project=self.project.value, files=files))
+
+    def note_removed(self, file: FileName) -> None:
+        """Note that the server has removed the base, which its history will have for a while only."""
+        base = self.snapshot(file).base
+        self._note(file, _FileState(_known(base), removed=True), base)
 
     def marks(self) -> Marks:
         """Marks of the files, of which a write changes one."""
@@ -223,7 +235,7 @@ class Folder:
         known, local = self._state().files.get(file, _FileState()), self._local(file)
         if known.coming and local and digest(local.content) == known.written:
             return Snapshot(local, self._kept(file, known.coming), None)
-        return Snapshot(local, self._kept(file, known.base), self._kept(file, known.refused))
+        return Snapshot(local, self._kept(file, known.base), self._kept(file, known.refused), known.removed)
 
     def receive(self, file: FileName, base: Kept, content: bytes, seen: Snapshot) -> Snapshot | None:
         """The file after it was given a new base and `content`, merged from both.

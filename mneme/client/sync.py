@@ -172,12 +172,18 @@ class Sync:
     def _lacks_files(self, heads: Mapping[FileName, Head], seen: Mapping[FileName, Snapshot]) -> bool:
         """Whether the server never had some files that did not change here."""
         return any(
-            one.local
-            and file not in heads
-            and not one.is_changed
-            and not is_removed_there(self.client, self.project, file, one)
+            one.local and file not in heads and not one.is_changed and not self._is_removed(file, one)
             for file, one in seen.items()
         )
+
+    def _is_removed(self, file: FileName, seen: Snapshot) -> bool:
+        """Whether a file without a head was removed on the server, which is noted."""
+        if not is_removed_there(self.client, self.project, file, seen):
+            return False
+        if not seen.is_removed:
+            # Once the history is pruned, nothing else tells of the removal.
+            self._folder.note_removed(file)
+        return True
 
     def _fetched(
         self, heads: Mapping[FileName, Head], seen: Mapping[FileName, Snapshot], holds: bool
@@ -280,7 +286,7 @@ class Sync:
                 done.append(action)
             if seen.local is None or (head and not seen.is_changed):
                 return FileReport(file, _without_nothing(done), head.version if head else None)
-            if head is None and is_removed_there(self.client, self.project, file, seen):
+            if head is None and self._is_removed(file, seen):
                 return FileReport(file, (Action.REMOVED,))
             sent = self._send(file, seen.local, seen.base if head else None)
             if sent:
@@ -462,7 +468,7 @@ def is_removed_there(client: Client, project: ProjectId, file: FileName, seen: S
     """
     if seen.local is None or seen.base is None or seen.is_changed:
         return False
-    return _was_there(client, project, file, seen.base)
+    return seen.is_removed or _was_there(client, project, file, seen.base)
 
 
 def _was_there(

@@ -40,6 +40,8 @@ RECEIVE_SECONDS = 120.0
 _TOO_SLOW = f"The request did not arrive whole within {RECEIVE_SECONDS:.0f} seconds"
 _FIRST_ERROR = 400
 _TOO_MANY = 429
+_TLS = b"\x16\x03"
+"""The first bytes of a client that speaks TLS."""
 
 
 class Home(Protocol):
@@ -251,6 +253,10 @@ class Channel(http.HTTPChannel):
             self._rest = data + self._rest
             return
         if not self._answering:
+            if not self._arriving and data.startswith(_TLS):
+                # Otherwise a client that was told https waits here for its answer.
+                self._refuse_unread(400, MALFORMED)
+                return
             self.delivery.goes_on()
             self._arriving = True
         super().dataReceived(data)

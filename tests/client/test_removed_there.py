@@ -94,6 +94,18 @@ def test_a_server_that_was_set_up_anew_gets_what_it_lacks(world: World, laptop: 
     assert on_server(world) == [LOG.value, SUMMARY.value]
 
 
+def test_a_removal_that_was_seen_outlasts_the_history(world: World, laptop: Machine) -> None:
+    """Once its history is pruned, the server knows nothing of the project; a change is sent as ever."""
+    laptop.push()
+    world.put_back(type(world.backup())())
+    laptop.push()
+    laptop.session().step()
+    assert on_server(world) == []
+    laptop.append(TWO)
+    laptop.push()
+    assert (on_server(world), world.head()) == ([LOG.value], ONE + TWO)
+
+
 def test_a_server_that_was_put_back_to_an_older_backup_gets_what_it_lacks(tmp_path: Path) -> None:
     """Its history is older than the content that is here."""
     world = World(tmp_path)

@@ -61,6 +61,7 @@ def test_a_server_that_ends_does_not_wait_for_a_refused_client() -> None:
     "data",
     [
         b"garbage\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
         b"GET /health\r\n\r\n",
         b"GET /health HTTP/9.9\r\n\r\n",
         b"G<T /health HTTP/1.1\r\n\r\n",
