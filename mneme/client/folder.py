@@ -194,13 +194,16 @@ class Folder:
         return last_id(self.path)
 
     def note_id(self) -> None:
-        """Note the project id as that of the last sync; the bases stay, and removals were those of another."""
+        """Note the project id as that of the last sync.
+
+        The bases stay. Removals were those of the other id.
+        """
         state = self._state()
         files = {file: replace(one, removed=False) for file, one in state.files.items()}
         self._write_state(replace(state, project=self.project.value, files=files))
 
     def note_removed(self, file: FileName) -> None:
-        """Note that the server has removed the base, which its history will have for a while only."""
+        """Note that the server has removed the base, in case its history is pruned."""
         base = self.snapshot(file).base
         self._note(file, _FileState(_known(base), removed=True), base)
 

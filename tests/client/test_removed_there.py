@@ -95,7 +95,7 @@ def test_a_server_that_was_set_up_anew_gets_what_it_lacks(world: World, laptop: 
 
 
 def test_a_removal_that_was_seen_outlasts_the_history(world: World, laptop: Machine) -> None:
-    """Once its history is pruned, the server knows nothing of the project; a change is sent as ever."""
+    """A change is sent as ever, even if the server knows nothing of the project."""
     laptop.push()
     world.put_back(type(world.backup())())
     laptop.push()
