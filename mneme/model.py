@@ -91,7 +91,10 @@ class FileName(enum.Enum):
 
 
 BRIEFINGS = (FileName.BRIEFING, FileName.HANDOFF)
-"""The files by which a session tells the next one. They are not merged, and no stock client knows them."""
+"""Files with which a session briefs the next one.
+
+They are not merged, and no stock client knows them.
+"""
 
 FILES = tuple(FileName)
 """All files, in the order of every list."""

@@ -33,7 +33,7 @@ class Action(enum.Enum):
     USED = "used"
     """A session here was told the briefing, which is removed from the server."""
     PUT_AWAY = "put away"
-    """The briefing was used elsewhere, or another took its place there: it is with the used ones of this machine."""
+    """The briefing was used or replaced elsewhere, and is with the used ones here now."""
     MISSED = "missed"
     """The file was written during every attempt; the next push tries again."""
 

@@ -13,7 +13,7 @@ from mneme.client.news import Items
 from mneme.errors import NOT_JSON
 
 BEFORE = 5.0
-"""Seconds before a hook's question from which news are told: the plugin may have read the memory by then."""
+"""Age of the oldest news, in seconds, that the plugin may not have read when a hook asks."""
 
 _KEPT = 70.0
 """Seconds for which arrivals are kept; a hook waits for a minute at most."""

@@ -49,7 +49,10 @@ _CLOSED = (ConnectionResetError, BrokenPipeError, IncompleteRead, SSLEOFError, S
 """Errors of a connection that the server has closed."""
 
 _REFUSALS = set(range(400, 500)) - {HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS}
-"""Statuses for which the server gives a reason in JSON. The other two mean the same from a proxy."""
+"""Statuses whose answers from the server have a reason in JSON.
+
+The other two mean the same from a proxy.
+"""
 
 _WRONG_KEY = "Invalid API key"
 

@@ -28,7 +28,7 @@ _WAITS = (Action.WAITING, Action.MISSED, Action.KEPT, Action.REFUSED, Action.HEL
 """Actions after which a file waits: for the plugin, another client's lock, a person, or a next try."""
 
 REFUSED_EVERY = 600.0
-"""Seconds between two tries with a file that the server, or a proxy, has refused: somebody may have mended that."""
+"""Seconds between two tries with a file that the server or a proxy refused."""
 
 LONGEST_PAUSE = 60.0
 """Most seconds between two tries to reach a server."""

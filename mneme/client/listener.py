@@ -14,7 +14,10 @@ from mneme.errors import NOT_JSON
 from mneme.model import ClientId, ProjectId
 
 SILENT_SECONDS = 30.0
-"""Seconds without a line after which a stream counts as held back: the server sends one every 20 seconds."""
+"""Seconds without a line after which a stream counts as held back.
+
+The server sends a line every 20 seconds.
+"""
 
 WAIT_SECONDS = 25
 """Seconds that the server may wait for an event before it answers a question."""
@@ -23,7 +26,10 @@ QUESTIONS = 150
 """Questions that are asked in place of a stream that was held back, before one is tried again."""
 
 POLL_SECONDS = 30.0
-"""Seconds between two looks at a server without events, such as the Node server. Longer pauses have a look each."""
+"""Seconds between two looks at a server without events, such as the Node server.
+
+Longer pauses have a look each.
+"""
 
 LONGEST_PAUSE = 60.0
 """Most seconds between two tries to reach the server."""

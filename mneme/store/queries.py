@@ -77,7 +77,7 @@ _PROJECT_COLUMNS = 21
 _NAMED = """
     p.id = coalesce((SELECT id FROM projects WHERE name = ?1), (SELECT project FROM aliases WHERE name = ?1))
 """
-"""The project of an id, which may be an alias. Two look-ups in indexes, and one where it is none."""
+"""The project of an id, which may be an alias: one or two look-ups in indexes."""
 _PROJECTS = f"SELECT {_PROJECT} FROM projects p"  # noqa: S608 - no values in it
 _HEAD = f"h.is_there, h.mtime, h.latest_mtime, h.exported, h.mark, {_VERSION}"
 

@@ -27,24 +27,6 @@ def briefing(summary: str, minute: int = 0) -> bytes:
 ONE, TWO, THREE = briefing("one", 1), briefing("two", 2), briefing("three", 3)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A new server."""
-    return World(tmp_path)
-
-
-@pytest.fixture
-def laptop(world: World) -> Machine:
-    """A machine that has nothing."""
-    return world.machine("laptop")
-
-
-@pytest.fixture
-def desktop(world: World) -> Machine:
-    """Another."""
-    return world.machine("desktop")
-
-
 def step(*machines: Machine) -> list[dict[FileName, list[str]]]:
     """A step of each machine, as the agent does it; what each did."""
     for machine in machines:

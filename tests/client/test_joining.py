@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -21,12 +20,6 @@ ONE, TWO, THREE, FOUR, FIVE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3
 BRIEFING = FileName.BRIEFING
 REMOTE = ProjectId("github.com/ana/app")
 SUMMED = b'{"keyDecisions": [{"decision": "Use tabs"}]}'
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A new server."""
-    return World(tmp_path)
 
 
 @pytest.fixture

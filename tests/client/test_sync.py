@@ -27,24 +27,6 @@ from tests.web.stub import entry
 ONE, TWO, THREE, FOUR, FIVE = (entry(f"entry {n}", n).encode() for n in (1, 2, 3, 4, 5))
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A new server."""
-    return World(tmp_path)
-
-
-@pytest.fixture
-def laptop(world: World) -> Machine:
-    """A machine that has nothing."""
-    return world.machine("laptop")
-
-
-@pytest.fixture
-def desktop(world: World) -> Machine:
-    """Another."""
-    return world.machine("desktop")
-
-
 def in_step(world: World, *machines: Machine, log: bytes = ONE) -> None:
     """All machines, and the server, have the same log, and nobody has the lock."""
     machines[0].write(log)

@@ -46,7 +46,7 @@ _BUSY_SECONDS = 1.0
 """Seconds that the doctor waits for another process in the memory folder."""
 
 _WORTH_TRYING = 256 * 1024
-"""Bytes of a body from which it is tried whether a proxy takes them; few have a lower limit."""
+"""Bytes of the body with which the doctor tries a proxy; few proxies have a lower limit."""
 
 Connect = Callable[[Address, ClientId, Patience], AbstractContextManager[Client]]
 
