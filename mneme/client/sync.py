@@ -306,9 +306,9 @@ class Sync:
         """
         if seen.base and seen.base.sha256 == head.sha256 and not seen.refused:
             if seen.local is not None:
-                if seen.base.version == head.version:
+                if seen.base.version == head.version and not seen.is_removed:
                     return Action.NOTHING, seen
-                # After the server was restored from a backup, the content has another number.
+                # After a restored backup the content has another number; a removed file may be there again.
                 renumbered = Kept(head.version, seen.base.content, head.sha256)
                 return self._received(head.file, renumbered, seen.local.content, seen, Action.NOTHING)
             return self._received(head.file, seen.base, seen.base.content, seen, Action.FETCHED)

@@ -106,6 +106,22 @@ def test_a_removal_that_was_seen_outlasts_the_history(world: World, laptop: Mach
     assert (on_server(world), world.head()) == ([LOG.value], ONE + TWO)
 
 
+def test_a_file_that_is_there_again_counts_as_removed_no_more(tmp_path: Path) -> None:
+    """The same version is there, as when a person puts a file back by hand."""
+    world = World(tmp_path)
+    laptop = world.machine("laptop")
+    laptop.write(ONE)
+    laptop.push()
+    before = world.backup()
+    world.stub.store.remove_project(DEMO, laptop.client, world.now)
+    laptop.push()
+    world.put_back(before)
+    laptop.pull()
+    world.put_back(type(before)())
+    laptop.push()
+    assert on_server(world) == [LOG.value]
+
+
 def test_a_server_that_was_put_back_to_an_older_backup_gets_what_it_lacks(tmp_path: Path) -> None:
     """Its history is older than the content that is here."""
     world = World(tmp_path)
