@@ -195,12 +195,12 @@ class World:
 
     def status(self) -> list[dict[str, Any]]:
         """The status of all projects, as it is told."""
-        return self.told()["projects"]  # type: ignore[no-any-return]
+        return list(self.told()["projects"])
 
     def told(self) -> dict[str, Any]:
         """The answer to the question about the status."""
         found: Any = result_of(_awaited(self.agent.questions["status"](Request("status"))))
-        return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+        return dict(json.loads(json.dumps(found)))
 
 
 async def _awaited(answer: Any) -> Any:

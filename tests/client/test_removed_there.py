@@ -107,7 +107,7 @@ def test_a_removal_that_was_seen_outlasts_the_history(world: World, laptop: Mach
 
 
 def test_a_file_that_is_there_again_counts_as_removed_no_more(tmp_path: Path) -> None:
-    """The same version is there, as when a person puts a file back by hand."""
+    """A person who puts a file back by hand gives it its old version."""
     world = World(tmp_path)
     laptop = world.machine("laptop")
     laptop.write(ONE)
